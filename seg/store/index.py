@@ -1,0 +1,230 @@
+"""The index: which patches there are, with labels, split, country and month, and the selection of some of them.
+
+Columns are arrays, never lists of Python objects, so that half a million rows are small, quick to select from, and
+stay shared between loader processes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from seg.config.sections import DataConfig
+from seg.reben.bands import BANDS
+from seg.reben.classes import NUM_CLASSES, class_index, label_bits, names_of_bits
+from seg.reben.patch import SPLITS, PatchId, Split, s1_scene
+
+BoolArray = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+
+_OFFICIAL = {
+    "patch_id": pa.string(),
+    "labels": pa.list_(pa.string()),
+    "split": pa.string(),
+    "country": pa.string(),
+    "s1_name": pa.string(),
+    "s2v1_name": pa.string(),
+    "contains_seasonal_snow": pa.bool_(),
+    "contains_cloud_or_shadow": pa.bool_(),
+}
+_OWN = {"has_s1": pa.bool_(), "has_s2": pa.bool_(), "has_reference_map": pa.bool_(), "digest": pa.string()}
+
+
+class MetadataError(ValueError):
+    """A metadata parquet or index that cannot be used."""
+
+
+class EmptySelectionError(ValueError):
+    """A selection that no patch meets."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """One row per patch.
+
+    Attributes:
+        patch_ids, s1_names: Names, as Arrow strings.
+        s2v1_names: Names of the patches in BigEarthNet v1.0, as Arrow strings.
+        label_bits: Multi-label as uint32, bit i for class i.
+        splits: Position in `SPLITS`, int8.
+        countries: Country, as an Arrow dictionary of strings.
+        snow, cloud: Flags of the official metadata.
+        has_s1, has_s2, has_map: What the store holds of the patch.
+        digests: Checksum of the patch's values, 16 hexadecimal digits, or empty where it is not known.
+    """
+
+    patch_ids: pa.StringArray
+    s1_names: pa.StringArray
+    s2v1_names: pa.StringArray
+    label_bits: npt.NDArray[np.uint32]
+    splits: npt.NDArray[np.int8]
+    countries: pa.DictionaryArray
+    snow: BoolArray
+    cloud: BoolArray
+    has_s1: BoolArray
+    has_s2: BoolArray
+    has_map: BoolArray
+    digests: pa.StringArray
+
+    def __len__(self) -> int:
+        return len(self.patch_ids)
+
+    def patch_id(self, row: int) -> str:
+        """Patch id of a row."""
+        return str(self.patch_ids[row].as_py())
+
+    def s1_name(self, row: int) -> str:
+        """Name of the Sentinel-1 patch of a row."""
+        return str(self.s1_names[row].as_py())
+
+    @property
+    def months(self) -> npt.NDArray[np.int8]:
+        """Month of the acquisition, 1 to 12."""
+        # S2A_MSIL2A_20170613T...: the month is at characters 15 and 16 of every patch id.
+        months = pc.utf8_slice_codeunits(self.patch_ids, 15, 17).cast(pa.int8())
+        return months.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+    def labels(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Multi-hot labels (row, class) of some rows."""
+        return (self.label_bits[rows, None] >> np.arange(NUM_CLASSES, dtype=np.uint32) & 1).astype(np.bool_)
+
+    def take(self, rows: Rows) -> "Index":
+        """The index of some rows only, in that order."""
+        arrow = pa.array(rows)
+        return Index(
+            **{
+                name: column.take(arrow) if isinstance(column, pa.Array) else column[rows]
+                for name, column in vars(self).items()
+            }
+        )
+
+    def with_splits(self, splits: npt.NDArray[np.int8]) -> "Index":
+        """The same index with other splits."""
+        return replace(self, splits=splits)
+
+    def to_table(self) -> pa.Table:
+        """The index as a table: the official columns, then what the store adds."""
+        names = {bits: list(names_of_bits(int(bits))) for bits in np.unique(self.label_bits).tolist()}
+        columns = {
+            "patch_id": self.patch_ids,
+            "labels": pa.array([names[bits] for bits in self.label_bits.tolist()], _OFFICIAL["labels"]),
+            "split": pa.array(np.array(SPLITS)[self.splits]),
+            "country": self.countries.cast(pa.string()),
+            "s1_name": self.s1_names,
+            "s2v1_name": self.s2v1_names,
+            "contains_seasonal_snow": self.snow,
+            "contains_cloud_or_shadow": self.cloud,
+            "has_s1": self.has_s1,
+            "has_s2": self.has_s2,
+            "has_reference_map": self.has_map,
+            "digest": self.digests,
+        }
+        return pa.table(columns, schema=pa.schema({**_OFFICIAL, **_OWN}))
+
+
+def read_index(paths: Sequence[Path]) -> Index:
+    """An index from metadata parquets or the ``index.parquet`` of a store.
+
+    Without the columns that a store adds, every patch is taken to have everything.
+
+    Args:
+        paths: The files; their rows are put one after the other.
+
+    Raises:
+        MetadataError: If a file is missing, is no parquet, lacks a column, holds a name that is not reBEN's, or a
+            patch occurs twice.
+    """
+    tables = [_read_table(path) for path in paths]
+    table = pa.concat_tables(tables).combine_chunks()
+    source = " and ".join(path.name for path in paths)
+    flag = lambda name: table[name].to_numpy().astype(np.bool_)  # noqa: E731
+    index = Index(
+        patch_ids=_single(table["patch_id"]),
+        s1_names=_single(table["s1_name"]),
+        s2v1_names=_single(table["s2v1_name"]),
+        label_bits=_label_bits(_single(table["labels"]), source),
+        splits=_split_codes(_single(table["split"]), source),
+        countries=_single(table["country"]).dictionary_encode(),
+        snow=flag("contains_seasonal_snow"),
+        cloud=flag("contains_cloud_or_shadow"),
+        has_s1=flag("has_s1"),
+        has_s2=flag("has_s2"),
+        has_map=flag("has_reference_map"),
+        digests=_single(table["digest"]),
+    )
+    _check_names(index, source)
+    return index
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path, memory_map=True)
+    except FileNotFoundError:
+        raise MetadataError(f"there is no metadata file {path}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise MetadataError(f"{path} cannot be read as a parquet file: {error}") from None
+    if missing := [name for name in _OFFICIAL if name not in table.column_names]:
+        raise MetadataError(f"{path} lacks the column {missing[0]}; it is no reBEN metadata")
+    for name, dtype in _OWN.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.repeat(pa.scalar("" if dtype == pa.string() else True, dtype), len(table)))
+    try:
+        table = table.select([*_OFFICIAL, *_OWN]).cast(pa.schema({**_OFFICIAL, **_OWN}))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise MetadataError(f"{path} has a column of the wrong type: {error}") from None
+    for name in table.column_names:
+        if table[name].null_count:
+            raise MetadataError(f"{path} has rows without a value in column {name}")
+    return table
+
+
+def _single(column: pa.ChunkedArray) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _label_bits(labels: pa.ListArray, source: str) -> npt.NDArray[np.uint32]:
+    encoded = labels.flatten().dictionary_encode()
+    try:
+        bit_of_name = np.array([label_bits([name]) for name in encoded.dictionary.to_pylist()], dtype=np.uint32)
+    except ValueError as error:
+        raise MetadataError(f"{source}: {error}") from None
+    bits = bit_of_name[encoded.indices.to_numpy()] if len(encoded) else np.zeros(0, np.uint32)
+    lengths = labels.value_lengths().to_numpy()
+    result = np.zeros(len(labels), np.uint32)
+    filled = lengths > 0
+    # reduceat needs strictly increasing starts, so rows without labels are left out of it.
+    starts = (np.cumsum(lengths) - lengths)[filled]
+    if starts.size:
+        result[filled] = np.bitwise_or.reduceat(bits, starts)
+    return result
+
+
+def _split_codes(splits: pa.StringArray, source: str) -> npt.NDArray[np.int8]:
+    codes = pc.index_in(splits, pa.array(SPLITS))
+    if codes.null_count:
+        bad = splits.filter(pc.is_null(codes))[0].as_py()
+        raise MetadataError(f"{source}: '{bad}' is no split; splits are {', '.join(SPLITS)}")
+    return codes.to_numpy().astype(np.int8)  # type: ignore[no-any-return]
+
+
+def _check_names(index: Index, source: str) -> None:
+    """Every patch id is well formed and occurs once; the cheap test runs on all rows, the exact one names the culprit."""
+    pattern = r"^S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_([0-8]\d|90)_([0-8]\d|90)$"
+    malformed = pc.invert(pc.match_substring_regex(index.patch_ids, pattern))
+    if pc.any(malformed).as_py():
+        PatchId.parse(index.patch_ids.filter(malformed)[0].as_py())
+        raise MetadataError(f"{source}: {index.patch_ids.filter(malformed)[0]} is no reBEN patch id")
+    malformed = pc.invert(pc.match_substring_regex(index.s1_names, r"^S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}$"))
+    if pc.any(malformed).as_py():
+        s1_scene(index.s1_names.filter(malformed)[0].as_py())
+        raise MetadataError(f"{source}: {index.s1_names.filter(malformed)[0]} is no Sentinel-1 patch name")
+    counts = pc.value_counts(index.patch_ids)
+    if len(counts) != len(index):
+        twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+        raise MetadataError(f"{source}: patch {twice} occurs more than once")

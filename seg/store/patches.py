@@ -1,0 +1,176 @@
+"""The LMDB that holds the pixels, in the layout of rico-hdl.
+
+Keys are UTF-8: ``<patch_id>`` holds the Sentinel-2 bands, ``<s1_name>`` VV and VH, ``<patch_id>_reference_map`` the CLC
+codes under the name ``Data``. Values are safetensors; what they hold is bit-identical to the GeoTIFFs.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from seg.store.tensors import Array, encode_tensors, view_tensors
+
+MAP_SUFFIX = "_reference_map"
+MAP_TENSOR = "Data"
+DATA_FILE = "data.mdb"
+
+_FIRST_MAP_SIZE = 1 << 28
+_BATCH_BYTES = 1 << 26
+
+
+class MissingPatchError(ValueError):
+    """A key that the store does not hold."""
+
+
+class DamagedStoreError(ValueError):
+    """An LMDB that cannot be read."""
+
+
+class PatchReader:
+    """Reads an LMDB; safe to hand to other processes, each of which opens it for itself.
+
+    The arrays that it returns are views into the memory map. They stay valid as long as the reader is open.
+
+    Args:
+        folder: Folder that holds ``data.mdb``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pid = -1
+        self._env: Any = None
+        self._txn: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "_pid": -1, "_env": None, "_txn": None}
+
+    def _transaction(self) -> Any:
+        # An environment must not cross a fork, so each process that reads opens its own.
+        if self._pid != os.getpid():
+            if not (self.folder / DATA_FILE).is_file():
+                raise DamagedStoreError(f"{self.folder} holds no {DATA_FILE}; it is no LMDB")
+            try:
+                # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
+                self._env = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False, max_spare_txns=1)
+                self._txn = self._env.begin(buffers=True)
+            except lmdb.Error as error:
+                raise DamagedStoreError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
+            self._pid = os.getpid()
+        return self._txn
+
+    def raw(self, key: str) -> memoryview | None:
+        """The bytes of a value without a copy, or None."""
+        value: memoryview | None = self._transaction().get(key.encode())
+        return value
+
+    def tensors(self, key: str) -> dict[str, Array]:
+        """The arrays of a key, as read-only views into the memory map.
+
+        Raises:
+            MissingPatchError: If there is no such key.
+            DamagedValueError: If the value is no complete safetensors data.
+        """
+        value = self.raw(key)
+        if value is None:
+            raise MissingPatchError(f"{key} is not in the store {self.folder}")
+        return view_tensors(value, key)
+
+    def reference_map(self, patch_id: str) -> Array:
+        """The CLC codes of a patch, (row, column), uint16.
+
+        Raises:
+            MissingPatchError: If the patch has no reference map.
+        """
+        tensors = self.tensors(patch_id + MAP_SUFFIX)
+        if MAP_TENSOR not in tensors:
+            raise MissingPatchError(f"the reference map of {patch_id} has no tensor '{MAP_TENSOR}'")
+        return tensors[MAP_TENSOR]
+
+    def keys(self) -> Iterator[str]:
+        """All keys in sorted order."""
+        for key in self._transaction().cursor().iternext(keys=True, values=False):
+            yield bytes(key).decode()
+
+    def __len__(self) -> int:
+        self._transaction()
+        return int(self._env.stat()["entries"])
+
+    def close(self) -> None:
+        """Release the memory map. Arrays that were read must not be used afterwards."""
+        if self._env is not None and self._pid == os.getpid():
+            self._txn.abort()
+            self._env.close()
+        self._pid, self._env, self._txn = -1, None, None
+
+
+class PatchWriter:
+    """Writes an LMDB; a context manager that has everything on disk when it ends without an error.
+
+    The map grows with the data, so no large address space is asked for.
+
+    Args:
+        folder: An existing folder without an LMDB.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._size = _FIRST_MAP_SIZE
+        self._env = lmdb.open(str(folder), map_size=self._size, max_readers=1)
+        self._pending: list[tuple[bytes, bytes]] = []
+        self._pending_bytes = 0
+
+    def __enter__(self) -> "PatchWriter":
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error_type is None:
+                self._flush()
+                self._env.sync(True)
+        except lmdb.Error as error:
+            raise self._failure(error) from None
+        finally:
+            self._env.close()
+            (self.folder / "lock.mdb").unlink(missing_ok=True)
+
+    def put(self, key: str, value: bytes | Mapping[str, Array]) -> None:
+        """Store a value under a new key.
+
+        Args:
+            key: The key.
+            value: A safetensors value, or the tensors to make one of.
+
+        Raises:
+            ValueError: If the key is there already.
+            OSError: If the disk is full.
+        """
+        data = value if isinstance(value, bytes) else encode_tensors(value)
+        self._pending.append((key.encode(), data))
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        while True:
+            try:
+                with self._env.begin(write=True) as transaction:
+                    for key, value in self._pending:
+                        if not transaction.put(key, value, overwrite=False):
+                            raise ValueError(f"{key.decode()} occurs twice in the source")
+            except lmdb.MapFullError:
+                self._size *= 2
+                self._env.set_mapsize(self._size)
+                continue
+            except lmdb.Error as error:
+                raise self._failure(error) from None
+            self._pending.clear()
+            self._pending_bytes = 0
+            return
+
+    def _failure(self, error: lmdb.Error) -> OSError:
+        full = "No space left" in str(error)
+        return OSError(errno.ENOSPC if full else errno.EIO, f"the store cannot be written: {error}", str(self.folder))

@@ -1,0 +1,97 @@
+"""Safetensors values as NumPy views: the bytes of a patch become arrays without a copy.
+
+The safetensors library copies every tensor when it reads from bytes; a view into the memory map does not, and the
+headers of a store repeat, so each distinct one is parsed once. Format: 8 bytes little-endian header length, the header
+as JSON (name -> dtype, shape, data_offsets), then the data.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+Array = npt.NDArray[Any]
+
+_DTYPES = {"U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "F32": "<f4", "F64": "<f8"}
+_MAX_HEADER = 1_000_000
+
+
+class DamagedValueError(ValueError):
+    """Bytes that are no safetensors value."""
+
+
+def encode_tensors(tensors: Mapping[str, Array]) -> bytes:
+    """Tensors as a safetensors value. The same tensors always give the same bytes, whatever their order.
+
+    Args:
+        tensors: Arrays by name.
+    """
+    return save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+
+
+def view_tensors(value: memoryview | bytes, source: str) -> dict[str, Array]:
+    """Arrays that look into a safetensors value without copying it.
+
+    Args:
+        value: The bytes; the arrays are valid as long as they are.
+        source: The key that the value belongs to; named in the error.
+
+    Returns:
+        Read-only arrays by name, with the dtype and shape that the header states.
+
+    Raises:
+        DamagedValueError: If the bytes are no complete safetensors value.
+    """
+    if len(value) < 8:
+        raise DamagedValueError(f"{source}: the value has only {len(value)} bytes; the store is damaged")
+    length = int.from_bytes(value[:8], "little")
+    if length > min(len(value) - 8, _MAX_HEADER):
+        raise DamagedValueError(f"{source}: the value is no safetensors data; the store is damaged")
+    try:
+        layout, end = _layout(bytes(value[8 : 8 + length]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedValueError(f"{source}: the header of the value is damaged ({error})") from None
+    start = 8 + length
+    if start + end != len(value):
+        raise DamagedValueError(
+            f"{source}: the value has {len(value) - start} bytes of data where its header states {end}; the store is damaged"
+        )
+    return {
+        name: np.frombuffer(value, dtype, count, start + begin).reshape(shape)
+        for name, dtype, shape, count, begin in layout
+    }
+
+
+Layout = tuple[tuple[str, np.dtype[Any], tuple[int, ...], int, int], ...]
+
+
+@lru_cache(maxsize=256)
+def _layout(header: bytes) -> tuple[Layout, int]:
+    """Name, dtype, shape, number of elements and offset of each tensor, and the end of the data."""
+    entries = json.loads(header)
+    layout = []
+    spans = []
+    for name, entry in entries.items():
+        if name == "__metadata__":
+            continue
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        shape = tuple(entry["shape"])
+        begin, end = entry["data_offsets"]
+        if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+            raise ValueError(f"tensor {name} has a shape or offset that is no natural number")
+        count = math.prod(shape)
+        if end - begin != count * dtype.itemsize:
+            raise ValueError(f"tensor {name} does not fill its place")
+        layout.append((name, dtype, shape, count, begin))
+        spans.append((begin, end))
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise ValueError("tensors overlap or leave gaps")
+        position = end
+    return tuple(layout), position
