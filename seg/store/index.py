@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seg.config.sections import DataConfig
-from seg.reben.bands import BANDS
 from seg.reben.classes import NUM_CLASSES, class_index, label_bits, names_of_bits
 from seg.reben.patch import SPLITS, PatchId, Split, s1_scene
 
@@ -34,6 +33,10 @@ _OFFICIAL = {
     "contains_cloud_or_shadow": pa.bool_(),
 }
 _OWN = {"has_s1": pa.bool_(), "has_s2": pa.bool_(), "has_reference_map": pa.bool_(), "digest": pa.string()}
+
+
+_ID_PATTERN = r"^S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_([0-8]\d|90)_([0-8]\d|90)$"
+_S1_PATTERN = r"^S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}$|^$"
 
 
 class MetadataError(ValueError):
@@ -90,6 +93,11 @@ class Index:
         months = pc.utf8_slice_codeunits(self.patch_ids, 15, 17).cast(pa.int8())
         return months.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
+    @property
+    def tiles(self) -> pa.StringArray:
+        """MGRS tile, such as ``33UUP``, as Arrow strings."""
+        return pc.utf8_slice_codeunits(self.patch_ids, 39, 44)
+
     def labels(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Multi-hot labels (row, class) of some rows."""
         return (self.label_bits[rows, None] >> np.arange(NUM_CLASSES, dtype=np.uint32) & 1).astype(np.bool_)
@@ -143,7 +151,10 @@ def read_index(paths: Sequence[Path]) -> Index:
     tables = [_read_table(path) for path in paths]
     table = pa.concat_tables(tables).combine_chunks()
     source = " and ".join(path.name for path in paths)
-    flag = lambda name: table[name].to_numpy().astype(np.bool_)  # noqa: E731
+
+    def flag(name: str) -> BoolArray:
+        return table[name].to_numpy().astype(np.bool_)  # type: ignore[no-any-return]
+
     index = Index(
         patch_ids=_single(table["patch_id"]),
         s1_names=_single(table["s1_name"]),
@@ -185,7 +196,7 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _single(column: pa.ChunkedArray) -> Any:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def _label_bits(labels: pa.ListArray, source: str) -> npt.NDArray[np.uint32]:
@@ -215,12 +226,11 @@ def _split_codes(splits: pa.StringArray, source: str) -> npt.NDArray[np.int8]:
 
 def _check_names(index: Index, source: str) -> None:
     """Every patch id is well formed and occurs once; the cheap test runs on all rows, the exact one names the culprit."""
-    pattern = r"^S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_([0-8]\d|90)_([0-8]\d|90)$"
-    malformed = pc.invert(pc.match_substring_regex(index.patch_ids, pattern))
+    malformed = pc.invert(pc.match_substring_regex(index.patch_ids, _ID_PATTERN))
     if pc.any(malformed).as_py():
         PatchId.parse(index.patch_ids.filter(malformed)[0].as_py())
         raise MetadataError(f"{source}: {index.patch_ids.filter(malformed)[0]} is no reBEN patch id")
-    malformed = pc.invert(pc.match_substring_regex(index.s1_names, r"^S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}$"))
+    malformed = pc.invert(pc.match_substring_regex(index.s1_names, _S1_PATTERN))
     if pc.any(malformed).as_py():
         s1_scene(index.s1_names.filter(malformed)[0].as_py())
         raise MetadataError(f"{source}: {index.s1_names.filter(malformed)[0]} is no Sentinel-1 patch name")
@@ -228,3 +238,37 @@ def _check_names(index: Index, source: str) -> None:
     if len(counts) != len(index):
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
         raise MetadataError(f"{source}: patch {twice} occurs more than once")
+
+
+def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
+    """Rows of the patches that the configuration asks for, in the order of the index.
+
+    Args:
+        index: The patches to choose from.
+        data: Countries, months, classes and flags to keep.
+        split: The split to keep; None keeps all.
+
+    Raises:
+        EmptySelectionError: If no patch is left; names the condition that no patch met.
+    """
+    known = index.countries.dictionary.to_pylist()
+    if unknown := [country for country in data.countries if country not in known]:
+        raise EmptySelectionError(f"there are no patches from '{unknown[0]}'; countries here: {', '.join(sorted(known))}")
+    wanted = sum(1 << class_index(name) for name in data.classes)
+    codes = [known.index(country) for country in data.countries]
+    conditions = {
+        f"split {split}": split is None or index.splits == SPLITS.index(split),
+        "data.flagged=false": data.flagged or ~(index.snow | index.cloud),
+        f"data.countries={','.join(data.countries)}": not codes or np.isin(index.countries.indices.to_numpy(), codes),
+        f"data.months={','.join(map(str, data.months))}": not data.months or np.isin(index.months, data.months),
+        f"data.classes={','.join(data.classes)}": not wanted or (index.label_bits & wanted) != 0,
+    }
+    keep = np.ones(len(index), dtype=np.bool_)
+    met = []
+    for name, condition in conditions.items():
+        keep &= condition
+        if condition is not True:
+            met.append(name)
+        if not keep.any():
+            raise EmptySelectionError(f"no patch is left after {' and '.join(met) or 'reading an empty index'}")
+    return np.flatnonzero(keep)

@@ -1,0 +1,167 @@
+"""Stored values to network inputs: normalisation, resampling to 10 m, augmentation."""
+
+import inspect
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal
+
+# albumentations asks a web host for its newest version when it is imported, unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg.config.sections import Augmentation
+from seg.reben.bands import BANDS, PATCH_SIZE
+from seg.reben.classes import IGNORE_INDEX
+from seg.store.tensors import Array
+
+Resampling = Literal["bilinear", "nearest"]
+
+# OpenCV aligns pixel edges, not pixel centres of the corners: output pixel i lies at (i + 0.5) / factor - 0.5 of the
+# input, so bands of different pixel size stay registered to each other, with the edge value beyond the outer centres.
+_INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+
+
+class AugmentationError(ValueError):
+    """An augmentation that cannot be used."""
+
+
+class Normaliser:
+    """Brings stored bands onto the 10 m grid and to zero mean and unit standard deviation.
+
+    The statistics are the published ones of the train split, taken by band name.
+
+    Args:
+        bands: Bands in the order of the output channels.
+        resampling: How 20 m and 60 m bands are brought to 10 m.
+    """
+
+    def __init__(self, bands: Sequence[str], resampling: Resampling) -> None:
+        self.bands = tuple(bands)
+        self.resampling = resampling
+        self._plan = [
+            (
+                name,
+                np.float32(1 / BANDS[name].std),
+                np.float32(-BANDS[name].mean / BANDS[name].std),
+                None if BANDS[name].size == PATCH_SIZE else np.empty((BANDS[name].size,) * 2, np.float32),
+            )
+            for name in bands
+        ]
+
+    def __call__(self, tensors: Mapping[str, Array], out_CHW: npt.NDArray[np.float32]) -> None:
+        """Fill the channels of one image.
+
+        Args:
+            tensors: Stored arrays by band name, (row, column), at native resolution.
+            out_CHW: Where to write, float32, (bands, 120, 120).
+
+        Raises:
+            KeyError: If a band is missing.
+            ValueError: If a band has another shape than reBEN's.
+        """
+        for channel_HW, (name, scale, offset, coarse_hw) in zip(out_CHW, self._plan, strict=True):
+            target = channel_HW if coarse_hw is None else coarse_hw
+            np.multiply(tensors[name], scale, out=target)
+            target += offset
+            if coarse_hw is not None:
+                # Resampling after normalisation: both are linear, and this way the float copy is the small one.
+                cv2.resize(coarse_hw, (PATCH_SIZE, PATCH_SIZE), dst=channel_HW, interpolation=_INTERPOLATION[self.resampling])
+
+
+class Augmenter:
+    """Applies albumentations transforms to an image and its class map alike.
+
+    Geometric transforms see the normalised bands as they are; what they move in from outside the patch is unlabelled.
+    Transforms of the values alone expect images between 0 and 1 and clip to that, so they see every band stretched to
+    its own range within the patch, which is undone afterwards.
+
+    Args:
+        transforms: Name and parameters of each transform, in order.
+        channels: Number of bands; each transform is tried on an image of so many.
+
+    Raises:
+        AugmentationError: If a transform is unknown, refuses its parameters or the number of bands, or changes the size
+            of the patch.
+    """
+
+    def __init__(self, transforms: Sequence[Augmentation], channels: int) -> None:
+        self._steps = [_build(name, parameters or {}) for entry in transforms for name, parameters in entry.items()]
+        for step in self._steps:
+            _try(step, channels)
+
+    def __call__(self, image_CHW: npt.NDArray[np.float32], mask_HW: npt.NDArray[np.uint8], seed: Sequence[int]) -> None:
+        """Augment in place.
+
+        Args:
+            image_CHW: Normalised bands, float32.
+            mask_HW: Class indices, uint8.
+            seed: What the random choices depend on, and nothing else.
+        """
+        if not self._steps:
+            return
+        image_HWC = np.ascontiguousarray(image_CHW.transpose(1, 2, 0))
+        mask = mask_HW
+        for step, step_seed in zip(self._steps, np.random.SeedSequence(seed).generate_state(len(self._steps)), strict=True):
+            step.set_random_seed(int(step_seed))
+            image_HWC, mask = _apply(step, image_HWC, mask)
+        image_CHW[:] = image_HWC.transpose(2, 0, 1)
+        mask_HW[:] = mask
+
+
+def _build(name: str, parameters: Mapping[str, Any]) -> Any:
+    kinds = {
+        key: value
+        for key, value in vars(albumentations).items()
+        if inspect.isclass(value) and issubclass(value, albumentations.BasicTransform)
+    }
+    if name not in kinds:
+        near = get_close_matches(name, kinds, n=1)
+        raise AugmentationError(
+            f"'{name}' is no albumentations transform" + (f"; did you mean {near[0]}?" if near else "")
+        )
+    accepted = inspect.signature(kinds[name].__init__).parameters
+    # Left alone, what is moved in from outside would be class 0, Urban fabric.
+    fills = "fill_mask" in accepted and accepted["fill_mask"].default is not None
+    defaults = {"fill_mask": IGNORE_INDEX} if fills else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Argument", category=UserWarning)
+            return kinds[name](**{**defaults, **parameters})
+    except (ValueError, TypeError, UserWarning) as error:
+        reason = " ".join(str(error).split())
+        raise AugmentationError(f"albumentations refuses the parameters {dict(parameters)} of {name}: {reason}") from None
+
+
+def _try(step: Any, channels: int) -> None:
+    name = type(step).__name__
+    image = np.linspace(-3, 3, PATCH_SIZE * PATCH_SIZE * channels, dtype=np.float32).reshape(PATCH_SIZE, PATCH_SIZE, channels)
+    mask = np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
+    probability, step.p = step.p, 1.0
+    step.set_random_seed(0)
+    try:
+        result, result_mask = _apply(step, image, mask)
+    except (TypeError, ValueError, IndexError, KeyError, cv2.error) as error:
+        raise AugmentationError(f"{name} does not work on patches of {channels} bands: {error}") from None
+    finally:
+        step.p = probability
+    if result.shape != image.shape or result_mask.shape != mask.shape or result.dtype != np.float32:
+        raise AugmentationError(f"{name} changes the size or type of a patch; patches must stay {PATCH_SIZE} x {PATCH_SIZE}")
+
+
+def _apply(
+    step: Any, image_HWC: npt.NDArray[np.float32], mask_HW: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    if not isinstance(step, albumentations.ImageOnlyTransform):
+        result = step(image=image_HWC, mask=mask_HW)
+        return result["image"], result["mask"]
+    low = image_HWC.min(axis=(0, 1))
+    span = image_HWC.max(axis=(0, 1)) - low
+    span[span == 0] = 1
+    result = step(image=(image_HWC - low) / span, mask=mask_HW)
+    return result["image"] * span + low, result["mask"]

@@ -1,0 +1,211 @@
+"""Opening a store: the folder that ``seg data build`` writes, or a bare LMDB of rico-hdl with its parquet."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
+from seg.reben.patch import SPLITS
+from seg.store.index import Index, Rows, read_index
+from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
+
+INDEX_FILE = "index.parquet"
+INFO_FILE = "store.json"
+FORMAT = 1
+
+
+class StoreError(ValueError):
+    """A store that cannot be opened, or that does not hold what is asked of it."""
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What ``store.json`` says of a store.
+
+    Attributes:
+        format: Version of this layout.
+        seg_version: Version of the program that wrote it; empty for a bare LMDB.
+        bands: Bands that the store holds, in the order of `BANDS`.
+        patches, s1_missing, s2_missing, maps_missing: Counts of patches.
+        label_mismatches: Patches whose official labels differ from the classes in their reference map; None: not checked.
+        splits: Patches per split.
+        resplit: ``tile`` if the splits were assigned anew by whole MGRS tiles, else None.
+        synthetic: The data are simulated; every table made from them says so.
+        source: What the store was made from, by name.
+        fingerprint: Changes with every pixel, label or split.
+    """
+
+    format: int
+    seg_version: str
+    bands: tuple[str, ...]
+    patches: int
+    s1_missing: int
+    s2_missing: int
+    maps_missing: int
+    label_mismatches: int | None
+    splits: dict[str, int]
+    resplit: str | None
+    synthetic: bool
+    source: dict[str, Any]
+    fingerprint: str
+
+    def to_json(self) -> str:
+        """The text of ``store.json``."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store: the pixels, the index and what the store says of itself."""
+
+    folder: Path
+    patches: PatchReader
+    index: Index
+    info: StoreInfo
+
+    def usable(self, rows: Rows, bands: Sequence[str], drop_incomplete: bool, need_map: bool = True) -> Rows:
+        """The rows that have everything a band selection needs.
+
+        Args:
+            rows: Rows of the index.
+            bands: Bands that a network is to see.
+            drop_incomplete: Leave incomplete patches out instead of refusing.
+            need_map: The reference map is needed too.
+
+        Raises:
+            StoreError: If the store lacks a band, or patches lack a sensor or map and are not to be left out; names
+                the modality and what is missing.
+        """
+        name = selection_name(tuple(bands))
+        if absent := [band for band in bands if band not in self.info.bands]:
+            raise StoreError(
+                f"'{name}' needs {', '.join(absent)}, which the store {self.folder.name} does not hold; "
+                f"it has {', '.join(self.info.bands) or 'no bands'}"
+            )
+        needs = {
+            "Sentinel-1": (any(b in S1_BANDS for b in bands), self.index.has_s1),
+            "Sentinel-2": (any(b in S2_BANDS for b in bands), self.index.has_s2),
+            "reference map": (need_map, self.index.has_map),
+        }
+        keep = np.ones(len(rows), dtype=np.bool_)
+        for what, (needed, has) in needs.items():
+            missing = int((~has[rows]).sum()) if needed else 0
+            if missing and not drop_incomplete:
+                raise StoreError(
+                    f"'{name}' cannot be used: {missing} of {len(rows)} patches have no {what}; "
+                    "leave them out with --set data.drop_incomplete=true or choose another modality"
+                )
+            if needed:
+                keep &= has[rows]
+        if not keep.any():
+            raise StoreError(f"'{name}' cannot be used: no patch of the selection has everything it needs")
+        return rows[keep]
+
+
+def open_store(folder: Path, metadata: Sequence[Path] = ()) -> Store:
+    """Open a store for reading.
+
+    Args:
+        folder: A folder written by ``seg data build``, or a bare rico-hdl LMDB.
+        metadata: Metadata parquets; needed for a bare LMDB, unless a ``metadata.parquet`` lies in or beside it.
+
+    Raises:
+        StoreError: If the folder is neither, or was written by a newer version.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"there is no store {folder}; make one with 'seg data build' or 'seg data synth'")
+    if (folder / INFO_FILE).is_file():
+        if metadata:
+            raise StoreError(f"{folder} has an index of its own; --metadata is for a bare LMDB only")
+        return Store(folder, PatchReader(folder), read_index([folder / INDEX_FILE]), read_info(folder))
+    if (folder / DATA_FILE).is_file():
+        return _open_bare(folder, metadata)
+    raise StoreError(f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}")
+
+
+def read_info(folder: Path) -> StoreInfo:
+    """What ``store.json`` says.
+
+    Raises:
+        StoreError: If it is damaged or of a newer version.
+    """
+    try:
+        document = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+        if document["format"] > FORMAT:
+            raise StoreError(
+                f"{folder} was written by a newer version of seg (store format {document['format']}, "
+                f"this version reads {FORMAT}); update seg"
+            )
+        return StoreInfo(**{**document, "bands": tuple(document["bands"])})
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise StoreError(f"{folder / INFO_FILE} is damaged: {error}; build the store again") from None
+
+
+def describe(
+    index: Index, bands: Sequence[str], *, seg_version: str, synthetic: bool, source: dict[str, Any], resplit: str | None = None,
+    label_mismatches: int | None = None,
+) -> StoreInfo:
+    """The `StoreInfo` of an index."""
+    return StoreInfo(
+        format=FORMAT,
+        seg_version=seg_version,
+        bands=tuple(band for band in BANDS if band in bands),
+        patches=len(index),
+        s1_missing=int((~index.has_s1).sum()),
+        s2_missing=int((~index.has_s2).sum()),
+        maps_missing=int((~index.has_map).sum()),
+        label_mismatches=label_mismatches,
+        splits={split: int((index.splits == i).sum()) for i, split in enumerate(SPLITS)},
+        resplit=resplit,
+        synthetic=synthetic,
+        source=source,
+        fingerprint=fingerprint(index),
+    )
+
+
+def fingerprint(index: Index) -> str:
+    """16 hexadecimal digits that change with every patch, label, split and, where checksums are known, pixel.
+
+    Independent of the order of the rows.
+    """
+    order = pc.sort_indices(index.patch_ids)
+    ordered = index.take(order.to_numpy())
+    digest = hashlib.blake2b(digest_size=8)
+    for names in (ordered.patch_ids, ordered.s1_names, ordered.digests):
+        digest.update("\n".join(names.to_pylist()).encode())
+    for values in (ordered.label_bits.astype("<u4"), ordered.splits, ordered.has_s1, ordered.has_s2, ordered.has_map):
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _open_bare(folder: Path, metadata: Sequence[Path]) -> Store:
+    """A bare LMDB: what it holds is read from its keys and from the first value of each sensor."""
+    beside = [p for p in (folder / "metadata.parquet", folder.parent / "metadata.parquet") if p.is_file()]
+    if not metadata and not beside:
+        raise StoreError(f"{folder} is a bare LMDB without labels; name its metadata parquet with --metadata")
+    reader = PatchReader(folder)
+    index = read_index(metadata or beside[:1])
+    keys = pa.array(list(reader.keys()))
+    present = lambda names: pc.is_in(names, keys).to_numpy(zero_copy_only=False)  # noqa: E731
+    has_s1, has_s2 = present(index.s1_names), present(index.patch_ids)
+    has_map = present(pc.binary_join_element_wise(index.patch_ids, MAP_SUFFIX, ""))
+    rows = np.flatnonzero(has_s1 | has_s2 | has_map)
+    if rows.size == 0:
+        raise StoreError(f"the LMDB {folder} holds no patch of its metadata parquet")
+    held = {"has_s1": has_s1, "has_s2": has_s2, "has_map": has_map}
+    index = Index(**{**vars(index), **held}).take(rows)
+    bands = [
+        band
+        for has, name in ((index.has_s1, index.s1_name), (index.has_s2, index.patch_id))
+        if has.any()
+        for band in reader.tensors(name(int(np.argmax(has))))
+    ]
+    info = describe(index, bands, seg_version="", synthetic=False, source={"lmdb": folder.name})
+    return Store(folder, reader, index, info)
