@@ -102,6 +102,12 @@ class LossConfig(Section):
     scene_weight: Annotated[float, Field(ge=0)] = 1.0
 
 
+Monitor = Literal[
+    "miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"
+]
+"""Validation scores that training can follow; those of the scene head are taken at threshold 0.5."""
+
+
 class TrainConfig(Section):
     """The training run.
 
@@ -112,7 +118,7 @@ class TrainConfig(Section):
         weight_decay: AdamW weight decay; not applied to biases and normalisation.
         warmup: Share of all steps over which the learning rate rises from 0; it falls to 0 along a cosine after.
         clip_norm: Largest gradient norm; 0 does not clip.
-        monitor: Validation score that decides which epoch is best and when to stop (see `MONITORS`).
+        monitor: Validation score that decides which epoch is best and when to stop (`Monitor`).
         patience: Epochs without a better score before stopping; 0 never stops early.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
@@ -127,7 +133,7 @@ class TrainConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
-    monitor: Literal["miou", "mf1", "oa", "ap_macro", "ap_micro", "f1_macro", "f1_micro"] = "miou"
+    monitor: Monitor = "miou"
     patience: Annotated[int, Field(ge=0)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = "auto"

@@ -1,9 +1,11 @@
 """From a store to batches: the data set, the order in which it is read, and the loader."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -73,6 +75,7 @@ class PatchDataset(Dataset[Batch]):
         self, store: Store, rows: Rows, data: DataConfig, augment_seed: int | None = None, with_maps: bool = True
     ) -> None:
         self.rows = rows
+        self._all_ids = store.index.patch_ids
         self._reader = store.patches
         self._index = store.index.take(rows)
         self._normalise = Normaliser(data.bands, data.resampling)
@@ -83,6 +86,11 @@ class PatchDataset(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def patch_ids(self, rows: Rows) -> list[str]:
+        """Patch ids of rows of the store's index, such as those of a batch."""
+        ids: list[str] = self._all_ids.take(pa.array(rows)).to_pylist()
+        return ids
 
     def __getitem__(self, key: BatchKey) -> Batch:
         """Read a batch.
@@ -169,7 +177,16 @@ def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memo
         batch_size=None,
         sampler=order,
         num_workers=workers,
+        worker_init_fn=_leave_interrupts_to_parent,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
+        # The loader draws a seed for every epoch. From a generator of its own, so that the global one, which dropout
+        # uses, stands at the same place after a resume.
+        generator=torch.Generator(),
     )
+
+
+def _leave_interrupts_to_parent(_worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; only the main one decides what becomes of the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

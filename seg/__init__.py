@@ -1,0 +1,46 @@
+"""seg: the benchmark for land-cover segmentation on reBEN (BigEarthNet v2.0).
+
+The public names are loaded when they are first used, so that ``import seg`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seg.config.load import load_config as load_config
+    from seg.models.checkpoint import load_checkpoint as load_checkpoint
+    from seg.pipeline.data import build as build
+    from seg.pipeline.data import synthesise as synthesise
+    from seg.pipeline.demo import demo as demo
+    from seg.pipeline.evaluate import evaluate as evaluate
+    from seg.pipeline.export import export as export
+    from seg.pipeline.train import train as train
+    from seg.store.open import open_store as open_store
+
+_HOME = {
+    "load_config": "seg.config.load",
+    "load_checkpoint": "seg.models.checkpoint",
+    "build": "seg.pipeline.data",
+    "synthesise": "seg.pipeline.data",
+    "demo": "seg.pipeline.demo",
+    "evaluate": "seg.pipeline.evaluate",
+    "export": "seg.pipeline.export",
+    "train": "seg.pipeline.train",
+    "open_store": "seg.store.open",
+}
+
+__all__ = list(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("seg")
+    if name not in _HOME:
+        raise AttributeError(f"module 'seg' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOME, "__version__"])

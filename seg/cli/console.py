@@ -1,0 +1,36 @@
+"""What every command shares: the console, progress bars and one-sentence failures."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def notify(message: str) -> None:
+    """Show something the user must not miss."""
+    err.print(f"[bold yellow]{escape(message)}[/]", soft_wrap=True)
+
+
+def done(message: str) -> None:
+    """Show a result."""
+    out.print(escape(message), soft_wrap=True)
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Pass items on and show a bar with count, time passed and time left; gone when the work is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        yield from progress.track(items, total=total, description=description)

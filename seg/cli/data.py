@@ -1,0 +1,133 @@
+"""``seg data``: make, convert and describe data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from seg.cli import console
+
+if TYPE_CHECKING:
+    from seg.pipeline.data import Description
+    from seg.store.open import StoreInfo
+
+app = typer.Typer(help="Make, convert and describe data.", no_args_is_help=True)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to make; the published tree is written into it.")],
+    patches: Annotated[int, typer.Option(help="Number of patches.", min=1)] = 400,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
+) -> None:
+    """Write a synthetic reBEN: the published folders, names and formats, with simulated landscapes."""
+    from seg.pipeline.data import synthesise
+
+    report = synthesise(out, patches, seed, console.track)
+    console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.splits.items()))
+    console.done(
+        f"Next: seg data build --s2 {out}/BigEarthNet-S2 --s1 {out}/BigEarthNet-S1 --maps {out}/Reference_Maps "
+        f"--metadata {out}/metadata.parquet --metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"
+    )
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Argument(help="The store to make.")],
+    metadata: Annotated[list[Path], typer.Option(help="Metadata parquet; may be given more than once.")],
+    s2: Annotated[Path | None, typer.Option(help="Sentinel-2 tree (BigEarthNet-S2).")] = None,
+    s1: Annotated[Path | None, typer.Option(help="Sentinel-1 tree (BigEarthNet-S1).")] = None,
+    maps: Annotated[Path | None, typer.Option(help="Reference maps (Reference_Maps).")] = None,
+    resplit: Annotated[
+        Literal["tile"] | None,
+        typer.Option(help="Assign the splits anew by whole MGRS tiles, for small sets."),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Build what is both in the metadata and on disk instead of refusing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the store if it is there.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode; one per core by default.", min=1)] = None,
+) -> None:
+    """Convert the published GeoTIFFs into a store: an LMDB in rico-hdl's layout, an index and a description."""
+    from seg.pipeline.data import build as run
+
+    info = run(
+        out,
+        s2=s2,
+        s1=s1,
+        maps=maps,
+        metadata=metadata,
+        resplit=resplit,
+        partial=partial,
+        force=force,
+        workers=workers,
+        track=console.track,
+    )
+    console.done(f"{out}: {info.patches} patches, bands {' '.join(info.bands)}")
+    console.done(", ".join(f"{count} {split}" for split, count in info.splits.items()) + f"; fingerprint {info.fingerprint}")
+    for gap in gaps(info):
+        console.notify(gap)
+
+
+def gaps(info: "StoreInfo") -> list[str]:
+    """What a store lacks, a sentence each."""
+    missing = {
+        "Sentinel-2": info.s2_missing,
+        "Sentinel-1": info.s1_missing,
+        "a reference map": info.maps_missing,
+    }
+    sentences = [f"{count} of {info.patches} patches have no {what.removeprefix('a ')}." for what, count in missing.items() if count]
+    if info.label_mismatches:
+        sentences.append(
+            f"{info.label_mismatches} of {info.patches - info.maps_missing} patches have labels that differ from the "
+            "classes in their reference map."
+        )
+    return sentences
+
+
+@app.command()
+def info(
+    store: Annotated[Path, typer.Argument(help="A store, or a bare LMDB written by rico-hdl.")],
+    metadata: Annotated[list[Path] | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Describe a store: bands, splits, countries, classes, and what is missing."""
+    from seg.pipeline.data import describe_store
+
+    description = describe_store(store, metadata or [])
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(description), indent=2, ensure_ascii=False))
+        return
+    _show(store, description)
+
+
+def _show(store: Path, description: "Description") -> None:
+    info = description.info
+    synthetic = " · [bold yellow]SYNTHETIC[/]" if info.synthetic else ""
+    console.out.print(f"[bold]{escape(str(store))}[/]{synthetic}")
+    rows = {
+        "patches": f"{info.patches} in {description.tiles} tiles, {description.bytes / 1e6:,.0f} MB",
+        "bands": " ".join(info.bands) or "none",
+        "splits": ", ".join(f"{count} {split}" for split, count in info.splits.items())
+        + (f" (by {info.resplit})" if info.resplit else ""),
+        "countries": ", ".join(f"{name} {count}" for name, count in description.countries.items()),
+        "snow, cloud, shadow": str(description.flagged),
+        "fingerprint": info.fingerprint,
+    }
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        grid.add_row(name, escape(value))
+    console.out.print(grid)
+    table = Table("class", "train", "validation", "test", title="patches with each class")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, *counts in description.classes:
+        table.add_row(name, *map(str, counts))
+    console.out.print(table)
+    for gap in gaps(info):
+        console.notify(gap)

@@ -1,0 +1,28 @@
+"""``seg demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seg.cli import console
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("seg-demo"),
+    patches: Annotated[int | None, typer.Option(help="Synthetic patches.", min=100)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of training.", min=1)] = None,
+) -> None:
+    """The whole way on synthetic data: make it, build a store, train, evaluate, export maps. Minutes on a laptop."""
+    from seg.cli.train import training_progress
+    from seg.pipeline.demo import DEMO
+    from seg.pipeline.demo import demo as run
+    from seg.report.formats import to_rich
+
+    settings = DEMO.changed(patches=patches, epochs=epochs)
+    with training_progress(settings.epochs, "miou") as observe:
+        result = run(out, settings, observe=observe, track=console.track, notify=console.notify)
+    for table in result.tables:
+        console.out.print(to_rich(table))
+    for what, where in result.places.items():
+        console.done(f"{what:<28} {where}")

@@ -1,0 +1,35 @@
+"""``seg eval``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from seg.cli import console
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
+    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to score.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Store, if not the one of the run.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches per step.", min=1)] = None,
+) -> None:
+    """Score a run: pixel and scene tables on the screen and as files, with the evidence behind them."""
+    from seg.pipeline.evaluate import evaluate as score
+    from seg.report.formats import to_rich
+
+    result = score(
+        run,
+        split=split,
+        data=data,
+        metadata=metadata,
+        device=device,
+        batch_size=batch_size,
+        track=console.track,
+        notify=console.notify,
+    )
+    for table in result.tables:
+        console.out.print(to_rich(table))
+    console.done(f"Tables, scores and evidence: {result.folder}")

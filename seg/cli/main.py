@@ -1,0 +1,65 @@
+"""The command line: names the commands and turns errors into one sentence."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from seg.cli import console, data, demo, evaluate, export, train
+
+app = typer.Typer(
+    name="seg",
+    help="The benchmark for land-cover segmentation on reBEN (BigEarthNet v2.0).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("demo")(demo.demo)
+app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"seg {version('seg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options that come before the command. ``--debug`` is read by `main`, wherever it stands."""
+
+
+def main() -> None:
+    """Run the command line; exit code 0 done, 2 wrong use, 1 anything else."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except (ValueError, OSError, MemoryError, ImportError) as error:
+        if debug:
+            raise
+        console.err.print(f"[bold red]seg:[/] {escape(sentence(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one sentence with the cure where there is one."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        cure = "; free some space and run the same command again" if error.errno == 28 else ""
+        return f"{error.strerror}{where}{cure}"
+    if isinstance(error, MemoryError):
+        return "out of memory; lower --set train.batch_size"
+    return " ".join(str(error).split()) or type(error).__name__

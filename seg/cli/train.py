@@ -1,0 +1,119 @@
+"""``seg train``."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from seg.cli import console
+
+if TYPE_CHECKING:
+    from seg.engine.train import Epoch, Step
+
+
+def train(
+    arch: Annotated[str | None, typer.Option(help="Architecture, such as unet or deeplabv3plus.")] = None,
+    modality: Annotated[str | None, typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.")] = None,
+    scene_head: Annotated[
+        Literal["derived", "learned", "none"] | None, typer.Option(help="Where the multi-label comes from.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Store; SEG_DATA or the synthetic demo store if not given.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML configuration.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: train.lr=1e-3. May be repeated.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the train split, at most.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<arch>-<modality> if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+) -> None:
+    """Train a network that gives a pixel mask and a multi-label."""
+    if modality and bands:
+        raise typer.BadParameter("give either --modality or --bands, not both")
+    from seg.engine.train import Interrupted
+    from seg.pipeline.train import train as run
+    from seg.pipeline.train import plan
+
+    job = plan(
+        config,
+        set_ or [],
+        out,
+        resume,
+        model__arch=arch,
+        model__encoder=encoder,
+        model__scene_head=scene_head,
+        data__bands=modality or bands,
+        data__store=data,
+        data__metadata=metadata,
+        train__epochs=epochs,
+        train__batch_size=batch_size,
+        train__seed=seed,
+        train__device=device,
+    )
+    try:
+        with training_progress(job.config.train.epochs, job.config.train.monitor) as observe:
+            result = run(job, observe=observe, track=console.track, notify=console.notify)
+    except Interrupted as reason:
+        console.notify(f"Training {reason}. Continue with: seg train --out {job.folder} --resume")
+        sys.exit(1)
+    console.done(
+        f"Best {result.monitor} on validation: {result.best_score:.4f} in epoch {result.best_epoch + 1}. "
+        f"Weights, log and settings: {result.folder}"
+    )
+    console.done(f"Next: seg eval {result.folder}")
+
+
+class TrainingProgress:
+    """Shows a bar for the epoch under way and a line for each one done.
+
+    Args:
+        progress: The bar.
+        epochs: Epochs at most.
+        monitor: The score that decides which epoch is best.
+    """
+
+    def __init__(self, progress: Progress, epochs: int, monitor: str) -> None:
+        self._progress = progress
+        self._epochs = epochs
+        self._monitor = monitor
+        self._task = progress.add_task("epoch 1", total=None, detail="")
+
+    def __call__(self, event: "Step | Epoch") -> None:
+        """Show a step or an epoch."""
+        from seg.engine.train import Step
+
+        if isinstance(event, Step):
+            detail = f"loss {event.loss:.3f} · {event.patches_per_second:.0f} patches/s"
+            label = f"epoch {event.epoch + 1}/{self._epochs}"
+            self._progress.update(
+                self._task, description=label, completed=event.batch, total=event.batches, detail=detail
+            )
+            return
+        scores = {self._monitor: event.scores[self._monitor]}
+        scores |= {name: event.scores[name] for name in ("miou", "oa", "ap_macro") if name in event.scores}
+        listed = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        self._progress.console.print(
+            f"epoch {event.epoch + 1:>3}/{self._epochs}  loss {event.losses['loss']:.3f}  {listed}  "
+            f"{event.patches_per_second:.0f} patches/s  {event.seconds:.0f} s{'  [green]best[/]' if event.best else ''}"
+        )
+
+
+@contextmanager
+def training_progress(epochs: int, monitor: str) -> Iterator[TrainingProgress]:
+    """A progress display for the training loop."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console.err, transient=True) as progress:
+        yield TrainingProgress(progress, epochs, monitor)

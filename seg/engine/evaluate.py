@@ -1,0 +1,90 @@
+"""The evaluation loop: a network over a data set, as evidence from which every score is computed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seg.config.track import Track, silent
+from seg.data.dataset import Batch, BatchOrder, PatchDataset, make_loader
+from seg.engine.device import Compute
+from seg.metrics.evidence import Evidence, Origin, batch_evidence, merge_evidence
+from seg.metrics.pixel import confusion_counts
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of a batch.
+
+    Attributes:
+        batch: The batch, on the device.
+        pixel_logits_BKHW: float32.
+        scene_probabilities_BK: float32, 0 to 1; None without a scene head.
+    """
+
+    batch: Batch
+    pixel_logits_BKHW: Tensor
+    scene_probabilities_BK: Tensor | None
+
+
+def predict(
+    model: nn.Module, dataset: PatchDataset, compute: Compute, batch_size: int, workers: int, track: Track = silent
+) -> Iterator[Prediction]:
+    """Run a network over a data set in the order of its samples, each exactly once.
+
+    Args:
+        model: Gives `(pixel_logits, scene_logits)`; set to evaluation mode here and back afterwards.
+        dataset: What is predicted.
+        compute: Device and formats.
+        batch_size: Patches at a time; without influence on the result beyond rounding.
+        workers: Loader processes.
+        track: Progress over batches.
+    """
+    order = BatchOrder(len(dataset), batch_size)
+    loader = make_loader(dataset, order, workers, pin_memory=compute.device.type == "cuda")
+    training = model.training
+    model.eval()
+    try:
+        for loaded in track(loader, "patches predicted", len(order)):
+            batch = loaded.to(compute.device)
+            images = batch.images_BCHW.to(memory_format=compute.memory_format)
+            with torch.inference_mode(), compute.autocast():
+                pixel_logits, scene_logits = model(images)
+                probabilities = None if scene_logits is None else scene_logits.float().sigmoid()
+            yield Prediction(batch, pixel_logits.float(), probabilities)
+    finally:
+        model.train(training)
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: PatchDataset,
+    origin: Origin,
+    compute: Compute,
+    batch_size: int,
+    workers: int,
+    track: Track = silent,
+) -> Evidence:
+    """Evidence of a network on a data set.
+
+    Args:
+        model, dataset, compute, batch_size, workers, track: See `predict`.
+        origin: What the patches are.
+    """
+    parts = []
+    for prediction in predict(model, dataset, compute, batch_size, workers, track):
+        batch = prediction.batch
+        counts = confusion_counts(batch.masks_BHW, prediction.pixel_logits_BKHW.argmax(1))
+        probabilities = prediction.scene_probabilities_BK
+        parts.append(
+            batch_evidence(
+                origin,
+                dataset.patch_ids(batch.rows_B.cpu().numpy()),
+                counts.cpu().numpy(),
+                batch.labels_BK.cpu().numpy().astype(np.bool_),
+                None if probabilities is None else probabilities.cpu().numpy(),
+            )
+        )
+    return merge_evidence(parts)

@@ -1,0 +1,231 @@
+"""Land-cover maps as GeoTIFF.
+
+A class map is one uint8 band of class indices with the official colours, nodata 255 and deflate. The class names stand
+in the band's metadata (``CLASS_0 = Urban fabric``), which every GDAL tool shows. GDAL keeps the category names that
+QGIS takes for a legend nowhere in a TIFF, only in a sidecar ``<file>.aux.xml``; `write_category_names` writes it where
+one file is to be looked at, and the thousands of patch maps of an export go without.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.crs import CRS
+from rasterio.io import DatasetWriter, MemoryFile
+from rasterio.transform import Affine
+
+from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, NUM_CLASSES
+from seg.reben.patch import GeoRef
+
+PROBABILITY_SCALE = 250
+"""Stored value of probability 1. The band's scale is its inverse, so a GIS shows probabilities; 255 is nodata."""
+
+_COLORMAP = {c.index: (*c.color, 255) for c in CLASSES} | {IGNORE_INDEX: (0, 0, 0, 0)}
+_CLASS_TAGS = {f"CLASS_{c.index}": c.name for c in CLASSES}
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
+_ROUNDING = 1e-4
+"""How far outside 0 to 1 a probability may lie: a fortieth of the stored step, so it changes no stored value."""
+_TILE = 512
+"""Block edge of rasters that are larger; smaller ones are one block."""
+
+
+def write_class_map(
+    path: Path,
+    classes_HW: npt.NDArray[np.uint8],
+    georef: GeoRef,
+    tags: Mapping[str, str] = _NO_TAGS,
+    description: str = "land cover",
+) -> None:
+    """Write a map of class indices. The file appears complete or not at all.
+
+    Args:
+        path: The GeoTIFF; a file of that name is replaced, and a sidecar ``.aux.xml`` of the replaced file removed.
+        classes_HW: uint8 of the georeference's height and width; 0 to 18, 255 where unlabelled or outside.
+        georef: Where the map lies.
+        tags: Metadata of the whole file, such as the model.
+        description: Name of the band.
+
+    Raises:
+        ValueError: If dtype, shape or values are not those above.
+        OSError: If the file cannot be written.
+    """
+    _require_classes(classes_HW, georef)
+    with _encoded(path, georef, bands=1, tags=tags) as dataset:
+        dataset.write(classes_HW, 1)
+        dataset.write_colormap(1, _COLORMAP)
+        dataset.update_tags(1, **_CLASS_TAGS)
+        dataset.set_band_description(1, description)
+
+
+def write_reference(
+    path: Path, classes_HW: npt.NDArray[np.uint8], georef: GeoRef, tags: Mapping[str, str] = _NO_TAGS
+) -> None:
+    """Write a reference map, already as class indices, like `write_class_map` and with the same errors."""
+    write_class_map(path, classes_HW, georef, tags, description="reference land cover")
+
+
+def write_probabilities(
+    path: Path,
+    probabilities_KHW: npt.NDArray[np.floating[Any]],
+    georef: GeoRef,
+    tags: Mapping[str, str] = _NO_TAGS,
+) -> None:
+    """Write class probabilities: 19 uint8 bands in the order of the nomenclature, named by their class.
+
+    A stored value v stands for v / 250, which the band's scale says, so the rounding error is at most 0.002. They are
+    a file of their own because TIFF has a colour table for single-band images only.
+
+    Args:
+        path: The GeoTIFF; a file of that name is replaced.
+        probabilities_KHW: 19 classes x height x width, floating point, 0 to 1.
+        georef: Where the map lies.
+        tags: Metadata of the whole file.
+
+    Raises:
+        ValueError: If dtype or shape are not those above, or a value is NaN or outside 0 to 1.
+        OSError: If the file cannot be written.
+    """
+    expected = (NUM_CLASSES, georef.height, georef.width)
+    if probabilities_KHW.shape != expected:
+        raise ValueError(
+            f"probabilities have the shape {probabilities_KHW.shape}; the georeference asks for {expected}"
+        )
+    if not np.issubdtype(probabilities_KHW.dtype, np.floating):
+        raise ValueError(f"probabilities are {probabilities_KHW.dtype}; pass floating point from 0 to 1")
+    # Sums of weights leave rounding errors behind. NaN makes both comparisons false, so it is refused here too.
+    if not (probabilities_KHW.min() >= -_ROUNDING and probabilities_KHW.max() <= 1 + _ROUNDING):
+        raise ValueError("probabilities must lie between 0 and 1 and not be NaN; apply softmax to logits first")
+    with _encoded(path, georef, bands=NUM_CLASSES, tags=tags) as dataset:
+        for band, probability_HW in enumerate(probabilities_KHW, start=1):
+            # float32 because half precision cannot tell 249.5 from 249.6.
+            scaled = np.rint(probability_HW.astype(np.float32, copy=False) * PROBABILITY_SCALE)
+            dataset.write(scaled.astype(np.uint8), band)
+        dataset.scales = (1 / PROBABILITY_SCALE,) * NUM_CLASSES
+        dataset.offsets = (0.0,) * NUM_CLASSES
+        dataset.descriptions = CLASS_NAMES
+
+
+def write_category_names(path: Path) -> None:
+    """Write ``<path>.aux.xml``, from which QGIS and GDAL name the classes of a class map in their legend.
+
+    Args:
+        path: The class map, written before: writing it removes the sidecar.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in CLASS_NAMES)
+    document = (
+        '<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n'
+        f"{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
+    )
+    _replace(_sidecar(path), document.encode())
+
+
+def read_class_map(path: Path) -> tuple[npt.NDArray[np.uint8], GeoRef]:
+    """Read a class map.
+
+    Returns:
+        Class indices, uint8, height x width, and where the map lies.
+
+    Raises:
+        ValueError: If the file is no class map: one uint8 band of 0 to 18 and 255 on a north-up grid of square pixels
+            in a CRS with an EPSG code.
+        OSError: If the file is missing or no raster.
+    """
+    with rasterio.open(path) as dataset:
+        a, b, x_min, d, e, y_max = dataset.transform[:6]
+        epsg = dataset.crs.to_epsg() if dataset.crs else None
+        if dataset.dtypes != ("uint8",):
+            raise ValueError(f"{path} is no class map: it has bands of {', '.join(dataset.dtypes)}, not one of uint8")
+        if epsg is None or b or d or a <= 0 or a != -e:
+            raise ValueError(f"{path} is no class map: it is not on a north-up grid of square pixels with an EPSG code")
+        georef = GeoRef(epsg, x_min, y_max, a, dataset.width, dataset.height)
+        classes_HW: npt.NDArray[np.uint8] = dataset.read(1)
+    if unknown := _unknown_values(classes_HW):
+        raise ValueError(f"{path} is no class map: it holds the value {unknown[0]}; classes are 0 to 18 and 255")
+    return classes_HW, georef
+
+
+@contextmanager
+def _encoded(path: Path, georef: GeoRef, bands: int, tags: Mapping[str, str]) -> Iterator[DatasetWriter]:
+    """A dataset to fill; on leaving, its bytes take the place of the file.
+
+    The TIFF is encoded in memory because GDAL writes the last of a file while closing it, where rasterio loses the
+    error of a full disk; it is also a third faster for small files. No predictor: class maps and probabilities grow
+    or stay as they are with one.
+    """
+    small = max(georef.width, georef.height) <= _TILE
+    blocks = {"blockysize": georef.height} if small else {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE}
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            width=georef.width,
+            height=georef.height,
+            count=bands,
+            dtype="uint8",
+            nodata=IGNORE_INDEX,
+            crs=_crs(georef.epsg),
+            transform=Affine(*georef.transform),
+            compress="deflate",
+            interleave="band",
+            **blocks,
+        ) as dataset:
+            yield dataset
+            dataset.update_tags(**tags)
+        encoded = memory.read()
+    _replace(path, encoded)
+
+
+@cache
+def _crs(epsg: int) -> CRS:
+    return CRS.from_epsg(epsg)
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.aux.xml")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put the content in the place of the file, all of it or none of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        # A sidecar left by an earlier file of this name, such as the statistics of a viewer, describes other pixels.
+        _sidecar(path).unlink(missing_ok=True)
+        partial.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(
+                f"{path} cannot be written ({error.strerror}); name a folder that exists and has space left"
+            ) from error
+        raise
+
+
+def _require_classes(classes_HW: npt.NDArray[np.uint8], georef: GeoRef) -> None:
+    if classes_HW.dtype != np.uint8:
+        raise ValueError(f"class indices are {classes_HW.dtype}; pass uint8")
+    if classes_HW.shape != (georef.height, georef.width):
+        raise ValueError(
+            f"class indices have the shape {classes_HW.shape}, but the georeference asks for "
+            f"{(georef.height, georef.width)}"
+        )
+    if unknown := _unknown_values(classes_HW):
+        raise ValueError(
+            f"class indices hold the value {unknown[0]}; classes are 0 to 18 and 255 stands for unlabelled "
+            "(CLC codes become classes by seg.reben.reference_map.class_indices)"
+        )
+
+
+def _unknown_values(classes_HW: npt.NDArray[np.uint8]) -> list[int]:
+    odd = (classes_HW >= NUM_CLASSES) & (classes_HW != IGNORE_INDEX)
+    return np.unique(classes_HW[odd]).tolist() if odd.any() else []

@@ -1,0 +1,32 @@
+"""The one rule for what is undefined: a class without reference is NaN, never 0, and no mean counts it."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.integer[Any]]
+
+
+def ratio(numerator: Integers, denominator: Integers, defined: Bools) -> Floats:
+    """Element-wise quotient, NaN where it is undefined.
+
+    Args:
+        numerator: Counts.
+        denominator: Counts of the same shape.
+        defined: False where the quotient has no meaning, whatever the counts say.
+
+    Returns:
+        float64 of that shape; NaN where `defined` is False or the denominator is 0.
+    """
+    quotient: Floats = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=quotient, where=defined & (denominator > 0))
+    return quotient
+
+
+def mean_of_defined(values: Floats) -> float:
+    """Mean over the values that are not NaN; NaN if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")

@@ -1,0 +1,84 @@
+"""All scores of an evaluation, from its evidence."""
+
+from dataclasses import dataclass
+
+from seg.metrics.evidence import Evidence, Origin, predicted_areas, reference_areas, total_counts
+from seg.metrics.joint import JointScores, joint_scores
+from seg.metrics.pixel import PixelScores, pixel_scores
+from seg.metrics.ratio import Floats
+from seg.metrics.scene import SceneScores, decide, fit_thresholds, scene_scores
+
+DEFINITIONS = 1
+"""Version of the definitions; raised whenever a change of one makes older numbers incomparable."""
+
+
+class ThresholdError(ValueError):
+    """Thresholds cannot be fitted on this evidence."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """All scores of an evaluation.
+
+    Attributes:
+        origin: Split and data.
+        patches: Number of patches, each counted once.
+        pixel: Scores of the predicted masks.
+        scene: Scores of the scene head at threshold 0.5; None if the model has none.
+        scene_fitted: The same at thresholds fitted on validation; None without a scene head or such thresholds.
+        joint: Scores of the labels that the masks imply.
+    """
+
+    origin: Origin
+    patches: int
+    pixel: PixelScores
+    scene: SceneScores | None
+    scene_fitted: SceneScores | None
+    joint: JointScores
+
+
+def score_evidence(evidence: Evidence, fitted_thresholds: Floats | None = None, min_share: float = 0.0) -> Scores:
+    """All scores of an evaluation.
+
+    Args:
+        evidence: What the model did on each patch.
+        fitted_thresholds: Thresholds of the scene head per class, float64 (K,), from `validation_thresholds`.
+        min_share: Share of the area that a class needs for a mask to imply it, see `implied_labels`.
+    """
+    labels_NK, probabilities_NK = evidence.labels, evidence.probabilities
+    scene = scene_fitted = decided_NK = fitted_NK = None
+    if probabilities_NK is not None:
+        scene = scene_scores(probabilities_NK, labels_NK)
+        decided_NK = decide(probabilities_NK)
+        if fitted_thresholds is not None:
+            scene_fitted = scene_scores(probabilities_NK, labels_NK, fitted_thresholds)
+            fitted_NK = decide(probabilities_NK, fitted_thresholds)
+    areas = predicted_areas(evidence), reference_areas(evidence)
+    joint = joint_scores(*areas, labels_NK, decided_NK, fitted_NK, min_share)
+    return Scores(evidence.origin, len(evidence), pixel_scores(total_counts(evidence)), scene, scene_fitted, joint)
+
+
+def headline(scores: Scores) -> dict[str, float]:
+    """The scores that sum up an evaluation, by name, for logs and for the choice of the best epoch.
+
+    The scene scores are those at threshold 0.5, and missing if the model has no scene head.
+    """
+    pixel, scene = scores.pixel, scores.scene
+    values = {name: getattr(pixel, name) for name in ("miou", "mf1", "macc", "oa", "fwiou")}
+    if scene is not None:
+        names = ("ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples")
+        values |= {name: getattr(scene, name) for name in names}
+    return values
+
+
+def validation_thresholds(evidence: Evidence) -> Floats | None:
+    """Thresholds of the scene head that maximise each class's F1 on validation; None if the model has no scene head.
+
+    Raises:
+        ThresholdError: If the evidence is not that of the validation split.
+    """
+    if evidence.origin.split != "validation":
+        raise ThresholdError(
+            f"thresholds are fitted on validation, never on {evidence.origin.split}; evaluate validation first"
+        )
+    return None if evidence.probabilities is None else fit_thresholds(evidence.probabilities, evidence.labels)

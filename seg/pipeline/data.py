@@ -1,0 +1,145 @@
+"""Getting data: synthesise, build, find and describe a store."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seg.config.sections import DataConfig
+from seg.config.track import Track, silent
+from seg.data.dataset import PatchDataset
+from seg.prepare.build import Sources, build_store
+from seg.prepare.synthetic import VERSION, SynthesisReport
+from seg.prepare.synthetic import synthesise as synthesise_tree
+from seg.reben.classes import CLASSES
+from seg.reben.patch import Split
+from seg.store.index import Rows, select
+from seg.store.open import INFO_FILE, Store, StoreInfo, open_store
+
+Notify = Callable[[str], None]
+
+DEMO_PATCHES = 400
+DEMO_SEED = 0
+
+
+def ignore(_message: str) -> None:
+    """The `Notify` that says nothing."""
+
+
+def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> SynthesisReport:
+    """Write a synthetic reBEN in the published tree; see `seg.prepare.synthetic`."""
+    return synthesise_tree(out, patches, seed, track)
+
+
+def build(
+    out: Path,
+    *,
+    s2: Path | None = None,
+    s1: Path | None = None,
+    maps: Path | None = None,
+    metadata: Sequence[Path],
+    resplit: str | None = None,
+    partial: bool = False,
+    force: bool = False,
+    workers: int | None = None,
+    track: Track = silent,
+) -> StoreInfo:
+    """Convert published trees into a store; see `seg.prepare.build`."""
+    sources = Sources(s2=s2, s1=s1, maps=maps, metadata=tuple(metadata))
+    return build_store(sources, out, resplit=resplit, partial=partial, force=force, workers=workers, track=track)
+
+
+def published_sources(tree: Path) -> Sources:
+    """The sources in a folder that holds all published parts under their published names."""
+    return Sources(
+        s2=tree / "BigEarthNet-S2",
+        s1=tree / "BigEarthNet-S1",
+        maps=tree / "Reference_Maps",
+        metadata=(tree / "metadata.parquet", tree / "metadata_for_patches_with_snow_cloud_or_shadow.parquet"),
+    )
+
+
+def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore) -> Store:
+    """The store that the configuration names, else that of ``SEG_DATA``, else the synthetic demo store.
+
+    The demo store is made when it is first needed and kept in the user's cache folder.
+    """
+    named = data.store or os.environ.get("SEG_DATA")
+    if named:
+        store = open_store(Path(named), (data.metadata,) if data.metadata else ())
+    else:
+        notify(
+            "No data given (--data, SEG_DATA): using the SYNTHETIC demo store. "
+            "Its scores say nothing about reBEN; the README shows the way to real data."
+        )
+        store = open_store(_demo_store(track))
+    return store
+
+
+def _demo_store(track: Track) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "seg" / f"demo-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
+    if not (folder / INFO_FILE).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))
+        try:
+            synthesise(scratch / "tree", DEMO_PATCHES, DEMO_SEED, track)
+            build_store(published_sources(scratch / "tree"), scratch / "store", track=track)
+            # Another process may have been faster; its store is the same.
+            if not folder.exists():
+                (scratch / "store").rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def split_rows(store: Store, data: DataConfig, split: Split, need_map: bool = True) -> Rows:
+    """Rows of a split that the configuration selects and that have all its bands need."""
+    return store.usable(select(store.index, data, split), data.bands, data.drop_incomplete, need_map)
+
+
+def split_dataset(store: Store, data: DataConfig, split: Split, augment_seed: int | None = None) -> PatchDataset:
+    """The data set of a split, with reference maps."""
+    return PatchDataset(store, split_rows(store, data, split), data, augment_seed)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a store holds, for people.
+
+    Attributes:
+        info: What the store says of itself.
+        countries: Patches by country, most first.
+        tiles: Number of MGRS tiles.
+        flagged: Patches with snow, cloud or cloud shadow.
+        classes: Patches with each class by split: (name, train, validation, test).
+        bytes: Size on disk.
+    """
+
+    info: StoreInfo
+    countries: dict[str, int]
+    tiles: int
+    flagged: int
+    classes: list[tuple[str, int, int, int]]
+    bytes: int
+
+
+def describe_store(folder: Path, metadata: Sequence[Path] = ()) -> Description:
+    """Open a store and count what it holds."""
+    store = open_store(folder, metadata)
+    index = store.index
+    labels_NK = index.labels(np.arange(len(index)))
+    names, counts = np.unique(index.countries.to_numpy(zero_copy_only=False).astype(str), return_counts=True)
+    per_split = [labels_NK[index.splits == split].sum(0) for split in range(3)]
+    return Description(
+        info=store.info,
+        countries=dict(sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda pair: -pair[1])),
+        tiles=len(index.tiles.unique()),
+        flagged=int((index.snow | index.cloud).sum()),
+        classes=[(c.name, *(int(counts[c.index]) for counts in per_split)) for c in CLASSES],  # type: ignore[misc]
+        bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+    )

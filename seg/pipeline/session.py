@@ -1,0 +1,111 @@
+"""A trained run, opened to be used on a split: weights, data and machine together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seg.config.load import load_config
+from seg.config.sections import Config
+from seg.config.track import Track, silent
+from seg.data.dataset import PatchDataset
+from seg.engine.device import Compute, choose_compute
+from seg.models.checkpoint import ModelCard, load_checkpoint
+from seg.models.segmenter import Segmenter
+from seg.pipeline.data import Notify, find_store, ignore, split_rows
+from seg.pipeline.train import CONFIG_FILE, best_checkpoint, loader_workers
+from seg.reben.bands import BANDS
+from seg.reben.patch import Split
+from seg.store.open import Store
+
+
+class SessionError(ValueError):
+    """A run that does not fit the data or this version of seg."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is needed to predict a split with a run.
+
+    Attributes:
+        run: The run folder.
+        config: Its settings, with what was asked for otherwise.
+        model, card: The best weights.
+        store: The data.
+        split: The split.
+        dataset: Its patches.
+        compute: Device and formats.
+        workers: Loader processes.
+    """
+
+    run: Path
+    config: Config
+    model: Segmenter
+    card: ModelCard
+    store: Store
+    split: Split
+    dataset: PatchDataset
+    compute: Compute
+    workers: int
+
+
+def open_run(
+    run: Path,
+    *,
+    split: Split | None = None,
+    data: Path | None = None,
+    metadata: Path | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    need_maps: bool = True,
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> Session:
+    """Open a run on a split.
+
+    Args:
+        run: Run folder of `train`.
+        split, data, metadata, device, batch_size: Instead of the run's own settings.
+        need_maps: Reference maps are needed.
+        track: Progress of making the demo store.
+        notify: Is told what the user must not miss.
+
+    Raises:
+        RunError, CheckpointError, StoreError, EmptySelectionError, SessionError: What is wrong, in one sentence.
+    """
+    checkpoint = best_checkpoint(run)
+    changes = {"data__metadata": metadata, "train__device": device, "eval__batch_size": batch_size, "eval__split": split}
+    config = load_config(run / CONFIG_FILE, **changes)
+    if data is not None:
+        config = config.model_copy(
+            update={"data": config.data.model_copy(update={"store": data, "metadata": metadata})}
+        )
+    compute = choose_compute(config.train)
+    model, card = load_checkpoint(checkpoint, compute.device)
+    model.to(memory_format=compute.memory_format)  # type: ignore[call-overload]
+    _check_statistics(card)
+    # The weights know their inputs best: a config.yaml that was edited must not feed them other bands.
+    inputs = config.data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
+    store = find_store(inputs, track, notify)
+    if store.info.fingerprint != card.data.fingerprint:
+        notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
+    rows = split_rows(store, inputs, config.eval.split, need_maps)
+    dataset = PatchDataset(store, rows, inputs, with_maps=need_maps)
+    return Session(
+        run=run,
+        config=config,
+        model=model,
+        card=card,
+        store=store,
+        split=config.eval.split,
+        dataset=dataset,
+        compute=compute,
+        workers=loader_workers(config.data.workers, compute),
+    )
+
+
+def _check_statistics(card: ModelCard) -> None:
+    """The weights were trained with the statistics that this version normalises with."""
+    bands = [BANDS[name] for name in card.bands]
+    if not np.allclose(card.mean, [b.mean for b in bands]) or not np.allclose(card.std, [b.std for b in bands]):
+        raise SessionError("the weights were trained with other band statistics than this version of seg normalises with")

@@ -1,0 +1,278 @@
+"""Train a network: from a configuration to a run folder."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg.config.load import dump_config, load_config
+from seg.config.sections import Config
+from seg.config.track import Track, silent
+from seg.engine.device import Compute, choose_compute
+from seg.engine.losses import JointLoss
+from seg.engine.train import BEST, Epoch, Run, Step, fit, seed_everything
+from seg.metrics.evidence import Origin
+from seg.models.checkpoint import DataSummary, ModelCard
+from seg.models.segmenter import build_segmenter, count_parameters
+from seg.pipeline.data import Notify, find_store, ignore, split_dataset
+from seg.reben.bands import BANDS, selection_name
+from seg.reben.classes import CLASS_NAMES
+from seg.report.figures import training_figure, write_png
+from seg.report.log import EpochLog
+from seg.report.record import run_record, write_json, write_text
+from seg.store.open import Store
+
+CONFIG_FILE = "config.yaml"
+RECORD_FILE = "run.json"
+FIGURE_FILE = "training.png"
+CHECKPOINTS = "checkpoints"
+
+Observe = Callable[[Step | Epoch], None]
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run that is about to begin or to continue.
+
+    Attributes:
+        config: The settings.
+        folder: The run folder.
+        resume: Whether it continues.
+    """
+
+    config: Config
+    folder: Path
+    resume: bool
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Outcome of a finished training run.
+
+    Attributes:
+        folder: The run folder.
+        monitor: The score that decided.
+        best_score: Its best value; NaN if it was undefined throughout.
+        best_epoch: From 0.
+        epochs: Epochs done.
+    """
+
+    folder: Path
+    monitor: str
+    best_score: float
+    best_epoch: int
+    epochs: int
+
+
+def plan(
+    path: Path | None = None, overrides: Iterable[str] = (), out: Path | None = None, resume: bool = False, **settings: Any
+) -> Job:
+    """Settle configuration and run folder.
+
+    A new run takes a folder that is not there yet; without `out` it is named after architecture and bands. A resumed
+    run takes the settings of its ``config.yaml``.
+
+    Args:
+        path: YAML configuration.
+        overrides: ``section.key=value``.
+        out: The run folder.
+        resume: Continue the run in that folder.
+        settings: ``section__key=value``; None stands for "not given".
+
+    Raises:
+        RunError: If a new run's folder is taken, or there is no run to resume.
+        ConfigError: If the configuration is wrong.
+    """
+    config = load_config(path, overrides, **settings)
+    folder = out or _default_folder(config, resume)
+    saved = folder / CONFIG_FILE
+    if resume:
+        if not saved.is_file():
+            raise RunError(f"there is no run to resume in {folder}")
+        config = load_config(path or saved, overrides, **settings)
+    elif folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
+    return Job(config, folder, resume)
+
+
+def _default_folder(config: Config, resume: bool) -> Path:
+    """``runs/<arch>-<bands>``, with a number if that is taken; for a resume the last one that is."""
+    base = Path("runs") / f"{config.model.arch}-{selection_name(config.data.bands).replace(',', '-')}"
+    number, folder = 1, base
+    while (following := base.with_name(f"{base.name}-{number + 1}") if folder.exists() else folder).exists():
+        number, folder = number + 1, following
+    return folder if resume else following
+
+
+def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, notify: Notify = ignore) -> TrainResult:
+    """Train a network.
+
+    Args:
+        job: Settings and folder, from `plan`.
+        observe: Is told of steps and epochs.
+        track: Progress of validation and of making the demo store.
+        notify: Is told what the user must not miss.
+
+    Raises:
+        ValueError: One of its subclasses, in one sentence, for anything wrong with settings, data or folder.
+        Interrupted: After Ctrl-C; the run can be resumed.
+    """
+    config = job.config
+    loss = JointLoss(config.loss)
+    compute = choose_compute(config.train)
+    seed_everything(config.train.seed, compute.device)
+    model = build_segmenter(config.model, config.data.bands)
+    store = find_store(config.data, track, notify)
+    training = split_dataset(store, config.data, "train", augment_seed=config.train.seed)
+    validation = split_dataset(store, config.data, "validation")
+    run = Run(
+        model=model,
+        loss=loss,
+        train=training,
+        validation=validation,
+        origin=Origin("validation", store.info.fingerprint, store.info.synthetic),
+        config=config.train,
+        compute=compute,
+        workers=loader_workers(config.data.workers, compute),
+        card=_card(config, store, len(training), count_parameters(model)),
+        folder=job.folder / CHECKPOINTS,
+        identity=_identity(config, store),
+    )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_text(job.folder / CONFIG_FILE, dump_config(_located(config)))
+    record = {
+        "synthetic": store.info.synthetic,
+        "data": {
+            "fingerprint": store.info.fingerprint,
+            "patches": {"train": len(training), "validation": len(validation)},
+            "bands": config.data.bands,
+            "resplit": store.info.resplit,
+        },
+        "seeds": {"train": config.train.seed},
+        "parameters": count_parameters(model),
+        "compute": {
+            "device": compute.device.type,
+            "dtype": str(compute.dtype).removeprefix("torch."),
+            "channels_last": compute.channels_last,
+            "workers": run.workers,
+        },
+    }
+    return _follow(job, run, record, observe, track)
+
+
+def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track) -> TrainResult:
+    """Run the loop; keep log and record."""
+    began = time.perf_counter()
+    speeds: list[float] = []
+    log: EpochLog | None = None
+    status = "failed"
+    write_json(job.folder / RECORD_FILE, run_record(status="running", **record))
+    try:
+        for event in fit(run, job.resume, track):
+            if log is None:
+                log = EpochLog(job.folder, run.progress.epoch - isinstance(event, Epoch))
+            if isinstance(event, Epoch):
+                speeds.append(event.patches_per_second)
+                log.add(
+                    event.epoch + 1,
+                    {
+                        "step": event.step,
+                        "lr": event.lr,
+                        **event.losses,
+                        **{f"val_{name}": value for name, value in event.scores.items()},
+                        "patches_per_second": event.patches_per_second,
+                        "seconds": event.seconds,
+                    },
+                )
+            observe(event)
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        if log is not None:
+            log.close()
+            title = f"{run.card.arch} {run.card.encoder} on {selection_name(run.card.bands)}"
+            figure = training_figure(log.rows, title=title, synthetic=run.origin.synthetic) if log.rows else None
+            if figure:
+                write_png(job.folder / FIGURE_FILE, figure)
+        record["training"] = {
+            "epochs": run.progress.epoch,
+            "steps": run.progress.step,
+            "best_epoch": None if run.progress.best_epoch is None else run.progress.best_epoch + 1,
+            "monitor": run.config.monitor,
+            "best_score": run.progress.best_score,
+        }
+        record["throughput"] = {
+            "patches_per_second": sum(speeds) / len(speeds) if speeds else None,
+            "seconds": time.perf_counter() - began,
+        }
+        write_json(job.folder / RECORD_FILE, run_record(status=status, **record))
+    best = run.progress.best_score
+    assert run.progress.best_epoch is not None, "a finished run has a best epoch"
+    return TrainResult(
+        job.folder, run.config.monitor, float("nan") if best is None else best, run.progress.best_epoch, run.progress.epoch
+    )
+
+
+def loader_workers(asked: int | None, compute: Compute) -> int:
+    """Loader processes: as asked, else none beside a CPU that trains, which reads faster than it computes."""
+    if asked is not None:
+        return asked
+    return 0 if compute.device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
+
+
+def _card(config: Config, store: Store, patches: int, parameters: int) -> ModelCard:
+    bands = [BANDS[name] for name in config.data.bands]
+    return ModelCard(
+        seg_version=importlib.metadata.version("seg"),
+        arch=config.model.arch,
+        encoder=config.model.encoder,
+        scene_head=config.model.scene_head,
+        dropout=config.model.dropout,
+        bands=config.data.bands,
+        mean=tuple(band.mean for band in bands),
+        std=tuple(band.std for band in bands),
+        resampling=config.data.resampling,
+        classes=CLASS_NAMES,
+        parameters=parameters,
+        data=DataSummary(fingerprint=store.info.fingerprint, synthetic=store.info.synthetic, train_patches=patches),
+    )
+
+
+def _identity(config: Config, store: Store) -> str:
+    """What must not change between the sittings of a run; where data lie and who reads them may."""
+    settings = config.model_dump(mode="json", exclude={"eval": True, "data": {"store", "metadata", "workers"}})
+    text = json.dumps({"config": settings, "data": store.info.fingerprint}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _located(config: Config) -> Config:
+    """The configuration with whole paths, so that it loads from any folder. The demo store stays unnamed."""
+    named = config.data.store or os.environ.get("SEG_DATA")
+    paths = {"store": named, "metadata": config.data.metadata}
+    resolved = {key: Path(path).resolve() for key, path in paths.items() if path}
+    return config.model_copy(update={"data": config.data.model_copy(update=resolved)})
+
+
+def best_checkpoint(run: Path) -> Path:
+    """Folder of the best weights of a run.
+
+    Raises:
+        RunError: If the folder is no run or has no weights yet.
+    """
+    if not (run / CONFIG_FILE).is_file():
+        raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}")
+    folder = run / CHECKPOINTS / BEST
+    if not folder.is_dir():
+        raise RunError(f"{run} has no weights yet; its training did not finish an epoch")
+    return folder

@@ -1,0 +1,206 @@
+"""A synthetic reBEN in the published tree, to try everything out without the 62 GB of the real one.
+
+It follows the real data set in format, names, georeference, split, nomenclature, class frequencies and band statistics,
+so that all of `seg` runs on it. Scores on it say nothing about the real data set.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seg.prepare.landscape import Codes, Field, land_cover
+from seg.prepare.places import MIN_PATCHES, REGIONS, Block, acquisition, capacity, plan
+from seg.prepare.published_tree import write_patch
+from seg.prepare.radiometry import Scene, correction, observe
+from seg.prepare.surface import draw_surface
+from seg.reben.bands import BANDS, PATCH_SIZE
+from seg.reben.classes import names_of_bits
+from seg.reben.patch import SPLITS, PatchId, Split
+from seg.reben.reference_map import class_indices, implied_bits
+
+GENERATOR = "seg.prepare.synthetic"
+VERSION = 1
+"""Raised whenever the same seed gives other data."""
+MARKER = "SYNTHETIC.json"
+"""File at the top of the tree that says that nothing in it was observed."""
+
+SNOW_FLAG = 0.25
+CLOUD_FLAG = 0.1
+"""A patch is flagged when more than this share of its area is under snow, or under cloud or shadow."""
+
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Wraps an iterable with a description and a total, and yields its items: a progress bar."""
+
+_SCHEMA = pa.schema(
+    [
+        ("patch_id", pa.string()),
+        ("labels", pa.list_(pa.field("element", pa.string()))),
+        ("split", pa.string()),
+        ("country", pa.string()),
+        ("s1_name", pa.string()),
+        ("s2v1_name", pa.string()),
+        ("contains_seasonal_snow", pa.bool_()),
+        ("contains_cloud_or_shadow", pa.bool_()),
+    ]
+)
+
+
+class SynthesisError(ValueError):
+    """A synthetic data set that cannot be made as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisReport:
+    """What was written.
+
+    Attributes:
+        patches: All patches, flagged ones included.
+        per_split: Patches of each split, flagged ones included.
+        tiles: MGRS tiles.
+        products: Sentinel-2 products.
+        snow: Patches flagged with seasonal snow.
+        cloud: Patches flagged with cloud or shadow.
+    """
+
+    patches: int
+    per_split: dict[Split, int]
+    tiles: int
+    products: int
+    snow: int
+    cloud: int
+
+
+def identity(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    """Track nothing."""
+    return items
+
+
+def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) -> SynthesisReport:
+    """Write a synthetic reBEN.
+
+    The tree appears at `out` only when it is complete. The same arguments give the same bytes on the same machine.
+
+    Args:
+        out: Folder to create; may exist if it is empty.
+        patches: How many patches, flagged ones included.
+        seed: Decides everything else, 0 or more.
+        track: Progress, called once with the blocks.
+
+    Raises:
+        SynthesisError: If the number of patches or the seed is out of range, or `out` holds something.
+    """
+    if not MIN_PATCHES <= patches <= capacity():
+        raise SynthesisError(
+            f"a synthetic data set holds {MIN_PATCHES} to {capacity()} patches, so that every split is filled and "
+            f"every patch has its own place; {patches} were asked for"
+        )
+    if seed < 0:
+        raise SynthesisError(f"the seed must be 0 or more, not {seed}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SynthesisError(f"{out} exists and is not an empty folder; name a new one or empty it first")
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        rows: list[dict[str, Any]] = []
+        blocks = list(plan(patches, seed))
+        for block in track(blocks, "Synthesising", len(blocks)):
+            rows += _write_block(unfinished, block, seed)
+        _write_metadata(unfinished, rows)
+        marker = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
+        (unfinished / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+        unfinished.rename(out)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    splits = Counter(row["split"] for row in rows)
+    return SynthesisReport(
+        patches=len(rows),
+        per_split={split: splits[split] for split in SPLITS},
+        tiles=len({block.region for block in blocks}),
+        products=len({(block.region, block.visit) for block in blocks}),
+        snow=sum(row["contains_seasonal_snow"] for row in rows),
+        cloud=sum(row["contains_cloud_or_shadow"] for row in rows),
+    )
+
+
+def _write_block(root: Path, block: Block, seed: int) -> list[dict[str, Any]]:
+    """Draw one block and write its patches; returns their metadata rows."""
+    codes, scene = draw_block(block, seed)
+    region = REGIONS[block.region]
+    names = acquisition(region, region.visits[block.visit])
+    rows = []
+    for i, (column, row) in enumerate(block.cells()):
+        patch = PatchId.parse(f"{names.product}_{column:02d}_{row:02d}")
+        s1_name = f"{names.scene}_{region.tile}_{column}_{row}"
+        y, x = divmod(i, block.columns)
+        patch_codes = _cut(codes, y, x, PATCH_SIZE)
+        bands = {name: _cut(image, y, x, BANDS[name].size) for name, image in scene.bands.items()}
+        write_patch(root, patch, s1_name, bands, patch_codes)
+        snow = _share(scene.snow, y, x) > SNOW_FLAG
+        rows.append(
+            {
+                "patch_id": str(patch),
+                "labels": list(names_of_bits(implied_bits(class_indices(patch_codes, str(patch))))),
+                "split": patch.split,
+                "country": region.country,
+                "s1_name": s1_name,
+                "s2v1_name": "_".join([*names.product.split("_")[:3], str(column), str(row)]),
+                "contains_seasonal_snow": snow,
+                # The official rows never carry both flags.
+                "contains_cloud_or_shadow": not snow and _share(scene.cloud, y, x) > CLOUD_FLAG,
+            }
+        )
+    return rows
+
+
+def draw_block(block: Block, seed: int) -> tuple[Codes, Scene]:
+    """Land cover and images of a block.
+
+    Args:
+        block: From `seg.prepare.places.plan`.
+        seed: Of the data set.
+
+    Returns:
+        CLC level-3 codes, uint16 (120 * rows, 120 * columns), and the images. The land depends on the place only, so
+        that later visits see the same land in another season.
+    """
+    region = REGIONS[block.region]
+    visit = region.visits[block.visit]
+    place = (seed, block.region, SPLITS.index(block.split), block.slot, block.rows, block.columns)
+    land = _random(*place)
+    codes = land_cover(region, block.rows, block.columns, land)
+    surface = draw_surface(codes, land)
+    day = acquisition(region, visit).day_of_year
+    residual = correction(visit, _random(seed, block.region, block.visit))
+    return codes, observe(surface, region, visit, day, residual, _random(*place, block.visit))
+
+
+def _random(*key: int) -> np.random.Generator:
+    # SFC64 is the fastest of NumPy's generators, and random numbers are a large part of the work.
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(key)))
+
+
+def _cut(image: npt.NDArray[Any], row: int, column: int, size: int) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(image[row * size : (row + 1) * size, column * size : (column + 1) * size])
+
+
+def _share(cover: Field | None, row: int, column: int) -> float:
+    return 0.0 if cover is None else float(_cut(cover, row, column, PATCH_SIZE).mean())
+
+
+def _write_metadata(root: Path, rows: list[dict[str, Any]]) -> None:
+    """Both parquet files, columns and types as published."""
+    flagged = [row for row in rows if row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"]]
+    clear = [row for row in rows if not (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])]
+    for name, part in (("metadata", clear), ("metadata_for_patches_with_snow_cloud_or_shadow", flagged)):
+        pq.write_table(pa.Table.from_pylist(part, schema=_SCHEMA), root / f"{name}.parquet", compression="zstd")
