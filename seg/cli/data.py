@@ -26,7 +26,7 @@ def synth(
     from seg.pipeline.data import synthesise
 
     report = synthesise(out, patches, seed, console.track)
-    console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.splits.items()))
+    console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.per_split.items()))
     console.done(
         f"Next: seg data build --s2 {out}/BigEarthNet-S2 --s1 {out}/BigEarthNet-S1 --maps {out}/Reference_Maps "
         f"--metadata {out}/metadata.parquet --metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"

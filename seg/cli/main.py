@@ -47,7 +47,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
-    except (ValueError, OSError, MemoryError, ImportError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         if debug:
             raise
         console.err.print(f"[bold red]seg:[/] {escape(sentence(error))}", soft_wrap=True)

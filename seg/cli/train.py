@@ -20,6 +20,9 @@ def train(
     modality: Annotated[str | None, typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.")] = None,
     bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.")] = None,
+    weights: Annotated[
+        Literal["none", "imagenet"] | None, typer.Option(help="What the encoder starts from; imagenet is downloaded.")
+    ] = None,
     scene_head: Annotated[
         Literal["derived", "learned", "none"] | None, typer.Option(help="Where the multi-label comes from.")
     ] = None,
@@ -48,6 +51,7 @@ def train(
         resume,
         model__arch=arch,
         model__encoder=encoder,
+        model__weights=weights,
         model__scene_head=scene_head,
         data__bands=modality or bands,
         data__store=data,
@@ -101,7 +105,8 @@ class TrainingProgress:
         listed = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         self._progress.console.print(
             f"epoch {event.epoch + 1:>3}/{self._epochs}  loss {event.losses['loss']:.3f}  {listed}  "
-            f"{event.patches_per_second:.0f} patches/s  {event.seconds:.0f} s{'  [green]best[/]' if event.best else ''}"
+            f"{event.patches_per_second:.0f} patches/s  {event.seconds:.0f} s{'  [green]best[/]' if event.best else ''}",
+            soft_wrap=True,
         )
 
 

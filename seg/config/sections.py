@@ -70,20 +70,23 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
 
 
+Weights = Annotated[Literal["imagenet"] | None, BeforeValidator(lambda value: None if value == "none" else value)]
+
+
 class ModelConfig(Section):
     """The network.
 
     Attributes:
         arch: An architecture of segmentation-models-pytorch (``seg models`` lists them).
         encoder: An smp encoder, or a timm one as ``tu-<name>``.
-        weights: ``imagenet`` starts the encoder from its published weights, None from random ones.
+        weights: ``imagenet`` starts the encoder from its published weights, ``none`` from random ones.
         scene_head: ``derived`` pools the pixel logits, ``learned`` pools encoder features, ``none`` has no scene score.
         dropout: Share of features dropped before the classifier of the learned scene head.
     """
 
     arch: str = "unet"
     encoder: str = "resnet18"
-    weights: Literal["imagenet"] | None = None
+    weights: Weights = None
     scene_head: Literal["derived", "learned", "none"] = "derived"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
 

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from seg.models.atomic_folder import recover_folder
 from seg.models.checkpoint import ModelCard, load_weights, save_checkpoint
 
 TENSORS_FILE = "state.safetensors"
@@ -87,6 +88,7 @@ def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
     Raises:
         ResumeError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
     """
+    recover_folder(folder)
     if not (folder / PROGRESS_FILE).is_file():
         raise ResumeError(f"{folder} holds no state to resume from; start the run without --resume")
     try:

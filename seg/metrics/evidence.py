@@ -245,7 +245,7 @@ def load_evidence(folder: Path) -> Evidence:
     except (pa.ArrowException, OSError) as error:
         raise EvidenceError(f"{path} is cut off or damaged ({error}); run 'seg eval' again") from None
     columns = {name: table[name].combine_chunks() for name in table.column_names}
-    if len(table) != patches or any(column.null_count for column in columns.values()):
+    if len(table) != patches or any(map(_lacks_values, columns.values())):
         raise _damaged(path, "patches or values are missing")
     _check_unique(columns["patch_id"], str(path))
     lengths, cells = _lists(columns["cells"])
@@ -279,6 +279,11 @@ def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
     if {field.name: field.type for field in schema} != expected or origin.split not in SPLITS:
         raise _damaged(path, "its columns or its split are not those that seg writes")
     return origin, patches
+
+
+def _lacks_values(array: pa.Array) -> bool:
+    nested = pa.types.is_nested(array.type)
+    return bool(array.null_count or (nested and array.flatten().null_count))
 
 
 def _labels(path: Path, names: pa.ListArray) -> Bools:

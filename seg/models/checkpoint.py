@@ -1,18 +1,11 @@
-"""Self-describing weights: a folder with ``model.safetensors`` and ``card.json``, replaced as a whole or not at all.
-
-A save writes a complete folder beside the old one (``.<name>.new``), moves the old one aside (``.<name>.old``), moves the new
-one into its place and removes the old one. Whatever interrupts it, one complete checkpoint stays: in place, or aside, where
-loading finds it when there is nothing in place.
-"""
+"""Self-describing weights: a folder with ``model.safetensors`` and ``card.json``, replaced as a whole or not at all."""
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -22,6 +15,7 @@ from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig, Section
 from seg.models.architectures import ModelError
+from seg.models.atomic_folder import read_folder, replace_folder
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
@@ -29,9 +23,6 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 FORMAT = 1
 """Version of the card's layout. One that is newer than this is refused."""
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
-
-_READ_ATTEMPTS = 5
-T = TypeVar("T")
 
 
 class CheckpointError(ValueError):
@@ -86,11 +77,11 @@ class ModelCard(Section):
         parameters: Number of learned values.
         data: What the weights were trained on.
         training: When they were saved; None before training.
-        thresholds: Probability from which each class counts as present in the scene, fitted on validation; in the order
-            of `classes`. None: not fitted.
+        thresholds: Probability above which each class counts as present in the scene, fitted on validation; in the
+            order of `classes`. None: not fitted.
     """
 
-    format: int = FORMAT
+    format: Annotated[int, Field(ge=1, le=FORMAT)] = FORMAT
     seg_version: str
     arch: str
     encoder: str
@@ -164,8 +155,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint, replacing the one that the folder holds.
 
-    The weights are written bit for bit, in whatever memory format they are. One process at a time may write to a folder;
-    others may read it meanwhile.
+    The weights are written bit for bit, in whatever memory format they are. One process at a time may write to a
+    folder; others may read it meanwhile.
 
     Args:
         folder: Where; made if need be, else it must be a checkpoint or empty.
@@ -177,49 +168,28 @@ def save_checkpoint(
         CheckpointError: If the folder holds something else, or the disk does not take the files; an earlier checkpoint
             then stays as it was.
     """
-    folder = folder.resolve()
-    if folder.exists() and not (folder / CARD_FILE).is_file() and any(folder.iterdir()):
-        raise CheckpointError(f"{folder} holds files but no checkpoint; choose another folder, or empty it")
-    staged, aside = _siblings(folder)
-    try:
-        recover_checkpoint(folder)
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        # A copy each: safetensors takes neither tensors that share memory nor channels-last ones.
-        state = model.state_dict()
+    text = card.model_dump_json(indent=2) + "\n"
+    ModelCard.model_validate_json(text)  # a card made by `model_copy` has not been checked yet
+
+    def write(into: Path) -> None:
+        # A copy each, because safetensors takes neither tensors that share memory nor channels-last ones.
         tensors = {
             name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, tensor in state.items()
+            for name, tensor in model.state_dict().items()
         }
-        save_file(tensors, staged / WEIGHTS_FILE)
-        (staged / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        save_file(tensors, into / WEIGHTS_FILE)
+        (into / CARD_FILE).write_text(text, encoding="utf-8")
         if write_more is not None:
-            write_more(staged)
-        _flush(staged)
-        if folder.exists():
-            os.rename(folder, aside)
-        os.rename(staged, folder)
-        _flush_entry(folder.parent)
+            write_more(into)
+
+    try:
+        if folder.exists() and not (folder / CARD_FILE).is_file() and any(folder.iterdir()):
+            raise CheckpointError(f"{folder} holds files but no checkpoint; choose another folder, or empty it")
+        replace_folder(folder, write)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(staged, ignore_errors=True)
         raise CheckpointError(
-            f"the checkpoint {folder} cannot be written: {error}; free space or choose another --out"
+            f"the checkpoint {folder} cannot be written ({error}); free space there, or choose another --out"
         ) from error
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def recover_checkpoint(folder: Path) -> None:
-    """Tidy up after a save that was cut short: an earlier checkpoint that it had moved aside is moved back.
-
-    Only the process that writes to the folder may call this. Loading does without.
-    """
-    _, aside = _siblings(folder.resolve())
-    if not aside.exists():
-        return
-    if folder.exists():
-        shutil.rmtree(aside)
-    else:
-        os.rename(aside, folder.resolve())
 
 
 def load_card(folder: Path) -> ModelCard:
@@ -228,7 +198,7 @@ def load_card(folder: Path) -> ModelCard:
     Raises:
         CheckpointError: If there is none, it is damaged, or a newer seg wrote it.
     """
-    return _read(folder, _read_card)
+    return read_folder(folder, _read_card)
 
 
 def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> tuple[Segmenter, ModelCard]:
@@ -244,7 +214,7 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> tuple[S
     Raises:
         CheckpointError: If anything is missing, damaged or does not fit, or a newer seg wrote it.
     """
-    card, tensors = _read(folder, lambda place: (_read_card(place), _read_tensors(place)))
+    card, tensors = _read(folder)
     try:
         model = build_segmenter(card.network(), card.bands)
     except ModelError as error:
@@ -266,62 +236,15 @@ def load_weights(model: nn.Module, folder: Path) -> ModelCard:
     Raises:
         CheckpointError: As `load_checkpoint`, and if the classes are in another order.
     """
-    card, tensors = _read(folder, lambda place: (_read_card(place), _read_tensors(place)))
+    card, tensors = _read(folder)
     if card.classes != CLASS_NAMES:
         raise CheckpointError(f"the classes of {folder} are in another order; load it with load_checkpoint")
     _fill(model, tensors, folder)
     return card
 
 
-def _siblings(folder: Path) -> tuple[Path, Path]:
-    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-
-
-def _flush(folder: Path) -> None:
-    """Wait until every file of a folder is on the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-    _flush_entry(folder)
-
-
-def _flush_entry(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _read(folder: Path, read: Callable[[Path], T]) -> T:
-    """What ``read`` gives, from one and the same save even if another process replaces the folder meanwhile."""
-    for _ in range(_READ_ATTEMPTS):
-        place = _place(folder)
-        before = _identity(place)
-        try:
-            result = read(place)
-        except (OSError, CheckpointError):
-            if _identity(_place(folder)) == before:
-                raise
-        else:
-            if _identity(_place(folder)) == before:
-                return result
-    raise CheckpointError(f"{folder} is being written over and over; read it when that has ended")
-
-
-def _place(folder: Path) -> Path:
-    """The folder itself, or where a save that was cut short has put it."""
-    _, aside = _siblings(folder.resolve())
-    return aside if aside.exists() and not folder.exists() else folder
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+def _read(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    return read_folder(folder, lambda place: (_read_card(place), _read_tensors(place)))
 
 
 def _read_card(folder: Path) -> ModelCard:
@@ -343,7 +266,7 @@ def _read_card(folder: Path) -> ModelCard:
             f"{document.get('seg_version', 'of its time')} or newer"
         )
     try:
-        return ModelCard.model_validate_json(json.dumps(document))
+        return ModelCard.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -380,11 +303,16 @@ def _in_class_order(card: ModelCard) -> ModelCard:
 def _fill(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
     """Copy tensors into a network that has exactly these names and shapes."""
     wanted = model.state_dict()
-    for name in wanted.keys() | tensors.keys():
-        found, needed = (None if name not in state else tuple(state[name].shape) for state in (tensors, wanted))
-        if found != needed:
-            raise CheckpointError(
-                f"{folder / WEIGHTS_FILE} does not fit its card: '{name}' has shape {found or 'none'} in the file and "
-                f"{needed or 'none'} in the network; the two files belong to different checkpoints or versions of a library"
-            )
+    problems = [f"it lacks '{name}'" for name in wanted if name not in tensors]
+    problems += [f"'{name}' has no place in the network" for name in tensors if name not in wanted]
+    problems += [
+        f"'{name}' has shape {tuple(tensors[name].shape)}, but the network's is {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE} does not fit its card ({len(problems)} differences; {problems[0]}); the files "
+            "are of different checkpoints, or smp or timm have another version than when it was saved"
+        )
     model.load_state_dict(tensors)

@@ -20,6 +20,8 @@ from seg.reben.classes import NUM_CLASSES
 
 _FIXED_SIZE = 128
 """Edge of the padded patch, pixels, for encoders that are built for images of one size."""
+_OTHER_SIZES = (72, 264)
+"""Sizes, pixels, that an encoder which might be one of those has to take before it is believed to take any."""
 
 # What smp, timm and torch raise when an encoder does not fit an architecture.
 _MISFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
@@ -152,10 +154,12 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
     if config.weights and source is None:
         raise ModelError(f"encoder '{config.encoder}' has no pretrained weights; use --weights none or another encoder")
     failure: Exception | None = None
-    for fixed_size, options in _encoder_options(config):
+    attempts = _encoder_options(config)
+    for fixed_size, options in attempts:
         try:
             model = Segmenter(config, names, _smp_model(config, len(names), options), fixed_size)
-            _try_out(model)
+            is_last = (fixed_size, options) == attempts[-1]
+            _try_out(model, (PATCH_SIZE,) if is_last else (PATCH_SIZE, *_OTHER_SIZES))
         except (OSError, SafetensorError) as error:
             raise ModelError(
                 f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {source} into the local "
@@ -186,16 +190,18 @@ def _encoder_options(config: ModelConfig) -> list[tuple[int | None, dict[str, An
     with torch.device("meta"):
         encoder = timm.create_model(config.encoder.removeprefix("tu-"))
     accepted = inspect.signature(type(encoder).__init__).parameters
-    readout: dict[str, Any] = {}
-    if config.arch == "dpt" and not getattr(encoder, "num_prefix_tokens", 0):
-        readout = {"decoder_readout": "ignore"}  # there is no class token to read
+    options: dict[str, Any] = {}
+    if config.arch == "dpt":
+        options["num_classes"] = 0  # smp keeps the whole transformer, its classifier included
+        if not getattr(encoder, "num_prefix_tokens", 0):
+            options["decoder_readout"] = "ignore"  # there is no class token to read
     if "dynamic_img_size" in accepted:
-        return [(None, {"dynamic_img_size": True, **readout})]
+        return [(None, {"dynamic_img_size": True, **options})]
     if "strict_img_size" in accepted:
-        return [(None, {"strict_img_size": False, **readout})]
+        return [(None, {"strict_img_size": False, **options})]
     if "img_size" in accepted:
-        return [(None, readout), (_FIXED_SIZE, {"img_size": _FIXED_SIZE, **readout})]
-    return [(None, readout)]
+        return [(None, options), (_FIXED_SIZE, {"img_size": _FIXED_SIZE, **options})]
+    return [(None, options)]
 
 
 def _smp_model(config: ModelConfig, channels: int, options: dict[str, Any]) -> SegmentationModel:
@@ -204,10 +210,12 @@ def _smp_model(config: ModelConfig, channels: int, options: dict[str, Any]) -> S
     return smp.create_model(config.arch, config.encoder, weights, channels, NUM_CLASSES, **options)
 
 
-def _try_out(model: Segmenter) -> None:
-    """Run the network on one blank patch: what does not fit shows now, not in the first training step."""
-    with torch.no_grad():
-        logits_BKHW, _ = model.eval()(torch.zeros(1, len(model.bands), PATCH_SIZE, PATCH_SIZE))
-    if logits_BKHW.shape[1:] != (NUM_CLASSES, PATCH_SIZE, PATCH_SIZE):
-        raise ValueError(f"the network gives maps of shape {tuple(logits_BKHW.shape)}")
+def _try_out(model: Segmenter, sizes: tuple[int, ...]) -> None:
+    """Run the network on blank images: what does not fit shows now, not in the first training step."""
+    model.eval()
+    for size in sizes:
+        with torch.no_grad():
+            logits_BKHW, _ = model(torch.zeros(1, len(model.bands), size, size))
+        if logits_BKHW.shape[1:] != (NUM_CLASSES, size, size):
+            raise ValueError(f"the network gives maps of shape {tuple(logits_BKHW.shape)}")
     model.train()

@@ -11,7 +11,6 @@ import numpy as np
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
-from seg.data.dataset import PatchDataset
 from seg.prepare.build import Sources, build_store
 from seg.prepare.synthetic import VERSION, SynthesisReport
 from seg.prepare.synthetic import synthesise as synthesise_tree
@@ -100,11 +99,6 @@ def _demo_store(track: Track) -> Path:
 def split_rows(store: Store, data: DataConfig, split: Split, need_map: bool = True) -> Rows:
     """Rows of a split that the configuration selects and that have all its bands need."""
     return store.usable(select(store.index, data, split), data.bands, data.drop_incomplete, need_map)
-
-
-def split_dataset(store: Store, data: DataConfig, split: Split, augment_seed: int | None = None) -> PatchDataset:
-    """The data set of a split, with reference maps."""
-    return PatchDataset(store, split_rows(store, data, split), data, augment_seed)
 
 
 @dataclass(frozen=True)

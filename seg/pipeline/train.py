@@ -1,7 +1,6 @@
 """Train a network: from a configuration to a run folder."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import time
@@ -11,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.load import dump_config, load_config
-from seg.config.sections import Config
+from seg.config.sections import Config, DataConfig
 from seg.config.track import Track, silent
+from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
 from seg.engine.losses import JointLoss
 from seg.engine.train import BEST, Epoch, Run, Step, fit, seed_everything
 from seg.metrics.evidence import Origin
-from seg.models.checkpoint import DataSummary, ModelCard
-from seg.models.segmenter import build_segmenter, count_parameters
-from seg.pipeline.data import Notify, find_store, ignore, split_dataset
+from seg.models.checkpoint import Data, make_card
+from seg.models.segmenter import build_segmenter
+from seg.pipeline.data import Notify, find_store, ignore, split_rows
 from seg.reben.bands import BANDS, selection_name
-from seg.reben.classes import CLASS_NAMES
+from seg.reben.patch import Split
 from seg.report.figures import training_figure, write_png
 from seg.report.log import EpochLog
 from seg.report.record import run_record, write_json, write_text
@@ -132,8 +132,8 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
     seed_everything(config.train.seed, compute.device)
     model = build_segmenter(config.model, config.data.bands)
     store = find_store(config.data, track, notify)
-    training = split_dataset(store, config.data, "train", augment_seed=config.train.seed)
-    validation = split_dataset(store, config.data, "validation")
+    training = _dataset(store, config.data, "train", augment_seed=config.train.seed)
+    validation = _dataset(store, config.data, "validation")
     run = Run(
         model=model,
         loss=loss,
@@ -143,7 +143,12 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         config=config.train,
         compute=compute,
         workers=loader_workers(config.data.workers, compute),
-        card=_card(config, store, len(training), count_parameters(model)),
+        card=make_card(
+            model,
+            [(BANDS[name].mean, BANDS[name].std) for name in config.data.bands],
+            config.data.resampling,
+            Data(fingerprint=store.info.fingerprint, synthetic=store.info.synthetic, train_patches=len(training)),
+        ),
         folder=job.folder / CHECKPOINTS,
         identity=_identity(config, store),
     )
@@ -158,7 +163,7 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
             "resplit": store.info.resplit,
         },
         "seeds": {"train": config.train.seed},
-        "parameters": count_parameters(model),
+        "parameters": run.card.parameters,
         "compute": {
             "device": compute.device.type,
             "dtype": str(compute.dtype).removeprefix("torch."),
@@ -167,6 +172,10 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         },
     }
     return _follow(job, run, record, observe, track)
+
+
+def _dataset(store: Store, data: DataConfig, split: Split, augment_seed: int | None = None) -> PatchDataset:
+    return PatchDataset(store, split_rows(store, data, split), data, augment_seed)
 
 
 def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track) -> TrainResult:
@@ -229,24 +238,6 @@ def loader_workers(asked: int | None, compute: Compute) -> int:
     if asked is not None:
         return asked
     return 0 if compute.device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
-
-
-def _card(config: Config, store: Store, patches: int, parameters: int) -> ModelCard:
-    bands = [BANDS[name] for name in config.data.bands]
-    return ModelCard(
-        seg_version=importlib.metadata.version("seg"),
-        arch=config.model.arch,
-        encoder=config.model.encoder,
-        scene_head=config.model.scene_head,
-        dropout=config.model.dropout,
-        bands=config.data.bands,
-        mean=tuple(band.mean for band in bands),
-        std=tuple(band.std for band in bands),
-        resampling=config.data.resampling,
-        classes=CLASS_NAMES,
-        parameters=parameters,
-        data=DataSummary(fingerprint=store.info.fingerprint, synthetic=store.info.synthetic, train_patches=patches),
-    )
 
 
 def _identity(config: Config, store: Store) -> str:

@@ -28,7 +28,7 @@ _DEFAULT_POLYGON = 15000
 _POLYGON = {
     111: 3500, 112: 6000, 121: 3500, 211: 34000, 212: 18000, 222: 6000, 231: 20000, 244: 32000, 311: 28000, 312: 22000,
     313: 20000, 324: 10000, 331: 3500, 412: 8000, 512: 15000, 321: 7000, 333: 5000, 322: 8000, 323: 8000,
-}  # fmt: skip
+} | dict.fromkeys(UNLABELLED_CODES, 2500)  # fmt: skip
 
 Codes = npt.NDArray[np.uint16]
 Field = npt.NDArray[np.float32]
@@ -45,28 +45,14 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float)
     Returns:
         float32 of that shape.
     """
-    coarse = (int(shape[0] / scale) + 4, int(shape[1] / scale) + 4)
-    grid = rng.standard_normal(coarse, dtype=np.float32)
-    # Where the lattice falls must not be the same in every field, or grid points would line up.
-    dy, dx = rng.random(2) + 0.5
-    y = np.arange(shape[0], dtype=np.float32) / scale + np.float32(dy)
-    x = np.arange(shape[1], dtype=np.float32) / scale + np.float32(dx)
-    rows = _interpolation(y, coarse[0])
-    columns = _interpolation(x, coarse[1])
-    # 1.22 restores the variance that interpolating linearly takes away: on average (2/3)^2 of it is left, and 1.22
-    # compromises between the lattice points, which keep all of it, and the middle of the meshes.
-    return np.asarray(np.float32(1.22) * (rows @ grid @ columns.T), dtype=np.float32)
-
-
-def _interpolation(position: Field, size: int) -> Field:
-    """Matrix (positions x lattice) that interpolates with a smooth step between neighbouring lattice points."""
-    base = position.astype(np.intp)
-    t = position - base
-    t = t * t * (3 - 2 * t)
-    matrix = np.zeros((len(position), size), dtype=np.float32)
-    matrix[np.arange(len(position)), base] = 1 - t
-    matrix[np.arange(len(position)), base + 1] = t
-    return matrix
+    lattice = (int(shape[0] / scale) + 5, int(shape[1] / scale) + 5)
+    grid = rng.standard_normal(lattice, dtype=np.float32)
+    # Where the lattice falls must not be the same in every field, or its points would line up.
+    top, left = (scale * (1 + rng.random(2))).astype(int).tolist()
+    size = (round(lattice[1] * scale), round(lattice[0] * scale))
+    wide = cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC)
+    # Cubic interpolation leaves 0.86 of the standard deviation (measured; all of it at the lattice points).
+    return np.asarray(wide[top : top + shape[0], left : left + shape[1]] * np.float32(1 / 0.86), dtype=np.float32)
 
 
 def land_cover(region: Region, rows: int, columns: int, rng: np.random.Generator) -> Codes:
@@ -161,14 +147,14 @@ def _grow_polygons(region: Region, cells: npt.NDArray[np.uint16], rng: np.random
     shares = np.array([region.shares[c] for c in codes]) / sum(region.shares.values())
     missing = shares * cells.size
     code_of_cell = np.zeros(count, dtype=np.uint16)
-    waiting = [codes.index(c) for c in region.always]
+    # Codes whose share is less than a polygon come about with the probability that makes up for their size.
+    expected = shares * cells.size / np.array([_POLYGON.get(c, _DEFAULT_POLYGON) for c in codes])
+    waiting = [k for k in np.flatnonzero(rng.random(len(codes)) < expected).tolist() if expected[k] < 0.5]
+    waiting += [codes.index(c) for c in region.always]
     free = set(range(count))
     while free:
-        # Shares below one polygon must still come about now and then, hence the random tie-break of a polygon's size.
         k = waiting.pop() if waiting else int(np.argmax(missing + rng.uniform(0, 6000, len(codes))))
         target = max(1.15 * MINIMUM_MAPPING_UNIT, _POLYGON.get(codes[k], _DEFAULT_POLYGON) * rng.lognormal(-0.12, 0.5))
-        if codes[k] in UNLABELLED_CODES:
-            target = 1.1 * MINIMUM_MAPPING_UNIT
         polygon = _grow(free, touching, area, target, rng)
         code_of_cell[polygon] = codes[k]
         missing[k] -= area[polygon].sum()

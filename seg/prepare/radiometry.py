@@ -29,14 +29,14 @@ from seg.reben.bands import BANDS, S2_BANDS
 LOOKS = 4.4
 """Equivalent number of looks of Sentinel-1 IW GRDH (product specification, S1-RS-MDA-52-7441)."""
 
-# Single-look speckle is exponential. Averaging it with weights w over 3 x 3 pixels leaves 1 / sum(w^2) looks and the
-# correlation between neighbours that GRD products have. With w = (a, 1 - 2a, a) in both directions, sum(w^2) is
-# (6 a^2 - 4 a + 1)^2 = 1 / LOOKS, which is solved for a:
-_SIDE = (4 - np.sqrt(16 - 24 * (1 - LOOKS**-0.5))) / 12
+# GRD pixels of 10 m overlap: over the open sea of official patches, neighbours correlate with 0.7 and second neighbours
+# with 0.25, at 4.5 to 5.3 looks. Squared Gaussian noise (half a look each), averaged with w = (a, 1 - 2a, a) in both
+# directions, comes to that: 1 / (2 s^2) looks with s = sum(w^2) = 6 a^2 - 4 a + 1, which is solved for a.
+_SIDE = (4 - np.sqrt(16 - 24 * (1 - (2 * LOOKS) ** -0.5))) / 12
 SPECKLE_KERNEL: npt.NDArray[np.float64] = np.array([_SIDE, 1 - 2 * _SIDE, _SIDE])
 
 _PSF_SIGMA = 0.62  # 10 m pixels; an MTF of 0.15 to 0.3 at Nyquist (Sentinel-2 MSI technical guide)
-_PATH_RADIANCE = {"B01": 0.95, "B02": 1.0, "B03": 0.75, "B04": 0.6, "B05": 0.5, "B06": 0.4, "B07": 0.35, "B08": 0.3,
+_PATH_RADIANCE = {"B01": 0.7, "B02": 1.0, "B03": 0.75, "B04": 0.6, "B05": 0.5, "B06": 0.4, "B07": 0.35, "B08": 0.3,
                   "B8A": 0.25, "B09": 0.3, "B11": 0.1, "B12": 0.08}  # fmt: skip
 # How a band answers to more or less vigorous plants: chlorophyll darkens the visible, leaf water the short-wave
 # infrared, leaf cells brighten the near infrared.
@@ -89,7 +89,7 @@ def correction(visit: Visit, rng: np.random.Generator) -> Correction:
     # Illumination errs alike in all bands, aerosol correction tilts the spectrum.
     level, tilt = rng.normal(0, (0.06, 0.05))
     gain = 1 + level + tilt * np.linspace(-1, 1, len(S2_BANDS))
-    return Correction(visit.haze + 40 * rng.standard_exponential() - 15, tuple(gain.tolist()), rng.normal(0, 0.5))
+    return Correction(visit.haze + 32 * rng.standard_exponential() - 15, tuple(gain.tolist()), rng.normal(0, 0.5))
 
 
 def observe(
@@ -207,8 +207,8 @@ def speckle(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
     Returns:
         float32 of that shape, mean 1, variance 1 / `LOOKS`, correlated between neighbours.
     """
-    single_look = rng.standard_exponential(shape, dtype=np.float32)
-    return np.asarray(cv2.sepFilter2D(single_look, cv2.CV_32F, SPECKLE_KERNEL, SPECKLE_KERNEL), dtype=np.float32)
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    return np.asarray(cv2.sepFilter2D(noise * noise, cv2.CV_32F, SPECKLE_KERNEL, SPECKLE_KERNEL), dtype=np.float32)
 
 
 def to_decibels(power: Field) -> Field:

@@ -33,7 +33,7 @@ VERSION = 1
 MARKER = "SYNTHETIC.json"
 """File at the top of the tree that says that nothing in it was observed."""
 
-SNOW_FLAG = 0.25
+SNOW_FLAG = 0.28
 CLOUD_FLAG = 0.1
 """A patch is flagged when more than this share of its area is under snow, or under cloud or shadow."""
 

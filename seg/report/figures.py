@@ -24,7 +24,7 @@ from seg.reben.classes import CLASSES, IGNORE_INDEX, NUM_CLASSES
 from seg.report.record import write_bytes
 
 QUICKLOOK_LIMITS: tuple[int, int, int] = (2050, 1800, 1600)
-"""DN of B04, B03, B02 that are shown at full brightness: the rounded 98th percentiles of 80 patches of all seasons."""
+"""DN of B04, B03, B02 that are shown at full brightness: rounded 98th percentiles of 80 patches of the test split."""
 QUICKLOOK_GAMMA = 1.8
 MAX_PNG_BYTES = 300_000
 
@@ -51,7 +51,7 @@ _SCORE_NAMES = {
 }
 _SCORE_COLUMN = re.compile(rf"(?:val_)?({'|'.join(_SCORE_NAMES)})")
 
-Entries = list[tuple[str, tuple[int, int, int]]]
+_Entries = list[tuple[str, tuple[int, int, int]]]
 
 
 def quicklook(
@@ -97,12 +97,10 @@ def map_figure(
     shapes = [array.shape[:2] for array in (reference_HW, predicted_HW, rgb_HW3) if array is not None]
     if len(set(shapes)) != 1:
         raise ValueError(f"image and maps of a figure must have the same height and width, not {shapes}")
-    agreement_HW3, caption = _agreement(reference_HW, predicted_HW)
-    panels = [] if rgb_HW3 is None else [("Sentinel-2, true colour", rgb_HW3)]
-    panels += [("Reference", _PALETTE[reference_HW]), ("Predicted", _PALETTE[predicted_HW]), (caption, agreement_HW3)]
+    panels = _panels(reference_HW, predicted_HW, rgb_HW3)
     present = set(np.unique(reference_HW)) | set(np.unique(predicted_HW))
-    classes: Entries = [(c.short, c.color) for c in CLASSES if c.index in present]
-    marks: Entries = [("Right", _RIGHT), ("Wrong", _WRONG)]
+    classes: _Entries = [(c.short, c.color) for c in CLASSES if c.index in present]
+    marks: _Entries = [("Right", _RIGHT), ("Wrong", _WRONG)]
     if IGNORE_INDEX in present:
         classes.append(("Unlabelled", _UNLABELLED))
         marks.append(("Unlabelled", _UNLABELLED))
@@ -115,7 +113,9 @@ def map_figure(
     below = _MARGIN + _GAP + max(legend_rows, len(marks)) * _ROW
     figure = _figure(2 * _MARGIN + len(panels) * step - _GAP, _HEAD + panel_height + below)
     for i, (name, image_HW3) in enumerate(panels):
-        axes = _panel(figure, (_MARGIN + i * step, below, panel_width, panel_height), name, image_HW3)
+        axes = _axes(figure, (_MARGIN + i * step, below, panel_width, panel_height))
+        axes.imshow(image_HW3, interpolation="nearest", aspect="auto", extent=(0, width, height, 0))
+        axes.set_title(name, fontsize=9, color=_INK, loc="left", pad=4)
         if i == 0:
             _scale_bar(axes, width, height, pixel_size)
     # The legend of the classes spans the two maps that it explains; that of the marks stands below the agreement.
@@ -182,15 +182,24 @@ def write_png(path: Path, figure: Figure) -> None:
     write_bytes(path, png_bytes(figure))
 
 
-def _agreement(
-    reference_HW: npt.NDArray[np.uint8], predicted_HW: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.uint8], str]:
+def _panels(
+    reference_HW: npt.NDArray[np.uint8], predicted_HW: npt.NDArray[np.uint8], rgb_HW3: npt.NDArray[np.uint8] | None
+) -> list[tuple[str, npt.NDArray[np.uint8]]]:
+    """Captions and images. The share of agreement is that of all pixels; only every n-th of a large map is drawn."""
     compared_HW = (reference_HW != IGNORE_INDEX) & (predicted_HW != IGNORE_INDEX)
     right_HW = compared_HW & (reference_HW == predicted_HW)
-    palette = np.array([_UNLABELLED, _WRONG, _RIGHT], dtype=np.uint8)
-    compared = int(compared_HW.sum())
-    share = f" {100 * int(right_HW.sum()) / compared:.1f} %" if compared else ""
-    return palette[compared_HW.astype(np.uint8) + right_HW], f"Agreement{share}"
+    compared = np.count_nonzero(compared_HW)
+    share = f" {100 * np.count_nonzero(right_HW) / compared:.1f} %" if compared else ""
+
+    nth = math.ceil(max(reference_HW.shape) / _LARGEST)
+    marks_HW = compared_HW[::nth, ::nth].astype(np.uint8) + right_HW[::nth, ::nth]
+    panels = [] if rgb_HW3 is None else [("Sentinel-2, true colour", rgb_HW3[::nth, ::nth])]
+    return [
+        *panels,
+        ("Reference", _PALETTE[reference_HW[::nth, ::nth]]),
+        ("Predicted", _PALETTE[predicted_HW[::nth, ::nth]]),
+        (f"Agreement{share}", np.array([_UNLABELLED, _WRONG, _RIGHT], dtype=np.uint8)[marks_HW]),
+    ]
 
 
 def _figure(width: int, height: int) -> Figure:
@@ -204,13 +213,9 @@ def _fraction(figure: Figure, x: float, y: float) -> tuple[float, float]:
     return x / figure.bbox.width, y / figure.bbox.height
 
 
-def _panel(figure: Figure, box: tuple[int, int, int, int], name: str, image_HW3: npt.NDArray[np.uint8]) -> Axes:
-    """An image in a frame; the box is left, bottom, width and height in pixels."""
+def _axes(figure: Figure, box: tuple[int, int, int, int]) -> Axes:
+    """A frame for an image; the box is left, bottom, width and height in pixels at _DPI."""
     axes = figure.add_axes((*_fraction(figure, *box[:2]), *_fraction(figure, *box[2:])), xticks=[], yticks=[])
-    height, width = image_HW3.shape[:2]
-    thin = math.ceil(max(height, width) / _LARGEST)
-    axes.imshow(image_HW3[::thin, ::thin], interpolation="nearest", aspect="auto", extent=(0, width, height, 0))
-    axes.set_title(name, fontsize=9, color=_INK, loc="left", pad=4)
     for spine in axes.spines.values():
         spine.set(linewidth=0.6, edgecolor="#666666")
     return axes
@@ -239,7 +244,7 @@ def _scale_bar(axes: Axes, width: int, height: int, pixel_size: float) -> None:
     )
 
 
-def _legend(figure: Figure, entries: Entries, left: int, top: int) -> None:
+def _legend(figure: Figure, entries: _Entries, left: int, top: int) -> None:
     # The outline keeps sea, beach and salt marsh, which are nearly white, visible on white.
     handles = [
         Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor="#555555", linewidth=0.6, label=label)

@@ -1,7 +1,7 @@
 """The score tables of an evaluation, ``scores.json``, and the files they are written to."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,7 @@ def _scene_cells(scores: Scores) -> list[tuple[Value, ...]]:
 
 def _section(part: Any) -> Any:
     """A score, or the scores of a dataclass with its arrays spread over the classes by name."""
-    if part is None or isinstance(part, float):
+    if not is_dataclass(part):
         return plain(part)
     values: dict[str, Any] = {}
     by_class: dict[str, dict[str, Value]] = {name: {} for name in CLASS_NAMES}

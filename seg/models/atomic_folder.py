@@ -1,0 +1,130 @@
+"""A folder that is replaced as a whole or not at all.
+
+`replace_folder` writes a complete folder beside the old one (``.<name>.new``), moves the old one aside
+(``.<name>.old``), moves the new one into its place and removes the old one. Whatever interrupts it, one complete folder
+stays: in place, or aside, where `read_folder` finds it as long as nothing is in place.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+_READ_ATTEMPTS = 5
+T = TypeVar("T")
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Put a newly written folder in the place of a folder.
+
+    One process at a time may do this; others may read meanwhile.
+
+    Args:
+        folder: What is replaced; made, with its parents, if there is none.
+        write: Writes the files into the empty folder that it is given.
+
+    Raises:
+        OSError: If the disk does not take it. The old folder is still there, in place or aside.
+    """
+    folder = folder.resolve()
+    staged, aside = _beside(folder)
+    recover_folder(folder)
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        write(staged)
+        _flush(staged)
+        if folder.exists():
+            os.rename(folder, aside)
+        os.rename(staged, folder)
+        _flush_entries(folder.parent)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    if aside.exists():
+        _discard(aside)
+
+
+def recover_folder(folder: Path) -> None:
+    """Tidy up after a `replace_folder` that was cut short, moving the old folder back if nothing is in its place.
+
+    Only the process that replaces the folder may call this; readers do without.
+    """
+    folder = folder.resolve()
+    _, aside = _beside(folder)
+    if not aside.exists():
+        return
+    if folder.exists():
+        _discard(aside)
+    else:
+        os.rename(aside, folder)
+
+
+def read_folder(folder: Path, read: Callable[[Path], T]) -> T:
+    """What ``read`` gives, all from one folder even if another process replaces it meanwhile.
+
+    Args:
+        folder: What `replace_folder` wrote, or any other folder.
+        read: Reads files of the folder that it is given; called again if the folder has changed since.
+
+    Raises:
+        OSError: If the folder is replaced faster than it can be read.
+        Exception: What ``read`` raises on a folder that has not changed.
+    """
+    for _ in range(_READ_ATTEMPTS):
+        place = _place(folder)
+        before = _identity(place)
+        try:
+            result = read(place)
+        except Exception:
+            if _identity(_place(folder)) == before:
+                raise
+        else:
+            if _identity(_place(folder)) == before:
+                return result
+    raise OSError(f"{folder} is replaced faster than it can be read")
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder: first its name, at one stroke, then its files, as far as others do not hold them open."""
+    os.rename(folder, folder.with_name(f"{folder.name}-{time.time_ns()}"))
+    for path in list(folder.parent.iterdir()):
+        if path.name.startswith(f"{folder.name}-"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _place(folder: Path) -> Path:
+    """The folder itself, or where a `replace_folder` that was cut short has put it."""
+    _, aside = _beside(folder.resolve())
+    return aside if aside.exists() and not folder.exists() else folder
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _flush(folder: Path) -> None:
+    """Wait until every file of a folder is on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    _flush_entries(folder)
+
+
+def _flush_entries(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,15 @@
+"""What several test files share: the real samples and small stores made from them."""
+
+from pathlib import Path
+
+import pytest
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Folder of the real reBEN samples."""
+    if not REAL.is_dir():
+        pytest.skip("the real reBEN samples (../shared/real) are not here")
+    return REAL

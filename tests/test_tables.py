@@ -1,0 +1,372 @@
+"""Score tables: values, formats, and the files."""
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from seg.metrics.evidence import Origin, batch_evidence
+from seg.metrics.scores import DEFINITIONS, Scores, score_evidence
+from seg.reben.classes import CLASS_NAMES, CLASSES, NUM_CLASSES
+from seg.reben.patch import Split
+from seg.report.formats import FORMATS, Column, Table, shown, tidy_csv, to_rich
+from seg.report.tables import TABLES, per_class, score_tables, scores_document, write_tables
+
+K = NUM_CLASSES
+ABSENT = 7
+"""A class that is predicted but neither in the reference nor among the labels."""
+FILES = {"scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv"}
+
+
+def some_scores(
+    head: bool = True, fitted: bool = True, synthetic: bool = False, split: Split = "test", min_share: float = 0
+) -> Scores:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 500, (30, K, K)) * (rng.random((30, K, K)) < 0.1)
+    counts[:, ABSENT, :] = 0
+    labels = rng.random((30, K)) < 0.2
+    labels[:, ABSENT] = False
+    probabilities = rng.random((30, K), dtype=np.float32) if head else None
+    ids = [f"patch_{i:02d}" for i in range(30)]
+    evidence = batch_evidence(Origin(split, "f-1", synthetic), ids, counts, labels, probabilities)
+    return score_evidence(evidence, np.linspace(0.3, 0.6, K) if fitted else None, min_share)
+
+
+SCORES = some_scores()
+SIMPLE = Table(
+    "simple",
+    "Title",
+    (Column("class", "Class", "class"), Column("iou", "IoU", "percent"), Column("n", "Pixels", "count")),
+    (("Urban fabric", 0.123456789, 1234567), ("Pastures", math.nan, 0), ("Arable land", None, 5)),
+    ("A note.",),
+)
+
+
+def table(name: str, scores: Scores) -> Table:
+    built = TABLES[name](scores)
+    assert built is not None
+    return built
+
+
+def unescaped(text: str, separator: str) -> list[str]:
+    return re.split(rf"(?<!\\){re.escape(separator)}", text)
+
+
+def markdown_rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in unescaped(line, "|")[1:-1]] for line in lines]
+
+
+def latex_rows(text: str) -> list[list[str]]:
+    lines = [line.removesuffix(r"\\").strip() for line in text.splitlines() if line.endswith(r"\\")]
+    return [[cell.strip() for cell in unescaped(line, "&")] for line in lines]
+
+
+def strict_json(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_markdown_of_a_simple_table() -> None:
+    assert FORMATS["md"](SIMPLE) == (
+        "### Title\n\n"
+        "| Class        | IoU % |    Pixels |\n"
+        "| ------------ | ----: | --------: |\n"
+        "| Urban fabric | 12.35 | 1,234,567 |\n"
+        "| Pastures     |     – |         0 |\n"
+        "| Arable land  |     – |         5 |\n"
+        "\nA note.\n"
+    )
+
+
+def test_latex_of_a_simple_table() -> None:
+    text = FORMATS["tex"](SIMPLE)
+    assert latex_rows(text) == [
+        ["Class", r"IoU \%", "Pixels"],
+        ["Urban fabric", "12.35", "1,234,567"],
+        ["Pastures", "--", "0"],
+        ["Arable land", "--", "5"],
+    ]
+    assert r"\begin{tabular}{lrr}" in text
+    assert [text.count(rf"\{rule}") for rule in ("toprule", "midrule", "bottomrule")] == [1, 1, 1]
+    assert sorted(re.findall(r"\\begin{(\w+)}", text)) == sorted(re.findall(r"\\end{(\w+)}", text))
+
+
+def test_csv_of_a_simple_table_is_read_with_empty_numbers() -> None:
+    text = FORMATS["csv"](SIMPLE)
+    assert text.splitlines()[0] == "title,class,iou,n"
+    read = pa.csv.read_csv(io.BytesIO(text.encode()))
+    assert read["iou"].to_pylist() == [0.123456789, None, None]
+    assert read["n"].to_pylist() == [1234567, 0, 5]
+
+
+def test_json_of_a_simple_table() -> None:
+    document = strict_json(FORMATS["json"](SIMPLE))
+    assert document["rows"][:2] == [
+        {"class": "Urban fabric", "iou": 0.123456789, "n": 1234567},
+        {"class": "Pastures", "iou": None, "n": 0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("percent", 1.0, "100.00"),
+        ("percent", 0.0, "0.00"),
+        ("percent", 1, "100.00"),
+        ("percent", 0.76545, "76.55"),
+        ("number", 0.5, "0.5000"),
+        ("count", 0, "0"),
+        ("count", 10**9, "1,000,000,000"),
+        ("text", " two\nlines ", "two lines"),
+        ("percent", math.nan, "–"),
+        ("count", None, "–"),
+    ],
+)
+def test_what_a_reader_sees(kind: Any, value: Any, expected: str) -> None:
+    assert shown(Column("x", "X", kind), value) == expected
+
+
+def test_row_that_does_not_fit_is_a_bug() -> None:
+    with pytest.raises(AssertionError, match="simple"):
+        Table("simple", "Title", SIMPLE.columns, (("Pastures", 0.5),))
+
+
+PRINTABLE = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=20)
+
+
+def text_table(cell: str) -> Table:
+    columns = (Column("a", "A", "text"), Column("b", "B", "text"))
+    return Table("texts", cell, columns, ((cell, "next"),), (cell,))
+
+
+@given(PRINTABLE)
+def test_markdown_keeps_any_text_in_its_cell(cell: str) -> None:
+    (row,) = markdown_rows(FORMATS["md"](text_table(cell)).split("\n\n", 1)[1].split("\n\n")[0])[2:]
+    assert re.sub(r"\\(.)", r"\1", row[0]) == " ".join(cell.split())
+    assert row[1] == "next"
+
+
+@given(PRINTABLE)
+def test_csv_keeps_any_text(cell: str) -> None:
+    _, row = csv.reader(io.StringIO(FORMATS["csv"](text_table(cell)), newline=""))
+    assert row == [cell, cell, "next"]
+
+
+def test_markdown_pipes_do_not_part_cells() -> None:
+    assert r"| a\|b \*c\* \`d\` \<e> |" in FORMATS["md"](text_table("a|b *c* `d` <e>"))
+
+
+def test_latex_specials_are_escaped() -> None:
+    (_, row) = latex_rows(FORMATS["tex"](text_table(r"a & b_c 100% #1 $x$ {y} ~ ^ \z – <|>")))
+    assert row == [
+        r"a \& b\_c 100\% \#1 \$x\$ \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}z -- "
+        r"\textless{}\textbar{}\textgreater{}",
+        "next",
+    ]
+
+
+@given(st.text(st.sampled_from(r"&%$#_{}~^\ab"), max_size=12))
+def test_latex_holds_no_bare_special(cell: str) -> None:
+    text = FORMATS["tex"](text_table(cell))
+    (caption,) = re.findall(r"\\caption{(.*)}\n", text)
+    bare = re.sub(r"\\text\w+{}|\\[&%$#_{}]", "", caption)
+    assert not set(bare) & set(r"&%$#_{}~^\\")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("build", TABLES.values(), ids=TABLES)
+def test_every_table_in_every_format(name: str, build: Any) -> None:
+    built = build(SCORES)
+    text = FORMATS[name](built)
+    assert built.title in text
+    assert text.endswith("\n")
+    assert "nan" not in text.lower()
+    rows = {"md": lambda: markdown_rows(text)[2:], "tex": lambda: latex_rows(text)[1:]}
+    rows |= {"csv": lambda: list(csv.reader(io.StringIO(text)))[1:], "json": lambda: strict_json(text)["rows"]}
+    found = rows[name]()
+    assert len(found) == len(built.rows)
+    assert all(len(row) == len(built.columns) + (name == "csv") for row in found)
+
+
+@pytest.mark.parametrize("build", TABLES.values(), ids=TABLES)
+def test_table_names_are_their_keys(build: Any) -> None:
+    assert TABLES[build(SCORES).name] is build
+
+
+def test_pixel_tables_hold_the_scores() -> None:
+    pixel = SCORES.pixel
+    (summary,) = table("pixel_summary", SCORES).rows
+    means = (pixel.miou, pixel.mf1, pixel.macc, pixel.oa, pixel.fwiou)
+    assert summary == ("test", 30, int(pixel.support.sum()), 18, *means)
+    assert "18 of 19" in table("pixel_summary", SCORES).notes[0]
+    by_class = table("pixel_per_class", SCORES)
+    assert [row[0] for row in by_class.rows] == list(CLASS_NAMES)
+    assert by_class.rows[3][1:] == (
+        *(a[3] for a in (pixel.iou, pixel.f1, pixel.precision, pixel.recall)),
+        pixel.support[3],
+    )
+    row = next(row for row in markdown_rows(FORMATS["md"](by_class)) if row[0] == CLASS_NAMES[ABSENT])
+    assert row[1:] == ["–", "–", "–", "–", "0"]
+
+
+def test_scene_tables_hold_the_scores_at_both_thresholds() -> None:
+    scene, fitted = SCORES.scene, SCORES.scene_fitted
+    assert scene is not None
+    assert fitted is not None
+    rows = table("scene_summary", SCORES).rows
+    assert [row[0] for row in rows] == ["at 0.5", "at thresholds fitted on validation"]
+    for row, scores in zip(rows, (scene, fitted), strict=True):
+        values = (scores.ap_macro, scores.ap_micro, scores.f1_macro, scores.f1_micro, scores.f1_samples)
+        assert row[1:] == (18, *values)
+    assert rows[0] != rows[1]
+    assert table("scene_per_class", SCORES).rows[2] == (
+        CLASS_NAMES[2],
+        scene.ap[2],
+        scene.f1[2],
+        fitted.f1[2],
+        scene.support[2],
+    )
+
+
+def test_joint_table_holds_mask_head_and_ceiling() -> None:
+    joint = SCORES.joint
+    rows = table("joint_summary", SCORES).rows
+    assert [row[-1] for row in rows] == [None, joint.agreement, joint.agreement_fitted, None]
+    assert rows[0][1:4] == (joint.mask.f1_macro, joint.mask.f1_micro, joint.mask.f1_samples)
+    assert rows[3][1:4] == (joint.reference.f1_macro, joint.reference.f1_micro, joint.reference.f1_samples)
+    assert "area" not in " ".join(table("joint_summary", SCORES).notes)
+    assert "from 5 %" in table("joint_summary", some_scores(min_share=0.05)).notes[-1]
+
+
+def test_tables_of_a_model_without_scene_head_and_without_fitted_thresholds() -> None:
+    bare = some_scores(head=False)
+    assert [t.name for t in score_tables(bare)] == ["pixel_summary", "pixel_per_class", "joint_summary"]
+    assert len(table("joint_summary", bare).rows) == 2
+    assert "ap" not in [column.key for column in per_class(bare).columns]
+    assert scores_document(bare)["scene"] is None
+    unfitted = some_scores(fitted=False)
+    assert len(table("scene_summary", unfitted).rows) == 1
+    assert "scene_f1_fitted" not in [column.key for column in per_class(unfitted).columns]
+    assert scores_document(unfitted)["scene_fitted"] is None
+
+
+def test_thresholds_scored_on_their_own_split_carry_a_warning() -> None:
+    assert "optimistic" in table("scene_summary", some_scores(split="validation")).notes[-1]
+    assert not any("optimistic" in note for note in table("scene_summary", SCORES).notes)
+
+
+def test_document_is_complete_json() -> None:
+    document = scores_document(SCORES)
+    assert strict_json(json.dumps(document, allow_nan=False)) == document
+    assert (document["definitions"], document["split"], document["patches"]) == (DEFINITIONS, "test", 30)
+    assert (document["fingerprint"], document["synthetic"]) == ("f-1", False)
+    for part, scores in (
+        (document["pixel"], SCORES.pixel),
+        (document["scene"], SCORES.scene),
+        (document["scene_fitted"], SCORES.scene_fitted),
+        (document["joint"]["mask"], SCORES.joint.mask),
+        (document["joint"]["reference"], SCORES.joint.reference),
+    ):
+        assert scores is not None
+        for field in fields(scores):
+            value = getattr(scores, field.name)
+            if isinstance(value, np.ndarray):
+                written = [part["per_class"][name][field.name] for name in CLASS_NAMES]
+                np.testing.assert_array_equal(np.array(written, dtype=float), value)
+            else:
+                assert part[field.name] == value
+    assert document["pixel"]["per_class"][CLASS_NAMES[ABSENT]]["iou"] is None
+    assert document["joint"]["agreement"] == SCORES.joint.agreement
+    assert scores_document(some_scores(head=False))["joint"]["agreement"] is None
+
+
+def test_per_class_csv_is_wide_and_complete(tmp_path: Path) -> None:
+    write_tables(tmp_path, SCORES)
+    read = pa.csv.read_csv(tmp_path / "per_class.csv")
+    pixel = ["iou", "f1", "precision", "recall", "pixels"]
+    scene = ["ap", "scene_f1", "scene_f1_fitted", "positives"]
+    assert read.column_names == ["title", "class_index", "class", *pixel, *scene]
+    assert read["class_index"].to_pylist() == list(range(K))
+    assert read["class"].to_pylist() == list(CLASS_NAMES)
+    assert SCORES.scene is not None
+    for name, values in (("iou", SCORES.pixel.iou), ("ap", SCORES.scene.ap), ("positives", SCORES.scene.support)):
+        np.testing.assert_array_equal(np.array(read[name].to_pylist(), dtype=float), values)
+
+
+def test_tables_csv_holds_every_value_once(tmp_path: Path) -> None:
+    write_tables(tmp_path, SCORES)
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "tables.csv").read_text(encoding="utf-8"))))
+    found = {(line["table"], line["row"], line["column"]): line["value"] for line in lines}
+    assert len(found) == len(lines) == sum(len(t.rows) * (len(t.columns) - 1) for t in score_tables(SCORES))
+    assert float(found["pixel_summary", "test", "miou"]) == SCORES.pixel.miou
+    assert float(found["pixel_per_class", "Pastures", "iou"]) == SCORES.pixel.iou[4]
+    assert found["pixel_per_class", CLASS_NAMES[ABSENT], "iou"] == ""
+    assert tidy_csv([]) == "title,table,row,column,value\n"
+
+
+def test_files_are_written_and_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "eval" / "test"
+    write_tables(folder, some_scores(head=False))
+    write_tables(folder, SCORES)
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert strict_json((folder / "scores.json").read_text(encoding="utf-8")) == scores_document(SCORES)
+    markdown = (folder / "tables.md").read_text(encoding="utf-8")
+    latex = (folder / "tables.tex").read_text(encoding="utf-8")
+    for built in score_tables(SCORES):
+        assert FORMATS["md"](built) in markdown
+        assert FORMATS["tex"](built) in latex
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_synthetic_data_is_named_in_every_file(tmp_path: Path, name: str) -> None:
+    write_tables(tmp_path, some_scores(synthetic=True))
+    assert "SYNTHETIC" in (tmp_path / name).read_text(encoding="utf-8")
+    write_tables(tmp_path, SCORES)
+    assert "SYNTHETIC" not in (tmp_path / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("build", TABLES.values(), ids=TABLES)
+def test_synthetic_data_is_named_in_every_title(build: Any) -> None:
+    assert "SYNTHETIC" in build(some_scores(synthetic=True)).title
+
+
+def printed(built: Table) -> str:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(to_rich(built))
+    return console.export_text()
+
+
+def test_terminal_shows_short_names_and_dashes() -> None:
+    text = printed(table("pixel_per_class", SCORES))
+    for c in CLASSES:
+        assert c.short in text
+    assert CLASS_NAMES[6] not in text
+    assert "–" in text
+    assert f"{100 * SCORES.pixel.iou[4]:.2f}" in text
+    assert "Pixel scores by class, test split" in text
+
+
+def test_terminal_shows_square_brackets_as_they_are() -> None:
+    assert "[bold]run[/bold]" in printed(text_table("[bold]run[/bold]"))
+
+
+def test_tables_need_no_torch() -> None:
+    code = "import sys, seg.report.tables; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
