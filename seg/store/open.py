@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
-from seg.store.index import Index, Rows, read_index
+from seg.store.index import BoolArray, Index, Rows, read_index
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
 
 INDEX_FILE = "index.parquet"
@@ -192,8 +192,11 @@ def _open_bare(folder: Path, metadata: Sequence[Path]) -> Store:
         raise StoreError(f"{folder} is a bare LMDB without labels; name its metadata parquet with --metadata")
     reader = PatchReader(folder)
     index = read_index(metadata or beside[:1])
-    keys = pa.array(list(reader.keys()))
-    present = lambda names: pc.is_in(names, keys).to_numpy(zero_copy_only=False)  # noqa: E731
+    keys = pa.array(reader.keys(), pa.string())
+
+    def present(names: pa.StringArray) -> BoolArray:
+        return pc.is_in(names, keys).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
     has_s1, has_s2 = present(index.s1_names), present(index.patch_ids)
     has_map = present(pc.binary_join_element_wise(index.patch_ids, MAP_SUFFIX, ""))
     rows = np.flatnonzero(has_s1 | has_s2 | has_map)

@@ -5,7 +5,6 @@ codes under the name ``Data``. Values are safetensors; what they hold is bit-ide
 """
 
 import errno
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,18 @@ class DamagedStoreError(ValueError):
     """An LMDB that cannot be read."""
 
 
-class PatchReader:
-    """Reads an LMDB; safe to hand to other processes, each of which opens it for itself.
+_OPEN: dict[tuple[int, int], tuple[Any, Any]] = {}
+"""Environment and read transaction of every LMDB that this process reads, by device and inode of its file.
 
-    The arrays that it returns are views into the memory map. They stay valid as long as the reader is open.
+They stay open until the process ends: views into the memory map are handed out, and LMDB allows one environment per
+file and process. Without a lock table, a forked process may go on using what it inherits.
+"""
+
+
+class PatchReader:
+    """Reads an LMDB; may be handed to other processes, forked or spawned.
+
+    The arrays that it returns are views into the memory map and stay valid until the process ends.
 
     Args:
         folder: Folder that holds ``data.mdb``.
@@ -41,30 +48,34 @@ class PatchReader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._pid = -1
-        self._env: Any = None
-        self._txn: Any = None
+        self._opened: tuple[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "_pid": -1, "_env": None, "_txn": None}
+        return {"folder": self.folder, "_opened": None}
 
-    def _transaction(self) -> Any:
-        # An environment must not cross a fork, so each process that reads opens its own.
-        if self._pid != os.getpid():
-            if not (self.folder / DATA_FILE).is_file():
-                raise DamagedStoreError(f"{self.folder} holds no {DATA_FILE}; it is no LMDB")
+    def _environment(self) -> tuple[Any, Any]:
+        if self._opened is None:
             try:
-                # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
-                self._env = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False, max_spare_txns=1)
-                self._txn = self._env.begin(buffers=True)
-            except lmdb.Error as error:
-                raise DamagedStoreError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
-            self._pid = os.getpid()
-        return self._txn
+                status = (self.folder / DATA_FILE).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise DamagedStoreError(f"{self.folder} holds no {DATA_FILE}; it is no LMDB") from None
+            identity = (status.st_dev, status.st_ino)
+            if identity not in _OPEN:
+                _OPEN[identity] = self._open()
+            self._opened = _OPEN[identity]
+        return self._opened
+
+    def _open(self) -> tuple[Any, Any]:
+        try:
+            # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
+            environment = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
+            return environment, environment.begin(buffers=True)
+        except lmdb.Error as error:
+            raise DamagedStoreError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
 
     def raw(self, key: str) -> memoryview | None:
         """The bytes of a value without a copy, or None."""
-        value: memoryview | None = self._transaction().get(key.encode())
+        value: memoryview | None = self._environment()[1].get(key.encode())
         return value
 
     def tensors(self, key: str) -> dict[str, Array]:
@@ -92,19 +103,11 @@ class PatchReader:
 
     def keys(self) -> Iterator[str]:
         """All keys in sorted order."""
-        for key in self._transaction().cursor().iternext(keys=True, values=False):
+        for key in self._environment()[1].cursor().iternext(keys=True, values=False):
             yield bytes(key).decode()
 
     def __len__(self) -> int:
-        self._transaction()
-        return int(self._env.stat()["entries"])
-
-    def close(self) -> None:
-        """Release the memory map. Arrays that were read must not be used afterwards."""
-        if self._env is not None and self._pid == os.getpid():
-            self._txn.abort()
-            self._env.close()
-        self._pid, self._env, self._txn = -1, None, None
+        return int(self._environment()[0].stat()["entries"])
 
 
 class PatchWriter:
