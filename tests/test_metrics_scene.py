@@ -218,6 +218,14 @@ def test_thresholds_part_even_neighbouring_floats(values: npt.NDArray[np.float64
     np.testing.assert_array_equal(decide(scores[:, None], fitted)[:, 0], positive)
 
 
+def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken() -> None:
+    # Deciding for the first patch or for all four gives an F1 of 2/3.
+    probabilities = np.array([[0.9], [0.8], [0.7], [0.6]], dtype=np.float32)
+    labels = np.array([[True], [False], [False], [True]])
+    assert fit_thresholds(probabilities, labels) == pytest.approx([0.3])
+    assert fit_thresholds(probabilities - np.float32(0.5), labels) == pytest.approx([0.35])
+
+
 def test_fitting_helps_where_a_half_is_wrong() -> None:
     probabilities = np.array([[0.1], [0.2], [0.3], [0.4]], dtype=np.float32)
     labels = np.array([[False], [False], [True], [True]])

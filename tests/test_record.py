@@ -194,17 +194,19 @@ def test_text_keeps_its_line_ends(tmp_path):
     assert (tmp_path / "t.csv").read_bytes() == "a\nä\r\n".encode()
 
 
+@pytest.mark.parametrize("step", ["write_bytes", "replace"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, error):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step, error):
     path = tmp_path / "run.json"
     write_bytes(path, b"old")
     write_some = Path.write_bytes
 
-    def fail(self, content):
-        write_some(self, content[:1])
+    def fail(self, argument):
+        if step == "write_bytes":
+            write_some(self, argument[:1])
         raise error
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(Path, step, fail)
     with pytest.raises(type(error)) as caught:
         write_bytes(path, b"new")
     if isinstance(error, OSError):

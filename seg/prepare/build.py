@@ -30,6 +30,9 @@ from seg.store.tensors import encode_tensors
 SYNTHETIC_FILE = "SYNTHETIC.json"
 """Lies at the top of a synthetic reBEN; a store that is made from one says SYNTHETIC in everything made from it."""
 
+_POOL_PAYS = 200
+"""Number of patches from which starting other processes takes less time than it saves."""
+
 
 class BuildError(ValueError):
     """A store that cannot be built as asked."""
@@ -195,7 +198,7 @@ def _write_patches(
 def _encoder(trees: dict[str, Tree], patches: int, workers: int | None) -> Iterator[Any]:
     """A map function that encodes patches in order, in other processes where that pays."""
     workers = workers or os.cpu_count() or 1
-    if workers == 1 or patches < 100:
+    if workers == 1 or patches < _POOL_PAYS:
         yield lambda items: (_encode(trees, patch) for patch in items)
         return
     # Spawned, not forked: the caller may run threads, and a fork would copy their locks.
@@ -264,7 +267,7 @@ def _appearing(out: Path, force: bool) -> Iterator[Path]:
         raise BuildError(f"{out} is there already; choose another folder or replace it with --force")
     if out.exists() and force and any(out.iterdir()) and not (out / INFO_FILE).is_file():
         raise BuildError(f"{out} is no store, so --force does not replace it")
-    working = out.with_name(f".{out.name}.building")
+    working = out.with_name(f".{out.name}.{os.getpid()}.building")
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
     try:
