@@ -105,8 +105,11 @@ def pretrained_file(encoder: str) -> str | None:
         if source.hf_hub_id:
             return f"{source.hf_hub_filename or 'model.safetensors'} of {source.hf_hub_id} on the Hugging Face hub"
         return str(source.url or source.file)
-    source = smp.encoders.encoders[encoder]["pretrained_settings"].get("imagenet")
-    return source and f"model.safetensors of {source['repo_id']} on the Hugging Face hub"
+    settings = smp.encoders.encoders[encoder]["pretrained_settings"].get("imagenet")
+    if settings is None:
+        return None
+    revision = settings["revision"]
+    return f"config.json and model.safetensors of {settings['repo_id']} (revision {revision}) on the Hugging Face hub"
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -311,8 +311,9 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise CheckpointError(
-            f"{folder / WEIGHTS_FILE} does not fit its card ({len(problems)} differences; {problems[0]}); the files "
-            "are of different checkpoints, or smp or timm have another version than when it was saved"
+            f"{folder / WEIGHTS_FILE} does not fit its card ({problems[0]}{more}); the files are of different "
+            "checkpoints, or smp or timm have another version than when it was saved"
         )
     model.load_state_dict(tensors)

@@ -6,7 +6,7 @@ to May 2018. Names of products and scenes are valid but made up.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -17,6 +17,8 @@ from seg.reben.patch import PATCHES_PER_TILE_EDGE, SPLITS, Split, geographic_spl
 BLOCK_EDGE = 6
 """Patches along one edge of a full block; every block lies in one split."""
 MIN_PATCHES = 12
+"""Fewer would leave splits with a patch or two."""
+# A small set takes up one more region per 20 patches; a large one fills two train blocks and one of each other split.
 _PATCHES_PER_VISIT = (20, 4 * BLOCK_EDGE**2)
 
 
@@ -208,7 +210,7 @@ class Acquisition:
 
     product: str
     scene: str
-    day_of_year: int = field(compare=False)
+    day_of_year: int
 
 
 def acquisition(region: Region, visit: Visit) -> Acquisition:

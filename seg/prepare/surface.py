@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from seg.prepare.landscape import Codes, Field, smooth_noise, warp
 from seg.prepare.materials import MATERIAL_NUMBER, VARIANTS
+from seg.reben.bands import PATCH_SIZE
 
 State = npt.NDArray[np.uint8]
 
@@ -189,12 +190,10 @@ def _draw_lines(state: State, rng: np.random.Generator) -> None:
     water = (MATERIAL_NUMBER["lake"] * VARIANTS, (MATERIAL_NUMBER["sea"] + 1) * VARIANTS)
     land = (state < water[0]) | (state >= water[1])
     lines = np.zeros(state.shape, dtype=np.uint8)
-    kinds = (("broadleaf", 3, 0.5), ("river", 1, 0.5), ("asphalt", 1, 2.0))
-    streams: list[npt.NDArray[np.int32]] = []
-    for name, thickness, per_patch in kinds:
-        count = max(1, round(per_patch * height * width / 14400 / 4))
-        paths = streams if name == "river" else [_path(rng, height, width, name != "asphalt") for _ in range(count)]
-        streams = paths
+    area = height * width / PATCH_SIZE**2
+    streams = [_path(rng, height, width, True) for _ in range(max(1, round(area / 8)))]
+    roads = [_path(rng, height, width, False) for _ in range(max(1, round(area / 2)))]
+    for name, thickness, paths in (("broadleaf", 3, streams), ("river", 1, streams), ("asphalt", 1, roads)):
         for path in paths:
             cv2.polylines(lines, [path], False, MATERIAL_NUMBER[name] * VARIANTS + 2, thickness)
     np.copyto(state, lines, where=(lines > 0) & land)
