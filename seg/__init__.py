@@ -29,7 +29,7 @@ _HOME = {
     "open_store": "seg.store.open",
 }
 
-__all__ = list(_HOME)  # noqa: PLE0605
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

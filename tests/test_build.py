@@ -101,7 +101,9 @@ def test_resplit_keeps_tiles_whole(ten_metres):
 @settings(max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=3, max_size=20))
 def test_every_split_gets_a_tile(sizes):
-    ids = [f"S2A_MSIL2A_20170613T101031_N9999_R022_T{30 + t}UUP_{i:02d}_00" for t, n in enumerate(sizes) for i in range(n)]
+    ids = [
+        f"S2A_MSIL2A_20170613T101031_N9999_R022_T{30 + t}UUP_{i:02d}_00" for t, n in enumerate(sizes) for i in range(n)
+    ]
 
     class Fake:
         tiles = pa.array([name[39:44] for name in ids])
@@ -231,7 +233,9 @@ def test_metadata_and_disk_must_agree(tree, tmp_path):
     shutil.rmtree(tree / S2 / gone[:-6] / gone)
     refuses(tree, tmp_path, BuildError, f"1 patches of the metadata are not on disk, for example {gone}")
     pq.write_table(pa.Table.from_pylist(rows[1:3]), tree / "metadata.parquet")
-    refuses(tree, tmp_path, BuildError, f"1 patches below .* are not in the metadata, for example {rows[3]['patch_id']}")
+    refuses(
+        tree, tmp_path, BuildError, f"1 patches below .* are not in the metadata, for example {rows[3]['patch_id']}"
+    )
     info = build_store(sources(tree), tmp_path / "partial", partial=True)
     assert info.patches == 2
 
@@ -270,6 +274,8 @@ def test_a_tree_twice_below_one_root(tree):
 
 def test_splits_of_the_metadata_are_kept(full, real):
     index = open_store(full[1]).index
-    official = {r["patch_id"]: r["split"] for r in pq.read_table(real / "reben-full-4" / "metadata.parquet").to_pylist()}
+    official = {
+        r["patch_id"]: r["split"] for r in pq.read_table(real / "reben-full-4" / "metadata.parquet").to_pylist()
+    }
     assert {index.patch_id(i): SPLITS[index.splits[i]] for i in range(4)} == official
     assert read_index([full[1] / "index.parquet"]).digests.to_pylist() == index.digests.to_pylist()

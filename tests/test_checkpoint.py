@@ -452,6 +452,24 @@ def test_files_that_cannot_be_removed_do_not_stop_the_next_save(
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
+def test_a_reader_whose_files_vanish_reads_again(
+    tmp_path: Path, save: Callable[[Path, int], None], monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "best"
+    save(folder, 1)
+    read = checkpoint.load_file
+    pending = [2]
+
+    def vanished(path: Path) -> Any:
+        if pending:
+            save(folder, pending.pop())
+            raise FileNotFoundError(path)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "load_file", vanished)
+    assert epoch_of(folder) == 2
+
+
 @pytest.mark.parametrize("moment", ["_read_card", "_read_tensors"])
 def test_a_reader_never_mixes_two_saves(
     tmp_path: Path, save: Callable[[Path, int], None], monkeypatch: pytest.MonkeyPatch, moment: str

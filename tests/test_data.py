@@ -10,7 +10,7 @@ from torch.nn import functional
 from seg.config.sections import DIHEDRAL, DataConfig
 from seg.data.dataset import BatchKey, BatchOrder, PatchDataset, PatchReadError, make_loader
 from seg.data.transforms import AugmentationError, Augmenter, Normaliser
-from seg.prepare.build import Sources, build_store
+from seg.prepare.build import build_store, published_sources
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES, CLASS_OF_CODE
 from seg.store.open import open_store
@@ -177,17 +177,13 @@ def test_epochs_differ_and_repeat():
     assert [p for key in BatchOrder(25, 10) for p in key.positions] == list(range(25))
 
 
-# --- batches from real patches -----------------------------------------------------------------------------------------
+# --- batches from real patches ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def store(real, tmp_path_factory):
-    tree, out = real / "reben-10m-80", tmp_path_factory.mktemp("data") / "store"
-    build_store(
-        Sources(tree / "BigEarthNet-S2", tree / "BigEarthNet-S1", tree / "Reference_Maps", (tree / "metadata.parquet",)),
-        out,
-        resplit="tile",
-    )
+    out = tmp_path_factory.mktemp("data") / "store"
+    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
     return open_store(out)
 
 
@@ -248,5 +244,5 @@ def test_a_damaged_patch_is_an_error_and_never_replaced(store, tmp_path):
         PatchDataset(damaged, np.arange(1), DataConfig(bands="B02,B04"), with_maps=False)[BatchKey(0, (0,))]
     with pytest.raises(PatchReadError, match=f"{patch} cannot be read"):
         PatchDataset(damaged, np.arange(1), DataConfig(bands="B03"), with_maps=False)[BatchKey(0, (0,))]
-    with pytest.raises(ValueError, match="has only 6 bytes|damaged"):
+    with pytest.raises(ValueError, match=r"has only 6 bytes"):
         PatchDataset(damaged, np.arange(1), DataConfig(bands="VV"), with_maps=False)[BatchKey(0, (0,))]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from seg.metrics.evidence import Origin, total_counts
 from seg.metrics.pixel import confusion_counts
 from seg.models.checkpoint import Data, load_checkpoint, make_card
 from seg.models.segmenter import build_segmenter
-from seg.prepare.build import Sources, build_store
+from seg.prepare.build import build_store
 from seg.reben.bands import BANDS
 from seg.store.open import open_store
 
@@ -101,8 +102,8 @@ def test_learning_rate_rises_then_falls(total, warmup):
     rates = [learning_rate(step, total, config) for step in range(total)]
     peak = round(warmup * total)
     assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
-    assert all(a < b for a, b in zip(rates[:peak], rates[1:peak], strict=False))
-    assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:peak]))
+    assert all(a >= b for a, b in pairwise(rates[peak:]))
     assert max(rates) == pytest.approx(0.1)
 
 
@@ -140,12 +141,8 @@ def test_device_and_formats():
 
 @pytest.fixture(scope="module")
 def store(real, tmp_path_factory):
-    tree, out = real / "reben-10m-80", tmp_path_factory.mktemp("engine") / "store"
-    build_store(
-        Sources(tree / "BigEarthNet-S2", tree / "BigEarthNet-S1", tree / "Reference_Maps", (tree / "metadata.parquet",)),
-        out,
-        resplit="tile",
-    )
+    out = tmp_path_factory.mktemp("engine") / "store"
+    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
     return open_store(out)
 
 
@@ -275,7 +272,11 @@ def test_resuming_something_else_is_refused(store, tmp_path, uninterrupted):
 @pytest.mark.parametrize("damage", ["json", "tensors", "weights"])
 def test_a_damaged_state_is_one_sentence(store, tmp_path, damage):
     list(fit(make_run(store, tmp_path, patches=2, epochs=1)))
-    file = tmp_path / "last" / {"json": "state.json", "tensors": "state.safetensors", "weights": "model.safetensors"}[damage]
+    file = (
+        tmp_path
+        / "last"
+        / {"json": "state.json", "tensors": "state.safetensors", "weights": "model.safetensors"}[damage]
+    )
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ValueError, match="damaged") as caught:
         list(fit(make_run(store, tmp_path, patches=2, epochs=1), resume=True))

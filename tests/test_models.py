@@ -442,6 +442,13 @@ def test_encoders_made_for_one_size_are_built_for_the_padded_patch():
         model(images(300, 120, 1, 1))
 
 
+def test_an_encoder_that_takes_the_patch_by_luck_is_not_believed_to_take_any_size():
+    # Its windows of 5 cells divide the 120 pixels that a PSPNet does not pad.
+    model = build("pspnet", ("B02",), encoder="tu-test_maxvit").eval()
+    with torch.no_grad():
+        assert model(images(96, 96, 1, 1))[0].shape == (1, NUM_CLASSES, 96, 96)
+
+
 def test_encoders_that_can_be_told_to_take_any_size_are_told():
     model = build("fpn", ("B02",), encoder="tu-swin_tiny_patch4_window7_224").eval()
     assert model.fixed_size is None

@@ -31,7 +31,9 @@ OFFICIAL = ("metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.
 
 @pytest.fixture(scope="module")
 def official_ids(real):
-    tables = [pq.read_table(real / "official-metadata" / name, columns=["patch_id", "split", "s1_name"]) for name in OFFICIAL]
+    tables = [
+        pq.read_table(real / "official-metadata" / name, columns=["patch_id", "split", "s1_name"]) for name in OFFICIAL
+    ]
     return [row for table in tables for row in zip(*(table[c].to_pylist() for c in table.column_names), strict=True)]
 
 
@@ -103,7 +105,10 @@ def test_map_classes_equal_the_official_labels(real):
     assert checked == 84
 
 
-@pytest.mark.parametrize("tile", ["33UUP", "29SNB", "34WFU", "32TMT", "35VLG", "31NAA", "60CWV", "01KAB", "19FDV", "30PYS"])
+TILES = ["33UUP", "29SNB", "34WFU", "32TMT", "35VLG", "31NAA", "60CWV", "01KAB", "19FDV", "30PYS"]
+
+
+@pytest.mark.parametrize("tile", TILES)
 def test_tile_lies_in_its_zone_and_latitude_band(tile):
     epsg, x, y = tile_corner(tile)
     assert epsg % 100 == int(tile[:2])
@@ -146,7 +151,7 @@ def test_malformed_patch_ids_are_refused(text):
 
 
 def test_impossible_tiles_and_s1_names_are_refused():
-    with pytest.raises(PatchNameError, match="no MGRS tile 33AUP|no MGRS tile 33UAP"):
+    with pytest.raises(PatchNameError, match="no MGRS tile 33UAP"):
         tile_corner("33UAP")
     with pytest.raises(PatchNameError, match="no MGRS tile"):
         tile_corner("61UUP")

@@ -29,7 +29,8 @@ def synth(
     console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.per_split.items()))
     console.done(
         f"Next: seg data build --s2 {out}/BigEarthNet-S2 --s1 {out}/BigEarthNet-S1 --maps {out}/Reference_Maps "
-        f"--metadata {out}/metadata.parquet --metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"
+        f"--metadata {out}/metadata.parquet "
+        f"--metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"
     )
 
 
@@ -66,7 +67,9 @@ def build(
         track=console.track,
     )
     console.done(f"{out}: {info.patches} patches, bands {' '.join(info.bands)}")
-    console.done(", ".join(f"{count} {split}" for split, count in info.splits.items()) + f"; fingerprint {info.fingerprint}")
+    console.done(
+        ", ".join(f"{count} {split}" for split, count in info.splits.items()) + f"; fingerprint {info.fingerprint}"
+    )
     for gap in gaps(info):
         console.notify(gap)
 
@@ -78,7 +81,11 @@ def gaps(info: "StoreInfo") -> list[str]:
         "Sentinel-1": info.s1_missing,
         "a reference map": info.maps_missing,
     }
-    sentences = [f"{count} of {info.patches} patches have no {what.removeprefix('a ')}." for what, count in missing.items() if count]
+    sentences = [
+        f"{count} of {info.patches} patches have no {what.removeprefix('a ')}."
+        for what, count in missing.items()
+        if count
+    ]
     if info.label_mismatches:
         sentences.append(
             f"{info.label_mismatches} of {info.patches - info.maps_missing} patches have labels that differ from the "

@@ -29,7 +29,9 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Store; SEG_DATA or the synthetic demo store if not given.")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML configuration.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: train.lr=1e-3. May be repeated.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting: train.lr=1e-3. May be repeated.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the train split, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
@@ -41,8 +43,8 @@ def train(
     if modality and bands:
         raise typer.BadParameter("give either --modality or --bands, not both")
     from seg.engine.train import Interrupted
-    from seg.pipeline.train import train as run
     from seg.pipeline.train import plan
+    from seg.pipeline.train import train as run
 
     job = plan(
         config,
@@ -103,9 +105,10 @@ class TrainingProgress:
         scores = {self._monitor: event.scores[self._monitor]}
         scores |= {name: event.scores[name] for name in ("miou", "oa", "ap_macro") if name in event.scores}
         listed = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        mark = "  [green]best[/]" if event.best else ""
         self._progress.console.print(
             f"epoch {event.epoch + 1:>3}/{self._epochs}  loss {event.losses['loss']:.3f}  {listed}  "
-            f"{event.patches_per_second:.0f} patches/s  {event.seconds:.0f} s{'  [green]best[/]' if event.best else ''}",
+            f"{event.patches_per_second:.0f} patches/s  {event.seconds:.0f} s{mark}",
             soft_wrap=True,
         )
 

@@ -105,9 +105,7 @@ class LossConfig(Section):
     scene_weight: Annotated[float, Field(ge=0)] = 1.0
 
 
-Monitor = Literal[
-    "miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"
-]
+Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"]
 """Validation scores that training can follow; those of the scene head are taken at threshold 0.5."""
 
 

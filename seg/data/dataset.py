@@ -121,7 +121,9 @@ class PatchDataset(Dataset[Batch]):
             if self._with_maps:
                 class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=mask_HW)
         except KeyError as error:
-            raise PatchReadError(f"{patch_id} has no band {error.args[0]} in the store; build the store again") from None
+            raise PatchReadError(
+                f"{patch_id} has no band {error.args[0]} in the store; build the store again"
+            ) from None
         except (ValueError, TypeError) as error:
             raise PatchReadError(f"{patch_id} cannot be read: {error}") from error
 

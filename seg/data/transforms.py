@@ -43,7 +43,7 @@ class Normaliser:
 
     def __init__(self, bands: Sequence[str], resampling: Resampling) -> None:
         self.bands = tuple(bands)
-        self.resampling = resampling
+        self._interpolation = _INTERPOLATION[resampling]
         self._plan = [
             (
                 name,
@@ -71,7 +71,7 @@ class Normaliser:
             target += offset
             if coarse_hw is not None:
                 # Resampling after normalisation: both are linear, and this way the float copy is the small one.
-                cv2.resize(coarse_hw, (PATCH_SIZE, PATCH_SIZE), dst=channel_HW, interpolation=_INTERPOLATION[self.resampling])
+                cv2.resize(coarse_hw, (PATCH_SIZE, PATCH_SIZE), dst=channel_HW, interpolation=self._interpolation)
 
 
 class Augmenter:
@@ -107,7 +107,9 @@ class Augmenter:
             return
         image_HWC = np.ascontiguousarray(image_CHW.transpose(1, 2, 0))
         mask = mask_HW
-        for step, step_seed in zip(self._steps, np.random.SeedSequence(seed).generate_state(len(self._steps)), strict=True):
+        for step, step_seed in zip(
+            self._steps, np.random.SeedSequence(seed).generate_state(len(self._steps)), strict=True
+        ):
             step.set_random_seed(int(step_seed))
             image_HWC, mask = _apply(step, image_HWC, mask)
         image_CHW[:] = image_HWC.transpose(2, 0, 1)
@@ -135,12 +137,16 @@ def _build(name: str, parameters: Mapping[str, Any]) -> Any:
             return kinds[name](**{**defaults, **parameters})
     except (ValueError, TypeError, UserWarning) as error:
         reason = " ".join(str(error).split())
-        raise AugmentationError(f"albumentations refuses the parameters {dict(parameters)} of {name}: {reason}") from None
+        raise AugmentationError(
+            f"albumentations refuses the parameters {dict(parameters)} of {name}: {reason}"
+        ) from None
 
 
 def _try(step: Any, channels: int) -> None:
     name = type(step).__name__
-    image = np.linspace(-3, 3, PATCH_SIZE * PATCH_SIZE * channels, dtype=np.float32).reshape(PATCH_SIZE, PATCH_SIZE, channels)
+    image = np.linspace(-3, 3, PATCH_SIZE * PATCH_SIZE * channels, dtype=np.float32).reshape(
+        PATCH_SIZE, PATCH_SIZE, channels
+    )
     mask = np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
     probability, step.p = step.p, 1.0
     step.set_random_seed(0)
@@ -151,7 +157,9 @@ def _try(step: Any, channels: int) -> None:
     finally:
         step.p = probability
     if result.shape != image.shape or result_mask.shape != mask.shape or result.dtype != np.float32:
-        raise AugmentationError(f"{name} changes the size or type of a patch; patches must stay {PATCH_SIZE} x {PATCH_SIZE}")
+        raise AugmentationError(
+            f"{name} changes the size or type of a patch; patches must stay {PATCH_SIZE} x {PATCH_SIZE}"
+        )
 
 
 def _apply(

@@ -67,9 +67,9 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise DeviceError(f"device {name} is not there: this machine has {count} CUDA devices; use --set train.device=auto")
+            raise DeviceError(f"device {name} is not there: this machine has {count} CUDA devices; use --device auto")
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device mps is not there; use --set train.device=auto")
+        raise DeviceError("device mps is not there; use --device auto")
     elif device.type not in ("cpu", "mps"):
         raise DeviceError(f"'{name}' is no device that seg runs on; use auto, cpu, cuda, cuda:<number> or mps")
     return device
@@ -77,7 +77,7 @@ def _device(name: str) -> torch.device:
 
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))

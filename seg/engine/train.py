@@ -226,7 +226,9 @@ def _finish_epoch(run: Run, evidence: Evidence, speed: float, began: float) -> E
     progress, config = run.progress, run.config
     scores = headline(score_evidence(evidence))
     if config.monitor not in scores:
-        raise TrainingError(f"train.monitor={config.monitor} needs a scene head; choose miou, mf1 or oa, or another head")
+        raise TrainingError(
+            f"train.monitor={config.monitor} needs a scene head; choose miou, mf1 or oa, or another head"
+        )
     score = scores[config.monitor]
     # An undefined score is never better, except that some epoch has to be the best.
     best = progress.best_epoch is None or (

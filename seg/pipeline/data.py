@@ -11,7 +11,7 @@ import numpy as np
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
-from seg.prepare.build import Sources, build_store
+from seg.prepare.build import Sources, build_store, published_sources
 from seg.prepare.synthetic import VERSION, SynthesisReport
 from seg.prepare.synthetic import synthesise as synthesise_tree
 from seg.reben.classes import CLASSES
@@ -50,16 +50,6 @@ def build(
     """Convert published trees into a store; see `seg.prepare.build`."""
     sources = Sources(s2=s2, s1=s1, maps=maps, metadata=tuple(metadata))
     return build_store(sources, out, resplit=resplit, partial=partial, force=force, workers=workers, track=track)
-
-
-def published_sources(tree: Path) -> Sources:
-    """The sources in a folder that holds all published parts under their published names."""
-    return Sources(
-        s2=tree / "BigEarthNet-S2",
-        s1=tree / "BigEarthNet-S1",
-        maps=tree / "Reference_Maps",
-        metadata=(tree / "metadata.parquet", tree / "metadata_for_patches_with_snow_cloud_or_shadow.parquet"),
-    )
 
 
 def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore) -> Store:

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seg.config.track import Track, silent
-from seg.pipeline.data import DEMO_PATCHES, DEMO_SEED, Notify, ignore, published_sources, synthesise
+from seg.pipeline.data import DEMO_PATCHES, DEMO_SEED, Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
 from seg.pipeline.train import Observe, plan, train
-from seg.prepare.build import build_store
+from seg.prepare.build import build_store, published_sources
 from seg.report.formats import Table
 
 

@@ -129,9 +129,7 @@ def _overview_patches(session: Session) -> set[str]:
 
 def _draw_overview(session: Session, predicted: dict[PatchId, ClassMap], out: Path) -> Path:
     reader = session.store.patches
-    reference = {
-        patch: class_indices(reader.reference_map(str(patch)), f"{patch}{MAP_SUFFIX}") for patch in predicted
-    }
+    reference = {patch: class_indices(reader.reference_map(str(patch)), f"{patch}{MAP_SUFFIX}") for patch in predicted}
     rgb_HW3 = None
     if set(_RGB) <= set(session.store.info.bands):
         looks = {patch: _quicklook(session, patch) for patch in predicted}

@@ -74,15 +74,16 @@ def open_run(
         RunError, CheckpointError, StoreError, EmptySelectionError, SessionError: What is wrong, in one sentence.
     """
     checkpoint = best_checkpoint(run)
-    changes = {"data__metadata": metadata, "train__device": device, "eval__batch_size": batch_size, "eval__split": split}
-    config = load_config(run / CONFIG_FILE, **changes)
+    config = load_config(
+        run / CONFIG_FILE, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
+    )
     if data is not None:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"store": data, "metadata": metadata})}
         )
     compute = choose_compute(config.train)
     model, card = load_checkpoint(checkpoint, compute.device)
-    model.to(memory_format=compute.memory_format)  # type: ignore[call-overload]
+    model.to(memory_format=compute.memory_format)
     _check_statistics(card)
     # The weights know their inputs best: a config.yaml that was edited must not feed them other bands.
     inputs = config.data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
@@ -108,4 +109,6 @@ def _check_statistics(card: ModelCard) -> None:
     """The weights were trained with the statistics that this version normalises with."""
     bands = [BANDS[name] for name in card.bands]
     if not np.allclose(card.mean, [b.mean for b in bands]) or not np.allclose(card.std, [b.std for b in bands]):
-        raise SessionError("the weights were trained with other band statistics than this version of seg normalises with")
+        raise SessionError(
+            "the weights were trained with other band statistics than this version of seg normalises with"
+        )

@@ -74,7 +74,11 @@ class TrainResult:
 
 
 def plan(
-    path: Path | None = None, overrides: Iterable[str] = (), out: Path | None = None, resume: bool = False, **settings: Any
+    path: Path | None = None,
+    overrides: Iterable[str] = (),
+    out: Path | None = None,
+    resume: bool = False,
+    **settings: Any,
 ) -> Job:
     """Settle configuration and run folder.
 
@@ -226,11 +230,10 @@ def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track:
             "seconds": time.perf_counter() - began,
         }
         write_json(job.folder / RECORD_FILE, run_record(status=status, **record))
-    best = run.progress.best_score
-    assert run.progress.best_epoch is not None, "a finished run has a best epoch"
-    return TrainResult(
-        job.folder, run.config.monitor, float("nan") if best is None else best, run.progress.best_epoch, run.progress.epoch
-    )
+    done = run.progress
+    assert done.best_epoch is not None, "a finished run has a best epoch"
+    score = math.nan if done.best_score is None else done.best_score
+    return TrainResult(job.folder, run.config.monitor, score, done.best_epoch, done.epoch)
 
 
 def loader_workers(asked: int | None, compute: Compute) -> int:

@@ -17,7 +17,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg.reben.bands import BANDS, PATCH_SIZE, S1_BANDS, S2_BANDS
-from seg.reben.patch import PatchNameError, PatchId, s1_scene
+from seg.reben.patch import PatchId, PatchNameError, s1_scene
 from seg.store.patches import MAP_SUFFIX
 from seg.store.tensors import Array
 
@@ -77,7 +77,7 @@ def scan_tree(root: Path, kind: str) -> Tree:
     for name, layers in layers_of.items():
         if lacking := sorted(held - layers):
             raise ArchiveError(
-                f"{root / folders[name]}: the file {name}_{lacking[0]}.tif is missing, though other patches have this band"
+                f"{root / folders[name]}: the file {name}_{lacking[0]}.tif is missing; other patches have this band"
             )
     return Tree(root, folders, tuple(layer for layer in expected if layer in held))
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seg.config.track import Track, silent
-from seg.prepare.archive import ArchiveError, Tree, read_layers, scan_tree
+from seg.prepare.archive import Tree, read_layers, scan_tree
 from seg.prepare.resplit import split_by_tile
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.index import Index, read_index
@@ -27,11 +27,17 @@ from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe
 from seg.store.patches import MAP_SUFFIX, MAP_TENSOR, PatchWriter
 from seg.store.tensors import encode_tensors
 
+METADATA_FILES = ("metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet")
+"""The published metadata: clear patches, and those with seasonal snow, cloud or cloud shadow."""
 SYNTHETIC_FILE = "SYNTHETIC.json"
 """Lies at the top of a synthetic reBEN; a store that is made from one says SYNTHETIC in everything made from it."""
 
 _POOL_PAYS = 200
 """Number of patches from which starting other processes takes less time than it saves."""
+
+_CHUNK = 16
+_CHUNKS_AHEAD = 8
+"""Patches that a process decodes at a time, and such tasks under way; together they bound the memory."""
 
 
 class BuildError(ValueError):
@@ -51,6 +57,16 @@ class Sources:
     s1: Path | None
     maps: Path | None
     metadata: tuple[Path, ...]
+
+
+def published_sources(tree: Path) -> Sources:
+    """The sources in a folder that holds all published parts under their published names."""
+    return Sources(
+        s2=tree / "BigEarthNet-S2",
+        s1=tree / "BigEarthNet-S1",
+        maps=tree / "Reference_Maps",
+        metadata=tuple(tree / name for name in METADATA_FILES if (tree / name).is_file()),
+    )
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,9 @@ def build_store(
         if root is not None
     }
     if "s2" not in trees and "s1" not in trees:
-        raise BuildError("a store needs images: name the Sentinel-2 tree with --s2, the Sentinel-1 tree with --s1, or both")
+        raise BuildError(
+            "a store needs images: name the Sentinel-2 tree with --s2, the Sentinel-1 tree with --s1, or both"
+        )
     index = _match(read_index(sources.metadata), trees, partial)
     if resplit == "tile":
         index = index.with_splits(split_by_tile(index))
@@ -221,13 +239,15 @@ def _encode_chunk(patches: Sequence[_Patch]) -> list[_Encoded]:
     return [_encode(_worker_trees, patch) for patch in patches]
 
 
-def _in_chunks(pool: ProcessPoolExecutor, patches: Sequence[_Patch], size: int = 16, ahead: int = 8) -> Iterator[_Encoded]:
+def _in_chunks(
+    pool: ProcessPoolExecutor, patches: Sequence[_Patch], size: int = 16, ahead: int = 8
+) -> Iterator[_Encoded]:
     """Encoded patches in order, with a bounded number of chunks in flight so that memory stays bounded."""
-    chunks: Iterable[Sequence[_Patch]] = (patches[i : i + size] for i in range(0, len(patches), size))
+    chunks: Iterable[Sequence[_Patch]] = (patches[i : i + _CHUNK] for i in range(0, len(patches), _CHUNK))
     flight = []
     for chunk in chunks:
         flight.append(pool.submit(_encode_chunk, chunk))
-        if len(flight) >= ahead:
+        if len(flight) >= _CHUNKS_AHEAD:
             yield from flight.pop(0).result()
     for future in flight:
         yield from future.result()

@@ -30,7 +30,8 @@ def split_by_tile(index: Index) -> npt.NDArray[np.int8]:
     names, tile_of_row, counts = np.unique(tiles, return_inverse=True, return_counts=True)
     if len(names) < len(SPLITS):
         raise ResplitError(
-            f"--resplit tile needs patches from at least {len(SPLITS)} MGRS tiles, found {len(names)}: {', '.join(names)}"
+            f"--resplit tile needs patches from at least {len(SPLITS)} MGRS tiles, found {len(names)}: "
+            f"{', '.join(names)}"
         )
     wanted = np.array([SHARES[split] for split in SPLITS]) * len(index)
     filled = np.zeros(len(SPLITS))

@@ -27,7 +27,11 @@ _S1_NAME = re.compile(
 # Southernmost northing of each MGRS latitude band, in units of 100 km with UTM's false northing in the south: the
 # band says which of the 2,000 km cycles of row letters is meant (NGA.STND.0037, table of minimum northings).
 _BAND_MIN_ROW = dict(
-    zip("CDEFGHJKLMNPQRSTUVWX", (11, 20, 28, 37, 46, 55, 64, 73, 82, 91, 0, 8, 17, 26, 35, 44, 53, 62, 70, 79), strict=True)
+    zip(
+        "CDEFGHJKLMNPQRSTUVWX",
+        (11, 20, 28, 37, 46, 55, 64, 73, 82, 91, 0, 8, 17, 26, 35, 44, 53, 62, 70, 79),
+        strict=True,
+    )
 )
 _COLUMN_LETTERS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 _ROW_LETTERS = "ABCDEFGHJKLMNPQRSTUV"
@@ -158,7 +162,9 @@ def tile_corner(tile: str) -> tuple[int, int, int]:
     zone, band, column, row = int(tile[:2]), tile[2], tile[3], tile[4]
     columns = _COLUMN_LETTERS[zone % 3]
     if not 1 <= zone <= 60 or column not in columns:
-        raise PatchNameError(f"there is no MGRS tile {tile}; columns of zone {zone} run from {columns[0]} to {columns[-1]}")
+        raise PatchNameError(
+            f"there is no MGRS tile {tile}; columns of zone {zone} run from {columns[0]} to {columns[-1]}"
+        )
     # Row letters start at A in odd zones and at F in even ones and repeat every 2,000 km.
     index = (_ROW_LETTERS.index(row) - (0 if zone % 2 else 5)) % 20
     lowest = _BAND_MIN_ROW[band]

@@ -23,11 +23,11 @@ class EpochLog:
     def __init__(self, folder: Path, epochs: int = 0) -> None:
         self._path = folder / FILE_NAME
         self.rows: list[dict[str, str]] = [row for row in read_log(folder) if int(row["epoch"]) <= epochs]
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)
 
     def close(self) -> None:
         """Finish the TensorBoard file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
     def add(self, epoch: int, values: Mapping[str, float]) -> None:
         """Append an epoch.
@@ -43,8 +43,8 @@ class EpochLog:
         writer.writerows(self.rows)
         write_text(self._path, text.getvalue())
         for name, value in values.items():
-            self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:

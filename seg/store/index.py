@@ -184,7 +184,9 @@ def _read_table(path: Path) -> pa.Table:
         raise MetadataError(f"{path} lacks the column {missing[0]}; it is no reBEN metadata")
     for name, dtype in _OWN.items():
         if name not in table.column_names:
-            table = table.append_column(name, pa.repeat(pa.scalar("" if dtype == pa.string() else True, dtype), len(table)))
+            table = table.append_column(
+                name, pa.repeat(pa.scalar("" if dtype == pa.string() else True, dtype), len(table))
+            )
     try:
         table = table.select([*_OFFICIAL, *_OWN]).cast(pa.schema({**_OFFICIAL, **_OWN}))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -225,7 +227,7 @@ def _split_codes(splits: pa.StringArray, source: str) -> npt.NDArray[np.int8]:
 
 
 def _check_names(index: Index, source: str) -> None:
-    """Every patch id is well formed and occurs once; the cheap test runs on all rows, the exact one names the culprit."""
+    """Every name is well formed and every patch occurs once; an exact parse names the culprit that a pattern finds."""
     malformed = pc.invert(pc.match_substring_regex(index.patch_ids, _ID_PATTERN))
     if pc.any(malformed).as_py():
         PatchId.parse(index.patch_ids.filter(malformed)[0].as_py())
@@ -253,7 +255,9 @@ def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
     """
     known = index.countries.dictionary.to_pylist()
     if unknown := [country for country in data.countries if country not in known]:
-        raise EmptySelectionError(f"there are no patches from '{unknown[0]}'; countries here: {', '.join(sorted(known))}")
+        raise EmptySelectionError(
+            f"there are no patches from '{unknown[0]}'; countries here: {', '.join(sorted(known))}"
+        )
     wanted = sum(1 << class_index(name) for name in data.classes)
     codes = [known.index(country) for country in data.countries]
     conditions = {

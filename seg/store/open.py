@@ -34,7 +34,7 @@ class StoreInfo:
         seg_version: Version of the program that wrote it; empty for a bare LMDB.
         bands: Bands that the store holds, in the order of `BANDS`.
         patches, s1_missing, s2_missing, maps_missing: Counts of patches.
-        label_mismatches: Patches whose official labels differ from the classes in their reference map; None: not checked.
+        label_mismatches: Patches whose labels differ from the classes in their reference map; None: not checked.
         splits: Patches per split.
         resplit: ``tile`` if the splits were assigned anew by whole MGRS tiles, else None.
         synthetic: The data are simulated; every table made from them says so.
@@ -149,7 +149,13 @@ def read_info(folder: Path) -> StoreInfo:
 
 
 def describe(
-    index: Index, bands: Sequence[str], *, seg_version: str, synthetic: bool, source: dict[str, Any], resplit: str | None = None,
+    index: Index,
+    bands: Sequence[str],
+    *,
+    seg_version: str,
+    synthetic: bool,
+    source: dict[str, Any],
+    resplit: str | None = None,
     label_mismatches: int | None = None,
 ) -> StoreInfo:
     """The `StoreInfo` of an index."""
