@@ -370,3 +370,13 @@ def test_terminal_shows_square_brackets_as_they_are() -> None:
 def test_tables_need_no_torch() -> None:
     code = "import sys, seg.report.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_fits_a_terminal_of_80_columns(name: str) -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(to_rich(table(name, some_scores(synthetic=True))))
+    text = console.export_text()
+    assert "…" not in text
+    for column in table(name, SCORES).columns:
+        assert column.title.split()[0] in text

@@ -32,5 +32,5 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         yield from progress.track(items, total=total, description=description)

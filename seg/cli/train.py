@@ -123,5 +123,5 @@ def training_progress(epochs: int, monitor: str) -> Iterator[TrainingProgress]:
         TextColumn("{task.fields[detail]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console.err, transient=True) as progress:
+    with Progress(*columns, console=console.err, transient=True, disable=not console.err.is_terminal) as progress:
         yield TrainingProgress(progress, epochs, monitor)

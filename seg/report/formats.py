@@ -178,14 +178,22 @@ def tidy_csv(tables: Sequence[Table]) -> str:
 
 
 def to_rich(table: Table) -> RichTable:
-    """The table for a terminal, with short class names."""
+    """The table for a terminal of 80 columns, with short class names.
+
+    A table of one row per class stands as it is; a summary of a few rows and many columns is turned on its side.
+    """
     rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
-    for column in table.columns:
-        rendered.add_column(Text(column.heading), justify="left" if column.left else "right", no_wrap=not column.left)
-    for row in _shown_rows(table):
-        cells = zip(row, table.columns, strict=True)
-        # Text keeps rich from reading square brackets in names as markup.
-        rendered.add_row(*(Text(_SHORT.get(cell, cell) if c.kind == "class" else cell) for cell, c in cells))
+    lines = [[column.heading for column in table.columns], *_shown_rows(table)]
+    if all(column.kind != "class" for column in table.columns):
+        lines = [list(line) for line in zip(*lines, strict=True)]
+        left = [True] + [False] * len(table.rows)
+    else:
+        left = [column.left for column in table.columns]
+    # Text keeps rich from reading square brackets in names as markup.
+    for heading, is_left in zip(lines[0], left, strict=True):
+        rendered.add_column(Text(heading), justify="left" if is_left else "right")
+    for line in lines[1:]:
+        rendered.add_row(*(Text(_SHORT.get(cell, cell)) for cell in line))
     return rendered
 
 

@@ -258,6 +258,11 @@ def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
         raise EmptySelectionError(
             f"there are no patches from '{unknown[0]}'; countries here: {', '.join(sorted(known))}"
         )
+    if split is not None and not (index.splits == SPLITS.index(split)).any():
+        filled = ", ".join(f"{name} {int((index.splits == i).sum())}" for i, name in enumerate(SPLITS))
+        raise EmptySelectionError(
+            f"split {split} is empty (patches: {filled}); split a small set anew with 'seg data build --resplit tile'"
+        )
     wanted = sum(1 << class_index(name) for name in data.classes)
     codes = [known.index(country) for country in data.countries]
     conditions = {

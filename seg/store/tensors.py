@@ -62,7 +62,7 @@ def view_tensors(value: memoryview | bytes, source: str) -> dict[str, Array]:
     start = 8 + length
     if start + end != len(value):
         raise DamagedValueError(
-            f"{source}: the value has {len(value) - start} bytes of data, not the {end} of its header; the store is damaged"
+            f"{source}: the value has {len(value) - start} bytes of data, not {end} as its header says; it is damaged"
         )
     return {
         name: np.frombuffer(value, dtype, count, start + begin).reshape(shape)
