@@ -46,7 +46,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(arguments)
+        app(arguments, prog_name="seg")
     except (ValueError, OSError, MemoryError) as error:
         if debug:
             raise

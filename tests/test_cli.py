@@ -1,0 +1,174 @@
+"""The command line: as a user types it, with its exit codes and its one-sentence errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seg.cli.main import main
+
+HEAVY = ("torch", "albumentations", "segmentation_models_pytorch", "pyarrow", "rasterio", "numpy", "matplotlib")
+
+
+@pytest.fixture
+def cli(capfd, monkeypatch, tmp_path):
+    """Run a command in an empty folder; exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("SEG_DATA", raising=False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["seg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capfd.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def plain(text):
+    return " ".join(text.split())
+
+
+def test_help_imports_nothing_heavy():
+    code = f"import sys, seg.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "command", [(), ("data",), ("data", "synth"), ("data", "build"), ("train",), ("eval",), ("export",)]
+)
+def test_every_command_has_help(cli, command):
+    code, out, _ = cli(*command, "--help")
+    assert code == 0
+    assert "Usage: seg" in out
+
+
+def test_version(cli):
+    code, out, _ = cli("--version")
+    assert (code, out.split()[0]) == (0, "seg")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trian",),
+        ("train", "--nonsense"),
+        ("train", "--modality", "s1", "--bands", "VV"),
+        ("data", "synth"),
+        ("data", "synth", "out", "--patches", "many"),
+        ("eval", "run", "--split", "dev"),
+        ("export", "run"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(cli, arguments):
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("data", "info", "nowhere"), "there is no store nowhere"),
+        (("data", "build", "store", "--s2", "nowhere", "--metadata", "m.parquet"), "there is no folder nowhere"),
+        (("train", "--config", "nowhere.yaml"), "there is no configuration file nowhere.yaml"),
+        (("train", "--set", "train.lrr=1"), "did you mean 'train.lr'"),
+        (("train", "--modality", "s3"), "'s3' is neither a band nor a modality"),
+        (("train", "--data", "nowhere"), "there is no store nowhere"),
+        (("train", "--resume"), "there is no run to resume"),
+        (("train", "--device", "abacus"), "'abacus' is no device"),
+        (("train", "--arch", "unnet"), "unnet"),
+        (("eval", "nowhere"), "nowhere is no run folder"),
+        (("export", "nowhere", "--out", "maps"), "nowhere is no run folder"),
+        (("data", "synth", "out", "--patches", "2"), "patches"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_1(cli, arguments, message, tmp_path):
+    code, out, err = cli(*arguments)
+    assert code == 1
+    assert message in plain(err)
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert {p.name for p in tmp_path.iterdir()} <= {"cache"}
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["seg", "data", "info", "nowhere", "--debug"])
+    with pytest.raises(ValueError, match="there is no store"):
+        main()
+
+
+def test_the_whole_way_as_typed(cli, tmp_path):
+    """The commands of the README's real-data path, on a small synthetic tree."""
+    code, out, _ = cli("data", "synth", "reben", "--patches", 36)
+    assert code == 0
+    build = plain(out).split("Next: seg ")[1].replace("STORE", "store").split()
+    code, out, err = cli(*build)
+    assert code == 0
+    assert "36 patches" in out
+
+    code, out, _ = cli("data", "info", "store")
+    assert code == 0
+    assert "SYNTHETIC" in out
+    code, out, _ = cli("data", "info", "store", "--json")
+    assert json.loads(out)["info"]["patches"] == 36
+
+    small = ("--arch", "linknet", "--encoder", "tu-test_resnet", "--epochs", 1, "--batch-size", 8)
+    code, out, err = cli("train", "--data", "store", "--modality", "s1s2", *small, "--out", "run")
+    assert code == 0, err
+    assert "Next: seg eval run" in out
+    assert "Traceback" not in err
+
+    code, out, _ = cli("eval", "run")
+    assert code == 0
+    assert all(word in out for word in ("mIoU", "AP macro", "SYNTHETIC", "Marine waters"))
+    assert "SYNTHETIC" in Path("run/eval/test/tables.md").read_text()
+    assert json.loads(Path("run/eval/test/scores.json").read_text())["synthetic"] is True
+
+    code, out, _ = cli("export", "run", "--out", "maps", "--reference")
+    assert code == 0
+    maps = sorted(p.name for p in Path("maps").rglob("*_map.tif"))
+    assert len(maps) == len(list(Path("maps").rglob("*_reference.tif"))) > 0
+    assert Path("maps/overview.png").is_file()
+
+    code, _, err = cli("train", "--data", "store", *small, "--out", "run")
+    assert code == 1
+    assert "--resume" in err
+    code, out, err = cli("train", "--out", "run", "--resume")
+    assert code == 0
+    assert "Best miou" in out
+
+
+def test_without_data_the_demo_store_is_used_loudly(cli, monkeypatch):
+    monkeypatch.setattr("seg.pipeline.data.DEMO_PATCHES", 24)
+    small = ("--encoder", "tu-test_resnet", "--epochs", 1, "--set", "train.max_steps=1")
+    code, _, err = cli("train", "--arch", "unet", "--modality", "s2", *small)
+    assert code == 0
+    assert "using the SYNTHETIC demo store" in plain(err)
+    assert Path("runs/unet-s2/checkpoints/best/model.safetensors").is_file()
+
+
+def test_demo(cli):
+    code, out, err = cli("demo", "--out", "demo", "--patches", 100, "--epochs", 1)
+    assert code == 0, err
+    assert "SYNTHETIC" in err
+    assert "mIoU" in out
+    for place in (
+        "reben/metadata.parquet",
+        "store/store.json",
+        "run/run.json",
+        "run/eval/test/tables.md",
+        "maps/overview.png",
+    ):
+        assert (Path("demo") / place).is_file()
+    code, _, err = cli("demo", "--out", "demo")
+    assert code == 1
+    assert "is there already" in err
