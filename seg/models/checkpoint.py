@@ -197,6 +197,7 @@ def load_card(folder: Path) -> ModelCard:
 
     Raises:
         CheckpointError: If there is none, it is damaged, or a newer seg wrote it.
+        OSError: If it is replaced faster than it can be read.
     """
     return read_folder(folder, _read_card)
 
@@ -213,6 +214,7 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> tuple[S
 
     Raises:
         CheckpointError: If anything is missing, damaged or does not fit, or a newer seg wrote it.
+        OSError: If it is replaced faster than it can be read.
     """
     card, tensors = _read(folder)
     try:
