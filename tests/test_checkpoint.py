@@ -17,8 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from seg.config.sections import ModelConfig
-from seg.models import atomic_folder, checkpoint
-from seg.models.atomic_folder import recover_folder
+from seg.models import checkpoint
 from seg.models.checkpoint import (
     CARD_FILE,
     WEIGHTS_FILE,
@@ -35,6 +34,8 @@ from seg.models.checkpoint import (
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import BANDS, MODALITIES
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.store import atomic
+from seg.store.atomic import recover_folder
 
 NAMES = MODALITIES["s1s2"]
 THRESHOLDS = tuple((i + 1) / 20 for i in range(NUM_CLASSES))
@@ -493,7 +494,7 @@ def test_a_folder_that_is_replaced_all_the_time_ends_in_an_error(tmp_path: Path,
     folder = tmp_path / "best"
     save(folder, 1)
     with pytest.raises(OSError, match="replaced faster than it can be read"):
-        atomic_folder.read_folder(folder, lambda _place: save(folder, 2))
+        atomic.read_folder(folder, lambda _place: save(folder, 2))
 
 
 def test_a_folder_of_other_files_is_not_replaced(model: Segmenter, tmp_path: Path):

@@ -17,7 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg.report.record import hardware, run_record, source_state, versions, write_bytes, write_json, write_text
+from seg.report.record import hardware, run_record, source_state, versions, write_json
+from seg.store.atomic import write_bytes, write_text
 
 
 def git(folder: Path, *arguments: str) -> str:

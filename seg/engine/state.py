@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seg.models.atomic_folder import recover_folder
 from seg.models.checkpoint import ModelCard, load_weights, save_checkpoint
+from seg.store.atomic import recover_folder
 
 TENSORS_FILE = "state.safetensors"
 PROGRESS_FILE = "state.json"

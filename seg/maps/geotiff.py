@@ -7,7 +7,7 @@ one file is to be looked at, and the thousands of patch maps of an export go wit
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from rasterio.transform import Affine
 
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, NUM_CLASSES
 from seg.reben.patch import GeoRef
+from seg.store.atomic import write_bytes
 
 PROBABILITY_SCALE = 250
 """Stored value of probability 1. The band's scale is its inverse, so a GIS shows probabilities; 255 is nodata."""
@@ -194,21 +195,9 @@ def _sidecar(path: Path) -> Path:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put the content in the place of the file, all of it or none of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        # A sidecar left by an earlier file of this name, such as the statistics of a viewer, describes other pixels.
-        _sidecar(path).unlink(missing_ok=True)
-        partial.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(
-                f"{path} cannot be written ({error.strerror}); name a folder that exists and has space left"
-            ) from error
-        raise
+    """Put the content in the place of the file, and remove what a viewer has noted down about the old pixels."""
+    write_bytes(path, content)
+    _sidecar(path).unlink(missing_ok=True)
 
 
 def _require_classes(classes_HW: npt.NDArray[np.uint8], georef: GeoRef) -> None:

@@ -7,7 +7,6 @@
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from seg.metrics.ratio import Bools
 from seg.metrics.scene import ProbabilityError, check_probabilities
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import SPLITS, Split
+from seg.store.atomic import write_bytes
 
 FILE_NAME = "patches.parquet"
 FORMAT = 1
@@ -215,18 +215,11 @@ def save_evidence(folder: Path, evidence: Evidence) -> Path:
     header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **asdict(evidence.origin)}
     names = [name for name in _COLUMNS if name in columns]
     table = pa.table({name: columns[name] for name in names}).replace_schema_metadata({_KEY: json.dumps(header)})
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE_NAME
-    partial = folder / f".{FILE_NAME}.{os.getpid()}"
-    try:
-        with partial.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    write_bytes(folder / FILE_NAME, content.getvalue().to_pybytes())
+    return folder / FILE_NAME
 
 
 def load_evidence(folder: Path) -> Evidence:

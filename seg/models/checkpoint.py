@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig, Section
 from seg.models.architectures import ModelError
-from seg.models.atomic_folder import read_folder, replace_folder
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
+from seg.store.atomic import read_folder, replace_folder
 
 FORMAT = 1
 """Version of the card's layout. One that is newer than this is refused."""

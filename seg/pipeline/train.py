@@ -25,7 +25,8 @@ from seg.reben.bands import BANDS, selection_name
 from seg.reben.patch import Split
 from seg.report.figures import training_figure, write_png
 from seg.report.log import EpochLog
-from seg.report.record import run_record, write_json, write_text
+from seg.report.record import run_record, write_json
+from seg.store.atomic import write_text
 from seg.store.open import Store
 
 CONFIG_FILE = "config.yaml"

@@ -21,7 +21,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from seg.reben.classes import CLASSES, IGNORE_INDEX, NUM_CLASSES
-from seg.report.record import write_bytes
+from seg.store.atomic import write_bytes
 
 QUICKLOOK_LIMITS: tuple[int, int, int] = (2050, 1800, 1600)
 """DN of B04, B03, B02 that are shown at full brightness: rounded 98th percentiles of 80 patches of the test split."""

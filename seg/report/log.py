@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from seg.report.record import write_text
+from seg.store.atomic import write_text
 
 FILE_NAME = "log.csv"
 

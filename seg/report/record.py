@@ -1,4 +1,4 @@
-"""The run record: what a reader needs to know of where and how a run came about. And files that appear complete."""
+"""The run record: what a reader needs to know of where and how a run came about."""
 
 import importlib.metadata
 import json
@@ -13,6 +13,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+
+from seg.store.atomic import write_text
 
 _PACKAGES = (
     "albumentations",
@@ -100,35 +102,6 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
         TypeError: If the document holds something else.
     """
     write_text(path, json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file as UTF-8 with the line ends of the text. It appears complete or not at all.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file. It appears complete or not at all.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(
-                f"{path} cannot be written ({error.strerror}); name a folder that exists and has space left"
-            ) from error
-        raise
 
 
 def _plain(value: Any) -> Any:

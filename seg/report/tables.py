@@ -11,7 +11,8 @@ from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import DEFINITIONS, Scores
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.report.formats import FORMATS, Column, Table, Value, plain, shown, tidy_csv
-from seg.report.record import write_json, write_text
+from seg.report.record import write_json
+from seg.store.atomic import write_text
 
 _AT_DEFAULT = f"at {DEFAULT_THRESHOLD}"
 _AT_FITTED = "at thresholds fitted on validation"

@@ -1,4 +1,4 @@
-"""A folder that is replaced as a whole or not at all.
+"""Files and folders that appear complete or not at all.
 
 `replace_folder` writes a complete folder beside the old one (``.<name>.new``), moves the old one aside
 (``.<name>.old``), moves the new one into its place and removes the old one. Whatever interrupts it, one complete folder
@@ -9,11 +9,41 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 _READ_ATTEMPTS = 5
 T = TypeVar("T")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as UTF-8 with the line ends of the text. It appears complete or not at all.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file. It appears complete or not at all.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(
+                f"{path} cannot be written ({error.strerror}); name a folder that exists and has space left"
+            ) from error
+        raise
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
