@@ -26,7 +26,7 @@ class DemoSettings:
     """
 
     patches: int = DEMO_PATCHES
-    epochs: int = 24
+    epochs: int = 16
 
     def changed(self, **settings: int | None) -> "DemoSettings":
         """The settings with those replaced that are not None."""
