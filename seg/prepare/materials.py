@@ -201,7 +201,7 @@ def green_share(day: int, latitude: float) -> Table:
     base = np.array([m.season(day, latitude) for m in MATERIALS])
     spread = np.array([m.spread for m in MATERIALS])
     green = np.clip(base[:, None] + spread[:, None] * 0.7 * _GREEN_OFFSET, 0, 1)
-    return green.reshape(-1).astype(np.float32)
+    return np.asarray(green.reshape(-1), dtype=np.float32)
 
 
 def reflectance_table(day: int, latitude: float, wet: float) -> Table:
@@ -252,7 +252,8 @@ def backscatter_table(day: int, latitude: float, wind: float, wet: float, frozen
 
 def per_state(values: list[float]) -> Table:
     """One value per material spread over its states: float32 (256,)."""
-    return _by_state(np.repeat(np.array(values)[None], VARIANTS, axis=1))[0]
+    table: Table = _by_state(np.repeat(np.array(values)[None], VARIANTS, axis=1))[0]
+    return table
 
 
 def _by_state(values: npt.NDArray[np.float64]) -> Table:

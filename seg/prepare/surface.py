@@ -132,7 +132,9 @@ def draw_surface(codes: Codes, rng: np.random.Generator) -> Surface:
     slope = np.empty_like(terrain)
     slope[:-1, :-1] = terrain[1:, 1:] - terrain[:-1, :-1]
     slope[-1], slope[:, -1] = slope[-2], slope[:, -2]
-    return Surface(state, slope * np.float32(18), smooth_noise(rng, shape, 150) + np.float32(0.35) * terrain)
+    return Surface(
+        state, np.asarray(18 * slope, dtype=np.float32), smooth_noise(rng, shape, 150) + np.float32(0.35) * terrain
+    )
 
 
 _VARIANT_OF_BYTE = (np.arange(256) * VARIANTS // 256).astype(np.uint8)
@@ -204,4 +206,4 @@ def _path(rng: np.random.Generator, height: int, width: int, winding: bool) -> n
     start, end = rng.uniform(-20, (width + 20, height + 20), (2, 2))
     line = start + np.linspace(0, 1, steps)[:, None] * (end - start)
     sway = np.cumsum(rng.normal(0, 7.0 if winding else 2.0, (steps, 2)), axis=0)
-    return (line + sway).astype(np.int32)
+    return np.asarray(line + sway, dtype=np.int32)
