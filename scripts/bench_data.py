@@ -96,9 +96,7 @@ def _bytes_pass(store: Store, rows: Rows) -> Pass:
 
 
 def _batch_pass(dataset: PatchDataset, size: int) -> Pass:
-    keys = [
-        BatchKey(0, tuple(range(start, min(start + size, len(dataset))))) for start in range(0, len(dataset), size)
-    ]
+    keys = [BatchKey(0, tuple(range(start, min(start + size, len(dataset))))) for start in range(0, len(dataset), size)]
 
     def run() -> int:
         # As in training, where the last batch is let go when the next one is there.

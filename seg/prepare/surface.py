@@ -132,9 +132,8 @@ def draw_surface(codes: Codes, rng: np.random.Generator) -> Surface:
     slope = np.empty_like(terrain)
     slope[:-1, :-1] = terrain[1:, 1:] - terrain[:-1, :-1]
     slope[-1], slope[:, -1] = slope[-2], slope[:, -2]
-    return Surface(
-        state, np.asarray(18 * slope, dtype=np.float32), smooth_noise(rng, shape, 150) + np.float32(0.35) * terrain
-    )
+    place = smooth_noise(rng, shape, 150) + np.float32(0.35) * terrain
+    return Surface(state, np.asarray(18 * slope, dtype=np.float32), np.asarray(place, dtype=np.float32))
 
 
 _VARIANT_OF_BYTE = (np.arange(256) * VARIANTS // 256).astype(np.uint8)
