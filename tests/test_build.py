@@ -1,6 +1,7 @@
 """From published trees to a store, on real samples and on damaged copies of them."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -279,3 +280,19 @@ def test_splits_of_the_metadata_are_kept(full, real):
     }
     assert {index.patch_id(i): SPLITS[index.splits[i]] for i in range(4)} == official
     assert read_index([full[1] / "index.parquet"]).digests.to_pylist() == index.digests.to_pylist()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_what_a_killed_build_left_behind_is_removed(tree, tmp_path):
+    """Of a process that is gone, not of one that lives."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead, alive = (tmp_path / f".store.{pid}.building" for pid in (child, os.getppid()))
+    for folder in (dead, alive):
+        folder.mkdir()
+        (folder / "data.mdb").write_bytes(b"half")
+    build_store(sources(tree), tmp_path / "store")
+    assert not dead.exists()
+    assert alive.exists()

@@ -1,5 +1,6 @@
 """From published trees to a store."""
 
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -287,8 +288,8 @@ def _appearing(out: Path, force: bool) -> Iterator[Path]:
         raise BuildError(f"{out} is there already; choose another folder or replace it with --force")
     if out.exists() and force and any(out.iterdir()) and not (out / INFO_FILE).is_file():
         raise BuildError(f"{out} is no store, so --force does not replace it")
+    _remove_abandoned(out)
     working = out.with_name(f".{out.name}.{os.getpid()}.building")
-    shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
     try:
         yield working
@@ -298,3 +299,18 @@ def _appearing(out: Path, force: bool) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(working, ignore_errors=True)
         raise
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Remove what builds of this store left behind that were killed before they could tidy up."""
+    for working in out.parent.glob(f".{glob.escape(out.name)}.*.building"):
+        pid = working.name.split(".")[-2]
+        try:
+            if int(pid) != os.getpid():
+                os.kill(int(pid), 0)
+                continue
+        except ProcessLookupError:
+            pass
+        except (ValueError, OSError):
+            continue
+        shutil.rmtree(working, ignore_errors=True)
