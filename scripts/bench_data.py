@@ -2,8 +2,8 @@
 
 Reads Sentinel-1, Sentinel-2 and the reference map of every patch from a store in the page cache, brings 14 bands to
 10 m, normalises, turns CLC codes into class indices and writes whole batches: what `seg.data.dataset.PatchDataset` does
-in training. Beside it stands the limit, the bare bytes of a patch copied out of the LMDB. All cases take turns, round by
-round, on one core with one thread; the table gives the median over the rounds.
+in training. Beside it stands the limit, the bare bytes of a patch copied out of the LMDB. All cases take turns, round
+by round, on one core with one thread; the table gives the median over the rounds.
 
     python scripts/bench_data.py [--data STORE] [--patches 200] [--rounds 5] [--json results/performance/data.json]
 
@@ -131,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         store = open_store(arguments.data) if arguments.data else synthetic_store(Path(scratch), arguments.patches)
-        rows = store.usable(np.arange(len(store.index)), _DATA.bands)[: arguments.patches]
+        rows = store.usable(np.arange(len(store.index)), _DATA.bands, drop_incomplete=True)[: arguments.patches]
         load = os.getloadavg()[0]
         use_one_core()
         rates = measure(passes(store, rows), max(1, arguments.rounds))

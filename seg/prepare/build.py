@@ -240,9 +240,7 @@ def _encode_chunk(patches: Sequence[_Patch]) -> list[_Encoded]:
     return [_encode(_worker_trees, patch) for patch in patches]
 
 
-def _in_chunks(
-    pool: ProcessPoolExecutor, patches: Sequence[_Patch], size: int = 16, ahead: int = 8
-) -> Iterator[_Encoded]:
+def _in_chunks(pool: ProcessPoolExecutor, patches: Sequence[_Patch]) -> Iterator[_Encoded]:
     """Encoded patches in order, with a bounded number of chunks in flight so that memory stays bounded."""
     chunks: Iterable[Sequence[_Patch]] = (patches[i : i + _CHUNK] for i in range(0, len(patches), _CHUNK))
     flight = []

@@ -22,9 +22,9 @@ Table = npt.NDArray[np.float32]
 
 # DN in B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12.
 _SPECTRA: dict[str, tuple[int, ...]] = {
-    "clear": (210, 180, 170, 120, 105, 95, 95, 85, 85, 95, 60, 45),
+    "clear": (125, 125, 165, 140, 165, 130, 135, 115, 115, 130, 70, 50),
     "turbid": (420, 500, 720, 540, 520, 480, 500, 420, 440, 560, 230, 140),
-    "salt": (240, 180, 165, 110, 100, 90, 95, 80, 80, 95, 65, 50),
+    "salt": (230, 180, 155, 75, 72, 60, 62, 52, 50, 70, 45, 38),
     "wet": (450, 500, 680, 760, 850, 900, 920, 950, 970, 1000, 900, 640),
     "lush": (280, 290, 660, 330, 1110, 3300, 4100, 4300, 4380, 4300, 1900, 840),
     "crop": (280, 280, 600, 310, 1050, 3150, 3900, 4050, 4150, 4100, 1850, 820),
@@ -144,8 +144,8 @@ class Material:
 
 _M = Material
 MATERIALS: tuple[Material, ...] = (
-    # Water: backscatter is set by the wind, see `backscatter_table`.
-    _M("lake", "clear", "turbid", _never, 0.16, 0, 0.05, (-20, -26.5), (-20, -26.5), 0.8, 0.75, 0),
+    # Water: lakes are browner than the sea, rivers muddier; backscatter is set by the wind, see `backscatter_table`.
+    _M("lake", "clear", "turbid", _never, 0.16, 0, 0.05, (-18.8, -24.8), (-18.8, -24.8), 0.8, 0.75, 0),
     _M("river", "turbid", "clear", _never, 0.3, 0, 0.05, (-18, -25), (-18, -25), 0.8, 0.2, 0),
     _M("sea", "salt", "turbid", _never, 0.1, 0, 0.05, (-19, -28), (-19, -28), 0.6, 0.15, 0),
     _M("conifer", "litter", "needles", _evergreen, 0.12, 0.13, 0.17, (-10.6, -16.4), (-9.6, -15.2), 1.1, 0.3, 0.1),
