@@ -282,6 +282,14 @@ def test_splits_of_the_metadata_are_kept(full, real):
     assert read_index([full[1] / "index.parquet"]).digests.to_pylist() == index.digests.to_pylist()
 
 
+def test_a_decoding_process_that_dies_is_one_sentence(real, tmp_path, monkeypatch):
+    monkeypatch.setattr("seg.prepare.build._POOL_PAYS", 1)
+    monkeypatch.setattr("seg.prepare.build._start_worker", os._exit)
+    with pytest.raises(BuildError, match="--workers 1"):
+        build_store(sources(real / "reben-10m-80"), tmp_path / "store", workers=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_what_a_killed_build_left_behind_is_removed(tree, tmp_path):
     """Of a process that is gone, not of one that lives."""

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -224,6 +225,11 @@ def _encoder(trees: dict[str, Tree], patches: int, workers: int | None) -> Itera
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (trees,)) as pool:
         try:
             yield lambda items: _in_chunks(pool, items)
+        except BrokenProcessPool:
+            raise BuildError(
+                "a decoding process ended unexpectedly, for want of memory or because the calling script has no "
+                "'if __name__ == \"__main__\"'; decode in this process with --workers 1"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
