@@ -215,6 +215,17 @@ def test_a_read_only_store_is_read(tmp_path):
         tmp_path.chmod(0o755)
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
+def test_a_cut_lmdb_is_an_error_not_a_crash(tmp_path, share):
+    with PatchWriter(tmp_path) as writer:
+        for i in range(40):
+            writer.put(f"k{i}", {"x": np.zeros(10_000, np.uint8)})
+    file = tmp_path / "data.mdb"
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(DamagedStoreError, match="is cut off"):
+        PatchReader(tmp_path).tensors("k39")
+
+
 def test_files_that_are_no_lmdb(tmp_path):
     with pytest.raises(DamagedStoreError, match=r"no data\.mdb"):
         PatchReader(tmp_path).tensors("k")

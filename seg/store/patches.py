@@ -69,6 +69,11 @@ class PatchReader:
         try:
             # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
             environment = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
+            used = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+            # Reading a page beyond the end of the file would end the process with a bus error.
+            if (self.folder / DATA_FILE).stat().st_size < used:
+                environment.close()
+                raise DamagedStoreError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
             return environment, environment.begin(buffers=True)
         except lmdb.Error as error:
             raise DamagedStoreError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
