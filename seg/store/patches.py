@@ -19,6 +19,7 @@ DATA_FILE = "data.mdb"
 
 _FIRST_MAP_SIZE = 1 << 28
 _BATCH_BYTES = 1 << 26
+_UNWRITTEN_PAGES = 16
 
 
 class MissingPatchError(ValueError):
@@ -69,8 +70,9 @@ class PatchReader:
         try:
             # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
             environment = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
-            used = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-            # Reading a page beyond the end of the file would end the process with a bus error.
+            # Reading a page beyond the end of the file would end the process with a bus error. A few pages at the end
+            # may be missing in a sound file: LMDB does not write those that it took and freed in one transaction.
+            used = (environment.info()["last_pgno"] + 1 - _UNWRITTEN_PAGES) * environment.stat()["psize"]
             if (self.folder / DATA_FILE).stat().st_size < used:
                 environment.close()
                 raise DamagedStoreError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
