@@ -1,5 +1,6 @@
 """The command line: names the commands and turns errors into one sentence."""
 
+import errno
 import sys
 from typing import Annotated
 
@@ -21,6 +22,15 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("export")(export.export)
+
+
+_CURES = {
+    errno.ENOSPC: "; free some space and run the same command again",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST),
+        "; name a folder that you may read and write",
+    ),
+}
 
 
 def _version(asked: bool) -> None:
@@ -58,7 +68,7 @@ def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence with the cure where there is one."""
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        cure = "; free some space and run the same command again" if error.errno == 28 else ""
+        cure = _CURES.get(error.errno or 0, "")
         return f"{error.strerror}{where}{cure}"
     if isinstance(error, MemoryError):
         return "out of memory; lower --set train.batch_size"

@@ -69,6 +69,8 @@ def train(
     except Interrupted as reason:
         console.notify(f"Training {reason}. Continue with: seg train --out {job.folder} --resume")
         sys.exit(1)
+    if result.epochs < job.config.train.epochs and not job.config.train.max_steps:
+        console.done(f"Stopped after epoch {result.epochs}: no better score for {job.config.train.patience} epochs.")
     console.done(
         f"Best {result.monitor} on validation: {result.best_score:.4f} in epoch {result.best_epoch + 1}. "
         f"Weights, log and settings: {result.folder}"

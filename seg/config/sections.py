@@ -77,7 +77,7 @@ class ModelConfig(Section):
     """The network.
 
     Attributes:
-        arch: An architecture of segmentation-models-pytorch (``seg models`` lists them).
+        arch: An architecture of segmentation-models-pytorch (unet, deeplabv3plus, ...).
         encoder: An smp encoder, or a timm one as ``tu-<name>``.
         weights: ``imagenet`` starts the encoder from its published weights, ``none`` from random ones.
         scene_head: ``derived`` pools the pixel logits, ``learned`` pools encoder features, ``none`` has no scene score.

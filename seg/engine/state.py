@@ -88,6 +88,22 @@ def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
     Raises:
         ResumeError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
     """
+    progress = read_progress(folder, identity)
+    try:
+        tensors = load_file(folder / TENSORS_FILE)
+        load_weights(model, folder)
+        _restore(tensors, optimiser, next(model.parameters()).device)
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise ResumeError(f"the state in {folder} is damaged ({error}); start the run anew") from None
+    return progress
+
+
+def read_progress(folder: Path, identity: str) -> Progress:
+    """How far the run has come whose state a folder holds; nothing is changed.
+
+    Raises:
+        ResumeError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
+    """
     recover_folder(folder)
     if not (folder / PROGRESS_FILE).is_file():
         raise ResumeError(f"{folder} holds no state to resume from; start the run without --resume")
@@ -97,16 +113,12 @@ def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
             raise ResumeError(f"{folder} was written by another version of seg; finish the run with that version")
         if document["identity"] != identity:
             raise ResumeError(
-                f"{folder} belongs to another configuration or other data; resume with the settings of the run's "
-                "config.yaml, or start a new run"
+                f"{folder} belongs to another configuration or other data; give no setting but --out and --resume, "
+                "or start a new run"
             )
-        progress = Progress(**document["progress"])
-        tensors = load_file(folder / TENSORS_FILE)
-        load_weights(model, folder)
-        _restore(tensors, optimiser, next(model.parameters()).device)
-    except (json.JSONDecodeError, SafetensorError, OSError, KeyError, TypeError) as error:
+        return Progress(**document["progress"])
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError, KeyError, TypeError) as error:
         raise ResumeError(f"the state in {folder} is damaged ({error}); start the run anew") from None
-    return progress
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:

@@ -66,7 +66,7 @@ def find_architecture(name: str) -> Architecture:
     """
     if name not in ARCHITECTURES:
         raise ModelError(
-            f"there is no architecture '{name}'; {_suggest(name, ARCHITECTURES)}'seg models' lists them all"
+            f"there is no architecture '{name}'; {_suggest(name, ARCHITECTURES)}there are {', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[name]
 
@@ -85,7 +85,9 @@ def check_encoder(name: str) -> None:
     bare, _, tag = name.removeprefix("tu-").partition(".")
     if not name.startswith("tu-") or not timm.is_model(bare):
         suggestion = _suggest(name.partition(".")[0], encoder_names())
-        raise ModelError(f"there is no encoder '{name}'; {suggestion}'seg models' lists them all")
+        raise ModelError(
+            f"there is no encoder '{name}'; {suggestion}smp's encoders go by name (resnet50), timm's as tu-<name>"
+        )
     tagged = timm.list_models(f"{bare}.*", pretrained=True)
     if tag and f"{bare}.{tag}" not in tagged:
         known = ", ".join(f"tu-{one}" for one in tagged) or "none, so leave the tag out"

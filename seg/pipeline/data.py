@@ -65,7 +65,9 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
             "No data given (--data, SEG_DATA): using the SYNTHETIC demo store. "
             "Its scores say nothing about reBEN; the README shows the way to real data."
         )
-        store = open_store(_demo_store(track))
+        folder = _demo_store(track)
+        notify(f"The demo store is kept in {folder}.")
+        store = open_store(folder)
     return store
 
 

@@ -16,7 +16,8 @@ from seg.config.track import Track, silent
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
 from seg.engine.losses import JointLoss
-from seg.engine.train import BEST, Epoch, Run, Step, fit, seed_everything
+from seg.engine.state import read_progress
+from seg.engine.train import BEST, LAST, Epoch, Run, Step, fit, seed_everything
 from seg.metrics.evidence import Origin
 from seg.models.checkpoint import Data, make_card
 from seg.models.segmenter import build_segmenter
@@ -103,7 +104,7 @@ def plan(
     saved = folder / CONFIG_FILE
     if resume:
         if not saved.is_file():
-            raise RunError(f"there is no run to resume in {folder}")
+            raise RunError(f"there is no run to resume in {folder}; name its folder with --out")
         config = load_config(path or saved, overrides, **settings)
     elif folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
@@ -158,6 +159,9 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         folder=job.folder / CHECKPOINTS,
         identity=_identity(config, store),
     )
+    if job.resume:
+        # Before anything is written: a refusal must leave the settings of the run as they are.
+        read_progress(run.folder / LAST, run.identity)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_text(job.folder / CONFIG_FILE, dump_config(_located(config)))
     record = {

@@ -77,7 +77,8 @@ def scan_tree(root: Path, kind: str) -> Tree:
     for name, layers in layers_of.items():
         if lacking := sorted(held - layers):
             raise ArchiveError(
-                f"{root / folders[name]}: the file {name}_{lacking[0]}.tif is missing; other patches have this band"
+                f"{root / folders[name]}: the file {name}_{lacking[0]}.tif is missing, though others have it; "
+                "unpack the archive again, or remove the folder of this patch and build with --partial"
             )
     return Tree(root, folders, tuple(layer for layer in expected if layer in held))
 

@@ -120,7 +120,8 @@ def open_store(folder: Path, metadata: Sequence[Path] = ()) -> Store:
         StoreError: If the folder is neither, or was written by a newer version.
     """
     if not folder.is_dir():
-        raise StoreError(f"there is no store {folder}; make one with 'seg data build' or 'seg data synth'")
+        what = f"{folder} is a file, not a store" if folder.is_file() else f"there is no store {folder}"
+        raise StoreError(f"{what}; make one with 'seg data build'")
     if (folder / INFO_FILE).is_file():
         if metadata:
             raise StoreError(f"{folder} has an index of its own; --metadata is for a bare LMDB only")
