@@ -17,7 +17,7 @@ from seg.prepare.synthetic import synthesise as synthesise_tree
 from seg.reben.classes import CLASSES
 from seg.reben.patch import Split
 from seg.store.index import Rows, select
-from seg.store.open import INFO_FILE, Store, StoreInfo, open_store
+from seg.store.open import FORMAT, INFO_FILE, Store, StoreInfo, open_store
 
 Notify = Callable[[str], None]
 
@@ -73,7 +73,7 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
 
 def _demo_store(track: Track) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "seg" / f"demo-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
+    folder = cache / "seg" / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
     if not (folder / INFO_FILE).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))

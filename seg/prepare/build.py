@@ -1,7 +1,6 @@
 """From published trees to a store."""
 
 import glob
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -27,7 +26,7 @@ from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.index import Index, read_index
 from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe
 from seg.store.patches import MAP_SUFFIX, MAP_TENSOR, PatchWriter
-from seg.store.tensors import encode_tensors
+from seg.store.tensors import checksum, encode_tensors
 
 METADATA_FILES = ("metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet")
 """The published metadata: clear patches, and those with seasonal snow, cloud or cloud shadow."""
@@ -84,10 +83,10 @@ class _Patch:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """The values of a patch: key and bytes, their checksum, and the labels that its map implies."""
+    """The values of a patch: key and bytes, the checksums of Sentinel-2, Sentinel-1 and map, and the labels implied."""
 
     values: tuple[tuple[str, bytes], ...]
-    digest: str
+    checksums: tuple[int, int, int]
     implied: int | None
 
 
@@ -202,16 +201,16 @@ def _write_patches(
             strict=True,
         )
     ]
-    digests = []
+    checksums = np.zeros((len(patches), 3), np.uint64)
     mismatches = 0
     with PatchWriter(folder) as writer, _encoder(trees, len(patches), workers) as encode:
         encoded = track(encode(patches), "patches to LMDB", len(patches))
-        for patch, labels in zip(encoded, index.label_bits.tolist(), strict=True):
+        for row, (patch, labels) in enumerate(zip(encoded, index.label_bits.tolist(), strict=True)):
             for key, value in patch.values:
                 writer.put(key, value)
-            digests.append(patch.digest)
+            checksums[row] = patch.checksums
             mismatches += patch.implied is not None and patch.implied != labels
-    return replace(index, digests=pa.array(digests, pa.string())), mismatches if index.has_map.any() else None
+    return replace(index, checksums=checksums), mismatches if index.has_map.any() else None
 
 
 @contextmanager
@@ -270,10 +269,9 @@ def _encode(trees: dict[str, Tree], patch: _Patch) -> _Encoded:
         codes = read_layers(trees["maps"], patch.patch_id)[layer]
         implied = implied_bits(class_indices(codes, str(trees["maps"].file(patch.patch_id, layer))))
         values.append((patch.patch_id + MAP_SUFFIX, encode_tensors({MAP_TENSOR: codes})))
-    digest = hashlib.blake2b(digest_size=8)
-    for _, value in values:
-        digest.update(value)
-    return _Encoded(tuple(values), digest.hexdigest(), implied)
+    sums = {key: checksum(value) for key, value in values}
+    keys = (patch.patch_id, patch.s1_name, patch.patch_id + MAP_SUFFIX)
+    return _Encoded(tuple(values), tuple(sums.get(key, 0) for key in keys), implied)  # type: ignore[arg-type]
 
 
 def _synthetic_source(sources: Sources) -> dict[str, Any] | None:

@@ -32,7 +32,15 @@ _OFFICIAL = {
     "contains_seasonal_snow": pa.bool_(),
     "contains_cloud_or_shadow": pa.bool_(),
 }
-_OWN = {"has_s1": pa.bool_(), "has_s2": pa.bool_(), "has_reference_map": pa.bool_(), "digest": pa.string()}
+_OWN = {
+    "has_s1": pa.bool_(),
+    "has_s2": pa.bool_(),
+    "has_reference_map": pa.bool_(),
+    "s2_checksum": pa.uint64(),
+    "s1_checksum": pa.uint64(),
+    "map_checksum": pa.uint64(),
+}
+_CHECKSUMS = ("s2_checksum", "s1_checksum", "map_checksum")
 
 
 _ID_PATTERN = r"^S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_([0-8]\d|90)_([0-8]\d|90)$"
@@ -59,7 +67,7 @@ class Index:
         countries: Country, as an Arrow dictionary of strings.
         snow, cloud: Flags of the official metadata.
         has_s1, has_s2, has_map: What the store holds of the patch.
-        digests: Checksum of the patch's values, 16 hexadecimal digits, or empty where it is not known.
+        checksums: `checksum` of the Sentinel-2, Sentinel-1 and map value, uint64 (row, 3); 0 where there is none.
     """
 
     patch_ids: pa.StringArray
@@ -73,7 +81,7 @@ class Index:
     has_s1: BoolArray
     has_s2: BoolArray
     has_map: BoolArray
-    digests: pa.StringArray
+    checksums: npt.NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.patch_ids)
@@ -131,7 +139,7 @@ class Index:
             "has_s1": self.has_s1,
             "has_s2": self.has_s2,
             "has_reference_map": self.has_map,
-            "digest": self.digests,
+            **dict(zip(_CHECKSUMS, np.ascontiguousarray(self.checksums.T), strict=True)),
         }
         return pa.table(columns, schema=pa.schema({**_OFFICIAL, **_OWN}))
 
@@ -167,7 +175,7 @@ def read_index(paths: Sequence[Path]) -> Index:
         has_s1=flag("has_s1"),
         has_s2=flag("has_s2"),
         has_map=flag("has_reference_map"),
-        digests=_single(table["digest"]),
+        checksums=np.stack([table[name].to_numpy() for name in _CHECKSUMS], axis=1),
     )
     _check_names(index, source)
     return index
@@ -185,7 +193,7 @@ def _read_table(path: Path) -> pa.Table:
     for name, dtype in _OWN.items():
         if name not in table.column_names:
             table = table.append_column(
-                name, pa.repeat(pa.scalar("" if dtype == pa.string() else True, dtype), len(table))
+                name, pa.repeat(pa.scalar(dtype == pa.bool_(), pa.bool_()), len(table)).cast(dtype)
             )
     try:
         table = table.select([*_OFFICIAL, *_OWN]).cast(pa.schema({**_OFFICIAL, **_OWN}))

@@ -18,7 +18,7 @@ from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
 
 INDEX_FILE = "index.parquet"
 INFO_FILE = "store.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class StoreError(ValueError):
@@ -144,6 +144,8 @@ def read_info(folder: Path) -> StoreInfo:
                 f"{folder} was written by a newer version of seg (store format {document['format']}, "
                 f"this version reads {FORMAT}); update seg"
             )
+        if document["format"] < FORMAT:
+            raise StoreError(f"{folder} was written by an older version of seg; build the store again")
         return StoreInfo(**{**document, "bands": tuple(document["bands"])})
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise StoreError(f"{folder / INFO_FILE} is damaged: {error}; build the store again") from None
@@ -185,9 +187,12 @@ def fingerprint(index: Index) -> str:
     order = pc.sort_indices(index.patch_ids)
     ordered = index.take(order.to_numpy())
     digest = hashlib.blake2b(digest_size=8)
-    for names in (ordered.patch_ids, ordered.s1_names, ordered.digests):
-        digest.update("\n".join(names.to_pylist()).encode())
-    for values in (ordered.label_bits.astype("<u4"), ordered.splits, ordered.has_s1, ordered.has_s2, ordered.has_map):
+    for names in (ordered.patch_ids, ordered.s1_names):
+        # All names as one string: no Python object per row.
+        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), names), "\n")
+        digest.update(joined.buffers()[2])
+    flags = (ordered.splits, ordered.has_s1, ordered.has_s2, ordered.has_map)
+    for values in (ordered.label_bits.astype("<u4"), *flags, ordered.checksums.astype("<u8")):
         digest.update(values.tobytes())
     return digest.hexdigest()
 

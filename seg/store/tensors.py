@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 from safetensors.numpy import save
 
 Array = npt.NDArray[Any]
@@ -35,6 +36,11 @@ def encode_tensors(tensors: Mapping[str, Array]) -> bytes:
         tensors: Arrays by name.
     """
     return save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+
+
+def checksum(value: memoryview | bytes) -> int:
+    """XXH3 checksum of a value, 64 bits; the index keeps it so that bit rot is found."""
+    return xxhash.xxh3_64_intdigest(value)
 
 
 def view_tensors(value: memoryview | bytes, source: str) -> dict[str, Array]:
