@@ -12,9 +12,13 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg.prepare.archive import ArchiveError, scan_tree
-from seg.prepare.build import SYNTHETIC_FILE, BuildError, Sources, build_store
+from seg.prepare.build import SYNTHETIC_FILE, build_store
+from seg.prepare.encode import WorkerError
+from seg.prepare.layout import ArchiveError
 from seg.prepare.resplit import ResplitError, split_by_tile
+from seg.prepare.sources import Sources
+from seg.prepare.tree import scan_tree
+from seg.prepare.working import BuildError
 from seg.reben.bands import MODALITIES
 from seg.reben.patch import SPLITS
 from seg.reben.reference_map import UnknownCodeError
@@ -124,7 +128,7 @@ def test_two_tiles_cannot_be_split(full):
 
 
 def test_content_does_not_depend_on_workers(real, ten_metres, tmp_path, monkeypatch):
-    monkeypatch.setattr("seg.prepare.build._POOL_PAYS", 1)
+    monkeypatch.setattr("seg.prepare.encode._POOL_PAYS", 1)
     info = build_store(sources(real / "reben-10m-80"), tmp_path / "two", resplit="tile", workers=2)
     assert info == ten_metres[0]
     one, two = PatchReader(ten_metres[1]), PatchReader(tmp_path / "two")
@@ -249,7 +253,7 @@ def test_nothing_in_common(tree, real, tmp_path):
 
 
 def test_wrong_folders(tree, tmp_path):
-    refuses(tree, tmp_path, ArchiveError, "there is no folder", s2=tree / "nowhere")
+    refuses(tree, tmp_path, ArchiveError, "there is no folder or archive", s2=tree / "nowhere")
     refuses(tree, tmp_path, ArchiveError, "holds no Sentinel-1 patches of reBEN", s1=tree / S2)
     refuses(tree, tmp_path, MetadataError, "no metadata file", metadata=(tree / "none.parquet",))
     refuses(tree, tmp_path, BuildError, "a store needs images", s1=None, s2=None)
@@ -270,7 +274,7 @@ def test_a_tree_twice_below_one_root(tree):
     product = next((tree / S2).glob("S2*"))
     patch = next(product.glob("S2*"))
     shutil.copytree(patch, tree / S2 / "copies" / patch.name)
-    assert scan_tree(tree / S2, "s2").folders[patch.name] == f"{product.name}/{patch.name}"
+    assert scan_tree(tree / S2, "s2", ["B02"]).names.to_pylist().count(patch.name) == 1
 
 
 def test_splits_of_the_metadata_are_kept(full, real):
@@ -282,25 +286,13 @@ def test_splits_of_the_metadata_are_kept(full, real):
     assert read_index([full[1] / "index.parquet"]).checksums.tolist() == index.checksums.tolist()
 
 
+def _exit():
+    os._exit(1)
+
+
 def test_a_decoding_process_that_dies_is_one_sentence(real, tmp_path, monkeypatch):
-    monkeypatch.setattr("seg.prepare.build._POOL_PAYS", 1)
-    monkeypatch.setattr("seg.prepare.build._start_worker", os._exit)
-    with pytest.raises(BuildError, match="--workers 1"):
+    monkeypatch.setattr("seg.prepare.encode._POOL_PAYS", 1)
+    monkeypatch.setattr("seg.prepare.encode._start_worker", _exit)
+    with pytest.raises(WorkerError, match="--workers 1"):
         build_store(sources(real / "reben-10m-80"), tmp_path / "store", workers=2)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_what_a_killed_build_left_behind_is_removed(tree, tmp_path):
-    """Of a process that is gone, not of one that lives."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    dead, alive = (tmp_path / f".store.{pid}.building" for pid in (child, os.getppid()))
-    for folder in (dead, alive):
-        folder.mkdir()
-        (folder / "data.mdb").write_bytes(b"half")
-    build_store(sources(tree), tmp_path / "store")
-    assert not dead.exists()
-    assert alive.exists()

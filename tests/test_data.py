@@ -10,7 +10,8 @@ from torch.nn import functional
 from seg.config.sections import DIHEDRAL, DataConfig
 from seg.data.dataset import BatchKey, BatchOrder, PatchDataset, PatchReadError, make_loader
 from seg.data.transforms import AugmentationError, Augmenter, Normaliser
-from seg.prepare.build import build_store, published_sources
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES, CLASS_OF_CODE
 from seg.store.open import open_store

@@ -26,7 +26,8 @@ from seg.metrics.evidence import Origin, total_counts
 from seg.metrics.pixel import confusion_counts
 from seg.models.checkpoint import Data, load_checkpoint, make_card
 from seg.models.segmenter import build_segmenter
-from seg.prepare.build import build_store, published_sources
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.store.open import open_store
 

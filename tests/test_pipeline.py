@@ -18,7 +18,8 @@ from seg.models.checkpoint import CheckpointError, load_card
 from seg.pipeline.data import describe_store, find_store
 from seg.pipeline.export import export
 from seg.pipeline.train import RunError, plan, train
-from seg.prepare.build import build_store, published_sources
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE, CLASSES
 from seg.store.index import EmptySelectionError
 from seg.store.open import StoreError, open_store

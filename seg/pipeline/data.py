@@ -11,7 +11,8 @@ import numpy as np
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
-from seg.prepare.build import Sources, build_store, published_sources
+from seg.prepare.build import Subset, build_store
+from seg.prepare.sources import Sources, published_sources
 from seg.prepare.synthetic import VERSION, SynthesisReport
 from seg.prepare.synthetic import synthesise as synthesise_tree
 from seg.reben.classes import CLASSES
@@ -41,15 +42,18 @@ def build(
     s1: Path | None = None,
     maps: Path | None = None,
     metadata: Sequence[Path],
+    subset: Subset | None = None,
     resplit: str | None = None,
     partial: bool = False,
     force: bool = False,
     workers: int | None = None,
     track: Track = silent,
 ) -> StoreInfo:
-    """Convert published trees into a store; see `seg.prepare.build`."""
+    """Convert published trees or archives into a store; see `seg.prepare.build`."""
     sources = Sources(s2=s2, s1=s1, maps=maps, metadata=tuple(metadata))
-    return build_store(sources, out, resplit=resplit, partial=partial, force=force, workers=workers, track=track)
+    return build_store(
+        sources, out, subset=subset, resplit=resplit, partial=partial, force=force, workers=workers, track=track
+    )
 
 
 def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore) -> Store:

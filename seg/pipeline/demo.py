@@ -8,7 +8,8 @@ from seg.pipeline.data import DEMO_PATCHES, DEMO_SEED, Notify, ignore, synthesis
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
 from seg.pipeline.train import Observe, plan, train
-from seg.prepare.build import build_store, published_sources
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
 from seg.report.formats import Table
 
 

@@ -1,132 +1,248 @@
-"""Patches out of the published trees.
+"""Files out of published archives, as a stream: nothing is unpacked.
 
-```
-<s2>/<product>/<patch_id>/<patch_id>_<BAND>.tif
-<s1>/<scene>/<s1_name>/<s1_name>_{VV,VH}.tif
-<maps>/<product>/<patch_id>/<patch_id>_reference_map.tif
-```
+An archive is a tar, plain or compressed with zstd or gzip, in one file or split (``.tar.gzaa``, ``.tar.gzab``, ...:
+parts whose concatenation is the archive). What it is shows in its first bytes, not in its name.
 """
 
+import gzip
+import io
 import os
-import warnings
-from collections.abc import Iterable, Mapping
+import string
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 
-import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from backports import zstd
 
-from seg.reben.bands import BANDS, PATCH_SIZE, S1_BANDS, S2_BANDS
-from seg.reben.patch import PatchId, PatchNameError, s1_scene
-from seg.store.patches import MAP_SUFFIX
-from seg.store.tensors import Array
+from seg.prepare.layout import ArchiveError, Kind, locate
 
-
-class ArchiveError(ValueError):
-    """A published tree that lacks a file or holds one that is not as published."""
+_ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i in range(16)))
+_GZIP_MAGIC = b"\x1f\x8b"
+_TAR_BLOCK = 512
+_CHUNK = 1 << 20
+_LARGEST_FILE = 1 << 24
+"""Members larger than 16 MB are no files of a patch."""
 
 
 @dataclass(frozen=True)
-class Tree:
-    """What a tree of patches holds.
+class Archive:
+    """A published archive.
 
     Attributes:
-        root: Its folder.
-        folders: Folder of each patch, relative to the root, by the name of the patch.
-        layers: Names of the files of every patch after ``<name>_``: bands, or ``reference_map``.
+        kind: Which part of the data set.
+        parts: The file, or its parts in order.
     """
 
-    root: Path
-    folders: Mapping[str, str]
-    layers: tuple[str, ...]
+    kind: Kind
+    parts: tuple[Path, ...]
 
-    def file(self, name: str, layer: str) -> Path:
-        """Path of one file of a patch."""
-        return self.root / self.folders[name] / f"{name}_{layer}.tif"
+    @property
+    def name(self) -> str:
+        """File name for people; of a split archive, that of its first part."""
+        return self.parts[0].name
+
+    @property
+    def identity(self) -> list[list[str | int]]:
+        """Name, size and time of change of every part."""
+        return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in self.parts]
 
 
-def scan_tree(root: Path, kind: str) -> Tree:
-    """Look through a tree without opening its files.
+@dataclass(frozen=True)
+class Member:
+    """A file of a patch in an archive.
+
+    Attributes:
+        group, name, layer: Product or scene, patch and layer, by the form of the path; see `locate`.
+        read: Gives the content; must be called before the next member is asked for, or not at all.
+    """
+
+    group: str
+    name: str
+    layer: str
+    read: Callable[[], bytes]
+
+
+def find_archive(path: Path, kind: Kind) -> Archive:
+    """The archive that a path names: a file, the first part of a split archive, or the common stem of the parts.
+
+    Raises:
+        ArchiveError: If there is no such file, or a part is missing between others.
+    """
+    if not path.exists() and _beside(path, "aa").is_file():
+        stem = path
+    elif path.is_file() and path.name.endswith("aa") and ".tar" in path.name:
+        stem = path.with_name(path.name[:-2])
+    elif path.is_file():
+        return Archive(kind, (path,))
+    else:
+        raise ArchiveError(f"there is no folder or archive {path}")
+    endings = ["".join(letters) for letters in product(string.ascii_lowercase, repeat=2)]
+    there = [ending for ending in endings if _beside(stem, ending).is_file()]
+    for expected, found in zip(endings, there, strict=False):
+        if expected != found:
+            raise ArchiveError(
+                f"the part {stem.name}{expected} is missing beside {stem.name}{there[-1]}; fetch it and go on"
+            )
+    return Archive(kind, tuple(_beside(stem, ending) for ending in there))
+
+
+def _beside(stem: Path, ending: str) -> Path:
+    return stem.with_name(stem.name + ending)
+
+
+@dataclass
+class Passage:
+    """What a passage through an archive has met.
+
+    Attributes:
+        ignored: Members that are no files of patches, such as other files, links and absolute paths.
+    """
+
+    ignored: int = 0
+
+
+def read_members(archive: Archive, passage: Passage) -> Iterator[Member]:
+    """The files of patches in an archive, in its order. Read to its end, its own checksums have been compared.
 
     Args:
-        root: Folder of products or scenes.
-        kind: ``s1``, ``s2`` or ``maps``.
+        archive: The archive.
+        passage: Is kept up to date.
 
     Raises:
-        ArchiveError: If the folder is missing or holds no such patches, or a patch lacks a band that others have.
+        ArchiveError: If the archive is damaged, cut off, or none.
     """
-    if not root.is_dir():
-        raise ArchiveError(f"there is no folder {root}")
-    expected = {"s1": S1_BANDS, "s2": S2_BANDS, "maps": (MAP_SUFFIX[1:],)}[kind]
-    layers_of: dict[str, frozenset[str]] = {}
-    folders: dict[str, str] = {}
-    for group in _folders(root):
-        for patch in _folders(Path(group.path)):
-            if not _belongs(patch.name, group.name, kind):
+    where = archive.parts[-1].name if len(archive.parts) > 1 else archive.name
+    try:
+        with _Parts(archive.parts) as raw, _decompressed(raw) as plain:
+            yield from _members(archive, _Forward(plain), passage)
+            # Beyond the end of the tar lie padding and the checksum of the compressed stream.
+            while plain.read(_CHUNK):
+                pass
+    except (EOFError, tarfile.ReadError) as error:
+        if isinstance(error, EOFError) or "unexpected end" in str(error) or "empty" in str(error):
+            raise ArchiveError(f"{where} is cut off; fetch it again and run the same command to go on") from None
+        raise ArchiveError(f"{archive.name} is no tar archive or is damaged ({error}); fetch it again") from None
+    except (zstd.ZstdError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+        raise ArchiveError(f"{archive.name} is damaged ({error}); fetch it again") from None
+
+
+def _members(archive: Archive, stream: "_Forward", passage: Passage) -> Iterator[Member]:
+    with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:  # type: ignore[call-overload]
+        while (info := tar.next()) is not None:
+            # Otherwise tarfile remembers every member.
+            tar.members.clear()
+            found = locate(archive.kind, info.name) if info.isreg() and info.size <= _LARGEST_FILE else None
+            if found is None:
+                passage.ignored += not info.isdir()
                 continue
-            files = set(os.listdir(patch.path))
-            layers = frozenset(layer for layer in expected if f"{patch.name}_{layer}.tif" in files)
-            if patch.name in folders:
-                raise ArchiveError(f"patch {patch.name} occurs twice below {root}")
-            folders[patch.name] = f"{group.name}/{patch.name}"
-            layers_of[patch.name] = layers
-    held = frozenset[str]().union(*layers_of.values())
-    if not held:
-        what = {"s1": "Sentinel-1 patches", "s2": "Sentinel-2 patches", "maps": "reference maps"}[kind]
-        raise ArchiveError(f"{root} holds no {what} of reBEN; expected {_EXAMPLE[kind]}")
-    for name, layers in layers_of.items():
-        if lacking := sorted(held - layers):
-            raise ArchiveError(
-                f"{root / folders[name]}: the file {name}_{lacking[0]}.tif is missing, though others have it; "
-                "unpack the archive again, or remove the folder of this patch and build with --partial"
-            )
-    return Tree(root, folders, tuple(layer for layer in expected if layer in held))
+            yield Member(*found, partial(_content, tar, stream, info))
+        stream.expect_end_mark(tar.offset)
 
 
-_EXAMPLE = {
-    "s1": "<scene>/<name>/<name>_VV.tif",
-    "s2": "<product>/<patch_id>/<patch_id>_B02.tif",
-    "maps": "<product>/<patch_id>/<patch_id>_reference_map.tif",
-}
+def _content(tar: tarfile.TarFile, stream: "_Forward", info: tarfile.TarInfo) -> bytes:
+    if info.issparse():
+        file = tar.extractfile(info)
+        assert file is not None, "only regular files get here"
+        return file.read()
+    return stream.read_at(info.offset_data, info.size)
 
 
-def _folders(folder: Path) -> Iterable[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
+class _Parts(io.RawIOBase):
+    """Files read one after another, as if they were one."""
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self._rest = list(paths)
+        self._file = self._rest.pop(0).open("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        count = self._file.readinto(buffer)  # type: ignore[arg-type]
+        while not count and self._rest:
+            self._file.close()
+            self._file = self._rest.pop(0).open("rb", buffering=0)
+            count = self._file.readinto(buffer)  # type: ignore[arg-type]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
-def _belongs(name: str, group: str, kind: str) -> bool:
-    """Whether a folder is a patch of reBEN in the folder of its product or scene; others are left alone."""
-    try:
-        return group == (s1_scene(name) if kind == "s1" else PatchId.parse(name).product)
-    except PatchNameError:
-        return False
+def _decompressed(raw: io.RawIOBase) -> io.BufferedIOBase:
+    buffered = io.BufferedReader(raw, _CHUNK)
+    magic = buffered.peek(4)[:4]
+    if magic in _ZSTD_MAGICS:
+        # A window of 2 GB lets archives made with --long=31 through.
+        return zstd.ZstdFile(buffered, options={zstd.DecompressionParameter.window_log_max: 31})
+    if magic[:2] == _GZIP_MAGIC:
+        return gzip.GzipFile(fileobj=buffered)
+    return buffered
 
 
-def read_layers(tree: Tree, name: str) -> dict[str, Array]:
-    """The arrays of a patch by layer, exactly as stored in the GeoTIFFs.
+class _Forward:
+    """A stream that can be read from any place at or behind the last one, as tarfile does, and little before it."""
 
-    Raises:
-        ArchiveError: If a file is damaged or has another shape or dtype than published; names the file.
-    """
-    return {layer: _read_tiff(tree.file(name, layer), layer) for layer in tree.layers}
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+        self._begin = 0
+        self._buffer = b""
+        self._position = 0
 
+    def tell(self) -> int:
+        return self._position
 
-def _read_tiff(path: Path, layer: str) -> Array:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, driver="GTiff") as source:
-                if source.count != 1:
-                    raise ArchiveError(f"{path}: expected one band, found {source.count}")
-                array: Array = source.read(1)
-    except RasterioError as error:
-        cause = error.__cause__ or error
-        raise ArchiveError(f"{path} cannot be read; it is damaged or cut off ({cause})") from None
-    band = BANDS.get(layer)
-    size, dtype = (band.size, band.dtype) if band else (PATCH_SIZE, "uint16")
-    if array.shape != (size, size):
-        raise ArchiveError(f"{path}: expected {size} x {size} pixels, found {array.shape[1]} x {array.shape[0]}")
-    if array.dtype != dtype:
-        raise ArchiveError(f"{path}: expected {dtype} values, found {array.dtype}")
-    return array
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        assert whence == os.SEEK_SET, "tarfile counts from the beginning"
+        assert position >= self._begin, "tarfile goes forward only"
+        self._position = position
+        return position
+
+    def read(self, size: int) -> bytes:
+        while self._position + size > self._begin + len(self._buffer):
+            chunk = self._stream.read(_CHUNK)
+            if not chunk:
+                break
+            # tarfile looks at the last byte of a member before it goes on to the next one.
+            keep = min(self._position, self._begin + len(self._buffer)) - self._begin - _TAR_BLOCK
+            if keep > 0:
+                self._buffer = self._buffer[keep:]
+                self._begin += keep
+            self._buffer += chunk
+        begin = self._position - self._begin
+        content = self._buffer[begin : begin + size]
+        self._position += len(content)
+        return content
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """The content of a member.
+
+        Raises:
+            EOFError: If the stream ends before.
+        """
+        place = self._position
+        self.seek(position)
+        content = self.read(size)
+        self._position = place
+        if len(content) < size:
+            raise EOFError
+        return content
+
+    def expect_end_mark(self, position: int) -> None:
+        """Make sure that the tar ends where tarfile stopped: it takes a damaged header for the end.
+
+        Raises:
+            EOFError: If the stream ends there without the block of zeros that ends a tar.
+            tarfile.ReadError: If there is something else.
+        """
+        self.seek(position)
+        block = self.read(_TAR_BLOCK)
+        if len(block) < _TAR_BLOCK:
+            raise EOFError
+        if block != bytes(_TAR_BLOCK):
+            raise tarfile.ReadError("invalid header")

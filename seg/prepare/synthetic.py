@@ -26,6 +26,7 @@ from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import names_of_bits
 from seg.reben.patch import SPLITS, PatchId, Split
 from seg.reben.reference_map import class_indices, implied_bits
+from seg.store.index import SYNTHETIC_NOTE
 
 GENERATOR = "seg.prepare.synthetic"
 VERSION = 1
@@ -115,9 +116,9 @@ def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) 
         blocks = list(plan(patches, seed))
         for block in track(blocks, "Synthesising", len(blocks)):
             rows += _write_block(unfinished, block, seed)
-        _write_metadata(unfinished, rows)
-        marker = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
-        (unfinished / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+        mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
+        _write_metadata(unfinished, rows, mark)
+        (unfinished / MARKER).write_text(json.dumps(mark, indent=2) + "\n")
         unfinished.rename(out)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -198,9 +199,10 @@ def _share(cover: Field | None, row: int, column: int) -> float:
     return 0.0 if cover is None else float(_cut(cover, row, column, PATCH_SIZE).mean())
 
 
-def _write_metadata(root: Path, rows: list[dict[str, Any]]) -> None:
-    """Both parquet files, columns and types as published."""
+def _write_metadata(root: Path, rows: list[dict[str, Any]], mark: dict[str, Any]) -> None:
+    """Both parquet files, columns and types as published, with the mark that stays when trees become archives."""
+    schema = _SCHEMA.with_metadata({SYNTHETIC_NOTE: json.dumps(mark)})
     flagged = [row for row in rows if row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"]]
     clear = [row for row in rows if not (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])]
     for name, part in (("metadata", clear), ("metadata_for_patches_with_snow_cloud_or_shadow", flagged)):
-        pq.write_table(pa.Table.from_pylist(part, schema=_SCHEMA), root / f"{name}.parquet", compression="zstd")
+        pq.write_table(pa.Table.from_pylist(part, schema=schema), root / f"{name}.parquet", compression="zstd")

@@ -59,20 +59,35 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
         OSError: If the disk does not take it. The old folder is still there, in place or aside.
     """
     folder = folder.resolve()
-    staged, aside = _beside(folder)
+    staged, _ = _beside(folder)
     recover_folder(folder)
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     try:
         write(staged)
-        _flush(staged)
-        if folder.exists():
-            os.rename(folder, aside)
-        os.rename(staged, folder)
-        _flush_entries(folder.parent)
+        put_in_place(staged, folder)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def put_in_place(staged: Path, folder: Path) -> None:
+    """Move a complete folder into the place of another, or where there is none yet.
+
+    Args:
+        staged: A folder beside `folder`; gone afterwards.
+        folder: Its place.
+
+    Raises:
+        OSError: If the disk does not take it. The old folder is still there, in place or aside.
+    """
+    folder = folder.resolve()
+    _, aside = _beside(folder)
+    _flush(staged)
+    if folder.exists():
+        os.rename(folder, aside)
+    os.rename(staged, folder)
+    _flush_entries(folder.parent)
     if aside.exists():
         _discard(aside)
 
@@ -123,7 +138,8 @@ def _beside(folder: Path) -> tuple[Path, Path]:
 
 def _discard(folder: Path) -> None:
     """Remove a folder: first its name, at one stroke, then its files, as far as others do not hold them open."""
-    os.rename(folder, folder.with_name(f"{folder.name}-{time.time_ns()}"))
+    with suppress(FileNotFoundError):
+        os.rename(folder, folder.with_name(f"{folder.name}-{time.time_ns()}"))
     for path in list(folder.parent.iterdir()):
         if path.name.startswith(f"{folder.name}-"):
             shutil.rmtree(path, ignore_errors=True)

@@ -4,6 +4,7 @@ Columns are arrays, never lists of Python objects, so that half a million rows a
 stay shared between loader processes.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -248,6 +249,19 @@ def _check_names(index: Index, source: str) -> None:
     if len(counts) != len(index):
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
         raise MetadataError(f"{source}: patch {twice} occurs more than once")
+
+
+SYNTHETIC_NOTE = b"seg.synthetic"
+"""Key under which the metadata parquets of a synthetic reBEN say so; it holds JSON."""
+
+
+def synthetic_mark(paths: Sequence[Path]) -> dict[str, Any] | None:
+    """What metadata parquets say of the synthetic reBEN that they belong to; None if they belong to none."""
+    for path in paths:
+        if note := (pq.read_schema(path).metadata or {}).get(SYNTHETIC_NOTE):
+            document: dict[str, Any] = json.loads(note)
+            return document
+    return None
 
 
 def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
-from seg.store.index import BoolArray, Index, Rows, read_index
+from seg.store.index import BoolArray, Index, Rows, read_index, synthetic_mark
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
 
 INDEX_FILE = "index.parquet"
@@ -36,6 +36,7 @@ class StoreInfo:
         patches, s1_missing, s2_missing, maps_missing: Counts of patches.
         label_mismatches: Patches whose labels differ from the classes in their reference map; None: not checked.
         splits: Patches per split.
+        ignored: Members of the archives that were no files of patches, or repeated one.
         resplit: ``tile`` if the splits were assigned anew by whole MGRS tiles, else None.
         synthetic: The data are simulated; every table made from them says so.
         source: What the store was made from, by name.
@@ -50,6 +51,7 @@ class StoreInfo:
     s2_missing: int
     maps_missing: int
     label_mismatches: int | None
+    ignored: int
     splits: dict[str, int]
     resplit: str | None
     synthetic: bool
@@ -151,7 +153,7 @@ def read_info(folder: Path) -> StoreInfo:
         raise StoreError(f"{folder / INFO_FILE} is damaged: {error}; build the store again") from None
 
 
-def describe(
+def describe(  # noqa: PLR0913
     index: Index,
     bands: Sequence[str],
     *,
@@ -160,6 +162,7 @@ def describe(
     source: dict[str, Any],
     resplit: str | None = None,
     label_mismatches: int | None = None,
+    ignored: int = 0,
 ) -> StoreInfo:
     """The `StoreInfo` of an index."""
     return StoreInfo(
@@ -171,6 +174,7 @@ def describe(
         s2_missing=int((~index.has_s2).sum()),
         maps_missing=int((~index.has_map).sum()),
         label_mismatches=label_mismatches,
+        ignored=ignored,
         splits={split: int((index.splits == i).sum()) for i, split in enumerate(SPLITS)},
         resplit=resplit,
         synthetic=synthetic,
@@ -187,14 +191,19 @@ def fingerprint(index: Index) -> str:
     order = pc.sort_indices(index.patch_ids)
     ordered = index.take(order.to_numpy())
     digest = hashlib.blake2b(digest_size=8)
-    for names in (ordered.patch_ids, ordered.s1_names):
-        # All names as one string: no Python object per row.
-        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), names), "\n")
-        digest.update(joined.buffers()[2])
+    hash_names(digest, ordered.patch_ids)
+    hash_names(digest, ordered.s1_names)
     flags = (ordered.splits, ordered.has_s1, ordered.has_s2, ordered.has_map)
     for values in (ordered.label_bits.astype("<u4"), *flags, ordered.checksums.astype("<u8")):
         digest.update(values.tobytes())
     return digest.hexdigest()
+
+
+def hash_names(digest: Any, names: pa.StringArray) -> None:
+    """Feed names to a hash of `hashlib`."""
+    # All names as one string: no Python object per row.
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), names), "\n")
+    digest.update(joined.buffers()[2])
 
 
 def _open_bare(folder: Path, metadata: Sequence[Path]) -> Store:
@@ -222,5 +231,6 @@ def _open_bare(folder: Path, metadata: Sequence[Path]) -> Store:
         if has.any()
         for band in reader.tensors(name(int(np.argmax(has))))
     ]
-    info = describe(index, bands, seg_version="", synthetic=False, source={"lmdb": folder.name})
+    mark = synthetic_mark(metadata or beside[:1])
+    info = describe(index, bands, seg_version="", synthetic=mark is not None, source=mark or {"lmdb": folder.name})
     return Store(folder, reader, index, info)

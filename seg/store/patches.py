@@ -118,19 +118,25 @@ class PatchReader:
 
 
 class PatchWriter:
-    """Writes an LMDB; a context manager that has everything on disk when it ends without an error.
+    """Writes an LMDB; a context manager that has everything on disk when it ends.
 
-    The map grows with the data, so no large address space is asked for.
+    Values are committed in batches, each wholly or not at all, so what was committed survives whatever ends the
+    process. The map grows with the data, so no large address space is asked for.
 
     Args:
-        folder: An existing folder without an LMDB.
+        folder: An existing folder; an LMDB that lies in it is continued.
+        replace: A value may take the place of one that is there already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, replace: bool = False) -> None:
         self.folder = folder
+        self._replace = replace
         self._size = _FIRST_MAP_SIZE
-        self._env = lmdb.open(str(folder), map_size=self._size, max_readers=1)
-        self._pending: list[tuple[bytes, bytes]] = []
+        try:
+            self._env = lmdb.open(str(folder), map_size=self._size, max_readers=1)
+        except lmdb.Error as error:
+            raise self._failure(error) from None
+        self._pending: dict[bytes, bytes] = {}
         self._pending_bytes = 0
 
     def __enter__(self) -> "PatchWriter":
@@ -138,20 +144,23 @@ class PatchWriter:
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         try:
+            # After an error a first batch is let go: a store that has hardly begun is not worth keeping.
+            if error_type is None or self._env.stat()["entries"]:
+                self.flush()
+            self._env.sync(True)
+        except (lmdb.Error, ValueError, OSError) as error:
+            # An error that is under way already says more than one that follows from it.
             if error_type is None:
-                self._flush()
-                self._env.sync(True)
-        except lmdb.Error as error:
-            raise self._failure(error) from None
+                raise self._failure(error) if isinstance(error, lmdb.Error) else error from None
         finally:
             self._env.close()
             (self.folder / "lock.mdb").unlink(missing_ok=True)
 
     def put(self, key: str, value: bytes | Mapping[str, Array]) -> None:
-        """Store a value under a new key.
+        """Store a value.
 
         Args:
-            key: The key.
+            key: The key; a new one unless the writer may replace values.
             value: A safetensors value, or the tensors to make one of.
 
         Raises:
@@ -159,20 +168,45 @@ class PatchWriter:
             OSError: If the disk is full.
         """
         data = value if isinstance(value, bytes) else encode_tensors(value)
-        self._pending.append((key.encode(), data))
+        if key.encode() in self._pending and not self._replace:
+            raise ValueError(f"{key} occurs twice in the source")
+        self._pending[key.encode()] = data
         self._pending_bytes += len(data)
         if self._pending_bytes >= _BATCH_BYTES:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def get(self, key: str) -> bytes | None:
+        """A copy of a value that was put before, by this writer or an earlier one."""
+        if (pending := self._pending.get(key.encode())) is not None:
+            return pending
+        with self._env.begin() as transaction:
+            value: bytes | None = transaction.get(key.encode())
+            return value
+
+    def items(self) -> Iterator[tuple[str, memoryview]]:
+        """Every key with its value, in sorted order; the values are views that hold until the next one."""
+        self.flush()
+        with self._env.begin(buffers=True) as transaction:
+            for key, value in transaction.cursor():
+                yield bytes(key).decode(), value
+
+    def __len__(self) -> int:
+        return int(self._env.stat()["entries"])
+
+    def flush(self) -> None:
+        """Commit what has been put so far.
+
+        Raises:
+            OSError: If the disk is full.
+        """
         while True:
             try:
                 with self._env.begin(write=True) as transaction:
-                    for key, value in self._pending:
-                        if not transaction.put(key, value, overwrite=False):
+                    for key, value in self._pending.items():
+                        if not transaction.put(key, value, overwrite=self._replace):
                             raise ValueError(f"{key.decode()} occurs twice in the source")
             except lmdb.MapFullError:
-                self._size *= 2
+                self._size = 2 * max(self._size, int(self._env.info()["map_size"]))
                 self._env.set_mapsize(self._size)
                 continue
             except lmdb.Error as error:

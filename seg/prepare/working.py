@@ -1,0 +1,146 @@
+"""The folder in which a store is made: it becomes the store when it is complete, and survives what interrupts it.
+
+``.<name>.building`` lies beside the store-to-be and holds the LMDB as far as it has come and ``build.json``: what is
+being built, and how far each source has been read. The same command goes on from there.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seg.store.atomic import put_in_place, recover_folder, write_text
+from seg.store.open import INFO_FILE
+from seg.store.patches import DATA_FILE
+
+PLAN_FILE = "build.json"
+LOCK_FILE = "lock"
+
+
+class BuildError(ValueError):
+    """A store that cannot be built as asked."""
+
+
+class Journal:
+    """What ``build.json`` says: the plan, and per source what is known of it.
+
+    Args:
+        folder: The working folder.
+        plan: What is being built.
+        sources: What was noted about each source before.
+    """
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any], sources: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._plan = dict(plan)
+        self._sources = dict(sources)
+
+    def note(self, source: str, state: Mapping[str, Any]) -> None:
+        """Keep something about a source, on disk at once."""
+        self._sources[source] = dict(state)
+        self.write()
+
+    def of(self, source: str) -> dict[str, Any]:
+        """What was noted last; empty if nothing was."""
+        return dict(self._sources.get(source, {}))
+
+    def write(self) -> None:
+        """Write ``build.json``."""
+        write_text(
+            self._folder / PLAN_FILE, json.dumps({"plan": self._plan, "sources": self._sources}, indent=2) + "\n"
+        )
+
+
+@contextmanager
+def working_folder(out: Path, plan: Mapping[str, Any], force: bool) -> Iterator[tuple[Path, Journal]]:
+    """The folder to build in, new or as an earlier build of the same plan left it; becomes `out` if all goes well.
+
+    If not, it stays where it holds anything of worth, with a note of that on the exception.
+
+    Args:
+        out: The store to make.
+        plan: What is being built, of plain JSON types.
+        force: Replace a store that is there.
+
+    Raises:
+        BuildError: If `out` may not be replaced, another process builds it, or an unfinished build has another plan.
+    """
+    folder = out.resolve().with_name(f".{out.resolve().name}.building")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, out):
+        try:
+            recover_folder(out)
+            _check_target(out, force)
+            yield folder, _journal(folder, plan)
+            put_in_place(folder, out)
+            for file in (PLAN_FILE, LOCK_FILE):
+                (out / file).unlink()
+        except BaseException as error:
+            if _holds_nothing(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            elif not isinstance(error, BuildError):
+                error.add_note(f"What is done is kept in {folder}; the same command goes on from there.")
+            raise
+
+
+def _check_target(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not force:
+        raise BuildError(f"{out} is there already; choose another folder or replace it with --force")
+    if not (out / INFO_FILE).is_file():
+        raise BuildError(f"{out} is no store, so --force does not replace it")
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """Held by one process at a time, and let go of however it ends."""
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BuildError(f"another process is building {out}; wait for it, or choose another folder") from None
+        if not _is_open(folder / LOCK_FILE, descriptor):
+            raise BuildError(f"another process has just built {out}")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_open(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _journal(folder: Path, plan: Mapping[str, Any]) -> Journal:
+    """The journal of an unfinished build of the same plan, or a new one."""
+    plain = json.loads(json.dumps(plan))
+    try:
+        document = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        document = {"plan": plain, "sources": {}}
+        (folder / DATA_FILE).unlink(missing_ok=True)
+    if changed := [key for key in plain if document["plan"].get(key) != plain[key]]:
+        raise BuildError(
+            f"{folder} holds an unfinished build with other settings ({', '.join(changed)}); run its command again to "
+            "finish it, or remove the folder to start anew"
+        )
+    journal = Journal(folder, plain, document["sources"])
+    journal.write()
+    return journal
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """Whether not even one batch of values has been written."""
+    data = folder / DATA_FILE
+    return not data.is_file() or data.stat().st_size <= _EMPTY_BYTES
+
+
+_EMPTY_BYTES = 1 << 16
