@@ -76,7 +76,10 @@ def test_wrong_use_is_exit_code_2(cli, arguments):
     ("arguments", "message"),
     [
         (("data", "info", "nowhere"), "there is no store nowhere"),
-        (("data", "build", "store", "--s2", "nowhere", "--metadata", "m.parquet"), "there is no folder or archive nowhere"),
+        (
+            ("data", "build", "store", "--s2", "nowhere", "--metadata", "m.parquet"),
+            "there is no folder or archive nowhere",
+        ),
         (("train", "--config", "nowhere.yaml"), "there is no configuration file nowhere.yaml"),
         (("train", "--set", "train.lrr=1"), "did you mean 'train.lr'"),
         (("train", "--modality", "s3"), "'s3' is neither a band nor a modality"),

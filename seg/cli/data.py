@@ -38,9 +38,15 @@ def synth(
 def build(
     out: Annotated[Path, typer.Argument(help="The store to make.")],
     metadata: Annotated[list[Path], typer.Option(help="Metadata parquet; may be given more than once.")],
-    s2: Annotated[Path | None, typer.Option(help="Sentinel-2 tree (BigEarthNet-S2).")] = None,
-    s1: Annotated[Path | None, typer.Option(help="Sentinel-1 tree (BigEarthNet-S1).")] = None,
-    maps: Annotated[Path | None, typer.Option(help="Reference maps (Reference_Maps).")] = None,
+    s2: Annotated[Path | None, typer.Option(help="Sentinel-2 archive, or its unpacked folder BigEarthNet-S2.")] = None,
+    s1: Annotated[Path | None, typer.Option(help="Sentinel-1 archive, or its unpacked folder BigEarthNet-S1.")] = None,
+    maps: Annotated[Path | None, typer.Option(help="Archive of the reference maps, or Reference_Maps.")] = None,
+    only_split: Annotated[
+        Literal["train", "validation", "test"] | None, typer.Option(help="Build one split only.")
+    ] = None,
+    countries: Annotated[str | None, typer.Option(help="Build these countries only, comma-separated.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Store these bands only: a modality, or bands by name.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Build so many patches only.", min=1)] = None,
     resplit: Annotated[
         Literal["tile"] | None,
         typer.Option(help="Assign the splits anew by whole MGRS tiles, for small sets."),
@@ -51,8 +57,13 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Replace the store if it is there.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; one per core by default.", min=1)] = None,
 ) -> None:
-    """Convert the published GeoTIFFs into a store: an LMDB in rico-hdl's layout, an index and a description."""
+    """Convert the published archives into a store: an LMDB in rico-hdl's layout, an index and a description.
+
+    Archives (.tar, .tar.zst, .tar.gz, also split: name the first part) are read as they are; nothing is unpacked.
+    A build that was interrupted goes on when the same command is run again.
+    """
     from seg.pipeline.data import build as run
+    from seg.pipeline.data import subset
 
     info = run(
         out,
@@ -60,6 +71,7 @@ def build(
         s1=s1,
         maps=maps,
         metadata=metadata,
+        subset=subset(only_split, countries, bands, limit),
         resplit=resplit,
         partial=partial,
         force=force,
@@ -70,6 +82,10 @@ def build(
     console.done(
         ", ".join(f"{count} {split}" for split, count in info.splits.items()) + f"; fingerprint {info.fingerprint}"
     )
+    if info.ignored:
+        console.done(
+            f"{info.ignored} members of the archives are no files of patches, or repeat one, and were ignored."
+        )
     for gap in gaps(info):
         console.notify(gap)
 

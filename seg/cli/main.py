@@ -61,6 +61,8 @@ def main() -> None:
         if debug:
             raise
         console.err.print(f"[bold red]seg:[/] {escape(sentence(error))}", soft_wrap=True)
+        for note in getattr(error, "__notes__", ()):
+            console.notify(note)
         sys.exit(1)
 
 

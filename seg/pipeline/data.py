@@ -15,6 +15,7 @@ from seg.prepare.build import Subset, build_store
 from seg.prepare.sources import Sources, published_sources
 from seg.prepare.synthetic import VERSION, SynthesisReport
 from seg.prepare.synthetic import synthesise as synthesise_tree
+from seg.reben.bands import band_names
 from seg.reben.classes import CLASSES
 from seg.reben.patch import Split
 from seg.store.index import Rows, select
@@ -53,6 +54,28 @@ def build(
     sources = Sources(s2=s2, s1=s1, maps=maps, metadata=tuple(metadata))
     return build_store(
         sources, out, subset=subset, resplit=resplit, partial=partial, force=force, workers=workers, track=track
+    )
+
+
+def subset(
+    split: Split | None = None, countries: str | None = None, bands: str | None = None, limit: int | None = None
+) -> Subset:
+    """A part of the data, as typed on the command line.
+
+    Args:
+        split: One split only.
+        countries: Comma-separated.
+        bands: A modality or comma-separated bands.
+        limit: Most patches.
+
+    Raises:
+        UnknownBandError: If a band does not exist.
+    """
+    return Subset(
+        split,
+        tuple(name.strip() for name in countries.split(",")) if countries else (),
+        band_names(bands) if bands else (),
+        limit,
     )
 
 

@@ -11,6 +11,7 @@ import string
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -115,19 +116,25 @@ def read_members(archive: Archive, passage: Passage) -> Iterator[Member]:
     Raises:
         ArchiveError: If the archive is damaged, cut off, or none.
     """
-    where = archive.parts[-1].name if len(archive.parts) > 1 else archive.name
+    with _explained(archive), _Parts(archive.parts) as raw, _decompressed(raw) as plain:
+        yield from _members(archive, _Forward(plain), passage)
+        # Beyond the end of the tar lie padding and the checksum of the compressed stream.
+        while plain.read(_CHUNK):
+            pass
+
+
+@contextmanager
+def _explained(archive: Archive) -> Iterator[None]:
+    """What is wrong with an archive, in a sentence."""
     try:
-        with _Parts(archive.parts) as raw, _decompressed(raw) as plain:
-            yield from _members(archive, _Forward(plain), passage)
-            # Beyond the end of the tar lie padding and the checksum of the compressed stream.
-            while plain.read(_CHUNK):
-                pass
-    except (EOFError, tarfile.ReadError) as error:
-        if isinstance(error, EOFError) or "unexpected end" in str(error) or "empty" in str(error):
-            raise ArchiveError(f"{where} is cut off; fetch it again and run the same command to go on") from None
-        raise ArchiveError(f"{archive.name} is no tar archive or is damaged ({error}); fetch it again") from None
-    except (zstd.ZstdError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
-        raise ArchiveError(f"{archive.name} is damaged ({error}); fetch it again") from None
+        yield
+    except (EOFError, zstd.ZstdError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+        reason = str(error)
+        if isinstance(error, EOFError) or "unexpected end" in reason or "empty" in reason:
+            raise ArchiveError(
+                f"{archive.parts[-1].name} is cut off; fetch it again and run the same command to go on"
+            ) from None
+        raise ArchiveError(f"{archive.name} is no tar archive or is damaged ({reason}); fetch it again") from None
 
 
 def _members(archive: Archive, stream: "_Forward", passage: Passage) -> Iterator[Member]:
@@ -139,16 +146,17 @@ def _members(archive: Archive, stream: "_Forward", passage: Passage) -> Iterator
             if found is None:
                 passage.ignored += not info.isdir()
                 continue
-            yield Member(*found, partial(_content, tar, stream, info))
+            yield Member(*found, partial(_content, archive, tar, stream, info))
         stream.expect_end_mark(tar.offset)
 
 
-def _content(tar: tarfile.TarFile, stream: "_Forward", info: tarfile.TarInfo) -> bytes:
-    if info.issparse():
+def _content(archive: Archive, tar: tarfile.TarFile, stream: "_Forward", info: tarfile.TarInfo) -> bytes:
+    with _explained(archive):
+        if not info.issparse():
+            return stream.read_at(info.offset_data, info.size)
         file = tar.extractfile(info)
         assert file is not None, "only regular files get here"
         return file.read()
-    return stream.read_at(info.offset_data, info.size)
 
 
 class _Parts(io.RawIOBase):

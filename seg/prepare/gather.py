@@ -19,7 +19,7 @@ _HELD_BYTES = 1 << 27
 
 
 class Gatherer:
-    """Collects the layers of patches until they are complete.
+    """Collects the layers of patches until they are complete; a context manager.
 
     Args:
         patches: Number of patches; they are known by their rows.
@@ -34,6 +34,13 @@ class Gatherer:
         self._held: dict[int, dict[str, bytes]] = {}
         self._held_bytes = 0
         self._spilled: _Spill | None = None
+
+    def __enter__(self) -> "Gatherer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._spilled:
+            self._spilled.close()
 
     def seen(self, row: int, layer: str) -> bool:
         """Whether the layer of a patch has been marked already."""
@@ -113,6 +120,9 @@ class _Spill:
         self._file.seek(int(self._begin[row, layer]))
         content: bytes = self._file.read(int(self._length[row, layer]))
         return content
+
+    def close(self) -> None:
+        self._file.close()
 
     def drop(self, row: int, layer: int) -> None:
         self._begin[row, layer] = -1

@@ -181,7 +181,12 @@ class ArchiveParts:
             ArchiveError: If the archive is damaged, or holds a patch that is not listed or a file twice that differs.
         """
         wanted = self.wanted
-        gatherer = Gatherer(len(wanted.chosen), wanted.layers, self.folder)
+        with Gatherer(len(wanted.chosen), wanted.layers, self.folder) as gatherer:
+            yield from self._gathered(gatherer)
+            yield from self._rest(gatherer)
+
+    def _gathered(self, gatherer: Gatherer) -> Iterator[Part]:
+        wanted = self.wanted
         taken = np.zeros_like(wanted.chosen)
         finished = 0
         for member in read_members(self.archive, self.passage):
@@ -201,7 +206,6 @@ class ArchiveParts:
                 break
         if wanted.most is not None:
             wanted.chosen &= taken
-        yield from self._rest(gatherer)
 
     def _expected(self) -> int:
         chosen = int(self.wanted.chosen.sum())
