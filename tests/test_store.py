@@ -23,7 +23,7 @@ from seg.config.sections import DataConfig
 from seg.reben.bands import MODALITIES
 from seg.reben.classes import CLASS_NAMES, class_index
 from seg.reben.patch import SPLITS
-from seg.store.index import EmptySelectionError, MetadataError, read_index, select
+from seg.store.index import EmptySelectionError, MetadataError, _distinct, read_index, select
 from seg.store.open import StoreError, fingerprint, open_store
 from seg.store.patches import DamagedStoreError, MissingPatchError, PatchReader, PatchWriter
 from seg.store.tensors import DamagedValueError, encode_tensors, view_tensors
@@ -452,3 +452,52 @@ def test_missing_parts_are_refused_by_name(write_metadata, tmp_path):
         store.usable(rows, ["VV", "VH"], drop_incomplete=False)
     assert store.usable(rows, ["VV", "VH"], drop_incomplete=True).tolist() == [0, 2]
     assert store.usable(rows, ["B02"], drop_incomplete=False).tolist() == [0, 1, 2]
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from seg.config.sections import DataConfig
+from seg.store.index import read_index, select
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+before = peak()
+index = read_index([Path(name) for name in sys.argv[1:]])
+asked = DataConfig(countries=("Finland", "Portugal"), months=(6, 7, 8), classes=("Pastures",))
+print(len(index), len(select(index, asked, "train")), peak() - before, peak())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak memory is read from /proc")
+def test_the_whole_metadata_needs_little_memory(real):
+    files = [str(real / "official-metadata" / name) for name in OFFICIAL]
+    done = subprocess.run([sys.executable, "-c", MEASURED, *files], capture_output=True, text=True, check=True)
+    rows, selected, grown, total = map(float, done.stdout.split())
+    assert rows == 549_488
+    expected = sum(
+        row["country"] in ("Finland", "Portugal")
+        and int(row["patch_id"][15:17]) in (6, 7, 8)
+        and "Pastures" in row["labels"]
+        and row["split"] == "train"
+        for row in pq.read_table(files[0], columns=["patch_id", "country", "labels", "split"]).to_pylist()
+    )
+    assert selected == expected
+    assert grown < 200
+    assert total < 300
+
+
+@given(st.lists(st.integers(0, 40), min_size=0, max_size=60))
+def test_distinct_ids(numbers):
+    ids = pa.array([f"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_{n:02d}_{n:02d}" for n in numbers], pa.string())
+    assert _distinct(ids) == (len(set(numbers)) == len(numbers))
+    assert _distinct(ids[1:]) == (len(set(numbers[1:])) == len(numbers[1:]))
+
+
+def test_ids_that_differ_in_any_character_are_distinct():
+    base = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
+    ids = [base] + [base[:i] + chr(ord(base[i]) ^ 1) + base[i + 1 :] for i in range(len(base))]
+    assert _distinct(pa.array(ids))
+    assert not _distinct(pa.array([*ids, base]))

@@ -157,61 +157,82 @@ def read_index(paths: Sequence[Path]) -> Index:
         MetadataError: If a file is missing, is no parquet, lacks a column, holds a name that is not reBEN's, or a
             patch occurs twice.
     """
-    tables = [_read_table(path) for path in paths]
-    table = pa.concat_tables(tables).combine_chunks()
+    files = [_open(path) for path in paths]
     source = " and ".join(path.name for path in paths)
 
-    def flag(name: str) -> BoolArray:
-        return table[name].to_numpy().astype(np.bool_)  # type: ignore[no-any-return]
+    # Column by column: the decoded pages of one are gone before those of the next are read.
+    def joined(name: str) -> Any:
+        return pa.concat_arrays([chunk for file in files for chunk in _chunks(file, name)])
 
+    def values(name: str) -> npt.NDArray[Any]:
+        return joined(name).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+    label_bits = [_label_bits(chunk, source) for file in files for chunk in _chunks(file, "labels")]
     index = Index(
-        patch_ids=_single(table["patch_id"]),
-        s1_names=_single(table["s1_name"]),
-        s2v1_names=_single(table["s2v1_name"]),
-        label_bits=_label_bits(_single(table["labels"]), source),
-        splits=_split_codes(_single(table["split"]), source),
-        countries=_single(table["country"]).dictionary_encode(),
-        snow=flag("contains_seasonal_snow"),
-        cloud=flag("contains_cloud_or_shadow"),
-        has_s1=flag("has_s1"),
-        has_s2=flag("has_s2"),
-        has_map=flag("has_reference_map"),
-        checksums=np.stack([table[name].to_numpy() for name in _CHECKSUMS], axis=1),
+        patch_ids=joined("patch_id"),
+        s1_names=joined("s1_name"),
+        s2v1_names=joined("s2v1_name"),
+        label_bits=np.concatenate(label_bits) if label_bits else np.zeros(0, np.uint32),
+        splits=_split_codes(joined("split"), source),
+        countries=joined("country").dictionary_encode(),
+        snow=values("contains_seasonal_snow"),
+        cloud=values("contains_cloud_or_shadow"),
+        has_s1=values("has_s1"),
+        has_s2=values("has_s2"),
+        has_map=values("has_reference_map"),
+        checksums=np.stack([values(name) for name in _CHECKSUMS], axis=1),
     )
     _check_names(index, source)
     return index
 
 
-def _read_table(path: Path) -> pa.Table:
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    parquet: pq.ParquetFile
+
+
+def _open(path: Path) -> _File:
     try:
-        table = pq.read_table(path, memory_map=True)
+        schema = pq.read_metadata(path).schema
+        leaves = [schema.column(i).path for i in range(len(schema))]
+        # Label names arrive as a dictionary: half a million rows have one and a half million of them.
+        labels = [leaf for leaf in leaves if leaf.startswith("labels.")]
+        parquet = pq.ParquetFile(path, memory_map=True, read_dictionary=labels)
     except FileNotFoundError:
         raise MetadataError(f"there is no metadata file {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise MetadataError(f"{path} cannot be read as a parquet file: {error}") from None
-    if missing := [name for name in _OFFICIAL if name not in table.column_names]:
+    if missing := [name for name in _OFFICIAL if name not in parquet.schema_arrow.names]:
         raise MetadataError(f"{path} lacks the column {missing[0]}; it is no reBEN metadata")
-    for name, dtype in _OWN.items():
-        if name not in table.column_names:
-            table = table.append_column(
-                name, pa.repeat(pa.scalar(dtype == pa.bool_(), pa.bool_()), len(table)).cast(dtype)
-            )
+    return _File(path, parquet)
+
+
+def _chunks(file: _File, name: str) -> list[pa.Array]:
+    """A column of a file in its type, or what it is taken to hold where only stores have it; at least one chunk."""
+    dtype = _OFFICIAL.get(name) or _OWN[name]
+    rows = file.parquet.metadata.num_rows
+    if name not in file.parquet.schema_arrow.names:
+        return [pa.repeat(pa.scalar(dtype == pa.bool_()), rows).cast(dtype)]
     try:
-        table = table.select([*_OFFICIAL, *_OWN]).cast(pa.schema({**_OFFICIAL, **_OWN}))
+        column = file.parquet.read(columns=[name], use_threads=False).column(0)
+        if column.type != pa.list_(pa.dictionary(pa.int32(), pa.string())):
+            column = column.cast(dtype)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise MetadataError(f"{path} has a column of the wrong type: {error}") from None
-    for name in table.column_names:
-        if table[name].null_count:
-            raise MetadataError(f"{path} has rows without a value in column {name}")
-    return table
-
-
-def _single(column: pa.ChunkedArray) -> Any:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        raise MetadataError(f"{file.path} has a column of the wrong type: {error}") from None
+    except OSError as error:
+        raise MetadataError(f"{file.path} cannot be read as a parquet file: {error}") from None
+    # The pages of a column are no longer needed; the pool would keep their memory for later.
+    pa.default_memory_pool().release_unused()
+    if column.null_count:
+        raise MetadataError(f"{file.path} has rows without a value in column {name}")
+    return column.chunks or [pa.array([], column.type)]
 
 
 def _label_bits(labels: pa.ListArray, source: str) -> npt.NDArray[np.uint32]:
-    encoded = labels.flatten().dictionary_encode()
+    encoded = labels.flatten()
+    if not pa.types.is_dictionary(encoded.type):
+        encoded = encoded.dictionary_encode()
     try:
         bit_of_name = np.array([label_bits([name]) for name in encoded.dictionary.to_pylist()], dtype=np.uint32)
     except ValueError as error:
@@ -245,10 +266,30 @@ def _check_names(index: Index, source: str) -> None:
     if pc.any(malformed).as_py():
         s1_scene(index.s1_names.filter(malformed)[0].as_py())
         raise MetadataError(f"{source}: {index.s1_names.filter(malformed)[0]} is no Sentinel-1 patch name")
-    counts = pc.value_counts(index.patch_ids)
-    if len(counts) != len(index):
-        twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
-        raise MetadataError(f"{source}: patch {twice} occurs more than once")
+    if not _distinct(index.patch_ids):
+        counts = pc.value_counts(index.patch_ids)
+        if len(counts) != len(index):
+            twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+            raise MetadataError(f"{source}: patch {twice} occurs more than once")
+
+
+def _distinct(patch_ids: pa.StringArray) -> bool:
+    """Whether all patch ids differ; False may also mean that two have the same hash."""
+    if len(patch_ids) == 0:
+        return True
+    # Patch ids are of one length, so their characters are the rows of a matrix: 8 at a time, they are multiplied by
+    # odd constants and added up modulo 2^64. A set of strings would take ten times the memory.
+    length = len(patch_ids[0].as_py())
+    text = np.frombuffer(patch_ids.buffers()[2], f"S{length}", len(patch_ids), patch_ids.offset * length)
+    hashes = np.zeros(len(patch_ids), np.uint64)
+    for begin in range(0, length, 8):
+        part = text.view(np.uint8).reshape(-1, length)[:, begin : begin + 8]
+        words = np.zeros((len(part), 8), np.uint8)
+        words[:, : part.shape[1]] = part
+        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + words.view(np.uint64)[:, 0]
+        hashes ^= hashes >> np.uint64(29)
+    hashes.sort()
+    return not (hashes[1:] == hashes[:-1]).any()
 
 
 SYNTHETIC_NOTE = b"seg.synthetic"
