@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from seg.config.sections import DataConfig
-from seg.data.dataset import BatchKey, PatchDataset
+from seg.data.dataset import PatchDataset
+from seg.data.order import BatchKey
 from seg.pipeline.data import build, synthesise
 from seg.reben.bands import MODALITIES
 from seg.report.record import run_record, write_json

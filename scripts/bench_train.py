@@ -29,7 +29,8 @@ from rich.table import Table
 from torch.nn import functional
 
 from seg.config.sections import Config
-from seg.data.dataset import Batch, BatchKey, PatchDataset
+from seg.data.dataset import Batch, PatchDataset
+from seg.data.order import BatchKey
 from seg.engine.device import choose_compute
 from seg.engine.losses import JointLoss
 from seg.engine.train import Run, _step, seed_everything

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from seg.config.sections import DIHEDRAL, DataConfig
-from seg.data.dataset import BatchKey, BatchOrder, PatchDataset, PatchReadError, make_loader
+from seg.data.dataset import PatchDataset, PatchReadError
+from seg.data.loader import make_loader
+from seg.data.order import BatchKey, BatchOrder
 from seg.data.transforms import AugmentationError, Augmenter, Normaliser
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources

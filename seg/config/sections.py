@@ -54,6 +54,8 @@ class DataConfig(Section):
         countries, months, classes: Use only patches from these; empty means all. A patch qualifies by any of the
             named classes.
         augment: albumentations transforms for training, applied to image and reference map alike.
+        order: How training shuffles: ``shuffle`` draws from everywhere; ``blocks`` reads neighbouring patches together
+            and mixes those of many places, for a store that does not fit into memory on a disk that seeks slowly.
         workers: Loader processes. None: chosen by the machine.
     """
 
@@ -67,6 +69,7 @@ class DataConfig(Section):
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = ()
     classes: ClassNames = ()
     augment: tuple[Augmentation, ...] = DIHEDRAL
+    order: Literal["shuffle", "blocks"] = "shuffle"
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
 
 

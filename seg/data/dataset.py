@@ -1,23 +1,24 @@
-"""From a store to batches: the data set, the order in which it is read, and the loader."""
+"""From a store to batches."""
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from seg.config.sections import DataConfig
+from seg.data.order import BatchKey
 from seg.data.transforms import Augmenter, Normaliser
 from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
 from seg.store.index import Rows
 from seg.store.open import Store
-from seg.store.patches import MAP_SUFFIX
+from seg.store.patches import MAP_SUFFIX, ReadAhead
 
 
 class PatchReadError(ValueError):
@@ -52,14 +53,6 @@ class Batch:
         return Batch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
 
 
-@dataclass(frozen=True)
-class BatchKey:
-    """Which samples make up a batch, and the epoch on which their augmentation depends."""
-
-    epoch: int
-    positions: tuple[int, ...]
-
-
 class PatchDataset(Dataset[Batch]):
     """Whole batches out of a store; the samples are written straight into the batch.
 
@@ -69,12 +62,17 @@ class PatchDataset(Dataset[Batch]):
         data: Bands, resampling, augmentation.
         augment_seed: Seed of the augmentation; None does not augment.
         with_maps: Read reference maps; without, masks are unlabelled throughout.
+
+    Attributes:
+        rows: As given.
+        shuffle: The order in which the configuration wants training to read; see `seg.data.order`.
     """
 
     def __init__(
         self, store: Store, rows: Rows, data: DataConfig, augment_seed: int | None = None, with_maps: bool = True
     ) -> None:
         self.rows = rows
+        self.shuffle = data.order
         self._all_ids = store.index.patch_ids
         self._reader = store.patches
         self._index = store.index.take(rows)
@@ -83,6 +81,7 @@ class PatchDataset(Dataset[Batch]):
         self._sensors = (any(b in S1_BANDS for b in data.bands), any(b in S2_BANDS for b in data.bands))
         self._seed = augment_seed
         self._augment = Augmenter(data.augment, len(data.bands)) if augment_seed is not None else None
+        self._ahead = ReadAhead()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,16 +98,47 @@ class PatchDataset(Dataset[Batch]):
             PatchReadError, UnknownCodeError: If a patch is missing or damaged; never replaced by another.
         """
         count = len(key.positions)
-        images = torch.empty((count, len(self._normalise.bands), PATCH_SIZE, PATCH_SIZE))
-        masks = torch.full((count, PATCH_SIZE, PATCH_SIZE), IGNORE_INDEX, dtype=torch.uint8)
-        images_BCHW, masks_BHW = images.numpy(), masks.numpy()
-        for i, position in enumerate(key.positions):
-            self._read(position, images_BCHW[i], masks_BHW[i])
-            if self._augment is not None and self._seed is not None:
-                self._augment(images_BCHW[i], masks_BHW[i], (self._seed, key.epoch, position))
+        images = torch.empty((count, *self.image_shape))
+        masks = torch.empty((count, PATCH_SIZE, PATCH_SIZE), dtype=torch.uint8)
+        labels_BK, rows_B = self.read_into(key, images.numpy(), masks.numpy())
+        return Batch(images, masks, torch.from_numpy(labels_BK), torch.from_numpy(rows_B))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Bands, height and width of a sample."""
+        return len(self._normalise.bands), PATCH_SIZE, PATCH_SIZE
+
+    def read_into(
+        self, key: BatchKey, images_BCHW: npt.NDArray[np.float32], masks_BHW: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], Rows]:
+        """Read a batch into arrays that are there; labels and rows are returned.
+
+        Raises:
+            PatchReadError, UnknownCodeError: As `__getitem__`.
+        """
+        with self._ahead.watching():
+            if self._ahead.pays:
+                self._reader.read_ahead(self._keys((*key.ahead, *key.positions)))
+            if not self._with_maps:
+                masks_BHW.fill(IGNORE_INDEX)
+            for i, position in enumerate(key.positions):
+                self._read(position, images_BCHW[i], masks_BHW[i])
+                if self._augment is not None and self._seed is not None:
+                    self._augment(images_BCHW[i], masks_BHW[i], (self._seed, key.epoch, position))
         positions = np.array(key.positions, dtype=np.int64)
-        labels = torch.from_numpy(self._index.labels(positions).astype(np.float32))
-        return Batch(images, masks, labels, torch.from_numpy(self.rows[positions]))
+        return self._index.labels(positions).astype(np.float32), self.rows[positions]
+
+    def _keys(self, positions: Sequence[int]) -> Iterator[str]:
+        """The keys that samples are read from."""
+        with_s1, with_s2 = self._sensors
+        for position in positions:
+            patch_id = self._index.patch_id(position)
+            if with_s2:
+                yield patch_id
+            if with_s1:
+                yield self._index.s1_name(position)
+            if self._with_maps:
+                yield patch_id + MAP_SUFFIX
 
     def _read(self, position: int, image_CHW: np.ndarray, mask_HW: np.ndarray) -> None:
         patch_id = self._index.patch_id(position)
@@ -126,69 +156,3 @@ class PatchDataset(Dataset[Batch]):
             ) from None
         except (ValueError, TypeError) as error:
             raise PatchReadError(f"{patch_id} cannot be read: {error}") from error
-
-
-class BatchOrder(Sampler[BatchKey]):
-    """The batches of an epoch: in the order of the data set, or shuffled by seed and epoch alone.
-
-    Every sample comes exactly once an epoch, but for an incomplete last batch where `drop_last` leaves it out.
-
-    Args:
-        samples: Number of samples.
-        batch_size: Samples per batch.
-        shuffle_seed: Seed of the order; None keeps the order of the data set.
-        drop_last: Leave out an incomplete last batch, unless it is the only one.
-
-    Attributes:
-        epoch: The epoch that the next iteration is of.
-        start: Number of batches that the next iteration leaves out at the beginning, after a resume.
-    """
-
-    def __init__(self, samples: int, batch_size: int, shuffle_seed: int | None = None, drop_last: bool = False) -> None:
-        self._samples = samples
-        self._batch_size = batch_size
-        self._seed = shuffle_seed
-        whole = samples // batch_size
-        self._batches = whole if drop_last and whole else -(-samples // batch_size)
-        self.epoch = 0
-        self.start = 0
-
-    def __len__(self) -> int:
-        return self._batches
-
-    def __iter__(self) -> Iterator[BatchKey]:
-        order = np.arange(self._samples)
-        if self._seed is not None:
-            order = np.random.default_rng((self._seed, self.epoch)).permutation(self._samples)
-        for batch in range(self.start, self._batches):
-            chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            yield BatchKey(self.epoch, tuple(chosen.tolist()))
-
-
-def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memory: bool = False) -> DataLoader[Batch]:
-    """A loader of whole batches.
-
-    Args:
-        dataset: What is read.
-        order: In which order.
-        workers: Processes that read; 0 reads in this one.
-        pin_memory: Put batches into page-locked memory, for a GPU.
-    """
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=order,
-        num_workers=workers,
-        worker_init_fn=_leave_interrupts_to_parent,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
-        # The loader draws a seed for every epoch. From a generator of its own, so that the global one, which dropout
-        # uses, stands at the same place after a resume.
-        generator=torch.Generator(),
-    )
-
-
-def _leave_interrupts_to_parent(_worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; only the main one decides what becomes of the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from seg.config.track import Track, silent
-from seg.data.dataset import Batch, BatchOrder, PatchDataset, make_loader
+from seg.data.dataset import Batch, PatchDataset
+from seg.data.loader import make_loader
+from seg.data.order import BatchOrder
 from seg.engine.device import Compute
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, merge_evidence
 from seg.metrics.pixel import confusion_counts

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from seg.config.sections import TrainConfig
 from seg.config.track import Track, silent
-from seg.data.dataset import Batch, BatchOrder, PatchDataset, make_loader
+from seg.data.dataset import Batch, PatchDataset
+from seg.data.loader import make_loader
+from seg.data.order import BatchOrder
 from seg.engine.device import Compute
 from seg.engine.evaluate import evaluate
 from seg.engine.losses import JointLoss
@@ -116,7 +118,9 @@ class Run:
     progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
-        self.order = BatchOrder(len(self.train), self.config.batch_size, self.config.seed, drop_last=True)
+        self.order = BatchOrder(
+            len(self.train), self.config.batch_size, self.config.seed, drop_last=True, shuffle=self.train.shuffle
+        )
         self.model.to(self.compute.device, memory_format=self.compute.memory_format)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, self.config)
         self.progress = Progress()

@@ -4,12 +4,17 @@ Keys are UTF-8: ``<patch_id>`` holds the Sentinel-2 bands, ``<s1_name>`` VV and 
 codes under the name ``Data``. Values are safetensors; what they hold is bit-identical to the GeoTIFFs.
 """
 
+import ctypes
 import errno
-from collections.abc import Iterator, Mapping
+import mmap
+import resource
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lmdb
+import numpy as np
 
 from seg.store.tensors import Array, encode_tensors, view_tensors
 
@@ -108,6 +113,22 @@ class PatchReader:
             raise MissingPatchError(f"the reference map of {patch_id} has no tensor '{MAP_TENSOR}'")
         return tensors[MAP_TENSOR]
 
+    def read_ahead(self, keys: Iterable[str]) -> None:
+        """Ask the kernel to read values from the disk, without waiting for them. Keys that are not there are left out.
+
+        LMDB's map is read in single pages, since most readers need a little here and there; a value of 160 kB then
+        waits for the disk forty times. Asked for beforehand, it waits once, and many values wait together.
+        """
+        if _MADVISE is None:
+            return
+        transaction = self._environment()[1]
+        for key in keys:
+            value = transaction.get(key.encode())
+            if value:
+                address = np.frombuffer(value, np.uint8).ctypes.data
+                begin = address // mmap.PAGESIZE * mmap.PAGESIZE
+                _MADVISE(begin, address + len(value) - begin, mmap.MADV_WILLNEED)
+
     def keys(self) -> Iterator[str]:
         """All keys in sorted order."""
         for key in self._environment()[1].cursor().iternext(keys=True, values=False):
@@ -115,6 +136,40 @@ class PatchReader:
 
     def __len__(self) -> int:
         return int(self._environment()[0].stat()["entries"])
+
+
+def _find_madvise() -> Any:
+    if not hasattr(mmap, "MADV_WILLNEED"):
+        return None
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return function
+
+
+_MADVISE = _find_madvise()
+
+
+class ReadAhead:
+    """Tells whether reading ahead pays: while pages of the store come from the disk, and not once they are in memory.
+
+    Attributes:
+        pays: Whether to read ahead.
+    """
+
+    _TRIAL = 32
+
+    def __init__(self) -> None:
+        self.pays = True
+        self._left = self._TRIAL
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around the reading of a batch: page faults that wait for the disk show that it pays."""
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+        yield
+        waited = resource.getrusage(resource.RUSAGE_SELF).ru_majflt > before
+        self._left = self._TRIAL if waited else self._left - 1
+        self.pays = self._left > 0
 
 
 class PatchWriter:

@@ -1,0 +1,127 @@
+"""The order in which an epoch reads its samples, and the batches that it is cut into."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from seg.store.index import Rows
+
+BLOCK = 16
+"""Neighbouring samples that stay together on the way from the disk: 5 MB of Sentinel-1, Sentinel-2 and map."""
+WINDOW = 64
+"""Blocks whose samples are mixed with each other: 1,024 samples, 300 MB."""
+_BATCHES_AHEAD = 4
+"""How many batches before its own a sample is asked for from the disk."""
+
+Shuffle = Literal["shuffle", "blocks"]
+
+
+@dataclass(frozen=True)
+class BatchKey:
+    """Which samples make up a batch, and the epoch on which their augmentation depends.
+
+    Attributes:
+        epoch: The epoch.
+        positions: The samples.
+        ahead: Samples that will be needed soon, in the order in which they best come from the disk.
+        slot: Memory to put the batch into; None: new memory.
+    """
+
+    epoch: int
+    positions: tuple[int, ...]
+    ahead: tuple[int, ...] = ()
+    slot: int | None = None
+
+
+class BatchOrder(Sampler[BatchKey]):
+    """The batches of an epoch: in the order of the data set, or shuffled by seed and epoch alone.
+
+    Every sample comes exactly once an epoch, over all processes together, but for those that would make an incomplete
+    last batch where `drop_last` leaves them out.
+
+    Args:
+        samples: Number of samples.
+        batch_size: Samples per batch, in each process.
+        shuffle_seed: Seed of the order; None keeps the order of the data set.
+        drop_last: Leave out an incomplete last batch, unless it is the only one. Every process then has equally many.
+        shuffle: ``shuffle`` draws any order; ``blocks`` one that reads blocks of neighbouring samples; see
+            `block_order`.
+        rank, ranks: Which of how many processes this is.
+
+    Attributes:
+        batch_size: As given.
+        epoch: The epoch that the next iteration is of.
+        start: Number of batches that the next iteration leaves out at the beginning, after a resume.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        shuffle_seed: int | None = None,
+        drop_last: bool = False,
+        shuffle: Shuffle = "shuffle",
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        assert 0 <= rank < ranks, (rank, ranks)
+        self._samples = samples
+        self.batch_size = batch_size
+        self._seed = shuffle_seed
+        self._shuffle = shuffle
+        self._rank, self._ranks = rank, ranks
+        own = len(range(rank, samples, ranks))
+        whole = samples // (batch_size * ranks)
+        self._batches = whole if drop_last and whole else -(-own // batch_size)
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        own = self._order()[self._rank :: self._ranks][: self._batches * self.batch_size]
+        ahead = self._ahead(own)
+        for number in range(self.start, self._batches):
+            batch = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            yield BatchKey(self.epoch, tuple(own[batch].tolist()), tuple(ahead[batch].tolist()))
+
+    def _order(self) -> Rows:
+        if self._seed is None:
+            return np.arange(self._samples)
+        random = np.random.default_rng((self._seed, self.epoch))
+        if self._shuffle == "blocks":
+            return block_order(self._samples, random)
+        return random.permutation(self._samples)
+
+    def _ahead(self, own: Rows) -> Rows:
+        """What to ask the disk for while the samples at the same place are read, as far as there is anything left."""
+        if self._seed is None or self._shuffle == "shuffle":
+            return own[_BATCHES_AHEAD * self.batch_size :]
+        # The samples one window later, in the order of the data set.
+        window = -(-BLOCK * WINDOW // self._ranks)
+        sequential = own[np.lexsort((own, np.arange(len(own)) // window))]
+        return sequential[window:]
+
+
+def block_order(samples: int, random: np.random.Generator, block: int = BLOCK, window: int = WINDOW) -> Rows:
+    """An order that is nearly random and nearly sequential: blocks are shuffled, then the samples of many blocks.
+
+    Blocks of neighbouring samples come in random order; the samples of each `window` blocks are mixed at random. A
+    disk reads whole blocks, and a batch holds samples of up to `window` places.
+
+    Args:
+        samples: Number of samples.
+        random: Decides the order.
+        block: Samples in a block.
+        window: Blocks that are mixed.
+
+    Returns:
+        Every position once.
+    """
+    place_of_block = random.permutation(-(-samples // block))
+    window_of_sample = place_of_block[np.arange(samples) // block] // window
+    return np.lexsort((random.random(samples), window_of_sample))
