@@ -13,7 +13,34 @@ if TYPE_CHECKING:
     from seg.pipeline.data import Description
     from seg.store.open import StoreInfo
 
-app = typer.Typer(help="Make, convert and describe data.", no_args_is_help=True)
+app = typer.Typer(help="Get, make, convert, audit and describe data.", no_args_is_help=True)
+
+
+@app.command()
+def fetch(
+    out: Annotated[Path, typer.Argument(help="Folder to put the files in.")],
+    only: Annotated[
+        str | None, typer.Option(help="Fetch some parts only, comma-separated: metadata, maps, s2, s1.")
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="Address of a folder with the same files, or with split archives.")
+    ] = None,
+) -> None:
+    """Fetch the published record of reBEN (about 120 GB), with checksums; run it again to continue.
+
+    The parts of a split archive on a mirror have no published checksum.
+    """
+    from seg.pipeline.data import fetch as run
+
+    files = run(out, [part.strip() for part in only.split(",")] if only else None, mirror, console.track)
+    for file in files:
+        state = "fetched" if file.new else "was there already"
+        console.done(f"{file.path}: {state}, {'md5 sum checked' if file.checked else 'without a published md5 sum'}")
+    # An archive is named by its first part.
+    first = {file.part: file.path for file in reversed(files) if file.part != "metadata"}
+    options = [f"--{part} {path}" for part, path in first.items()]
+    options += [f"--metadata {file.path}" for file in files if file.part == "metadata"]
+    console.done(f"Next: seg data build {' '.join(options)} STORE")
 
 
 @app.command()

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from seg.reben.patch import Split
 from seg.store.index import Rows, select
 from seg.store.open import FORMAT, INFO_FILE, Store, StoreInfo, open_store
 
+if TYPE_CHECKING:
+    from seg.prepare.download import Fetched
+
 Notify = Callable[[str], None]
 
 DEMO_PATCHES = 400
@@ -29,6 +33,27 @@ DEMO_SEED = 0
 
 def ignore(_message: str) -> None:
     """The `Notify` that says nothing."""
+
+
+def fetch(
+    out: Path, parts: Sequence[str] | None = None, mirror: str | None = None, track: Track = silent
+) -> list["Fetched"]:
+    """Fetch the published record; see `seg.prepare.download`.
+
+    Args:
+        out: Folder to put the files in.
+        parts: Some of metadata, maps, s2, s1; None: all.
+        mirror: Address of a folder with the same files, or with split archives.
+        track: Progress.
+
+    Raises:
+        DownloadError: If a part does not exist, or a file cannot be fetched.
+    """
+    from seg.prepare import download
+
+    if unknown := [part for part in parts or () if part not in download.PARTS]:
+        raise download.DownloadError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(download.PARTS)}")
+    return download.fetch(out, [part for part in download.PARTS if not parts or part in parts], mirror, track)
 
 
 def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> SynthesisReport:

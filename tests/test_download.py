@@ -1,0 +1,312 @@
+"""Fetching: from a server on loopback that breaks off, lies and changes its mind."""
+
+import hashlib
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import namedtuple
+
+import pytest
+
+from seg.prepare import download
+from seg.prepare.download import DownloadError, RecordFile, fetch
+
+DATA = {
+    "metadata.parquet": b"PAR1" * 2_000,
+    "metadata_for_patches_with_snow_cloud_or_shadow.parquet": b"snow" * 3_000,
+    "Reference_Maps.tar.zst": os.urandom(70_000),
+    "BigEarthNet-S2.tar.zst": os.urandom(300_000),
+    "BigEarthNet-S1.tar.zst": os.urandom(200_000),
+}
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `files`; what a test sets makes it misbehave.
+
+    Attributes:
+        break_after: Bytes after which a body ends, once for each number in the list.
+        ranges: Whether it supports ranges.
+        status: Status for every request instead of an answer.
+        announced: Content-Length by name instead of the true one.
+        log: Method, name and Range header of every request.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.break_after, self.ranges, self.status = dict(DATA), [], True, None
+        self.announced, self.log, self.slow = {}, [], 0
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def ranges_asked(self, name):
+        return [asked for method, what, asked in self.log if method == "GET" and what == name]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, body):
+        name = self.path.partition("?")[0].rpartition("/")[2]
+        asked = self.headers.get("Range")
+        self.server.log.append((self.command, name, asked))
+        if self.server.status or name not in self.server.files:
+            self.send_error(self.server.status or 404)
+            return
+        content = self.server.files[name]
+        tag = f'"{hashlib.md5(content).hexdigest()}"'
+        begin = 0
+        if asked and self.server.ranges and self.headers.get("If-Range") == tag:
+            begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("ETag", tag)
+        self.send_header("Content-Length", str(self.server.announced.get(name, len(content) - begin)))
+        self.end_headers()
+        if body:
+            rest = content[begin:]
+            if self.server.break_after:
+                rest = rest[: self.server.break_after.pop(0)]
+            for place in range(0, len(rest), 10_000):
+                self.wfile.write(rest[place : place + 10_000])
+                self.wfile.flush()
+                time.sleep(self.server.slow)
+            self.close_connection = True
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    sums = [RecordFile(f.name, f.part, hashlib.md5(DATA[f.name]).hexdigest()) for f in download.FILES]
+    monkeypatch.setattr(download, "FILES", tuple(sums))
+    monkeypatch.setattr(download, "RECORD", f"{server.address}/records/10891137/files")
+    monkeypatch.setattr(download, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(download, "_CHUNK", 10_000)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_published_sums(real):
+    """The table is that of the facts, name by name."""
+    facts = (real.parent / "facts.md").read_text()
+    for file in download.FILES:
+        assert re.search(rf"{re.escape(file.name)}\s+{file.md5}", facts), file.name
+    assert {file.part for file in download.FILES} == set(download.PARTS)
+
+
+def test_the_whole_record(server, tmp_path):
+    shown = []
+
+    def track(items, description, total):
+        items = list(items)
+        shown.append((description, len(items), total))
+        return items
+
+    files = fetch(tmp_path, track=track)
+    assert contents(tmp_path) == DATA
+    assert all(file.checked and file.new for file in files)
+    assert all(count == total for _, count, total in shown)
+    assert [description for description, *_ in shown] == [f"{name}, MB" for name in DATA]
+    server.log.clear()
+    assert not any(file.new for file in fetch(tmp_path))
+    assert {method for method, *_ in server.log} == {"HEAD"}
+
+
+def test_some_parts(server, tmp_path):
+    fetch(tmp_path, ["metadata", "maps"])
+    assert set(contents(tmp_path)) == {name for name in DATA if "BigEarthNet" not in name}
+
+
+@pytest.mark.parametrize("breaks", [[100_000], [10_000, 50_000, 0, 100_000], [120_000] * 2])
+def test_a_broken_connection_is_taken_up_where_it_broke(server, tmp_path, breaks):
+    server.break_after = list(breaks)
+    fetch(tmp_path, ["s2"])
+    assert contents(tmp_path) == {"BigEarthNet-S2.tar.zst": DATA["BigEarthNet-S2.tar.zst"]}
+    asked = server.ranges_asked("BigEarthNet-S2.tar.zst")
+    assert len(asked) == len(breaks) + 1
+    held = 0
+    for before, expected in zip([0, *breaks], asked, strict=True):
+        held += before
+        assert expected == (f"bytes={held}-" if held else None)
+
+
+def test_a_server_without_ranges_starts_anew(server, tmp_path):
+    server.ranges = False
+    server.break_after = [100_000]
+    fetch(tmp_path, ["s2"])
+    assert contents(tmp_path) == {"BigEarthNet-S2.tar.zst": DATA["BigEarthNet-S2.tar.zst"]}
+
+
+def test_a_server_that_never_gets_anywhere(server, tmp_path):
+    server.break_after = [100_000] + [0] * 20
+    with pytest.raises(DownloadError, match=r"broke off .* kept, run the same command to go on"):
+        fetch(tmp_path, ["s2"])
+    assert (tmp_path / ".BigEarthNet-S2.tar.zst.part").stat().st_size == 100_000
+    server.break_after = []
+    server.log.clear()
+    fetch(tmp_path, ["s2"])
+    assert server.ranges_asked("BigEarthNet-S2.tar.zst") == ["bytes=100000-"]
+    assert contents(tmp_path) == {"BigEarthNet-S2.tar.zst": DATA["BigEarthNet-S2.tar.zst"]}
+
+
+def test_a_corrupt_byte(server, tmp_path):
+    name = "BigEarthNet-S1.tar.zst"
+    damaged = bytearray(DATA[name])
+    damaged[150_000] ^= 1
+    server.files[name] = bytes(damaged)
+    with pytest.raises(DownloadError, match=r"BigEarthNet-S1\.tar\.zst arrived damaged .* run the same command"):
+        fetch(tmp_path, ["s1"])
+    assert name not in contents(tmp_path)
+    server.files[name] = DATA[name]
+    fetch(tmp_path, ["s1"])
+    assert contents(tmp_path) == {name: DATA[name]}
+
+
+def test_a_file_that_changed_meanwhile_is_not_spliced(server, tmp_path):
+    name = "BigEarthNet-S1.tar.zst"
+    server.files[name] = os.urandom(len(DATA[name]))
+    server.break_after = [100_000] + [0] * 20
+    with pytest.raises(DownloadError):
+        fetch(tmp_path, ["s1"])
+    server.files[name] = DATA[name]
+    server.break_after = []
+    fetch(tmp_path, ["s1"])
+    assert contents(tmp_path) == {name: DATA[name]}
+
+
+def test_too_little_space(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage(10**6, 5 * 10**5, 550_000))
+    with pytest.raises(DownloadError, match=r"still to be fetched and .* left; free some space"):
+        fetch(tmp_path)
+    assert contents(tmp_path) == {}
+    assert {method for method, *_ in server.log} == {"HEAD"}
+    fetch(tmp_path, ["s2"])
+    # What is there already needs no more space.
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage(10**6, 10**6, 0))
+    fetch(tmp_path, ["s2"])
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(404, "the record has no file"), (403, "the server answers 403"), (429, "429"), (503, "503")],
+)
+def test_refusals(server, tmp_path, status, message):
+    server.status = status
+    with pytest.raises(DownloadError, match=message) as caught:
+        fetch(tmp_path, ["maps"])
+    assert "\n" not in str(caught.value)
+
+
+def test_no_server(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "RECORD", "http://127.0.0.1:1/none")
+    with pytest.raises(DownloadError, match="look at the network and run the same command to go on"):
+        fetch(tmp_path, ["maps"])
+
+
+def test_a_full_disk_keeps_what_arrived(server, tmp_path):
+    """/dev/full takes the place of the partial file."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    (tmp_path / ".Reference_Maps.tar.zst.part").symlink_to("/dev/full")
+    url = f"{download.RECORD}/Reference_Maps.tar.zst?download=1"
+    tag = f'"{hashlib.md5(DATA["Reference_Maps.tar.zst"]).hexdigest()}"'
+    (tmp_path / ".Reference_Maps.tar.zst.json").write_text(json.dumps({"url": url, "version": tag, "size": 70_000}))
+    with pytest.raises(OSError, match="No space left"):
+        fetch(tmp_path, ["maps"])
+    assert not (tmp_path / "Reference_Maps.tar.zst").exists()
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".tar.zst"])
+def test_split_archives_of_a_mirror(server, tmp_path, ending):
+    whole = server.files.pop("BigEarthNet-S2.tar.zst")
+    names = [f"BigEarthNet-S2{ending}{letters}" for letters in ("aa", "ab", "ac")]
+    pieces = whole[:100_000], whole[100_000:200_000], whole[200_000:]
+    server.files.update(zip(names, pieces, strict=True))
+    files = fetch(tmp_path, ["metadata", "s2"], f"{server.address}/mirror/")
+    assert [(file.path.name, file.checked) for file in files] == [
+        ("metadata.parquet", True),
+        ("metadata_for_patches_with_snow_cloud_or_shadow.parquet", True),
+        *((name, False) for name in names),
+    ]
+    assert b"".join((tmp_path / name).read_bytes() for name in names) == whole
+    del server.files[names[0]]
+    with pytest.raises(DownloadError, match="has neither"):
+        fetch(tmp_path, ["s2"], f"{server.address}/mirror")
+
+
+def test_bad_addresses_and_folders(server, tmp_path):
+    with pytest.raises(DownloadError, match="cannot be fetched"):
+        fetch(tmp_path, ["maps"], "not an address")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DownloadError, match="is a file; name a folder"):
+        fetch(tmp_path / "file")
+    (tmp_path / "Reference_Maps.tar.zst").write_bytes(b"other")
+    with pytest.raises(DownloadError, match="has 5 bytes and the server's 70,000; remove it"):
+        fetch(tmp_path, ["maps"])
+
+
+def test_two_at_once(server, tmp_path):
+    def another(items, *_):
+        with pytest.raises(DownloadError, match="another process is fetching"):
+            fetch(tmp_path, ["maps"])
+        return items
+
+    fetch(tmp_path, ["maps"], track=another)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from seg.prepare import download
+download.RECORD, download._CHUNK = sys.argv[1], 10_000
+download.FILES = (download.RecordFile("BigEarthNet-S2.tar.zst", "s2", sys.argv[3]),)
+download.fetch(Path(sys.argv[2]), ["s2"])
+"""
+
+
+def test_a_killed_fetch_goes_on(server, tmp_path):
+    name = "BigEarthNet-S2.tar.zst"
+    server.slow = 0.02
+    md5 = hashlib.md5(DATA[name]).hexdigest()
+    process = subprocess.Popen([sys.executable, "-c", KILLED, download.RECORD, str(tmp_path), md5])
+    part = tmp_path / f".{name}.part"
+    while not part.exists() or part.stat().st_size < 100_000:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    held = part.stat().st_size
+    assert 100_000 <= held < 300_000
+    server.slow = 0
+    server.log.clear()
+    fetch(tmp_path, ["s2"])
+    assert server.ranges_asked(name) == [f"bytes={held}-"]
+    assert contents(tmp_path) == {name: DATA[name]}
