@@ -48,6 +48,9 @@ class Server(http.server.ThreadingHTTPServer):
     def address(self):
         return f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, *_):
+        """A client that is gone is part of the tests."""
+
     def ranges_asked(self, name):
         return [asked for method, what, asked in self.log if method == "GET" and what == name]
 

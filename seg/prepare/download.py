@@ -28,6 +28,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 _CHUNK = 1 << 20
 _ATTEMPTS = 6
+_FIRST_ATTEMPTS = 3
+"""Attempts to reach a server at all: without a network nobody wants to wait for the sentence that says so."""
 _PAUSE_SECONDS = 1.0
 """Pause before the second attempt; each further one waits twice as long. Attempts that bring something do not count."""
 _TIMEOUT_SECONDS = 30.0
@@ -212,14 +214,14 @@ def _reason(error: Exception) -> str:
 
 def _patiently(step: Any, name: str) -> Any:
     """What a step gives, tried several times with growing pauses."""
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(_FIRST_ATTEMPTS):
         try:
             return step()
         except _ADDRESSES as error:
             raise DownloadError(f"{name} cannot be fetched: {error}") from None
         except (requests.RequestException, _BrokenOffError) as error:
             reason = _reason(error)
-            if attempt + 1 < _ATTEMPTS:
+            if attempt + 1 < _FIRST_ATTEMPTS:
                 time.sleep(_PAUSE_SECONDS * 2**attempt)
     raise DownloadError(
         f"{name} cannot be fetched ({reason}); look at the network and run the same command to go on"

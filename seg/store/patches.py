@@ -87,8 +87,14 @@ class PatchReader:
 
     def raw(self, key: str) -> memoryview | None:
         """The bytes of a value without a copy, or None."""
-        value: memoryview | None = self._environment()[1].get(key.encode())
+        try:
+            value: memoryview | None = self._environment()[1].get(key.encode())
+        except lmdb.Error as error:
+            raise self._damaged(error) from None
         return value
+
+    def _damaged(self, error: lmdb.Error) -> DamagedStoreError:
+        return DamagedStoreError(f"{self.folder} is damaged: {error}; copy it again or build the store again")
 
     def tensors(self, key: str) -> dict[str, Array]:
         """The arrays of a key, as read-only views into the memory map.
@@ -131,8 +137,11 @@ class PatchReader:
 
     def keys(self) -> Iterator[str]:
         """All keys in sorted order."""
-        for key in self._environment()[1].cursor().iternext(keys=True, values=False):
-            yield bytes(key).decode()
+        try:
+            for key in self._environment()[1].cursor().iternext(keys=True, values=False):
+                yield bytes(key).decode()
+        except lmdb.Error as error:
+            raise self._damaged(error) from None
 
     def __len__(self) -> int:
         return int(self._environment()[0].stat()["entries"])

@@ -1,0 +1,334 @@
+"""Checking a store: every value against the format, the index, the nomenclature and, where given, the source."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seg.config.track import Track, silent
+from seg.prepare.encode import Part, encode_part
+from seg.prepare.georeference import misplaced
+from seg.prepare.layout import KINDS, LAYERS, MAP_LAYER, ArchiveError, Kind, key_of
+from seg.reben.bands import BANDS, PATCH_SIZE
+from seg.reben.patch import SPLITS, PatchId
+from seg.reben.reference_map import UnknownCodeError, class_indices, implied_bits
+from seg.store.index import Index
+from seg.store.open import StoreInfo, fingerprint
+from seg.store.patches import MAP_SUFFIX, MAP_TENSOR, DamagedStoreError, PatchReader
+from seg.store.tensors import Array, DamagedValueError, checksum, view_tensors
+
+CHECKS = {
+    "LMDB": True,
+    "missing value": True,
+    "damaged value": True,
+    "bands": True,
+    "shape or type": True,
+    "unknown code": True,
+    "checksum": True,
+    "foreign key": True,
+    "fingerprint": True,
+    "source": True,
+    "georeference": True,
+    "labels": False,
+    "split": False,
+    "nodata": False,
+    "saturated": False,
+    "no Sentinel-2": False,
+    "no Sentinel-1": False,
+    "no map": False,
+}
+"""Every check, and whether what it finds is wrong; the others tell what a reader may want to know.
+
+Labels: the official labels are not those that the reference map implies. Split: not that of the geographic rule.
+Nodata: pixels that are 0 (Sentinel-2) or no finite number (Sentinel-1). Saturated: Sentinel-2 pixels at 65,535.
+"""
+_GAPS: dict[Kind, str] = {"s2": "no Sentinel-2", "s1": "no Sentinel-1", "maps": "no map"}
+_SATURATED = 65_535
+_CHUNK = 64
+_CHUNKS_AHEAD = 3
+_VALUES = frozenset({"missing value", "damaged value", "bands", "shape or type", "unknown code", "checksum"})
+"""Checks that a value may fail which can be read anew."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a check has found.
+
+    Attributes:
+        check: One of `CHECKS`.
+        kind: Sentinel-2, Sentinel-1 or map; None where it concerns the patch or the store.
+        name: Name of the patch, or the key; empty where it concerns the store.
+        what: What was found, a few words.
+    """
+
+    check: str
+    kind: Kind | None
+    name: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the checks of a store have found.
+
+    Attributes:
+        patches: Patches checked.
+        values: Values checked: Sentinel-2, Sentinel-1 and maps.
+        checksums: Whether the store keeps checksums.
+        source: Whether the store was compared with its source.
+        findings: In the order of `CHECKS`, then of the patches.
+        repaired: Findings of an earlier audit that a repair has mended.
+    """
+
+    patches: int
+    values: int
+    checksums: bool
+    source: bool
+    findings: tuple[Finding, ...]
+    repaired: tuple[Finding, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong; findings that are no errors do not count."""
+        return not any(CHECKS[finding.check] for finding in self.findings)
+
+    def count(self) -> dict[str, int | None]:
+        """Findings by check; None for a check that was not made."""
+        counts = Counter(finding.check for finding in self.findings)
+        unchecked = {"checksum": not self.checksums, "source": not self.source, "georeference": not self.source}
+        return {check: None if unchecked.get(check) else counts[check] for check in CHECKS}
+
+    def bad_values(self) -> set[tuple[Kind, str]]:
+        """Values that are to be read anew: kind and name of the patch."""
+        return {
+            (finding.kind, finding.name)
+            for finding in self.findings
+            if finding.kind is not None and finding.check in _VALUES
+        }
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What the index says of a patch."""
+
+    patch_id: str
+    s1_name: str
+    labels: int
+    split: str
+    has: tuple[bool, bool, bool]
+    checksums: tuple[int, int, int]
+
+    def name(self, kind: Kind) -> str:
+        return self.s1_name if kind == "s1" else self.patch_id
+
+
+def audit_store(
+    folder: Path, index: Index, info: StoreInfo, workers: int | None = None, track: Track = silent
+) -> Audit:
+    """Check every value of a store.
+
+    The values are read by other processes, so that an LMDB which is damaged in a way that ends its reader is found out
+    too.
+
+    Args:
+        folder: The store.
+        index: Its index.
+        info: What the store says of itself.
+        workers: Processes that read; None: one per core, up to 8.
+        track: Progress.
+    """
+    findings: list[Finding] = []
+    if (found := fingerprint(index)) != info.fingerprint:
+        findings.append(Finding("fingerprint", None, "", f"the index has {found}, store.json says {info.fingerprint}"))
+    try:
+        with _processes(workers, len(index)) as spread:
+            findings += spread(_foreign_keys, [folder])[0]
+            chunks = _chunks(index, folder, info)
+            total = -(-len(index) // _CHUNK)
+            for found_here in track(spread.lazily(_audit_chunk, chunks), "checking values", total):
+                findings += found_here
+    except BrokenProcessPool:
+        findings.append(Finding("LMDB", None, "", "its structure is damaged: the process that read it crashed"))
+    except DamagedStoreError as error:
+        findings.append(Finding("LMDB", None, "", str(error)))
+    order = {check: place for place, check in enumerate(CHECKS)}
+    return Audit(
+        patches=len(index),
+        values=int(index.has_s2.sum() + index.has_s1.sum() + index.has_map.sum()),
+        checksums=bool(index.checksums.any()),
+        source=False,
+        findings=tuple(sorted(findings, key=lambda finding: order[finding.check])),
+    )
+
+
+def audit_source(audit: Audit, index: Index, parts: Iterable[Part], total: int, track: Track = silent) -> Audit:
+    """The audit with a comparison of the source: georeference and values.
+
+    Args:
+        audit: So far.
+        index: The index of the store.
+        parts: Parts of the source, by row of the index.
+        total: Number of parts.
+        track: Progress.
+
+    Raises:
+        ArchiveError: If an archive is damaged.
+    """
+    findings: list[Finding] = []
+    for part in track(parts, "comparing with the source", total):
+        findings += _compare(part, int(index.checksums[part.row, KINDS.index(part.kind)]), index.patch_id(part.row))
+    return replace(audit, source=True, findings=audit.findings + tuple(findings))
+
+
+def _compare(part: Part, expected: int, patch_id: str) -> Iterator[Finding]:
+    try:
+        for layer, what in misplaced(part, PatchId.parse(patch_id)).items():
+            yield Finding("georeference", part.kind, part.name, f"{layer}: {what}")
+        if expected and encode_part(part).checksum != expected:
+            yield Finding("source", part.kind, part.name, "holds other values than the store")
+    except (ArchiveError, UnknownCodeError) as error:
+        yield Finding("source", part.kind, part.name, str(error))
+
+
+class _Spread:
+    """Calls in other processes."""
+
+    def __init__(self, pool: ProcessPoolExecutor, workers: int) -> None:
+        self._pool = pool
+        self._ahead = workers * _CHUNKS_AHEAD
+
+    def __call__(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        return list(self._pool.map(function, items))
+
+    def lazily(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """In order, with a bounded number under way."""
+        under_way: deque[Future[Any]] = deque()
+        items = iter(items)
+        for item in items:
+            under_way.append(self._pool.submit(function, item))
+            if len(under_way) > self._ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+@contextmanager
+def _processes(workers: int | None, patches: int) -> Iterator[_Spread]:
+    # One process starts sooner than it takes to read a thousand patches.
+    workers = workers or max(1, min(os.cpu_count() or 1, 8, patches // 1000))
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield _Spread(pool, workers)
+
+
+def _foreign_keys(folder: Path) -> list[Finding]:
+    """Keys that no row of the index asks for."""
+    from seg.store.index import read_index
+    from seg.store.open import INDEX_FILE
+
+    if not (folder / INDEX_FILE).is_file():
+        return []
+    index = read_index([folder / INDEX_FILE])
+    expected = pa.concat_arrays(
+        [
+            index.patch_ids.filter(pa.array(index.has_s2)),
+            index.s1_names.filter(pa.array(index.has_s1)),
+            pc.binary_join_element_wise(index.patch_ids.filter(pa.array(index.has_map)), MAP_SUFFIX, ""),
+        ]
+    )
+    keys = pa.array(PatchReader(folder).keys(), pa.string())
+    foreign = keys.filter(pc.invert(pc.is_in(keys, expected)))
+    return [Finding("foreign key", None, key, "is not in the index") for key in foreign.to_pylist()]
+
+
+def _chunks(index: Index, folder: Path, info: StoreInfo) -> Iterator[tuple[Path, tuple[str, ...], bool, list[_Row]]]:
+    names = [SPLITS[split] for split in range(len(SPLITS))]
+    rows = (
+        _Row(
+            index.patch_id(i),
+            index.s1_name(i),
+            int(index.label_bits[i]),
+            names[index.splits[i]],
+            (bool(index.has_s2[i]), bool(index.has_s1[i]), bool(index.has_map[i])),
+            tuple(index.checksums[i].tolist()),
+        )
+        for i in range(len(index))
+    )
+    while chunk := list(islice(rows, _CHUNK)):
+        yield folder, info.bands, info.resplit is None, chunk
+
+
+def _audit_chunk(task: tuple[Path, tuple[str, ...], bool, list[_Row]]) -> list[Finding]:
+    folder, bands, official, rows = task
+    reader = PatchReader(folder)
+    return [finding for row in rows for finding in _audit_row(reader, bands, official, row)]
+
+
+def _audit_row(reader: PatchReader, bands: Sequence[str], official: bool, row: _Row) -> Iterator[Finding]:
+    if official and row.split != (rule := PatchId.parse(row.patch_id).split):
+        yield Finding("split", None, row.patch_id, f"is {row.split}, by the geographic rule {rule}")
+    for kind, has, expected in zip(KINDS, row.has, row.checksums, strict=True):
+        name = row.name(kind)
+        if not has:
+            yield Finding(_GAPS[kind], kind, row.patch_id, "is not in the store")
+            continue
+        value = reader.raw(key_of(kind, name))
+        if value is None:
+            yield Finding("missing value", kind, name, "the index says that it is there")
+            continue
+        if expected and checksum(value) != expected:
+            yield Finding("checksum", kind, name, "the value is not the one that was written")
+        try:
+            arrays = view_tensors(value, name)
+        except DamagedValueError as error:
+            yield Finding("damaged value", kind, name, str(error))
+            continue
+        layers = [MAP_TENSOR] if kind == "maps" else [band for band in LAYERS[kind] if band in bands]
+        yield from _audit_arrays(kind, name, layers, arrays, row.labels)
+
+
+def _audit_arrays(
+    kind: Kind, name: str, layers: Sequence[str], arrays: dict[str, Array], labels: int
+) -> Iterator[Finding]:
+    if different := set(layers) ^ arrays.keys():
+        yield Finding("bands", kind, name, f"lacks or adds {', '.join(sorted(different))}")
+    nodata: dict[str, int] = {}
+    saturated: dict[str, int] = {}
+    for layer in layers:
+        if layer not in arrays:
+            continue
+        array, band = arrays[layer], BANDS.get(layer)
+        size, dtype = (band.size, band.dtype) if band else (PATCH_SIZE, "uint16")
+        if array.shape != (size, size) or array.dtype != dtype:
+            yield Finding(
+                "shape or type", kind, name, f"{layer} is {array.dtype} {array.shape}, not {dtype} {(size, size)}"
+            )
+        elif kind == "maps":
+            yield from _audit_codes(name, array, labels)
+        elif kind == "s2":
+            nodata[layer], saturated[layer] = int((array == 0).sum()), int((array == _SATURATED).sum())
+        else:
+            nodata[layer] = int((~np.isfinite(array)).sum())
+    for check, counts in (("nodata", nodata), ("saturated", saturated)):
+        if pixels := ", ".join(f"{count} pixels of {layer}" for layer, count in counts.items() if count):
+            yield Finding(check, kind, name, pixels)
+
+
+def _audit_codes(name: str, codes: Array, labels: int) -> Iterator[Finding]:
+    try:
+        implied = implied_bits(class_indices(codes, f"{name}_{MAP_LAYER}"))
+    except UnknownCodeError as error:
+        yield Finding("unknown code", "maps", name, str(error))
+        return
+    if implied != labels:
+        yield Finding("labels", None, name, "differ from the classes in its reference map")
