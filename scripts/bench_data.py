@@ -1,160 +1,487 @@
-"""How fast patches become batches on one core.
+"""How fast data move, beside the peers and beside the limits: from the archives to batches.
 
-Reads Sentinel-1, Sentinel-2 and the reference map of every patch from a store in the page cache, brings 14 bands to
-10 m, normalises, turns CLC codes into class indices and writes whole batches: what `seg.data.dataset.PatchDataset` does
-in training. Beside it stands the limit, the bare bytes of a patch copied out of the LMDB. All cases take turns, round
-by round, on one core with one thread; the table gives the median over the rounds.
+Everything is made and measured in one run: a synthetic reBEN, its archives, stores; building a store, reading it with
+one and with two processes, with warm and with cold cache, and opening an index of the size of the official metadata.
+The peers do their own share of the same work on the same files; what each case does is said in the table.
 
-    python scripts/bench_data.py [--data STORE] [--patches 200] [--rounds 5] [--json results/performance/data.json]
+    pip install -e ".[bench]"
+    python scripts/bench_data.py --out results/performance/data [--patches 2000] [--metadata FOLDER]
 
-Without ``--data`` a synthetic store is made in a temporary folder, which takes much longer than the measurement.
+Writes ``<out>.json`` and ``<out>.md``. Peers that are not installed are left out, and said to be; cold reading needs
+the right to drop the page cache (/proc/sys/vm/drop_caches).
 """
 
 import argparse
+import importlib.util
+import json
 import os
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from rich.console import Console
-from rich.table import Table
 
-from seg.config.sections import DataConfig
-from seg.data.dataset import PatchDataset
-from seg.data.order import BatchKey
-from seg.pipeline.data import build, synthesise
-from seg.reben.bands import MODALITIES
+from seg.prepare.sources import METADATA_FILES
+from seg.report.formats import FORMATS, Column, Table, to_rich
 from seg.report.record import run_record, write_json
-from seg.store.index import Rows
-from seg.store.open import Store, open_store
-from seg.store.patches import MAP_SUFFIX
 
-TARGET = 2500
-"""Least patches per second on one core, without augmentation."""
-BATCH_SIZES = (32, 64)
-_DATA = DataConfig(bands=MODALITIES["s1s2"])
-
-Pass = Callable[[], int]
-"""Reads every patch once and returns how many there were."""
+ROUNDS = 5
+PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
+DROP = Path("/proc/sys/vm/drop_caches")
+OFFICIAL_ROWS = 549_488
 
 
-def synthetic_store(folder: Path, patches: int) -> Store:
-    """A new store of synthetic patches."""
-    tree = folder / "reben"
-    synthesise(tree, patches)
-    build(
-        folder / "store",
-        s2=tree / "BigEarthNet-S2",
-        s1=tree / "BigEarthNet-S1",
-        maps=tree / "Reference_Maps",
-        metadata=[
-            tree / "metadata.parquet",
-            tree / "metadata_for_patches_with_snow_cloud_or_shadow.parquet",
-        ],
-    )
-    return open_store(folder / "store")
+@dataclass(frozen=True)
+class Figure:
+    """A measured case.
+
+    Attributes:
+        group: What is compared with each other.
+        case: What was done.
+        value: The median over the rounds.
+        unit: Its unit.
+        best: The best round.
+        ratio: Value divided by that of the peer that the group is compared with; None where there is none.
+    """
+
+    group: str
+    case: str
+    value: float
+    unit: str
+    best: float
+    ratio: float | None = None
 
 
-def use_one_core() -> None:
-    """Keep this process on one core, with one thread."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+# --- cases, each run in a process of its own: python bench_data.py --case NAME ARGUMENTS ------------------------------
+
+
+def case_batches(store: str, size: str, workers: str, augmented: str, rounds: str = str(ROUNDS)) -> list[float]:
+    """Patches/s of a loader; the first pass is not counted."""
+    from seg.config.sections import DataConfig
+    from seg.data.dataset import PatchDataset
+    from seg.data.loader import make_loader
+    from seg.data.order import BatchOrder
+    from seg.reben.bands import MODALITIES
+    from seg.store.open import open_store
+
+    _one_thread()
+    opened = open_store(Path(store))
+    rows = np.tile(np.arange(len(opened.index)), max(1, 4000 // len(opened.index)))
+    dataset = PatchDataset(opened, rows, DataConfig(bands=MODALITIES["s1s2"]), 0 if augmented == "True" else None)
+    order = BatchOrder(len(rows), int(size), shuffle_seed=0)
+    loader = make_loader(dataset, order, int(workers))
+
+    def read() -> int:
+        patches = 0
+        order.epoch += 1
+        for batch in loader:
+            patches += len(batch)
+        return patches
+
+    return _rates(read, int(rounds))
+
+
+def case_bytes(store: str) -> list[float]:
+    """Patches/s of copying all values of a patch out of the LMDB: the limit."""
+    from seg.store.open import open_store
+    from seg.store.patches import MAP_SUFFIX
+
+    opened = open_store(Path(store))
+    index = opened.index
+    keys = [
+        key
+        for row in range(len(index))
+        for key in (index.patch_id(row), index.s1_name(row), index.patch_id(row) + MAP_SUFFIX)
+    ]
+
+    def read() -> int:
+        for key in keys:
+            value = opened.patches.raw(key)
+            assert value is not None
+            bytes(value)
+        return len(index)
+
+    return _rates(read)
+
+
+def case_memory() -> list[float]:
+    """Patches/s of copying the float32 result of a patch, 14 x 120 x 120, from memory to memory: the other limit."""
+    source = np.ones((64, 14, 120, 120), np.float32)
+    target = np.empty_like(source)
+
+    def copy() -> int:
+        for _ in range(20):
+            np.copyto(target, source)
+        return 20 * len(source)
+
+    return _rates(copy)
+
+
+def case_configilm(store: str, metadata: str) -> list[float]:
+    """Patches/s of ConfigILM: S1 + S2 from the same LMDB, nearest to 120 px, no map, no normalisation, no batch."""
+    from configilm.extra.BENv2_utils import BENv2LDMBReader, stack_and_interpolate
+
+    from seg.reben.bands import MODALITIES
+    from seg.store.open import open_store
+
+    _one_thread()
+    index = open_store(Path(store)).index
+    reader = BENv2LDMBReader(
+        store, Path(metadata) / METADATA_FILES[0], Path(metadata) / METADATA_FILES[1],
+        bands=list(MODALITIES["s1s2"]), process_bands_fn=stack_and_interpolate,
+    )  # fmt: skip
+    names = [index.patch_id(row) for row in range(min(len(index), 1000))]
+
+    def read() -> int:
+        for name in names:
+            reader[name]
+        return len(names)
+
+    return _rates(read)
+
+
+def case_torchgeo(tree: str) -> list[float]:
+    """Patches/s of torchgeo: S1 + S2 + map of a patch from the GeoTIFFs."""
+    from torchgeo.datasets import BigEarthNetV2
+
+    _one_thread()
+    dataset = BigEarthNetV2(tree, split="train", bands="all")
+
+    def read() -> int:
+        count = min(len(dataset), 150)
+        for i in range(count):
+            dataset[i]
+        return count
+
+    return _rates(read, 3)
+
+
+def case_index(*paths: str) -> list[float]:
+    """Seconds to open an index and select from it, and peak MB of the process before and after."""
+    from seg.config.sections import DataConfig
+    from seg.store.index import read_index, select
+
+    before = _peak()
+    began = time.perf_counter()
+    index = read_index([Path(path) for path in paths])
+    select(index, DataConfig(countries=("Finland", "Portugal"), months=(6, 7, 8), classes=("Pastures",)), "train")
+    assert len(index) == OFFICIAL_ROWS, len(index)
+    return [time.perf_counter() - began, before, _peak()]
+
+
+def case_cold(store: str, how: str) -> list[float]:
+    """Patches/s of one pass in batches of 32 over a store of which nothing is in memory, two loader processes."""
+    from seg.config.sections import DataConfig
+    from seg.data.dataset import PatchDataset
+    from seg.data.loader import make_loader
+    from seg.data.order import BatchOrder
+    from seg.reben.bands import MODALITIES
+    from seg.store.open import open_store
+    from seg.store.patches import PatchReader
+
+    _one_thread()
+    if how == "shuffle, no reading ahead":
+        PatchReader.read_ahead = lambda self, keys: None  # type: ignore[method-assign]
+    opened = open_store(Path(store))
+    data = DataConfig(bands=MODALITIES["s1s2"], order="blocks" if how == "blocks" else "shuffle")
+    dataset = PatchDataset(opened, np.arange(len(opened.index)), data)
+    order = BatchOrder(len(dataset), 32, None if how == "in sequence" else 0, shuffle=data.order)
+    loader = make_loader(dataset, order, 2)
+    began = time.perf_counter()
+    patches = sum(len(batch) for batch in loader)
+    return [patches / (time.perf_counter() - began)]
+
+
+def _one_thread() -> None:
+    import cv2
+    import torch
+
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 
-def passes(store: Store, rows: Rows) -> dict[str, Pass]:
-    """What is measured, by name."""
-    cases: dict[str, Pass] = {"bytes out of LMDB": _bytes_pass(store, rows)}
-    for augmented in (False, True):
-        for size in BATCH_SIZES:
-            dataset = PatchDataset(store, rows, _DATA, augment_seed=0 if augmented else None)
-            cases[f"batches of {size}{', augmented' if augmented else ''}"] = _batch_pass(dataset, size)
-    return cases
-
-
-def _bytes_pass(store: Store, rows: Rows) -> Pass:
-    index = store.index
-    keys = [
-        key
-        for row in rows.tolist()
-        for key in (index.patch_id(row), index.s1_name(row), index.patch_id(row) + MAP_SUFFIX)
-    ]
-
-    def run() -> int:
-        for key in keys:
-            value = store.patches.raw(key)
-            assert value is not None, f"{key} was there when the store was opened"
-            bytes(value)
-        return len(rows)
-
-    return run
-
-
-def _batch_pass(dataset: PatchDataset, size: int) -> Pass:
-    keys = [BatchKey(0, tuple(range(start, min(start + size, len(dataset))))) for start in range(0, len(dataset), size)]
-
-    def run() -> int:
-        # As in training, where the last batch is let go when the next one is there.
-        batch = None
-        for key in keys:
-            batch = dataset[key]
-        assert batch is not None, "there is a patch at least"
-        return len(dataset)
-
-    return run
-
-
-def measure(cases: dict[str, Pass], rounds: int) -> dict[str, list[float]]:
-    """Patches per second of every case in every round; one round before them is not counted."""
-    rates: dict[str, list[float]] = {name: [] for name in cases}
-    for number in range(rounds + 1):
-        for name, run in cases.items():
-            began = time.perf_counter()
-            patches = run()
-            rate = patches / (time.perf_counter() - began)
-            if number:
-                rates[name].append(rate)
+def _rates(read: Callable[[], int], rounds: int = ROUNDS) -> list[float]:
+    read()
+    rates = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        patches = read()
+        rates.append(patches / (time.perf_counter() - began))
     return rates
 
 
+def _peak() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
+CASES: dict[str, Callable[..., list[float]]] = {
+    name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")
+}
+
+
+def run_case(name: str, *arguments: object, cores: int = 1) -> list[float]:
+    """A case in a fresh process on so many cores."""
+    code = (
+        f"import os, sys, runpy; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}]); "
+        "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, __file__, "--case", name, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    result: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+def cpu_seconds(command: list[str]) -> tuple[float, float]:
+    """CPU and wall seconds of a command and all its processes, imports included."""
+    before, began = os.times(), time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return cpu, time.perf_counter() - began
+
+
+def building(scratch: Path, patches: int) -> list[Figure]:
+    """Figures of making an LMDB of the same patches."""
+    tree = scratch / "reben"
+    metadata = [text for name in METADATA_FILES for text in ("--metadata", str(tree / name))]
+    sources = {"tree": {kind: tree / name for kind, name in PARTS.items()}}
+    for kind, name in PARTS.items():
+        subprocess.run(["tar", "-C", tree, "-cf", scratch / f"{name}.tar", name], check=True)
+        sources.setdefault("tar", {})[kind] = scratch / f"{name}.tar"
+        if shutil.which("zstd"):
+            subprocess.run(["zstd", "-q", "-f", scratch / f"{name}.tar"], check=True)
+            sources.setdefault("tar.zst", {})[kind] = scratch / f"{name}.tar.zst"
+    commands: dict[str, list[str]] = {}
+    for form, paths in sources.items():
+        for workers in (1, 2):
+            named = [text for kind, path in paths.items() for text in (f"--{kind}", str(path))]
+            commands[f"seg data build, {form}, {workers} process{'es' if workers > 1 else ''}"] = [
+                sys.executable, "-m", "seg", "data", "build", *named, *metadata, "--workers", str(workers),
+                str(scratch / "built"),
+            ]  # fmt: skip
+    if rico := shutil.which("rico-hdl"):
+        commands["rico-hdl, tree, 2 workers"] = [
+            rico, "bigearthnet", "--bigearthnet-s1-dir", str(tree / PARTS["s1"]), "--bigearthnet-s2-dir",
+            str(tree / PARTS["s2"]), "--bigearthnet-reference-maps-dir", str(tree / PARTS["maps"]),
+            "--target-dir", str(scratch / "built"),
+        ]  # fmt: skip
+    figures = []
+    for case, command in commands.items():
+        times = []
+        for _ in range(3):
+            shutil.rmtree(scratch / "built", ignore_errors=True)
+            times.append(cpu_seconds(command))
+        for unit, seconds in (("patches/CPU s", [cpu for cpu, _ in times]), ("patches/s", [wall for _, wall in times])):
+            rates = [patches / second for second in seconds]
+            figures.append(Figure("build", case, statistics.median(rates), unit, max(rates)))
+    reference = {f.unit: f.value for f in figures if f.case.startswith("rico-hdl")}
+    return [Figure(**{**asdict(f), "ratio": f.value / reference[f.unit]}) if reference else f for f in figures]
+
+
+# --- everything -------------------------------------------------------------------------------------------------------
+
+
+def reading(store: Path, tree: Path) -> tuple[list[Figure], list[str]]:
+    """Figures of reading with a warm cache, and what could not be measured."""
+    cases: dict[str, tuple[object, ...]] = {
+        "seg, batches of 32, one core": ("batches", store, 32, 0, False),
+        "seg, batches of 64, one core": ("batches", store, 64, 0, False),
+        "seg, batches of 32, augmented, one core": ("batches", store, 32, 0, True),
+        "seg, batches of 32, two processes, two cores": ("batches", store, 32, 2, False),
+        "seg, batches of 64, two processes, two cores": ("batches", store, 64, 2, False),
+        "limit: bytes out of the LMDB": ("bytes", store),
+        "limit: copying the float32 result": ("memory",),
+        "ConfigILM: S1 + S2, nearest, no map, not normalised, not batched": ("configilm", store, tree),
+        "torchgeo: S1 + S2 + map from GeoTIFF, bilinear, not normalised, not batched": ("torchgeo", tree),
+    }
+    rates, left_out = {}, []
+    for case, (name, *arguments) in cases.items():
+        if name in ("configilm", "torchgeo") and importlib.util.find_spec(str(name)) is None:
+            left_out.append(f"{name} is not installed (extra `bench`)")
+            continue
+        rates[case] = run_case(str(name), *arguments, cores=2 if "two cores" in case else 1)
+    reference = next((statistics.median(r) for case, r in rates.items() if case.startswith("ConfigILM")), None)
+    figures = []
+    for case, values in rates.items():
+        median = statistics.median(values)
+        ratio = median / reference if reference else None
+        figures.append(Figure("read, warm", case, median, "patches/s", max(values), ratio))
+    return figures, left_out
+
+
+def cold_reading(store: Path) -> tuple[list[Figure], list[str]]:
+    """Figures of reading from the disk, in turns; relative to shuffling without reading ahead."""
+    try:
+        DROP.write_text("3")
+    except OSError:
+        return [], ["cold reading: the page cache may not be dropped here"]
+    ways = ("shuffle, no reading ahead", "shuffle", "blocks", "in sequence")
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(3):
+        for way in ways:
+            os.sync()
+            DROP.write_text("3")
+            rates[way] += run_case("cold", store, way, cores=2)
+    first = statistics.median(rates[ways[0]])
+    return [
+        Figure("read, cold", way, statistics.median(r), "patches/s", max(r), statistics.median(r) / first)
+        for way, r in rates.items()
+    ], []
+
+
+def randomness(labels_NK: np.ndarray, tiles: np.ndarray, orders: dict[str, np.ndarray]) -> list[Figure]:
+    """What an order costs: how alike the patches of a batch are.
+
+    Args:
+        labels_NK: Multi-labels of the split, in the order of the store.
+        tiles: S2 tile of each.
+        orders: Orders by name.
+    """
+    figures = []
+    share_K = labels_NK.mean(0)
+    for name, order in orders.items():
+        batches = order[: len(order) // 32 * 32].reshape(-1, 32)
+        same = np.mean([(np.unique(tiles[b], return_counts=True)[1] * 1.0 @ (
+            np.unique(tiles[b], return_counts=True)[1] - 1)) / (32 * 31) for b in batches[:2000]])  # fmt: skip
+        off = np.mean([np.abs(labels_NK[b].mean(0) - share_K).sum() for b in batches])
+        figures.append(Figure("randomness", f"{name}: pairs of a batch from one tile", 100 * float(same), "%", 0.0))
+        figures.append(Figure("randomness", f"{name}: label shares of a batch off by", float(off), "sum |Δ|", 0.0))
+    return figures
+
+
+def official_size(metadata: Path | None, scratch: Path) -> tuple[list[Path], str]:
+    """Metadata of the official number of rows: the official files, or names made up."""
+    if metadata is not None:
+        return [metadata / name for name in METADATA_FILES], "official metadata"
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tiles = [f"{zone}U{a}{b}" for zone in (32, 33, 34) for a in "ABCDEFGH"[:7] for b in "ABCDEFGHJ"]
+    from seg.reben.patch import PatchNameError, geographic_split, tile_corner
+
+    known = []
+    for tile in tiles:
+        with suppress(PatchNameError):
+            tile_corner(tile)
+            known.append(tile)
+    cells = [(tile, c, r) for tile in known for c in range(91) for r in range(91)][:OFFICIAL_ROWS]
+    assert len(cells) == OFFICIAL_ROWS, len(cells)
+    ids = [f"S2A_MSIL2A_20170613T101031_N9999_R022_T{tile}_{c:02d}_{r:02d}" for tile, c, r in cells]
+    table = {
+        "patch_id": ids,
+        "labels": [["Arable land", "Pastures"] if c % 2 else ["Mixed forest"] for _, c, _ in cells],
+        "split": [geographic_split(c, r) for _, c, r in cells],
+        "country": ["Finland" if c % 3 else "Portugal" for _, c, _ in cells],
+        "s1_name": [f"S1B_IW_GRDH_1SDV_20170612T165809_{tile}_{c}_{r}" for tile, c, r in cells],
+        "s2v1_name": [f"S2A_MSIL2A_20170613T101031_{c}_{r}" for _, c, r in cells],
+        "contains_seasonal_snow": [False] * OFFICIAL_ROWS,
+        "contains_cloud_or_shadow": [False] * OFFICIAL_ROWS,
+    }
+    pq.write_table(pa.table(table), scratch / "rows.parquet", compression="zstd")
+    return [scratch / "rows.parquet"], "made-up metadata"
+
+
+def orders_of(samples: int) -> dict[str, np.ndarray]:
+    """The orders that training can read in, and no shuffling at all for comparison."""
+    from seg.data.order import block_order
+
+    random = np.random.default_rng(0)
+    return {
+        "shuffle": random.permutation(samples),
+        "blocks": block_order(samples, random),
+        "in sequence": np.arange(samples),
+    }
+
+
+def index_figures(paths: list[Path], label: str) -> list[Figure]:
+    runs = [run_case("index", *paths) for _ in range(3)]
+    seconds = [run[0] for run in runs]
+    peak = max(run[2] for run in runs)
+    case = f"open and select from {OFFICIAL_ROWS:,} rows ({label})"
+    return [
+        Figure("index", case, statistics.median(seconds), "s", min(seconds)),
+        Figure("index", f"{case}, peak memory, {runs[0][1]:.0f} MB of it imports", peak, "MB", peak),
+    ]
+
+
+def table_of(figures: Iterable[Figure], title: str) -> Table:
+    columns = (
+        Column("group", "what", "text"),
+        Column("case", "case", "text"),
+        Column("value", "median", "text"),
+        Column("best", "best", "text"),
+        Column("unit", "unit", "text"),
+        Column("ratio", "times peer", "text"),
+    )
+
+    def shown(value: float | None) -> str:
+        if not value:
+            return ""
+        return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+    rows = [(f.group, f.case, shown(f.value), shown(f.best), f.unit, shown(f.ratio)) for f in figures]
+    return Table("data", title, columns, tuple(rows))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How fast patches become batches on one core.")
-    parser.add_argument("--data", type=Path, help="A store; a synthetic one is made if not given.")
-    parser.add_argument("--patches", type=int, default=200, help="Patches that are read in a round.")
-    parser.add_argument("--rounds", type=int, default=5, help="Counted rounds.")
-    parser.add_argument("--json", type=Path, help="Also write the figures, with versions and hardware, to this file.")
+    if sys.argv[1:2] == ["--case"]:
+        print(json.dumps(CASES[sys.argv[2]](*sys.argv[3:])))
+        return
+    parser = argparse.ArgumentParser(description="How fast data move, beside the peers and the limits.")
+    parser.add_argument("--patches", type=int, default=2000, help="Patches of the synthetic reBEN.")
+    parser.add_argument("--metadata", type=Path, help="Folder of the official metadata parquets.")
+    parser.add_argument("--out", type=Path, help="Write OUT.json and OUT.md.")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        store = open_store(arguments.data) if arguments.data else synthetic_store(Path(scratch), arguments.patches)
-        rows = store.usable(np.arange(len(store.index)), _DATA.bands, drop_incomplete=True)[: arguments.patches]
-        load = os.getloadavg()[0]
-        use_one_core()
-        rates = measure(passes(store, rows), max(1, arguments.rounds))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    table = Table("case", "patches/s", "best round", "target", title=f"{len(rows)} patches, S1 + S2 + map, one core")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, median in medians.items():
-        target = f"{TARGET:,}" if name in {f"batches of {size}" for size in BATCH_SIZES} else ""
-        table.add_row(name, f"{median:,.0f}", f"{max(rates[name]):,.0f}", target)
-    Console().print(table)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "patches": len(rows),
-            "synthetic": store.info.synthetic,
-            "rounds": arguments.rounds,
-            "load_before": load,
-            "target_patches_per_second": TARGET,
-        }
-        results = {name: {"median": medians[name], "max": max(rates[name])} for name in rates}
-        write_json(arguments.json, run_record(benchmark="data", settings=settings, patches_per_second=results))
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        tree, store = scratch / "reben", scratch / "store"
+        seg = [sys.executable, "-m", "seg", "data"]
+        subprocess.run([*seg, "synth", str(tree), "--patches", str(arguments.patches)], check=True)
+        named = [text for kind, part in PARTS.items() for text in (f"--{kind}", str(tree / part))]
+        metadata = [text for file in METADATA_FILES for text in ("--metadata", str(tree / file))]
+        subprocess.run([*seg, "build", *named, *metadata, str(store)], check=True)
+        figures = building(scratch, arguments.patches)
+        warm, left_out = reading(store, tree)
+        cold, not_cold = cold_reading(store)
+        paths, label = official_size(arguments.metadata, scratch)
+        figures += warm + cold + index_figures(paths, label)
+        from seg.store.index import read_index
+
+        index = read_index(paths)
+        rows = np.flatnonzero(index.splits == 0)
+        rows = rows[np.argsort(index.patch_ids.take(rows).to_numpy(zero_copy_only=False))]
+        tiles = index.tiles.to_numpy(zero_copy_only=False).astype("U5")[rows]
+        figures += randomness(index.labels(rows), tiles, orders_of(len(rows)))
+    left_out += not_cold
+    if not any(figure.case.startswith("rico-hdl") for figure in figures):
+        left_out.append("rico-hdl is not on the path")
+    table = table_of(figures, f"Data: {arguments.patches} synthetic patches, S1 + S2 + map")
+    Console().print(to_rich(table))
+    for sentence in left_out:
+        Console().print(f"Left out: {sentence}.")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        settings = {"patches": arguments.patches, "rounds": ROUNDS, "load_before": load, "left_out": left_out}
+        record = run_record(benchmark="data", settings=settings, figures=[asdict(figure) for figure in figures])
+        write_json(arguments.out.with_suffix(".json"), record)
+        notes = "".join(f"\nLeft out: {sentence}.\n" for sentence in left_out)
+        arguments.out.with_suffix(".md").write_text(FORMATS["md"](table) + notes)
 
 
 if __name__ == "__main__":
