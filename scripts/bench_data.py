@@ -5,7 +5,7 @@ one and with two processes, with warm and with cold cache, and opening an index 
 The peers do their own share of the same work on the same files; what each case does is said in the table.
 
     pip install -e ".[bench]"
-    python scripts/bench_data.py --out results/performance/data [--patches 2000] [--metadata FOLDER]
+    python scripts/bench_data.py --out results/performance/data [--patches 4000] [--metadata FOLDER]
 
 Writes ``<out>.json`` and ``<out>.md``. Peers that are not installed are left out, and said to be; cold reading needs
 the right to drop the page cache (/proc/sys/vm/drop_caches).
@@ -28,9 +28,10 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table as RichTable
 
 from seg.prepare.sources import METADATA_FILES
-from seg.report.formats import FORMATS, Column, Table, to_rich
+from seg.report.formats import FORMATS, Column, Table
 from seg.report.record import run_record, write_json
 
 ROUNDS = 5
@@ -277,7 +278,7 @@ def building(scratch: Path, patches: int) -> list[Figure]:
     if rico := shutil.which("rico-hdl"):
         commands["rico-hdl, tree, 2 workers"] = [
             rico, "bigearthnet", "--bigearthnet-s1-dir", str(tree / PARTS["s1"]), "--bigearthnet-s2-dir",
-            str(tree / PARTS["s2"]), "--bigearthnet-reference-maps-dir", str(tree / PARTS["maps"]),
+            str(tree / PARTS["s2"]), "--bigearthnet-reference-maps", str(tree / PARTS["maps"]),
             "--target-dir", str(scratch / "built"),
         ]  # fmt: skip
     figures = []
@@ -324,7 +325,7 @@ def reading(store: Path, tree: Path) -> tuple[list[Figure], list[str]]:
     return figures, left_out
 
 
-def cold_reading(store: Path) -> tuple[list[Figure], list[str]]:
+def cold_reading(store: Path, patches: int) -> tuple[list[Figure], list[str]]:
     """Figures of reading from the disk, in turns; relative to shuffling without reading ahead."""
     try:
         DROP.write_text("3")
@@ -332,16 +333,34 @@ def cold_reading(store: Path) -> tuple[list[Figure], list[str]]:
         return [], ["cold reading: the page cache may not be dropped here"]
     ways = ("shuffle, no reading ahead", "shuffle", "blocks", "in sequence")
     rates: dict[str, list[float]] = {way: [] for way in ways}
+    requests: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(3):
         for way in ways:
             os.sync()
             DROP.write_text("3")
+            before = _disk_requests(store)
             rates[way] += run_case("cold", store, way, cores=2)
+            requests[way].append((_disk_requests(store) - before) / patches)
     first = statistics.median(rates[ways[0]])
-    return [
+    figures = [
         Figure("read, cold", way, statistics.median(r), "patches/s", max(r), statistics.median(r) / first)
         for way, r in rates.items()
-    ], []
+    ]
+    figures += [
+        Figure("read, cold", f"{way}: requests to the disk", statistics.median(r), "per patch", min(r))
+        for way, r in requests.items()
+    ]
+    return figures, []
+
+
+def _disk_requests(path: Path) -> int:
+    """Reads that the disk of a path has completed; what a disk that seeks takes its time for."""
+    device = path.stat().st_dev
+    for line in Path("/proc/diskstats").read_text().splitlines():
+        fields = line.split()
+        if (int(fields[0]), int(fields[1])) == (os.major(device), os.minor(device)):
+            return int(fields[3])
+    return 0
 
 
 def randomness(labels_NK: np.ndarray, tiles: np.ndarray, orders: dict[str, np.ndarray]) -> list[Figure]:
@@ -443,7 +462,7 @@ def main() -> None:
         print(json.dumps(CASES[sys.argv[2]](*sys.argv[3:])))
         return
     parser = argparse.ArgumentParser(description="How fast data move, beside the peers and the limits.")
-    parser.add_argument("--patches", type=int, default=2000, help="Patches of the synthetic reBEN.")
+    parser.add_argument("--patches", type=int, default=4000, help="Patches of the synthetic reBEN.")
     parser.add_argument("--metadata", type=Path, help="Folder of the official metadata parquets.")
     parser.add_argument("--out", type=Path, help="Write OUT.json and OUT.md.")
     arguments = parser.parse_args()
@@ -458,7 +477,7 @@ def main() -> None:
         subprocess.run([*seg, "build", *named, *metadata, str(store)], check=True)
         figures = building(scratch, arguments.patches)
         warm, left_out = reading(store, tree)
-        cold, not_cold = cold_reading(store)
+        cold, not_cold = cold_reading(store, arguments.patches)
         paths, label = official_size(arguments.metadata, scratch)
         figures += warm + cold + index_figures(paths, label)
         from seg.store.index import read_index
@@ -472,7 +491,10 @@ def main() -> None:
     if not any(figure.case.startswith("rico-hdl") for figure in figures):
         left_out.append("rico-hdl is not on the path")
     table = table_of(figures, f"Data: {arguments.patches} synthetic patches, S1 + S2 + map")
-    Console().print(to_rich(table))
+    shown = RichTable(*(column.title for column in table.columns), title=table.title)
+    for row in table.rows:
+        shown.add_row(*map(str, row))
+    Console(width=160).print(shown)
     for sentence in left_out:
         Console().print(f"Left out: {sentence}.")
     if arguments.out:

@@ -14,8 +14,6 @@ from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
 from seg.prepare.build import Subset, build_store
 from seg.prepare.sources import Sources, published_sources
-from seg.prepare.synthetic import VERSION, SynthesisReport
-from seg.prepare.synthetic import synthesise as synthesise_tree
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASSES
 from seg.reben.patch import Split
@@ -24,6 +22,7 @@ from seg.store.open import FORMAT, INFO_FILE, Store, StoreInfo, open_store
 
 if TYPE_CHECKING:
     from seg.prepare.download import Fetched
+    from seg.prepare.synthetic import SynthesisReport
 
 Notify = Callable[[str], None]
 
@@ -56,8 +55,10 @@ def fetch(
     return download.fetch(out, [part for part in download.PARTS if not parts or part in parts], mirror, track)
 
 
-def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> SynthesisReport:
+def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> "SynthesisReport":
     """Write a synthetic reBEN in the published tree; see `seg.prepare.synthetic`."""
+    from seg.prepare.synthetic import synthesise as synthesise_tree
+
     return synthesise_tree(out, patches, seed, track)
 
 
@@ -124,6 +125,8 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
 
 
 def _demo_store(track: Track) -> Path:
+    from seg.prepare.synthetic import VERSION
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "seg" / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
     if not (folder / INFO_FILE).is_file():

@@ -5,9 +5,8 @@ import warnings
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from seg.prepare.encode import Part
+from seg.prepare.encode import Part, read_files
 from seg.prepare.layout import ArchiveError
-from seg.prepare.tree import read_files
 from seg.reben.bands import BANDS
 from seg.reben.patch import PatchId
 

@@ -83,32 +83,3 @@ def scan_tree(root: Path, kind: Kind, layers: Iterable[str]) -> Tree:
 def _folders(folder: Path) -> Iterable[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
-
-
-def read_files(folder: str, name: str, layers: Iterable[str]) -> dict[str, bytes]:
-    """The files of a patch by layer.
-
-    Args:
-        folder: Folder of the patch.
-        name: Name of the patch.
-        layers: Layers to read.
-
-    Raises:
-        OSError: If one cannot be read.
-    """
-    return {layer: _read(f"{folder}/{name}_{layer}.tif") for layer in layers}
-
-
-def _read(path: str) -> bytes:
-    # A buffered file object would take seven times as long.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        content = b""
-        while chunk := os.read(descriptor, _AT_ONCE):
-            content += chunk
-        return content
-    finally:
-        os.close(descriptor)
-
-
-_AT_ONCE = 1 << 17
