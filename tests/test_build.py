@@ -286,13 +286,13 @@ def test_splits_of_the_metadata_are_kept(full, real):
     assert read_index([full[1] / "index.parquet"]).checksums.tolist() == index.checksums.tolist()
 
 
-def _exit():
+def _exit(_chunk):
     os._exit(1)
 
 
 def test_a_decoding_process_that_dies_is_one_sentence(real, tmp_path, monkeypatch):
     monkeypatch.setattr("seg.prepare.encode._POOL_PAYS", 1)
-    monkeypatch.setattr("seg.prepare.encode._start_worker", _exit)
+    monkeypatch.setattr("seg.prepare.encode._encode_chunk", _exit)
     with pytest.raises(WorkerError, match="--workers 1"):
         build_store(sources(real / "reben-10m-80"), tmp_path / "store", workers=2)
     assert list(tmp_path.iterdir()) == []

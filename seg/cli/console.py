@@ -1,6 +1,7 @@
 """What every command shares: the console, progress bars and one-sentence failures."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -21,6 +22,16 @@ def notify(message: str) -> None:
 def done(message: str) -> None:
     """Show a result."""
     out.print(escape(message), soft_wrap=True)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Around work that the same command continues: Ctrl-C says so."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        notify(" ".join(["Stopped.", *getattr(error, "__notes__", ())]))
+        raise SystemExit(1) from None
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

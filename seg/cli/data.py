@@ -33,7 +33,8 @@ def fetch(
     """
     from seg.pipeline.data import fetch as run
 
-    files = run(out, [part.strip() for part in only.split(",")] if only else None, mirror, console.track)
+    with console.stoppable():
+        files = run(out, [part.strip() for part in only.split(",")] if only else None, mirror, console.track)
     for file in files:
         state = "fetched" if file.new else "was there already"
         console.done(f"{file.path}: {state}, {'md5 sum checked' if file.checked else 'without a published md5 sum'}")
@@ -93,19 +94,20 @@ def build(
     from seg.pipeline.data import build as run
     from seg.pipeline.data import subset
 
-    info = run(
-        out,
-        s2=s2,
-        s1=s1,
-        maps=maps,
-        metadata=metadata,
-        subset=subset(only_split, countries, bands, limit),
-        resplit=resplit,
-        partial=partial,
-        force=force,
-        workers=workers,
-        track=console.track,
-    )
+    with console.stoppable():
+        info = run(
+            out,
+            s2=s2,
+            s1=s1,
+            maps=maps,
+            metadata=metadata,
+            subset=subset(only_split, countries, bands, limit),
+            resplit=resplit,
+            partial=partial,
+            force=force,
+            workers=workers,
+            track=console.track,
+        )
     console.done(f"{out}: {info.patches} patches, bands {' '.join(info.bands)}")
     console.done(
         ", ".join(f"{count} {split}" for split, count in info.splits.items()) + f"; fingerprint {info.fingerprint}"

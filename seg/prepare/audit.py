@@ -1,16 +1,11 @@
 """Checking a store: every value against the format, the index, the nomenclature and, where given, the source."""
 
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +15,7 @@ from seg.config.track import Track, silent
 from seg.prepare.encode import Part, encode_part
 from seg.prepare.georeference import misplaced
 from seg.prepare.layout import KINDS, LAYERS, MAP_LAYER, ArchiveError, Kind, key_of
+from seg.prepare.processes import process_count, processes
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.patch import SPLITS, PatchId
 from seg.reben.reference_map import UnknownCodeError, class_indices, implied_bits
@@ -56,7 +52,6 @@ Nodata: pixels that are 0 (Sentinel-2) or no finite number (Sentinel-1). Saturat
 _GAPS: dict[Kind, str] = {"s2": "no Sentinel-2", "s1": "no Sentinel-1", "maps": "no map"}
 _SATURATED = 65_535
 _CHUNK = 64
-_CHUNKS_AHEAD = 3
 _VALUES = frozenset({"missing value", "damaged value", "bands", "shape or type", "unknown code", "checksum"})
 """Checks that a value may fail which can be read anew."""
 
@@ -152,11 +147,12 @@ def audit_store(
     if (found := fingerprint(index)) != info.fingerprint:
         findings.append(Finding("fingerprint", None, "", f"the index has {found}, store.json says {info.fingerprint}"))
     try:
-        with _processes(workers, len(index)) as spread:
-            findings += spread(_foreign_keys, [folder])[0]
-            chunks = _chunks(index, folder, info)
-            total = -(-len(index) // _CHUNK)
-            for found_here in track(spread.lazily(_audit_chunk, chunks), "checking values", total):
+        # One process starts sooner than it takes to read a thousand patches.
+        with processes(min(process_count(workers), 1 + len(index) // 1000)) as in_order:
+            for foreign in in_order(_foreign_keys, [folder]):
+                findings += foreign
+            chunks = in_order(_audit_chunk, _chunks(index, folder, info))
+            for found_here in track(chunks, "checking values", -(-len(index) // _CHUNK)):
                 findings += found_here
     except BrokenProcessPool:
         findings.append(Finding("LMDB", None, "", "its structure is damaged: the process that read it crashed"))
@@ -199,36 +195,6 @@ def _compare(part: Part, expected: int, patch_id: str) -> Iterator[Finding]:
             yield Finding("source", part.kind, part.name, "holds other values than the store")
     except (ArchiveError, UnknownCodeError) as error:
         yield Finding("source", part.kind, part.name, str(error))
-
-
-class _Spread:
-    """Calls in other processes."""
-
-    def __init__(self, pool: ProcessPoolExecutor, workers: int) -> None:
-        self._pool = pool
-        self._ahead = workers * _CHUNKS_AHEAD
-
-    def __call__(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        return list(self._pool.map(function, items))
-
-    def lazily(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """In order, with a bounded number under way."""
-        under_way: deque[Future[Any]] = deque()
-        items = iter(items)
-        for item in items:
-            under_way.append(self._pool.submit(function, item))
-            if len(under_way) > self._ahead:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-
-
-@contextmanager
-def _processes(workers: int | None, patches: int) -> Iterator[_Spread]:
-    # One process starts sooner than it takes to read a thousand patches.
-    workers = workers or max(1, min(os.cpu_count() or 1, 8, patches // 1000))
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield _Spread(pool, workers)
 
 
 def _foreign_keys(folder: Path) -> list[Finding]:

@@ -1,31 +1,24 @@
 """The files of a patch to the value that is stored, in other processes where that pays."""
 
 import os
-import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
-from multiprocessing import get_context
 
 from seg.prepare.layout import MAP_LAYER, ArchiveError, Kind, key_of
+from seg.prepare.processes import process_count, processes
 from seg.prepare.tiff import decode_tiff
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.patches import MAP_TENSOR
 from seg.store.tensors import Array, checksum, encode_tensors
 
 _CHUNK = 16
-"""Parts that a process encodes at a time; with the chunks under way they bound the memory."""
-_CHUNKS_AHEAD = 2
-"""Chunks under way for each process."""
+"""Parts that a process encodes at a time."""
 _POOL_PAYS = 600
 """Number of parts from which starting other processes takes less time than it saves."""
 _AT_ONCE = 1 << 17
-_MOST_WORKERS = 8
-"""More processes than one writer can take the values of."""
 
 
 class WorkerError(ValueError):
@@ -142,39 +135,26 @@ def encoder(parts: int, workers: int | None) -> Iterator[Encoder]:
     Raises:
         WorkerError: If a process ends unexpectedly.
     """
-    workers = workers or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, _MOST_WORKERS)
+    workers = process_count(workers)
     if workers == 1 or parts < _POOL_PAYS:
         yield lambda items: map(encode_part, items)
         return
-    # Spawned, not forked: the caller may run threads, and a fork would copy their locks.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-        try:
-            yield lambda items: _in_chunks(pool, iter(items), workers * _CHUNKS_AHEAD)
-        except BrokenProcessPool:
-            raise WorkerError(
-                "a decoding process ended unexpectedly, for want of memory or because the calling script has no "
-                "'if __name__ == \"__main__\"'; decode in this process with --workers 1"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    """Ctrl-C reaches every process of the terminal; only the main one decides what becomes of the build."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with processes(workers) as in_order:
+            yield lambda items: chain.from_iterable(in_order(_encode_chunk, _chunks(iter(items))))
+    except BrokenProcessPool:
+        raise WorkerError(
+            "a decoding process ended unexpectedly, for want of memory or because the calling script has no "
+            "'if __name__ == \"__main__\"'; decode in this process with --workers 1"
+        ) from None
 
 
 def _encode_chunk(parts: list[Part]) -> list[Encoded]:
     return [encode_part(part) for part in parts]
 
 
-def _in_chunks(pool: ProcessPoolExecutor, parts: Iterator[Part], ahead: int) -> Iterator[Encoded]:
-    """Encoded parts in order, with a bounded number of chunks under way.
-
-    If the parts end in an error, those before it still come.
-    """
-    under_way: deque[Future[list[Encoded]]] = deque()
+def _chunks(parts: Iterator[Part]) -> Iterator[list[Part]]:
+    """Lists of parts; if they end in an error, those before it still come."""
     failure = None
     while failure is None:
         chunk = []
@@ -183,11 +163,8 @@ def _in_chunks(pool: ProcessPoolExecutor, parts: Iterator[Part], ahead: int) -> 
                 chunk.append(part)  # noqa: PERF402
         except (ValueError, OSError) as error:
             failure = error
-        if not chunk:
-            break
-        under_way.append(pool.submit(_encode_chunk, chunk))
-        if len(under_way) > ahead:
-            yield from under_way.popleft().result()
-    yield from chain.from_iterable(future.result() for future in under_way)
-    if failure is not None:
-        raise failure
+        if chunk:
+            yield chunk
+        elif failure is None:
+            return
+    raise failure

@@ -128,6 +128,8 @@ def open_store(folder: Path, metadata: Sequence[Path] = ()) -> Store:
         if metadata:
             raise StoreError(f"{folder} has an index of its own; --metadata is for a bare LMDB only")
         return Store(folder, PatchReader(folder), read_index([folder / INDEX_FILE]), read_info(folder))
+    if folder.name.startswith(".") and folder.name.endswith(".building"):
+        raise StoreError(f"{folder} is an unfinished store; run its 'seg data build' command again to finish it")
     if (folder / DATA_FILE).is_file():
         return _open_bare(folder, metadata)
     raise StoreError(f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}")

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import mmap
 import resource
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ DATA_FILE = "data.mdb"
 _FIRST_MAP_SIZE = 1 << 28
 _BATCH_BYTES = 1 << 26
 _UNWRITTEN_PAGES = 16
+_SLACK = 1 << 20
 
 
 class MissingPatchError(ValueError):
@@ -280,5 +282,7 @@ class PatchWriter:
             return
 
     def _failure(self, error: lmdb.Error) -> OSError:
-        full = "No space left" in str(error)
-        return OSError(errno.ENOSPC if full else errno.EIO, f"the store cannot be written: {error}", str(self.folder))
+        # LMDB calls a write that the disk takes only in part an input/output error.
+        full = "No space left" in str(error) or shutil.disk_usage(self.folder).free < self._pending_bytes + _SLACK
+        what = "No space left on device" if full else f"the store cannot be written: {error}"
+        return OSError(errno.ENOSPC if full else errno.EIO, what, str(self.folder))

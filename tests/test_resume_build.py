@@ -1,0 +1,202 @@
+"""Builds that are stopped: by a kill, a full disk, Ctrl-C. The same command ends in the same store."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import lmdb
+import numpy as np
+import pytest
+
+from seg.config.sections import DataConfig
+from seg.data.dataset import PatchDataset
+from seg.data.order import BatchOrder
+from seg.prepare.build import build_store
+from seg.prepare.sources import Sources
+from seg.store.open import StoreError, open_store
+
+PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
+
+
+@pytest.fixture(scope="module")
+def tree(real):
+    return real / "reben-10m-80"
+
+
+@pytest.fixture(scope="module")
+def archives(tree, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("archives")
+    for name in PARTS.values():
+        subprocess.run(["tar", "-C", tree, "-czf", folder / f"{name}.tar.gz", name], check=True)
+    return {kind: folder / f"{name}.tar.gz" for kind, name in PARTS.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(tree, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stores") / "expected"
+    build_store(
+        Sources(**{kind: tree / name for kind, name in PARTS.items()}, metadata=(tree / "metadata.parquet",)), out
+    )
+    return out
+
+
+def command(tree, sources, out, *options):
+    """Small batches and a pool even for so few patches, so that there is something to interrupt."""
+    script = (
+        "import sys\n"
+        "from seg.prepare import encode\n"
+        "from seg.store import patches\n"
+        "from seg.cli.main import main\n"
+        "if __name__ == '__main__':\n"
+        "    patches._BATCH_BYTES, encode._POOL_PAYS = 1 << 19, 1\n"
+        "    main()\n"
+    )
+    named = [text for kind, path in sources.items() for text in (f"--{kind}", str(path))]
+    metadata = ["--metadata", str(tree / "metadata.parquet")]
+    return [sys.executable, "-c", script, "data", "build", *named, *metadata, *options, str(out)]
+
+
+def assert_same(store, expected):
+    def content(folder):
+        with lmdb.open(str(folder), readonly=True, lock=False) as environment, environment.begin() as transaction:
+            return {bytes(key): bytes(value) for key, value in transaction.cursor()}
+
+    assert content(store) == content(expected)
+    assert (store / "index.parquet").read_bytes() == (expected / "index.parquet").read_bytes()
+    assert sorted(path.name for path in store.iterdir()) == ["data.mdb", "index.parquet", "store.json"]
+    assert [path.name for path in store.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("form", ["tree", "archives"])
+def test_killed_again_and_again(tree, archives, expected, tmp_path, form):
+    """With SIGKILL, at whatever moment comes; each time it gets further."""
+    sources = archives if form == "archives" else {kind: tree / name for kind, name in PARTS.items()}
+    out = tmp_path / "store"
+    building = tmp_path / ".store.building" / "data.mdb"
+    for wanted in (1 << 19, 2 << 19, 4 << 19):
+        process = subprocess.Popen(
+            command(tree, sources, out, "--workers", "2"), stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        while process.poll() is None and not (building.is_file() and building.stat().st_size > wanted):
+            time.sleep(0.002)
+        with_children = process.poll() is None
+        if with_children:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if out.exists():
+            break
+        with pytest.raises(StoreError, match="is an unfinished store"):
+            open_store(tmp_path / ".store.building")
+    done = subprocess.run(command(tree, sources, out), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or "is there already" in done.stderr
+    assert_same(out, expected)
+
+
+@contextmanager
+def small_disk(folder, size):
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system of its own may not be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("form", ["tree", "archives"])
+def test_a_full_disk(tree, archives, expected, tmp_path, form):
+    sources = archives if form == "archives" else {kind: tree / name for kind, name in PARTS.items()}
+    with small_disk(tmp_path / "disk", "6m"):
+        out = tmp_path / "disk" / "store"
+        full = subprocess.run(command(tree, sources, out), capture_output=True, text=True, check=False)
+        assert full.returncode == 1
+        assert "No space left" in full.stderr
+        assert "free some space and run the same command again" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert not out.exists()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path / "disk")], check=True)
+        subprocess.run(command(tree, sources, out), capture_output=True, check=True)
+        assert_same(out, expected)
+
+
+def test_ctrl_c(tree, archives, expected, tmp_path):
+    out = tmp_path / "store"
+    building = tmp_path / ".store.building" / "data.mdb"
+    process = subprocess.Popen(
+        command(tree, archives, out, "--workers", "2"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while process.poll() is None and not (building.is_file() and building.stat().st_size > 1 << 19):
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    if process.returncode:
+        assert "Stopped. What is done is kept" in " ".join(err.split())
+        subprocess.run(command(tree, archives, out), capture_output=True, check=True)
+    assert_same(out, expected)
+
+
+def test_little_address_space(tree, expected, tmp_path):
+    """The map grows with the data instead of asking for 100 TB."""
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from seg.prepare.build import build_store\n"
+        "from seg.prepare.sources import Sources\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "tree, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "named = {k: tree / n for k, n in zip(('s2', 's1', 'maps'), sys.argv[3:])}\n"
+        "build_store(Sources(**named, metadata=(tree / 'metadata.parquet',)), out, workers=1)\n"
+    )
+    arguments = [sys.executable, "-c", script, str(tree), str(tmp_path / "store"), *PARTS.values()]
+    subprocess.run(arguments, check=True, capture_output=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    assert_same(tmp_path / "store", expected)
+
+
+def test_an_older_and_a_newer_store_are_refused(expected, tmp_path):
+    store = shutil.copytree(expected, tmp_path / "store")
+    text = (store / "store.json").read_text()
+    for version, message in ((99, "newer version"), (1, "older version")):
+        (store / "store.json").write_text(text.replace('"format": 2', f'"format": {version}'))
+        with pytest.raises(StoreError, match=message):
+            open_store(store)
+
+
+def test_ranks_share_a_store(expected):
+    """Three processes that each read their share have read every patch once."""
+    script = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from seg.config.sections import DataConfig\n"
+        "from seg.data.dataset import PatchDataset\n"
+        "from seg.data.order import BatchOrder\n"
+        "from seg.store.open import open_store\n"
+        "store = open_store(Path(sys.argv[1]))\n"
+        "dataset = PatchDataset(store, np.arange(80), DataConfig(bands='s2-10m'))\n"
+        "order = BatchOrder(80, 8, shuffle_seed=1, rank=int(sys.argv[2]), ranks=3)\n"
+        "for key in order:\n"
+        "    batch = dataset[key]\n"
+        "    for row, image in zip(batch.rows_B.tolist(), batch.images_BCHW):\n"
+        "        print(row, float(image.double().sum((0, 1, 2))))\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, str(expected), str(rank)], stdout=subprocess.PIPE, text=True)
+        for rank in range(3)
+    ]
+    lines = [line.split() for process in processes for line in process.communicate()[0].splitlines()]
+    assert sorted(int(row) for row, _ in lines) == list(range(80))
+    store = open_store(expected)
+    dataset = PatchDataset(store, np.arange(80), DataConfig(bands="s2-10m"))
+    alone = {}
+    for key in BatchOrder(80, 8):
+        batch = dataset[key]
+        alone |= {
+            row: float(image.double().sum())
+            for row, image in zip(batch.rows_B.tolist(), batch.images_BCHW, strict=True)
+        }
+    assert {int(row): float(total) for row, total in lines} == alone
