@@ -199,7 +199,6 @@ class _Filler:
             self.write(passage.parts(), f"{archive.name} to LMDB", int((chosen & ~stored).sum()))
         except ArchiveError:
             # Nothing that came out of it is trusted, until it has been read to its end.
-            self.writer.flush()
             self.journal.note(kind, {"identity": None})
             raise
         if not passage.met and not self.order.partial:

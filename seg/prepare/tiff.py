@@ -69,6 +69,8 @@ def _decode_strips(content: bytes, size: int, dtype: str) -> Array | None:
     offsets, sizes = _many(content, tags, _STRIP_OFFSETS), _many(content, tags, _STRIP_SIZES)
     if not 0 < rows <= size or not len(offsets) == len(sizes) == -(-size // rows):
         return None
+    if min(offsets) == 0 or any(begin + length > len(content) for begin, length in zip(offsets, sizes, strict=True)):
+        return None
     row_bytes = size * bits // 8
     lengths = [row_bytes * min(rows, size - top) for top in range(0, size, rows)]
     strips = [content[begin : begin + length] for begin, length in zip(offsets, sizes, strict=True)]
@@ -78,7 +80,7 @@ def _decode_strips(content: bytes, size: int, dtype: str) -> Array | None:
         strips = [_inflate(strip, length) for strip, length in zip(strips, lengths, strict=True)]
     elif (compression, predictor) != (_NO_COMPRESSION, _NO_PREDICTOR):
         return None
-    if [len(strip) for strip in strips] != lengths or min(offsets) == 0:
+    if [len(strip) for strip in strips] != lengths:
         return None
     array = np.frombuffer(b"".join(strips), stored).reshape(size, size)
     if predictor == _DIFFERENCING:
@@ -105,12 +107,10 @@ def _directory(content: bytes) -> Tags | None:
     end = begin + 2 + 12 * count
     if struct.unpack_from("<I", content, end) != (0,):
         return None
-    tags = {
-        tag: (kind, length, value)
-        for tag, kind, length, value in struct.iter_unpack("<HHII", content[begin + 2 : end])
-        if tag not in _IGNORED
-    }
-    return tags if tags.keys() <= _KNOWN else None
+    entries = [entry for entry in struct.iter_unpack("<HHII", content[begin + 2 : end]) if entry[0] not in _IGNORED]
+    tags = {tag: (kind, length, value) for tag, kind, length, value in entries}
+    # Which of two entries of one tag counts is up to the reader.
+    return tags if tags.keys() <= _KNOWN and len(tags) == len(entries) else None
 
 
 _KNOWN = frozenset(
@@ -163,7 +163,8 @@ def _decode_any(content: bytes, size: int, dtype: str, source: str) -> Array:
                 if raster.dtypes[0] != dtype:
                     raise ArchiveError(f"{source}: expected {dtype} values, found {raster.dtypes[0]}")
                 array: Array = raster.read(1)
-    except RasterioError as error:
+    # rasterio reads the name of the CRS as UTF-8, whatever its bytes are.
+    except (RasterioError, UnicodeDecodeError) as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise ArchiveError(f"{source} cannot be read; it is damaged or cut off ({cause})") from None
     return array
