@@ -4,7 +4,7 @@ import json
 import pickle
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,27 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import made_up_evidence
 
 from seg.metrics.evidence import (
-    FILE_NAME,
+    Details,
     Evidence,
     EvidenceError,
     Origin,
     batch_evidence,
     dense_counts,
-    load_evidence,
     merge_evidence,
     predicted_areas,
     reference_areas,
-    save_evidence,
     take_patches,
     total_counts,
 )
+from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
 from seg.metrics.joint import implied_labels
 from seg.metrics.pixel import pixel_scores
 from seg.metrics.scene import ProbabilityError, fit_thresholds, scene_scores
 from seg.metrics.scores import ThresholdError, headline, score_evidence, validation_thresholds
+from seg.metrics.sparse import PatchCounts
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 
 K = NUM_CLASSES
@@ -65,9 +66,16 @@ def assert_same(first: Evidence, second: Evidence) -> None:
     assert first.origin == second.origin
     assert first.patch_ids.to_pylist() == second.patch_ids.to_pylist()
     assert (first.probabilities is None) == (second.probabilities is None)
-    for name in ("labels", "probabilities", "offsets", "cells", "counts"):
-        left, right = getattr(first, name), getattr(second, name)
-        if left is not None:
+    assert first.countries.to_pylist() == second.countries.to_pylist()
+    assert (first.details is None) == (second.details is None)
+    pairs = [(getattr(first, name), getattr(second, name)) for name in ("labels", "probabilities", "confusion")]
+    if first.details is not None:
+        pairs += [(getattr(first.details, f.name), getattr(second.details, f.name)) for f in fields(Details)]
+    for left, right in pairs:
+        if isinstance(left, PatchCounts):
+            assert left.size == right.size
+            pairs += [(getattr(left, name), getattr(right, name)) for name in ("offsets", "keys", "counts")]
+        elif left is not None:
             assert left.dtype == right.dtype
             np.testing.assert_array_equal(left, right)
 
@@ -145,6 +153,26 @@ def test_file_gives_back_what_was_written(seed: int, patches: int, head: bool, s
         assert_same(load_evidence(path.parent), evidence)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 30), st.booleans(), st.booleans())
+def test_details_survive_batches_and_the_file(seed: int, patches: int, head: bool, scaled: bool) -> None:
+    origin = Origin("test", "f", False, "ab", tuple([0.4] * K) if head else None, 1.5 if scaled else None)
+    evidence = made_up_evidence(patches, 3, seed, head=head, origin=origin)
+    rows = np.random.default_rng(seed).permutation(patches)
+    merged = merge_evidence([take_patches(evidence, part) for part in np.array_split(rows, 3) if len(part)])
+    assert_same(merged, evidence)
+    with tempfile.TemporaryDirectory() as folder:
+        save_evidence(Path(folder), evidence)
+        assert_same(load_evidence(Path(folder)), evidence)
+
+
+def test_details_that_contradict_the_confusion_counts_are_refused(tmp_path: Path) -> None:
+    evidence = made_up_evidence(20)
+    other = made_up_evidence(20, seed=1).details
+    save_evidence(tmp_path, replace(evidence, details=other))
+    assert "contradict each other" in refused(tmp_path)
+
+
 def test_patches_without_labelled_pixels_survive(tmp_path: Path) -> None:
     counts = np.zeros((3, K, K), dtype=np.int64)
     counts[1, 18, 18] = 14400
@@ -161,31 +189,26 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         assert row["labels"] == sorted(CLASS_NAMES[c] for c in np.flatnonzero(evidence.labels[n]))
         np.testing.assert_array_equal(np.float32(row["probabilities"]), probabilities_of(evidence)[n])
         counts = np.zeros(K * K, dtype=np.int64)
-        counts[row["cells"]] = row["counts"]
+        counts[row["confusion_keys"]] = row["confusion_counts"]
         np.testing.assert_array_equal(counts.reshape(K, K), dense_counts(evidence, np.array([n]))[0])
     header = json.loads(table.schema.metadata[b"seg.evidence"])
     assert header == {
-        "format": 1,
+        "format": 2,
         "classes": list(CLASS_NAMES),
         "patches": 3,
         "split": "test",
         "fingerprint": "fingerprint-1",
         "synthetic": False,
+        "weights": "",
+        "thresholds": None,
+        "temperature": None,
     }
 
 
 def test_file_is_small(tmp_path: Path) -> None:
     # 150 MB for the 119,825 patches of the official test split are 1,250 bytes per patch.
-    rng = np.random.default_rng(0)
-    patches = 3000
-    counts = np.zeros((patches, K, K), dtype=np.int64)
-    for patch in counts:
-        true = rng.choice(K, rng.integers(1, 8), replace=False)
-        patch[np.ix_(true, rng.choice(K, 10, replace=False))] = rng.integers(0, 3000, (len(true), 10))
-    ids = [f"{PRODUCT}_{i // 91:02d}_{i % 91:02d}" for i in range(patches)]
-    probabilities = rng.random((patches, K), dtype=np.float32)
-    path = save_evidence(tmp_path, batch_evidence(ORIGIN, ids, counts, rng.random((patches, K)) < 0.15, probabilities))
-    assert path.stat().st_size < 500 * patches
+    path = save_evidence(tmp_path, made_up_evidence(patches := 4000, 40))
+    assert path.stat().st_size < 1100 * patches
 
 
 def test_failed_write_leaves_the_file_before_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +277,9 @@ def column_set(name: str, values: list[Any], kind: pa.DataType | None = None) ->
 
 
 def beyond_the_last_cell(table: pa.Table) -> pa.Table:
-    return column_set("cells", [[K * K for _ in counts] for counts in table["counts"].to_pylist()])(table)
+    return column_set("confusion_keys", [[K * K for _ in counts] for counts in table["confusion_counts"].to_pylist()])(
+        table
+    )
 
 
 def same(table: pa.Table) -> pa.Table:
@@ -267,7 +292,7 @@ NAN = [[0.5] * K, [0.5] * K, [float("nan")] + [0.5] * (K - 1), [0.5] * K]
 @pytest.mark.parametrize(
     ("change", "header", "sentence"),
     [
-        (same, {"format": 2}, "has format 2 and this seg reads 1"),
+        (same, {"format": 1}, "has format 1 and this seg reads 2"),
         (same, {"classes": sorted(CLASS_NAMES)}, "in another order"),
         (same, {"classes": ["Water"]}, "has other classes"),
         (same, {"patches": 5}, "patches or values are missing"),
@@ -276,13 +301,13 @@ NAN = [[0.5] * K, [0.5] * K, [float("nan")] + [0.5] * (K - 1), [0.5] * K]
         (column_set("probabilities", [[2.0] * K] * 4), {}, "between 0 and 1"),
         (column_set("patch_id", ["a", "b", "a", "c"]), {}, "patch a more than once"),
         (column_set("patch_id", ["a", "b", None, "c"]), {}, "patches or values are missing"),
-        (column_set("counts", [None, [], [], []]), {}, "patches or values are missing"),
-        (column_set("counts", [[None], [], [], []]), {}, "patches or values are missing"),
+        (column_set("confusion_counts", [None, [], [], []]), {}, "patches or values are missing"),
+        (column_set("confusion_counts", [[None], [], [], []]), {}, "patches or values are missing"),
         (column_set("labels", [["Pastures"], [], ["Meadows"], []]), {}, "a label is none of the 19"),
         (beyond_the_last_cell, {}, "counts make no sense"),
-        (column_set("cells", [[1], [], [], []]), {}, "counts make no sense"),
-        (column_set("cells", [[1.5]] * 4, pa.list_(pa.float32())), {}, "not those that seg writes"),
-        (lambda table: table.drop_columns(["counts"]), {}, "not those that seg writes"),
+        (column_set("confusion_keys", [[1], [], [], []]), {}, "counts make no sense"),
+        (column_set("confusion_keys", [[1.5]] * 4, pa.list_(pa.float32())), {}, "not those that seg writes"),
+        (lambda table: table.drop_columns(["confusion_counts"]), {}, "not those that seg writes"),
         (lambda table: table.slice(1), {}, "patches or values are missing"),
     ],
 )
@@ -313,10 +338,11 @@ def test_nan_is_refused_before_it_is_written() -> None:
 def test_all_scores_come_from_the_file_alone(tmp_path: Path) -> None:
     evidence = some_evidence(5, 40)
     thresholds = np.linspace(0.1, 0.9, K)
-    save_evidence(tmp_path, evidence)
-    scores = score_evidence(load_evidence(tmp_path), thresholds)
+    origin = replace(ORIGIN, thresholds=tuple(thresholds.tolist()))
+    save_evidence(tmp_path, replace(evidence, origin=origin))
+    scores = score_evidence(load_evidence(tmp_path))
     counts, probabilities = some_counts(5, 40), probabilities_of(evidence)
-    assert (scores.origin, scores.patches) == (ORIGIN, 40)
+    assert (scores.origin, scores.patches) == (origin, 40)
     assert scores.pixel.miou == pixel_scores(counts.sum(axis=0)).miou
     assert scores.scene is not None
     assert scores.scene_fitted is not None
@@ -330,7 +356,7 @@ def test_all_scores_come_from_the_file_alone(tmp_path: Path) -> None:
 
 
 def test_without_scene_head_only_the_mask_is_scored() -> None:
-    scores = score_evidence(some_evidence(head=False), np.full(K, 0.5))
+    scores = score_evidence(some_evidence(head=False, origin=replace(ORIGIN, thresholds=(0.5,) * K)))
     assert scores.scene is None
     assert scores.scene_fitted is None
     assert set(headline(scores)) == {"miou", "mf1", "macc", "oa", "fwiou"}
@@ -338,7 +364,7 @@ def test_without_scene_head_only_the_mask_is_scored() -> None:
 
 
 def test_headline_holds_the_scores_at_a_half() -> None:
-    scores = score_evidence(some_evidence(), np.full(K, 0.2))
+    scores = score_evidence(some_evidence(origin=replace(ORIGIN, thresholds=(0.2,) * K)))
     values = headline(scores)
     assert scores.scene is not None
     assert (values["miou"], values["oa"]) == (scores.pixel.miou, scores.pixel.oa)

@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 import seg
 from seg.config.load import load_config
 from seg.engine.train import Epoch
-from seg.metrics.evidence import dense_counts, load_evidence, total_counts
+from seg.metrics.evidence import dense_counts, total_counts
+from seg.metrics.evidence_file import load_evidence
 from seg.models.architectures import ModelError
 from seg.models.checkpoint import CheckpointError, load_card
 from seg.pipeline.data import describe_store, find_store

@@ -42,8 +42,9 @@ def some_scores(
     labels[:, ABSENT] = False
     probabilities = rng.random((30, K), dtype=np.float32) if head else None
     ids = [f"patch_{i:02d}" for i in range(30)]
-    evidence = batch_evidence(Origin(split, "f-1", synthetic), ids, counts, labels, probabilities)
-    return score_evidence(evidence, np.linspace(0.3, 0.6, K) if fitted else None, min_share)
+    thresholds = tuple(np.linspace(0.3, 0.6, K).tolist()) if fitted else None
+    origin = Origin(split, "f-1", synthetic, thresholds=thresholds)
+    return score_evidence(batch_evidence(origin, ids, counts, labels, probabilities), min_share)
 
 
 SCORES = some_scores()

@@ -1,45 +1,37 @@
 """Evidence: what every score of an evaluation can be recomputed from, without a GPU, the model or the images.
 
-``patches.parquet`` holds one row per patch, sorted by patch id: ``patch_id``, the true ``labels`` by name, the scene
-``probabilities`` in the order of the nomenclature, and the pixel confusion counts that are not 0 as two lists,
-``cells`` (true class x 19 + predicted class) and ``counts`` (pixels). The schema metadata says the rest under
-``seg.evidence``.
+`seg.metrics.evidence_file` keeps it on the disk.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from seg.metrics.ratio import Bools
-from seg.metrics.scene import ProbabilityError, check_probabilities
-from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.reben.patch import SPLITS, Split
-from seg.store.atomic import write_bytes
+from seg.metrics.scene import check_probabilities
+from seg.metrics.sparse import Counts, PatchCounts, Rows, concatenate, sparse_counts
+from seg.reben.classes import NUM_CLASSES
+from seg.reben.patch import Split
 
-FILE_NAME = "patches.parquet"
-FORMAT = 1
-"""Version of the file's format; raised whenever an older reader would misread a file."""
-
-Counts = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.int64]
-
-_CELLS = NUM_CLASSES * NUM_CLASSES
-_KEY = b"seg.evidence"
-_COLUMNS = {
-    "patch_id": pa.string(),
-    "labels": pa.list_(pa.string()),
-    "probabilities": pa.list_(pa.float32(), NUM_CLASSES),
-    "cells": pa.list_(pa.uint16()),
-    "counts": pa.list_(pa.uint32()),
-}
+CELLS = NUM_CLASSES * NUM_CLASSES
+"""Cells of a confusion matrix: true class x 19 + predicted class."""
+ZONES: tuple[tuple[str, float], ...] = (("0-30 m", 30.0), ("30-100 m", 100.0), ("over 100 m", float("inf")))
+"""Zones by distance to the nearest class boundary: name, and largest distance in metres (see `seg.metrics.zones`)."""
+BAND_PARTS = ("both", "reference", "predicted")
+"""What is counted in the bands along class boundaries: key = position in this x 19 + class."""
+CONFIDENCE_BINS = 15
+"""Bins of equal width for the confidence of pixels, each open below and closed above."""
+CONFIDENCE_UNIT = 1 / 65535
+"""Confidences are added up as integers in this unit, so that sums do not depend on their order."""
+RELIABILITY_PARTS = ("pixels", "right", "confidence")
+"""What is counted in each bin: key = (scaled x 15 + bin) x 3 + position in this; scaled is 1 after the temperature."""
+POOLINGS = ("max", "lse")
+"""How pixel probabilities become a scene score without a head: their maximum, and log-sum-exp with sharpness 5."""
 
 
 class EvidenceError(ValueError):
@@ -54,11 +46,39 @@ class Origin:
         split: The split they belong to.
         fingerprint: Fingerprint of the data they were read from.
         synthetic: True if that data is synthetic.
+        weights: Digest of the weights; empty while they are being trained.
+        thresholds: Probability above which each class counts as present, fitted on validation; None: not fitted.
+        temperature: What pixel logits are divided by to be calibrated, fitted on validation; None: not fitted.
     """
 
     split: Split
     fingerprint: str
     synthetic: bool
+    weights: str = ""
+    thresholds: tuple[float, ...] | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Details:
+    """What only a whole evaluation measures, and the validation within training leaves out.
+
+    Attributes:
+        zones: Confusion cells of the pixels in the first and second zone of `ZONES`: key = zone x 361 + cell. The
+            pixels of the third zone are the rest.
+        bands: Pixels along class boundaries, see `BAND_PARTS`.
+        reliability: Pixels, right pixels and summed confidence by bin, before and after the temperature, see
+            `RELIABILITY_PARTS`.
+        losses_NSL: Sums over the labelled pixels of each patch, float64 (N, 2, 2): before and after the temperature
+            (NaN without one), Brier score and negative log-likelihood.
+        pooled_NPK: Scene scores pooled from the pixel probabilities, uint16 (N, 2, K), in 1/65535; see `POOLINGS`.
+    """
+
+    zones: PatchCounts
+    bands: PatchCounts
+    reliability: PatchCounts
+    losses_NSL: npt.NDArray[np.float64]
+    pooled_NPK: npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,25 +86,30 @@ class Evidence:
     """What a model did on each patch of a split. Rows are patches, each of them once.
 
     Attributes:
-        origin: Split and data.
+        origin: Split, data and weights.
         patch_ids: Arrow strings (N,).
+        countries: Arrow dictionary of strings (N,).
         labels: True multi-labels (N, K), bool.
         probabilities: Scene probabilities (N, K), float32, 0 to 1; None if the model has no scene head.
-        offsets: int64 (N + 1,); the entries of patch n in `cells` and `counts` are offsets[n] to offsets[n + 1].
-        cells: Confusion cells that are not empty, true x 19 + predicted, uint16, ascending within a patch.
-        counts: Labelled pixels in each of those cells, uint32.
+        confusion: Labelled pixels by confusion cell, true x 19 + predicted.
+        details: What else was measured; None for the validation within training.
     """
 
     origin: Origin
     patch_ids: pa.StringArray
+    countries: pa.DictionaryArray
     labels: Bools
     probabilities: npt.NDArray[np.float32] | None
-    offsets: npt.NDArray[np.int64]
-    cells: npt.NDArray[np.uint16]
-    counts: npt.NDArray[np.uint32]
+    confusion: PatchCounts
+    details: Details | None = None
 
     def __len__(self) -> int:
         return len(self.patch_ids)
+
+    @property
+    def tiles(self) -> pa.StringArray:
+        """MGRS tile of each patch, such as ``33UUP``, as Arrow strings."""
+        return pc.utf8_slice_codeunits(self.patch_ids, 39, 44)
 
 
 def batch_evidence(
@@ -93,15 +118,19 @@ def batch_evidence(
     counts_BKK: Counts,
     labels_BK: Bools,
     probabilities_BK: npt.NDArray[np.float32] | None,
+    countries: Sequence[str] | None = None,
+    details: Details | None = None,
 ) -> Evidence:
     """Evidence of one batch; `merge_evidence` makes that of a split from those of its batches.
 
     Args:
-        origin: Split and data.
+        origin: Split, data and weights.
         patch_ids: Ids of the B patches.
         counts_BKK: Confusion counts of each, int64, see `confusion_counts`.
         labels_BK: True multi-labels, bool.
         probabilities_BK: Scene probabilities, float32; None if the model has no scene head.
+        countries: Country of each patch; None: unknown.
+        details: What else was measured of them.
 
     Raises:
         ProbabilityError: If a probability is NaN or outside 0 to 1.
@@ -114,18 +143,15 @@ def batch_evidence(
         assert probabilities_BK.shape == labels_BK.shape, f"{probabilities_BK.shape} for {batch} patches"
         assert probabilities_BK.dtype == np.float32, f"probabilities are float32, not {probabilities_BK.dtype}"
         check_probabilities(probabilities_BK)
-    flat = counts_BKK.reshape(batch, _CELLS)
-    rows, cells = np.nonzero(flat)
-    counts = flat[rows, cells]
-    assert not counts.size or (counts.min() > 0 and counts.max() < 2**32), "counts of a patch fit into uint32"
+    named = [""] * batch if countries is None else countries
     return Evidence(
         origin=origin,
         patch_ids=pa.array(patch_ids, pa.string()),
+        countries=pa.array(named, pa.string()).dictionary_encode(),
         labels=labels_BK,
         probabilities=probabilities_BK,
-        offsets=_offsets(np.bincount(rows, minlength=batch)),
-        cells=cells.astype(np.uint16),
-        counts=counts.astype(np.uint32),
+        confusion=sparse_counts(counts_BKK.reshape(batch, CELLS)),
+        details=details,
     )
 
 
@@ -142,188 +168,77 @@ def merge_evidence(parts: Sequence[Evidence]) -> Evidence:
     assert len({part.origin for part in parts}) == 1, "parts of different origin"
     heads = [part.probabilities for part in parts if part.probabilities is not None]
     assert len(heads) in (0, len(parts)), "either every part has scene probabilities or none has"
+    details = [part.details for part in parts if part.details is not None]
+    assert len(details) in (0, len(parts)), "either every part has details or none has"
+    countries = pa.concat_arrays([part.countries.cast(pa.string()) for part in parts])
     merged = Evidence(
         origin=parts[0].origin,
         patch_ids=pa.concat_arrays([part.patch_ids for part in parts]),
+        countries=countries.dictionary_encode(),
         labels=np.concatenate([part.labels for part in parts]),
         probabilities=np.concatenate(heads) if heads else None,
-        offsets=_offsets(np.concatenate([np.diff(part.offsets) for part in parts])),
-        cells=np.concatenate([part.cells for part in parts]),
-        counts=np.concatenate([part.counts for part in parts]),
+        confusion=concatenate([part.confusion for part in parts]),
+        details=_merge_details(details) if details else None,
     )
-    _check_unique(merged.patch_ids, "the evaluation")
+    check_unique(merged.patch_ids, "the evaluation")
     return take_patches(merged, pc.sort_indices(merged.patch_ids).to_numpy().astype(np.int64))
+
+
+def _merge_details(parts: Sequence[Details]) -> Details:
+    def joined(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return concatenate(values) if isinstance(values[0], PatchCounts) else np.concatenate(values)
+
+    return Details(**{field.name: joined(field.name) for field in fields(Details)})
 
 
 def take_patches(evidence: Evidence, rows: Rows) -> Evidence:
     """Evidence of some patches only, in the order of `rows`."""
-    entries = _entries(evidence.offsets, rows)
+    details = evidence.details
+    if details is not None:
+
+        def taken(values: Any) -> Any:
+            return values.take(rows) if isinstance(values, PatchCounts) else values[rows]
+
+        details = Details(**{field.name: taken(getattr(details, field.name)) for field in fields(Details)})
     return replace(
         evidence,
         patch_ids=evidence.patch_ids.take(pa.array(rows)),
+        countries=evidence.countries.take(pa.array(rows)),
         labels=evidence.labels[rows],
         probabilities=None if evidence.probabilities is None else evidence.probabilities[rows],
-        offsets=_offsets(np.diff(evidence.offsets)[rows]),
-        cells=evidence.cells[entries],
-        counts=evidence.counts[entries],
+        confusion=evidence.confusion.take(rows),
+        details=details,
     )
 
 
 def total_counts(evidence: Evidence) -> Counts:
     """Confusion counts summed over all patches: int64 (K, K), true x predicted."""
-    return _accumulate(evidence.cells.astype(np.int64), evidence.counts, _CELLS).reshape(NUM_CLASSES, NUM_CLASSES)
+    return evidence.confusion.total().reshape(NUM_CLASSES, NUM_CLASSES)
 
 
 def dense_counts(evidence: Evidence, rows: Rows) -> Counts:
     """Confusion counts of some patches: int64 (R, K, K), true x predicted."""
-    entries = _entries(evidence.offsets, rows)
-    lengths = np.diff(evidence.offsets)[rows]
-    bins = np.repeat(np.arange(len(rows)), lengths) * _CELLS + evidence.cells[entries]
-    return _accumulate(bins, evidence.counts[entries], len(rows) * _CELLS).reshape(-1, NUM_CLASSES, NUM_CLASSES)
+    return evidence.confusion.dense(rows).reshape(-1, NUM_CLASSES, NUM_CLASSES)
 
 
 def reference_areas(evidence: Evidence) -> Counts:
     """Labelled pixels of each patch that belong to each class: int64 (N, K)."""
-    return _areas(evidence, evidence.cells // NUM_CLASSES)
+    return evidence.confusion.by_patch(np.arange(CELLS) // NUM_CLASSES, NUM_CLASSES)
 
 
 def predicted_areas(evidence: Evidence) -> Counts:
     """Labelled pixels of each patch that were predicted as each class: int64 (N, K)."""
-    return _areas(evidence, evidence.cells % NUM_CLASSES)
+    return evidence.confusion.by_patch(np.arange(CELLS) % NUM_CLASSES, NUM_CLASSES)
 
 
-def save_evidence(folder: Path, evidence: Evidence) -> Path:
-    """Write ``patches.parquet`` into a folder, which is made if need be. The file appears complete or not at all.
-
-    Returns:
-        The file.
-    """
-    by_name = np.argsort(CLASS_NAMES)
-    patches, positions = np.nonzero(evidence.labels[:, by_name])
-    columns: dict[str, pa.Array] = {
-        "patch_id": evidence.patch_ids,
-        "labels": pa.ListArray.from_arrays(
-            pa.array(_offsets(np.bincount(patches, minlength=len(evidence))), pa.int32()),
-            pa.array(CLASS_NAMES).take(pa.array(by_name[positions])),
-        ),
-        "cells": pa.ListArray.from_arrays(pa.array(evidence.offsets, pa.int32()), pa.array(evidence.cells)),
-        "counts": pa.ListArray.from_arrays(pa.array(evidence.offsets, pa.int32()), pa.array(evidence.counts)),
-    }
-    if evidence.probabilities is not None:
-        flat = pa.array(evidence.probabilities.ravel(), pa.float32())
-        columns["probabilities"] = pa.FixedSizeListArray.from_arrays(flat, NUM_CLASSES)
-    header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **asdict(evidence.origin)}
-    names = [name for name in _COLUMNS if name in columns]
-    table = pa.table({name: columns[name] for name in names}).replace_schema_metadata({_KEY: json.dumps(header)})
-    content = pa.BufferOutputStream()
-    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / FILE_NAME, content.getvalue().to_pybytes())
-    return folder / FILE_NAME
-
-
-def load_evidence(folder: Path) -> Evidence:
-    """Read ``patches.parquet`` from a folder.
+def check_unique(patch_ids: pa.Array, source: str) -> None:
+    """Refuse a patch that occurs twice.
 
     Raises:
-        EvidenceError: If the file is missing, damaged, of another format or other classes, or has NaN or a patch twice.
+        EvidenceError: Naming such a patch.
     """
-    path = folder / FILE_NAME
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            origin, patches = _read_header(path, file.schema_arrow)
-            table = file.read()
-    except FileNotFoundError:
-        raise EvidenceError(f"there is no evidence at {path}; run 'seg eval' to make it") from None
-    except (pa.ArrowException, OSError) as error:
-        raise EvidenceError(f"{path} is cut off or damaged ({error}); run 'seg eval' again") from None
-    columns = {name: table[name].combine_chunks() for name in table.column_names}
-    if len(table) != patches or any(map(_lacks_values, columns.values())):
-        raise _damaged(path, "patches or values are missing")
-    _check_unique(columns["patch_id"], str(path))
-    lengths, cells = _lists(columns["cells"])
-    count_lengths, counts = _lists(columns["counts"])
-    if not np.array_equal(lengths, count_lengths) or (cells.size and cells.max() >= _CELLS):
-        raise _damaged(path, "its confusion counts make no sense")
-    probabilities = None
-    if "probabilities" in columns:
-        probabilities = columns["probabilities"].flatten().to_numpy(zero_copy_only=False).reshape(-1, NUM_CLASSES)
-        try:
-            check_probabilities(probabilities)
-        except ProbabilityError as error:
-            raise EvidenceError(f"{path}: {error}") from None
-    labels = _labels(path, columns["labels"])
-    return Evidence(origin, columns["patch_id"], labels, probabilities, _offsets(lengths), cells, counts)
-
-
-def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
-    """Origin and number of patches, after the format, the classes and the columns were found to be ours."""
-    try:
-        header = json.loads((schema.metadata or {})[_KEY])
-        version, classes, patches = header["format"], header["classes"], header["patches"]
-        origin = Origin(header["split"], header["fingerprint"], header["synthetic"])
-    except (KeyError, TypeError, ValueError):
-        raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
-    if version != FORMAT:
-        raise EvidenceError(f"{path} has format {version} and this seg reads {FORMAT}; run 'seg eval' again")
-    if tuple(classes) != CLASS_NAMES:
-        raise EvidenceError(f"{path} has other classes, or the 19 of reBEN in another order; run 'seg eval' again")
-    expected = {name: kind for name, kind in _COLUMNS.items() if name != "probabilities" or name in schema.names}
-    if {field.name: field.type for field in schema} != expected or origin.split not in SPLITS:
-        raise _damaged(path, "its columns or its split are not those that seg writes")
-    return origin, patches
-
-
-def _lacks_values(array: pa.Array) -> bool:
-    nested = pa.types.is_nested(array.type)
-    return bool(array.null_count or (nested and array.flatten().null_count))
-
-
-def _labels(path: Path, names: pa.ListArray) -> Bools:
-    lengths, _ = _lists(names)
-    indices = pc.index_in(names.flatten(), pa.array(CLASS_NAMES))
-    if indices.null_count:
-        raise _damaged(path, "a label is none of the 19 classes")
-    labels_NK = np.zeros((len(names), NUM_CLASSES), dtype=np.bool_)
-    labels_NK[np.repeat(np.arange(len(names)), lengths), indices.to_numpy()] = True
-    return labels_NK
-
-
-def _lists(array: pa.ListArray) -> tuple[Counts, Any]:
-    """Length of each list, and the values of all of them one after the other."""
-    return array.value_lengths().to_numpy().astype(np.int64), array.flatten().to_numpy(zero_copy_only=False)
-
-
-def _check_unique(patch_ids: pa.Array, source: str) -> None:
     counts = pc.value_counts(patch_ids)
     if len(counts) != len(patch_ids):
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
         raise EvidenceError(f"{source} counts patch {twice} more than once; every patch of a split counts exactly once")
-
-
-def _damaged(path: Path, reason: str) -> EvidenceError:
-    return EvidenceError(f"{path} is damaged ({reason}); run 'seg eval' again")
-
-
-def _offsets(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-def _entries(offsets: npt.NDArray[np.int64], rows: Rows) -> npt.NDArray[np.int64]:
-    """Positions in `cells` and `counts` that belong to the rows, row after row."""
-    lengths = np.diff(offsets)[rows]
-    shift = offsets[rows] - (np.cumsum(lengths) - lengths)
-    return np.repeat(shift, lengths) + np.arange(lengths.sum())
-
-
-def _areas(evidence: Evidence, classes: npt.NDArray[np.uint16]) -> Counts:
-    patches = np.repeat(np.arange(len(evidence)), np.diff(evidence.offsets))
-    areas = _accumulate(patches * NUM_CLASSES + classes, evidence.counts, len(evidence) * NUM_CLASSES)
-    return areas.reshape(len(evidence), NUM_CLASSES)
-
-
-def _accumulate(bins: npt.NDArray[np.int64], counts: npt.NDArray[np.uint32], size: int) -> Counts:
-    """Sum of the counts that fall into each bin; exact, which ``bincount`` with weights is not beyond 2^53."""
-    sums = np.zeros(size, dtype=np.int64)
-    np.add.at(sums, bins, counts.astype(np.int64))
-    return sums

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from seg.metrics.evidence import Evidence, Origin, predicted_areas, reference_areas, total_counts
 from seg.metrics.joint import JointScores, joint_scores
 from seg.metrics.pixel import PixelScores, pixel_scores
@@ -37,12 +39,11 @@ class Scores:
     joint: JointScores
 
 
-def score_evidence(evidence: Evidence, fitted_thresholds: Floats | None = None, min_share: float = 0.0) -> Scores:
-    """All scores of an evaluation.
+def score_evidence(evidence: Evidence, min_share: float = 0.0) -> Scores:
+    """All scores of an evaluation, those at fitted thresholds included where the evidence knows such.
 
     Args:
         evidence: What the model did on each patch.
-        fitted_thresholds: Thresholds of the scene head per class, float64 (K,), from `validation_thresholds`.
         min_share: Share of the area that a class needs for a mask to imply it, see `implied_labels`.
     """
     labels_NK, probabilities_NK = evidence.labels, evidence.probabilities
@@ -50,9 +51,10 @@ def score_evidence(evidence: Evidence, fitted_thresholds: Floats | None = None, 
     if probabilities_NK is not None:
         scene = scene_scores(probabilities_NK, labels_NK)
         decided_NK = decide(probabilities_NK)
-        if fitted_thresholds is not None:
-            scene_fitted = scene_scores(probabilities_NK, labels_NK, fitted_thresholds)
-            fitted_NK = decide(probabilities_NK, fitted_thresholds)
+        if evidence.origin.thresholds is not None:
+            thresholds = np.array(evidence.origin.thresholds)
+            scene_fitted = scene_scores(probabilities_NK, labels_NK, thresholds)
+            fitted_NK = decide(probabilities_NK, thresholds)
     areas = predicted_areas(evidence), reference_areas(evidence)
     joint = joint_scores(*areas, labels_NK, decided_NK, fitted_NK, min_share)
     return Scores(evidence.origin, len(evidence), pixel_scores(total_counts(evidence)), scene, scene_fitted, joint)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from seg.config.track import Track, silent
 from seg.engine.evaluate import evaluate as gather_evidence
-from seg.metrics.evidence import Origin, save_evidence
+from seg.metrics.evidence import Origin
+from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores, score_evidence
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.session import open_run
@@ -72,14 +71,13 @@ def evaluate(
     evidence = gather_evidence(
         session.model,
         session.dataset,
-        Origin(session.split, info.fingerprint, info.synthetic),
+        Origin(session.split, info.fingerprint, info.synthetic, thresholds=session.card.thresholds),
         session.compute,
         session.config.eval.batch_size,
         session.workers,
         track,
     )
-    thresholds = None if session.card.thresholds is None else np.array(session.card.thresholds)
-    scores = score_evidence(evidence, thresholds)
+    scores = score_evidence(evidence)
     folder = run / EVALUATIONS / session.split
     save_evidence(folder / EVIDENCE, evidence)
     write_tables(folder, scores)

@@ -1,0 +1,250 @@
+"""Evidence on the disk: ``patches.parquet``.
+
+One row per patch, sorted by patch id: ``patch_id``, ``country``, the true ``labels`` by name, the scene
+``probabilities`` in the order of the nomenclature, and the confusion counts that are not 0 as two lists,
+``confusion_keys`` (true class x 19 + predicted class) and ``confusion_counts`` (pixels). The columns ``zones_*``,
+``bands_*``, ``reliability_*``, ``losses`` and ``pooled`` hold the `Details`. The schema metadata says the rest under
+``seg.evidence``.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from seg.metrics.evidence import (
+    BAND_PARTS,
+    CELLS,
+    CONFIDENCE_BINS,
+    POOLINGS,
+    RELIABILITY_PARTS,
+    ZONES,
+    Details,
+    Evidence,
+    EvidenceError,
+    Origin,
+    check_unique,
+)
+from seg.metrics.ratio import Bools
+from seg.metrics.scene import ProbabilityError, check_probabilities
+from seg.metrics.sparse import Counts, PatchCounts, offsets_of
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.reben.patch import SPLITS
+from seg.store.atomic import write_bytes
+
+FILE_NAME = "patches.parquet"
+FORMAT = 2
+"""Version of the file's format; raised whenever an older reader would misread a file."""
+
+_KEY = b"seg.evidence"
+_SIZES = {
+    "confusion": CELLS,
+    "zones": (len(ZONES) - 1) * CELLS,
+    "bands": len(BAND_PARTS) * NUM_CLASSES,
+    "reliability": 2 * CONFIDENCE_BINS * len(RELIABILITY_PARTS),
+}
+"""Columns of each matrix of counts."""
+_LOSSES, _POOLED = (2, 2), (len(POOLINGS), NUM_CLASSES)
+_COUNTS = {name: {f"{name}_keys": pa.list_(pa.uint16()), f"{name}_counts": pa.list_(pa.uint32())} for name in _SIZES}
+_CORE = {
+    "patch_id": pa.string(),
+    "country": pa.string(),
+    "labels": pa.list_(pa.string()),
+    **_COUNTS["confusion"],
+}
+_HEAD = {"probabilities": pa.list_(pa.float32(), NUM_CLASSES)}
+_DETAILS = {
+    **_COUNTS["zones"],
+    **_COUNTS["bands"],
+    **_COUNTS["reliability"],
+    "losses": pa.list_(pa.float64(), int(np.prod(_LOSSES))),
+    "pooled": pa.list_(pa.uint16(), int(np.prod(_POOLED))),
+}
+
+
+def save_evidence(folder: Path, evidence: Evidence) -> Path:
+    """Write ``patches.parquet`` into a folder, which is made if need be. The file appears complete or not at all.
+
+    Returns:
+        The file.
+    """
+    by_name = np.argsort(CLASS_NAMES)
+    patches, positions = np.nonzero(evidence.labels[:, by_name])
+    columns: dict[str, pa.Array] = {
+        "patch_id": evidence.patch_ids,
+        "country": evidence.countries.cast(pa.string()),
+        "labels": pa.ListArray.from_arrays(
+            pa.array(offsets_of(np.bincount(patches, minlength=len(evidence))), pa.int32()),
+            pa.array(CLASS_NAMES).take(pa.array(by_name[positions])),
+        ),
+        **_lists_of("confusion", evidence.confusion),
+    }
+    if evidence.probabilities is not None:
+        columns["probabilities"] = _fixed(evidence.probabilities, _HEAD["probabilities"])
+    if (details := evidence.details) is not None:
+        for name in ("zones", "bands", "reliability"):
+            columns |= _lists_of(name, getattr(details, name))
+        columns["losses"] = _fixed(details.losses_NSL, _DETAILS["losses"])
+        columns["pooled"] = _fixed(details.pooled_NPK, _DETAILS["pooled"])
+    header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **asdict(evidence.origin)}
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(header)})
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / FILE_NAME, content.getvalue().to_pybytes())
+    return folder / FILE_NAME
+
+
+def load_evidence(folder: Path) -> Evidence:
+    """Read ``patches.parquet`` from a folder.
+
+    Raises:
+        EvidenceError: If the file is missing, damaged, of another format or other classes, or has NaN or a patch twice.
+    """
+    path = folder / FILE_NAME
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            origin, patches = _read_header(path, file.schema_arrow)
+            table = file.read()
+    except FileNotFoundError:
+        raise EvidenceError(f"there is no evidence at {path}; run 'seg eval' to make it") from None
+    except (pa.ArrowException, OSError) as error:
+        raise EvidenceError(f"{path} is cut off or damaged ({error}); run 'seg eval' again") from None
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    if len(table) != patches or any(map(_lacks_values, columns.values())):
+        raise _damaged(path, "patches or values are missing")
+    check_unique(columns["patch_id"], str(path))
+    counts = {name: _counts(path, columns, name) for name in _SIZES if f"{name}_keys" in columns}
+    probabilities = None
+    if "probabilities" in columns:
+        probabilities = _values(columns["probabilities"], (NUM_CLASSES,))
+        try:
+            check_probabilities(probabilities)
+        except ProbabilityError as error:
+            raise EvidenceError(f"{path}: {error}") from None
+    details = None
+    if "zones" in counts:
+        details = Details(
+            counts["zones"],
+            counts["bands"],
+            counts["reliability"],
+            _values(columns["losses"], _LOSSES),
+            _values(columns["pooled"], _POOLED),
+        )
+        if (np.isnan(details.losses_NSL[:, 0]) | np.isinf(details.losses_NSL[:, 0])).any():
+            raise _damaged(path, "a loss is no number")
+    evidence = Evidence(
+        origin,
+        columns["patch_id"],
+        columns["country"].dictionary_encode(),
+        _labels(path, columns["labels"]),
+        probabilities,
+        counts["confusion"],
+        details,
+    )
+    _check_details(path, evidence)
+    return evidence
+
+
+def _check_details(path: Path, evidence: Evidence) -> None:
+    """The details must be of the same pixels as the confusion counts."""
+    if evidence.details is None:
+        return
+    total = evidence.confusion.total()
+    near = evidence.details.zones.total().reshape(len(ZONES) - 1, CELLS).sum(0)
+    pixels = evidence.details.reliability.total().reshape(2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))[0, :, 0].sum()
+    if (near > total).any() or pixels != total.sum():
+        raise _damaged(path, "its counts contradict each other")
+
+
+def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
+    """Origin and number of patches, after the format, the classes and the columns were found to be ours."""
+    try:
+        header = json.loads((schema.metadata or {})[_KEY])
+        version, classes, patches = header["format"], header["classes"], header["patches"]
+    except (KeyError, TypeError, ValueError):
+        raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
+    if version != FORMAT:
+        raise EvidenceError(f"{path} has format {version} and this seg reads {FORMAT}; run 'seg eval' again")
+    if tuple(classes) != CLASS_NAMES:
+        raise EvidenceError(f"{path} has other classes, or the 19 of reBEN in another order; run 'seg eval' again")
+    expected = dict(_CORE)
+    for optional in (_HEAD, _DETAILS):
+        if optional.keys() & set(schema.names):
+            expected |= optional
+    if {field.name: field.type for field in schema} != expected:
+        raise _damaged(path, "its columns are not those that seg writes")
+    return _origin(path, header), patches
+
+
+def _origin(path: Path, header: dict[str, Any]) -> Origin:
+    try:
+        thresholds = header["thresholds"]
+        origin = Origin(
+            header["split"],
+            header["fingerprint"],
+            header["synthetic"],
+            header["weights"],
+            None if thresholds is None else tuple(map(float, thresholds)),
+            None if header["temperature"] is None else float(header["temperature"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
+    if origin.split not in SPLITS or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
+        raise _damaged(path, "its split or its thresholds are not those that seg writes")
+    return origin
+
+
+def _lists_of(name: str, counts: PatchCounts) -> dict[str, pa.Array]:
+    assert counts.size == _SIZES[name], f"{name} has {counts.size} columns"
+    offsets = pa.array(counts.offsets, pa.int32())
+    return {
+        f"{name}_keys": pa.ListArray.from_arrays(offsets, pa.array(counts.keys)),
+        f"{name}_counts": pa.ListArray.from_arrays(offsets, pa.array(counts.counts)),
+    }
+
+
+def _counts(path: Path, columns: dict[str, pa.Array], name: str) -> PatchCounts:
+    lengths, keys = _lists(columns[f"{name}_keys"])
+    count_lengths, counts = _lists(columns[f"{name}_counts"])
+    size = _SIZES[name]
+    if not np.array_equal(lengths, count_lengths) or (keys.size and (keys.max() >= size or not counts.all())):
+        raise _damaged(path, f"its {name} counts make no sense")
+    return PatchCounts(size, offsets_of(lengths), keys, counts)
+
+
+def _fixed(values: Any, kind: pa.DataType) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind.value_type), kind.list_size)
+
+
+def _values(array: pa.Array, shape: tuple[int, ...]) -> Any:
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+
+
+def _lacks_values(array: pa.Array) -> bool:
+    nested = pa.types.is_nested(array.type)
+    return bool(array.null_count or (nested and array.flatten().null_count))
+
+
+def _labels(path: Path, names: pa.ListArray) -> Bools:
+    lengths, _ = _lists(names)
+    indices = pc.index_in(names.flatten(), pa.array(CLASS_NAMES))
+    if indices.null_count:
+        raise _damaged(path, "a label is none of the 19 classes")
+    labels_NK = np.zeros((len(names), NUM_CLASSES), dtype=np.bool_)
+    labels_NK[np.repeat(np.arange(len(names)), lengths), indices.to_numpy()] = True
+    return labels_NK
+
+
+def _lists(array: pa.ListArray) -> tuple[Counts, Any]:
+    """Length of each list, and the values of all of them one after the other."""
+    return array.value_lengths().to_numpy().astype(np.int64), array.flatten().to_numpy(zero_copy_only=False)
+
+
+def _damaged(path: Path, reason: str) -> EvidenceError:
+    return EvidenceError(f"{path} is damaged ({reason}); run 'seg eval' again")
