@@ -1,4 +1,4 @@
-"""Made-up evidence of any size, for tests and for the benchmark of reports: consistent, but of no model and no place."""
+"""Made-up evidence of any size, for tests and for benchmarks: consistent, but of no model and no place."""
 
 import numpy as np
 import pyarrow as pa
@@ -97,7 +97,7 @@ def _chunk(
     if head:
         probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
     countries = [COUNTRIES[n % tiles % len(COUNTRIES)] for n in numbers.tolist()]
-    evidence = Evidence(
+    return Evidence(
         origin=origin,
         patch_ids=pa.array(_ids(numbers, tiles), pa.string()),
         countries=pa.array(countries, pa.string()).dictionary_encode(),
@@ -106,7 +106,6 @@ def _chunk(
         confusion=sparse_counts(counts.reshape(size, CELLS)),
         details=_details(counts, logits, random, origin) if details else None,
     )
-    return evidence
 
 
 def _details(counts: np.ndarray, logits: np.ndarray, random: np.random.Generator, origin: Origin) -> Details:

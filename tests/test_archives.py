@@ -404,9 +404,12 @@ def test_a_broken_tiff_is_an_error_or_what_gdal_reads(real, data, which):
     except ArchiveError:
         return
     # Where damage has only hit the name of the CRS, the values are sound, though rasterio stumbles over the name.
-    with contextlib.suppress(UnicodeDecodeError), rasterio.MemoryFile(content) as memory:
-        with memory.open(driver="GTiff") as source:
-            assert decoded.tobytes() == source.read(1).tobytes()
+    with (
+        contextlib.suppress(UnicodeDecodeError),
+        rasterio.MemoryFile(content) as memory,
+        memory.open(driver="GTiff") as source,
+    ):
+        assert decoded.tobytes() == source.read(1).tobytes()
 
 
 def test_a_strip_that_claims_more_bytes_than_the_file_has_is_an_error(real):
