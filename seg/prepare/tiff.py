@@ -67,13 +67,11 @@ def _decode_strips(content: bytes, size: int, dtype: str) -> Array | None:
         return None
     compression, predictor, rows = _one(tags, _COMPRESSION, _PREDICTOR, _ROWS_PER_STRIP)
     offsets, sizes = _many(content, tags, _STRIP_OFFSETS), _many(content, tags, _STRIP_SIZES)
-    if not 0 < rows <= size or not len(offsets) == len(sizes) == -(-size // rows):
-        return None
-    if min(offsets) == 0 or any(begin + length > len(content) for begin, length in zip(offsets, sizes, strict=True)):
+    if not 0 < rows <= size or not len(offsets) == len(sizes) == -(-size // rows) or min(offsets) == 0:
         return None
     row_bytes = size * bits // 8
     lengths = [row_bytes * min(rows, size - top) for top in range(0, size, rows)]
-    strips = [content[begin : begin + length] for begin, length in zip(offsets, sizes, strict=True)]
+    strips = [_within(content, begin, length) for begin, length in zip(offsets, sizes, strict=True)]
     if compression == _DEFLATE:
         if predictor not in (_NO_PREDICTOR, _DIFFERENCING) or dtype != "uint16":
             return None
@@ -86,6 +84,12 @@ def _decode_strips(content: bytes, size: int, dtype: str) -> Array | None:
     if predictor == _DIFFERENCING:
         array = np.cumsum(array, axis=1, dtype=stored)
     return array
+
+
+def _within(content: bytes, begin: int, length: int) -> bytes:
+    """Some bytes of the content; struct.error if it does not have as many."""
+    (part,) = struct.unpack_from(f"{length}s", content, begin)
+    return bytes(part)
 
 
 def _inflate(strip: bytes, length: int) -> bytes:
