@@ -8,8 +8,8 @@ The peers do their own share of the same work on the same files; what each case 
     python scripts/bench_data.py --out results/performance/data [--patches 4000] [--metadata FOLDER] [--peers PYTHON]
 
 ConfigILM asks for numpy 1. So that seg is measured as its users have it, the extra may be installed into an environment
-of its own, whose interpreter is named with ``--peers``. Writes ``<out>.json`` and ``<out>.md``. Peers that are not installed are left out, and said to be; cold reading needs
-the right to drop the page cache (/proc/sys/vm/drop_caches).
+of its own, whose interpreter is named with ``--peers``. Writes ``<out>.json`` and ``<out>.md``. Peers that are not
+installed are left out, and said to be; cold reading needs the right to drop the page cache (/proc/sys/vm/drop_caches).
 """
 
 import argparse
