@@ -28,8 +28,8 @@ from seg.metrics.calibration import LogitSample
 from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
 from seg.models.checkpoint import ModelCard, Training, save_checkpoint
+from seg.models.weights_file import BEST, LAST
 
-LAST, BEST = "last", "best"
 _REPORT_EVERY = 10
 
 

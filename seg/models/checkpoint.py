@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from seg.config.sections import ModelConfig, Section
 from seg.models.architectures import ModelError
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
+from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 from seg.store.atomic import read_folder, replace_folder
 
 FORMAT = 2
 """Version of the card's layout. One that is newer than this is refused."""
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
 
 
 class CheckpointError(ValueError):
