@@ -5,14 +5,14 @@ one and with two processes, with warm and with cold cache, and opening an index 
 The peers do their own share of the same work on the same files; what each case does is said in the table.
 
     pip install -e ".[bench]"
-    python scripts/bench_data.py --out results/performance/data [--patches 4000] [--metadata FOLDER]
+    python scripts/bench_data.py --out results/performance/data [--patches 4000] [--metadata FOLDER] [--peers PYTHON]
 
-Writes ``<out>.json`` and ``<out>.md``. Peers that are not installed are left out, and said to be; cold reading needs
-the right to drop the page cache (/proc/sys/vm/drop_caches).
+ConfigILM asks for numpy 1. So that seg is measured as its users have it, the extra may be installed into an environment
+of its own, whose interpreter is named with ``--peers``. Writes ``<out>.json`` and ``<out>.md``. Peers that are not
+installed are left out, and said to be; cold reading needs the right to drop the page cache (/proc/sys/vm/drop_caches).
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -229,13 +229,13 @@ CASES: dict[str, Callable[..., list[float]]] = {
 }
 
 
-def run_case(name: str, *arguments: object, cores: int = 1) -> list[float]:
+def run_case(name: str, *arguments: object, cores: int = 1, python: str = sys.executable) -> list[float]:
     """A case in a fresh process on so many cores."""
     code = (
         f"import os, sys, runpy; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cores}]); "
         "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
     )
-    command = [sys.executable, "-c", code, __file__, "--case", name, *map(str, arguments)]
+    command = [python, "-c", code, __file__, "--case", name, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
@@ -297,7 +297,13 @@ def building(scratch: Path, patches: int) -> list[Figure]:
 # --- everything -------------------------------------------------------------------------------------------------------
 
 
-def reading(store: Path, tree: Path) -> tuple[list[Figure], list[str]]:
+def has(python: str, package: str) -> bool:
+    """Whether an interpreter has a package."""
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def reading(store: Path, tree: Path, peers: str) -> tuple[list[Figure], list[str]]:
     """Figures of reading with a warm cache, and what could not be measured."""
     cases: dict[str, tuple[object, ...]] = {
         "seg, batches of 32, one core": ("batches", store, 32, 0, False),
@@ -312,10 +318,12 @@ def reading(store: Path, tree: Path) -> tuple[list[Figure], list[str]]:
     }
     rates, left_out = {}, []
     for case, (name, *arguments) in cases.items():
-        if name in ("configilm", "torchgeo") and importlib.util.find_spec(str(name)) is None:
+        peer = name in ("configilm", "torchgeo")
+        if peer and not has(peers, str(name)):
             left_out.append(f"{name} is not installed (extra `bench`)")
             continue
-        rates[case] = run_case(str(name), *arguments, cores=2 if "two cores" in case else 1)
+        cores = 2 if "two cores" in case else 1
+        rates[case] = run_case(str(name), *arguments, cores=cores, python=peers if peer else sys.executable)
     reference = next((statistics.median(r) for case, r in rates.items() if case.startswith("ConfigILM")), None)
     figures = []
     for case, values in rates.items():
@@ -464,6 +472,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How fast data move, beside the peers and the limits.")
     parser.add_argument("--patches", type=int, default=4000, help="Patches of the synthetic reBEN.")
     parser.add_argument("--metadata", type=Path, help="Folder of the official metadata parquets.")
+    parser.add_argument("--peers", default=sys.executable, help="Interpreter that has the extra `bench`.")
     parser.add_argument("--out", type=Path, help="Write OUT.json and OUT.md.")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
@@ -476,7 +485,7 @@ def main() -> None:
         metadata = [text for file in METADATA_FILES for text in ("--metadata", str(tree / file))]
         subprocess.run([*seg, "build", *named, *metadata, str(store)], check=True)
         figures = building(scratch, arguments.patches)
-        warm, left_out = reading(store, tree)
+        warm, left_out = reading(store, tree, arguments.peers)
         cold, not_cold = cold_reading(store, arguments.patches)
         paths, label = official_size(arguments.metadata, scratch)
         figures += warm + cold + index_figures(paths, label)

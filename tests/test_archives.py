@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seg.prepare import gather
-from seg.prepare.archive import Archive, Passage, find_archive, read_members
+from seg.prepare.archive import Archive, Passage, _Header, find_archive, read_members
 from seg.prepare.build import Subset, build_store
 from seg.prepare.layout import ArchiveError
 from seg.prepare.sources import Sources
@@ -410,6 +410,44 @@ def test_a_broken_tiff_is_an_error_or_what_gdal_reads(real, data, which):
         memory.open(driver="GTiff") as source,
     ):
         assert decoded.tobytes() == source.read(1).tobytes()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(["a/b.tif", "x" * 60 + "/" + "y" * 80 + ".tif", "ü.tif", "d/" + "n" * 120, "folder/"]),
+    size=st.sampled_from([0, 10, 58_000, 2**33 - 1, 2**33]),
+    form=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT]),
+    damage=st.lists(st.tuples(st.integers(0, 511), st.integers(0, 255)), max_size=3),
+    repaired=st.booleans(),
+)
+def test_headers_are_read_as_tarfile_reads_them(name, size, form, damage, repaired):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    try:
+        blocks = info.tobuf(form, "utf-8", "surrogateescape")
+    except ValueError:
+        return  # no header of this form can hold it
+    for begin in range(0, len(blocks), 512):
+        block = bytearray(blocks[begin : begin + 512])
+        for position, value in damage:
+            block[position] = value
+        if repaired:
+            block[148:156] = b"%06o\0 " % (sum(block) - sum(block[148:156]) + 8 * 32)
+        assert header_of(_Header, bytes(block)) in (header_of(tarfile.TarInfo, bytes(block)), "owner or time")
+
+
+def header_of(kind, block):
+    """Name, size and type of a header, or the error; tarfile also refuses headers whose owner or time is no number."""
+    try:
+        header = kind.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        return type(error)
+    fields = [block[100:108], block[108:116], block[116:124], block[136:148], block[329:337], block[337:345]]
+    try:
+        [tarfile.nti(field) for field in fields]
+    except tarfile.InvalidHeaderError:
+        return "owner or time"
+    return header.name, header.size, header.type
 
 
 def test_a_strip_that_claims_more_bytes_than_the_file_has_is_an_error(real):

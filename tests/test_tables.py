@@ -23,7 +23,7 @@ from seg.metrics.evidence import Origin, batch_evidence
 from seg.metrics.scores import DEFINITIONS, Scores, score_evidence
 from seg.reben.classes import CLASS_NAMES, CLASSES, NUM_CLASSES
 from seg.reben.patch import Split
-from seg.report.formats import FORMATS, Column, Table, shown, tidy_csv, to_rich
+from seg.report.formats import FORMATS, Column, Estimate, Table, document, shown, tidy_csv, to_rich
 from seg.report.tables import TABLES, per_class, score_tables, scores_document, write_tables
 
 K = NUM_CLASSES
@@ -142,6 +142,94 @@ def test_json_of_a_simple_table() -> None:
 )
 def test_what_a_reader_sees(kind: Any, value: Any, expected: str) -> None:
     assert shown(Column("x", "X", kind), value) == expected
+
+
+ESTIMATES = Table(
+    "estimates",
+    "Title",
+    (
+        Column("run", "Run", "text"),
+        Column("miou", "mIoU", "percent"),
+        Column("ece", "ECE", "number"),
+        Column("n", "Patches", "count"),
+    ),
+    (
+        ("a", Estimate(0.297123, 0.00412, 0.27149, 0.32001), Estimate(0.0512, None, 0.0401, 0.0633), 5),
+        ("[b]", Estimate(0.25, math.nan, 0.24, 0.26), Estimate(math.nan, None, math.nan, math.nan), 6),
+        ("c", None, 0.25, None),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimate", "expected"),
+    [
+        ("percent", Estimate(0.297, 0.004, 0.271, 0.32), "29.7 ± 0.4 [27.1, 32.0]"),
+        ("percent", Estimate(0.297, None, 0.271, 0.32), "29.7 [27.1, 32.0]"),
+        ("percent", Estimate(0.297, math.nan, 0.271, 0.32), "29.7 [27.1, 32.0]"),
+        ("percent", Estimate(0.297, 0.0), "29.7 ± 0.0"),
+        ("percent", Estimate(0.297, 0.004, math.nan, math.nan), "29.7 ± 0.4"),
+        ("percent", Estimate(0.297, None, 0.271, math.nan), "29.7"),
+        ("percent", Estimate(0.0, 0.0, 0.0, 0.0), "0.0 ± 0.0 [0.0, 0.0]"),
+        ("percent", Estimate(-0.0001, None, -0.012, 0.01), "0.0 [-1.2, 1.0]"),
+        ("percent", Estimate(1, None, 1, 1), "100.0 [100.0, 100.0]"),
+        ("percent", Estimate(math.nan, 0.1, 0.2, 0.3), "–"),
+        ("number", Estimate(0.05124, 0.0012, 0.0401, 0.06331), "0.051 ± 0.001 [0.040, 0.063]"),
+    ],
+)
+def test_what_a_reader_sees_of_an_estimate(kind: Any, estimate: Estimate, expected: str) -> None:
+    assert shown(Column("x", "X", kind), estimate) == expected
+
+
+@pytest.mark.parametrize("kind", ["class", "text", "count"])
+def test_an_estimate_of_what_is_no_score_is_a_bug(kind: Any) -> None:
+    with pytest.raises(AssertionError, match="estimates are percent or number"):
+        shown(Column("x", "X", kind), Estimate(3))
+
+
+def test_estimates_for_readers() -> None:
+    assert markdown_rows(FORMATS["md"](ESTIMATES))[2:] == [
+        ["a", "29.7 ± 0.4 [27.1, 32.0]", "0.051 [0.040, 0.063]", "5"],
+        ["[b]", "25.0 [24.0, 26.0]", "–", "6"],
+        ["c", "–", "0.2500", "–"],
+    ]
+    assert latex_rows(FORMATS["tex"](ESTIMATES))[1:] == [
+        ["a", r"29.7 $\pm$ 0.4 [27.1, 32.0]", "0.051 [0.040, 0.063]", "5"],
+        ["{}[b]", "25.0 [24.0, 26.0]", "--", "6"],
+        ["c", "--", "0.2500", "--"],
+    ]
+    text = printed(ESTIMATES)
+    assert "29.7 ± 0.4 [27.1, 32.0]" in text
+    assert "0.051 [0.040, 0.063]" in text
+
+
+def test_estimates_for_machines_are_columns_in_full_precision() -> None:
+    keys = ["run", "miou", "miou_sd", "miou_low", "miou_high", "ece", "ece_low", "ece_high", "n"]
+    rows = [
+        ["a", 0.297123, 0.00412, 0.27149, 0.32001, 0.0512, 0.0401, 0.0633, 5],
+        ["[b]", 0.25, None, 0.24, 0.26, None, None, None, 6],
+        ["c", None, None, None, None, 0.25, None, None, None],
+    ]
+    assert strict_json(FORMATS["json"](ESTIMATES)) == document(ESTIMATES)
+    assert document(ESTIMATES)["rows"] == [dict(zip(keys, row, strict=True)) for row in rows]
+    read = pa.csv.read_csv(io.BytesIO(FORMATS["csv"](ESTIMATES).encode()))
+    assert read.column_names == ["title", *keys]
+    assert [list(row.values())[1:] for row in read.to_pylist()] == rows
+    lines = [
+        (line["row"], line["column"], line["value"]) for line in csv.DictReader(io.StringIO(tidy_csv([ESTIMATES])))
+    ]
+    assert lines == [
+        (str(row[0]), key, "" if value is None else str(value))
+        for row in rows
+        for key, value in zip(keys[1:], row[1:], strict=True)
+    ]
+
+
+def test_table_without_rows() -> None:
+    empty = Table("empty", "Title", SIMPLE.columns, ())
+    assert FORMATS["csv"](empty) == "title,class,iou,n\n"
+    assert strict_json(FORMATS["json"](empty))["rows"] == []
+    assert "Title" in FORMATS["md"](empty) + FORMATS["tex"](empty)
 
 
 def test_row_that_does_not_fit_is_a_bug() -> None:

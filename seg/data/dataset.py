@@ -74,6 +74,7 @@ class PatchDataset(Dataset[Batch]):
         self.rows = rows
         self.shuffle = data.order
         self._all_ids = store.index.patch_ids
+        self._all_countries = store.index.countries
         self._reader = store.patches
         self._index = store.index.take(rows)
         self._normalise = Normaliser(data.bands, data.resampling)
@@ -90,6 +91,11 @@ class PatchDataset(Dataset[Batch]):
         """Patch ids of rows of the store's index, such as those of a batch."""
         ids: list[str] = self._all_ids.take(pa.array(rows)).to_pylist()
         return ids
+
+    def countries(self, rows: Rows) -> list[str]:
+        """Countries of rows of the store's index."""
+        names: list[str] = self._all_countries.take(pa.array(rows)).to_pylist()
+        return names
 
     def __getitem__(self, key: BatchKey) -> Batch:
         """Read a batch.

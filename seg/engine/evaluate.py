@@ -12,8 +12,11 @@ from seg.data.dataset import Batch, PatchDataset
 from seg.data.loader import make_loader
 from seg.data.order import BatchOrder
 from seg.engine.device import Compute
-from seg.metrics.evidence import Evidence, Origin, batch_evidence, merge_evidence
+from seg.metrics.boundary import boundary_counts
+from seg.metrics.calibration import LogitSample, confidence_counts, pooled_scores
+from seg.metrics.evidence import Details, Evidence, Origin, batch_evidence, merge_evidence
 from seg.metrics.pixel import confusion_counts
+from seg.metrics.sparse import sparse_counts
 
 
 @dataclass(frozen=True)
@@ -68,25 +71,49 @@ def evaluate(
     batch_size: int,
     workers: int,
     track: Track = silent,
+    *,
+    detailed: bool = False,
+    sample: LogitSample | None = None,
 ) -> Evidence:
     """Evidence of a network on a data set.
 
     Args:
         model, dataset, compute, batch_size, workers, track: See `predict`.
-        origin: What the patches are.
+        origin: What the patches are; its temperature is the one that calibrated confidences are measured with.
+        detailed: Also measure the `Details`, which takes about 1 ms per patch.
+        sample: Is given the logits, to fit a temperature.
     """
     parts = []
     for prediction in predict(model, dataset, compute, batch_size, workers, track):
         batch = prediction.batch
-        counts = confusion_counts(batch.masks_BHW, prediction.pixel_logits_BKHW.argmax(1))
+        predicted_BHW = prediction.pixel_logits_BKHW.argmax(1)
+        counts = confusion_counts(batch.masks_BHW, predicted_BHW)
         probabilities = prediction.scene_probabilities_BK
+        rows = batch.rows_B.cpu().numpy()
+        if sample is not None:
+            sample.add(prediction.pixel_logits_BKHW, batch.masks_BHW)
         parts.append(
             batch_evidence(
                 origin,
-                dataset.patch_ids(batch.rows_B.cpu().numpy()),
+                dataset.patch_ids(rows),
                 counts.cpu().numpy(),
                 batch.labels_BK.cpu().numpy().astype(np.bool_),
                 None if probabilities is None else probabilities.cpu().numpy(),
+                dataset.countries(rows),
+                _details(prediction, predicted_BHW, origin.temperature) if detailed else None,
             )
         )
     return merge_evidence(parts)
+
+
+def _details(prediction: Prediction, predicted_BHW: Tensor, temperature: float | None) -> Details:
+    logits_BKHW, target_BHW = prediction.pixel_logits_BKHW, prediction.batch.masks_BHW
+    zones, bands = boundary_counts(target_BHW.cpu().numpy(), predicted_BHW.byte().cpu().numpy())
+    reliability, losses = confidence_counts(logits_BKHW, target_BHW, temperature)
+    return Details(
+        zones=sparse_counts(zones),
+        bands=sparse_counts(bands),
+        reliability=sparse_counts(reliability.cpu().numpy()),
+        losses_NSL=losses.cpu().numpy(),
+        pooled_NPK=pooled_scores(logits_BKHW),
+    )

@@ -24,11 +24,12 @@ from seg.engine.evaluate import evaluate
 from seg.engine.losses import JointLoss
 from seg.engine.optimiser import learning_rate, make_optimiser, set_learning_rate
 from seg.engine.state import Progress, load_state, save_state
+from seg.metrics.calibration import LogitSample
 from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
 from seg.models.checkpoint import ModelCard, Training, save_checkpoint
+from seg.models.weights_file import BEST, LAST
 
-LAST, BEST = "last", "best"
 _REPORT_EVERY = 10
 
 
@@ -172,10 +173,18 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
             for step in _train_epoch(run, loader, stop):
                 speed = step.patches_per_second
                 yield step
+            sample = LogitSample(len(run.validation))
             evidence = evaluate(
-                run.model, run.validation, run.origin, run.compute, run.config.batch_size, run.workers, track
+                run.model,
+                run.validation,
+                run.origin,
+                run.compute,
+                run.config.batch_size,
+                run.workers,
+                track,
+                sample=sample,
             )
-            yield _finish_epoch(run, evidence, speed, began)
+            yield _finish_epoch(run, evidence, sample, speed, began)
             if stop:
                 raise Interrupted(f"stopped after epoch {progress.epoch}")
 
@@ -225,7 +234,7 @@ def _step(run: Run, batch: Batch) -> Tensor:
     return torch.stack([total, pixel, scene]).detach().double()
 
 
-def _finish_epoch(run: Run, evidence: Evidence, speed: float, began: float) -> Epoch:
+def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: float, began: float) -> Epoch:
     """Score the epoch, save weights and state, and move on to the next."""
     progress, config = run.progress, run.config
     scores = headline(score_evidence(evidence))
@@ -245,6 +254,7 @@ def _finish_epoch(run: Run, evidence: Evidence, speed: float, began: float) -> E
     thresholds = None if fitted is None else tuple(fitted.tolist())
     card = run.card.model_copy(update={"training": training, "thresholds": thresholds})
     if best:
+        card = card.model_copy(update={"temperature": sample.fit()})
         save_checkpoint(run.folder / BEST, run.model, card)
         progress.best_score = score if math.isfinite(score) else None
         progress.best_epoch = epoch

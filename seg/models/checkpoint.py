@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
+import xxhash
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -16,13 +17,13 @@ from torch import Tensor, nn
 from seg.config.sections import ModelConfig, Section
 from seg.models.architectures import ModelError
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
+from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 from seg.store.atomic import read_folder, replace_folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the card's layout. One that is newer than this is refused."""
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
 
 
 class CheckpointError(ValueError):
@@ -79,6 +80,7 @@ class ModelCard(Section):
         training: When they were saved; None before training.
         thresholds: Probability above which each class counts as present in the scene, fitted on validation; in the
             order of `classes`. None: not fitted.
+        temperature: What pixel logits are divided by to be calibrated, fitted on validation. None: not fitted.
     """
 
     format: Annotated[int, Field(ge=1, le=FORMAT)] = FORMAT
@@ -96,6 +98,7 @@ class ModelCard(Section):
     data: Data
     training: Training | None = None
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -200,6 +203,22 @@ def load_card(folder: Path) -> ModelCard:
         OSError: If it is replaced faster than it can be read.
     """
     return read_folder(folder, _read_card)
+
+
+def weights_digest(folder: Path) -> str:
+    """XXH3 checksum of the weights of a checkpoint, 16 hexadecimal digits; evidence names its weights by it.
+
+    Raises:
+        CheckpointError: If there are no weights.
+    """
+    digest = xxhash.xxh3_64()
+    try:
+        with (folder / WEIGHTS_FILE).open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE} cannot be read ({error.strerror})") from None
+    return digest.hexdigest()
 
 
 def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> tuple[Segmenter, ModelCard]:

@@ -9,13 +9,11 @@ from seg.metrics.evidence import Origin
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores, score_evidence
 from seg.pipeline.data import Notify, ignore
+from seg.pipeline.run_folder import EVALUATIONS, EVIDENCE
 from seg.pipeline.session import open_run
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.tables import score_tables, write_tables
-
-EVALUATIONS = "eval"
-EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from seg.engine.device import Compute, choose_compute
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.segmenter import Segmenter
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
-from seg.pipeline.train import CONFIG_FILE, best_checkpoint, loader_workers
+from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint
+from seg.pipeline.train import loader_workers
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
 from seg.store.open import Store

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seg.config.identity import settings_of_run
 from seg.config.load import dump_config, load_config
 from seg.config.sections import Config, DataConfig
 from seg.config.track import Track, silent
@@ -17,11 +18,13 @@ from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
 from seg.engine.losses import JointLoss
 from seg.engine.state import read_progress
-from seg.engine.train import BEST, LAST, Epoch, Run, Step, fit, seed_everything
+from seg.engine.train import Epoch, Run, Step, fit, seed_everything
 from seg.metrics.evidence import Origin
 from seg.models.checkpoint import Data, make_card
 from seg.models.segmenter import build_segmenter
+from seg.models.weights_file import LAST
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
+from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError
 from seg.reben.bands import BANDS, selection_name
 from seg.reben.patch import Split
 from seg.report.figures.style import write_png
@@ -31,16 +34,7 @@ from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
 from seg.store.open import Store
 
-CONFIG_FILE = "config.yaml"
-RECORD_FILE = "run.json"
-FIGURE_FILE = "training.png"
-CHECKPOINTS = "checkpoints"
-
 Observe = Callable[[Step | Epoch], None]
-
-
-class RunError(ValueError):
-    """A run folder that cannot be used as asked."""
 
 
 @dataclass(frozen=True)
@@ -251,9 +245,8 @@ def loader_workers(asked: int | None, compute: Compute) -> int:
 
 
 def _identity(config: Config, store: Store) -> str:
-    """What must not change between the sittings of a run; where data lie and who reads them may."""
-    settings = config.model_dump(mode="json", exclude={"eval": True, "data": {"store", "metadata", "workers"}})
-    text = json.dumps({"config": settings, "data": store.info.fingerprint}, sort_keys=True)
+    """Digest of what must not change between the sittings of a run."""
+    text = json.dumps({"config": settings_of_run(config), "data": store.info.fingerprint}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -263,17 +256,3 @@ def _located(config: Config) -> Config:
     paths = {"store": named, "metadata": config.data.metadata}
     resolved = {key: Path(path).resolve() for key, path in paths.items() if path}
     return config.model_copy(update={"data": config.data.model_copy(update=resolved)})
-
-
-def best_checkpoint(run: Path) -> Path:
-    """Folder of the best weights of a run.
-
-    Raises:
-        RunError: If the folder is no run or has no weights yet.
-    """
-    if not (run / CONFIG_FILE).is_file():
-        raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}")
-    folder = run / CHECKPOINTS / BEST
-    if not folder.is_dir():
-        raise RunError(f"{run} has no weights yet; its training did not finish an epoch")
-    return folder

@@ -138,7 +138,7 @@ def _explained(archive: Archive) -> Iterator[None]:
 
 
 def _members(archive: Archive, stream: "_Forward", passage: Passage) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=stream, mode="r:", errorlevel=2, tarinfo=_Header) as tar:  # type: ignore[call-overload]
         while (info := tar.next()) is not None:
             # Otherwise tarfile remembers every member.
             tar.members.clear()
@@ -148,6 +148,46 @@ def _members(archive: Archive, stream: "_Forward", passage: Passage) -> Iterator
                 continue
             yield Member(*found, partial(_content, archive, tar, stream, info))
         stream.expect_end_mark(tar.offset)
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header, of which only name, size and type are read where it is of the usual form.
+
+    tarfile also reads owner, mode and times, and spends most of its time on them.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> "tarfile.TarInfo":
+        """The header in a block of 512 bytes.
+
+        Raises:
+            tarfile.HeaderError: As tarfile has it.
+        """
+        size, checksum = _octal(buf[124:136]), _octal(buf[148:156])
+        kind = bytes(buf[156:157])
+        # The sum counts its own eight bytes as blanks.
+        if kind not in _USUAL or size is None or checksum != sum(buf) - sum(buf[148:156]) + 8 * ord(" "):
+            return super().frombuf(buf, encoding or "utf-8", errors)
+        header = cls(_text(buf[:100]))
+        header.size, header.type = size, kind
+        if kind == tarfile.REGTYPE and (prefix := _text(buf[345:500])):
+            header.name = f"{prefix}/{header.name}"
+        return header
+
+
+_USUAL = (tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE)
+
+
+def _octal(field: bytes | bytearray) -> int | None:
+    """A number of a tar header; None if it is written in any other way."""
+    try:
+        return int(field.rstrip(b" \0"), 8)
+    except ValueError:
+        return None
+
+
+def _text(field: bytes | bytearray) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _content(archive: Archive, tar: tarfile.TarFile, stream: "_Forward", info: tarfile.TarInfo) -> bytes:

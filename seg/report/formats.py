@@ -15,13 +15,13 @@ from rich.text import Text
 from seg.reben.classes import CLASSES
 
 Kind = Literal["class", "text", "percent", "number", "count"]
-Value = str | float | int | None
 
 UNDEFINED = "–"
 """What a reader sees where a score is undefined."""
 
 _SHORT = {c.name: c.short for c in CLASSES}
 _DECIMALS = {"percent": 2, "number": 4}
+_PARTS = ("sd", "low", "high")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -30,8 +30,32 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "–": "--",
+    "±": r"$\pm$",
 } | {character: "\\" + character for character in "&%$#_{}"}
 _LATEX_SPECIAL = re.compile("|".join(map(re.escape, _LATEX)))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score in a cell, with how much it varies; NaN where something is undefined, None where it was not asked for.
+
+    Readers see ``29.7 ± 0.4 [27.1, 32.0]``, one decimal less than a bare score has; machines see a column ``<key>``
+    and beside it ``<key>_sd``, ``<key>_low`` and ``<key>_high``, as far as any row of the column was asked for them.
+
+    Attributes:
+        value: The score, or its mean over some seeds.
+        sd: Standard deviation over the seeds.
+        low, high: Interval of the value.
+    """
+
+    value: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+Scalar = str | float | int | None
+Value = Scalar | Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +106,40 @@ class Table:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.name}: a row does not fit the columns"
 
 
-def plain(value: Value) -> Value:
+def plain(value: Scalar) -> Scalar:
     """The value with None for NaN, which JSON does not know."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def shown(column: Column, value: Value) -> str:
     """A value as a reader sees it: percentages with 2 decimals, counts with separators, undefined ones as a dash."""
+    if isinstance(value, Estimate):
+        return _shown_estimate(column, value)
     value = plain(value)
     if value is None:
         return UNDEFINED
     if isinstance(value, str):
         return " ".join(value.split())
-    if column.kind == "count":
-        return f"{value:,}"
-    return f"{100 * value if column.kind == 'percent' else value:.{_DECIMALS[column.kind]}f}"
+    return f"{value:,}" if column.kind == "count" else _shown_number(column, value, _DECIMALS[column.kind])
+
+
+def _shown_estimate(column: Column, estimate: Estimate) -> str:
+    assert column.kind in _DECIMALS, f"{column.key}: estimates are percent or number, not {column.kind}"
+
+    def text(part: float | None) -> str:
+        if part is None or math.isnan(part):
+            return ""
+        return _shown_number(column, part, _DECIMALS[column.kind] - 1)
+
+    value, sd, low, high = map(text, (estimate.value, estimate.sd, estimate.low, estimate.high))
+    if not value:
+        return UNDEFINED
+    return value + (f" ± {sd}" if sd else "") + (f" [{low}, {high}]" if low and high else "")
+
+
+def _shown_number(column: Column, value: float, decimals: int) -> str:
+    text = f"{100 * value if column.kind == 'percent' else value:.{decimals}f}"
+    return text.removeprefix("-") if not float(text) else text
 
 
 def markdown(table: Table) -> str:
@@ -119,7 +162,8 @@ def latex(table: Table) -> str:
     """A LaTeX ``table`` that needs the package booktabs."""
     lines = [[_latex_text(column.heading) for column in table.columns]]
     lines += [[_latex_text(cell) for cell in row] for row in _shown_rows(table)]
-    header, *body = [f"    {' & '.join(line)} \\\\" for line in lines]
+    # A bracket that follows the end of a row or a rule would be read as its option.
+    header, *body = [f"    {'{}' * line[0].startswith('[')}{' & '.join(line)} \\\\" for line in lines]
     notes = [f"  \\par\\smallskip\\footnotesize {_latex_text(note)}" for note in table.notes]
     return "\n".join(
         [
@@ -142,20 +186,24 @@ def latex(table: Table) -> str:
 
 def comma_separated(table: Table) -> str:
     """CSV with fractions in full precision; undefined values are empty. The first column repeats the title."""
-    header = ["title", *(column.key for column in table.columns)]
-    return _csv([header, *([table.title, *map(plain, row)] for row in table.rows)])
+    keys, rows = _machine_cells(table)
+    return _csv([["title", *keys], *([table.title, *row] for row in rows)])
 
 
 def as_json(table: Table) -> str:
     """JSON with fractions in full precision; undefined values are null."""
-    keys = [column.key for column in table.columns]
-    document: dict[str, Any] = {
+    return json.dumps(document(table), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def document(table: Table) -> dict[str, Any]:
+    """The table for JSON: ``name``, ``title``, ``rows`` by the keys of the columns, ``notes``; None for undefined."""
+    keys, rows = _machine_cells(table)
+    return {
         "name": table.name,
         "title": table.title,
-        "rows": [dict(zip(keys, map(plain, row), strict=True)) for row in table.rows],
+        "rows": [dict(zip(keys, row, strict=True)) for row in rows],
         "notes": list(table.notes),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
@@ -169,11 +217,12 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 def tidy_csv(tables: Sequence[Table]) -> str:
     """Several tables as one CSV with a value per line: title, table, row (named by its first value), column, value."""
-    lines: list[list[Value]] = [["title", "table", "row", "column", "value"]]
+    lines: list[list[Scalar]] = [["title", "table", "row", "column", "value"]]
     for table in tables:
-        for row in table.rows:
-            for column, value in zip(table.columns[1:], row[1:], strict=True):
-                lines.append([table.title, table.name, row[0], column.key, plain(value)])
+        keys, rows = _machine_cells(table)
+        for row in rows:
+            for key, value in zip(keys[1:], row[1:], strict=True):
+                lines.append([table.title, table.name, row[0], key, value])
     return _csv(lines)
 
 
@@ -201,6 +250,22 @@ def _shown_rows(table: Table) -> list[list[str]]:
     return [[shown(column, value) for column, value in zip(table.columns, row, strict=True)] for row in table.rows]
 
 
+def _machine_cells(table: Table) -> tuple[list[str], list[list[Scalar]]]:
+    """Keys and rows for machines: an estimate takes a column for its value and one for each part asked for."""
+    keys: list[str] = []
+    columns: list[list[Scalar]] = []
+    for position, column in enumerate(table.columns):
+        cells = [row[position] for row in table.rows]
+        estimates = [cell for cell in cells if isinstance(cell, Estimate)]
+        keys.append(column.key)
+        columns.append([plain(cell.value if isinstance(cell, Estimate) else cell) for cell in cells])
+        for part in _PARTS:
+            if any(getattr(estimate, part) is not None for estimate in estimates):
+                keys.append(f"{column.key}_{part}")
+                columns.append([plain(getattr(cell, part)) if isinstance(cell, Estimate) else None for cell in cells])
+    return keys, [list(row) for row in zip(*columns, strict=True)]
+
+
 def _markdown_text(text: str) -> str:
     return re.sub(r"([\\|`*<])", r"\\\1", text)
 
@@ -209,7 +274,7 @@ def _latex_text(text: str) -> str:
     return _LATEX_SPECIAL.sub(lambda match: _LATEX[match[0]], text)
 
 
-def _csv(lines: Sequence[Sequence[Value]]) -> str:
+def _csv(lines: Sequence[Sequence[Scalar]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

@@ -92,16 +92,25 @@ def hardware() -> dict[str, Any]:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a document as JSON in the order of its keys. The file appears complete or not at all.
+    """Write a document as JSON, see `json_text`. The file appears complete or not at all.
+
+    Raises:
+        OSError: If the file cannot be written.
+        TypeError: If the document holds something that `json_text` does not take.
+    """
+    write_text(path, json_text(document))
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as JSON in the order of its keys.
 
     NaN and infinite numbers become null, because JSON has neither; NumPy values become numbers and lists, dates ISO
     8601, and a path its last part, because a record must not tell where its writer keeps files.
 
     Raises:
-        OSError: If the file cannot be written.
         TypeError: If the document holds something else.
     """
-    write_text(path, json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

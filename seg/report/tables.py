@@ -1,19 +1,22 @@
-"""The score tables of an evaluation, ``scores.json``, and the files they are written to."""
+"""The score tables of an evaluation."""
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
-from seg.metrics.scores import DEFINITIONS, Scores
+from seg.metrics.scores import Scores
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.report.formats import FORMATS, Column, Table, Value, plain, shown, tidy_csv
-from seg.report.record import write_json
-from seg.store.atomic import write_text
+from seg.report.formats import Column, Estimate, Table, Value, shown
 
+if TYPE_CHECKING:
+    from seg.metrics.bootstrap import Interval
+
+Intervals = Mapping[str, "Interval"]
+"""Interval of a score by its name in `seg.metrics.bootstrap.Replicates`; empty: scores stand alone."""
+
+NO_INTERVALS: Intervals = {}
 _AT_DEFAULT = f"at {DEFAULT_THRESHOLD}"
 _AT_FITTED = "at thresholds fitted on validation"
 
@@ -27,10 +30,11 @@ _PIXEL_COLUMNS = (
     *_percent(("iou", "IoU"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Accuracy")),
     Column("pixels", "Pixels", "count"),
 )
+_PIXEL_MEANS = ("miou", "mf1", "macc", "oa", "fwiou")
 _EXACT = Column("reference_exact", "Exact", "percent")
 
 
-def pixel_summary(scores: Scores) -> Table:
+def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     """mIoU, mF1, mean and overall accuracy and frequency-weighted IoU, in one row."""
     pixel = scores.pixel
     columns = (
@@ -41,20 +45,20 @@ def pixel_summary(scores: Scores) -> Table:
         *_percent(("miou", "mIoU"), ("mf1", "mF1"), ("macc", "mAcc"), ("oa", "OA"), ("fwiou", "FWIoU")),
     )
     head: tuple[Value, ...] = (scores.origin.split, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
-    row = (*head, pixel.miou, pixel.mf1, pixel.macc, pixel.oa, pixel.fwiou)
+    row = (*head, *(_estimate(getattr(pixel, name), intervals, name) for name in _PIXEL_MEANS))
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
     return Table("pixel_summary", _title(scores, "Pixel scores"), columns, (row,), (note,))
 
 
-def pixel_per_class(scores: Scores) -> Table:
+def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     """IoU, F1, precision and accuracy of each class."""
     columns = (Column("class", "Class", "class"), *_PIXEL_COLUMNS)
-    rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores), strict=True))
+    rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that the reference does not have, or for the precision of one never predicted."
     return Table("pixel_per_class", _title(scores, "Pixel scores by class"), columns, rows, (note,))
 
 
-def scene_summary(scores: Scores) -> Table | None:
+def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
     """AP and F1 of the scene head; None if the model has none."""
     if scores.scene is None:
         return None
@@ -65,8 +69,14 @@ def scene_summary(scores: Scores) -> Table | None:
         *_F1_COLUMNS,
     )
     rows = tuple(
-        (name, scene.classes_averaged, scene.ap_macro, scene.ap_micro, *_f1_cells(scene))
-        for name, scene in ((_AT_DEFAULT, scores.scene), (_AT_FITTED, scores.scene_fitted))
+        (
+            name,
+            scene.classes_averaged,
+            _estimate(scene.ap_macro, intervals, "ap_macro"),
+            _estimate(scene.ap_micro, intervals, "ap_micro"),
+            *_f1_cells(scene, intervals, suffix),
+        )
+        for name, scene, suffix in ((_AT_DEFAULT, scores.scene, ""), (_AT_FITTED, scores.scene_fitted, "_fitted"))
         if scene is not None
     )
     averaged = scores.scene.classes_averaged
@@ -76,17 +86,17 @@ def scene_summary(scores: Scores) -> Table | None:
     return Table("scene_summary", _title(scores, "Scene scores"), columns, rows, tuple(notes))
 
 
-def scene_per_class(scores: Scores) -> Table | None:
+def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
     """AP and F1 of each class; None if the model has no scene head."""
     if scores.scene is None:
         return None
     columns = (Column("class", "Class", "class"), *_scene_columns(scores))
-    rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _scene_cells(scores), strict=True))
+    rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _scene_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that no patch has."
     return Table("scene_per_class", _title(scores, "Scene scores by class"), columns, rows, (note,))
 
 
-def joint_summary(scores: Scores) -> Table:
+def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table:
     """F1 of the labels that the masks imply, beside those of the scene head and of the reference map."""
     joint = scores.joint
     columns = (
@@ -111,7 +121,7 @@ def joint_summary(scores: Scores) -> Table:
     return Table("joint_summary", title, columns, tuple(rows), tuple(notes))
 
 
-TABLES: dict[str, Callable[[Scores], Table | None]] = {
+TABLES: dict[str, Callable[[Scores, Intervals], Table | None]] = {
     "pixel_summary": pixel_summary,
     "pixel_per_class": pixel_per_class,
     "scene_summary": scene_summary,
@@ -121,22 +131,22 @@ TABLES: dict[str, Callable[[Scores], Table | None]] = {
 """The tables of an evaluation, in the order in which they are shown; None where a model has nothing to show."""
 
 
-def score_tables(scores: Scores) -> tuple[Table, ...]:
+def score_tables(scores: Scores, intervals: Intervals = NO_INTERVALS) -> tuple[Table, ...]:
     """The tables of an evaluation that apply to its model."""
-    return tuple(table for build in TABLES.values() if (table := build(scores)) is not None)
+    return tuple(table for build in TABLES.values() if (table := build(scores, intervals)) is not None)
 
 
-def per_class(scores: Scores) -> Table:
+def per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     """Every score of every class in one wide table, for machines."""
     columns: tuple[Column, ...] = (
         Column("class_index", "Index", "count"),
         Column("class", "Class", "class"),
         *_PIXEL_COLUMNS,
     )
-    parts = [_pixel_cells(scores)]
+    parts = [_pixel_cells(scores, intervals)]
     if scores.scene is not None:
         columns += _scene_columns(scores)
-        parts.append(_scene_cells(scores))
+        parts.append(_scene_cells(scores, intervals))
     rows = tuple(
         (index, name, *(value for cells in row for value in cells))
         for index, (name, *row) in enumerate(zip(CLASS_NAMES, *parts, strict=True))
@@ -144,57 +154,38 @@ def per_class(scores: Scores) -> Table:
     return Table("per_class", _title(scores, "Scores by class"), columns, rows)
 
 
-def scores_document(scores: Scores) -> dict[str, Any]:
-    """Everything in `Scores` for ``scores.json``: fractions in full precision, None where a score is undefined.
-
-    Scores per class stand under ``per_class`` by official class name.
-    """
-    joint = scores.joint
-    return {
-        "title": _title(scores, "Scores"),
-        "definitions": DEFINITIONS,
-        "split": scores.origin.split,
-        "patches": scores.patches,
-        "fingerprint": scores.origin.fingerprint,
-        "synthetic": scores.origin.synthetic,
-        "classes": list(CLASS_NAMES),
-        "pixel": _section(scores.pixel),
-        "scene": _section(scores.scene),
-        "scene_fitted": _section(scores.scene_fitted),
-        "joint": {field.name: _section(getattr(joint, field.name)) for field in fields(joint)},
-    }
-
-
-def write_tables(folder: Path, scores: Scores) -> None:
-    """Write ``scores.json``, ``per_class.csv`` and ``tables.md``, ``.tex`` and ``.csv`` into a folder.
-
-    The folder is made if need be. Each file appears complete or not at all.
-
-    Raises:
-        OSError: If a file cannot be written.
-    """
-    tables = score_tables(scores)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "scores.json", scores_document(scores))
-    write_text(folder / "per_class.csv", FORMATS["csv"](per_class(scores)))
-    write_text(folder / "tables.md", "\n".join(map(FORMATS["md"], tables)))
-    write_text(folder / "tables.tex", "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(FORMATS["tex"], tables)))
-    write_text(folder / "tables.csv", tidy_csv(tables))
-
-
 def _title(scores: Scores, what: str) -> str:
     warning = "SYNTHETIC data, no benchmark result: " if scores.origin.synthetic else ""
     return f"{warning}{what}, {scores.origin.split} split"
 
 
-def _f1_cells(labels: LabelScores | SceneScores) -> tuple[Value, ...]:
-    return labels.f1_macro, labels.f1_micro, labels.f1_samples
+def _estimate(value: float, intervals: Intervals, name: str) -> Value:
+    """A score with its interval, where there is one."""
+    if name not in intervals:
+        return value
+    return Estimate(value, low=float(intervals[name].low), high=float(intervals[name].high))
 
 
-def _pixel_cells(scores: Scores) -> list[tuple[Value, ...]]:
+def _estimates(values_K: np.ndarray, intervals: Intervals, name: str) -> list[Value]:
+    """The same for a score of every class."""
+    values: list[Value] = values_K.tolist()
+    if name not in intervals:
+        return values
+    bounds = zip(values_K, intervals[name].low, intervals[name].high, strict=True)
+    return [Estimate(float(value), low=float(low), high=float(high)) for value, low, high in bounds]
+
+
+def _f1_cells(
+    labels: LabelScores | SceneScores, intervals: Intervals = NO_INTERVALS, suffix: str = ""
+) -> tuple[Value, ...]:
+    names = ("f1_macro", "f1_micro", "f1_samples")
+    return tuple(_estimate(getattr(labels, name), intervals, name + suffix) for name in names)
+
+
+def _pixel_cells(scores: Scores, intervals: Intervals) -> list[tuple[Value, ...]]:
     pixel = scores.pixel
-    columns = (pixel.iou, pixel.f1, pixel.precision, pixel.recall, pixel.support)
-    return list(zip(*(column.tolist() for column in columns), strict=True))
+    columns = [_estimates(getattr(pixel, name), intervals, name) for name in ("iou", "f1", "precision", "recall")]
+    return list(zip(*columns, pixel.support.tolist(), strict=True))
 
 
 def _scene_columns(scores: Scores) -> tuple[Column, ...]:
@@ -204,24 +195,9 @@ def _scene_columns(scores: Scores) -> tuple[Column, ...]:
     return (*columns, Column("positives", "Positives", "count"))
 
 
-def _scene_cells(scores: Scores) -> list[tuple[Value, ...]]:
+def _scene_cells(scores: Scores, intervals: Intervals) -> list[tuple[Value, ...]]:
     assert scores.scene is not None, "the model has no scene head"
-    fitted = () if scores.scene_fitted is None else (scores.scene_fitted.f1,)
-    columns = (scores.scene.ap, scores.scene.f1, *fitted, scores.scene.support)
-    return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-def _section(part: Any) -> Any:
-    """A score, or the scores of a dataclass with its arrays spread over the classes by name."""
-    if not is_dataclass(part):
-        return plain(part)
-    values: dict[str, Any] = {}
-    by_class: dict[str, dict[str, Value]] = {name: {} for name in CLASS_NAMES}
-    for field in fields(part):
-        value = getattr(part, field.name)
-        if isinstance(value, np.ndarray):
-            for name, entry in zip(CLASS_NAMES, value.tolist(), strict=True):
-                by_class[name][field.name] = plain(entry)
-        else:
-            values[field.name] = plain(value)
-    return values | {"per_class": by_class}
+    columns = [_estimates(scores.scene.ap, intervals, "ap"), _estimates(scores.scene.f1, intervals, "scene_f1")]
+    if scores.scene_fitted is not None:
+        columns.append(_estimates(scores.scene_fitted.f1, intervals, "scene_f1_fitted"))
+    return list(zip(*columns, scores.scene.support.tolist(), strict=True))

@@ -1,0 +1,24 @@
+"""Where the weights of a run lie, and their digest. Without torch, so that reports are made without it."""
+
+import hashlib
+from pathlib import Path
+
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
+LAST, BEST = "last", "best"
+"""The checkpoints of a run."""
+
+
+def weights_digest(folder: Path) -> str | None:
+    """32 hexadecimal digits that change with every weight.
+
+    Args:
+        folder: A checkpoint.
+
+    Returns:
+        None if it has no weights.
+    """
+    try:
+        with (folder / WEIGHTS_FILE).open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

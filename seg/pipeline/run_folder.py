@@ -1,0 +1,104 @@
+"""What lies where in a run folder, and reading it without torch, the images or a GPU."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg.config.load import load_config
+from seg.config.sections import Config
+from seg.metrics.evidence import Evidence
+from seg.metrics.evidence_file import FILE_NAME, load_evidence
+from seg.models.weights_file import BEST, weights_digest
+from seg.reben.patch import Split
+
+CONFIG_FILE = "config.yaml"
+RECORD_FILE = "run.json"
+FIGURE_FILE = "training.png"
+CHECKPOINTS = "checkpoints"
+EVALUATIONS = "eval"
+EVIDENCE = "evidence"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run, as far as its folder tells without the weights.
+
+    Attributes:
+        folder: The run folder.
+        config: Its settings.
+        record: What ``run.json`` says.
+    """
+
+    folder: Path
+    config: Config
+    record: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the data that it was trained on; empty if the record does not say."""
+        return str(self.section("data").get("fingerprint") or "")
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section of the record; empty if there is none."""
+        section = self.record.get(name)
+        return section if isinstance(section, dict) else {}
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Settings and record of a run.
+
+    Raises:
+        RunError: If the folder is no run or its record is damaged.
+        ConfigError: If its settings cannot be read.
+    """
+    for name in (CONFIG_FILE, RECORD_FILE):
+        if not (folder / name).is_file():
+            raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}")
+    path = folder / RECORD_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); copy the run again") from None
+    if not isinstance(record, dict):
+        raise RunError(f"{path} is no record of a run; copy the run again")
+    return RunFiles(folder, load_config(folder / CONFIG_FILE), record)
+
+
+def read_evidence(run: Path, split: Split) -> Evidence:
+    """The evidence of a run on a split.
+
+    Raises:
+        RunError: If there is none, or it is of another split or of other weights than the run's best.
+        EvidenceError: If it is damaged.
+    """
+    folder = run / EVALUATIONS / split / EVIDENCE
+    cure = f"seg eval {run} --split {split}"
+    if not (folder / FILE_NAME).is_file():
+        raise RunError(f"{run} was not scored on the {split} split yet; run: {cure}")
+    evidence = load_evidence(folder)
+    if evidence.origin.split != split:
+        raise RunError(f"{folder} holds evidence of the {evidence.origin.split} split; run: {cure}")
+    weights = weights_digest(run / CHECKPOINTS / BEST)
+    # A run may have been copied without its weights, and evidence from within the training names none.
+    if weights and evidence.origin.weights and weights != evidence.origin.weights:
+        raise RunError(f"{run} was trained on since it was scored: its evidence is of other weights; run: {cure}")
+    return evidence
+
+
+def best_checkpoint(run: Path) -> Path:
+    """Folder of the best weights of a run.
+
+    Raises:
+        RunError: If the folder is no run or has no weights yet.
+    """
+    if not (run / CONFIG_FILE).is_file():
+        raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}")
+    folder = run / CHECKPOINTS / BEST
+    if not folder.is_dir():
+        raise RunError(f"{run} has no weights yet; its training did not finish an epoch")
+    return folder

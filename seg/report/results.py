@@ -1,0 +1,156 @@
+"""The files of an evaluation: ``scores.json``, ``per_class.csv`` and the tables; writing them, and checking them."""
+
+import math
+import re
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg.metrics.assess import Assessment
+from seg.metrics.bootstrap import LEVEL
+from seg.metrics.scores import DEFINITIONS
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.report.detail_tables import detail_tables
+from seg.report.formats import FORMATS, Estimate, Table, tidy_csv
+from seg.report.record import json_text
+from seg.report.tables import per_class, score_tables, titled
+from seg.store.atomic import write_text
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_TOLERANCE = 1e-9
+"""Relative difference that another processor may make in the last digits of a sum."""
+
+
+def summary_tables(assessment: Assessment) -> tuple[Table, ...]:
+    """The tables that a user sees first: the scores with their intervals."""
+    tables = score_tables(assessment.scores, assessment.intervals)
+    note = interval_note(assessment)
+    return tuple(replace(table, notes=(*table.notes, note)) if _has_interval(table) else table for table in tables)
+
+
+def interval_note(assessment: Assessment) -> str:
+    """What the brackets in the tables are."""
+    if assessment.tiles < 2:
+        return "There are no intervals: all patches lie in one S2 tile, and whole tiles are resampled."
+    return (
+        f"Brackets hold {100 * LEVEL:g} % intervals from {assessment.replicates:,} resamples of the {assessment.tiles} "
+        "S2 tiles."
+    )
+
+
+def result_files(assessment: Assessment) -> dict[str, str]:
+    """The content of the files of an evaluation by name."""
+    tables = (*summary_tables(assessment), *detail_tables(assessment))
+    return {
+        "scores.json": json_text(document(assessment)),
+        "per_class.csv": FORMATS["csv"](per_class(assessment.scores, assessment.intervals)),
+        "tables.md": "\n".join(map(FORMATS["md"], tables)),
+        "tables.tex": "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(FORMATS["tex"], tables)),
+        "tables.csv": tidy_csv(tables),
+    }
+
+
+def write_results(folder: Path, assessment: Assessment) -> None:
+    """Write the files of an evaluation into a folder, which is made if need be. Each appears complete or not at all.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in result_files(assessment).items():
+        write_text(folder / name, text)
+
+
+def differing_results(folder: Path, assessment: Assessment) -> list[str]:
+    """Where the files of an evaluation say something else than its evidence; a sentence each.
+
+    Numbers may differ by a billionth, as another processor may add them up in another order.
+    """
+    found = []
+    for name, expected in result_files(assessment).items():
+        path = folder / name
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            found.append(f"{path} is missing or cannot be read")
+            continue
+        lines, wanted = text.splitlines(), expected.splitlines()
+        for number, (line, want) in enumerate(zip(lines, wanted, strict=False), 1):
+            if not _same(line, want):
+                found.append(f"{path}, line {number}: '{line.strip()}', but the evidence gives '{want.strip()}'")
+                break
+        else:
+            if len(lines) != len(wanted):
+                found.append(f"{path} has {len(lines)} lines, but the evidence gives {len(wanted)}")
+    return found
+
+
+def _same(line: str, want: str) -> bool:
+    if line == want:
+        return True
+    numbers, wanted = _NUMBER.findall(line), _NUMBER.findall(want)
+    return _NUMBER.split(line) == _NUMBER.split(want) and all(
+        math.isclose(float(a), float(b), rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+        for a, b in zip(numbers, wanted, strict=True)
+    )
+
+
+def document(assessment: Assessment) -> dict[str, Any]:
+    """Everything in an assessment for ``scores.json``: fractions in full precision, None where a score is undefined.
+
+    Scores per class stand under ``per_class`` by official class name.
+    """
+    scores, origin = assessment.scores, assessment.scores.origin
+    return {
+        "title": titled(origin, "Scores"),
+        "definitions": DEFINITIONS,
+        "split": origin.split,
+        "patches": scores.patches,
+        "fingerprint": origin.fingerprint,
+        "synthetic": origin.synthetic,
+        "weights": origin.weights,
+        "classes": list(CLASS_NAMES),
+        "pixel": _section(scores.pixel),
+        "scene": _section(scores.scene),
+        "scene_fitted": _section(scores.scene_fitted),
+        "joint": _section(scores.joint),
+        "intervals": {
+            "level": LEVEL,
+            "tiles": assessment.tiles,
+            "replicates": assessment.replicates,
+            **{name: _section(interval) for name, interval in assessment.intervals.items()},
+        },
+        "boundary": _section(assessment.boundary),
+        "hierarchy": _section(assessment.hierarchy),
+        "pixel_calibration": _section(assessment.pixel_calibration),
+        "scene_calibration": _section(assessment.scene_calibration),
+        "joint_details": _section(assessment.joint),
+        "slices": _section(assessment.slices),
+        "confusion": assessment.counts_KK.tolist(),
+    }
+
+
+def _section(part: Any) -> Any:
+    """A value for JSON; of a dataclass, arrays over the classes are spread by class name."""
+    if isinstance(part, tuple | list):
+        return [_section(item) for item in part]
+    if isinstance(part, np.ndarray):
+        return part.tolist()
+    if not is_dataclass(part):
+        return part
+    values: dict[str, Any] = {}
+    by_class: dict[str, dict[str, Any]] = {name: {} for name in CLASS_NAMES}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, np.ndarray) and value.shape == (NUM_CLASSES,):
+            for name, entry in zip(CLASS_NAMES, value.tolist(), strict=True):
+                by_class[name][field.name] = entry
+        else:
+            values[field.name] = _section(value)
+    return values | ({"per_class": by_class} if by_class[CLASS_NAMES[0]] else {})
+
+
+def _has_interval(table: Table) -> bool:
+    return any(isinstance(cell, Estimate) for row in table.rows for cell in row)
