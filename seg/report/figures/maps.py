@@ -10,7 +10,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from seg.reben.classes import CLASSES, IGNORE_INDEX
-from seg.report.figures.style import INK, MARGIN, PALETTE, RIGHT, UNLABELLED, WRONG, canvas, fraction, write_title
+from seg.report.figures.pictures import agreement_image, class_image
+from seg.report.figures.style import INK, MARGIN, RIGHT, UNLABELLED, WRONG, canvas, fraction, write_title
 
 QUICKLOOK_LIMITS: tuple[int, int, int] = (2050, 1800, 1600)
 """DN of B04, B03, B02 that are shown at full brightness: rounded 98th percentiles of 80 patches of the test split."""
@@ -108,13 +109,13 @@ def _panels(
     share = f" {100 * np.count_nonzero(right_HW) / compared:.1f} %" if compared else ""
 
     nth = math.ceil(max(reference_HW.shape) / _LARGEST)
-    marks_HW = compared_HW[::nth, ::nth].astype(np.uint8) + right_HW[::nth, ::nth]
+    drawn = reference_HW[::nth, ::nth], predicted_HW[::nth, ::nth]
     panels = [] if rgb_HW3 is None else [("Sentinel-2, true colour", rgb_HW3[::nth, ::nth])]
     return [
         *panels,
-        ("Reference", PALETTE[reference_HW[::nth, ::nth]]),
-        ("Predicted", PALETTE[predicted_HW[::nth, ::nth]]),
-        (f"Agreement{share}", np.array([UNLABELLED, WRONG, RIGHT], dtype=np.uint8)[marks_HW]),
+        ("Reference", class_image(drawn[0])),
+        ("Predicted", class_image(drawn[1])),
+        (f"Agreement{share}", agreement_image(*drawn)),
     ]
 
 
