@@ -110,9 +110,6 @@ def _evidence(session: Session, track: Track) -> Evidence:
         session.model,
         session.dataset,
         origin,
-        session.compute,
-        session.config.eval.batch_size,
-        session.workers,
-        track,
+        session.how(track),
         detailed=True,
     )

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from seg.engine.evaluate import predict
+from seg.engine.evaluate import Pass, predict
 from seg.metrics.evidence import Evidence
 from seg.metrics.patch import patch_accuracy
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
@@ -61,7 +61,7 @@ def _predicted(session: Session, positions: npt.NDArray[np.int64]) -> dict[str, 
     """Reference and predicted map by patch id."""
     dataset = session.dataset.take(positions)
     maps = {}
-    for prediction in predict(session.model, dataset, session.compute, len(positions), workers=0):
+    for prediction in predict(session.model, dataset, Pass(session.compute, len(positions))):
         predicted_BHW = prediction.pixel_logits_BKHW.argmax(1).byte().cpu().numpy()
         reference_BHW = prediction.batch.masks_BHW.cpu().numpy()
         names = dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())

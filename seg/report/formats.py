@@ -229,8 +229,8 @@ def tidy_csv(tables: Sequence[Table]) -> str:
 def to_rich(table: Table) -> RichTable:
     """The table for a terminal of 80 columns, with short class names.
 
-    A table of one row per class stands as it is, but has no room for intervals; a summary of a few rows and many columns
-    is turned on its side.
+    A table of one row per class stands as it is, but has no room for intervals; a summary of a few rows and many
+    columns is turned on its side.
     """
     rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
     by_class = any(column.kind == "class" for column in table.columns)
