@@ -17,7 +17,7 @@ from torch.nn import functional
 from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, DeviceError, choose_compute
-from seg.engine.evaluate import evaluate, predict
+from seg.engine.evaluate import Pass, evaluate, predict
 from seg.engine.losses import PIXEL_LOSSES, JointLoss, UnknownLossError, cross_entropy
 from seg.engine.optimiser import learning_rate, make_optimiser
 from seg.engine.state import ResumeError
@@ -334,8 +334,8 @@ def test_evidence_does_not_depend_on_batches_or_processes(store):
     model = build_segmenter(SMALL, BANDS_USED)
     dataset = PatchDataset(store, np.arange(7), DataConfig(bands=BANDS_USED))
     origin = Origin("test", "f", False)
-    one = evaluate(model, dataset, origin, CPU, batch_size=1, workers=0)
-    all_at_once = evaluate(model, dataset, origin, CPU, batch_size=7, workers=2)
+    one = evaluate(model, dataset, origin, Pass(CPU, 1))
+    all_at_once = evaluate(model, dataset, origin, Pass(CPU, 7, workers=2))
     assert one.patch_ids.to_pylist() == sorted(dataset.patch_ids(np.arange(7)))
     assert (total_counts(one) == total_counts(all_at_once)).all()
     np.testing.assert_allclose(one.probabilities, all_at_once.probabilities, atol=1e-5)
@@ -346,9 +346,9 @@ def test_evidence_is_what_the_network_says(store):
     torch.manual_seed(0)
     model = build_segmenter(SMALL, BANDS_USED)
     dataset = PatchDataset(store, np.arange(5), DataConfig(bands=BANDS_USED))
-    evidence = evaluate(model, dataset, Origin("test", "f", False), CPU, batch_size=2, workers=0)
+    evidence = evaluate(model, dataset, Origin("test", "f", False), Pass(CPU, 2))
     counts = np.zeros((19, 19), np.int64)
-    for prediction in predict(model, dataset, CPU, batch_size=5, workers=0):
+    for prediction in predict(model, dataset, Pass(CPU, 5)):
         predicted = prediction.pixel_logits_BKHW.argmax(1)
         counts += confusion_counts(prediction.batch.masks_BHW, predicted).sum(0).numpy()
     assert (total_counts(evidence) == counts).all()

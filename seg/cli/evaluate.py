@@ -18,6 +18,7 @@ def evaluate(
 ) -> None:
     """Score a run: pixel and scene tables on the screen and as files, with the evidence behind them."""
     from seg.pipeline.evaluate import evaluate as score
+    from seg.pipeline.report import REPORT_FILE
     from seg.report.formats import to_rich
 
     result = score(
@@ -33,3 +34,4 @@ def evaluate(
     for table in result.tables:
         console.out.print(to_rich(table))
     console.done(f"Tables, scores and evidence: {result.folder}")
+    console.done(f"Report: {result.folder / REPORT_FILE}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seg.cli import console, data, demo, evaluate, export, train
+from seg.cli import console, data, demo, evaluate, export, report, train
 
 app = typer.Typer(
     name="seg",
@@ -22,6 +22,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("report")(report.report)
 
 
 _CURES = {

@@ -72,6 +72,7 @@ class PatchDataset(Dataset[Batch]):
         self, store: Store, rows: Rows, data: DataConfig, augment_seed: int | None = None, with_maps: bool = True
     ) -> None:
         self.rows = rows
+        self._store, self._data = store, data
         self.shuffle = data.order
         self._all_ids = store.index.patch_ids
         self._all_countries = store.index.countries
@@ -83,6 +84,10 @@ class PatchDataset(Dataset[Batch]):
         self._seed = augment_seed
         self._augment = Augmenter(data.augment, len(data.bands)) if augment_seed is not None else None
         self._ahead = ReadAhead()
+
+    def take(self, positions: Rows) -> "PatchDataset":
+        """Some of the samples only, in that order, without augmentation."""
+        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -34,25 +34,38 @@ class Prediction:
     scene_probabilities_BK: Tensor | None
 
 
-def predict(
-    model: nn.Module, dataset: PatchDataset, compute: Compute, batch_size: int, workers: int, track: Track = silent
-) -> Iterator[Prediction]:
-    """Run a network over a data set in the order of its samples, each exactly once.
+@dataclass(frozen=True)
+class Pass:
+    """How a network goes over a data set.
 
-    Args:
-        model: Gives `(pixel_logits, scene_logits)`; set to evaluation mode here and back afterwards.
-        dataset: What is predicted.
+    Attributes:
         compute: Device and formats.
         batch_size: Patches at a time; without influence on the result beyond rounding.
         workers: Loader processes.
         track: Progress over batches.
     """
-    order = BatchOrder(len(dataset), batch_size)
-    loader = make_loader(dataset, order, workers, pin_memory=compute.device.type == "cuda")
+
+    compute: Compute
+    batch_size: int
+    workers: int = 0
+    track: Track = silent
+
+
+def predict(model: nn.Module, dataset: PatchDataset, how: Pass) -> Iterator[Prediction]:
+    """Run a network over a data set in the order of its samples, each exactly once.
+
+    Args:
+        model: Gives `(pixel_logits, scene_logits)`; set to evaluation mode here and back afterwards.
+        dataset: What is predicted.
+        how: Device, batch size and loader processes.
+    """
+    compute = how.compute
+    order = BatchOrder(len(dataset), how.batch_size)
+    loader = make_loader(dataset, order, how.workers, pin_memory=compute.device.type == "cuda")
     training = model.training
     model.eval()
     try:
-        for loaded in track(loader, "patches predicted", len(order)):
+        for loaded in how.track(loader, "patches predicted", len(order)):
             batch = loaded.to(compute.device)
             images = batch.images_BCHW.to(memory_format=compute.memory_format)
             with torch.inference_mode(), compute.autocast():
@@ -67,10 +80,7 @@ def evaluate(
     model: nn.Module,
     dataset: PatchDataset,
     origin: Origin,
-    compute: Compute,
-    batch_size: int,
-    workers: int,
-    track: Track = silent,
+    how: Pass,
     *,
     detailed: bool = False,
     sample: LogitSample | None = None,
@@ -78,13 +88,13 @@ def evaluate(
     """Evidence of a network on a data set.
 
     Args:
-        model, dataset, compute, batch_size, workers, track: See `predict`.
+        model, dataset, how: See `predict`.
         origin: What the patches are; its temperature is the one that calibrated confidences are measured with.
         detailed: Also measure the `Details`, which takes about 1 ms per patch.
         sample: Is given the logits, to fit a temperature.
     """
     parts = []
-    for prediction in predict(model, dataset, compute, batch_size, workers, track):
+    for prediction in predict(model, dataset, how):
         batch = prediction.batch
         predicted_BHW = prediction.pixel_logits_BKHW.argmax(1)
         counts = confusion_counts(batch.masks_BHW, predicted_BHW)

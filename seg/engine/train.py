@@ -20,7 +20,7 @@ from seg.data.dataset import Batch, PatchDataset
 from seg.data.loader import make_loader
 from seg.data.order import BatchOrder
 from seg.engine.device import Compute
-from seg.engine.evaluate import evaluate
+from seg.engine.evaluate import Pass, evaluate
 from seg.engine.losses import JointLoss
 from seg.engine.optimiser import learning_rate, make_optimiser, set_learning_rate
 from seg.engine.state import Progress, load_state, save_state
@@ -174,16 +174,8 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
                 speed = step.patches_per_second
                 yield step
             sample = LogitSample(len(run.validation))
-            evidence = evaluate(
-                run.model,
-                run.validation,
-                run.origin,
-                run.compute,
-                run.config.batch_size,
-                run.workers,
-                track,
-                sample=sample,
-            )
+            how = Pass(run.compute, run.config.batch_size, run.workers, track)
+            evidence = evaluate(run.model, run.validation, run.origin, how, sample=sample)
             yield _finish_epoch(run, evidence, sample, speed, began)
             if stop:
                 raise Interrupted(f"stopped after epoch {progress.epoch}")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-import xxhash
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -203,22 +202,6 @@ def load_card(folder: Path) -> ModelCard:
         OSError: If it is replaced faster than it can be read.
     """
     return read_folder(folder, _read_card)
-
-
-def weights_digest(folder: Path) -> str:
-    """XXH3 checksum of the weights of a checkpoint, 16 hexadecimal digits; evidence names its weights by it.
-
-    Raises:
-        CheckpointError: If there are no weights.
-    """
-    digest = xxhash.xxh3_64()
-    try:
-        with (folder / WEIGHTS_FILE).open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE} cannot be read ({error.strerror})") from None
-    return digest.hexdigest()
 
 
 def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> tuple[Segmenter, ModelCard]:

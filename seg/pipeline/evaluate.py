@@ -1,19 +1,29 @@
-"""Score a run: evidence, scores and tables of a split."""
+"""Score a run: evidence, scores, tables and report of a split."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from seg.config.track import Track, silent
 from seg.engine.evaluate import evaluate as gather_evidence
-from seg.metrics.evidence import Origin
+from seg.metrics.assess import Assessment, assess
+from seg.metrics.bootstrap import REPLICATES
+from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.evidence_file import save_evidence
-from seg.metrics.scores import Scores, score_evidence
+from seg.metrics.scores import Scores
+from seg.models.weights_file import weights_digest
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.run_folder import EVALUATIONS, EVIDENCE
-from seg.pipeline.session import open_run
+from seg.pipeline.pictures import draw_pictures
+from seg.pipeline.report import BOOTSTRAP_SEED, write_all
+from seg.pipeline.run_folder import EVALUATIONS, EVIDENCE, best_checkpoint, read_run
+from seg.pipeline.session import Session, open_run
 from seg.reben.patch import Split
 from seg.report.formats import Table
-from seg.report.tables import score_tables, write_tables
+from seg.report.gallery import save_gallery
+from seg.report.record import run_record, write_json
+from seg.report.results import summary_tables
+
+RECORD_FILE = "record.json"
 
 
 @dataclass(frozen=True)
@@ -23,11 +33,13 @@ class EvalResult:
     Attributes:
         folder: ``eval/<split>`` of the run.
         scores: All scores.
-        tables: The same as tables.
+        assessment: The scores with their intervals, and what else the report says.
+        tables: The scores as tables.
     """
 
     folder: Path
     scores: Scores
+    assessment: Assessment
     tables: tuple[Table, ...]
 
 
@@ -39,16 +51,20 @@ def evaluate(
     metadata: Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> EvalResult:
-    """Evaluate the best weights of a run and write ``eval/<split>/``: evidence, scores and tables.
+    """Evaluate the best weights of a run and write ``eval/<split>/``: evidence, scores, tables and a report.
+
+    An evaluation that is broken off leaves the one before as it was, and starts over.
 
     Args:
         run: Run folder of `train`.
         split: The split; the configuration's ``eval.split`` (test) if None.
         data, metadata: Other data than the run's own.
         device, batch_size: Instead of the run's settings.
+        replicates: Resamples of the bootstrap.
         track: Progress.
         notify: Is told what the user must not miss.
 
@@ -65,18 +81,35 @@ def evaluate(
         track=track,
         notify=notify,
     )
-    info = session.store.info
-    evidence = gather_evidence(
+    began = time.perf_counter()
+    evidence = _evidence(session, track)
+    seconds = time.perf_counter() - began
+    folder = run / EVALUATIONS / session.split
+    pictures = draw_pictures(session, evidence)
+    save_evidence(folder / EVIDENCE, evidence)
+    save_gallery(folder, pictures)
+    assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+    write_all(read_run(run), folder, assessment, evidence, notify)
+    throughput = {"patches_per_second": len(evidence) / seconds, "seconds": seconds}
+    write_json(folder / RECORD_FILE, run_record(throughput=throughput, device=session.compute.device.type))
+    return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))
+
+
+def _evidence(session: Session, track: Track) -> Evidence:
+    info, card = session.store.info, session.card
+    origin = Origin(
+        session.split,
+        info.fingerprint,
+        # What synthetic data have taught says as little about reBEN as what it is measured on.
+        info.synthetic or card.data.synthetic,
+        weights_digest(best_checkpoint(session.run)) or "",
+        card.thresholds,
+        card.temperature,
+    )
+    return gather_evidence(
         session.model,
         session.dataset,
-        Origin(session.split, info.fingerprint, info.synthetic, thresholds=session.card.thresholds),
-        session.compute,
-        session.config.eval.batch_size,
-        session.workers,
-        track,
+        origin,
+        session.how(track),
+        detailed=True,
     )
-    scores = score_evidence(evidence)
-    folder = run / EVALUATIONS / session.split
-    save_evidence(folder / EVIDENCE, evidence)
-    write_tables(folder, scores)
-    return EvalResult(folder, scores, score_tables(scores))

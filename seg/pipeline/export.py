@@ -84,8 +84,7 @@ def export(
     tags = _tags(session)
     shown = _overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
-    batch_size = session.config.eval.batch_size
-    for prediction in predict(session.model, session.dataset, session.compute, batch_size, session.workers, track):
+    for prediction in predict(session.model, session.dataset, session.how(track)):
         classes_BHW = prediction.pixel_logits_BKHW.argmax(1).byte().cpu().numpy()
         shares_BKHW = prediction.pixel_logits_BKHW.softmax(1).cpu().numpy() if probabilities else None
         for i, name in enumerate(session.dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())):

@@ -10,6 +10,7 @@ from seg.config.sections import Config
 from seg.config.track import Track, silent
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
+from seg.engine.evaluate import Pass
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.segmenter import Segmenter
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
@@ -48,6 +49,10 @@ class Session:
     dataset: PatchDataset
     compute: Compute
     workers: int
+
+    def how(self, track: Track) -> Pass:
+        """How the network goes over the data set."""
+        return Pass(self.compute, self.config.eval.batch_size, self.workers, track)
 
 
 def open_run(

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rich.table import Table as RichTable
@@ -229,11 +229,16 @@ def tidy_csv(tables: Sequence[Table]) -> str:
 def to_rich(table: Table) -> RichTable:
     """The table for a terminal of 80 columns, with short class names.
 
-    A table of one row per class stands as it is; a summary of a few rows and many columns is turned on its side.
+    A table of one row per class stands as it is, but has no room for intervals; a summary of a few rows and many
+    columns is turned on its side.
     """
     rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
+    by_class = any(column.kind == "class" for column in table.columns)
+    if by_class:
+        rows = tuple(tuple(cell.value if isinstance(cell, Estimate) else cell for cell in row) for row in table.rows)
+        table = replace(table, rows=rows)
     lines = [[column.heading for column in table.columns], *_shown_rows(table)]
-    if all(column.kind != "class" for column in table.columns):
+    if not by_class:
         lines = [list(line) for line in zip(*lines, strict=True)]
         left = [True] + [False] * len(table.rows)
     else:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg.metrics.evidence import Origin
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import Scores
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
@@ -47,7 +48,7 @@ def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     head: tuple[Value, ...] = (scores.origin.split, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
     row = (*head, *(_estimate(getattr(pixel, name), intervals, name) for name in _PIXEL_MEANS))
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
-    return Table("pixel_summary", _title(scores, "Pixel scores"), columns, (row,), (note,))
+    return Table("pixel_summary", titled(scores.origin, "Pixel scores"), columns, (row,), (note,))
 
 
 def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
@@ -55,7 +56,7 @@ def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_PIXEL_COLUMNS)
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that the reference does not have, or for the precision of one never predicted."
-    return Table("pixel_per_class", _title(scores, "Pixel scores by class"), columns, rows, (note,))
+    return Table("pixel_per_class", titled(scores.origin, "Pixel scores by class"), columns, rows, (note,))
 
 
 def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -83,7 +84,7 @@ def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table 
     notes = [f"Macro means are over the {averaged} of {NUM_CLASSES} classes that occur; AP needs no threshold."]
     if scores.scene_fitted is not None and scores.origin.split == "validation":
         notes.append("The thresholds were fitted on these very patches, so F1 at them is optimistic.")
-    return Table("scene_summary", _title(scores, "Scene scores"), columns, rows, tuple(notes))
+    return Table("scene_summary", titled(scores.origin, "Scene scores"), columns, rows, tuple(notes))
 
 
 def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -93,7 +94,7 @@ def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_scene_columns(scores))
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _scene_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that no patch has."
-    return Table("scene_per_class", _title(scores, "Scene scores by class"), columns, rows, (note,))
+    return Table("scene_per_class", titled(scores.origin, "Scene scores by class"), columns, rows, (note,))
 
 
 def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table:
@@ -117,7 +118,7 @@ def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table
     ]
     if joint.min_share:
         notes.append(f"A class is implied from {100 * joint.min_share:g} % of the labelled area on.")
-    title = _title(scores, "Multi-labels from mask and scene head")
+    title = titled(scores.origin, "Multi-labels from mask and scene head")
     return Table("joint_summary", title, columns, tuple(rows), tuple(notes))
 
 
@@ -151,12 +152,13 @@ def per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
         (index, name, *(value for cells in row for value in cells))
         for index, (name, *row) in enumerate(zip(CLASS_NAMES, *parts, strict=True))
     )
-    return Table("per_class", _title(scores, "Scores by class"), columns, rows)
+    return Table("per_class", titled(scores.origin, "Scores by class"), columns, rows)
 
 
-def _title(scores: Scores, what: str) -> str:
-    warning = "SYNTHETIC data, no benchmark result: " if scores.origin.synthetic else ""
-    return f"{warning}{what}, {scores.origin.split} split"
+def titled(origin: Origin, what: str) -> str:
+    """The title of a table: what it holds, of which split, and that the data are synthetic where they are."""
+    warning = "SYNTHETIC data, no benchmark result: " if origin.synthetic else ""
+    return f"{warning}{what}, {origin.split} split"
 
 
 def _estimate(value: float, intervals: Intervals, name: str) -> Value:

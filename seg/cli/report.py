@@ -1,0 +1,30 @@
+"""``seg report``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from seg.cli import console
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder that 'seg eval' has scored.")],
+    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to report.")] = None,
+    replicates: Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)] = 1000,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a table differs from what its evidence gives.")
+    ] = False,
+) -> None:
+    """Compute all scores anew from the evidence; tables and report.html. Needs neither data, model nor GPU."""
+    from seg.pipeline.report import REPORT_FILE
+    from seg.pipeline.report import report as write
+    from seg.report.formats import to_rich
+
+    result = write(run, split=split, replicates=replicates, check=check, track=console.track, notify=console.notify)
+    if check:
+        console.done(f"The tables in {result.folder} are what the evidence gives.")
+        return
+    for table in result.tables:
+        console.out.print(to_rich(table))
+    console.done(f"Report: {result.folder / REPORT_FILE}")
