@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
 
 Kind = Literal["class", "text", "percent", "number", "count"]
@@ -80,6 +82,17 @@ class Table:
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.name}: a row does not fit the columns"
+
+
+def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
+    """Columns of fractions shown as percentages, each given by key and title."""
+    return tuple(Column(key, title, "percent") for key, title in names)
+
+
+def table_title(origin: Origin, what: str) -> str:
+    """Title of a table: what it shows, of which split, and a warning in front if the data are synthetic."""
+    warning = "SYNTHETIC data, no benchmark result: " if origin.synthetic else ""
+    return f"{warning}{what}, {origin.split} split"
 
 
 def plain(value: Value) -> Value:
@@ -168,23 +181,28 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def tidy_csv(tables: Sequence[Table]) -> str:
-    """Several tables as one CSV with a value per line: title, table, row (named by its first value), column, value."""
+    """Several tables as one CSV with a value per line: title, table, row, column, value.
+
+    A row is named by its first value, or by all the names that it begins with, such as a true and a predicted class.
+    """
     lines: list[list[Value]] = [["title", "table", "row", "column", "value"]]
     for table in tables:
+        names = max(1, len(list(takewhile(lambda column: column.left, table.columns))))
         for row in table.rows:
-            for column, value in zip(table.columns[1:], row[1:], strict=True):
-                lines.append([table.title, table.name, row[0], column.key, plain(value)])
+            name = row[0] if names == 1 else " / ".join(map(str, row[:names]))
+            for column, value in zip(table.columns[names:], row[names:], strict=True):
+                lines.append([table.title, table.name, name, column.key, plain(value)])
     return _csv(lines)
 
 
 def to_rich(table: Table) -> RichTable:
     """The table for a terminal of 80 columns, with short class names.
 
-    A table of one row per class stands as it is; a summary of a few rows and many columns is turned on its side.
+    A summary without classes that has fewer rows than columns is turned on its side; any other table stands as it is.
     """
     rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
     lines = [[column.heading for column in table.columns], *_shown_rows(table)]
-    if all(column.kind != "class" for column in table.columns):
+    if len(table.rows) < len(table.columns) and all(column.kind != "class" for column in table.columns):
         lines = [list(line) for line in zip(*lines, strict=True)]
         left = [True] + [False] * len(table.rows)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import DEFINITIONS, Scores
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.report.formats import FORMATS, Column, Table, Value, plain, shown, tidy_csv
+from seg.report.formats import FORMATS, Column, Table, Value, percent_columns, plain, shown, table_title, tidy_csv
 from seg.report.record import write_json
 from seg.store.atomic import write_text
 
@@ -18,13 +18,9 @@ _AT_DEFAULT = f"at {DEFAULT_THRESHOLD}"
 _AT_FITTED = "at thresholds fitted on validation"
 
 
-def _percent(*names: tuple[str, str]) -> tuple[Column, ...]:
-    return tuple(Column(key, title, "percent") for key, title in names)
-
-
-_F1_COLUMNS = _percent(("f1_macro", "F1 macro"), ("f1_micro", "F1 micro"), ("f1_samples", "F1 samples"))
+_F1_COLUMNS = percent_columns(("f1_macro", "F1 macro"), ("f1_micro", "F1 micro"), ("f1_samples", "F1 samples"))
 _PIXEL_COLUMNS = (
-    *_percent(("iou", "IoU"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Accuracy")),
+    *percent_columns(("iou", "IoU"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Accuracy")),
     Column("pixels", "Pixels", "count"),
 )
 _EXACT = Column("reference_exact", "Exact", "percent")
@@ -38,12 +34,12 @@ def pixel_summary(scores: Scores) -> Table:
         Column("patches", "Patches", "count"),
         Column("pixels", "Labelled pixels", "count"),
         Column("classes_averaged", "Classes", "count"),
-        *_percent(("miou", "mIoU"), ("mf1", "mF1"), ("macc", "mAcc"), ("oa", "OA"), ("fwiou", "FWIoU")),
+        *percent_columns(("miou", "mIoU"), ("mf1", "mF1"), ("macc", "mAcc"), ("oa", "OA"), ("fwiou", "FWIoU")),
     )
     head: tuple[Value, ...] = (scores.origin.split, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
     row = (*head, pixel.miou, pixel.mf1, pixel.macc, pixel.oa, pixel.fwiou)
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
-    return Table("pixel_summary", _title(scores, "Pixel scores"), columns, (row,), (note,))
+    return Table("pixel_summary", table_title(scores.origin, "Pixel scores"), columns, (row,), (note,))
 
 
 def pixel_per_class(scores: Scores) -> Table:
@@ -51,7 +47,7 @@ def pixel_per_class(scores: Scores) -> Table:
     columns = (Column("class", "Class", "class"), *_PIXEL_COLUMNS)
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores), strict=True))
     note = "A dash stands for a class that the reference does not have, or for the precision of one never predicted."
-    return Table("pixel_per_class", _title(scores, "Pixel scores by class"), columns, rows, (note,))
+    return Table("pixel_per_class", table_title(scores.origin, "Pixel scores by class"), columns, rows, (note,))
 
 
 def scene_summary(scores: Scores) -> Table | None:
@@ -61,7 +57,7 @@ def scene_summary(scores: Scores) -> Table | None:
     columns = (
         Column("thresholds", "Labels decided", "text"),
         Column("classes_averaged", "Classes", "count"),
-        *_percent(("ap_macro", "AP macro"), ("ap_micro", "AP micro")),
+        *percent_columns(("ap_macro", "AP macro"), ("ap_micro", "AP micro")),
         *_F1_COLUMNS,
     )
     rows = tuple(
@@ -73,7 +69,7 @@ def scene_summary(scores: Scores) -> Table | None:
     notes = [f"Macro means are over the {averaged} of {NUM_CLASSES} classes that occur; AP needs no threshold."]
     if scores.scene_fitted is not None and scores.origin.split == "validation":
         notes.append("The thresholds were fitted on these very patches, so F1 at them is optimistic.")
-    return Table("scene_summary", _title(scores, "Scene scores"), columns, rows, tuple(notes))
+    return Table("scene_summary", table_title(scores.origin, "Scene scores"), columns, rows, tuple(notes))
 
 
 def scene_per_class(scores: Scores) -> Table | None:
@@ -83,7 +79,7 @@ def scene_per_class(scores: Scores) -> Table | None:
     columns = (Column("class", "Class", "class"), *_scene_columns(scores))
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _scene_cells(scores), strict=True))
     note = "A dash stands for a class that no patch has."
-    return Table("scene_per_class", _title(scores, "Scene scores by class"), columns, rows, (note,))
+    return Table("scene_per_class", table_title(scores.origin, "Scene scores by class"), columns, rows, (note,))
 
 
 def joint_summary(scores: Scores) -> Table:
@@ -92,7 +88,7 @@ def joint_summary(scores: Scores) -> Table:
     columns = (
         Column("labels", "Labels", "text"),
         *_F1_COLUMNS,
-        *_percent(("agreement", "Agreement with mask")),
+        *percent_columns(("agreement", "Agreement with mask")),
     )
     rows: list[tuple[Value, ...]] = [("implied by the predicted mask", *_f1_cells(joint.mask), None)]
     if scores.scene is not None:
@@ -107,7 +103,7 @@ def joint_summary(scores: Scores) -> Table:
     ]
     if joint.min_share:
         notes.append(f"A class is implied from {100 * joint.min_share:g} % of the labelled area on.")
-    title = _title(scores, "Multi-labels from mask and scene head")
+    title = table_title(scores.origin, "Multi-labels from mask and scene head")
     return Table("joint_summary", title, columns, tuple(rows), tuple(notes))
 
 
@@ -141,7 +137,7 @@ def per_class(scores: Scores) -> Table:
         (index, name, *(value for cells in row for value in cells))
         for index, (name, *row) in enumerate(zip(CLASS_NAMES, *parts, strict=True))
     )
-    return Table("per_class", _title(scores, "Scores by class"), columns, rows)
+    return Table("per_class", table_title(scores.origin, "Scores by class"), columns, rows)
 
 
 def scores_document(scores: Scores) -> dict[str, Any]:
@@ -151,7 +147,7 @@ def scores_document(scores: Scores) -> dict[str, Any]:
     """
     joint = scores.joint
     return {
-        "title": _title(scores, "Scores"),
+        "title": table_title(scores.origin, "Scores"),
         "definitions": DEFINITIONS,
         "split": scores.origin.split,
         "patches": scores.patches,
@@ -182,11 +178,6 @@ def write_tables(folder: Path, scores: Scores) -> None:
     write_text(folder / "tables.csv", tidy_csv(tables))
 
 
-def _title(scores: Scores, what: str) -> str:
-    warning = "SYNTHETIC data, no benchmark result: " if scores.origin.synthetic else ""
-    return f"{warning}{what}, {scores.origin.split} split"
-
-
 def _f1_cells(labels: LabelScores | SceneScores) -> tuple[Value, ...]:
     return labels.f1_macro, labels.f1_micro, labels.f1_samples
 
@@ -198,9 +189,9 @@ def _pixel_cells(scores: Scores) -> list[tuple[Value, ...]]:
 
 
 def _scene_columns(scores: Scores) -> tuple[Column, ...]:
-    columns = _percent(("ap", "AP"), ("scene_f1", f"F1 {_AT_DEFAULT}"))
+    columns = percent_columns(("ap", "AP"), ("scene_f1", f"F1 {_AT_DEFAULT}"))
     if scores.scene_fitted is not None:
-        columns += _percent(("scene_f1_fitted", "F1 fitted"))
+        columns += percent_columns(("scene_f1_fitted", "F1 fitted"))
     return (*columns, Column("positives", "Positives", "count"))
 
 
