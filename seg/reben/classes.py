@@ -1,7 +1,7 @@
 """The 19-class nomenclature of BigEarthNet and the CORINE Land Cover (CLC) codes behind it.
 
 Sources: Sumbul et al. 2021 (BigEarthNet-MM), whose table fixes the order of the classes; the CLC 2018 legend for the
-colours and the level-3 codes; the reBEN authors' ``clc_metadata.json`` for the grouping.
+colours, the level-3 codes and the groups of levels 1 and 2; the reBEN authors' ``clc_metadata.json`` for the grouping.
 """
 
 from collections.abc import Iterable
@@ -34,6 +34,20 @@ class LandCoverClass:
     codes: tuple[int, ...]
     color: tuple[int, int, int]
 
+    @property
+    def level1(self) -> int:
+        """CLC group of level 1, a key of `CLC_GROUPS`: that of its first code, which is its most typical one."""
+        return self.codes[0] // 100
+
+    @property
+    def level2(self) -> int:
+        """CLC group of level 2, a key of `CLC_GROUPS`.
+
+        That of its first code, which is its most typical one: Permanent crops also holds code 241 of group 24, and
+        Natural grassland and sparsely vegetated areas code 333 of group 33.
+        """
+        return self.codes[0] // 10
+
 
 _TABLE: tuple[tuple[str, str, tuple[int, ...], tuple[int, int, int]], ...] = (
     ("Urban fabric", "Urban fabric", (111, 112), (255, 0, 0)),
@@ -65,6 +79,28 @@ _TABLE: tuple[tuple[str, str, tuple[int, ...], tuple[int, int, int]], ...] = (
 CLASSES: tuple[LandCoverClass, ...] = tuple(LandCoverClass(i, *row) for i, row in enumerate(_TABLE))
 CLASS_NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
 NUM_CLASSES = len(CLASSES)
+
+CLC_GROUPS: dict[int, str] = {
+    1: "Artificial surfaces",
+    11: "Urban fabric",
+    12: "Industrial, commercial and transport units",
+    2: "Agricultural areas",
+    21: "Arable land",
+    22: "Permanent crops",
+    23: "Pastures",
+    24: "Heterogeneous agricultural areas",
+    3: "Forest and semi-natural areas",
+    31: "Forests",
+    32: "Scrub and/or herbaceous vegetation associations",
+    33: "Open spaces with little or no vegetation",
+    4: "Wetlands",
+    41: "Inland wetlands",
+    42: "Maritime wetlands",
+    5: "Water bodies",
+    51: "Inland waters",
+    52: "Marine waters",
+}
+"""Official names of the CLC groups that hold a class: one digit for level 1, two for level 2."""
 
 UNLABELLED_CODES: frozenset[int] = frozenset({122, 123, 124, 131, 132, 133, 141, 142, 332, 334, 335, 423, 999})
 """CLC codes without a class. 999 stands for "no CLC polygon here" and is a real value, not nodata."""
