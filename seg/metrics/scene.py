@@ -150,9 +150,7 @@ def scene_scores(
     """
     assert probabilities_NK.shape == labels_NK.shape, f"{probabilities_NK.shape} against {labels_NK.shape}"
     check_probabilities(probabilities_NK)
-    ap = np.array(
-        [average_precision(scores, positive) for scores, positive in zip(probabilities_NK.T, labels_NK.T, strict=True)]
-    )
+    ap = average_precisions(probabilities_NK, labels_NK)
     at = label_scores(decide(probabilities_NK, thresholds), labels_NK)
     return SceneScores(
         ap=ap,
@@ -168,6 +166,16 @@ def scene_scores(
         f1_samples=at.f1_samples,
         classes_averaged=at.classes_averaged,
     )
+
+
+def average_precisions(scores_NK: Probabilities, labels_NK: Bools) -> Floats:
+    """Average precision of each class: float64 (K,), see `average_precision`.
+
+    Args:
+        scores_NK: Patches x classes; the higher, the more likely.
+        labels_NK: bool, the same shape.
+    """
+    return np.array([average_precision(*column) for column in zip(scores_NK.T, labels_NK.T, strict=True)])
 
 
 def average_precision(scores_N: Probabilities, positive_N: Bools) -> float:

@@ -6,12 +6,18 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+<<<<<<< HEAD
 from dataclasses import dataclass, replace
+=======
+from dataclasses import dataclass
+from itertools import takewhile
+>>>>>>> w-slices
 from typing import Any, Literal
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
 
 Kind = Literal["class", "text", "percent", "number", "count"]
@@ -106,7 +112,22 @@ class Table:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.name}: a row does not fit the columns"
 
 
+<<<<<<< HEAD
 def plain(value: Scalar) -> Scalar:
+=======
+def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
+    """Columns of fractions shown as percentages, each given by key and title."""
+    return tuple(Column(key, title, "percent") for key, title in names)
+
+
+def table_title(origin: Origin, what: str) -> str:
+    """Title of a table: what it shows, of which split, and a warning in front if the data are synthetic."""
+    warning = "SYNTHETIC data, no benchmark result: " if origin.synthetic else ""
+    return f"{warning}{what}, {origin.split} split"
+
+
+def plain(value: Value) -> Value:
+>>>>>>> w-slices
     """The value with None for NaN, which JSON does not know."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
@@ -216,6 +237,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def tidy_csv(tables: Sequence[Table]) -> str:
+<<<<<<< HEAD
     """Several tables as one CSV with a value per line: title, table, row (named by its first value), column, value."""
     lines: list[list[Scalar]] = [["title", "table", "row", "column", "value"]]
     for table in tables:
@@ -223,14 +245,31 @@ def tidy_csv(tables: Sequence[Table]) -> str:
         for row in rows:
             for key, value in zip(keys[1:], row[1:], strict=True):
                 lines.append([table.title, table.name, row[0], key, value])
+=======
+    """Several tables as one CSV with a value per line: title, table, row, column, value.
+
+    A row is named by its first value, or by all the names that it begins with, such as a true and a predicted class.
+    """
+    lines: list[list[Value]] = [["title", "table", "row", "column", "value"]]
+    for table in tables:
+        names = max(1, len(list(takewhile(lambda column: column.left, table.columns))))
+        for row in table.rows:
+            name = row[0] if names == 1 else " / ".join(map(str, row[:names]))
+            for column, value in zip(table.columns[names:], row[names:], strict=True):
+                lines.append([table.title, table.name, name, column.key, plain(value)])
+>>>>>>> w-slices
     return _csv(lines)
 
 
 def to_rich(table: Table) -> RichTable:
     """The table for a terminal of 80 columns, with short class names.
 
+<<<<<<< HEAD
     A table of one row per class stands as it is, but has no room for intervals; a summary of a few rows and many
     columns is turned on its side.
+=======
+    A summary without classes that has fewer rows than columns is turned on its side; any other table stands as it is.
+>>>>>>> w-slices
     """
     rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
     by_class = any(column.kind == "class" for column in table.columns)
@@ -238,7 +277,11 @@ def to_rich(table: Table) -> RichTable:
         rows = tuple(tuple(cell.value if isinstance(cell, Estimate) else cell for cell in row) for row in table.rows)
         table = replace(table, rows=rows)
     lines = [[column.heading for column in table.columns], *_shown_rows(table)]
+<<<<<<< HEAD
     if not by_class:
+=======
+    if len(table.rows) < len(table.columns) and all(column.kind != "class" for column in table.columns):
+>>>>>>> w-slices
         lines = [list(line) for line in zip(*lines, strict=True)]
         left = [True] + [False] * len(table.rows)
     else:
