@@ -6,12 +6,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-<<<<<<< HEAD
 from dataclasses import dataclass, replace
-=======
-from dataclasses import dataclass
 from itertools import takewhile
->>>>>>> w-slices
 from typing import Any, Literal
 
 from rich.table import Table as RichTable
@@ -112,9 +108,6 @@ class Table:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.name}: a row does not fit the columns"
 
 
-<<<<<<< HEAD
-def plain(value: Scalar) -> Scalar:
-=======
 def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
     """Columns of fractions shown as percentages, each given by key and title."""
     return tuple(Column(key, title, "percent") for key, title in names)
@@ -126,8 +119,7 @@ def table_title(origin: Origin, what: str) -> str:
     return f"{warning}{what}, {origin.split} split"
 
 
-def plain(value: Value) -> Value:
->>>>>>> w-slices
+def plain(value: Scalar) -> Scalar:
     """The value with None for NaN, which JSON does not know."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
@@ -237,39 +229,26 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def tidy_csv(tables: Sequence[Table]) -> str:
-<<<<<<< HEAD
-    """Several tables as one CSV with a value per line: title, table, row (named by its first value), column, value."""
-    lines: list[list[Scalar]] = [["title", "table", "row", "column", "value"]]
-    for table in tables:
-        keys, rows = _machine_cells(table)
-        for row in rows:
-            for key, value in zip(keys[1:], row[1:], strict=True):
-                lines.append([table.title, table.name, row[0], key, value])
-=======
     """Several tables as one CSV with a value per line: title, table, row, column, value.
 
     A row is named by its first value, or by all the names that it begins with, such as a true and a predicted class.
     """
-    lines: list[list[Value]] = [["title", "table", "row", "column", "value"]]
+    lines: list[list[Scalar]] = [["title", "table", "row", "column", "value"]]
     for table in tables:
+        keys, rows = _machine_cells(table)
         names = max(1, len(list(takewhile(lambda column: column.left, table.columns))))
-        for row in table.rows:
+        for row in rows:
             name = row[0] if names == 1 else " / ".join(map(str, row[:names]))
-            for column, value in zip(table.columns[names:], row[names:], strict=True):
-                lines.append([table.title, table.name, name, column.key, plain(value)])
->>>>>>> w-slices
+            for key, value in zip(keys[names:], row[names:], strict=True):
+                lines.append([table.title, table.name, name, key, value])
     return _csv(lines)
 
 
 def to_rich(table: Table) -> RichTable:
     """The table for a terminal of 80 columns, with short class names.
 
-<<<<<<< HEAD
-    A table of one row per class stands as it is, but has no room for intervals; a summary of a few rows and many
-    columns is turned on its side.
-=======
-    A summary without classes that has fewer rows than columns is turned on its side; any other table stands as it is.
->>>>>>> w-slices
+    A summary without classes that has fewer rows than columns is turned on its side; any other table stands as it is. A
+    table of one row per class has no room for intervals.
     """
     rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
     by_class = any(column.kind == "class" for column in table.columns)
@@ -277,11 +256,7 @@ def to_rich(table: Table) -> RichTable:
         rows = tuple(tuple(cell.value if isinstance(cell, Estimate) else cell for cell in row) for row in table.rows)
         table = replace(table, rows=rows)
     lines = [[column.heading for column in table.columns], *_shown_rows(table)]
-<<<<<<< HEAD
-    if not by_class:
-=======
-    if len(table.rows) < len(table.columns) and all(column.kind != "class" for column in table.columns):
->>>>>>> w-slices
+    if not by_class and len(table.rows) < len(table.columns):
         lines = [list(line) for line in zip(*lines, strict=True)]
         left = [True] + [False] * len(table.rows)
     else:

@@ -13,9 +13,9 @@ from seg.metrics.bootstrap import LEVEL
 from seg.metrics.scores import DEFINITIONS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.report.detail_tables import detail_tables
-from seg.report.formats import FORMATS, Estimate, Table, tidy_csv
+from seg.report.formats import FORMATS, Estimate, Table, table_title, tidy_csv
 from seg.report.record import json_text
-from seg.report.tables import per_class, score_tables, titled
+from seg.report.tables import per_class, score_tables
 from seg.store.atomic import write_text
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -104,7 +104,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
     """
     scores, origin = assessment.scores, assessment.scores.origin
     return {
-        "title": titled(origin, "Scores"),
+        "title": table_title(origin, "Scores"),
         "definitions": DEFINITIONS,
         "split": origin.split,
         "patches": scores.patches,

@@ -5,17 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg.metrics.evidence import Origin
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import Scores
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-<<<<<<< HEAD
-from seg.report.formats import Column, Estimate, Table, Value, shown
-=======
-from seg.report.formats import FORMATS, Column, Table, Value, percent_columns, plain, shown, table_title, tidy_csv
-from seg.report.record import write_json
-from seg.store.atomic import write_text
->>>>>>> w-slices
+from seg.report.formats import Column, Estimate, Table, Value, percent_columns, shown, table_title
 
 if TYPE_CHECKING:
     from seg.metrics.bootstrap import Interval
@@ -50,11 +43,7 @@ def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     head: tuple[Value, ...] = (scores.origin.split, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
     row = (*head, *(_estimate(getattr(pixel, name), intervals, name) for name in _PIXEL_MEANS))
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
-<<<<<<< HEAD
-    return Table("pixel_summary", titled(scores.origin, "Pixel scores"), columns, (row,), (note,))
-=======
     return Table("pixel_summary", table_title(scores.origin, "Pixel scores"), columns, (row,), (note,))
->>>>>>> w-slices
 
 
 def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
@@ -62,11 +51,7 @@ def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_PIXEL_COLUMNS)
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that the reference does not have, or for the precision of one never predicted."
-<<<<<<< HEAD
-    return Table("pixel_per_class", titled(scores.origin, "Pixel scores by class"), columns, rows, (note,))
-=======
     return Table("pixel_per_class", table_title(scores.origin, "Pixel scores by class"), columns, rows, (note,))
->>>>>>> w-slices
 
 
 def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -94,11 +79,7 @@ def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table 
     notes = [f"Macro means are over the {averaged} of {NUM_CLASSES} classes that occur; AP needs no threshold."]
     if scores.scene_fitted is not None and scores.origin.split == "validation":
         notes.append("The thresholds were fitted on these very patches, so F1 at them is optimistic.")
-<<<<<<< HEAD
-    return Table("scene_summary", titled(scores.origin, "Scene scores"), columns, rows, tuple(notes))
-=======
     return Table("scene_summary", table_title(scores.origin, "Scene scores"), columns, rows, tuple(notes))
->>>>>>> w-slices
 
 
 def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -108,11 +89,7 @@ def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_scene_columns(scores))
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _scene_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that no patch has."
-<<<<<<< HEAD
-    return Table("scene_per_class", titled(scores.origin, "Scene scores by class"), columns, rows, (note,))
-=======
     return Table("scene_per_class", table_title(scores.origin, "Scene scores by class"), columns, rows, (note,))
->>>>>>> w-slices
 
 
 def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table:
@@ -136,11 +113,7 @@ def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table
     ]
     if joint.min_share:
         notes.append(f"A class is implied from {100 * joint.min_share:g} % of the labelled area on.")
-<<<<<<< HEAD
-    title = titled(scores.origin, "Multi-labels from mask and scene head")
-=======
     title = table_title(scores.origin, "Multi-labels from mask and scene head")
->>>>>>> w-slices
     return Table("joint_summary", title, columns, tuple(rows), tuple(notes))
 
 
@@ -174,38 +147,7 @@ def per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
         (index, name, *(value for cells in row for value in cells))
         for index, (name, *row) in enumerate(zip(CLASS_NAMES, *parts, strict=True))
     )
-<<<<<<< HEAD
-    return Table("per_class", titled(scores.origin, "Scores by class"), columns, rows)
-
-
-def titled(origin: Origin, what: str) -> str:
-    """The title of a table: what it holds, of which split, and that the data are synthetic where they are."""
-    warning = "SYNTHETIC data, no benchmark result: " if origin.synthetic else ""
-    return f"{warning}{what}, {origin.split} split"
-=======
     return Table("per_class", table_title(scores.origin, "Scores by class"), columns, rows)
-
-
-def scores_document(scores: Scores) -> dict[str, Any]:
-    """Everything in `Scores` for ``scores.json``: fractions in full precision, None where a score is undefined.
-
-    Scores per class stand under ``per_class`` by official class name.
-    """
-    joint = scores.joint
-    return {
-        "title": table_title(scores.origin, "Scores"),
-        "definitions": DEFINITIONS,
-        "split": scores.origin.split,
-        "patches": scores.patches,
-        "fingerprint": scores.origin.fingerprint,
-        "synthetic": scores.origin.synthetic,
-        "classes": list(CLASS_NAMES),
-        "pixel": _section(scores.pixel),
-        "scene": _section(scores.scene),
-        "scene_fitted": _section(scores.scene_fitted),
-        "joint": {field.name: _section(getattr(joint, field.name)) for field in fields(joint)},
-    }
->>>>>>> w-slices
 
 
 def _estimate(value: float, intervals: Intervals, name: str) -> Value:
@@ -215,7 +157,6 @@ def _estimate(value: float, intervals: Intervals, name: str) -> Value:
     return Estimate(value, low=float(intervals[name].low), high=float(intervals[name].high))
 
 
-<<<<<<< HEAD
 def _estimates(values_K: np.ndarray, intervals: Intervals, name: str) -> list[Value]:
     """The same for a score of every class."""
     values: list[Value] = values_K.tolist()
@@ -230,10 +171,6 @@ def _f1_cells(
 ) -> tuple[Value, ...]:
     names = ("f1_macro", "f1_micro", "f1_samples")
     return tuple(_estimate(getattr(labels, name), intervals, name + suffix) for name in names)
-=======
-def _f1_cells(labels: LabelScores | SceneScores) -> tuple[Value, ...]:
-    return labels.f1_macro, labels.f1_micro, labels.f1_samples
->>>>>>> w-slices
 
 
 def _pixel_cells(scores: Scores, intervals: Intervals) -> list[tuple[Value, ...]]:
