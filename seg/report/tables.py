@@ -20,7 +20,6 @@ NO_INTERVALS: Intervals = {}
 _AT_DEFAULT = f"at {DEFAULT_THRESHOLD}"
 _AT_FITTED = "at thresholds fitted on validation"
 
-
 _F1_COLUMNS = percent_columns(("f1_macro", "F1 macro"), ("f1_micro", "F1 micro"), ("f1_samples", "F1 samples"))
 _PIXEL_COLUMNS = (
     *percent_columns(("iou", "IoU"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Accuracy")),
