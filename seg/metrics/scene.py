@@ -197,6 +197,21 @@ def average_precision(scores_N: Probabilities, positive_N: Bools) -> float:
     return float((gained * (hits / decided)).sum() / hits[-1])
 
 
+def precision_recall(scores_N: Probabilities, positive_N: Bools) -> tuple[Floats, Floats]:
+    """The precision-recall curve that `average_precision` sums up: one point per distinct score, from the highest down.
+
+    Args:
+        scores_N: The higher, the more likely.
+        positive_N: bool, which are positive; at least one.
+
+    Returns:
+        Precision and recall of what scores at least as high, float64, 0 to 1; the recall never falls.
+    """
+    assert positive_N.any(), "there is no recall without a positive"
+    hits, decided, _ = _curve(scores_N, positive_N)
+    return hits / decided, hits / hits[-1]
+
+
 def fit_thresholds(probabilities_NK: Probabilities, labels_NK: Bools) -> Floats:
     """The threshold of each class that maximises its F1 on these patches, which must be those of validation.
 

@@ -15,7 +15,8 @@ from seg.pipeline.data import Notify, ignore
 from seg.pipeline.session import Session, open_run
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
-from seg.report.figures import map_figure, quicklook, write_png
+from seg.report.figures.maps import map_figure, quicklook
+from seg.report.figures.style import write_png
 from seg.store.patches import MAP_SUFFIX
 
 ClassMap = npt.NDArray[np.uint8]

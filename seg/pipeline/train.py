@@ -27,7 +27,8 @@ from seg.pipeline.data import Notify, find_store, ignore, split_rows
 from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError
 from seg.reben.bands import BANDS, selection_name
 from seg.reben.patch import Split
-from seg.report.figures import training_figure, write_png
+from seg.report.figures.style import write_png
+from seg.report.figures.training import training_figure
 from seg.report.log import EpochLog
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text

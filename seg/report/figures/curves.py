@@ -1,0 +1,121 @@
+"""Precision-recall curves and reliability diagrams, as charts for an HTML page."""
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seg.metrics.ratio import Floats
+from seg.report.figures.svg import BLUE, GRID, INK, MUTED, ORANGE, chart
+
+MAX_POINTS = 200
+"""Points of a curve that are drawn."""
+
+_COLUMNS = MAX_POINTS // 4
+
+
+def thin(x_P: Floats, y_P: Floats) -> tuple[Floats, Floats]:
+    """A curve of at most `MAX_POINTS` points that looks like the whole one.
+
+    Of the points in each of 50 columns of equal width the first, the last, the lowest and the highest stay (M4, Jugel
+    et al. 2014), so no peak and no dip is lost.
+
+    Args:
+        x_P: 0 to 1, ascending.
+        y_P: The values there.
+    """
+    if len(x_P) <= MAX_POINTS:
+        return x_P, y_P
+    column_P = np.minimum((x_P * _COLUMNS).astype(np.int64), _COLUMNS - 1)
+    first = np.flatnonzero(np.diff(column_P, prepend=-1))
+    last = np.append(first[1:], len(x_P)) - 1
+    by_value = np.lexsort((y_P, column_P))
+    kept = np.unique(np.concatenate([first, last, by_value[first], by_value[last]]))
+    return x_P[kept], y_P[kept]
+
+
+def curve_chart(
+    recall_P: Floats,
+    precision_P: Floats,
+    share: float,
+    points: list[tuple[float, float, bool]],
+    backdrop: tuple[Floats, Floats] | None = None,
+) -> Figure:
+    """A precision-recall curve, as steps: the area below is the average precision.
+
+    Args:
+        recall_P, precision_P: The curve, 0 to 1, recall ascending.
+        share: Share of positives, the precision of guessing.
+        points: Recall and precision where labels are decided, and whether that is at a fitted threshold.
+        backdrop: Recall and precision of another curve to compare with, drawn faintly behind.
+    """
+    figure = chart(180, 168)
+    axes = figure.add_axes((0.2, 0.2, 0.76, 0.76), xlim=(0, 1), ylim=(0, 1.03))
+    _style(axes, "Recall", "Precision", (0, 0.5, 1))
+    axes.axhline(share, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+    if backdrop is not None:
+        _steps(axes, *backdrop, MUTED, 0.9, 0.55)
+    _steps(axes, recall_P, precision_P, BLUE, 1.6, 1)
+    for recall, precision, fitted in points:
+        # A ring for 0.5, filled for a fitted threshold.
+        face = ORANGE if fitted else "none"
+        axes.plot([recall], [precision], "o", markersize=5, color=ORANGE, markerfacecolor=face, clip_on=False)
+    return figure
+
+
+def reliability_chart(
+    count_B: npt.NDArray[np.int64], confidence_B: Floats, accuracy_B: Floats, *, across: str, up: str, what: str
+) -> Figure:
+    """A reliability diagram: how often what was said with some confidence is right, and how often it was said.
+
+    Args:
+        count_B: Cases in each bin of equal width.
+        confidence_B: Mean confidence in each, 0 to 1; NaN where empty.
+        accuracy_B: Share that is right in each; NaN where empty.
+        across, up: What the axes show.
+        what: What is counted, such as ``pixels``.
+    """
+    figure = chart(300, 336)
+    axes = figure.add_axes((0.17, 0.34, 0.79, 0.64), xlim=(0, 1), ylim=(0, 1))
+    _style(axes, "", up, (0, 0.25, 0.5, 0.75, 1))
+    axes.tick_params(axis="x", labelbottom=False)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+    seen = ~np.isnan(confidence_B)
+    # The gap to the diagonal is what is wrong with the confidence.
+    axes.vlines(confidence_B[seen], confidence_B[seen], accuracy_B[seen], color=ORANGE, linewidth=2.4, alpha=0.75)
+    axes.plot(confidence_B[seen], accuracy_B[seen], "o-", color=BLUE, linewidth=1.4, markersize=4.5, clip_on=False)
+
+    below = figure.add_axes((0.17, 0.13, 0.79, 0.17), xlim=(0, 1), sharex=axes)
+    bins, total = len(count_B), max(1, int(count_B.sum()))
+    edges = np.arange(bins) / bins
+    shares = 100 * count_B / total
+    below.bar(edges, shares, width=0.9 / bins, align="edge", color=BLUE, alpha=0.65, linewidth=0)
+    _style(below, across, f"% of\n{what}", (0, 0.25, 0.5, 0.75, 1))
+    top = _nice(float(shares.max(initial=0)))
+    below.set(ylim=(0, top), yticks=(0, top))
+    return figure
+
+
+def _steps(axes: Axes, recall_P: Floats, precision_P: Floats, color: str, width: float, alpha: float) -> None:
+    x_P, y_P = thin(recall_P, precision_P)
+    # From recall 0 on: the first threshold reaches its recall at once.
+    x_P, y_P = np.append(0, x_P), np.append(y_P[0], y_P)
+    axes.plot(x_P, y_P, color=color, linewidth=width, alpha=alpha, drawstyle="steps-pre")
+
+
+def _nice(value: float) -> float:
+    """The smallest of 5, 10, 20, 50 and 100 that is at least the value."""
+    return next((limit for limit in (5.0, 10.0, 20.0, 50.0) if value <= limit), 100.0)
+
+
+def _style(axes: Axes, across: str, up: str, ticks: tuple[float, ...]) -> None:
+    axes.set_facecolor("none")
+    axes.set_xlabel(across, fontsize=9, color=INK, labelpad=3)
+    axes.set_ylabel(up, fontsize=9, color=INK, labelpad=3)
+    axes.set(xticks=ticks, yticks=ticks)
+    axes.set_xticklabels([f"{tick:g}" for tick in ticks])
+    axes.tick_params(labelsize=8.5, color=MUTED, labelcolor=INK, length=3, width=0.7, pad=3)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=MUTED, linewidth=0.7)

@@ -1,0 +1,114 @@
+"""Charts of scores with intervals, one row per class or per country, for an HTML page."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from seg.report.figures.svg import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, chart
+
+_LEFT, _RIGHT = 0.42, 0.97  # of the width: rows are named to the left
+_HEAD, _FOOT = 22, 40  # points above and below the rows
+_MARKS = (("o", BLUE), ("D", ORANGE))
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A score with its interval, fractions; NaN where undefined."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """A row of a chart.
+
+    Attributes:
+        name: Stands to the left.
+        dots: One for each score of the chart.
+        note: Stands below the name, in smaller letters; such as the support.
+        color: Red, green, blue (0-255) of a swatch before the name.
+    """
+
+    name: str
+    dots: tuple[Dot, ...]
+    note: str = ""
+    color: tuple[int, int, int] | None = None
+
+
+def dot_chart(rows: Sequence[DotRow], scores: Sequence[str], across: str) -> Figure:
+    """Scores as dots, with their intervals as lines; from 0 to 100 %.
+
+    Args:
+        rows: From the top down.
+        scores: Names of the dots of every row, one or two.
+        across: What the axis shows.
+    """
+    step = 27 if any(row.note for row in rows) else 18
+    height = _HEAD + step * len(rows) + _FOOT
+    figure = chart(WIDTH, height)
+    axes = figure.add_axes((_LEFT, _FOOT / height, _RIGHT - _LEFT, step * len(rows) / height))
+    axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5), yticks=[], xticks=(0, 25, 50, 75, 100))
+    axes.set_facecolor("none")
+    axes.set_xlabel(across, fontsize=9.5, color=INK)
+    axes.tick_params(labelsize=9, color=MUTED, labelcolor=INK, length=3, width=0.7)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.hlines(range(len(rows)), 0, 100, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set(color=MUTED, linewidth=0.7)
+    for position, row in enumerate(rows):
+        _name(axes, position, row)
+        _draw(axes, position, row)
+    if len(scores) > 1:
+        _key(figure, scores, height)
+    return figure
+
+
+def _name(axes: Axes, position: int, row: DotRow) -> None:
+    """Name and note of a row, left of the axes; x is a share of their width, y a row."""
+    place = {"transform": axes.get_yaxis_transform(), "parse_math": False, "ha": "right"}
+    undefined = all(math.isnan(dot.value) for dot in row.dots)
+    right = -0.05 if row.color is None else -0.11
+    shift = -0.19 if row.note else 0.0
+    color = MUTED if undefined else INK
+    axes.text(right, position + shift, row.name, fontsize=9.5, color=color, va="center_baseline", **place)
+    if row.note:
+        axes.text(right, position + 0.24, row.note, fontsize=8, color=MUTED, va="center_baseline", **place)
+    if undefined:
+        axes.text(1.5, position, "– undefined", fontsize=8.5, color=MUTED, va="center_baseline")
+    if row.color is not None:
+        face = "#{:02x}{:02x}{:02x}".format(*row.color)
+        swatch = Rectangle(
+            (-0.075, position - 0.28), 0.046, 0.56, transform=axes.get_yaxis_transform(), facecolor=face
+        )
+        swatch.set(edgecolor=MUTED, linewidth=0.6, clip_on=False)
+        axes.add_patch(swatch)
+
+
+def _draw(axes: Axes, position: int, row: DotRow) -> None:
+    # Two scores of a row stand a little apart, lest one hide the other.
+    shifts = (0.0,) if len(row.dots) == 1 else (-0.13, 0.13)
+    for dot, shift, (marker, color) in zip(row.dots, shifts, _MARKS, strict=False):
+        if math.isnan(dot.value):
+            continue
+        if not math.isnan(dot.low) and not math.isnan(dot.high):
+            line = ([100 * dot.low, 100 * dot.high], [position + shift] * 2)
+            axes.plot(*line, color=color, linewidth=2.4, alpha=0.45, solid_capstyle="round", clip_on=False)
+        size = 5.5 if marker == "o" else 4.8
+        axes.plot([100 * dot.value], [position + shift], marker, color=color, markersize=size, clip_on=False)
+
+
+def _key(figure: Figure, scores: Sequence[str], height: float) -> None:
+    y = 1 - 9 / height
+    for number, (name, (marker, color)) in enumerate(zip(scores, _MARKS, strict=False)):
+        x = _LEFT + 0.02 + 0.22 * number
+        axes = figure.add_axes((x - 0.015, y - 5 / height, 0.03, 10 / height), xlim=(-1, 1), ylim=(-1, 1))
+        axes.set_axis_off()
+        axes.plot([0], [0], marker, color=color, markersize=5.5 if marker == "o" else 4.8)
+        figure.text(x + 0.025, y, name, fontsize=9.5, color=INK, va="center_baseline", parse_math=False)

@@ -1,0 +1,137 @@
+"""The map of patches by score, as a chart for an HTML page."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+
+from seg.metrics.ratio import Floats
+from seg.reben.bands import PATCH_METRES
+from seg.report.figures.svg import GRID, INK, MUTED, PLATE, chart
+
+_CELLS = 220
+"""Cells along the longer edge of the map, at most."""
+_DEGREE_METRES = 111_320.0
+_BAR_BINS = 20
+_MAP_COLORS = colormaps["viridis"]
+_LABEL_INK = "#1c2126"  # the plate below is light on every page
+_LABEL_PLACES = ((0, 0), (0, 11), (0, -11), (22, 0), (-22, 0), (0, 20), (0, -20))  # points, the first that is free
+
+
+def places_chart(
+    longitude_N: Floats, latitude_N: Floats, score_N: Floats, names: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """Mean score of the patches by place, and the histogram of their scores below, which explains the colours.
+
+    Patches that would be smaller than a dot are averaged with their neighbours, so that none hides another.
+
+    Args:
+        longitude_N, latitude_N: Centres of the patches, degrees.
+        score_N: A score of each, 0 to 1; no NaN among the three.
+        names: Longitude and latitude of what is named on the map, the most important first.
+    """
+    assert len(score_N), "there is no patch to show"
+    aspect = 1 / math.cos(math.radians(float(latitude_N.mean())))
+    image, extent = _cells(longitude_N, latitude_N, score_N, aspect)
+    width_deg, height_deg = extent[1] - extent[0], (extent[3] - extent[2]) * aspect
+    scale = min(560 / width_deg, 480 / height_deg)
+    width, height = width_deg * scale, height_deg * scale
+    left, below, right, top = 52.0, 112.0, 14.0, 8.0
+    total_width, total_height = max(left + width + right, 340.0), below + height + top
+    figure = chart(total_width, total_height)
+    shift = (total_width - left - width - right) / 2
+    axes = figure.add_axes(
+        ((left + shift) / total_width, below / total_height, width / total_width, height / total_height)
+    )
+    axes.set_facecolor(PLATE)
+    axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto")
+    axes.grid(color=GRID, linewidth=0.5, alpha=0.9, zorder=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("Longitude, degrees east", fontsize=9.5, color=INK)
+    axes.set_ylabel("Latitude, degrees north", fontsize=9.5, color=INK)
+    axes.tick_params(labelsize=9, color=MUTED, labelcolor=INK, length=3, width=0.7)
+    axes.locator_params(nbins=max(3, int(width // 75)), axis="x")
+    axes.locator_params(nbins=max(3, int(height // 60)), axis="y")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_formatter().set_useOffset(False)
+    for spine in axes.spines.values():
+        spine.set(color=MUTED, linewidth=0.7)
+    _histogram(figure, score_N, total_width, total_height)
+    _write_names(axes, names)
+    return figure
+
+
+def _cells(
+    longitude_N: Floats, latitude_N: Floats, score_N: Floats, aspect: float
+) -> tuple[npt.NDArray[np.uint8], tuple[float, float, float, float]]:
+    """Image of the cells' mean scores, uint8 RGBA, and its west, east, south and north edge in degrees."""
+    west, east, south, north = longitude_N.min(), longitude_N.max(), latitude_N.min(), latitude_N.max()
+    # Cells as long as they are wide on the ground, and never so small that gaps open between neighbouring patches.
+    step_y = max((east - west) / aspect / _CELLS, (north - south) / _CELLS, 1.5 * PATCH_METRES / _DEGREE_METRES)
+    step_x = step_y * aspect
+    margin = max(3, round(0.03 * max((east - west) / step_x, (north - south) / step_y)))
+    column_N = ((longitude_N - west) / step_x).astype(np.int64) + margin
+    row_N = ((north - latitude_N) / step_y).astype(np.int64) + margin
+    columns, rows = int(column_N.max()) + 1 + margin, int(row_N.max()) + 1 + margin
+    cell_N = row_N * columns + column_N
+    counts = np.bincount(cell_N, minlength=rows * columns)
+    sums = np.bincount(cell_N, weights=score_N, minlength=rows * columns)
+    mean = np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
+    image = (255 * _MAP_COLORS(mean)).round().astype(np.uint8)
+    image[counts == 0] = 0
+    left, top = west - margin * step_x, north + margin * step_y
+    extent = (left, left + columns * step_x, top - rows * step_y, top)
+    return image.reshape(rows, columns, 4), extent
+
+
+def _histogram(figure: Figure, score_N: Floats, width: float, height: float) -> None:
+    """Share of the patches by score, each bar in the colour that the score has on the map."""
+    shares = 100 * np.histogram(score_N, bins=_BAR_BINS, range=(0, 1))[0] / len(score_N)
+    bar_width = min(300.0, width - 90)
+    axes = figure.add_axes(
+        ((width - bar_width) / 2 / width, 34 / height, bar_width / width, 36 / height), xlim=(0, 100)
+    )
+    edges = 100 * np.arange(_BAR_BINS) / _BAR_BINS
+    colors = _MAP_COLORS((np.arange(_BAR_BINS) + 0.5) / _BAR_BINS)
+    axes.set_facecolor("none")
+    axes.bar(edges, shares, width=100 / _BAR_BINS, align="edge", color=colors, edgecolor=MUTED, linewidth=0.4)
+    axes.bar(edges, -0.16 * shares.max(), width=100 / _BAR_BINS, align="edge", color=colors, linewidth=0)
+    axes.set(ylim=(-0.16 * shares.max(), 1.05 * shares.max()), yticks=[0, shares.max()], xticks=(0, 25, 50, 75, 100))
+    axes.set_yticklabels(["0", f"{shares.max():.0f}"])
+    axes.set_xlabel("Overall accuracy of the patch, %", fontsize=9.5, color=INK, labelpad=3)
+    axes.set_ylabel("% of\npatches", fontsize=8.5, color=INK)
+    axes.tick_params(labelsize=8.5, color=MUTED, labelcolor=INK, length=3, width=0.7)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set(color=MUTED, linewidth=0.7)
+
+
+def _write_names(axes: Axes, names: Mapping[str, tuple[float, float]]) -> None:
+    """Names at their places, moved aside where two would overlap, left out where there is no room."""
+    frame = axes.get_window_extent()
+    taken: list[Text] = []
+    for name, place in names.items():
+        for offset in _LABEL_PLACES:
+            text = axes.annotate(
+                name,
+                place,
+                offset,
+                textcoords="offset points",
+                ha="center",
+                va="center_baseline",
+                fontsize=9.5,
+                color=_LABEL_INK,
+                parse_math=False,
+                path_effects=[withStroke(linewidth=2.6, foreground=PLATE)],
+            )
+            box = text.get_window_extent()
+            free = not any(box.overlaps(other.get_window_extent()) for other in taken)
+            if free and box.x0 >= frame.x0 and box.x1 <= frame.x1 and box.y0 >= frame.y0 and box.y1 <= frame.y1:
+                taken.append(text)
+                break
+            text.remove()

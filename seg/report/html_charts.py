@@ -1,0 +1,188 @@
+"""The charts of the HTML report: from an assessment and its evidence to SVG with a caption."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from seg.metrics.assess import Assessment
+from seg.metrics.calibration import Reliability
+from seg.metrics.evidence import Evidence
+from seg.metrics.patch import patch_accuracy
+from seg.metrics.ratio import Floats
+from seg.metrics.scene import SceneScores, precision_recall
+from seg.reben.classes import CLASSES
+from seg.report.figures.curves import curve_chart, reliability_chart
+from seg.report.figures.dots import Dot, DotRow, dot_chart
+from seg.report.figures.places import places_chart
+from seg.report.figures.svg import inline_svg
+from seg.report.formats import UNDEFINED
+from seg.report.places import patch_centres
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page.
+
+    Attributes:
+        svg: An ``svg`` element.
+        caption: Text below.
+        size: ``small`` ones stand many in a row, ``medium`` two, ``large`` one.
+    """
+
+    svg: Markup
+    caption: str
+    size: str
+
+
+def pixel_charts(assessment: Assessment) -> list[Chart]:
+    """IoU of each class."""
+    rows = _class_rows(assessment, assessment.scores.pixel.iou, "iou")
+    title = "IoU of each class, with its interval"
+    figure = dot_chart(rows, ("IoU",), "IoU, % of the union")
+    return [_chart(figure, "iou", title, f"{title}, the best first: {_listed(rows)}.", title + ".", "medium")]
+
+
+def scene_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
+    """AP of each class; nothing without a scene head."""
+    if assessment.scores.scene is None:
+        return []
+    rows = _class_rows(assessment, assessment.scores.scene.ap, "ap")
+    title = "Average precision of each class, with its interval"
+    figure = dot_chart(rows, ("AP",), "Average precision, %")
+    return [_chart(figure, "ap", title, f"{title}, the best first: {_listed(rows)}.", title + ".", "medium")]
+
+
+def curve_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
+    """Precision-recall curves: of all decisions together, and of each class that occurs."""
+    scene, fitted = assessment.scores.scene, assessment.scores.scene_fitted
+    if scene is None or evidence.probabilities is None or not evidence.labels.any():
+        return []
+    probabilities_NK, labels_NK = evidence.probabilities, evidence.labels
+    precision_P, recall_P = precision_recall(probabilities_NK.ravel(), labels_NK.ravel())
+    micro = recall_P, precision_P
+    share = float(labels_NK.mean())
+    charts = [_curve("pr-micro", "All classes (micro)", micro, share, [], scene.ap_micro)]
+    for c in CLASSES:
+        if not labels_NK[:, c.index].any():
+            continue
+        precision_P, recall_P = precision_recall(probabilities_NK[:, c.index], labels_NK[:, c.index])
+        points = [
+            (float(at.recall[c.index]), float(at.precision[c.index]), at is fitted)
+            for at in (scene, fitted)
+            if at is not None and not np.isnan(at.precision[c.index])
+        ]
+        share = float(labels_NK[:, c.index].mean())
+        ap = float(scene.ap[c.index])
+        charts.append(_curve(f"pr-{c.index}", c.short, (recall_P, precision_P), share, points, ap, micro))
+    return charts
+
+
+def calibration_charts(assessment: Assessment) -> list[Chart]:
+    """Reliability diagrams: of pixels before and after the temperature, and of scene probabilities."""
+    charts = []
+    if (pixels := assessment.pixel_calibration) is not None:
+        labels = {"across": "Confidence of the predicted class", "up": "Share that is right", "what": "pixels"}
+        charts.append(_reliability("pixels", "Pixels, as the model gives them", pixels.before, **labels))
+        if pixels.after is not None:
+            title = f"Pixels, logits divided by the temperature {pixels.temperature:.3g}"
+            charts.append(_reliability("pixels-scaled", title, pixels.after, **labels))
+    if (scene := assessment.scene_calibration) is not None:
+        labels = {"across": "Probability of a class", "up": "Share of patches that have it", "what": "decisions"}
+        title = "Scene probabilities, all pairs of patch and class"
+        charts.append(_reliability("scenes", title, scene.overall, **labels))
+    return charts
+
+
+def place_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
+    """Scores by country, and the map of the patches by their overall accuracy."""
+    countries = [part for part in assessment.slices if part.dimension == "country"]
+    charts = []
+    if countries:
+        rows = [
+            DotRow(
+                part.name or "unknown",
+                (Dot(part.miou), Dot(part.oa)),
+                f"{part.patches:,} patches, {part.classes_averaged} classes",
+            )
+            for part in sorted(countries, key=lambda part: (np.isnan(part.miou), -part.miou))
+        ]
+        title = "Scores by country"
+        seen = "; ".join(f"{row.name}: mIoU {_percent(row.dots[0].value)}, {row.note}" for row in rows)
+        caption = f"{title}. The mIoU of a country is a mean over the classes that its reference has."
+        figure = dot_chart(rows, ("mIoU", "OA"), "Score, %")
+        charts.append(_chart(figure, "countries", title, f"{title}: {seen}.", caption, "medium"))
+    accuracy = patch_accuracy(evidence)
+    longitude, latitude = patch_centres(evidence.patch_ids)
+    shown = ~np.isnan(accuracy) & ~np.isnan(longitude)
+    if shown.any():
+        names = _country_places(evidence.countries, longitude, latitude, shown)
+        figure = places_chart(longitude[shown], latitude[shown], accuracy[shown], names)
+        title = "Overall accuracy of the patches, by place"
+        low, middle, high = np.quantile(accuracy[shown], (0.05, 0.5, 0.95))
+        seen = f"half of the patches reach {_percent(middle)}, 90 % lie between {_percent(low)} and {_percent(high)}"
+        caption = f"{title}: {seen}. Places follow from the patch ids; a dot is the mean of the patches in it."
+        charts.append(_chart(figure, "places", title, f"Map of {int(shown.sum()):,} patches: {seen}.", caption, "large"))
+    return charts
+
+
+def _class_rows(assessment: Assessment, value_K: Floats, name: str) -> list[DotRow]:
+    """A row for each class, the best first and the undefined last."""
+    interval = assessment.intervals.get(name)
+    rows = []
+    for index in np.argsort(-value_K, kind="stable"):
+        bounds = (np.nan, np.nan) if interval is None else (interval.low[index], interval.high[index])
+        c = CLASSES[index]
+        rows.append(DotRow(c.short, (Dot(float(value_K[index]), *map(float, bounds)),), color=c.color))
+    return rows
+
+
+def _curve(  # noqa: PLR0913, PLR0917
+    name: str,
+    title: str,
+    curve: tuple[Floats, Floats],
+    share: float,
+    points: list[tuple[float, float, bool]],
+    ap: float,
+    backdrop: tuple[Floats, Floats] | None = None,
+) -> Chart:
+    figure = curve_chart(*curve, share, points, backdrop)
+    description = f"Precision-recall curve; average precision {_percent(ap)}, share of positives {_percent(share)}."
+    return _chart(figure, name, title, description, f"{title}: AP {_percent(ap)}", "small")
+
+
+def _reliability(name: str, title: str, reliability: Reliability, **labels: str) -> Chart:
+    figure = reliability_chart(reliability.count, reliability.confidence, reliability.accuracy, **labels)
+    numbers = f"ECE {_percent(reliability.ece)}, MCE {_percent(reliability.mce)}, Brier {reliability.brier:.4f}"
+    seen = f"Reliability diagram over {len(reliability.count)} bins; {numbers}."
+    return _chart(figure, f"reliability-{name}", title, seen, f"{title}: {numbers}.", "medium")
+
+
+def _country_places(
+    countries: pa.DictionaryArray, longitude: Floats, latitude: Floats, shown: Floats
+) -> dict[str, tuple[float, float]]:
+    """Below the southernmost patch of each country, the country with most patches first."""
+    counts = pc.value_counts(countries.cast(pa.string()).filter(pa.array(shown)))
+    pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+    named = countries.cast(pa.string()).to_numpy(zero_copy_only=False)
+    places = {}
+    for name, _ in sorted(pairs, key=lambda pair: (-pair[1], pair[0])):
+        here = shown & (named == name)
+        if name:
+            places[name] = (float(np.median(longitude[here])), float(latitude[here].min()))
+    return places
+
+
+def _chart(figure: Figure, name: str, title: str, description: str, caption: str, size: str) -> Chart:  # noqa: PLR0913, PLR0917
+    return Chart(Markup(inline_svg(figure, name, title, description)), caption, size)
+
+
+def _listed(rows: list[DotRow]) -> str:
+    return ", ".join(f"{row.name} {_percent(row.dots[0].value)}" for row in rows)
+
+
+def _percent(value: float) -> str:
+    return UNDEFINED if np.isnan(value) else f"{100 * value:.1f} %"
