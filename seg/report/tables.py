@@ -10,6 +10,7 @@ import numpy as np
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import DEFINITIONS, Scores
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.reben.patch import Split
 from seg.report.formats import FORMATS, Column, Table, Value, plain, shown, tidy_csv
 from seg.report.record import write_json
 from seg.store.atomic import write_text
@@ -182,9 +183,14 @@ def write_tables(folder: Path, scores: Scores) -> None:
     write_text(folder / "tables.csv", tidy_csv(tables))
 
 
+def titled(what: str, split: Split, synthetic: bool) -> str:
+    """The title of a table of scores: what it shows, of which split, and whether the data is synthetic."""
+    warning = "SYNTHETIC data, no benchmark result: " if synthetic else ""
+    return f"{warning}{what}, {split} split"
+
+
 def _title(scores: Scores, what: str) -> str:
-    warning = "SYNTHETIC data, no benchmark result: " if scores.origin.synthetic else ""
-    return f"{warning}{what}, {scores.origin.split} split"
+    return titled(what, scores.origin.split, scores.origin.synthetic)
 
 
 def _f1_cells(labels: LabelScores | SceneScores) -> tuple[Value, ...]:
