@@ -15,15 +15,18 @@ from rich.text import Text
 
 from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
+from seg.reben.patch import Split
 
-Kind = Literal["class", "text", "percent", "number", "count"]
+Kind = Literal["class", "text", "percent", "number", "count", "millions"]
 
 UNDEFINED = "–"
 """What a reader sees where a score is undefined."""
 
 _SHORT = {c.name: c.short for c in CLASSES}
 _DECIMALS = {"percent": 2, "number": 4}
+_UNITS = {"percent": " %", "millions": " (millions)"}
 _PARTS = ("sd", "low", "high")
+_UPRIGHT_COLUMNS, _HEADING_WIDTH, _CELL_WIDTH = 8, 24, 18
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -68,7 +71,7 @@ class Column:
         key: Name for machines: CSV header and JSON key.
         title: Name for readers.
         kind: What its values are: the official name of a ``class``, ``text``, a fraction shown as ``percent``, a
-            ``number``, a whole ``count``. Text is aligned left, all else right.
+            ``number``, a ``count`` shown whole or in ``millions``. Text is aligned left, all else right.
     """
 
     key: str
@@ -83,7 +86,7 @@ class Column:
     @property
     def heading(self) -> str:
         """The title with the unit."""
-        return f"{self.title} %" if self.kind == "percent" else self.title
+        return self.title + _UNITS.get(self.kind, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,13 @@ def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
 
 def table_title(origin: Origin, what: str) -> str:
     """Title of a table: what it shows, of which split, and a warning in front if the data are synthetic."""
-    warning = "SYNTHETIC data, no benchmark result: " if origin.synthetic else ""
-    return f"{warning}{what}, {origin.split} split"
+    return titled(what, origin.split, origin.synthetic)
+
+
+def titled(what: str, split: Split, synthetic: bool) -> str:
+    """The same for what comes from several origins."""
+    warning = "SYNTHETIC data, no benchmark result: " if synthetic else ""
+    return f"{warning}{what}, {split} split"
 
 
 def plain(value: Scalar) -> Scalar:
@@ -133,7 +141,9 @@ def shown(column: Column, value: Value) -> str:
         return UNDEFINED
     if isinstance(value, str):
         return " ".join(value.split())
-    return f"{value:,}" if column.kind == "count" else _shown_number(column, value, _DECIMALS[column.kind])
+    if column.kind in _DECIMALS:
+        return _shown_number(column, value, _DECIMALS[column.kind])
+    return f"{round(value):,}" if column.kind == "count" else f"{value / 1e6:,.2f}"
 
 
 def _shown_estimate(column: Column, estimate: Estimate) -> str:
@@ -267,6 +277,22 @@ def to_rich(table: Table) -> RichTable:
     for line in lines[1:]:
         rendered.add_row(*(Text(_SHORT.get(cell, cell)) for cell in line))
     return rendered
+
+
+def pages(table: Table, width: int) -> tuple[Table, ...]:
+    """The table in parts that a terminal has room for, where its rows come to stand side by side and are many.
+
+    Args:
+        table: The table. One that is narrow, or has a row per class, stands upright and stays whole.
+        width: Characters in a line of the terminal.
+    """
+    if len(table.columns) <= _UPRIGHT_COLUMNS or any(column.kind == "class" for column in table.columns):
+        return (table,)
+    rows = max(1, min(len(table.columns) - 1, (width - _HEADING_WIDTH) // _CELL_WIDTH))
+    if len(table.rows) <= rows:
+        return (table,)
+    parts = [replace(table, rows=table.rows[i : i + rows], notes=()) for i in range(0, len(table.rows), rows)]
+    return (*parts[:-1], replace(parts[-1], notes=table.notes))
 
 
 def _shown_rows(table: Table) -> list[list[str]]:
