@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seg.config.load import load_config as load_config
     from seg.models.checkpoint import load_checkpoint as load_checkpoint
+    from seg.pipeline.compare import compare as compare
     from seg.pipeline.data import build as build
     from seg.pipeline.data import synthesise as synthesise
     from seg.pipeline.demo import demo as demo
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOME = {
     "load_config": "seg.config.load",
     "load_checkpoint": "seg.models.checkpoint",
+    "compare": "seg.pipeline.compare",
     "build": "seg.pipeline.data",
     "synthesise": "seg.pipeline.data",
     "demo": "seg.pipeline.demo",

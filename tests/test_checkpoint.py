@@ -20,6 +20,7 @@ from seg.config.sections import ModelConfig
 from seg.models import checkpoint
 from seg.models.checkpoint import (
     CARD_FILE,
+    FORMAT,
     WEIGHTS_FILE,
     CheckpointError,
     Data,
@@ -114,7 +115,7 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path, scene_head: str):
 
 def test_the_card_describes_the_network_in_plain_json(model: Segmenter, saved: Path):
     document = json.loads((saved / CARD_FILE).read_text(encoding="utf-8"))
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert document["seg_version"] == version("seg")
     assert (document["arch"], document["encoder"], document["scene_head"]) == (
         "linknet",
@@ -245,10 +246,10 @@ def test_a_card_in_another_encoding_is_one_sentence(saved: Path):
 
 
 def test_a_card_of_a_newer_format_is_refused_whatever_else_it_holds(saved: Path):
-    edit(saved, format=2, seg_version="9.9.9", something="new")
+    edit(saved, format=FORMAT + 1, seg_version="9.9.9", something="new")
     sentence = refused(saved)
-    assert "format 2" in sentence
-    assert "up to 1" in sentence
+    assert f"format {FORMAT + 1}" in sentence
+    assert f"up to {FORMAT}" in sentence
     assert "install seg 9.9.9 or newer" in sentence
 
 
@@ -264,6 +265,7 @@ def test_a_card_of_a_newer_format_is_refused_whatever_else_it_holds(saved: Path)
         ({"classes": list(CLASS_NAMES[:-1])}, "not the 19 of reBEN, each once"),
         ({"thresholds": [0.5]}, "19 classes have 1 thresholds"),
         ({"thresholds": [2.0] * NUM_CLASSES}, "thresholds.0"),
+        ({"temperature": 0.0}, "temperature"),
         ({"scene_head": "attention"}, "scene_head"),
         ({"dropout": 1.0}, "dropout"),
         ({"format": 0}, "format"),

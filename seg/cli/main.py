@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seg.cli import console, data, demo, evaluate, export, report, train
+from seg.cli import compare, console, data, demo, evaluate, export, report, train
 
 app = typer.Typer(
     name="seg",
@@ -21,6 +21,7 @@ app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("report")(report.report)
 

@@ -13,10 +13,11 @@ from seg.data.loader import make_loader
 from seg.data.order import BatchOrder
 from seg.engine.device import Compute
 from seg.metrics.boundary import boundary_counts
-from seg.metrics.calibration import LogitSample, confidence_counts, pooled_scores
+from seg.metrics.calibration import confidence_counts, pooled_scores
 from seg.metrics.evidence import Details, Evidence, Origin, batch_evidence, merge_evidence
 from seg.metrics.pixel import confusion_counts
 from seg.metrics.sparse import sparse_counts
+from seg.metrics.temperature import LogitSample
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def evaluate(
         detailed: Also measure the `Details`, which takes about 1 ms per patch.
         sample: Is given the logits, to fit a temperature.
     """
-    parts = []
+    parts, done = [], 0
     for prediction in predict(model, dataset, how):
         batch = prediction.batch
         predicted_BHW = prediction.pixel_logits_BKHW.argmax(1)
@@ -101,7 +102,8 @@ def evaluate(
         probabilities = prediction.scene_probabilities_BK
         rows = batch.rows_B.cpu().numpy()
         if sample is not None:
-            sample.add(prediction.pixel_logits_BKHW, batch.masks_BHW)
+            sample.add(prediction.pixel_logits_BKHW, batch.masks_BHW, np.arange(done, done + len(rows)))
+        done += len(rows)
         parts.append(
             batch_evidence(
                 origin,

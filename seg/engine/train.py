@@ -24,9 +24,9 @@ from seg.engine.evaluate import Pass, evaluate
 from seg.engine.losses import JointLoss
 from seg.engine.optimiser import learning_rate, make_optimiser, set_learning_rate
 from seg.engine.state import Progress, load_state, save_state
-from seg.metrics.calibration import LogitSample
 from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
+from seg.metrics.temperature import LogitSample, fit_temperature
 from seg.models.checkpoint import ModelCard, Training, save_checkpoint
 from seg.models.weights_file import BEST, LAST
 
@@ -246,7 +246,7 @@ def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: floa
     thresholds = None if fitted is None else tuple(fitted.tolist())
     card = run.card.model_copy(update={"training": training, "thresholds": thresholds})
     if best:
-        card = card.model_copy(update={"temperature": sample.fit()})
+        card = card.model_copy(update={"temperature": fit_temperature(*sample.pixels())})
         save_checkpoint(run.folder / BEST, run.model, card)
         progress.best_score = score if math.isfinite(score) else None
         progress.best_epoch = epoch

@@ -9,7 +9,7 @@ from seg.metrics.calibration import PixelCalibration, SceneCalibration, pixel_ca
 from seg.metrics.confusion import ConfusedPair, most_confused
 from seg.metrics.evidence import Evidence, total_counts
 from seg.metrics.hierarchy import HierarchyScores, hierarchy_scores
-from seg.metrics.joint_details import JointDetails, joint_details
+from seg.metrics.joint import JointDetails, joint_details
 from seg.metrics.scores import Scores, score_evidence
 from seg.metrics.slices import Slice, slice_scores
 from seg.metrics.sparse import Counts

@@ -8,6 +8,8 @@ One row per patch, sorted by patch id: ``patch_id``, ``country``, the true ``lab
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,17 @@ def save_evidence(folder: Path, evidence: Evidence) -> Path:
     return folder / FILE_NAME
 
 
+def load_origin(folder: Path) -> Origin:
+    """Read from ``patches.parquet`` what its evidence is of, at once however many patches there are.
+
+    Raises:
+        EvidenceError: If the file is missing, damaged, of another format or other classes.
+    """
+    path = folder / FILE_NAME
+    with _opened(path) as file:
+        return _read_header(path, file.schema_arrow)[0]
+
+
 def load_evidence(folder: Path) -> Evidence:
     """Read ``patches.parquet`` from a folder.
 
@@ -107,14 +120,9 @@ def load_evidence(folder: Path) -> Evidence:
         EvidenceError: If the file is missing, damaged, of another format or other classes, or has NaN or a patch twice.
     """
     path = folder / FILE_NAME
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            origin, patches = _read_header(path, file.schema_arrow)
-            table = file.read()
-    except FileNotFoundError:
-        raise EvidenceError(f"there is no evidence at {path}; run 'seg eval' to make it") from None
-    except (pa.ArrowException, OSError) as error:
-        raise EvidenceError(f"{path} is cut off or damaged ({error}); run 'seg eval' again") from None
+    with _opened(path) as file:
+        origin, patches = _read_header(path, file.schema_arrow)
+        table = file.read()
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     if len(table) != patches or any(map(_lacks_values, columns.values())):
         raise _damaged(path, "patches or values are missing")
@@ -149,6 +157,17 @@ def load_evidence(folder: Path) -> Evidence:
     )
     _check_details(path, evidence)
     return evidence
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except FileNotFoundError:
+        raise EvidenceError(f"there is no evidence at {path}; run 'seg eval' to make it") from None
+    except (pa.ArrowException, OSError) as error:
+        raise EvidenceError(f"{path} is cut off or damaged ({error}); run 'seg eval' again") from None
 
 
 def _check_details(path: Path, evidence: Evidence) -> None:

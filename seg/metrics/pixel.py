@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seg.metrics.ratio import Floats, mean_of_defined, ratio
+from seg.metrics.ratio import Floats, means_of_defined, ratio
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 
 if TYPE_CHECKING:
@@ -97,25 +97,51 @@ def pixel_scores(counts_KK: npt.NDArray[np.int64]) -> PixelScores:
         The scores; all NaN if no pixel is labelled.
     """
     assert counts_KK.ndim == 2, f"expected (K, K), got {counts_KK.shape}"
-    assert counts_KK.shape[0] == counts_KK.shape[1], f"expected (K, K), got {counts_KK.shape}"
-    assert counts_KK.dtype == np.int64, f"counts are int64, not {counts_KK.dtype}"
-    assert (counts_KK >= 0).all(), "counts are never negative"
-    hits, reference, predicted = counts_KK.diagonal(), counts_KK.sum(axis=1), counts_KK.sum(axis=0)
-    total = int(reference.sum())
+    values = pixel_values(counts_KK)
+    reference = counts_KK.sum(axis=1)
+    return PixelScores(
+        iou=values["iou"],
+        f1=values["f1"],
+        precision=values["precision"],
+        recall=values["recall"],
+        support=reference,
+        miou=float(values["miou"]),
+        mf1=float(values["mf1"]),
+        macc=float(values["macc"]),
+        oa=float(values["oa"]),
+        fwiou=float(values["fwiou"]),
+        classes_averaged=int((reference > 0).sum()),
+    )
+
+
+def pixel_values(counts_XKK: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    """The scores of `PixelScores`, each by its name, of one or of many matrices of confusion counts.
+
+    Args:
+        counts_XKK: int64, true x predicted in the last two axes; any axes before them, or none.
+
+    Returns:
+        float64 (X, K) per class, else (X,).
+    """
+    assert counts_XKK.ndim >= 2, f"expected (..., K, K), got {counts_XKK.shape}"
+    assert counts_XKK.shape[-2] == counts_XKK.shape[-1], f"expected (..., K, K), got {counts_XKK.shape}"
+    assert counts_XKK.dtype == np.int64, f"counts are int64, not {counts_XKK.dtype}"
+    assert (counts_XKK >= 0).all(), "counts are never negative"
+    hits = counts_XKK.diagonal(axis1=-2, axis2=-1)
+    reference, predicted = counts_XKK.sum(axis=-1), counts_XKK.sum(axis=-2)
+    total = reference.sum(axis=-1)
     present = reference > 0
     iou = ratio(hits, reference + predicted - hits, present)
     f1 = ratio(2 * hits, reference + predicted, present)
     recall = ratio(hits, reference, present)
-    return PixelScores(
-        iou=iou,
-        f1=f1,
-        precision=ratio(hits, predicted, present),
-        recall=recall,
-        support=reference,
-        miou=mean_of_defined(iou),
-        mf1=mean_of_defined(f1),
-        macc=mean_of_defined(recall),
-        oa=int(hits.sum()) / total if total else float("nan"),
-        fwiou=float((reference[present] * iou[present]).sum()) / total if total else float("nan"),
-        classes_averaged=int(present.sum()),
-    )
+    return {
+        "iou": iou,
+        "f1": f1,
+        "precision": ratio(hits, predicted, present),
+        "recall": recall,
+        "miou": means_of_defined(iou),
+        "mf1": means_of_defined(f1),
+        "macc": means_of_defined(recall),
+        "oa": ratio(hits.sum(axis=-1), total, total > 0),
+        "fwiou": ratio((reference * np.where(present, iou, 0)).sum(axis=-1), total, total > 0),
+    }

@@ -10,11 +10,11 @@ Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.integer[Any]]
 
 
-def ratio(numerator: Integers, denominator: Integers, defined: Bools) -> Floats:
+def ratio(numerator: Integers | Floats, denominator: Integers, defined: Bools) -> Floats:
     """Element-wise quotient, NaN where it is undefined.
 
     Args:
-        numerator: Counts.
+        numerator: Counts, or sums of what was counted.
         denominator: Counts of the same shape.
         defined: False where the quotient has no meaning, whatever the counts say.
 
@@ -28,5 +28,11 @@ def ratio(numerator: Integers, denominator: Integers, defined: Bools) -> Floats:
 
 def mean_of_defined(values: Floats) -> float:
     """Mean over the values that are not NaN; NaN if there are none."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else float("nan")
+    return float(means_of_defined(values.ravel()))
+
+
+def means_of_defined(values_XK: Floats) -> Floats:
+    """Mean over the last axis of the values that are not NaN: float64 (X,); NaN where there are none."""
+    defined = ~np.isnan(values_XK)
+    number = defined.sum(axis=-1)
+    return ratio(np.where(defined, values_XK, 0).sum(axis=-1), number, number > 0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seg.metrics.ratio import Bools, Floats, mean_of_defined, ratio
+from seg.metrics.ratio import Bools, Floats, mean_of_defined, means_of_defined, ratio
 
 DEFAULT_THRESHOLD = 0.5
 """A class is decided where its probability exceeds this."""
@@ -119,20 +119,46 @@ def label_scores(decided_NK: Bools, labels_NK: Bools) -> LabelScores:
     )
     hits_NK = decided_NK & labels_NK
     hits, decided, true = (array.sum(axis=0, dtype=np.int64) for array in (hits_NK, decided_NK, labels_NK))
-    present = true > 0
-    f1 = ratio(2 * hits, decided + true, present)
-    sizes_N = decided_NK.sum(axis=1) + labels_NK.sum(axis=1)
-    f1_N = ratio(2 * hits_NK.sum(axis=1), sizes_N, sizes_N > 0)
+    values = label_values(hits, decided, true)
     return LabelScores(
-        f1=f1,
-        precision=ratio(hits, decided, present),
-        recall=ratio(hits, true, present),
+        f1=values["f1"],
+        precision=values["precision"],
+        recall=values["recall"],
         support=true,
-        f1_macro=mean_of_defined(f1),
-        f1_micro=2 * int(hits.sum()) / int(decided.sum() + true.sum()) if present.any() else float("nan"),
-        f1_samples=mean_of_defined(np.nan_to_num(f1_N, nan=1.0)),
-        classes_averaged=int(present.sum()),
+        f1_macro=float(values["f1_macro"]),
+        f1_micro=float(values["f1_micro"]),
+        f1_samples=mean_of_defined(patch_f1(decided_NK, labels_NK)),
+        classes_averaged=int((true > 0).sum()),
     )
+
+
+def label_values(hits_XK: Counts, decided_XK: Counts, true_XK: Counts) -> dict[str, Floats]:
+    """The scores of `LabelScores` that follow from sums over patches, by name, of one or of many sets of patches.
+
+    Args:
+        hits_XK: Patches that have a class and for which it was decided, int64; any axes before the classes, or none.
+        decided_XK: Patches for which it was decided.
+        true_XK: Patches that have it.
+
+    Returns:
+        ``f1``, ``precision`` and ``recall``, float64 (X, K), ``f1_macro`` and ``f1_micro`` (X,).
+    """
+    present = true_XK > 0
+    f1 = ratio(2 * hits_XK, decided_XK + true_XK, present)
+    return {
+        "f1": f1,
+        "precision": ratio(hits_XK, decided_XK, present),
+        "recall": ratio(hits_XK, true_XK, present),
+        "f1_macro": means_of_defined(f1),
+        "f1_micro": ratio(2 * hits_XK.sum(axis=-1), (decided_XK + true_XK).sum(axis=-1), true_XK.sum(axis=-1) > 0),
+    }
+
+
+def patch_f1(decided_NK: Bools, labels_NK: Bools) -> Floats:
+    """F1 of the label set of each patch: float64 (N,); 1 for a patch that has no label and got none."""
+    sizes_N = decided_NK.sum(axis=1) + labels_NK.sum(axis=1)
+    f1_N = ratio(2 * (decided_NK & labels_NK).sum(axis=1), sizes_N, sizes_N > 0)
+    return np.nan_to_num(f1_N, nan=1.0)
 
 
 def scene_scores(
@@ -150,9 +176,7 @@ def scene_scores(
     """
     assert probabilities_NK.shape == labels_NK.shape, f"{probabilities_NK.shape} against {labels_NK.shape}"
     check_probabilities(probabilities_NK)
-    ap = np.array(
-        [average_precision(scores, positive) for scores, positive in zip(probabilities_NK.T, labels_NK.T, strict=True)]
-    )
+    ap = average_precisions(probabilities_NK, labels_NK)
     at = label_scores(decide(probabilities_NK, thresholds), labels_NK)
     return SceneScores(
         ap=ap,
@@ -168,6 +192,16 @@ def scene_scores(
         f1_samples=at.f1_samples,
         classes_averaged=at.classes_averaged,
     )
+
+
+def average_precisions(scores_NK: Probabilities, labels_NK: Bools) -> Floats:
+    """Average precision of each class: float64 (K,), see `average_precision`.
+
+    Args:
+        scores_NK: Patches x classes; the higher, the more likely.
+        labels_NK: bool, the same shape.
+    """
+    return np.array([average_precision(*column) for column in zip(scores_NK.T, labels_NK.T, strict=True)])
 
 
 def average_precision(scores_N: Probabilities, positive_N: Bools) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 from seg.config.load import load_config
 from seg.config.sections import Config
-from seg.metrics.evidence import Evidence
-from seg.metrics.evidence_file import FILE_NAME, load_evidence
+from seg.metrics.evidence import Evidence, Origin
+from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
 from seg.models.weights_file import BEST, weights_digest
 from seg.reben.patch import Split
 
@@ -69,25 +69,35 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(folder, load_config(folder / CONFIG_FILE), record)
 
 
+def check_evidence(run: Path, split: Split) -> Origin:
+    """What the evidence of a run on a split is of; it is not read for this.
+
+    Raises:
+        RunError: If there is none, or it is of another split or of other weights than the run's best.
+        EvidenceError: If it is no evidence that this seg reads.
+    """
+    folder = run / EVALUATIONS / split / EVIDENCE
+    cure = f"run: seg eval {run} --split {split}"
+    if not (folder / FILE_NAME).is_file():
+        raise RunError(f"{run} was not scored on the {split} split yet; {cure}")
+    origin = load_origin(folder)
+    if origin.split != split:
+        raise RunError(f"{folder} holds evidence of the {origin.split} split; {cure}")
+    weights = weights_digest(run / CHECKPOINTS / BEST)
+    # A run may have been copied without its weights, and evidence does not name its weights if nobody told it.
+    if weights and origin.weights and weights != origin.weights:
+        raise RunError(f"{run} has other weights than those that were scored; {cure}")
+    return origin
+
+
 def read_evidence(run: Path, split: Split) -> Evidence:
     """The evidence of a run on a split.
 
     Raises:
-        RunError: If there is none, or it is of another split or of other weights than the run's best.
-        EvidenceError: If it is damaged.
+        RunError, EvidenceError: As `check_evidence`, and if it is damaged.
     """
-    folder = run / EVALUATIONS / split / EVIDENCE
-    cure = f"seg eval {run} --split {split}"
-    if not (folder / FILE_NAME).is_file():
-        raise RunError(f"{run} was not scored on the {split} split yet; run: {cure}")
-    evidence = load_evidence(folder)
-    if evidence.origin.split != split:
-        raise RunError(f"{folder} holds evidence of the {evidence.origin.split} split; run: {cure}")
-    weights = weights_digest(run / CHECKPOINTS / BEST)
-    # A run may have been copied without its weights, and evidence from within the training names none.
-    if weights and evidence.origin.weights and weights != evidence.origin.weights:
-        raise RunError(f"{run} was trained on since it was scored: its evidence is of other weights; run: {cure}")
-    return evidence
+    check_evidence(run, split)
+    return load_evidence(run / EVALUATIONS / split / EVIDENCE)
 
 
 def best_checkpoint(run: Path) -> Path:

@@ -7,21 +7,26 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
+from seg.reben.patch import Split
 
-Kind = Literal["class", "text", "percent", "number", "count"]
+Kind = Literal["class", "text", "percent", "number", "count", "millions"]
 
 UNDEFINED = "–"
 """What a reader sees where a score is undefined."""
 
 _SHORT = {c.name: c.short for c in CLASSES}
 _DECIMALS = {"percent": 2, "number": 4}
+_UNITS = {"percent": " %", "millions": " (millions)"}
 _PARTS = ("sd", "low", "high")
+_UPRIGHT_COLUMNS, _HEADING_WIDTH, _CELL_WIDTH = 8, 24, 18
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -66,7 +71,7 @@ class Column:
         key: Name for machines: CSV header and JSON key.
         title: Name for readers.
         kind: What its values are: the official name of a ``class``, ``text``, a fraction shown as ``percent``, a
-            ``number``, a whole ``count``. Text is aligned left, all else right.
+            ``number``, a ``count`` shown whole or in ``millions``. Text is aligned left, all else right.
     """
 
     key: str
@@ -81,7 +86,7 @@ class Column:
     @property
     def heading(self) -> str:
         """The title with the unit."""
-        return f"{self.title} %" if self.kind == "percent" else self.title
+        return self.title + _UNITS.get(self.kind, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,22 @@ class Table:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.name}: a row does not fit the columns"
 
 
+def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
+    """Columns of fractions shown as percentages, each given by key and title."""
+    return tuple(Column(key, title, "percent") for key, title in names)
+
+
+def table_title(origin: Origin, what: str) -> str:
+    """Title of a table: what it shows, of which split, and a warning in front if the data are synthetic."""
+    return titled(what, origin.split, origin.synthetic)
+
+
+def titled(what: str, split: Split, synthetic: bool) -> str:
+    """The same for what comes from several origins."""
+    warning = "SYNTHETIC data, no benchmark result: " if synthetic else ""
+    return f"{warning}{what}, {split} split"
+
+
 def plain(value: Scalar) -> Scalar:
     """The value with None for NaN, which JSON does not know."""
     return None if isinstance(value, float) and math.isnan(value) else value
@@ -120,7 +141,9 @@ def shown(column: Column, value: Value) -> str:
         return UNDEFINED
     if isinstance(value, str):
         return " ".join(value.split())
-    return f"{value:,}" if column.kind == "count" else _shown_number(column, value, _DECIMALS[column.kind])
+    if column.kind in _DECIMALS:
+        return _shown_number(column, value, _DECIMALS[column.kind])
+    return f"{round(value):,}" if column.kind == "count" else f"{value / 1e6:,.2f}"
 
 
 def _shown_estimate(column: Column, estimate: Estimate) -> str:
@@ -216,21 +239,26 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def tidy_csv(tables: Sequence[Table]) -> str:
-    """Several tables as one CSV with a value per line: title, table, row (named by its first value), column, value."""
+    """Several tables as one CSV with a value per line: title, table, row, column, value.
+
+    A row is named by its first value, or by all the names that it begins with, such as a true and a predicted class.
+    """
     lines: list[list[Scalar]] = [["title", "table", "row", "column", "value"]]
     for table in tables:
         keys, rows = _machine_cells(table)
+        names = max(1, len(list(takewhile(lambda column: column.left, table.columns))))
         for row in rows:
-            for key, value in zip(keys[1:], row[1:], strict=True):
-                lines.append([table.title, table.name, row[0], key, value])
+            name = row[0] if names == 1 else " / ".join(map(str, row[:names]))
+            for key, value in zip(keys[names:], row[names:], strict=True):
+                lines.append([table.title, table.name, name, key, value])
     return _csv(lines)
 
 
 def to_rich(table: Table) -> RichTable:
     """The table for a terminal of 80 columns, with short class names.
 
-    A table of one row per class stands as it is, but has no room for intervals; a summary of a few rows and many
-    columns is turned on its side.
+    A summary without classes that has fewer rows than columns is turned on its side; any other table stands as it is. A
+    table of one row per class has no room for intervals.
     """
     rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
     by_class = any(column.kind == "class" for column in table.columns)
@@ -238,7 +266,7 @@ def to_rich(table: Table) -> RichTable:
         rows = tuple(tuple(cell.value if isinstance(cell, Estimate) else cell for cell in row) for row in table.rows)
         table = replace(table, rows=rows)
     lines = [[column.heading for column in table.columns], *_shown_rows(table)]
-    if not by_class:
+    if not by_class and len(table.rows) < len(table.columns):
         lines = [list(line) for line in zip(*lines, strict=True)]
         left = [True] + [False] * len(table.rows)
     else:
@@ -249,6 +277,22 @@ def to_rich(table: Table) -> RichTable:
     for line in lines[1:]:
         rendered.add_row(*(Text(_SHORT.get(cell, cell)) for cell in line))
     return rendered
+
+
+def pages(table: Table, width: int) -> tuple[Table, ...]:
+    """The table in parts that a terminal has room for, where its rows come to stand side by side and are many.
+
+    Args:
+        table: The table. One that is narrow, or has a row per class, stands upright and stays whole.
+        width: Characters in a line of the terminal.
+    """
+    if len(table.columns) <= _UPRIGHT_COLUMNS or any(column.kind == "class" for column in table.columns):
+        return (table,)
+    rows = max(1, min(len(table.columns) - 1, (width - _HEADING_WIDTH) // _CELL_WIDTH))
+    if len(table.rows) <= rows:
+        return (table,)
+    parts = [replace(table, rows=table.rows[i : i + rows], notes=()) for i in range(0, len(table.rows), rows)]
+    return (*parts[:-1], replace(parts[-1], notes=table.notes))
 
 
 def _shown_rows(table: Table) -> list[list[str]]:

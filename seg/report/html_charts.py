@@ -13,7 +13,7 @@ from seg.metrics.calibration import Reliability
 from seg.metrics.evidence import Evidence
 from seg.metrics.patch import patch_accuracy
 from seg.metrics.ratio import Floats
-from seg.metrics.scene import SceneScores, precision_recall
+from seg.metrics.scene import precision_recall
 from seg.reben.classes import CLASSES
 from seg.report.figures.curves import curve_chart, reliability_chart
 from seg.report.figures.dots import Dot, DotRow, dot_chart
@@ -140,7 +140,7 @@ def _class_rows(assessment: Assessment, value_K: Floats, name: str) -> list[DotR
     return rows
 
 
-def _curve(  # noqa: PLR0913, PLR0917
+def _curve(
     name: str,
     title: str,
     curve: tuple[Floats, Floats],
@@ -176,7 +176,7 @@ def _country_places(
     return places
 
 
-def _chart(figure: Figure, name: str, title: str, description: str, caption: str, size: str) -> Chart:  # noqa: PLR0913, PLR0917
+def _chart(figure: Figure, name: str, title: str, description: str, caption: str, size: str) -> Chart:
     return Chart(Markup(inline_svg(figure, name, title, description)), caption, size)
 
 

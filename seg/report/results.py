@@ -12,10 +12,10 @@ from seg.metrics.assess import Assessment
 from seg.metrics.bootstrap import LEVEL
 from seg.metrics.scores import DEFINITIONS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.report.detail_tables import detail_tables
-from seg.report.formats import FORMATS, Estimate, Table, tidy_csv
+from seg.report import detail_tables as details
+from seg.report.formats import FORMATS, Estimate, Table, table_title, tidy_csv
 from seg.report.record import json_text
-from seg.report.tables import per_class, score_tables, titled
+from seg.report.tables import per_class, score_tables
 from seg.store.atomic import write_text
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -38,6 +38,24 @@ def interval_note(assessment: Assessment) -> str:
         f"Brackets hold {100 * LEVEL:g} % intervals from {assessment.replicates:,} resamples of the {assessment.tiles} "
         "S2 tiles."
     )
+
+
+def detail_tables(assessment: Assessment) -> tuple[Table, ...]:
+    """The tables beyond the scores, those that apply to the model."""
+    origin, joint = assessment.scores.origin, assessment.joint
+    tables = (
+        details.slices_table(assessment.slices, origin),
+        details.confused_table(assessment.confused, origin),
+        details.hierarchy_table(assessment.hierarchy, origin),
+        details.boundary_table(assessment.boundary, origin),
+        details.calibration_table(assessment.pixel_calibration, assessment.scene_calibration, origin),
+        details.calibration_per_class(assessment.scene_calibration, origin),
+        details.implied_table(joint, origin),
+        details.pooled_table(joint, origin),
+        details.pooled_per_class(joint, origin),
+        details.disagreement_table(joint, origin),
+    )
+    return tuple(table for table in tables if table is not None)
 
 
 def result_files(assessment: Assessment) -> dict[str, str]:
@@ -104,7 +122,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
     """
     scores, origin = assessment.scores, assessment.scores.origin
     return {
-        "title": titled(origin, "Scores"),
+        "title": table_title(origin, "Scores"),
         "definitions": DEFINITIONS,
         "split": origin.split,
         "patches": scores.patches,

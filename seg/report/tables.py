@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg.metrics.evidence import Origin
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import Scores
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.report.formats import Column, Estimate, Table, Value, shown
+from seg.report.formats import Column, Estimate, Table, Value, percent_columns, shown, table_title
 
 if TYPE_CHECKING:
     from seg.metrics.bootstrap import Interval
@@ -21,14 +20,9 @@ NO_INTERVALS: Intervals = {}
 _AT_DEFAULT = f"at {DEFAULT_THRESHOLD}"
 _AT_FITTED = "at thresholds fitted on validation"
 
-
-def _percent(*names: tuple[str, str]) -> tuple[Column, ...]:
-    return tuple(Column(key, title, "percent") for key, title in names)
-
-
-_F1_COLUMNS = _percent(("f1_macro", "F1 macro"), ("f1_micro", "F1 micro"), ("f1_samples", "F1 samples"))
+_F1_COLUMNS = percent_columns(("f1_macro", "F1 macro"), ("f1_micro", "F1 micro"), ("f1_samples", "F1 samples"))
 _PIXEL_COLUMNS = (
-    *_percent(("iou", "IoU"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Accuracy")),
+    *percent_columns(("iou", "IoU"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Accuracy")),
     Column("pixels", "Pixels", "count"),
 )
 _PIXEL_MEANS = ("miou", "mf1", "macc", "oa", "fwiou")
@@ -43,12 +37,12 @@ def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
         Column("patches", "Patches", "count"),
         Column("pixels", "Labelled pixels", "count"),
         Column("classes_averaged", "Classes", "count"),
-        *_percent(("miou", "mIoU"), ("mf1", "mF1"), ("macc", "mAcc"), ("oa", "OA"), ("fwiou", "FWIoU")),
+        *percent_columns(("miou", "mIoU"), ("mf1", "mF1"), ("macc", "mAcc"), ("oa", "OA"), ("fwiou", "FWIoU")),
     )
     head: tuple[Value, ...] = (scores.origin.split, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
     row = (*head, *(_estimate(getattr(pixel, name), intervals, name) for name in _PIXEL_MEANS))
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
-    return Table("pixel_summary", titled(scores.origin, "Pixel scores"), columns, (row,), (note,))
+    return Table("pixel_summary", table_title(scores.origin, "Pixel scores"), columns, (row,), (note,))
 
 
 def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
@@ -56,7 +50,7 @@ def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_PIXEL_COLUMNS)
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that the reference does not have, or for the precision of one never predicted."
-    return Table("pixel_per_class", titled(scores.origin, "Pixel scores by class"), columns, rows, (note,))
+    return Table("pixel_per_class", table_title(scores.origin, "Pixel scores by class"), columns, rows, (note,))
 
 
 def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -66,7 +60,7 @@ def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table 
     columns = (
         Column("thresholds", "Labels decided", "text"),
         Column("classes_averaged", "Classes", "count"),
-        *_percent(("ap_macro", "AP macro"), ("ap_micro", "AP micro")),
+        *percent_columns(("ap_macro", "AP macro"), ("ap_micro", "AP micro")),
         *_F1_COLUMNS,
     )
     rows = tuple(
@@ -84,7 +78,7 @@ def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table 
     notes = [f"Macro means are over the {averaged} of {NUM_CLASSES} classes that occur; AP needs no threshold."]
     if scores.scene_fitted is not None and scores.origin.split == "validation":
         notes.append("The thresholds were fitted on these very patches, so F1 at them is optimistic.")
-    return Table("scene_summary", titled(scores.origin, "Scene scores"), columns, rows, tuple(notes))
+    return Table("scene_summary", table_title(scores.origin, "Scene scores"), columns, rows, tuple(notes))
 
 
 def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -94,7 +88,7 @@ def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_scene_columns(scores))
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _scene_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that no patch has."
-    return Table("scene_per_class", titled(scores.origin, "Scene scores by class"), columns, rows, (note,))
+    return Table("scene_per_class", table_title(scores.origin, "Scene scores by class"), columns, rows, (note,))
 
 
 def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table:
@@ -103,7 +97,7 @@ def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table
     columns = (
         Column("labels", "Labels", "text"),
         *_F1_COLUMNS,
-        *_percent(("agreement", "Agreement with mask")),
+        *percent_columns(("agreement", "Agreement with mask")),
     )
     rows: list[tuple[Value, ...]] = [("implied by the predicted mask", *_f1_cells(joint.mask), None)]
     if scores.scene is not None:
@@ -118,7 +112,7 @@ def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table
     ]
     if joint.min_share:
         notes.append(f"A class is implied from {100 * joint.min_share:g} % of the labelled area on.")
-    title = titled(scores.origin, "Multi-labels from mask and scene head")
+    title = table_title(scores.origin, "Multi-labels from mask and scene head")
     return Table("joint_summary", title, columns, tuple(rows), tuple(notes))
 
 
@@ -152,13 +146,7 @@ def per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
         (index, name, *(value for cells in row for value in cells))
         for index, (name, *row) in enumerate(zip(CLASS_NAMES, *parts, strict=True))
     )
-    return Table("per_class", titled(scores.origin, "Scores by class"), columns, rows)
-
-
-def titled(origin: Origin, what: str) -> str:
-    """The title of a table: what it holds, of which split, and that the data are synthetic where they are."""
-    warning = "SYNTHETIC data, no benchmark result: " if origin.synthetic else ""
-    return f"{warning}{what}, {origin.split} split"
+    return Table("per_class", table_title(scores.origin, "Scores by class"), columns, rows)
 
 
 def _estimate(value: float, intervals: Intervals, name: str) -> Value:
@@ -191,9 +179,9 @@ def _pixel_cells(scores: Scores, intervals: Intervals) -> list[tuple[Value, ...]
 
 
 def _scene_columns(scores: Scores) -> tuple[Column, ...]:
-    columns = _percent(("ap", "AP"), ("scene_f1", f"F1 {_AT_DEFAULT}"))
+    columns = percent_columns(("ap", "AP"), ("scene_f1", f"F1 {_AT_DEFAULT}"))
     if scores.scene_fitted is not None:
-        columns += _percent(("scene_f1_fitted", "F1 fitted"))
+        columns += percent_columns(("scene_f1_fitted", "F1 fitted"))
     return (*columns, Column("positives", "Positives", "count"))
 
 

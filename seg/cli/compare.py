@@ -1,0 +1,47 @@
+"""``seg compare``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from seg.cli import console
+
+Score = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"]
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders that 'seg eval' has scored.")],
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split that was scored.")] = "test",
+    sort: Annotated[Score, typer.Option(help="Score to sort by.")] = "miou",
+    out: Annotated[Path | None, typer.Option(help="Folder for compare.md, .tex, .csv and .json.")] = None,
+    allow_different_data: Annotated[
+        bool, typer.Option("--allow-different-data", help="Show runs of different data or patches side by side.")
+    ] = False,
+    replicates: Annotated[int, typer.Option(help="Resamples of the bootstrap over tiles.", min=100)] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)] = 0,
+    anchors: Annotated[bool, typer.Option("--anchors/--no-anchors", help="Show published results too.")] = True,
+) -> None:
+    """Put runs side by side: a table over configurations and seeds, paired tests, published results.
+
+    Needs neither a GPU nor the images: everything comes from the evidence of 'seg eval'.
+    """
+    from seg.pipeline.compare import compare as put_side_by_side
+    from seg.report.formats import pages, to_rich
+
+    result = put_side_by_side(
+        runs,
+        split=split,
+        sort=sort,
+        out=out,
+        allow_different_data=allow_different_data,
+        replicates=replicates,
+        seed=seed,
+        anchors=anchors,
+        track=console.track,
+    )
+    for table in result.tables:
+        for page in pages(table, console.out.width):
+            console.out.print(to_rich(page))
+    if out is not None:
+        console.done(f"Tables: {out}")

@@ -1,0 +1,146 @@
+"""All scores of many resamples of the same patches at once, each of which takes whole groups of patches.
+
+What scores follow from is added up by group once; a resample then adds up the groups that it takes.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seg.config.track import Track, silent
+from seg.metrics.evidence import BAND_PARTS, CONFIDENCE_BINS, CONFIDENCE_UNIT, RELIABILITY_PARTS, Details, Evidence
+from seg.metrics.pixel import pixel_values
+from seg.metrics.ratio import Bools, Floats, means_of_defined, ratio
+from seg.metrics.resampled_ap import resampled_average_precision
+from seg.metrics.scene import Probabilities, decide, label_values, patch_f1
+from seg.metrics.sparse import Counts
+from seg.reben.classes import NUM_CLASSES
+
+Groups = npt.NDArray[np.int64]
+
+
+def resampled_scores(
+    evidence: Evidence, group_N: Groups, times_RG: Counts, track: Track = silent
+) -> tuple[dict[str, Floats], dict[str, Counts]]:
+    """Scores of resamples, by the names that `seg.metrics.bootstrap.Replicates` gives.
+
+    Args:
+        evidence: What the model did on each patch.
+        group_N: Group of each patch, 0 to G - 1.
+        times_RG: How often each of R resamples takes each group, int64.
+        track: Progress.
+
+    Returns:
+        The scores, float64 (R,) or (R, K), NaN where undefined; and for each of them in how many groups there is what
+        it is about, int64 () or (K,): labelled pixels, true labels or boundaries, of the class or of any.
+    """
+    groups = times_RG.shape[1]
+    confusion_GKK = evidence.confusion.grouped(group_N, groups).reshape(-1, NUM_CLASSES, NUM_CLASSES)
+    labelled_GK = confusion_GKK.sum(axis=2) > 0
+    parts = [(pixel_values(_resampled(times_RG, confusion_GKK)), labelled_GK)]
+    if evidence.probabilities is not None:
+        true_GK = _by_group(evidence.labels, group_N, groups) > 0
+        scene = _ap_values(evidence.probabilities, evidence.labels, group_N, times_RG, track)
+        scene |= _f1_values(decide(evidence.probabilities), evidence.labels, group_N, times_RG)
+        if evidence.origin.thresholds is not None:
+            decided_NK = decide(evidence.probabilities, np.array(evidence.origin.thresholds))
+            fitted = _f1_values(decided_NK, evidence.labels, group_N, times_RG)
+            scene |= {f"{name}_fitted": value for name, value in fitted.items()}
+        parts.append((scene, true_GK))
+    if evidence.details is not None:
+        scaled = evidence.origin.temperature is not None
+        parts.append((_calibration_values(evidence.details, scaled, group_N, times_RG), labelled_GK))
+        bands_GPK = evidence.details.bands.grouped(group_N, groups).reshape(-1, len(BAND_PARTS), NUM_CLASSES)
+        boundary = {"boundary_miou": boundary_miou(_resampled(times_RG, bands_GPK))}
+        parts.append((boundary, bands_GPK[:, BAND_PARTS.index("reference")] > 0))
+    values: dict[str, Floats] = {}
+    support: dict[str, Counts] = {}
+    for scores, held_GK in parts:
+        values |= scores
+        support |= _support(scores, held_GK)
+    return values, support
+
+
+def boundary_miou(bands_XPK: Counts) -> Floats:
+    """Mean boundary IoU of one or of many sets of patches (Cheng et al. 2021, "Boundary IoU"): float64 (X,).
+
+    Args:
+        bands_XPK: Pixels in the bands along class boundaries, int64, by `BAND_PARTS` and class.
+    """
+    both, reference, predicted = np.moveaxis(bands_XPK, -2, 0)
+    return means_of_defined(ratio(both, reference + predicted - both, reference > 0))
+
+
+def calibration_error(bins_XBP: Counts) -> Floats:
+    """Expected calibration error of one or of many sets of pixels (Guo et al. 2017): float64 (X,), 0 to 1.
+
+    The mean over pixels of the distance between the accuracy and the mean confidence of each one's bin.
+
+    Args:
+        bins_XBP: Pixels, right pixels and summed confidence in 1/65535, int64, by bin and `RELIABILITY_PARTS`.
+    """
+    pixels, right, confidence = np.moveaxis(bins_XBP, -1, 0)
+    total = pixels.sum(axis=-1)
+    return ratio(np.abs(right - confidence * CONFIDENCE_UNIT).sum(axis=-1), total, total > 0)
+
+
+def _by_group(values_NX: npt.NDArray[Any], group_N: Groups, groups: int) -> Floats:
+    """Sums over the patches of each group: float64 (G, X), exact for what is whole."""
+    sums = [np.bincount(group_N, weights=column, minlength=groups) for column in values_NX.T]
+    return np.stack(sums, axis=1)
+
+
+def _resampled(times_RG: Counts, sums_GXX: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Sums over the groups of each replicate, (R, ...), of sums over the patches of each group, (G, ...)."""
+    return np.tensordot(times_RG, sums_GXX, axes=1)
+
+
+def _support(values: dict[str, Floats], held_GK: Bools) -> dict[str, Counts]:
+    """Groups that hold each class, for scores per class, and that hold any, for the others."""
+    per_class, at_all = held_GK.sum(axis=0), np.array(held_GK.any(axis=1).sum())
+    return {name: per_class if value.ndim > 1 else at_all for name, value in values.items()}
+
+
+def _ap_values(
+    probabilities_NK: Probabilities,
+    labels_NK: Bools,
+    group_N: Groups,
+    times_RG: Counts,
+    track: Track,
+) -> dict[str, Floats]:
+    classes = labels_NK.shape[1]
+    columns = [(probabilities_NK[:, c], labels_NK[:, c], group_N) for c in range(classes)]
+    pairs = probabilities_NK.ravel(), labels_NK.ravel(), np.repeat(group_N, classes)
+    work = track([*columns, pairs], "bootstrap", classes + 1)
+    *ap_KR, micro_R = [resampled_average_precision(*arrays, times_RG) for arrays in work]
+    ap_RK = np.stack(ap_KR, axis=1)
+    return {"ap": ap_RK, "ap_macro": means_of_defined(ap_RK), "ap_micro": micro_R}
+
+
+def _f1_values(decided_NK: Bools, labels_NK: Bools, group_N: Groups, times_RG: Counts) -> dict[str, Floats]:
+    groups = times_RG.shape[1]
+    parts = decided_NK & labels_NK, decided_NK, labels_NK
+    sums = [_resampled(times_RG, _by_group(part, group_N, groups).astype(np.int64)) for part in parts]
+    values = label_values(*sums)
+    samples_G1 = _by_group(patch_f1(decided_NK, labels_NK)[:, None], group_N, groups)
+    patches_R = times_RG @ np.bincount(group_N, minlength=groups)
+    return {
+        "scene_f1": values["f1"],
+        "f1_macro": values["f1_macro"],
+        "f1_micro": values["f1_micro"],
+        "f1_samples": ratio(_resampled(times_RG, samples_G1)[:, 0], patches_R, patches_R > 0),
+    }
+
+
+def _calibration_values(details: Details, scaled: bool, group_N: Groups, times_RG: Counts) -> dict[str, Floats]:
+    groups = times_RG.shape[1]
+    bins_GSBP = details.reliability.grouped(group_N, groups).reshape(groups, 2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
+    bins_RSBP = _resampled(times_RG, bins_GSBP)
+    pixels_RS = bins_RSBP[..., RELIABILITY_PARTS.index("pixels")].sum(axis=-1)
+    values = {}
+    for s, ending in enumerate(("", "_scaled")[: 1 + scaled]):
+        brier_R1 = _resampled(times_RG, _by_group(details.losses_NSL[:, s, :1], group_N, groups))
+        values[f"ece{ending}"] = calibration_error(bins_RSBP[:, s])
+        values[f"brier{ending}"] = ratio(brier_R1[:, 0], pixels_RS[:, s], pixels_RS[:, s] > 0)
+    return values

@@ -1,0 +1,242 @@
+"""Compare runs: from their evidence to one table, paired tests, and published results beside it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg.config.track import Track, silent
+from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
+from seg.metrics.holm import holm
+from seg.pipeline.run_folder import RunError, RunFiles, check_evidence, read_evidence, read_run
+from seg.pipeline.run_names import configuration_names, short_names
+from seg.pipeline.scored_run import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
+from seg.reben.patch import Split
+from seg.report.compare_tables import (
+    SCORES,
+    TESTED,
+    ComparedConfiguration,
+    ComparedPair,
+    ComparedRun,
+    Comparison,
+    comparison_tables,
+    write_comparison,
+)
+from seg.report.formats import Estimate, Table
+
+MOST_PAIRED = 6
+"""Up to so many configurations are tested each against each; of more, the best against the others."""
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Outcome of a comparison.
+
+    Attributes:
+        comparison: The runs side by side.
+        tables: The same as tables.
+    """
+
+    comparison: Comparison
+    tables: tuple[Table, ...]
+
+
+def compare(
+    runs: Sequence[Path],
+    *,
+    split: Split = "test",
+    sort: str = "miou",
+    out: Path | None = None,
+    allow_different_data: bool = False,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    anchors: bool = True,
+    track: Track = silent,
+) -> CompareResult:
+    """Put runs side by side, from their evidence alone: no GPU, no images, no weights.
+
+    Runs whose settings differ in nothing but the seed, or in where and on what they were computed, are one
+    configuration.
+
+    Args:
+        runs: Run folders that `train` and `evaluate` have written.
+        split: The split that they were scored on.
+        sort: Score that the configurations are sorted by.
+        out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
+        allow_different_data: Show runs of different data or patches side by side, untested.
+        replicates, seed: Of the bootstrap over tiles.
+        anchors: Show published results too.
+        track: Progress.
+
+    Raises:
+        ValueError: One of its subclasses, in one sentence, if runs cannot be compared.
+    """
+    if sort not in SCORES:
+        raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}")
+    files = _read_runs(runs)
+    names = short_names([run.folder for run in files])
+    # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
+    origins = [check_evidence(run.folder, split) for run in files]
+    if not allow_different_data:
+        check_same_data(names, files, origins)
+    scored: list[ScoredRun] = []
+    for run, name in zip(files, names, strict=True):
+        evidence = read_evidence(run.folder, split)
+        if scored and not allow_different_data:
+            check_same_patches(scored[0], name, evidence)
+        scored.append(score_run(run, name, evidence, replicates, seed, track))
+        del evidence  # before the next one is read
+        check_no_copy(scored)
+    groups = _sorted_groups(scored, sort)
+    comparison = Comparison(
+        split=split,
+        synthetic=any(run.synthetic for run in scored),
+        official=all(run.official for run in scored),
+        sort=sort,
+        replicates=replicates,
+        seed=seed,
+        tiles=min(run.replicates.tiles for run in scored),
+        configurations=tuple(_configuration(name, group) for name, group in groups),
+        pairs=_pairs(groups),
+        remarks=_remarks(scored),
+    )
+    tables = comparison_tables(comparison, anchors)
+    if out is not None:
+        write_comparison(out, comparison, tables)
+    return CompareResult(comparison, tables)
+
+
+def _read_runs(runs: Sequence[Path]) -> list[RunFiles]:
+    if not runs:
+        raise RunError("there is no run to compare; name run folders of 'seg train'")
+    files = [read_run(run) for run in runs]
+    places = [run.folder.resolve() for run in files]
+    for position, place in enumerate(places):
+        if place in places[:position]:
+            raise RunError(f"{runs[position]} is named twice; name every run once")
+    return files
+
+
+_Group = tuple[str, list[ScoredRun]]
+
+
+def _sorted_groups(scored: list[ScoredRun], sort: str) -> list[_Group]:
+    """The runs by configuration, with its name; the best configuration first, undefined ones last."""
+    by_experiment: dict[tuple[str, ...], list[ScoredRun]] = {}
+    for run in scored:
+        by_experiment.setdefault((*run.experiment.values(), run.subject), []).append(run)
+    groups = [sorted(group, key=lambda run: run.seed) for group in by_experiment.values()]
+    first = [group[0] for group in groups]
+    names = configuration_names(
+        [run.files for run in first], [run.experiment for run in first], [run.name for run in first]
+    )
+
+    def order(group: _Group) -> tuple[bool, float]:
+        mean = _mean(group[1], sort)
+        return math.isnan(mean), -mean
+
+    return sorted(zip(names, groups, strict=True), key=order)
+
+
+def _mean(group: list[ScoredRun], key: str) -> float:
+    return float(np.mean([run.scores.get(key, math.nan) for run in group]))
+
+
+def _configuration(name: str, group: list[ScoredRun]) -> ComparedConfiguration:
+    keys = [key for key in group[0].scores if all(key in run.scores for run in group)]
+    means = {key: np.mean([run.replicates.values[key] for run in group], axis=0) for key in keys}
+    bounds = intervals(replace(group[0].replicates, values=means))
+    scores = {}
+    for key in keys:
+        values = [run.scores[key] for run in group]
+        sd = float(np.std(values, ddof=1)) if len(group) > 1 else math.nan
+        scores[key] = Estimate(_mean(group, key), sd, float(bounds[key].low), float(bounds[key].high))
+    return ComparedConfiguration(name, tuple(_compared_run(name, run) for run in group), scores)
+
+
+def _compared_run(configuration: str, run: ScoredRun) -> ComparedRun:
+    bounds = intervals(run.replicates)
+    throughput = run.files.section("throughput")
+    return ComparedRun(
+        name=run.name,
+        configuration=configuration,
+        seed=run.seed,
+        scores={
+            key: Estimate(value, None, float(bounds[key].low), float(bounds[key].high))
+            for key, value in run.scores.items()
+        },
+        parameters=_known(run.files.record.get("parameters")),
+        training_speed=_known(throughput.get("patches_per_second")),
+        evaluation_speed=_known(throughput.get("evaluated_patches_per_second")),
+    )
+
+
+def _known(value: Any) -> float | None:
+    """A number of a record; None for anything else that stands there."""
+    return value if isinstance(value, int | float) else None
+
+
+def _pairs(groups: list[_Group]) -> tuple[ComparedPair, ...]:
+    """Paired tests of the configurations that were scored on the same patches."""
+    all_pairs = list(combinations(groups, 2))
+    chosen = all_pairs if len(groups) <= MOST_PAIRED else all_pairs[: len(groups) - 1]
+    chosen = [pair for pair in chosen if pair[0][1][0].subject == pair[1][1][0].subject]
+    tests: dict[str, list[tuple[Estimate, float] | None]] = {}
+    for key in TESTED:
+        tested = [_test(first, second, key) for (_, first), (_, second) in chosen]
+        adjusted = holm([math.nan if test is None else test[1] for test in tested])
+        tests[key] = [test and (test[0], p) for test, p in zip(tested, adjusted, strict=True)]
+    return tuple(
+        ComparedPair(
+            first,
+            second,
+            {key: test[0] for key in TESTED if (test := tests[key][position])},
+            {key: test[1] for key in TESTED if (test := tests[key][position])},
+        )
+        for position, ((first, _), (second, _)) in enumerate(chosen)
+    )
+
+
+def _test(first: list[ScoredRun], second: list[ScoredRun], key: str) -> tuple[Estimate, float] | None:
+    """Difference in a score and its p-value; None if the models of one side do not have the score."""
+    if any(key not in run.scores for run in (*first, *second)):
+        return None
+    observed = _mean(first, key) - _mean(second, key)
+    test = paired_test([run.replicates for run in first], [run.replicates for run in second], observed, key)
+    return Estimate(test.difference, None, test.low, test.high), test.p_value
+
+
+def _remarks(scored: list[ScoredRun]) -> tuple[str, ...]:
+    """What a reader must know before believing the comparison."""
+    remarks = []
+    if len({run.files.fingerprint for run in scored}) > 1:
+        remarks.append("The runs were trained on different data.")
+    if len({run.subject for run in scored}) > 1:
+        remarks.append(
+            "The runs were scored on different patches or references, so their scores do not compare; such runs were "
+            "not tested against each other."
+        )
+    for run in scored:
+        status = run.files.record.get("status", "no status")
+        if status != "finished":
+            remarks.append(f"The training of {run.name} did not finish ({status}).")
+    seen: dict[str, str] = {}
+    for run in scored:
+        key = repr((run.experiment, run.seed))
+        if key in seen:
+            remarks.append(f"{seen[key]} and {run.name} have the same seed, so they say little about other seeds.")
+        seen[key] = run.name
+    machines = {_machine(run.files) for run in scored}
+    if len(machines) > 1:
+        remarks.append(f"Throughput was measured on different machines: {'; '.join(sorted(machines))}.")
+    return tuple(remarks)
+
+
+def _machine(run: RunFiles) -> str:
+    hardware, device = run.section("hardware"), run.section("compute").get("device")
+    gpus = hardware.get("gpus") or []
+    return str(gpus[0] if gpus and device != "cpu" else hardware.get("cpu") or "unknown")

@@ -1,0 +1,240 @@
+"""The tables of a comparison of runs, and the files they are written to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg.metrics.bootstrap import LEVEL
+from seg.metrics.scene import DEFAULT_THRESHOLD
+from seg.reben.patch import Split
+from seg.report.anchors import anchors_table
+from seg.report.formats import FORMATS, Column, Estimate, Table, Value, document, titled
+from seg.report.record import write_json
+from seg.store.atomic import write_text
+
+SCORES = {
+    "miou": "mIoU",
+    "oa": "OA",
+    "ap_macro": "AP macro",
+    "ap_micro": "AP micro",
+    "f1_macro": "F1 macro",
+    "f1_micro": "F1 micro",
+    "mf1": "mF1",
+    "macc": "mAcc",
+    "fwiou": "FWIoU",
+    "f1_samples": "F1 samples",
+}
+"""Titles of the scores that runs can be sorted by."""
+_LEVEL = f"{100 * LEVEL:g} %"
+_ALWAYS = ("miou", "oa", "ap_macro", "ap_micro", "f1_macro", "f1_micro")
+TESTED = ("miou", "ap_macro")
+"""Scores whose differences are tested."""
+FEW_TILES = 10
+"""With fewer tiles than this, readers are told that intervals are rough."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """A run and its scores.
+
+    Attributes:
+        name: The part of its folder's path that tells it from the others.
+        configuration: Name of its configuration.
+        seed: Seed of the training.
+        scores: By name, with an interval; a score that the model does not have is missing.
+        parameters: Learned values; None if the record does not say.
+        training_speed, evaluation_speed: Patches per second; None if the record does not say.
+    """
+
+    name: str
+    configuration: str
+    seed: int
+    scores: Mapping[str, Estimate]
+    parameters: float | None
+    training_speed: float | None
+    evaluation_speed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedConfiguration:
+    """The runs of one configuration, which differ in the seed only.
+
+    Attributes:
+        name: What tells it from the others.
+        runs: In the order of their seeds.
+        scores: Means over the runs, with standard deviation (NaN of one run) and interval.
+    """
+
+    name: str
+    runs: tuple[ComparedRun, ...]
+    scores: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedPair:
+    """The first configuration minus the second on the same patches.
+
+    Attributes:
+        first, second: Names of the configurations.
+        differences: By score, with an interval; a score that one of them does not have is missing.
+        p_values: By score, adjusted for the number of pairs.
+    """
+
+    first: str
+    second: str
+    differences: Mapping[str, Estimate]
+    p_values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        split: The split that they were scored on.
+        synthetic: Whether the data of any of them is synthetic.
+        official: Whether all of them were scored on reBEN's test split.
+        sort: Score that the configurations are sorted by.
+        replicates, seed: Of the bootstrap.
+        tiles: The fewest tiles that a run was scored on.
+        configurations: The best first.
+        pairs: Tested pairs.
+        remarks: Sentences about what does not compare well.
+    """
+
+    split: Split
+    synthetic: bool
+    official: bool
+    sort: str
+    replicates: int
+    seed: int
+    tiles: int
+    configurations: tuple[ComparedConfiguration, ...]
+    pairs: tuple[ComparedPair, ...]
+    remarks: tuple[str, ...]
+
+
+def configurations_table(comparison: Comparison) -> Table:
+    """A row per configuration, the best first: scores, size and throughput."""
+    columns = [Column("configuration", "Configuration", "text"), Column("seeds", "Seeds", "text")]
+    columns += [*_score_columns(comparison), Column("parameters", "Parameters", "millions")]
+    speeds = {"training_speed": "Training patches/s", "evaluation_speed": "Evaluation patches/s"}
+    known = [run for configuration in comparison.configurations for run in configuration.runs]
+    shown_speeds = [key for key in speeds if key == "training_speed" or any(getattr(run, key) for run in known)]
+    columns += [Column(key, speeds[key], "count") for key in shown_speeds]
+    rows: list[tuple[Value, ...]] = []
+    for configuration in comparison.configurations:
+        runs = configuration.runs
+        rows.append(
+            (
+                configuration.name,
+                ", ".join(str(run.seed) for run in runs),
+                *(configuration.scores.get(key) for key in _score_keys(comparison)),
+                next((run.parameters for run in runs if run.parameters is not None), None),
+                *(_mean_of_known([getattr(run, key) for run in runs]) for key in shown_speeds),
+            )
+        )
+    notes = [f"Sorted by {SCORES[comparison.sort]}. F1 is that at {DEFAULT_THRESHOLD}.", _interval_note(comparison)]
+    if any(len(configuration.runs) > 1 for configuration in comparison.configurations):
+        notes.append(
+            "Where there are several seeds, scores are means over them, ± is the standard deviation over them, and the "
+            "interval is that of the mean."
+        )
+    title = titled("Comparison", comparison.split, comparison.synthetic)
+    return Table("compare", title, tuple(columns), tuple(rows), (*notes, *comparison.remarks))
+
+
+def runs_table(comparison: Comparison) -> Table:
+    """A row per run, in the order of the configurations."""
+    columns = (
+        Column("run", "Run", "text"),
+        Column("configuration", "Configuration", "text"),
+        Column("seed", "Seed", "count"),
+        *_score_columns(comparison),
+    )
+    rows = tuple(
+        (run.name, run.configuration, run.seed, *(run.scores.get(key) for key in _score_keys(comparison)))
+        for configuration in comparison.configurations
+        for run in configuration.runs
+    )
+    title = titled("Runs one by one", comparison.split, comparison.synthetic)
+    return Table("runs", title, columns, rows, (_interval_note(comparison),))
+
+
+def pairs_table(comparison: Comparison) -> Table | None:
+    """A row per tested pair of configurations; None if there is none."""
+    if not comparison.pairs:
+        return None
+    columns = [Column("first", "First", "text"), Column("second", "Second", "text")]
+    for key in TESTED:
+        columns += [
+            Column(f"{key}_difference", f"{SCORES[key]} difference", "percent"),
+            Column(f"{key}_p", f"p of {SCORES[key]}", "number"),
+        ]
+    rows = tuple(
+        (
+            pair.first,
+            pair.second,
+            *(cell for key in TESTED for cell in (pair.differences.get(key), pair.p_values.get(key))),
+        )
+        for pair in comparison.pairs
+    )
+    notes = (
+        "Differences are the first minus the second in percentage points, means over the seeds of each. Both are "
+        f"scored on the same resamples of whole S2 tiles; brackets hold the {_LEVEL} interval of this bootstrap.",
+        "p-values are two-sided and adjusted by Holm over the pairs of a score; the intervals are not adjusted.",
+    )
+    title = titled("Paired tests", comparison.split, comparison.synthetic)
+    return Table("pairs", title, tuple(columns), rows, notes)
+
+
+def comparison_tables(comparison: Comparison, anchors: bool = True) -> tuple[Table, ...]:
+    """The tables of a comparison: configurations, pairs, runs, and published results if wanted."""
+    tables = [configurations_table(comparison), pairs_table(comparison), runs_table(comparison)]
+    if anchors:
+        tables.append(anchors_table(comparison.official))
+    return tuple(table for table in tables if table is not None)
+
+
+def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, ...]) -> None:
+    """Write ``compare.md``, ``.tex`` and ``.json`` with all tables, and a CSV for each of them.
+
+    The CSV of the configurations is ``compare.csv``, the others are ``compare_<table>.csv``. The folder is made if need be. Each file appears complete or not at all.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = ("split", "synthetic", "official", "sort", "replicates", "seed", "tiles")
+    record = {name: getattr(comparison, name) for name in settings}
+    write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})
+    write_text(folder / "compare.md", "\n".join(map(FORMATS["md"], tables)))
+    header = "% needs \\usepackage{booktabs}; a table that is too wide fits within \\resizebox of graphicx\n\n"
+    write_text(folder / "compare.tex", header + "\n".join(map(FORMATS["tex"], tables)))
+    for table in tables:
+        name = "compare" if table.name == "compare" else f"compare_{table.name}"
+        write_text(folder / f"{name}.csv", FORMATS["csv"](table))
+
+
+def _score_keys(comparison: Comparison) -> tuple[str, ...]:
+    return _ALWAYS if comparison.sort in _ALWAYS else (*_ALWAYS, comparison.sort)
+
+
+def _score_columns(comparison: Comparison) -> list[Column]:
+    return [Column(key, SCORES[key], "percent") for key in _score_keys(comparison)]
+
+
+def _interval_note(comparison: Comparison) -> str:
+    tiles = comparison.tiles
+    if tiles < 2:
+        return "There are no intervals, because they need patches of two tiles or more."
+    rough = "; with so few, intervals are rough" if tiles < FEW_TILES else ""
+    return (
+        f"Brackets hold the {_LEVEL} interval of a bootstrap over whole S2 tiles ({comparison.replicates:,} resamples, "
+        f"seed {comparison.seed}, {tiles} tiles{rough})."
+    )
+
+
+def _mean_of_known(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
