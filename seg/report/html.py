@@ -13,10 +13,9 @@ from markupsafe import Markup
 
 from seg.metrics.assess import Assessment
 from seg.metrics.bootstrap import LEVEL, Interval
-from seg.metrics.evidence import Evidence
+from seg.metrics.evidence import Evidence, Origin
 from seg.reben.classes import CLASSES, NUM_CLASSES
-from seg.report.detail_tables import detail_tables
-from seg.report.formats import UNDEFINED, Table
+from seg.report.formats import UNDEFINED, Table, table_title
 from seg.report.gallery import Picture
 from seg.report.html_charts import (
     Chart,
@@ -28,7 +27,7 @@ from seg.report.html_charts import (
 )
 from seg.report.html_gallery import HtmlPicture, html_picture
 from seg.report.html_tables import ConfusionRow, HtmlTable, confusion_rows, css_color, html_table
-from seg.report.results import summary_tables
+from seg.report.results import detail_tables, interval_note, summary_tables
 from seg.store.atomic import write_text
 
 _TEMPLATES = "templates"
@@ -155,9 +154,8 @@ def render_report(
         "synthetic": origin.synthetic,
         "level": f"{100 * LEVEL:g} %",
         "headlines": _headlines(assessment),
-        "facts": _facts(assessment) | dict(about),
-        "tiles": assessment.tiles,
-        "replicates": f"{assessment.replicates:,}",
+        "facts": _facts(assessment) | {name: text for name, text in about.items() if name != "Run"},
+        "interval_note": interval_note(assessment).replace("Brackets hold", "Intervals are"),
         "sections": [section for section in _sections(assessment, evidence, pictures) if not section.empty],
         "classes": [(c, css_color(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
         "style": Markup(_resource("report.css")),
@@ -167,6 +165,7 @@ def render_report(
 
 
 def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture]) -> list[Section]:
+    origin = assessment.scores.origin
     tables = (*summary_tables(assessment), *detail_tables(assessment))
     gallery = tuple(html_picture(picture, evidence.probabilities is not None) for picture in pictures)
     sections = [
@@ -182,27 +181,28 @@ def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Pic
     sections.append(replace(OTHER, names=tuple(table.name for table in tables if table.name not in placed)))
     named = {table.name: table for table in tables}
     return [
-        replace(section, tables=tuple(t for name in section.names if name in named for t in _parts(named[name])))
+        replace(section, tables=tuple(t for name in section.names if name in named for t in _parts(named[name], origin)))
         for section in sections
     ]
 
 
-def _parts(table: Table) -> list[HtmlTable]:
+def _parts(table: Table, origin: Origin) -> list[HtmlTable]:
     """The table for the page; that of the slices becomes one for each dimension, which its first column names."""
-    if table.name != "slices":
+    if table.name != "slices" or not table.rows:
         return [html_table(table)]
     parts = []
     for number, (dimension, rows) in enumerate(groupby(table.rows, key=lambda row: str(row[0]))):
+        named = replace(table.columns[1], title=dimension[:1].upper() + dimension[1:])
         part = replace(
             table,
             name=f"{table.name}-{number}",
-            title=f"{table.title}: {dimension}",
-            columns=table.columns[1:],
+            title=table_title(origin, f"Scores by {dimension}"),
+            columns=(named, *table.columns[2:]),
             rows=tuple(row[1:] for row in rows),
             notes=(),
         )
         parts.append(html_table(part))
-    return [*parts[:-1], replace(parts[-1], notes=table.notes)] if parts else []
+    return [*parts[:-1], replace(parts[-1], notes=table.notes)]
 
 
 def _headlines(assessment: Assessment) -> list[Headline]:

@@ -1,10 +1,11 @@
 """Pictures of patches as what the template of the HTML report shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from seg.reben.classes import CLASSES, IGNORE_INDEX
+from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
 from seg.report.figures.pictures import agreement_image, class_image, png_uri
 from seg.report.figures.style import RIGHT, UNLABELLED, WRONG
 from seg.report.gallery import Picture
@@ -25,7 +26,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chip:
-    """A label: ``found`` by the scene head, ``missed``, or ``extra``; ``plain`` without a head."""
+    """A label that was ``found``, ``missed``, or is ``extra``, as no official label says it."""
 
     text: str
     kind: str
@@ -42,8 +43,7 @@ class HtmlPicture:
         panels: Its images.
         legend: Names and CSS colours of the classes on its maps.
         marks: The same for what is right, wrong and unlabelled.
-        chips: Its labels.
-        head: Whether the chips compare with a scene head.
+        decisions: Who decided, and the labels: the scene head, if there is one, and the predicted map.
     """
 
     patch_id: str
@@ -52,8 +52,7 @@ class HtmlPicture:
     panels: tuple[Panel, ...]
     legend: tuple[tuple[str, str], ...]
     marks: tuple[tuple[str, str], ...]
-    chips: tuple[Chip, ...]
-    head: bool
+    decisions: tuple[tuple[str, tuple[Chip, ...]], ...]
 
 
 def html_picture(picture: Picture, head: bool) -> HtmlPicture:
@@ -75,8 +74,7 @@ def html_picture(picture: Picture, head: bool) -> HtmlPicture:
         _panels(picture),
         tuple(legend),
         _MARKS if unlabelled else _MARKS[:2],
-        _chips(picture, head),
-        head,
+        _decisions(picture, head),
     )
 
 
@@ -102,9 +100,17 @@ def _areas(classes_HW: np.ndarray) -> str:
     return ", ".join(f"{name} {100 * share:.0f} %" for share, name in sorted(shares, key=lambda part: -part[0]))
 
 
-def _chips(picture: Picture, head: bool) -> tuple[Chip, ...]:
-    if not head:
-        return tuple(Chip(_SHORT[name], "plain") for name in picture.labels)
-    true, decided = set(picture.labels), set(picture.decided)
-    kinds = (("found", true & decided), ("missed", true - decided), ("extra", decided - true))
+def _decisions(picture: Picture, head: bool) -> tuple[tuple[str, tuple[Chip, ...]], ...]:
+    """The labels that the scene head and the predicted map give, compared with the official ones."""
+    labelled = picture.reference_HW != IGNORE_INDEX
+    mapped = [CLASS_NAMES[index] for index in np.unique(picture.predicted_HW[labelled]) if index != IGNORE_INDEX]
+    found = [("Labels on the predicted map", _chips(picture.labels, mapped))]
+    if head:
+        found.insert(0, ("Labels by the scene head", _chips(picture.labels, picture.decided)))
+    return tuple(found)
+
+
+def _chips(official: Sequence[str], decided: Sequence[str]) -> tuple[Chip, ...]:
+    true, given = set(official), set(decided)
+    kinds = (("found", true & given), ("missed", true - given), ("extra", given - true))
     return tuple(Chip(_SHORT[name], kind) for kind, names in kinds for name in sorted(names))
