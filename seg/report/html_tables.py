@@ -83,7 +83,7 @@ def html_table(table: Table) -> HtmlTable:
     rows = tuple(
         tuple(_cell(table, position, value) for position, value in enumerate(row)) for row in table.rows
     )
-    headings = tuple(Heading(column.heading, not column.left) for column in table.columns)
+    headings = tuple(Heading(column.heading.replace(" %", "\u00a0%"), not column.left) for column in table.columns)
     return HtmlTable(table.name, table.title, headings, rows, table.notes, len(rows) > _LONG)
 
 
