@@ -194,9 +194,7 @@ def _picture(number: int, text: Mapping[str, Any], arrays: dict[str, npt.NDArray
             class_index(label)
     except UnknownClassError as error:
         raise ValueError(str(error).partition(";")[0]) from None
-    return Picture(
-        patch_id, why, found["rgb"], found["s1"], reference, found["predicted"], score, labels, decided
-    )
+    return Picture(patch_id, why, found["rgb"], found["s1"], reference, found["predicted"], score, labels, decided)
 
 
 def _checksum(arrays: Mapping[str, npt.NDArray[np.uint8]]) -> str:

@@ -84,9 +84,7 @@ def _name(axes: Axes, position: int, row: DotRow) -> None:
         axes.text(1.5, position, "– undefined", fontsize=8.5, color=MUTED, va="center_baseline")
     if row.color is not None:
         face = "#{:02x}{:02x}{:02x}".format(*row.color)
-        swatch = Rectangle(
-            (-0.075, position - 0.28), 0.046, 0.56, transform=axes.get_yaxis_transform(), facecolor=face
-        )
+        swatch = Rectangle((-0.075, position - 0.28), 0.046, 0.56, transform=axes.get_yaxis_transform(), facecolor=face)
         swatch.set(edgecolor=MUTED, linewidth=0.6, clip_on=False)
         axes.add_patch(swatch)
 
