@@ -89,7 +89,7 @@ def _cell(table: Table, position: int, value: Value) -> Cell:
     column = table.columns[position]
     text = shown(column, value)
     if isinstance(value, str):
-        known = _CLASS_OF_NAME.get(value)
+        known = _CLASS_OF_NAME.get(value) if column.kind == "class" else None
         if known is None:
             return Cell(text, text)
         return Cell(known.short, known.short, color=css_color(known.color), full=known.name)
