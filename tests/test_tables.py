@@ -7,8 +7,6 @@ import math
 import re
 import subprocess
 import sys
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +18,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from seg.metrics.evidence import Origin, batch_evidence
-from seg.metrics.scores import DEFINITIONS, Scores, score_evidence
+from seg.metrics.scores import Scores, score_evidence
 from seg.reben.classes import CLASS_NAMES, CLASSES, NUM_CLASSES
 from seg.reben.patch import Split
 from seg.report.formats import FORMATS, Column, Estimate, Table, document, shown, tidy_csv, to_rich
-from seg.report.tables import TABLES, per_class, score_tables, scores_document, write_tables
+from seg.report.tables import NO_INTERVALS, TABLES, per_class, score_tables
 
 K = NUM_CLASSES
 ABSENT = 7
 """A class that is predicted but neither in the reference nor among the labels."""
-FILES = {"scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv"}
 
 
 def some_scores(
@@ -58,7 +55,7 @@ SIMPLE = Table(
 
 
 def table(name: str, scores: Scores) -> Table:
-    built = TABLES[name](scores)
+    built = TABLES[name](scores, NO_INTERVALS)
     assert built is not None
     return built
 
@@ -282,7 +279,7 @@ def test_latex_holds_no_bare_special(cell: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("build", TABLES.values(), ids=TABLES)
 def test_every_table_in_every_format(name: str, build: Any) -> None:
-    built = build(SCORES)
+    built = build(SCORES, NO_INTERVALS)
     text = FORMATS[name](built)
     assert built.title in text
     assert text.endswith("\n")
@@ -296,7 +293,7 @@ def test_every_table_in_every_format(name: str, build: Any) -> None:
 
 @pytest.mark.parametrize("build", TABLES.values(), ids=TABLES)
 def test_table_names_are_their_keys(build: Any) -> None:
-    assert TABLES[build(SCORES).name] is build
+    assert TABLES[build(SCORES, NO_INTERVALS).name] is build
 
 
 def test_pixel_tables_hold_the_scores() -> None:
@@ -349,11 +346,9 @@ def test_tables_of_a_model_without_scene_head_and_without_fitted_thresholds() ->
     assert [t.name for t in score_tables(bare)] == ["pixel_summary", "pixel_per_class", "joint_summary"]
     assert len(table("joint_summary", bare).rows) == 2
     assert "ap" not in [column.key for column in per_class(bare).columns]
-    assert scores_document(bare)["scene"] is None
     unfitted = some_scores(fitted=False)
     assert len(table("scene_summary", unfitted).rows) == 1
     assert "scene_f1_fitted" not in [column.key for column in per_class(unfitted).columns]
-    assert scores_document(unfitted)["scene_fitted"] is None
 
 
 def test_thresholds_scored_on_their_own_split_carry_a_warning() -> None:
@@ -361,79 +356,9 @@ def test_thresholds_scored_on_their_own_split_carry_a_warning() -> None:
     assert not any("optimistic" in note for note in table("scene_summary", SCORES).notes)
 
 
-def test_document_is_complete_json() -> None:
-    document = scores_document(SCORES)
-    assert strict_json(json.dumps(document, allow_nan=False)) == document
-    assert (document["definitions"], document["split"], document["patches"]) == (DEFINITIONS, "test", 30)
-    assert (document["fingerprint"], document["synthetic"]) == ("f-1", False)
-    for part, scores in (
-        (document["pixel"], SCORES.pixel),
-        (document["scene"], SCORES.scene),
-        (document["scene_fitted"], SCORES.scene_fitted),
-        (document["joint"]["mask"], SCORES.joint.mask),
-        (document["joint"]["reference"], SCORES.joint.reference),
-    ):
-        assert scores is not None
-        for field in fields(scores):
-            value = getattr(scores, field.name)
-            if isinstance(value, np.ndarray):
-                written = [part["per_class"][name][field.name] for name in CLASS_NAMES]
-                np.testing.assert_array_equal(np.array(written, dtype=float), value)
-            else:
-                assert part[field.name] == value
-    assert document["pixel"]["per_class"][CLASS_NAMES[ABSENT]]["iou"] is None
-    assert document["joint"]["agreement"] == SCORES.joint.agreement
-    assert scores_document(some_scores(head=False))["joint"]["agreement"] is None
-
-
-def test_per_class_csv_is_wide_and_complete(tmp_path: Path) -> None:
-    write_tables(tmp_path, SCORES)
-    read = pa.csv.read_csv(tmp_path / "per_class.csv")
-    pixel = ["iou", "f1", "precision", "recall", "pixels"]
-    scene = ["ap", "scene_f1", "scene_f1_fitted", "positives"]
-    assert read.column_names == ["title", "class_index", "class", *pixel, *scene]
-    assert read["class_index"].to_pylist() == list(range(K))
-    assert read["class"].to_pylist() == list(CLASS_NAMES)
-    assert SCORES.scene is not None
-    for name, values in (("iou", SCORES.pixel.iou), ("ap", SCORES.scene.ap), ("positives", SCORES.scene.support)):
-        np.testing.assert_array_equal(np.array(read[name].to_pylist(), dtype=float), values)
-
-
-def test_tables_csv_holds_every_value_once(tmp_path: Path) -> None:
-    write_tables(tmp_path, SCORES)
-    lines = list(csv.DictReader(io.StringIO((tmp_path / "tables.csv").read_text(encoding="utf-8"))))
-    found = {(line["table"], line["row"], line["column"]): line["value"] for line in lines}
-    assert len(found) == len(lines) == sum(len(t.rows) * (len(t.columns) - 1) for t in score_tables(SCORES))
-    assert float(found["pixel_summary", "test", "miou"]) == SCORES.pixel.miou
-    assert float(found["pixel_per_class", "Pastures", "iou"]) == SCORES.pixel.iou[4]
-    assert found["pixel_per_class", CLASS_NAMES[ABSENT], "iou"] == ""
-    assert tidy_csv([]) == "title,table,row,column,value\n"
-
-
-def test_files_are_written_and_replaced(tmp_path: Path) -> None:
-    folder = tmp_path / "eval" / "test"
-    write_tables(folder, some_scores(head=False))
-    write_tables(folder, SCORES)
-    assert {path.name for path in folder.iterdir()} == FILES
-    assert strict_json((folder / "scores.json").read_text(encoding="utf-8")) == scores_document(SCORES)
-    markdown = (folder / "tables.md").read_text(encoding="utf-8")
-    latex = (folder / "tables.tex").read_text(encoding="utf-8")
-    for built in score_tables(SCORES):
-        assert FORMATS["md"](built) in markdown
-        assert FORMATS["tex"](built) in latex
-
-
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_synthetic_data_is_named_in_every_file(tmp_path: Path, name: str) -> None:
-    write_tables(tmp_path, some_scores(synthetic=True))
-    assert "SYNTHETIC" in (tmp_path / name).read_text(encoding="utf-8")
-    write_tables(tmp_path, SCORES)
-    assert "SYNTHETIC" not in (tmp_path / name).read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("build", TABLES.values(), ids=TABLES)
 def test_synthetic_data_is_named_in_every_title(build: Any) -> None:
-    assert "SYNTHETIC" in build(some_scores(synthetic=True)).title
+    assert "SYNTHETIC" in build(some_scores(synthetic=True), NO_INTERVALS).title
 
 
 def printed(built: Table) -> str:

@@ -60,7 +60,7 @@ def draw_pictures(session: Session, evidence: Evidence) -> tuple[Picture, ...]:
 def _predicted(session: Session, positions: npt.NDArray[np.int64]) -> dict[str, tuple[_Image, _Image]]:
     """Reference and predicted map by patch id."""
     dataset = session.dataset.take(positions)
-    maps = {}
+    maps: dict[str, tuple[_Image, _Image]] = {}
     for prediction in predict(session.model, dataset, Pass(session.compute, len(positions))):
         predicted_BHW = prediction.pixel_logits_BKHW.argmax(1).byte().cpu().numpy()
         reference_BHW = prediction.batch.masks_BHW.cpu().numpy()

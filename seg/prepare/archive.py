@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Self
 
 from backports import zstd
 
@@ -157,7 +158,7 @@ class _Header(tarfile.TarInfo):
     """
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> "tarfile.TarInfo":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
         """The header in a block of 512 bytes.
 
         Raises:

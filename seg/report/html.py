@@ -205,7 +205,7 @@ def _parts(table: Table, origin: Origin) -> list[HtmlTable]:
             notes=(),
         )
         parts.append(html_table(part))
-    return [*parts[:-1], replace(parts[-1], notes=table.notes)]
+    return [*parts[:-1], replace(parts[-1], notes=table.all_notes)]
 
 
 def _headlines(assessment: Assessment) -> list[Headline]:
