@@ -23,7 +23,8 @@ def class_image(classes_HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def agreement_image(reference_HW: npt.NDArray[np.uint8], predicted_HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Where two class maps agree: uint8, height x width x 3 in the colours of `RIGHT`, `WRONG` and `UNLABELLED`."""
     compared_HW = (reference_HW != IGNORE_INDEX) & (predicted_HW != IGNORE_INDEX)
-    return _MARKS[compared_HW.astype(np.uint8) + (compared_HW & (reference_HW == predicted_HW))]
+    image: npt.NDArray[np.uint8] = _MARKS[compared_HW.astype(np.uint8) + (compared_HW & (reference_HW == predicted_HW))]
+    return image
 
 
 def png_uri(image: npt.NDArray[np.uint8]) -> str:
