@@ -181,7 +181,9 @@ def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Pic
     sections.append(replace(OTHER, names=tuple(table.name for table in tables if table.name not in placed)))
     named = {table.name: table for table in tables}
     return [
-        replace(section, tables=tuple(t for name in section.names if name in named for t in _parts(named[name], origin)))
+        replace(
+            section, tables=tuple(t for name in section.names if name in named for t in _parts(named[name], origin))
+        )
         for section in sections
     ]
 

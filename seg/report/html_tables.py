@@ -80,9 +80,7 @@ class ConfusionRow:
 
 def html_table(table: Table) -> HtmlTable:
     """A table for the page: short names of classes with their colours, and keys to sort by."""
-    rows = tuple(
-        tuple(_cell(table, position, value) for position, value in enumerate(row)) for row in table.rows
-    )
+    rows = tuple(tuple(_cell(table, position, value) for position, value in enumerate(row)) for row in table.rows)
     headings = tuple(Heading(column.heading.replace(" %", "\u00a0%"), not column.left) for column in table.columns)
     return HtmlTable(table.name, table.title, headings, rows, table.all_notes, len(rows) > _LONG)
 
