@@ -115,7 +115,7 @@ def check_same_patches(first: ScoredRun, name: str, evidence: Evidence) -> None:
     """
     if _subject(evidence) != first.subject:
         sizes = f"{first.patches:,} and {len(evidence):,} patches"
-        raise RunError(f"{first.name} and {name} were scored on different selections ({sizes}), {_CURE}")
+        raise RunError(f"{first.name} and {name} were scored on different patches or references ({sizes}), {_CURE}")
 
 
 def check_no_copy(scored: Sequence[ScoredRun]) -> None:

@@ -200,7 +200,8 @@ def comparison_tables(comparison: Comparison, anchors: bool = True) -> tuple[Tab
 def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, ...]) -> None:
     """Write ``compare.md``, ``.tex`` and ``.json`` with all tables, and a CSV for each of them.
 
-    The CSV of the configurations is ``compare.csv``, the others are ``compare_<table>.csv``. The folder is made if need be. Each file appears complete or not at all.
+    The CSV of the configurations is ``compare.csv``, the others are ``compare_<table>.csv``. The folder is made if need
+    be. Each file appears complete or not at all.
 
     Raises:
         OSError: If a file cannot be written.
