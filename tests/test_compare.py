@@ -35,7 +35,7 @@ from seg.metrics.holm import holm
 from seg.models.weights_file import weights_digest
 from seg.pipeline import compare as compare_module
 from seg.pipeline.compare import compare
-from seg.pipeline.run_folder import RunError, check_evidence, read_run
+from seg.pipeline.run_folder import RunError, check_evidence, read_run, section
 from seg.pipeline.run_names import short_names
 from seg.report import anchors
 from seg.report.anchors import ANCHORS, anchors_table, on_official_test
@@ -495,7 +495,7 @@ def test_remarks_on_what_does_not_compare_well(tmp_path):
     notes = notes_of(compare(folders, replicates=REPLICATES))
     assert "The training of a did not finish (interrupted)." in notes
     assert "a and b have the same seed" in notes
-    assert "different machines: Some CPU; Some GPU." in notes
+    assert "Training throughput was measured on different machines: Some CPU; Some GPU." in notes
     plain = notes_of(compare(folders[1:2], replicates=REPLICATES))
     assert not re.search("finish|same seed|machines|different", plain)
 
@@ -504,18 +504,25 @@ def test_records_that_lack_numbers_leave_gaps(tmp_path):
     folder = write_run(tmp_path / "a", evidence_of(), {"parameters": "many", "throughput": None, "hardware": None})
     (row,) = rows_of(compare([folder], replicates=REPLICATES), "compare")
     assert (row["parameters"], row["training_speed"]) == (None, None)
-    assert read_run(folder).section("nonsense") == {}
+    assert section(read_run(folder).record, "nonsense") == {}
 
 
 def test_evaluation_speed_is_shown_where_it_is_known(tmp_path):
-    speed = {"throughput": {"patches_per_second": 10, "evaluated_patches_per_second": 30}}
-    folders = [
-        write_run(tmp_path / "a", evidence_of(), speed),
-        write_run(tmp_path / "b", evidence_of(0.6), train__seed=1),
-    ]
-    (row,) = rows_of(compare(folders, replicates=REPLICATES), "compare")
-    assert row["evaluation_speed"] == 30
-    assert row["training_speed"] == pytest.approx((10 + 812.34) / 2)
+    folders = [write_run(tmp_path / "a", evidence_of()), write_run(tmp_path / "b", evidence_of(0.6), train__seed=1)]
+    record = folders[0] / "eval" / "test" / "eval.json"
+    record.write_text(json.dumps({"throughput": {"patches_per_second": 30}, "hardware": {"cpu": "Slow CPU"}}))
+    result = compare(folders, replicates=REPLICATES)
+    (row,) = rows_of(result, "compare")
+    assert (row["training_speed"], row["evaluation_speed"]) == (pytest.approx(812.34), 30)
+    assert "machines" not in notes_of(result)
+    other = {"throughput": {"patches_per_second": 50}, "hardware": {"cpu": "Fast CPU"}}
+    (folders[1] / "eval" / "test" / "eval.json").write_text(json.dumps(other))
+    result = compare(folders, replicates=REPLICATES)
+    assert rows_of(result, "compare")[0]["evaluation_speed"] == 40
+    assert "Evaluation throughput was measured on different machines: Fast CPU; Slow CPU." in notes_of(result)
+    record.write_text("{")
+    with pytest.raises(RunError, match=r"eval\.json is damaged"):
+        compare(folders, replicates=REPLICATES)
 
 
 def official(patches: int = 30, **changes: Any) -> Evidence:

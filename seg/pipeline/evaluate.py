@@ -1,5 +1,6 @@
 """Score a run: evidence, scores and tables of a split."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from seg.engine.evaluate import evaluate as gather_evidence
 from seg.metrics.evidence import Origin
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores, score_evidence
+from seg.models.weights_file import weights_digest
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.run_folder import EVALUATIONS, EVIDENCE
+from seg.pipeline.run_folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint
 from seg.pipeline.session import open_run
 from seg.reben.patch import Split
 from seg.report.formats import Table
+from seg.report.record import run_record, write_json
 from seg.report.tables import score_tables, write_tables
 
 
@@ -42,7 +45,7 @@ def evaluate(
     track: Track = silent,
     notify: Notify = ignore,
 ) -> EvalResult:
-    """Evaluate the best weights of a run and write ``eval/<split>/``: evidence, scores and tables.
+    """Evaluate the best weights of a run and write ``eval/<split>/``: evidence, scores, tables and a record.
 
     Args:
         run: Run folder of `train`.
@@ -66,17 +69,28 @@ def evaluate(
         notify=notify,
     )
     info = session.store.info
+    weights = weights_digest(best_checkpoint(run)) or ""
+    began = time.perf_counter()
     evidence = gather_evidence(
         session.model,
         session.dataset,
-        Origin(session.split, info.fingerprint, info.synthetic, thresholds=session.card.thresholds),
+        Origin(session.split, info.fingerprint, info.synthetic, weights, session.card.thresholds),
         session.compute,
         session.config.eval.batch_size,
         session.workers,
         track,
     )
+    seconds = time.perf_counter() - began
     scores = score_evidence(evidence)
     folder = run / EVALUATIONS / session.split
     save_evidence(folder / EVIDENCE, evidence)
     write_tables(folder, scores)
+    record = {
+        "synthetic": info.synthetic,
+        "data": {"fingerprint": info.fingerprint, "split": session.split, "patches": len(evidence)},
+        "weights": weights,
+        "compute": {"device": session.compute.device.type, "dtype": str(session.compute.dtype).removeprefix("torch.")},
+        "throughput": {"patches_per_second": len(evidence) / seconds, "seconds": seconds},
+    }
+    write_json(folder / EVALUATION_FILE, run_record(**record))
     return EvalResult(folder, scores, score_tables(scores))
