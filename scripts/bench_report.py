@@ -135,9 +135,14 @@ def make_run(folder: Path, patches: int, tiles: int) -> Path:
     """
     from made_up import made_up_evidence
 
+    from seg.config.load import dump_config
+    from seg.config.sections import Config
     from seg.metrics.evidence_file import save_evidence
+    from seg.pipeline.run_folder import CONFIG_FILE, RECORD_FILE
+    from seg.store.atomic import write_text
 
-    # Whatever else `seg report` needs of a run folder belongs here.
+    write_text(folder / CONFIG_FILE, dump_config(Config()))
+    write_json(folder / RECORD_FILE, {"synthetic": False})
     return save_evidence(folder / EVIDENCE, made_up_evidence(patches, tiles))
 
 
