@@ -9,7 +9,7 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.run_folder import EVALUATIONS, RunError, RunFiles, read_evidence, read_run
+from seg.pipeline.run_folder import EVALUATIONS, RunError, RunFiles, read_evidence, read_run, section
 from seg.reben.bands import selection_name
 from seg.reben.patch import Split
 from seg.report.formats import Table
@@ -103,10 +103,10 @@ def write_all(
 def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
     """What a reader wants to know of a run, by name."""
     config, record, origin = files.config, files.record, evidence.origin
-    versions = files.section("versions")
-    speed = files.section("throughput").get("patches_per_second")
+    versions = section(record, "versions")
+    speed = section(record, "throughput").get("patches_per_second")
     parameters = record.get("parameters")
-    training = files.section("training")
+    training = section(record, "training")
     about = {
         "Run": files.folder.resolve().name,
         "Architecture": config.model.arch,
