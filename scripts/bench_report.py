@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,43 +59,42 @@ class Figure:
 
 
 def case_load(run: str) -> list[float]:
-    """Seconds to read the evidence, and peak MB."""
+    """Read the evidence."""
     from seg.metrics.evidence_file import load_evidence
 
-    began = time.perf_counter()
-    load_evidence(Path(run) / EVIDENCE)
-    return [time.perf_counter() - began, _peak()]
+    return _measured(lambda: load_evidence(Path(run) / EVIDENCE))
 
 
 def case_scores(run: str) -> list[float]:
-    """Seconds to compute all scores of evidence that was read, and peak MB."""
+    """All scores of evidence that was read before."""
     from seg.metrics.evidence_file import load_evidence
     from seg.metrics.scores import score_evidence
 
     evidence = load_evidence(Path(run) / EVIDENCE)
-    began = time.perf_counter()
-    score_evidence(evidence)
-    return [time.perf_counter() - began, _peak()]
+    return _measured(lambda: score_evidence(evidence))
 
 
 def case_bootstrap(run: str, replicates: str) -> list[float]:
-    """Seconds to bootstrap evidence that was read, intervals included, and peak MB."""
+    """Bootstrap and intervals of evidence that was read before."""
     from seg.metrics.bootstrap import bootstrap, intervals
     from seg.metrics.evidence_file import load_evidence
 
     evidence = load_evidence(Path(run) / EVIDENCE)
-    began = time.perf_counter()
-    intervals(bootstrap(evidence, int(replicates)))
-    return [time.perf_counter() - began, _peak()]
+    return _measured(lambda: intervals(bootstrap(evidence, int(replicates))))
 
 
 def case_report(run: str) -> list[float]:
-    """Seconds of ``python -m seg report RUN``, the start of Python left out, and peak MB."""
+    """``python -m seg report RUN``, but for the start of Python."""
     sys.argv = ["seg", "report", run]
-    began = time.perf_counter()
-    with suppress(SystemExit):
-        runpy.run_module("seg", run_name="__main__")
-    return [time.perf_counter() - began, _peak()]
+
+    def report() -> None:
+        try:
+            runpy.run_module("seg", run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                raise
+
+    return _measured(report)
 
 
 CASES: dict[str, Callable[..., list[float]]] = {
@@ -104,9 +102,16 @@ CASES: dict[str, Callable[..., list[float]]] = {
 }
 
 
-def _peak() -> float:
+UNITS = ("s", "CPU s", "MB peak")
+
+
+def _measured(work: Callable[[], object]) -> list[float]:
+    """What some work took, in `UNITS`; the peak is that of the process up to its end."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    seconds = [time.perf_counter() - wall, time.process_time() - cpu]
     lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+    return [*seconds, int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024]
 
 
 def run_case(name: str, *arguments: object) -> list[float]:
@@ -130,9 +135,14 @@ def make_run(folder: Path, patches: int, tiles: int) -> Path:
     """
     from made_up import made_up_evidence
 
+    from seg.config.load import dump_config
+    from seg.config.sections import Config
     from seg.metrics.evidence_file import save_evidence
+    from seg.pipeline.run_folder import CONFIG_FILE, RECORD_FILE
+    from seg.store.atomic import write_text
 
-    # Whatever else `seg report` needs of a run folder belongs here.
+    write_text(folder / CONFIG_FILE, dump_config(Config()))
+    write_json(folder / RECORD_FILE, {"synthetic": False})
     return save_evidence(folder / EVIDENCE, made_up_evidence(patches, tiles))
 
 
@@ -157,7 +167,8 @@ def measure(run: Path, replicates: int) -> tuple[list[Figure], list[str]]:
     figures = []
     for case, (name, arguments, seconds, megabytes) in cases.items():
         rounds = [run_case(name, *arguments) for _ in range(ROUNDS)]
-        for unit, values, limit in zip(("s", "MB peak"), zip(*rounds, strict=True), (seconds, megabytes), strict=True):
+        limits = seconds, None, megabytes
+        for unit, values, limit in zip(UNITS, zip(*rounds, strict=True), limits, strict=True):
             figures.append(Figure(case, statistics.median(values), min(values), unit, limit))
     return figures, left_out
 

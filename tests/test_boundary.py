@@ -73,6 +73,7 @@ def test_both_references_agree(pair: tuple[Map, Map]) -> None:
         np.testing.assert_allclose(distances_of_scipy(each, labelled), distances_of_all_pairs(each, labelled))
 
 
+@settings(deadline=None)
 @given(pairs(patches=1))
 def test_near_boundary_is_within_a_distance(pair: tuple[Map, Map]) -> None:
     target, predicted = (maps[0] for maps in pair)
@@ -97,6 +98,7 @@ def test_near_boundary_of_real_reference_maps(real) -> None:
             np.testing.assert_array_equal(near_boundary(target, labelled, metres), distances <= metres + 1e-9)
 
 
+@settings(deadline=None)
 @given(pairs(patches=1))
 def test_band_is_the_class_without_its_erosion(pair: tuple[Map, Map]) -> None:
     # The definition of Cheng et al., with a disk, and with everything unknown taken for the class itself.

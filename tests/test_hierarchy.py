@@ -125,6 +125,7 @@ def test_without_labelled_pixels_nothing_is_defined() -> None:
     assert all(np.isnan([level.miou, level.oa]).all() and np.isnan(level.iou).all() for level in scores.levels)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.int64, (K, K), elements=st.integers(0, 2**51), fill=st.just(0)))
 def test_scores_equal_exact_arithmetic_on_huge_counts(counts_KK: npt.NDArray[np.int64]) -> None:
     scores = hierarchy_scores(counts_KK)

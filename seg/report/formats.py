@@ -281,7 +281,7 @@ def to_rich(table: Table) -> RichTable:
         left = [column.left for column in table.columns]
     # Text keeps rich from reading square brackets in names as markup.
     for heading, is_left in zip(lines[0], left, strict=True):
-        rendered.add_column(Text(heading), justify="left" if is_left else "right")
+        rendered.add_column(Text(heading), justify="left" if is_left else "right", overflow="fold")
     for line in lines[1:]:
         rendered.add_row(*(Text(_SHORT.get(cell, cell)) for cell in line))
     return rendered
