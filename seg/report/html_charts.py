@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from seg.metrics.assess import Assessment
 from seg.metrics.calibration import Reliability
@@ -18,7 +17,7 @@ from seg.reben.classes import CLASSES
 from seg.report.figures.curves import Curve, curve_chart, drawn_curve, reliability_chart
 from seg.report.figures.dots import Dot, DotRow, dot_chart
 from seg.report.figures.places import places_chart
-from seg.report.figures.svg import inline_svg
+from seg.report.figures.svg import Drawing, inline_svg
 from seg.report.formats import UNDEFINED
 from seg.report.places import patch_centres
 
@@ -167,7 +166,7 @@ def _pr_curve(scores_N: Probabilities, positive_N: Bools) -> Curve:
     return drawn_curve(recall_P, precision_P)
 
 
-def _curve(name: str, title: str, figure: Figure, ap: float) -> Chart:
+def _curve(name: str, title: str, figure: Drawing, ap: float) -> Chart:
     seen = f"Precision-recall curve; average precision {_percent(ap)}."
     return _chart(figure, name, title, seen, f"AP {_percent(ap)}", "small")
 
@@ -194,7 +193,7 @@ def _country_places(
     return places if len(places) > 1 else {}
 
 
-def _chart(figure: Figure, name: str, title: str, description: str, caption: str, size: str) -> Chart:
+def _chart(figure: Drawing, name: str, title: str, description: str, caption: str, size: str) -> Chart:
     return Chart(Markup(inline_svg(figure, name, title, description)), title, caption, size)
 
 
