@@ -24,7 +24,7 @@ _DEGREE_METRES = 111_320.0
 _BAR_BINS = 20
 _MAP_COLORS = colormaps["viridis"]
 _LABEL_INK = "#1c2126"  # the plate below is light on every page
-_LABEL_PLACES = ((0, 0), (0, 11), (0, -11), (22, 0), (-22, 0), (0, 20), (0, -20))  # points, the first that is free
+_LABEL_PLACES = ((0, -9), (0, 9), (26, 0), (-26, 0), (0, -19), (0, 19))  # points, the first that is free
 
 
 def places_chart(
@@ -37,7 +37,7 @@ def places_chart(
     Args:
         longitude_N, latitude_N: Centres of the patches, degrees.
         score_N: A score of each, 0 to 1; no NaN among the three.
-        names: Longitude and latitude of what is named on the map, the most important first.
+        names: Longitude and latitude below which names stand, the most important first.
     """
     assert len(score_N), "there is no patch to show"
     aspect = 1 / math.cos(math.radians(float(latitude_N.mean())))
@@ -53,7 +53,7 @@ def places_chart(
         ((left + shift) / total_width, below / total_height, width / total_width, height / total_height)
     )
     axes.set_facecolor(PLATE)
-    axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto")
+    axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto", zorder=2)
     axes.grid(color="white", linewidth=0.8, zorder=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("Longitude, degrees east", fontsize=9.5, color=INK)
