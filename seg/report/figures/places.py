@@ -24,7 +24,7 @@ _DEGREE_METRES = 111_320.0
 _BAR_BINS = 20
 _MAP_COLORS = colormaps["viridis"]
 _LABEL_INK = "#1c2126"  # the plate below is light on every page
-_LABEL_PLACES = ((0, -9), (0, 9), (26, 0), (-26, 0), (0, -19), (0, 19))  # points, the first that is free
+_LABEL_PLACES = ((0, -12), (0, 12), (26, 0), (-26, 0), (0, -22), (0, 22))  # points, the first that is free
 
 
 def places_chart(
