@@ -36,10 +36,6 @@ _FAMILY = re.compile(r"font-family:[^;]*;? *")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
-Drawing = Figure
-"""What charts are handed about as; only this package knows matplotlib."""
-
-
 def chart(width: float, height: float) -> Figure:
     """An empty figure without a background; width and height in points."""
     return Figure(figsize=(width / 72, height / 72), facecolor="none")
