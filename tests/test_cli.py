@@ -87,9 +87,9 @@ def test_wrong_use_is_exit_code_2(cli, arguments):
         (("train", "--resume"), "there is no run to resume"),
         (("train", "--device", "abacus"), "'abacus' is no device"),
         (("train", "--arch", "unnet"), "unnet"),
-        (("eval", "nowhere"), "nowhere is no run folder"),
-        (("compare", "nowhere"), "nowhere is no run folder"),
-        (("export", "nowhere", "--out", "maps"), "nowhere is no run folder"),
+        (("eval", "nowhere"), "there is no folder nowhere"),
+        (("compare", "nowhere"), "there is no folder nowhere"),
+        (("export", "nowhere", "--out", "maps"), "there is no folder nowhere"),
         (("data", "synth", "out", "--patches", "2"), "patches"),
     ],
 )

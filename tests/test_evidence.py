@@ -30,7 +30,7 @@ from seg.metrics.evidence import (
     take_patches,
     total_counts,
 )
-from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
+from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence, sealed
 from seg.metrics.joint import implied_labels
 from seg.metrics.pixel import pixel_scores
 from seg.metrics.scene import ProbabilityError, fit_thresholds, scene_scores
@@ -192,6 +192,7 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         counts[row["confusion_keys"]] = row["confusion_counts"]
         np.testing.assert_array_equal(counts.reshape(K, K), dense_counts(evidence, np.array([n]))[0])
     header = json.loads(table.schema.metadata[b"seg.evidence"])
+    assert len(header.pop("checksum")) == 16
     assert header == {
         "format": 2,
         "classes": list(CLASS_NAMES),
@@ -265,7 +266,7 @@ def rewritten(folder: Path, change: Callable[[pa.Table], pa.Table], **header: ob
     table = pq.read_table(path)
     old = json.loads(table.schema.metadata[b"seg.evidence"])
     table = change(table)
-    pq.write_table(table.replace_schema_metadata({"seg.evidence": json.dumps(old | header)}), path)
+    pq.write_table(table.replace_schema_metadata({"seg.evidence": json.dumps(sealed(old | header))}), path)
 
 
 def column_set(name: str, values: list[Any], kind: pa.DataType | None = None) -> Callable[[pa.Table], pa.Table]:
@@ -316,6 +317,14 @@ def test_file_that_is_not_ours_is_refused(
 ) -> None:
     rewritten(tmp_path, change, **header)
     assert sentence in refused(tmp_path)
+
+
+def test_a_header_that_was_changed_is_refused(tmp_path: Path) -> None:
+    path = save_evidence(tmp_path, some_evidence(patches=4))
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[b"seg.evidence"]) | {"synthetic": True}
+    pq.write_table(table.replace_schema_metadata({"seg.evidence": json.dumps(header)}), path)
+    assert "its header is not the one that was written" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("metadata", [{}, {"seg.evidence": "no json"}, {"seg.evidence": "[]"}, {"seg.evidence": "{}"}])

@@ -147,6 +147,46 @@ def test_check_passes_and_finds_what_was_changed(copied):
     assert tables.read_text() == text
 
 
+def test_check_finds_a_page_that_was_changed_but_takes_tables_without_one(copied):
+    page = copied / "eval" / "test" / "report.html"
+    text = page.read_text()
+    page.write_text(text.replace("mIoU", "mIOU", 1))
+    with pytest.raises(StaleReportError, match=r"report\.html, line \d+"):
+        report_run(copied, check=True)
+    page.unlink()
+    report_run(copied, check=True)
+
+
+def test_check_takes_as_many_resamples_as_the_tables_rest_on(copied):
+    report_run(copied, replicates=120)
+    report_run(copied, check=True)
+
+
+def test_a_damaged_gallery_costs_the_pictures_only(copied):
+    gallery = copied / "eval" / "test" / "gallery.safetensors"
+    gallery.write_bytes(gallery.read_bytes()[:-10])
+    told = []
+    report_run(copied, replicates=100, notify=told.append)
+    assert len(told) == 1
+    assert "no pictures" in told[0]
+
+
+def test_evidence_of_another_run_is_refused_without_the_weights_too(copied):
+    shutil.rmtree(copied / "checkpoints")
+    evidence = load_evidence(copied / "eval" / "test" / "evidence")
+    other = replace(evidence, origin=replace(evidence.origin, weights="0" * 32))
+    save_evidence(copied / "eval" / "test" / "evidence", other)
+    with pytest.raises(RunError, match=r"evidence of other weights than eval\.json"):
+        report_run(copied, replicates=100)
+
+
+def test_a_synthetic_run_stays_synthetic(copied):
+    record = json.loads((copied / "run.json").read_text()) | {"synthetic": True}
+    (copied / "run.json").write_text(json.dumps(record))
+    report_run(copied, replicates=100)
+    assert "SYNTHETIC" in (copied / "eval" / "test" / "tables.md").read_text()
+
+
 def test_pictures_are_of_the_patches_that_they_name(run, predictions):
     pictures = load_gallery(run / "eval" / "test")
     assert {picture.why for picture in pictures} >= {"best", "median", "worst"}
@@ -171,7 +211,7 @@ def test_an_evaluation_that_is_broken_off_leaves_the_one_before(copied, monkeypa
 
 
 def test_what_cannot_be_reported_is_one_sentence(copied, tmp_path):
-    with pytest.raises(RunError, match="is no run folder"):
+    with pytest.raises(RunError, match="there is no folder"):
         report_run(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"not scored on the train split yet; run: seg eval .* --split train"):
         report_run(copied, split="train")

@@ -374,7 +374,7 @@ def test_headlines_show_scores_with_intervals():
     assert facts["Data fingerprint"] == "made-up"
     assert facts["Labelled pixels"] == f"{int(scores.pixel.support.sum()):,}"
     assert facts["Architecture"] == "unet"
-    assert facts["Temperature"] == "1.3, fitted on validation"
+    assert facts["Temperature"] == "1.300, fitted on validation"
     assert "Run" not in facts
     assert page().find("h1")[0].words == "unet-s2, test split"
 

@@ -59,6 +59,11 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="seg")
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        console.notify("Stopped; the same command starts over.")
+        sys.exit(1)
     except (ValueError, OSError, MemoryError) as error:
         if debug:
             raise

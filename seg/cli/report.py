@@ -11,7 +11,7 @@ from seg.cli import console
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder that 'seg eval' has scored.")],
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to report.")] = None,
-    replicates: Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)] = 1000,
+    replicates: Annotated[int | None, typer.Option(help="Resamples for the intervals.", min=100)] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a table differs from what its evidence gives.")
     ] = False,

@@ -8,7 +8,7 @@ One row per patch, sorted by patch id: ``patch_id``, ``country``, the true ``lab
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from seg.metrics.evidence import (
     BAND_PARTS,
@@ -94,12 +95,18 @@ def save_evidence(folder: Path, evidence: Evidence) -> Path:
         columns["losses"] = _fixed(details.losses_NSL, _DETAILS["losses"])
         columns["pooled"] = _fixed(details.pooled_NPK, _DETAILS["pooled"])
     header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **asdict(evidence.origin)}
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(header)})
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(sealed(header))})
     content = pa.BufferOutputStream()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / FILE_NAME, content.getvalue().to_pybytes())
     return folder / FILE_NAME
+
+
+def sealed(header: Mapping[str, Any]) -> dict[str, Any]:
+    """A header with its own checksum, as parquet checks its pages but not what stands in its schema."""
+    bare = {name: value for name, value in header.items() if name != "checksum"}
+    return bare | {"checksum": xxhash.xxh3_64_hexdigest(json.dumps(bare, sort_keys=True).encode())}
 
 
 def load_origin(folder: Path) -> Origin:
@@ -192,6 +199,8 @@ def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
         raise EvidenceError(f"{path} has format {version} and this seg reads {FORMAT}; run 'seg eval' again")
     if tuple(classes) != CLASS_NAMES:
         raise EvidenceError(f"{path} has other classes, or the 19 of reBEN in another order; run 'seg eval' again")
+    if header != sealed(header):
+        raise _damaged(path, "its header is not the one that was written")
     expected = dict(_CORE)
     for optional in (_HEAD, _DETAILS):
         if optional.keys() & set(schema.names):

@@ -1,5 +1,6 @@
 """Report a run from its evidence: neither model, images nor GPU are needed."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from seg.reben.bands import selection_name
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
-from seg.report.gallery import load_gallery
-from seg.report.html import write_report
-from seg.report.results import differing_results, summary_tables, write_results
+from seg.report.gallery import GalleryError, Picture, load_gallery
+from seg.report.html import render_report
+from seg.report.results import SCORES_FILE, difference, differing_results, summary_tables, write_results
+from seg.store.atomic import write_text
 
 REPORT_FILE = "report.html"
 BOOTSTRAP_SEED = 0
@@ -45,7 +47,7 @@ def report_run(
     run: Path,
     *,
     split: Split | None = None,
-    replicates: int = REPLICATES,
+    replicates: int | None = None,
     check: bool = False,
     track: Track = silent,
     notify: Notify = ignore,
@@ -55,7 +57,7 @@ def report_run(
     Args:
         run: Run folder of `train` that was evaluated.
         split: The split; the configuration's ``eval.split`` (test) if None.
-        replicates: Resamples of the bootstrap.
+        replicates: Resamples of the bootstrap; None: 1,000, or with `check` as many as the tables rest on.
         check: Write nothing; compare the tables that are there with what the evidence gives.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -71,13 +73,11 @@ def report_run(
     folder = run / EVALUATIONS / split
     if not len(evidence):
         raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} --split {split}")
+    if replicates is None:
+        replicates = _replicates_of(folder) if check else REPLICATES
     assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
     if check:
-        if differences := differing_results(folder, assessment):
-            error = StaleReportError(f"{differences[0]}; write the tables anew with: seg report {run} --split {split}")
-            for more in differences[1:]:
-                error.add_note(more)
-            raise error
+        _check(files, folder, assessment, evidence)
     else:
         write_all(files, folder, assessment, evidence, notify)
     return ReportResult(folder, assessment, summary_tables(assessment))
@@ -95,10 +95,42 @@ def write_all(
         notify: Is told if there are no pictures.
     """
     write_results(folder, assessment)
-    pictures = load_gallery(folder) if (folder / GALLERY_FILE).exists() else ()
-    if not pictures:
-        notify("The report has no pictures of patches; 'seg eval' takes them.")
-    write_report(folder / REPORT_FILE, assessment, evidence, pictures, _about(files, evidence))
+    write_text(folder / REPORT_FILE, _page(files, folder, assessment, evidence, notify))
+
+
+def _page(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evidence, notify: Notify) -> str:
+    pictures: tuple[Picture, ...] = ()
+    try:
+        pictures = load_gallery(folder) if (folder / GALLERY_FILE).exists() else ()
+        if not pictures:
+            notify("The report has no pictures of patches; 'seg eval' takes them.")
+    except GalleryError as error:
+        notify(f"The report has no pictures of patches: {error}")
+    return render_report(assessment, evidence, pictures, _about(files, evidence))
+
+
+def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evidence) -> None:
+    differences = differing_results(folder, assessment)
+    page = folder / REPORT_FILE
+    # Published tables may come without the page; where it is, it must be right.
+    if page.exists() and (sentence := difference(page, _page(files, folder, assessment, evidence, ignore))):
+        differences.append(sentence)
+    if differences:
+        cure = f"write them anew with: seg report {files.folder} --split {evidence.origin.split}"
+        error = StaleReportError(f"{differences[0]}; {cure}")
+        for more in differences[1:]:
+            error.add_note(more)
+        raise error
+
+
+def _replicates_of(folder: Path) -> int:
+    """How many resamples the tables rest on that are there; the usual number if they do not say."""
+    try:
+        document = json.loads((folder / SCORES_FILE).read_text(encoding="utf-8"))
+        replicates = document["intervals"]["replicates"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return REPLICATES
+    return replicates if isinstance(replicates, int) and replicates > 0 else REPLICATES
 
 
 def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
@@ -116,12 +148,12 @@ def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
         "Bands": selection_name(config.data.bands),
         "Parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
         "Epochs": f"{training.get('epochs', '')}, best {training.get('best_epoch', '')}",
-        "Training speed": f"{speed:.0f} patches/s" if speed else "",
+        "Training speed": f"{speed:.3g} patches/s" if speed else "",
         "Seed": str(config.train.seed),
         "Trained on": files.fingerprint,
         "Scored on": f"{origin.fingerprint}, {origin.split} split",
         "Weights": origin.weights,
-        "Trained": str(record.get("written_utc", "")),
+        "Trained": str(record.get("written_utc", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Versions": ", ".join(f"{name} {versions[name]}" for name in ("seg", "torch", "python") if versions.get(name)),
     }
     return {name: text for name, text in about.items() if text}

@@ -1,7 +1,7 @@
 """What lies where in a run folder, and reading it without torch, the images or a GPU."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def read_run(folder: Path) -> RunFiles:
         RunError: If the folder is no run or its record is damaged.
         ConfigError: If its settings cannot be read.
     """
+    if not folder.is_dir():
+        raise RunError(f"there is no folder {folder}; give the folder of a run, such as runs/unet-s2")
     for name in (CONFIG_FILE, RECORD_FILE):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}")
@@ -102,6 +104,9 @@ def check_evidence(run: Path, split: Split) -> Origin:
     # A run may have been copied without its weights, and evidence does not name its weights if nobody told it.
     if weights and origin.weights and weights != origin.weights:
         raise RunError(f"{run} has other weights than those that were scored; {cure}")
+    scored = read_evaluation(run, split).get("weights")
+    if scored and scored != origin.weights:
+        raise RunError(f"{folder} holds evidence of other weights than {EVALUATION_FILE} beside it; {cure}")
     return origin
 
 
@@ -112,7 +117,11 @@ def read_evidence(run: Path, split: Split) -> Evidence:
         RunError, EvidenceError: As `check_evidence`, and if it is damaged.
     """
     check_evidence(run, split)
-    return load_evidence(run / EVALUATIONS / split / EVIDENCE)
+    evidence = load_evidence(run / EVALUATIONS / split / EVIDENCE)
+    record = _read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
+    # What synthetic data have taught says as little about reBEN as what it is measured on.
+    synthetic = evidence.origin.synthetic or record.get("synthetic") is True
+    return replace(evidence, origin=replace(evidence.origin, synthetic=synthetic))
 
 
 def best_checkpoint(run: Path) -> Path:
@@ -121,9 +130,14 @@ def best_checkpoint(run: Path) -> Path:
     Raises:
         RunError: If the folder is no run or has no weights yet.
     """
+    if not run.is_dir():
+        raise RunError(f"there is no folder {run}; give the folder of a run, such as runs/unet-s2")
     if not (run / CONFIG_FILE).is_file():
         raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}")
     folder = run / CHECKPOINTS / BEST
     if not folder.is_dir():
-        raise RunError(f"{run} has no weights yet; its training did not finish an epoch")
+        raise RunError(
+            f"{run} has no weights: its training did not finish an epoch, or they were not copied with it "
+            f"({CHECKPOINTS}/{BEST})"
+        )
     return folder

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from seg.metrics.assess import Assessment
 from seg.metrics.bootstrap import LEVEL, Interval
 from seg.metrics.evidence import Evidence, Origin
+from seg.metrics.scores import Scores
 from seg.reben.classes import CLASSES, NUM_CLASSES
 from seg.report.formats import UNDEFINED, Table, table_title
 from seg.report.gallery import Picture
@@ -104,6 +105,8 @@ JOINT = Section(
     "two disagree.",
     ("joint_summary", "implied", "pooled", "pooled_per_class", "disagreement"),
 )
+MASK_ALONE = ("The labels that the map implies", "The predicted map of a patch implies a multi-label for it.")
+"""Title and text of that section for a model without a scene head."""
 CALIBRATION = Section(
     "calibration",
     "Can its confidence be trusted?",
@@ -122,7 +125,7 @@ GALLERY = Section(
     "gallery",
     "Patches to look at",
     "The best, the median and the worst patches by overall accuracy, of those with at least a quarter of their pixels "
-    "labelled; and those in which map and scene head contradict each other most.",
+    "labelled; and, where the model has a scene head, those in which it contradicts the map most.",
 )
 OTHER = Section("other", "More tables", "")
 
@@ -166,14 +169,14 @@ def render_report(
 
 
 def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture]) -> list[Section]:
-    origin = assessment.scores.origin
+    scores, origin = assessment.scores, assessment.scores.origin
     tables = (*summary_tables(assessment), *detail_tables(assessment))
     gallery = tuple(html_picture(picture, evidence.probabilities is not None) for picture in pictures)
     sections = [
         replace(PIXELS, charts=pixel_charts(assessment)),
         replace(CONFUSION, confusion=confusion_rows(assessment.counts_KK)),
         replace(SCENES, charts=scene_charts(assessment), curves=curve_charts(assessment, evidence)),
-        JOINT,
+        JOINT if scores.scene is not None else replace(JOINT, title=MASK_ALONE[0], text=MASK_ALONE[1]),
         replace(CALIBRATION, charts=calibration_charts(assessment)),
         replace(SLICES, charts=place_charts(assessment, evidence)),
         replace(GALLERY, pictures=gallery),
@@ -238,8 +241,15 @@ def _headline(name: str, value: float, interval: Interval | None, note: str) -> 
     text = ""
     if interval is not None and float(interval.low) <= float(interval.high):
         low, high = round(100 * float(interval.low), 2), round(100 * float(interval.high), 2)
-        text = f"{low:.1f} to {high:.1f}"
-    return Headline(name, f"{position:.2f}", text, note, position, low, high)
+        # From the values themselves: rounded twice, they would differ from those in the tables.
+        text = f"{100 * float(interval.low):.1f} to {100 * float(interval.high):.1f}"
+    return Headline(name, f"{100 * value:.2f}", text, note, position, low, high)
+
+
+def _thresholds(scores: Scores) -> str:
+    if scores.scene is None:
+        return UNDEFINED
+    return "0.5" if scores.scene_fitted is None else "fitted on validation"
 
 
 def _facts(assessment: Assessment) -> dict[str, str]:
@@ -253,8 +263,8 @@ def _facts(assessment: Assessment) -> dict[str, str]:
         "Data": "SYNTHETIC" if origin.synthetic else "reBEN",
         "Data fingerprint": origin.fingerprint,
         "Weights": origin.weights or UNDEFINED,
-        "Label thresholds": "0.5" if origin.thresholds is None else "fitted on validation",
-        "Temperature": UNDEFINED if origin.temperature is None else f"{origin.temperature:.4g}, fitted on validation",
+        "Label thresholds": _thresholds(scores),
+        "Temperature": UNDEFINED if origin.temperature is None else f"{origin.temperature:.3f}, fitted on validation",
     }
 
 

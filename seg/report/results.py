@@ -18,7 +18,12 @@ from seg.report.record import json_text
 from seg.report.tables import per_class, score_tables
 from seg.store.atomic import write_text
 
+SCORES_FILE = "scores.json"
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_UNCHECKED = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*|<title>.*?</title>|<h1\b.*?</h1>")
+"""What of a page does not follow from the evidence: images, and the name of the run, whose folder may be renamed."""
+_EXCERPT = 60
+"""Characters that are shown of a line that differs."""
 _TOLERANCE = 1e-9
 """Relative difference that another processor may make in the last digits of a sum."""
 
@@ -36,7 +41,7 @@ def interval_note(assessment: Assessment) -> str:
         return "There are no intervals: all patches lie in one S2 tile, and whole tiles are resampled."
     return (
         f"Brackets hold {100 * LEVEL:g} % intervals from {assessment.replicates:,} resamples of the {assessment.tiles} "
-        "S2 tiles."
+        "S2 tiles; what lies in a single tile has none."
     )
 
 
@@ -62,7 +67,7 @@ def result_files(assessment: Assessment) -> dict[str, str]:
     """The content of the files of an evaluation by name."""
     tables = (*summary_tables(assessment), *detail_tables(assessment))
     return {
-        "scores.json": json_text(document(assessment)),
+        SCORES_FILE: json_text(document(assessment)),
         "per_class.csv": FORMATS["csv"](per_class(assessment.scores, assessment.intervals)),
         "tables.md": "\n".join(map(FORMATS["md"], tables)),
         "tables.tex": "% needs \\usepackage{booktabs}\n\n" + "\n".join(map(FORMATS["tex"], tables)),
@@ -88,21 +93,36 @@ def differing_results(folder: Path, assessment: Assessment) -> list[str]:
     """
     found = []
     for name, expected in result_files(assessment).items():
-        path = folder / name
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            found.append(f"{path} is missing or cannot be read")
-            continue
-        lines, wanted = text.splitlines(), expected.splitlines()
-        for number, (line, want) in enumerate(zip(lines, wanted, strict=False), 1):
-            if not _same(line, want):
-                found.append(f"{path}, line {number}: '{line.strip()}', but the evidence gives '{want.strip()}'")
-                break
-        else:
-            if len(lines) != len(wanted):
-                found.append(f"{path} has {len(lines)} lines, but the evidence gives {len(wanted)}")
+        if (sentence := difference(folder / name, expected)) is not None:
+            found.append(sentence)
     return found
+
+
+def difference(path: Path, expected: str) -> str | None:
+    """Where a file says something else than expected, in a sentence; None if it does not.
+
+    Of a page, images and the name of the run are not compared.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return f"{path} is missing or cannot be read"
+    lines, wanted = (_UNCHECKED.sub("", one).splitlines() for one in (text, expected))
+    for number, (line, want) in enumerate(zip(lines, wanted, strict=False), 1):
+        if not _same(line, want):
+            here, there = _excerpts(line, want)
+            return f"{path}, line {number}: '{here}', but the evidence gives '{there}'"
+    if len(lines) != len(wanted):
+        return f"{path} has {len(lines)} lines, but the evidence gives {len(wanted)}"
+    return None
+
+
+def _excerpts(line: str, want: str) -> tuple[str, str]:
+    """Two lines around the place where they begin to differ."""
+    pairs = enumerate(zip(line, want, strict=False))
+    place = next((i for i, (a, b) in pairs if a != b), min(len(line), len(want)))
+    begin = max(0, place - _EXCERPT // 2)
+    return line[begin : begin + _EXCERPT].strip(), want[begin : begin + _EXCERPT].strip()
 
 
 def _same(line: str, want: str) -> bool:

@@ -5,6 +5,7 @@
 stays: in place, or aside, where `read_folder` finds it as long as nothing is in place.
 """
 
+import errno
 import os
 import shutil
 import time
@@ -40,9 +41,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OSError(
-                f"{path} cannot be written ({error.strerror}); name a folder that exists and has space left"
-            ) from error
+            protected = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+            cure = (
+                "copy its folder to where you may write"
+                if protected
+                else "name a folder that exists and has space left"
+            )
+            raise OSError(f"{path} cannot be written ({error.strerror}); {cure}") from error
         raise
 
 
