@@ -391,7 +391,7 @@ def test_refusals_of_what_is_asked(runs, tmp_path):
         compare([runs["s1"], runs["s1"].parent / "." / "s2-0" / ".." / "s1"])
     with pytest.raises(RunError, match="cannot be sorted by 'iou'; choose one of miou, oa"):
         compare([runs["s1"]], sort="iou")
-    with pytest.raises(RunError, match="there is no folder .*nowhere"):
+    with pytest.raises(RunError, match=r"there is no folder .*nowhere"):
         compare([tmp_path / "nowhere"])
 
 

@@ -290,7 +290,7 @@ def test_an_empty_split_says_what_to_do(stores, tmp_path):
 
 
 def test_a_run_without_weights(tmp_path):
-    with pytest.raises(RunError, match="is no run folder|there is no folder"):
+    with pytest.raises(RunError, match=r"is no run folder|there is no folder"):
         seg.evaluate(tmp_path)
     (tmp_path / "config.yaml").write_text("{}")
     with pytest.raises(RunError, match="no weights yet"):
