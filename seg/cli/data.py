@@ -1,5 +1,6 @@
 """``seg data``: make, convert and describe data."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,7 @@ from seg.cli import check, console
 
 if TYPE_CHECKING:
     from seg.pipeline.data import Description
+    from seg.prepare.download import Fetched
     from seg.store.open import StoreInfo
 
 app = typer.Typer(help="Get, make, convert, audit and describe data.", no_args_is_help=True)
@@ -32,17 +34,40 @@ def fetch(
     The parts of a split archive on a mirror have no published checksum.
     """
     from seg.pipeline.data import fetch as run
+    from seg.pipeline.data import record_parts
 
-    with console.stoppable():
-        files = run(out, [part.strip() for part in only.split(",")] if only else None, mirror, console.track)
+    with console.wrong_use():
+        parts = record_parts(only, mirror)
+    with console.stoppable("What has arrived is kept; the same command goes on from there."):
+        files = run(out, parts, mirror, console.track)
     for file in files:
-        state = "fetched" if file.new else "was there already"
-        console.done(f"{file.path}: {state}, {'md5 sum checked' if file.checked else 'without a published md5 sum'}")
-    # An archive is named by its first part.
-    first = {file.part: file.path for file in reversed(files) if file.part != "metadata"}
-    options = [f"--{part} {path}" for part, path in first.items()]
-    options += [f"--metadata {file.path}" for file in files if file.part == "metadata"]
-    console.done(f"Next: seg data build {' '.join(options)} STORE")
+        console.done(f"{file.path}: {'fetched' if file.new else 'was there already'}, {_md5_state(file)}")
+    console.done(_next_step(out, mirror))
+
+
+def _md5_state(file: "Fetched") -> str:
+    if not file.checked:
+        return "without a published md5 sum"
+    return "unchanged since its md5 sum was checked" if file.earlier else "md5 sum checked"
+
+
+def _next_step(out: Path, mirror: str | None) -> str:
+    """The command that builds a store of what a folder holds, or the one that fetches what a store needs besides."""
+    from seg.prepare.download import held_parts
+
+    held = held_parts(out)
+    lacking = [] if "metadata" in held else ["metadata"]
+    lacking += [] if held.keys() & {"s2", "s1"} else ["s2"]
+    if lacking:
+        fetch_more = ["seg", "data", "fetch", str(out), "--only", ",".join(lacking)]
+        fetch_more += ["--mirror", mirror] if mirror else []
+        what = {"metadata": "the metadata", "s2": "images"}
+        return f"Next: {shlex.join(fetch_more)} (a store needs {' and '.join(what[part] for part in lacking)} too)"
+    command = ["seg", "data", "build"]
+    for part in ("s2", "s1", "maps", "metadata"):
+        for path in held.get(part, ()):
+            command += [f"--{part}", str(path)]
+    return f"Next: {shlex.join(command)} STORE"
 
 
 @app.command()
@@ -94,7 +119,7 @@ def build(
     from seg.pipeline.data import build as run
     from seg.pipeline.data import subset
 
-    with console.stoppable():
+    with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         info = run(
             out,
             s2=s2,

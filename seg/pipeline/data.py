@@ -22,6 +22,7 @@ from seg.store.open import FORMAT, INFO_FILE, Store, StoreInfo, open_store
 
 if TYPE_CHECKING:
     from seg.prepare.download import Fetched
+    from seg.prepare.download import Part as RecordPart
     from seg.prepare.synthetic import SynthesisReport
 
 Notify = Callable[[str], None]
@@ -34,8 +35,25 @@ def ignore(_message: str) -> None:
     """The `Notify` that says nothing."""
 
 
+def record_parts(only: str | None, mirror: str | None) -> list["RecordPart"]:
+    """The parts of the record to fetch, as typed on the command line.
+
+    Args:
+        only: Comma-separated; None: all.
+        mirror: Address of a mirror; None: the record itself.
+
+    Raises:
+        ValueError: If a part does not exist, or the mirror is no address.
+    """
+    from seg.prepare import download
+
+    parts = list(download.PARTS) if only is None else listed(only)
+    download.check_request(parts, mirror)
+    return [part for part in download.PARTS if part in parts]
+
+
 def fetch(
-    out: Path, parts: Sequence[str] | None = None, mirror: str | None = None, track: Track = silent
+    out: Path, parts: Sequence["RecordPart"] | None = None, mirror: str | None = None, track: Track = silent
 ) -> list["Fetched"]:
     """Fetch the published record; see `seg.prepare.download`.
 
@@ -50,9 +68,19 @@ def fetch(
     """
     from seg.prepare import download
 
-    if unknown := [part for part in parts or () if part not in download.PARTS]:
-        raise download.DownloadError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(download.PARTS)}")
-    return download.fetch(out, [part for part in download.PARTS if not parts or part in parts], mirror, track)
+    return download.fetch(out, download.PARTS if parts is None else parts, mirror, track)
+
+
+def listed(text: str) -> list[str]:
+    """The names of a comma-separated list.
+
+    Raises:
+        ValueError: If one is empty.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"'{text}' names nothing in one place; give names, separated by commas, or leave it out")
+    return names
 
 
 def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> "SynthesisReport":
@@ -95,12 +123,12 @@ def subset(
         limit: Most patches.
 
     Raises:
-        UnknownBandError: If a band does not exist.
+        ValueError: If a band does not exist, or a list names nothing.
     """
     return Subset(
         split,
-        tuple(name.strip() for name in countries.split(",")) if countries else (),
-        band_names(bands) if bands else (),
+        () if countries is None else tuple(listed(countries)),
+        () if bands is None else band_names(",".join(listed(bands))),
         limit,
     )
 
