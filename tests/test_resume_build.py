@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import lmdb
 import numpy as np
@@ -96,6 +97,51 @@ def test_killed_again_and_again(tree, archives, expected, tmp_path, form):
     assert_same(out, expected)
 
 
+def processes_of(process):
+    """The process and all that descend from it, by /proc."""
+    known = {process.pid}
+    for _ in range(3):
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                # The name in parentheses may hold anything.
+                if int(status.read_text().rpartition(")")[2].split()[1]) in known:
+                    known.add(int(status.parent.name))
+    return known
+
+
+def alive(pids):
+    found = set()
+    for pid in pids:
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.add(pid)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are found in /proc")
+def test_a_killed_build_leaves_no_process(tree, archives, tmp_path):
+    """Only the main process is killed; its standard output must close, too."""
+    building = tmp_path / ".store.building" / "data.mdb"
+    arguments = command(tree, archives, tmp_path / "store", "--workers", "2")
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and not building.is_file():
+        time.sleep(0.002)
+    while process.poll() is None and len(family := processes_of(process)) < 4:
+        time.sleep(0.002)
+    assert process.poll() is None
+    process.kill()
+    try:
+        process.communicate(timeout=30)
+        for _ in range(3000):
+            if not alive(family):
+                break
+            time.sleep(0.01)
+        assert alive(family) == set()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 @contextmanager
 def small_disk(folder, size):
     folder.mkdir()
@@ -124,7 +170,11 @@ def test_a_full_disk(tree, archives, expected, tmp_path, form):
         assert_same(out, expected)
 
 
-def test_ctrl_c(tree, archives, expected, tmp_path):
+@pytest.mark.parametrize(
+    ("signal_", "everyone"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)]
+)
+def test_stopped_by_a_signal(tree, archives, expected, tmp_path, signal_, everyone):
+    """As Ctrl-C sends it, to every process of the group, and as a scheduler may, to the main one."""
     out = tmp_path / "store"
     building = tmp_path / ".store.building" / "data.mdb"
     process = subprocess.Popen(
@@ -132,11 +182,17 @@ def test_ctrl_c(tree, archives, expected, tmp_path):
     )
     while process.poll() is None and not (building.is_file() and building.stat().st_size > 1 << 19):
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGINT)
+    if everyone:
+        os.killpg(process.pid, signal_)
+    else:
+        process.send_signal(signal_)
     _, err = process.communicate(timeout=60)
     assert "Traceback" not in err
+    assert "resource_tracker" not in err
     if process.returncode:
+        assert process.returncode == 1
         assert "Stopped. What is done is kept" in " ".join(err.split())
+        assert "the same command goes on from there." in " ".join(err.split())
         subprocess.run(command(tree, archives, out), capture_output=True, check=True)
     assert_same(out, expected)
 

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any, TypeVar
 
 _AHEAD = 2
@@ -30,7 +31,8 @@ def process_count(workers: int | None) -> int:
 def processes(workers: int) -> Iterator[InOrder]:
     """A map function that calls in other processes and keeps the order.
 
-    If the items end in an error, the results of those before it still come.
+    If the items end in an error, the results of those before it still come. If the calling process ends in whatever
+    way, so do the others.
 
     Args:
         workers: Number of processes.
@@ -39,12 +41,25 @@ def processes(workers: int) -> Iterator[InOrder]:
         BrokenProcessPool: If a process ends unexpectedly.
     """
     # Spawned, not forked: the caller may run threads, and a fork would copy their locks.
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_the_parent) as pool:
         try:
             yield lambda function, items: _in_order(pool, function, iter(items), workers * _AHEAD)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_the_parent() -> None:
+    """Ends this process when the one that started it is gone, even by SIGKILL: nobody is left to tell it to."""
+    parent = parent_process()
+    assert parent is not None, "called in a process of the pool"
+
+    def follow() -> None:
+        # Waits for a pipe whose other end only the parent holds.
+        parent.join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def _in_order(
