@@ -236,11 +236,9 @@ def test_metadata_and_disk_must_agree(tree, tmp_path):
     rows = pq.read_table(tree / "metadata.parquet").to_pylist()
     gone = rows[0]["patch_id"]
     shutil.rmtree(tree / S2 / gone[:-6] / gone)
-    refuses(tree, tmp_path, BuildError, f"1 patches of the metadata are not on disk, for example {gone}")
+    refuses(tree, tmp_path, BuildError, f"1 patch of the metadata is not on disk, for example {gone}")
     pq.write_table(pa.Table.from_pylist(rows[1:3]), tree / "metadata.parquet")
-    refuses(
-        tree, tmp_path, BuildError, f"1 patches below .* are not in the metadata, for example {rows[3]['patch_id']}"
-    )
+    refuses(tree, tmp_path, BuildError, f"1 patch below .* is not in the metadata, for example {rows[3]['patch_id']}")
     info = build_store(sources(tree), tmp_path / "partial", partial=True)
     assert info.patches == 2
 

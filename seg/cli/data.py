@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seg.cli import check, console
+from seg.config.wording import counted
 
 if TYPE_CHECKING:
     from seg.pipeline.data import Description
@@ -73,7 +74,7 @@ def _next_step(out: Path, mirror: str | None) -> str:
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make; the published tree is written into it.")],
-    patches: Annotated[int, typer.Option(help="Number of patches.", min=1)] = 400,
+    patches: Annotated[int, typer.Option(help="Number of patches.", min=12)] = 400,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
 ) -> None:
     """Write a synthetic reBEN: the published folders, names and formats, with simulated landscapes."""
@@ -117,8 +118,11 @@ def build(
     A build that was interrupted goes on when the same command is run again.
     """
     from seg.pipeline.data import build as run
-    from seg.pipeline.data import subset
+    from seg.pipeline.data import check_build, subset
 
+    with console.wrong_use():
+        asked = subset(only_split, countries, bands, limit)
+        check_build(asked, partial, s2=s2, s1=s1, maps=maps)
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         info = run(
             out,
@@ -126,21 +130,25 @@ def build(
             s1=s1,
             maps=maps,
             metadata=metadata,
-            subset=subset(only_split, countries, bands, limit),
+            subset=asked,
             resplit=resplit,
             partial=partial,
             force=force,
             workers=workers,
             track=console.track,
         )
-    console.done(f"{out}: {info.patches} patches, bands {' '.join(info.bands)}")
+    console.done(f"{out}: {counted(info.patches, 'patch', 'patches')}, bands {' '.join(info.bands)}")
     console.done(
         ", ".join(f"{count} {split}" for split, count in info.splits.items()) + f"; fingerprint {info.fingerprint}"
     )
     if info.ignored:
-        console.done(
-            f"{info.ignored} members of the archives are no files of patches, or repeat one, and were ignored."
-        )
+        members = counted(info.ignored, "member of the archives is no file", "members of the archives are no files")
+        console.done(f"{members} of a patch, or a repeated one: ignored.")
+    if info.unlisted:
+        files = counted(info.unlisted, "file of a patch that is", "files of patches that are")
+        console.done(f"{files} not in the metadata: left out.")
+    if absent := [band for band in asked.bands if band not in info.bands]:
+        console.notify(f"No source holds {', '.join(absent)}: left out.")
     for gap in gaps(info):
         console.notify(gap)
 
@@ -153,16 +161,20 @@ def gaps(info: "StoreInfo") -> list[str]:
         "a reference map": info.maps_missing,
     }
     sentences = [
-        f"{count} of {info.patches} patches have no {what.removeprefix('a ')}."
+        f"{count} of {counted(info.patches, 'patch', 'patches')} {_have(count)} no {what.removeprefix('a ')}."
         for what, count in missing.items()
         if count
     ]
     if info.label_mismatches:
         sentences.append(
-            f"{info.label_mismatches} of {info.patches - info.maps_missing} patches have labels that differ from the "
-            "classes in their reference map."
+            f"{info.label_mismatches} of {counted(info.patches - info.maps_missing, 'patch', 'patches')} "
+            f"{_have(info.label_mismatches)} labels that differ from the classes in the reference map."
         )
     return sentences
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 @app.command()

@@ -12,7 +12,7 @@ import numpy as np
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
-from seg.prepare.build import Subset, build_store
+from seg.prepare.build import Subset, build_store, check_request
 from seg.prepare.sources import Sources, published_sources
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASSES
@@ -109,6 +109,17 @@ def build(
     return build_store(
         sources, out, subset=subset, resplit=resplit, partial=partial, force=force, workers=workers, track=track
     )
+
+
+def check_build(
+    subset: Subset, partial: bool, *, s2: Path | None = None, s1: Path | None = None, maps: Path | None = None
+) -> None:
+    """Make sure that a store can be built as asked, as far as that shows before anything is read.
+
+    Raises:
+        BuildError: If it cannot.
+    """
+    check_request(Sources(s2=s2, s1=s1, maps=maps, metadata=()), subset, partial)
 
 
 def subset(

@@ -5,6 +5,7 @@ parts whose concatenation is the archive). What it is shows in its first bytes, 
 """
 
 import gzip
+import hashlib
 import io
 import os
 import string
@@ -26,6 +27,8 @@ _ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i
 _GZIP_MAGIC = b"\x1f\x8b"
 _TAR_BLOCK = 512
 _CHUNK = 1 << 20
+_BEGINNING = 1 << 16
+"""Bytes of a file that count for its identity."""
 _LARGEST_FILE = 1 << 24
 """Members larger than 16 MB are no files of a patch."""
 
@@ -48,9 +51,14 @@ class Archive:
         return self.parts[0].name
 
     @property
-    def identity(self) -> list[list[str | int]]:
-        """Name, size and time of change of every part."""
-        return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in self.parts]
+    def identity(self) -> str:
+        """A digest of name, size, time of change and beginning of every part: another one for any other archive."""
+        digest = hashlib.blake2b(digest_size=16)
+        for path in self.parts:
+            with path.open("rb") as file:
+                digest.update(repr((path.name, path.stat().st_size, path.stat().st_mtime_ns)).encode())
+                digest.update(file.read(_BEGINNING))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -102,9 +110,11 @@ class Passage:
 
     Attributes:
         ignored: Members that are no files of patches, such as other files, links and absolute paths.
+        unlisted: Files of patches that are not in the metadata.
     """
 
     ignored: int = 0
+    unlisted: int = 0
 
 
 def read_members(archive: Archive, passage: Passage) -> Iterator[Member]:

@@ -41,6 +41,7 @@ class StoreInfo:
         synthetic: The data are simulated; every table made from them says so.
         source: What the store was made from, by name.
         fingerprint: Changes with every pixel, label or split.
+        unlisted: Files in the archives of patches that were not in the metadata.
     """
 
     format: int
@@ -57,6 +58,7 @@ class StoreInfo:
     synthetic: bool
     source: dict[str, Any]
     fingerprint: str
+    unlisted: int = 0
 
     def to_json(self) -> str:
         """The text of ``store.json``."""
@@ -165,6 +167,7 @@ def describe(  # noqa: PLR0913
     resplit: str | None = None,
     label_mismatches: int | None = None,
     ignored: int = 0,
+    unlisted: int = 0,
 ) -> StoreInfo:
     """The `StoreInfo` of an index."""
     return StoreInfo(
@@ -182,6 +185,7 @@ def describe(  # noqa: PLR0913
         synthetic=synthetic,
         source=source,
         fingerprint=fingerprint(index),
+        unlisted=unlisted,
     )
 
 
