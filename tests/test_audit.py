@@ -239,5 +239,5 @@ def test_the_command(store, tree, capsys, monkeypatch):
     arguments = [text for kind, path in sources(tree).items() for text in (f"--{kind}", str(path))]
     code, out = run(*arguments, "--repair")
     assert code == 0
-    assert "1 findings were repaired." in out
+    assert "1 finding was repaired." in out
     assert pc.all(pc.is_valid(open_store(store).index.patch_ids)).as_py()

@@ -78,8 +78,10 @@ def synth(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
 ) -> None:
     """Write a synthetic reBEN: the published folders, names and formats, with simulated landscapes."""
-    from seg.pipeline.data import synthesise
+    from seg.pipeline.data import check_synthesis, synthesise
 
+    with console.wrong_use():
+        check_synthesis(patches, seed)
     report = synthesise(out, patches, seed, console.track)
     console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.per_split.items()))
     console.done(

@@ -83,6 +83,13 @@ def listed(text: str) -> list[str]:
     return names
 
 
+def check_synthesis(patches: int, seed: int) -> None:
+    """Make sure that a synthetic reBEN can be made as asked; see `seg.prepare.synthetic`."""
+    from seg.prepare.synthetic import check_request as check
+
+    check(patches, seed)
+
+
 def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> "SynthesisReport":
     """Write a synthetic reBEN in the published tree; see `seg.prepare.synthetic`."""
     from seg.prepare.synthetic import synthesise as synthesise_tree

@@ -317,7 +317,8 @@ def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
         EmptySelectionError: If no patch is left; names the condition that no patch met.
     """
     known = index.countries.dictionary.to_pylist()
-    if unknown := [country for country in data.countries if country not in known]:
+    folded = [country.casefold() for country in known]
+    if unknown := [country for country in data.countries if country.casefold() not in folded]:
         raise EmptySelectionError(
             f"there are no patches from '{unknown[0]}'; countries here: {', '.join(sorted(known))}"
         )
@@ -327,7 +328,7 @@ def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
             f"split {split} is empty (patches: {filled}); split a small set anew with 'seg data build --resplit tile'"
         )
     wanted = sum(1 << class_index(name) for name in data.classes)
-    codes = [known.index(country) for country in data.countries]
+    codes = [folded.index(country.casefold()) for country in data.countries]
     conditions = {
         f"split {split}": split is None or index.splits == SPLITS.index(split),
         "data.flagged=false": data.flagged or ~(index.snow | index.cloud),
