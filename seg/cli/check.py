@@ -42,6 +42,7 @@ def check(
     )
     if as_json:
         document = {"sound": audit.sound, "counts": audit.count(), **asdict(audit)}
+        document["unchecked"] = sorted(audit.unchecked)
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
         raise typer.Exit(0 if audit.sound else 1)
     first = {finding.check: finding for finding in reversed(audit.findings)}
@@ -52,7 +53,9 @@ def check(
         style = "bold red" if count and CHECKS[name] else None
         table.add_row(name, "not checked" if count is None else f"{count:,}", escape(example), style=style)
     console.out.print(table)
-    if not audit.checksums:
+    if audit.count()["LMDB"]:
+        console.notify("The LMDB could not be read to its end, so there may be more.")
+    elif not audit.checksums:
         console.notify("This LMDB keeps no checksums, so changed pixels cannot be found.")
     if repair:
         console.done(f"{counted(len(audit.repaired), 'finding was', 'findings were')} repaired.")

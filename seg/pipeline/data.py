@@ -218,6 +218,8 @@ class Description:
 def describe_store(folder: Path, metadata: Sequence[Path] = ()) -> Description:
     """Open a store and count what it holds."""
     store = open_store(folder, metadata)
+    # An LMDB is opened when it is first asked for something; one that cannot be read is no store to describe.
+    len(store.patches)
     index = store.index
     labels_NK = index.labels(np.arange(len(index)))
     names, counts = np.unique(index.countries.to_numpy(zero_copy_only=False).astype(str), return_counts=True)
