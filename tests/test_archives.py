@@ -100,12 +100,19 @@ def test_split_archives(tree, archives, tmp_path, expected):
     names = [tmp_path / f"S2.tar.gz{ending}" for ending in ("aa", "ab", "ac")]
     for name, piece in zip(names, (whole[:third], whole[third : 2 * third], whole[2 * third :]), strict=True):
         name.write_bytes(piece)
-    for path in (names[0], tmp_path / "S2.tar.gz"):
+    for path in (*names, tmp_path / "S2.tar.gz"):
         assert find_archive(path, "s2").parts == tuple(names)
     assert build(tree, archives | {"s2": names[0]}, tmp_path / "store").fingerprint == expected[0].fingerprint
-    names[1].unlink()
-    with pytest.raises(ArchiveError, match=r"S2\.tar\.gzab is missing"):
-        find_archive(names[0], "s2")
+    content = {name: name.read_bytes() for name in names}
+    names[2].unlink()
+    with pytest.raises(ArchiveError, match=r"^S2\.tar\.gzab is cut off, or a part after it missing; fetch it again"):
+        build(tree, archives | {"s2": names[0]}, tmp_path / "other")
+    for missing, other in ((1, 0), (0, 1)):
+        for name, piece in content.items():
+            name.write_bytes(piece)
+        names[missing].unlink()
+        with pytest.raises(ArchiveError, match=rf"{names[missing].name} is missing beside"):
+            find_archive(names[other], "s2")
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -271,7 +278,7 @@ def test_a_flipped_bit_is_found(tree, tmp_path, archives, compress, expected):
 )
 def test_files_that_are_no_archive(tree, tmp_path, archives, junk):
     archives["s1"].write_bytes(junk)
-    with pytest.raises(ArchiveError) as caught:
+    with pytest.raises(ArchiveError, match=r"fetch it again and run the same command(\n|$)") as caught:
         build(tree, archives, tmp_path / "store")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()

@@ -92,6 +92,9 @@ def build_store(  # noqa: PLR0913
         whole=subset.split is None and not subset.countries and subset.limit is None,
     )  # fmt: skip
     chosen = _choose(index, order, subset)
+    if resplit == "tile":
+        # What cannot be split should show before anything is read.
+        split_by_tile(index.take(np.flatnonzero(chosen)))
     with working_folder(out, _plan(index, chosen, sources, subset), force) as (folder, journal):
         ledger = fill(index, chosen, order, folder, journal, track)
         index, implied = _completed(index, ledger, order)
