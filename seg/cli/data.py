@@ -202,8 +202,9 @@ def _show(store: Path, description: "Description") -> None:
     info = description.info
     synthetic = " · [bold yellow]SYNTHETIC[/]" if info.synthetic else ""
     console.out.print(f"[bold]{escape(str(store))}[/]{synthetic}")
+    tiles = counted(description.tiles, "tile", "tiles")
     rows = {
-        "patches": f"{info.patches:,} in {counted(description.tiles, 'tile', 'tiles')}, {description.bytes / 1e6:,.0f} MB",
+        "patches": f"{info.patches:,} in {tiles}, {description.bytes / 1e6:,.0f} MB",
         "bands": " ".join(info.bands) or "none",
         "splits": ", ".join(f"{count} {split}" for split, count in info.splits.items())
         + (f" (by {info.resplit})" if info.resplit else ""),

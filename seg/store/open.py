@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
-from seg.config.wording import counted
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
 from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index, synthetic_mark
@@ -106,8 +105,7 @@ class Store:
             missing = int((~has[rows]).sum()) if needed else 0
             if missing and not drop_incomplete:
                 raise StoreError(
-                    f"'{name}' cannot be used: {missing} of {counted(len(rows), 'patch', 'patches')} "
-                    f"{'has' if missing == 1 else 'have'} no {what}; "
+                    f"'{name}' cannot be used: {missing} of {len(rows)} patches have no {what}; "
                     "leave them out with --set data.drop_incomplete=true or choose another modality"
                 )
             if needed:
