@@ -86,8 +86,8 @@ def scan_tree(root: Path, kind: Kind, layers: Iterable[str]) -> Tree:
     if names and not held:
         raise ArchiveError(f"{root} holds none of {', '.join(expected)}; choose other bands with --bands")
     if not held:
-        inside = root / PUBLISHED[kind]
-        cure = f"did you mean {inside}?" if inside.is_dir() else f"expected {EXAMPLE[kind]}"
+        inside = sorted(root.glob(f"{PUBLISHED[kind]}*"))
+        cure = f"did you mean {inside[0]}?" if inside else f"expected {EXAMPLE[kind]}"
         raise ArchiveError(f"{root} holds no {WHAT[kind]} of reBEN; {cure}")
     lacking = {
         name: next(layer for i, layer in enumerate(expected) if held & ~has & 1 << i)
