@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import time
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from seg.prepare.build import SYNTHETIC_FILE, build_store
 from seg.prepare.encode import WorkerError
 from seg.prepare.layout import ArchiveError
+from seg.prepare.processes import ProcessEndedError, processes
 from seg.prepare.resplit import ResplitError, split_by_tile
 from seg.prepare.sources import Sources
 from seg.prepare.tree import scan_tree
@@ -306,3 +309,36 @@ def test_a_decoding_process_that_dies_is_one_sentence(real, tmp_path, monkeypatc
     with pytest.raises(WorkerError, match="--workers 1"):
         build_store(sources(real / "reben-10m-80"), tmp_path / "store", workers=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def _die_while_answering(_item):
+    Thread(target=lambda: (time.sleep(0.02), os._exit(1)), daemon=True).start()
+    return bytes(1 << 28)
+
+
+def _fail(item):
+    raise ArchiveError(f"item {item}")
+
+
+def test_a_process_that_dies_while_it_answers_is_noticed():
+    """Half an answer must not be waited for, nor what the other process would have to say."""
+    with pytest.raises(ProcessEndedError), processes(2) as in_order:
+        list(in_order(_die_while_answering, range(4)))
+
+
+def test_errors_come_back_and_results_before_them_too():
+    def items():
+        yield from range(3)
+        raise ArchiveError("cut off")
+
+    seen = []
+    with processes(2) as in_order:
+        with pytest.raises(ArchiveError, match="item 0"):
+            list(in_order(_fail, [0]))
+        results = in_order(abs, items())
+        with pytest.raises(ArchiveError, match="cut off"):
+            list(map(seen.append, results))
+        assert seen == [0, 1, 2]
+        assert list(in_order(abs, range(-20, 0))) == list(range(20, 0, -1))
+        with pytest.raises((AttributeError, TypeError, ValueError)):
+            list(in_order(lambda item: item, [0]))

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,7 @@ from seg.config.track import Track, silent
 from seg.prepare.encode import Part, encode_part
 from seg.prepare.georeference import misplaced
 from seg.prepare.layout import KINDS, LAYERS, MAP_LAYER, ArchiveError, Kind, key_of
-from seg.prepare.processes import process_count, processes
+from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.patch import SPLITS, PatchId
 from seg.reben.reference_map import UnknownCodeError, class_indices, implied_bits
@@ -161,7 +160,7 @@ def audit_store(
             chunks = in_order(_audit_chunk, _chunks(index, folder, info))
             for found_here in track(chunks, "checking values", -(-len(index) // _CHUNK)):
                 findings += found_here
-    except BrokenProcessPool:
+    except ProcessEndedError:
         findings.append(Finding("LMDB", None, "", "its structure is damaged: the process that read it crashed"))
     except DamagedStoreError as error:
         findings.append(Finding("LMDB", None, "", str(error)))
