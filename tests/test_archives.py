@@ -100,12 +100,19 @@ def test_split_archives(tree, archives, tmp_path, expected):
     names = [tmp_path / f"S2.tar.gz{ending}" for ending in ("aa", "ab", "ac")]
     for name, piece in zip(names, (whole[:third], whole[third : 2 * third], whole[2 * third :]), strict=True):
         name.write_bytes(piece)
-    for path in (names[0], tmp_path / "S2.tar.gz"):
+    for path in (*names, tmp_path / "S2.tar.gz"):
         assert find_archive(path, "s2").parts == tuple(names)
     assert build(tree, archives | {"s2": names[0]}, tmp_path / "store").fingerprint == expected[0].fingerprint
-    names[1].unlink()
-    with pytest.raises(ArchiveError, match=r"S2\.tar\.gzab is missing"):
-        find_archive(names[0], "s2")
+    content = {name: name.read_bytes() for name in names}
+    names[2].unlink()
+    with pytest.raises(ArchiveError, match=r"^S2\.tar\.gzab is cut off, or a part after it missing; fetch it again"):
+        build(tree, archives | {"s2": names[0]}, tmp_path / "other")
+    for missing, other in ((1, 0), (0, 1)):
+        for name, piece in content.items():
+            name.write_bytes(piece)
+        names[missing].unlink()
+        with pytest.raises(ArchiveError, match=rf"{names[missing].name} is missing beside"):
+            find_archive(names[other], "s2")
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -271,7 +278,9 @@ def test_a_flipped_bit_is_found(tree, tmp_path, archives, compress, expected):
 )
 def test_files_that_are_no_archive(tree, tmp_path, archives, junk):
     archives["s1"].write_bytes(junk)
-    with pytest.raises(ArchiveError) as caught:
+    with pytest.raises(
+        ArchiveError, match=r"(fetch it again and run the same command|expected <scene>/<name>/<name>_VV\.tif)(\n|$)"
+    ) as caught:
         build(tree, archives, tmp_path / "store")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()
@@ -299,13 +308,59 @@ def test_patches_that_are_not_in_the_archive(tree, tmp_path, archives):
     files = files_of(tree, "s2")
     gone = files[0].parent
     archives["s2"] = pack(tmp_path / "less.tar", tree, [file for file in files if file.parent != gone])
-    with pytest.raises(
-        BuildError, match=rf"1 patches of the metadata are not in the less\.tar, for example {gone.name}"
-    ):
+    with pytest.raises(BuildError, match=rf"1 patch of the metadata is not in less\.tar, for example {gone.name}"):
         build(tree, archives, tmp_path / "store")
     info = build(tree, archives, tmp_path / "store", partial=True)
     # Its Sentinel-1 patch may be there all the same.
     assert (info.patches, info.s2_missing) in ((4, 1), (3, 0))
+
+
+@pytest.mark.parametrize("form", ["tree", "archive"])
+@pytest.mark.parametrize("bands", [("B02", "B05"), ("VV", "B02", "B05"), ("B05",)])
+def test_bands_that_no_source_has(real, tmp_path, form, bands):
+    tree = real / "reben-10m-80"
+    sources = {"s2": tree / PARTS["s2"], "s1": tree / PARTS["s1"], "maps": None}
+    if form == "archive":
+        sources["s2"] = pack(tmp_path / "S2.tar", tree, files_of(tree, "s2"))
+    with pytest.raises(ArchiveError, match="B05") as caught:
+        build(tree, sources, tmp_path / "store", subset=Subset(bands=bands))
+    assert "--bands" in str(caught.value)
+    assert not (tmp_path / "store").exists()
+    if len(bands) > 1:
+        # What was read is not lost on the build that does without.
+        info = build(tree, sources, tmp_path / "store", subset=Subset(bands=bands), partial=True)
+        assert set(info.bands) == set(bands) - {"B05"}
+
+
+def test_bands_of_a_sensor_that_is_not_named(tree, tmp_path, archives):
+    archives["s1"] = None
+    with pytest.raises(BuildError, match="no source is named for VV; name it with --s1"):
+        build(tree, archives, tmp_path / "store", subset=Subset(bands=("VV", "B02")))
+    assert build(tree, archives, tmp_path / "store", subset=Subset(bands=("VV", "B02")), partial=True).bands == ("B02",)
+
+
+def test_what_a_partial_build_let_pass_is_looked_at_again(tree, tmp_path, archives, monkeypatch):
+    """A build without --partial does not take over that an archive was read to its end."""
+    monkeypatch.setattr("seg.store.patches._BATCH_BYTES", 1)
+    sound = archives["maps"].read_bytes()
+    archives["maps"].write_bytes(sound[:3000])
+    archives["s2"] = pack(tmp_path / "s2", tree, files_of(tree, "s2")[:-1])
+    with pytest.raises(ArchiveError, match="cut off"):
+        build(tree, archives, tmp_path / "store", partial=True)
+    archives["maps"].write_bytes(sound)
+    with pytest.raises(ArchiveError, match="is missing, though others have it"):
+        build(tree, archives, tmp_path / "store")
+
+
+def test_files_of_patches_that_are_not_in_the_metadata_are_counted_apart(tree, tmp_path, archives):
+    metadata = tmp_path / "metadata.parquet"
+    pq.write_table(pq.read_table(tree / "metadata.parquet").slice(1), metadata)
+    gone = pq.read_table(tree / "metadata.parquet")["patch_id"][0].as_py()
+    archives["s1"] = None
+    archives["maps"] = pack(tmp_path / "maps", tree, files_of(tree, "maps"), extra=[member("README.txt")])
+    info = build_store(Sources(**archives, metadata=(metadata,)), tmp_path / "store", partial=True)
+    files = [file for kind in ("s2", "maps") for file in files_of(tree, kind) if file.parent.name == gone]
+    assert (info.ignored, info.unlisted) == (1, len(files))
 
 
 def test_the_synthetic_mark_survives_packing(tmp_path):

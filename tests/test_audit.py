@@ -189,6 +189,15 @@ def test_a_store_that_is_cut_off(store):
     (store / "data.mdb").write_bytes(data[: len(data) // 2])
     audit = check_store(store)
     assert {check for check, _ in wrong(audit)} == {"LMDB"}
+    # Nothing is said of what was not looked at.
+    assert {check: count for check, count in audit.count().items() if count is not None} == {
+        "LMDB": 1,
+        "fingerprint": 0,
+    }
+    (store / "data.mdb").unlink()
+    assert {check for check, count in check_store(store).count().items() if count is None} == CHECKS.keys() - {
+        "LMDB", "fingerprint"
+    }  # fmt: skip
 
 
 def test_a_reader_that_crashes_is_a_finding(store, monkeypatch):
@@ -213,7 +222,8 @@ def test_a_bare_lmdb(real):
     audit = check_store(folder, metadata=metadata)
     assert audit.sound
     assert not audit.checksums
-    assert audit.count()["checksum"] is None
+    unchecked = {check for check, count in audit.count().items() if count is None}
+    assert unchecked == {"checksum", "labels", "foreign key", "fingerprint", "source", "georeference"}
     with pytest.raises(StoreError, match="a repair needs a store that seg has built"):
         check_store(folder, metadata=metadata, repair=True)
 
@@ -239,5 +249,5 @@ def test_the_command(store, tree, capsys, monkeypatch):
     arguments = [text for kind, path in sources(tree).items() for text in (f"--{kind}", str(path))]
     code, out = run(*arguments, "--repair")
     assert code == 0
-    assert "1 findings were repaired." in out
+    assert "1 finding was repaired." in out
     assert pc.all(pc.is_valid(open_store(store).index.patch_ids)).as_py()

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import time
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from seg.prepare.build import SYNTHETIC_FILE, build_store
 from seg.prepare.encode import WorkerError
 from seg.prepare.layout import ArchiveError
+from seg.prepare.processes import ProcessEndedError, processes
 from seg.prepare.resplit import ResplitError, split_by_tile
 from seg.prepare.sources import Sources
 from seg.prepare.tree import scan_tree
@@ -127,6 +130,15 @@ def test_two_tiles_cannot_be_split(full):
         split_by_tile(open_store(full[1]).index)
 
 
+def test_too_few_tiles_show_before_anything_is_read(tree, tmp_path):
+    def track(items, *_):
+        raise AssertionError("something was read")
+
+    with pytest.raises(ResplitError, match=r"found 2: .*; build patches of more tiles, or leave --resplit out"):
+        build_store(sources(tree), tmp_path / "store", resplit="tile", track=track)
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
 def test_content_does_not_depend_on_workers(real, ten_metres, tmp_path, monkeypatch):
     monkeypatch.setattr("seg.prepare.encode._POOL_PAYS", 1)
     info = build_store(sources(real / "reben-10m-80"), tmp_path / "two", resplit="tile", workers=2)
@@ -203,14 +215,14 @@ def test_missing_band_file(tree, tmp_path):
 def test_truncated_tiff(tree, tmp_path):
     file = sorted((tree / S2).rglob("*_B08.tif"))[2]
     file.write_bytes(file.read_bytes()[:9000])
-    refuses(tree, tmp_path, ArchiveError, f"{file.name} cannot be read; it is damaged or cut off")
+    refuses(tree, tmp_path, ArchiveError, f"{file.name} cannot be read; it is damaged or cut off[^/]*$")
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\x00", b"not a tiff at all"])
 def test_files_that_are_no_tiff(tree, tmp_path, content):
     file = sorted((tree / MAPS).rglob("*.tif"))[0]
     file.write_bytes(content)
-    refuses(tree, tmp_path, ArchiveError, f"{file.name} cannot be read")
+    refuses(tree, tmp_path, ArchiveError, f"{file.name} cannot be read[^/]*: get it anew from the archive$")
 
 
 def test_wrong_shape_dtype_and_band_count(tree, tmp_path):
@@ -236,11 +248,9 @@ def test_metadata_and_disk_must_agree(tree, tmp_path):
     rows = pq.read_table(tree / "metadata.parquet").to_pylist()
     gone = rows[0]["patch_id"]
     shutil.rmtree(tree / S2 / gone[:-6] / gone)
-    refuses(tree, tmp_path, BuildError, f"1 patches of the metadata are not on disk, for example {gone}")
+    refuses(tree, tmp_path, BuildError, f"1 patch of the metadata is not on disk, for example {gone}")
     pq.write_table(pa.Table.from_pylist(rows[1:3]), tree / "metadata.parquet")
-    refuses(
-        tree, tmp_path, BuildError, f"1 patches below .* are not in the metadata, for example {rows[3]['patch_id']}"
-    )
+    refuses(tree, tmp_path, BuildError, f"1 patch below .* is not in the metadata, for example {rows[3]['patch_id']}")
     info = build_store(sources(tree), tmp_path / "partial", partial=True)
     assert info.patches == 2
 
@@ -253,7 +263,10 @@ def test_nothing_in_common(tree, real, tmp_path):
 
 
 def test_wrong_folders(tree, tmp_path):
-    refuses(tree, tmp_path, ArchiveError, "there is no folder or archive", s2=tree / "nowhere")
+    refuses(tree, tmp_path, ArchiveError, "there is no folder or archive .*; name an archive", s2=tree / "nowhere")
+    refuses(tree, tmp_path, ArchiveError, f"did you mean {tree / S2}[?]", s2=tree)
+    metadata = tree / "metadata.parquet"
+    refuses(tree, tmp_path, MetadataError, "occurs more than once; name each parquet once", metadata=(metadata,) * 2)
     refuses(tree, tmp_path, ArchiveError, "holds no Sentinel-1 patches of reBEN", s1=tree / S2)
     refuses(tree, tmp_path, MetadataError, "no metadata file", metadata=(tree / "none.parquet",))
     refuses(tree, tmp_path, BuildError, "a store needs images", s1=None, s2=None)
@@ -296,3 +309,36 @@ def test_a_decoding_process_that_dies_is_one_sentence(real, tmp_path, monkeypatc
     with pytest.raises(WorkerError, match="--workers 1"):
         build_store(sources(real / "reben-10m-80"), tmp_path / "store", workers=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def _die_while_answering(_item):
+    Thread(target=lambda: (time.sleep(0.02), os._exit(1)), daemon=True).start()
+    return bytes(1 << 28)
+
+
+def _fail(item):
+    raise ArchiveError(f"item {item}")
+
+
+def test_a_process_that_dies_while_it_answers_is_noticed():
+    """Half an answer must not be waited for, nor what the other process would have to say."""
+    with pytest.raises(ProcessEndedError), processes(2) as in_order:
+        list(in_order(_die_while_answering, range(4)))
+
+
+def test_errors_come_back_and_results_before_them_too():
+    def items():
+        yield from range(3)
+        raise ArchiveError("cut off")
+
+    seen = []
+    with processes(2) as in_order:
+        with pytest.raises(ArchiveError, match="item 0"):
+            list(in_order(_fail, [0]))
+        results = in_order(abs, items())
+        with pytest.raises(ArchiveError, match="cut off"):
+            list(map(seen.append, results))
+        assert seen == [0, 1, 2]
+        assert list(in_order(abs, range(-20, 0))) == list(range(20, 0, -1))
+        with pytest.raises((AttributeError, TypeError, ValueError)):
+            list(in_order(lambda item: item, [0]))

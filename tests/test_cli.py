@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from seg.cli.main import main
@@ -64,12 +65,63 @@ def test_version(cli):
         ("data", "synth", "out", "--patches", "many"),
         ("eval", "run", "--split", "dev"),
         ("export", "run"),
+        ("data", "synth", "out", "--patches", "11"),
+        ("data", "synth", "out", "--patches", "999999999"),
+        ("data", "check", "store", "--repair"),
     ],
 )
 def test_wrong_use_is_exit_code_2(cli, arguments):
     code, _, err = cli(*arguments)
     assert code == 2
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--bands", "XX"), "'XX' is neither a band nor a modality"),
+        (("--bands", "B02,B02"), "is named twice"),
+        (("--bands", ""), "names nothing in one place"),
+        (("--bands", "B02,"), "names nothing in one place"),
+        (("--bands", "B02,VV"), "no source is named for VV"),
+        (("--countries", ""), "names nothing in one place"),
+        (("--countries", "Finland, ,Ireland"), "names nothing in one place"),
+        (("--limit", "0"), "--limit"),
+    ],
+)
+def test_options_that_no_data_could_make_right(cli, tmp_path, options, message):
+    code, _, err = cli("data", "build", "--s2", "nowhere", "--metadata", "m.parquet", *options, "store")
+    assert code == 2
+    assert message in plain(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_build_without_images_is_wrong_use(cli):
+    code, _, err = cli("data", "build", "--maps", "nowhere", "--metadata", "m.parquet", "store")
+    assert code == 2
+    assert "a store needs images" in plain(err)
+
+
+def test_a_country_that_is_not_there_depends_on_the_data(cli, tmp_path, real):
+    tree = real / "reben-full-4"
+    build = ("data", "build", "--s2", tree / "BigEarthNet-S2", "--metadata", tree / "metadata.parquet", "store")
+    code, _, err = cli(*build, "--countries", "Narnia")
+    assert code == 1
+    assert "there are no patches from 'Narnia'" in plain(err)
+    name = pq.read_table(tree / "metadata.parquet")["country"][0].as_py()
+    code, _, _ = cli(*build, "--countries", name.upper())
+    assert code == 0
+
+
+def test_a_band_that_is_left_out_is_said(cli, real):
+    tree = real / "reben-10m-80"
+    build = ("data", "build", "--s2", tree / "BigEarthNet-S2", "--metadata", tree / "metadata.parquet", "store")
+    code, _, err = cli(*build, "--bands", "B02,B05")
+    assert code == 1
+    assert "holds no B05" in plain(err)
+    code, _, err = cli(*build, "--bands", "B02,B05", "--partial")
+    assert code == 0
+    assert "No source holds B05: left out." in plain(err)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +142,6 @@ def test_wrong_use_is_exit_code_2(cli, arguments):
         (("eval", "nowhere"), "there is no folder nowhere"),
         (("compare", "nowhere"), "there is no folder nowhere"),
         (("export", "nowhere", "--out", "maps"), "there is no folder nowhere"),
-        (("data", "synth", "out", "--patches", "2"), "patches"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_1(cli, arguments, message, tmp_path):

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -14,7 +16,8 @@ from collections import namedtuple
 
 import pytest
 
-from seg.prepare import download
+from seg.cli.main import main
+from seg.prepare import download, transfer
 from seg.prepare.download import DownloadError, RecordFile, fetch
 
 DATA = {
@@ -34,6 +37,8 @@ class Server(http.server.ThreadingHTTPServer):
         ranges: Whether it supports ranges.
         status: Status for every request instead of an answer.
         announced: Content-Length by name instead of the true one.
+        tagged: Whether it marks the version of a file.
+        reset: Whether a body that ends early ends with a reset of the connection, in the middle of a block.
         log: Method, name and Range header of every request.
     """
 
@@ -43,6 +48,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.break_after, self.ranges, self.status = dict(DATA), [], True, None
         self.announced, self.log, self.slow = {}, [], 0
+        self.tagged, self.reset = True, False
 
     @property
     def address(self):
@@ -75,13 +81,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = self.server.files[name]
         tag = f'"{hashlib.md5(content).hexdigest()}"'
         begin = 0
-        if asked and self.server.ranges and self.headers.get("If-Range") == tag:
+        if asked and self.server.ranges and self.headers.get("If-Range", tag) == tag:
             begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
         else:
             self.send_response(200)
-        self.send_header("ETag", tag)
+        if self.server.tagged:
+            self.send_header("ETag", tag)
         self.send_header("Content-Length", str(self.server.announced.get(name, len(content) - begin)))
         self.end_headers()
         if body:
@@ -92,6 +99,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(rest[place : place + 10_000])
                 self.wfile.flush()
                 time.sleep(self.server.slow)
+            if self.server.reset and len(rest) < len(content) - begin:
+                time.sleep(0.1)  # what was sent before would be lost with the connection
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
             self.close_connection = True
 
 
@@ -103,8 +114,9 @@ def server(monkeypatch):
     sums = [RecordFile(f.name, f.part, hashlib.md5(DATA[f.name]).hexdigest()) for f in download.FILES]
     monkeypatch.setattr(download, "FILES", tuple(sums))
     monkeypatch.setattr(download, "RECORD", f"{server.address}/records/10891137/files")
-    monkeypatch.setattr(download, "_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(download, "_CHUNK", 10_000)
+    monkeypatch.setattr(transfer, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(transfer, "_MEGABYTE", 10_000)
+    monkeypatch.setattr(transfer, "_AT_ONCE", 10_000)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield server
     server.shutdown()
@@ -113,7 +125,8 @@ def server(monkeypatch):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Every file but the receipts."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".fetched.json"}
 
 
 def test_the_published_sums(real):
@@ -136,9 +149,13 @@ def test_the_whole_record(server, tmp_path):
     assert contents(tmp_path) == DATA
     assert all(file.checked and file.new for file in files)
     assert all(count == total for _, count, total in shown)
-    assert [description for description, *_ in shown] == [f"{name}, MB" for name in DATA]
+    assert [what for what, *_ in shown] == [w for name in DATA for w in (f"{name}, MB", f"md5 sum of {name}, MB")]
     server.log.clear()
-    assert not any(file.new for file in fetch(tmp_path))
+    shown.clear()
+    assert [(file.new, file.checked, file.earlier) for file in fetch(tmp_path, track=track)] == [
+        (False, True, True)
+    ] * 5
+    assert shown == []
     assert {method for method, *_ in server.log} == {"HEAD"}
 
 
@@ -230,7 +247,9 @@ def test_refusals(server, tmp_path, status, message):
 
 def test_no_server(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "RECORD", "http://127.0.0.1:1/none")
-    with pytest.raises(DownloadError, match="look at the network and run the same command to go on"):
+    with pytest.raises(
+        DownloadError, match=r"\(the server refuses the connection\); look at the network and try again$"
+    ):
         fetch(tmp_path, ["maps"])
 
 
@@ -266,14 +285,158 @@ def test_split_archives_of_a_mirror(server, tmp_path, ending):
 
 
 def test_bad_addresses_and_folders(server, tmp_path):
-    with pytest.raises(DownloadError, match="cannot be fetched"):
+    with pytest.raises(DownloadError, match="is no address that can be fetched"):
         fetch(tmp_path, ["maps"], "not an address")
     (tmp_path / "file").write_text("x")
     with pytest.raises(DownloadError, match="is a file; name a folder"):
         fetch(tmp_path / "file")
-    (tmp_path / "Reference_Maps.tar.zst").write_bytes(b"other")
-    with pytest.raises(DownloadError, match="has 5 bytes and the server's 70,000; remove it"):
+    (tmp_path / "Reference_Maps.tar.zst").write_bytes(bytes(70_001))
+    with pytest.raises(DownloadError, match="has 70,001 bytes and the server's 70,000; remove it"):
         fetch(tmp_path, ["maps"])
+
+
+@pytest.mark.parametrize("mirror", ["ftp://example.org/x", "not an address", "http://", "http://[", ""])
+def test_mirrors_that_are_no_address(tmp_path, mirror):
+    with pytest.raises(DownloadError, match="is no address that can be fetched; one begins with http://"):
+        fetch(tmp_path / "out", ["maps"], mirror)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_byte_in_a_file_that_is_there_is_found(server, tmp_path):
+    """Whoever has put it there: without a receipt for what it is now, its md5 sum is compared."""
+    path = tmp_path / "Reference_Maps.tar.zst"
+    damaged = bytearray(DATA[path.name])
+    damaged[50_000] ^= 1
+    path.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(DownloadError, match=r"is damaged or another file .*; remove it and run the same command"):
+            fetch(tmp_path, ["maps"])
+    assert path.read_bytes() == damaged
+    path.write_bytes(DATA[path.name])
+    assert [(file.new, file.earlier) for file in fetch(tmp_path, ["maps"])] == [(False, False)]
+    assert [(file.new, file.earlier) for file in fetch(tmp_path, ["maps"])] == [(False, True)]
+    path.write_bytes(damaged)
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+    with pytest.raises(DownloadError, match="is damaged or another file"):
+        fetch(tmp_path, ["maps"])
+    (tmp_path / ".fetched.json").write_text("[junk")
+    with pytest.raises(DownloadError, match="is damaged or another file"):
+        fetch(tmp_path, ["maps"])
+
+
+def test_a_file_that_is_too_short_is_continued(server, tmp_path):
+    name = "Reference_Maps.tar.zst"
+    (tmp_path / name).write_bytes(DATA[name][:30_001])
+    assert [file.new for file in fetch(tmp_path, ["maps"])] == [True]
+    assert server.ranges_asked(name) == ["bytes=30001-"]
+    assert contents(tmp_path) == {name: DATA[name]}
+    (tmp_path / name).write_bytes(b"something else")
+    fetch(tmp_path, ["maps"])
+    assert contents(tmp_path) == {name: DATA[name]}
+
+
+def test_without_a_version_the_md5_sum_is_enough_to_go_on(server, tmp_path):
+    name = "BigEarthNet-S2.tar.zst"
+    server.tagged = False
+    server.break_after = [100_000, 50_000] + [0] * 20
+    with pytest.raises(DownloadError, match="broke off"):
+        fetch(tmp_path, ["s2"])
+    server.break_after = []
+    fetch(tmp_path, ["s2"])
+    asked = server.ranges_asked(name)
+    assert asked[:3] == [None, "bytes=100000-", "bytes=150000-"]
+    assert asked[-1] == "bytes=150000-"
+    assert contents(tmp_path) == {name: DATA[name]}
+
+
+def test_without_a_version_and_a_sum_nothing_is_spliced(server, tmp_path):
+    whole = server.files.pop("BigEarthNet-S2.tar.zst")
+    name = "BigEarthNet-S2.tar.gzaa"
+    server.files[name], server.tagged, server.break_after = whole, False, [100_000]
+    fetch(tmp_path, ["s2"], server.address)
+    assert server.ranges_asked(name) == [None, None]
+    assert contents(tmp_path) == {name: whole}
+
+
+def test_what_came_before_a_reset_is_kept(server, tmp_path, monkeypatch):
+    """Also less than is read at once."""
+    name = "BigEarthNet-S2.tar.zst"
+    monkeypatch.setattr(transfer, "_AT_ONCE", 1 << 20)
+    server.reset, server.break_after = True, [123_457]
+    fetch(tmp_path, ["s2"])
+    assert server.ranges_asked(name) == [None, "bytes=123457-"]
+    assert contents(tmp_path) == {name: DATA[name]}
+
+
+def test_a_mirror_goes_on_with_what_the_record_has_begun(server, tmp_path):
+    name = "BigEarthNet-S2.tar.zst"
+    server.break_after = [100_000] + [0] * 20
+    with pytest.raises(DownloadError):
+        fetch(tmp_path, ["s2"])
+    server.break_after, server.log = [], []
+    fetch(tmp_path, ["s2"], f"{server.address}/mirror")
+    assert server.ranges_asked(name) == ["bytes=100000-"]
+    assert contents(tmp_path) == {name: DATA[name]}
+
+
+def test_nothing_is_said_to_be_kept_where_nothing_is(server, tmp_path):
+    server.break_after = [0] * 20
+    with pytest.raises(DownloadError, match=r"broke off \(the connection broke\); try again later$"):
+        fetch(tmp_path, ["s2"])
+
+
+def test_sizes_are_in_units_that_fit():
+    assert [download._amount(size) for size in (70_000, 999_949_999, 10**9, 62 * 10**9)] == [
+        "0.1 MB",
+        "999.9 MB",
+        "1.0 GB",
+        "62.0 GB",
+    ]
+
+
+@pytest.fixture
+def typed(server, capsys, monkeypatch, tmp_path):
+    """`seg data fetch` as typed; exit code and what it prints."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["seg", "data", "fetch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out + captured.err
+
+    return run
+
+
+def test_what_is_said_of_each_file_is_true(typed, tmp_path):
+    out = tmp_path / "re ben"
+    assert "fetched, md5 sum checked" in typed(out, "--only", "maps")[1]
+    assert "was there already, unchanged since its md5 sum was checked" in typed(out, "--only", "maps")[1]
+    (out / ".fetched.json").unlink()
+    assert "was there already, md5 sum checked" in typed(out, "--only", "maps")[1]
+
+
+def test_the_next_command_is_one_that_works(typed, tmp_path):
+    """It names what lies in the folder, whichever call has fetched it, and what is still needed."""
+    out = tmp_path / "re ben"
+    fetch_more = f"Next: seg data fetch '{out}' --only"
+    assert f"{fetch_more} metadata (a store needs the metadata too)" in typed(out, "--only", "s1")[1]
+    assert f"{fetch_more} metadata,s2 (a store" in typed(tmp_path / "re ben" / "x", "--only", "maps")[1].replace(
+        "/x", ""
+    )
+    text = typed(out, "--only", "metadata")[1]
+    metadata = [f"--metadata '{out}/{file.name}'" for file in download.FILES if file.part == "metadata"]
+    assert f"Next: seg data build --s1 '{out}/BigEarthNet-S1.tar.zst' {' '.join(metadata)} STORE" in text
+
+
+@pytest.mark.parametrize(
+    "options", [("--only", "foo"), ("--only", ""), ("--only", "s1,"), ("--mirror", "ftp://x"), ("--mirror", "")]
+)
+def test_wrong_options(typed, tmp_path, options):
+    code, _ = typed(tmp_path / "out", *options)
+    assert code == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_at_once(server, tmp_path):
@@ -288,8 +451,9 @@ def test_two_at_once(server, tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from seg.prepare import download
-download.RECORD, download._CHUNK = sys.argv[1], 10_000
+from seg.cli.main import main
+from seg.prepare import download, transfer
+download.RECORD = sys.argv[1]
 download.FILES = (download.RecordFile("BigEarthNet-S2.tar.zst", "s2", sys.argv[3]),)
 download.fetch(Path(sys.argv[2]), ["s2"])
 """
@@ -308,6 +472,7 @@ def test_a_killed_fetch_goes_on(server, tmp_path):
     process.wait()
     held = part.stat().st_size
     assert 100_000 <= held < 300_000
+    assert part.read_bytes() == DATA[name][:held]
     server.slow = 0
     server.log.clear()
     fetch(tmp_path, ["s2"])

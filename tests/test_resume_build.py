@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import lmdb
 import numpy as np
 import pytest
+import rasterio
 
 from seg.config.sections import DataConfig
 from seg.data.dataset import PatchDataset
 from seg.data.order import BatchOrder
 from seg.prepare.build import build_store
 from seg.prepare.sources import Sources
+from seg.prepare.tree import scan_tree
 from seg.store.open import StoreError, open_store
 
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
@@ -96,6 +99,51 @@ def test_killed_again_and_again(tree, archives, expected, tmp_path, form):
     assert_same(out, expected)
 
 
+def processes_of(process):
+    """The process and all that descend from it, by /proc."""
+    known = {process.pid}
+    for _ in range(3):
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                # The name in parentheses may hold anything.
+                if int(status.read_text().rpartition(")")[2].split()[1]) in known:
+                    known.add(int(status.parent.name))
+    return known
+
+
+def alive(pids):
+    found = set()
+    for pid in pids:
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.add(pid)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are found in /proc")
+def test_a_killed_build_leaves_no_process(tree, archives, tmp_path):
+    """Only the main process is killed; its standard output must close, too."""
+    building = tmp_path / ".store.building" / "data.mdb"
+    arguments = command(tree, archives, tmp_path / "store", "--workers", "2")
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and not building.is_file():
+        time.sleep(0.002)
+    while process.poll() is None and len(family := processes_of(process)) < 4:
+        time.sleep(0.002)
+    assert process.poll() is None
+    process.kill()
+    try:
+        process.communicate(timeout=30)
+        for _ in range(3000):
+            if not alive(family):
+                break
+            time.sleep(0.01)
+        assert alive(family) == set()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 @contextmanager
 def small_disk(folder, size):
     folder.mkdir()
@@ -124,7 +172,11 @@ def test_a_full_disk(tree, archives, expected, tmp_path, form):
         assert_same(out, expected)
 
 
-def test_ctrl_c(tree, archives, expected, tmp_path):
+@pytest.mark.parametrize(
+    ("signal_", "everyone"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)]
+)
+def test_stopped_by_a_signal(tree, archives, expected, tmp_path, signal_, everyone):
+    """As Ctrl-C sends it, to every process of the group, and as a scheduler may, to the main one."""
     out = tmp_path / "store"
     building = tmp_path / ".store.building" / "data.mdb"
     process = subprocess.Popen(
@@ -132,13 +184,86 @@ def test_ctrl_c(tree, archives, expected, tmp_path):
     )
     while process.poll() is None and not (building.is_file() and building.stat().st_size > 1 << 19):
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGINT)
+    if everyone:
+        os.killpg(process.pid, signal_)
+    else:
+        process.send_signal(signal_)
     _, err = process.communicate(timeout=60)
     assert "Traceback" not in err
+    assert "resource_tracker" not in err
     if process.returncode:
+        assert process.returncode == 1
         assert "Stopped. What is done is kept" in " ".join(err.split())
+        assert "the same command goes on from there." in " ".join(err.split())
         subprocess.run(command(tree, archives, out), capture_output=True, check=True)
     assert_same(out, expected)
+
+
+def shifted(tree, out, by=1):
+    """A copy of a tree whose pixels are a little higher; same folder names, same sizes of arrays."""
+    shutil.copytree(tree, out, copy_function=shutil.copyfile)
+    for file in out.rglob("*.tif"):
+        with rasterio.open(file, "r+") as target:
+            target.write(target.read() + np.uint16(by))
+    return out
+
+
+STOPPED = """
+import os, sys
+from pathlib import Path
+from seg.prepare.build import build_store
+from seg.prepare.sources import Sources
+from seg.store import patches
+
+patches._BATCH_BYTES = 1 << 19
+root, out, s2 = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+seen = 0
+
+def track(items, description, total):
+    global seen
+    for item in items:
+        seen += "LMDB" in description
+        if seen == int(sys.argv[4]):
+            os._exit(9)
+        yield item
+
+build_store(Sources(s2=s2, s1=None, maps=None, metadata=(root / "metadata.parquet",)), out, workers=1, track=track)
+"""
+
+
+@pytest.mark.parametrize("form", ["tree", "archive"])
+def test_other_sources_of_the_same_name_are_not_mixed_in(tree, expected, tmp_path, form):
+    """Also where the build from the other ones is stopped in turn, and goes on."""
+    real, other = tree / PARTS["s2"], shifted(tree / PARTS["s2"], tmp_path / "other" / PARTS["s2"])
+    if form == "archive":
+        for name, folder in (("a", real), ("b", other)):
+            (tmp_path / name).mkdir()
+            subprocess.run(["tar", "-C", folder.parent, "-cf", tmp_path / name / "S2.tar", folder.name], check=True)
+        real, other = tmp_path / "a" / "S2.tar", tmp_path / "b" / "S2.tar"
+    out = tmp_path / "store"
+    for source, after in ((real, 60), (other, 20), (other, 30)):
+        arguments = [sys.executable, "-c", STOPPED, str(tree), str(out), str(source), str(after)]
+        assert subprocess.run(arguments, check=False).returncode == 9
+        with lmdb.open(str(tmp_path / ".store.building"), readonly=True, lock=False) as environment:
+            assert environment.stat()["entries"] > 0
+    plan = (tmp_path / ".store.building" / "build.json").read_text()
+    assert str(tmp_path) not in plan
+    info = build_store(Sources(s2=other, s1=None, maps=None, metadata=(tree / "metadata.parquet",)), out)
+    fresh = build_store(
+        Sources(s2=other, s1=None, maps=None, metadata=(tree / "metadata.parquet",)), tmp_path / "fresh"
+    )
+    assert info == fresh
+    assert_same(out, tmp_path / "fresh")
+
+
+def test_a_tree_that_was_changed_in_place_has_another_identity(tree, tmp_path):
+    copy = shutil.copytree(tree / PARTS["s2"], tmp_path / PARTS["s2"])
+    before = scan_tree(copy, "s2", ["B02", "B03"]).identity
+    assert before == scan_tree(copy, "s2", ["B02", "B03"]).identity
+    assert before != scan_tree(copy, "s2", ["B02"]).identity
+    file = next(copy.rglob("*_B03.tif"))
+    os.utime(file, ns=(1, file.stat().st_mtime_ns + 1))
+    assert before != scan_tree(copy, "s2", ["B02", "B03"]).identity
 
 
 def test_little_address_space(tree, expected, tmp_path):

@@ -20,6 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seg.config.sections import DataConfig
+from seg.pipeline.data import describe_store
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
 from seg.reben.bands import MODALITIES
 from seg.reben.classes import CLASS_NAMES, class_index
 from seg.reben.patch import SPLITS
@@ -88,6 +91,57 @@ def test_random_bytes_never_crash(value):
     except DamagedValueError:
         return
     assert all(isinstance(view, np.ndarray) for view in views.values())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("data.mdb", None, r"has lost its data\.mdb; copy the store again"),
+        ("index.parquet", None, r"has lost its index\.parquet; copy the store again"),
+        ("index.parquet", b"PAR1", r"the index of .* is damaged .*; copy the store again"),
+        ("store.json", None, r"has lost its store\.json; copy the store again"),
+        ("store.json", b"", r"store\.json is damaged; copy the store again"),
+        ("store.json", b"[]", r"store\.json is damaged; copy the store again"),
+        ("store.json", b"{}", r"store\.json is damaged; copy the store again"),
+        ("store.json", b'{"format": "2"}', r"store\.json is damaged; copy the store again"),
+        ("store.json", b'{"format": true}', r"store\.json is damaged; copy the store again"),
+        ("store.json", b'{"format": 2}', r"store\.json is damaged; copy the store again"),
+        ("patches", "many", r"store\.json is damaged; copy the store again"),
+        ("bands", "B02", r"store\.json is damaged; copy the store again"),
+        ("splits", {"train": "all"}, r"store\.json is damaged; copy the store again"),
+    ],
+)
+def test_a_store_that_has_lost_something(real, tmp_path, file, content, message):
+    """One sentence with the cure, without the words of a library."""
+    build_store(published_sources(real / "reben-full-4"), tmp_path / "store")
+    path = tmp_path / "store" / file
+    if content is None:
+        path.unlink()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path = path.with_name("store.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {file: content}))
+    with pytest.raises(StoreError, match=message) as caught:
+        describe_store(tmp_path / "store")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_without_what_later_versions_tell(real, tmp_path):
+    info = build_store(published_sources(real / "reben-full-4"), tmp_path / "store")
+    path = tmp_path / "store" / "store.json"
+    document = json.loads(path.read_text())
+    del document["unlisted"]
+    path.write_text(json.dumps(document))
+    assert open_store(tmp_path / "store").info == info
+
+
+def test_an_lmdb_that_is_cut_off_is_not_described(real, tmp_path):
+    build_store(published_sources(real / "reben-full-4"), tmp_path / "store")
+    path = tmp_path / "store" / "data.mdb"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(DamagedStoreError, match="is cut off"):
+        describe_store(tmp_path / "store")
 
 
 def test_written_patches_read_back(tmp_path):

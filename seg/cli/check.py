@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seg.cli import console
+from seg.config.wording import counted
 
 
 def check(
@@ -29,6 +30,10 @@ def check(
     Ends with exit code 1 if something is wrong. Gaps, labels that differ from the map, nodata and saturated pixels are
     shown but not wrong.
     """
+    if repair and not (s2 or s1 or maps):
+        raise typer.BadParameter(
+            "a repair reads what is bad from what the store was built from: name it with --s2, --s1 and --maps"
+        )
     from seg.pipeline.audit import check_store
     from seg.prepare.audit import CHECKS
 
@@ -37,20 +42,27 @@ def check(
     )
     if as_json:
         document = {"sound": audit.sound, "counts": audit.count(), **asdict(audit)}
+        document["unchecked"] = sorted(audit.unchecked)
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
         raise typer.Exit(0 if audit.sound else 1)
     first = {finding.check: finding for finding in reversed(audit.findings)}
-    table = Table("check", "found", "for example", title=f"{audit.patches:,} patches, {audit.values:,} values")
+    table = Table("check", "found", "for example", title=_extent(audit.patches, audit.values))
     table.columns[1].justify = "right"
     for name, count in audit.count().items():
         example = f"{first[name].name} {first[name].what}".strip() if count else ""
         style = "bold red" if count and CHECKS[name] else None
         table.add_row(name, "not checked" if count is None else f"{count:,}", escape(example), style=style)
     console.out.print(table)
-    if not audit.checksums:
+    if audit.count()["LMDB"]:
+        console.notify("The LMDB could not be read to its end, so there may be more.")
+    elif not audit.checksums:
         console.notify("This LMDB keeps no checksums, so changed pixels cannot be found.")
     if repair:
-        console.done(f"{len(audit.repaired)} findings were repaired.")
+        console.done(f"{counted(len(audit.repaired), 'finding was', 'findings were')} repaired.")
     console.done("Nothing is wrong." if audit.sound else "The store is damaged; see the lines in red.")
     if not audit.sound:
         raise typer.Exit(1)
+
+
+def _extent(patches: int, values: int) -> str:
+    return f"{counted(patches, 'patch', 'patches')}, {counted(values, 'value', 'values')}"

@@ -1,9 +1,12 @@
 """What every command shares: the console, progress bars and one-sentence failures."""
 
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import TypeVar
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,13 +28,34 @@ def done(message: str) -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Around work that the same command continues: Ctrl-C says so."""
+def stoppable(otherwise: str) -> Iterator[None]:
+    """Around work that the same command continues: Ctrl-C and SIGTERM end it in order, and a sentence says so.
+
+    Args:
+        otherwise: What becomes of the work, where the interrupted work itself does not say so.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt) if current_thread() is main_thread() else None
     try:
         yield
     except KeyboardInterrupt as error:
-        notify(" ".join(["Stopped.", *getattr(error, "__notes__", ())]))
+        notify(" ".join(["Stopped.", *(getattr(error, "__notes__", ()) or [otherwise])]))
         raise SystemExit(1) from None
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def wrong_use() -> Iterator[None]:
+    """Around what is made of options alone: what is wrong with them is wrong use of the command, exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

@@ -1,5 +1,6 @@
 """``seg data``: make, convert and describe data."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,9 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from seg.cli import check, console
+from seg.config.wording import counted
 
 if TYPE_CHECKING:
     from seg.pipeline.data import Description
+    from seg.prepare.download import Fetched
     from seg.store.open import StoreInfo
 
 app = typer.Typer(help="Get, make, convert, audit and describe data.", no_args_is_help=True)
@@ -32,28 +35,53 @@ def fetch(
     The parts of a split archive on a mirror have no published checksum.
     """
     from seg.pipeline.data import fetch as run
+    from seg.pipeline.data import record_parts
 
-    with console.stoppable():
-        files = run(out, [part.strip() for part in only.split(",")] if only else None, mirror, console.track)
+    with console.wrong_use():
+        parts = record_parts(only, mirror)
+    with console.stoppable("What has arrived is kept; the same command goes on from there."):
+        files = run(out, parts, mirror, console.track)
     for file in files:
-        state = "fetched" if file.new else "was there already"
-        console.done(f"{file.path}: {state}, {'md5 sum checked' if file.checked else 'without a published md5 sum'}")
-    # An archive is named by its first part.
-    first = {file.part: file.path for file in reversed(files) if file.part != "metadata"}
-    options = [f"--{part} {path}" for part, path in first.items()]
-    options += [f"--metadata {file.path}" for file in files if file.part == "metadata"]
-    console.done(f"Next: seg data build {' '.join(options)} STORE")
+        console.done(f"{file.path}: {'fetched' if file.new else 'was there already'}, {_md5_state(file)}")
+    console.done(_next_step(out, mirror))
+
+
+def _md5_state(file: "Fetched") -> str:
+    if not file.checked:
+        return "without a published md5 sum"
+    return "unchanged since its md5 sum was checked" if file.earlier else "md5 sum checked"
+
+
+def _next_step(out: Path, mirror: str | None) -> str:
+    """The command that builds a store of what a folder holds, or the one that fetches what a store needs besides."""
+    from seg.prepare.download import held_parts
+
+    held = held_parts(out)
+    lacking = [] if "metadata" in held else ["metadata"]
+    lacking += [] if held.keys() & {"s2", "s1"} else ["s2"]
+    if lacking:
+        fetch_more = ["seg", "data", "fetch", str(out), "--only", ",".join(lacking)]
+        fetch_more += ["--mirror", mirror] if mirror else []
+        what = {"metadata": "the metadata", "s2": "images"}
+        return f"Next: {shlex.join(fetch_more)} (a store needs {' and '.join(what[part] for part in lacking)} too)"
+    command = ["seg", "data", "build"]
+    for part in ("s2", "s1", "maps", "metadata"):
+        for path in held.get(part, ()):
+            command += [f"--{part}", str(path)]
+    return f"Next: {shlex.join(command)} STORE"
 
 
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make; the published tree is written into it.")],
-    patches: Annotated[int, typer.Option(help="Number of patches.", min=1)] = 400,
+    patches: Annotated[int, typer.Option(help="Number of patches.", min=12)] = 400,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
 ) -> None:
     """Write a synthetic reBEN: the published folders, names and formats, with simulated landscapes."""
-    from seg.pipeline.data import synthesise
+    from seg.pipeline.data import check_synthesis, synthesise
 
+    with console.wrong_use():
+        check_synthesis(patches, seed)
     report = synthesise(out, patches, seed, console.track)
     console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.per_split.items()))
     console.done(
@@ -92,30 +120,37 @@ def build(
     A build that was interrupted goes on when the same command is run again.
     """
     from seg.pipeline.data import build as run
-    from seg.pipeline.data import subset
+    from seg.pipeline.data import check_build, subset
 
-    with console.stoppable():
+    with console.wrong_use():
+        asked = subset(only_split, countries, bands, limit)
+        check_build(asked, partial, s2=s2, s1=s1, maps=maps)
+    with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         info = run(
             out,
             s2=s2,
             s1=s1,
             maps=maps,
             metadata=metadata,
-            subset=subset(only_split, countries, bands, limit),
+            subset=asked,
             resplit=resplit,
             partial=partial,
             force=force,
             workers=workers,
             track=console.track,
         )
-    console.done(f"{out}: {info.patches} patches, bands {' '.join(info.bands)}")
+    console.done(f"{out}: {counted(info.patches, 'patch', 'patches')}, bands {' '.join(info.bands)}")
     console.done(
         ", ".join(f"{count} {split}" for split, count in info.splits.items()) + f"; fingerprint {info.fingerprint}"
     )
     if info.ignored:
-        console.done(
-            f"{info.ignored} members of the archives are no files of patches, or repeat one, and were ignored."
-        )
+        members = counted(info.ignored, "member of the archives is no file", "members of the archives are no files")
+        console.done(f"{members} of a patch, or a repeated one: ignored.")
+    if info.unlisted:
+        files = counted(info.unlisted, "file of a patch that is", "files of patches that are")
+        console.done(f"{files} not in the metadata: left out.")
+    if absent := [band for band in asked.bands if band not in info.bands]:
+        console.notify(f"No source holds {', '.join(absent)}: left out.")
     for gap in gaps(info):
         console.notify(gap)
 
@@ -128,16 +163,20 @@ def gaps(info: "StoreInfo") -> list[str]:
         "a reference map": info.maps_missing,
     }
     sentences = [
-        f"{count} of {info.patches} patches have no {what.removeprefix('a ')}."
+        f"{count} of {counted(info.patches, 'patch', 'patches')} {_have(count)} no {what.removeprefix('a ')}."
         for what, count in missing.items()
         if count
     ]
     if info.label_mismatches:
         sentences.append(
-            f"{info.label_mismatches} of {info.patches - info.maps_missing} patches have labels that differ from the "
-            "classes in their reference map."
+            f"{info.label_mismatches} of {counted(info.patches - info.maps_missing, 'patch', 'patches')} "
+            f"{_have(info.label_mismatches)} labels that differ from the classes in the reference map."
         )
     return sentences
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 @app.command()
@@ -163,8 +202,9 @@ def _show(store: Path, description: "Description") -> None:
     info = description.info
     synthetic = " · [bold yellow]SYNTHETIC[/]" if info.synthetic else ""
     console.out.print(f"[bold]{escape(str(store))}[/]{synthetic}")
+    tiles = counted(description.tiles, "tile", "tiles")
     rows = {
-        "patches": f"{info.patches} in {description.tiles} tiles, {description.bytes / 1e6:,.0f} MB",
+        "patches": f"{info.patches:,} in {tiles}, {description.bytes / 1e6:,.0f} MB",
         "bands": " ".join(info.bands) or "none",
         "splits": ", ".join(f"{count} {split}" for split, count in info.splits.items())
         + (f" (by {info.resplit})" if info.resplit else ""),

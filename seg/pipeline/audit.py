@@ -9,8 +9,8 @@ from seg.prepare.audit import CHECKS, Audit, audit_source, audit_store
 from seg.prepare.layout import Kind
 from seg.prepare.repair import repair_store, source_parts
 from seg.prepare.sources import Sources, find_sources, open_sources
-from seg.store.index import BoolArray, Index, read_index
-from seg.store.open import INDEX_FILE, INFO_FILE, StoreError, StoreInfo, open_store, read_info
+from seg.store.index import BoolArray, Index
+from seg.store.open import INFO_FILE, StoreError, StoreInfo, open_store, read_description
 
 
 def check_store(
@@ -66,7 +66,7 @@ def check_store(
 def _described(folder: Path, metadata: Sequence[Path], own: bool) -> tuple[Index, StoreInfo]:
     """Index and description; the LMDB of an own store stays closed in this process, so that it can be written."""
     if own:
-        return read_index([folder / INDEX_FILE]), read_info(folder)
+        return read_description(folder)
     store = open_store(folder, metadata)
     return store.index, store.info
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
-from seg.prepare.build import Subset, build_store
+from seg.prepare.build import Subset, build_store, check_request
 from seg.prepare.sources import Sources, published_sources
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASSES
@@ -22,6 +22,7 @@ from seg.store.open import FORMAT, INFO_FILE, Store, StoreInfo, open_store
 
 if TYPE_CHECKING:
     from seg.prepare.download import Fetched
+    from seg.prepare.download import Part as RecordPart
     from seg.prepare.synthetic import SynthesisReport
 
 Notify = Callable[[str], None]
@@ -34,8 +35,25 @@ def ignore(_message: str) -> None:
     """The `Notify` that says nothing."""
 
 
+def record_parts(only: str | None, mirror: str | None) -> list["RecordPart"]:
+    """The parts of the record to fetch, as typed on the command line.
+
+    Args:
+        only: Comma-separated; None: all.
+        mirror: Address of a mirror; None: the record itself.
+
+    Raises:
+        ValueError: If a part does not exist, or the mirror is no address.
+    """
+    from seg.prepare import download
+
+    parts = list(download.PARTS) if only is None else listed(only)
+    download.check_request(parts, mirror)
+    return [part for part in download.PARTS if part in parts]
+
+
 def fetch(
-    out: Path, parts: Sequence[str] | None = None, mirror: str | None = None, track: Track = silent
+    out: Path, parts: Sequence["RecordPart"] | None = None, mirror: str | None = None, track: Track = silent
 ) -> list["Fetched"]:
     """Fetch the published record; see `seg.prepare.download`.
 
@@ -50,9 +68,26 @@ def fetch(
     """
     from seg.prepare import download
 
-    if unknown := [part for part in parts or () if part not in download.PARTS]:
-        raise download.DownloadError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(download.PARTS)}")
-    return download.fetch(out, [part for part in download.PARTS if not parts or part in parts], mirror, track)
+    return download.fetch(out, download.PARTS if parts is None else parts, mirror, track)
+
+
+def listed(text: str) -> list[str]:
+    """The names of a comma-separated list.
+
+    Raises:
+        ValueError: If one is empty.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"'{text}' names nothing in one place; give names, separated by commas, or leave it out")
+    return names
+
+
+def check_synthesis(patches: int, seed: int) -> None:
+    """Make sure that a synthetic reBEN can be made as asked; see `seg.prepare.synthetic`."""
+    from seg.prepare.synthetic import check_request as check
+
+    check(patches, seed)
 
 
 def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> "SynthesisReport":
@@ -83,6 +118,17 @@ def build(
     )
 
 
+def check_build(
+    subset: Subset, partial: bool, *, s2: Path | None = None, s1: Path | None = None, maps: Path | None = None
+) -> None:
+    """Make sure that a store can be built as asked, as far as that shows before anything is read.
+
+    Raises:
+        BuildError: If it cannot.
+    """
+    check_request(Sources(s2=s2, s1=s1, maps=maps, metadata=()), subset, partial)
+
+
 def subset(
     split: Split | None = None, countries: str | None = None, bands: str | None = None, limit: int | None = None
 ) -> Subset:
@@ -95,12 +141,12 @@ def subset(
         limit: Most patches.
 
     Raises:
-        UnknownBandError: If a band does not exist.
+        ValueError: If a band does not exist, or a list names nothing.
     """
     return Subset(
         split,
-        tuple(name.strip() for name in countries.split(",")) if countries else (),
-        band_names(bands) if bands else (),
+        () if countries is None else tuple(listed(countries)),
+        () if bands is None else band_names(",".join(listed(bands))),
         limit,
     )
 
@@ -172,6 +218,8 @@ class Description:
 def describe_store(folder: Path, metadata: Sequence[Path] = ()) -> Description:
     """Open a store and count what it holds."""
     store = open_store(folder, metadata)
+    # An LMDB is opened when it is first asked for something; one that cannot be read is no store to describe.
+    len(store.patches)
     index = store.index
     labels_NK = index.labels(np.arange(len(index)))
     names, counts = np.unique(index.countries.to_numpy(zero_copy_only=False).astype(str), return_counts=True)

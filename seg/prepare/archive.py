@@ -5,8 +5,10 @@ parts whose concatenation is the archive). What it is shows in its first bytes, 
 """
 
 import gzip
+import hashlib
 import io
 import os
+import re
 import string
 import tarfile
 import zlib
@@ -26,6 +28,9 @@ _ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i
 _GZIP_MAGIC = b"\x1f\x8b"
 _TAR_BLOCK = 512
 _CHUNK = 1 << 20
+_SPLIT_PART = re.compile(r".*\.tar(\.gz|\.zst)?[a-z]{2}")
+_BEGINNING = 1 << 16
+"""Bytes of a file that count for its identity."""
 _LARGEST_FILE = 1 << 24
 """Members larger than 16 MB are no files of a patch."""
 
@@ -48,9 +53,14 @@ class Archive:
         return self.parts[0].name
 
     @property
-    def identity(self) -> list[list[str | int]]:
-        """Name, size and time of change of every part."""
-        return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in self.parts]
+    def identity(self) -> str:
+        """A digest of name, size, time of change and beginning of every part: another one for any other archive."""
+        digest = hashlib.blake2b(digest_size=16)
+        for path in self.parts:
+            with path.open("rb") as file:
+                digest.update(repr((path.name, path.stat().st_size, path.stat().st_mtime_ns)).encode())
+                digest.update(file.read(_BEGINNING))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -69,19 +79,21 @@ class Member:
 
 
 def find_archive(path: Path, kind: Kind) -> Archive:
-    """The archive that a path names: a file, the first part of a split archive, or the common stem of the parts.
+    """The archive that a path names: a file, any part of a split archive, or the common stem of the parts.
 
     Raises:
         ArchiveError: If there is no such file, or a part is missing between others.
     """
     if not path.exists() and _beside(path, "aa").is_file():
         stem = path
-    elif path.is_file() and path.name.endswith("aa") and ".tar" in path.name:
+    elif path.is_file() and _SPLIT_PART.fullmatch(path.name):
         stem = path.with_name(path.name[:-2])
     elif path.is_file():
         return Archive(kind, (path,))
     else:
-        raise ArchiveError(f"there is no folder or archive {path}")
+        raise ArchiveError(
+            f"there is no folder or archive {path}; name an archive of the record, or the folder that it unpacks to"
+        )
     endings = ["".join(letters) for letters in product(string.ascii_lowercase, repeat=2)]
     there = [ending for ending in endings if _beside(stem, ending).is_file()]
     for expected, found in zip(endings, there, strict=False):
@@ -102,9 +114,11 @@ class Passage:
 
     Attributes:
         ignored: Members that are no files of patches, such as other files, links and absolute paths.
+        unlisted: Files of patches that are not in the metadata.
     """
 
     ignored: int = 0
+    unlisted: int = 0
 
 
 def read_members(archive: Archive, passage: Passage) -> Iterator[Member]:
@@ -132,10 +146,12 @@ def _explained(archive: Archive) -> Iterator[None]:
     except (EOFError, zstd.ZstdError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
         reason = str(error)
         if isinstance(error, EOFError) or "unexpected end" in reason or "empty" in reason:
-            raise ArchiveError(
-                f"{archive.parts[-1].name} is cut off; fetch it again and run the same command to go on"
-            ) from None
-        raise ArchiveError(f"{archive.name} is no tar archive or is damaged ({reason}); fetch it again") from None
+            last = archive.parts[-1].name
+            what = f"{last} is cut off" if len(archive.parts) == 1 else f"{last} is cut off, or a part after it missing"
+            raise ArchiveError(f"{what}; fetch it again and run the same command") from None
+        raise ArchiveError(
+            f"{archive.name} is no tar archive or is damaged; fetch it again and run the same command"
+        ) from None
 
 
 def _members(archive: Archive, stream: "_Forward", passage: Passage) -> Iterator[Member]:

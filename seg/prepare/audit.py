@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,12 +14,12 @@ from seg.config.track import Track, silent
 from seg.prepare.encode import Part, encode_part
 from seg.prepare.georeference import misplaced
 from seg.prepare.layout import KINDS, LAYERS, MAP_LAYER, ArchiveError, Kind, key_of
-from seg.prepare.processes import process_count, processes
+from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.patch import SPLITS, PatchId
 from seg.reben.reference_map import UnknownCodeError, class_indices, implied_bits
-from seg.store.index import Index
-from seg.store.open import StoreInfo, fingerprint
+from seg.store.index import Index, read_index
+from seg.store.open import INDEX_FILE, StoreInfo, fingerprint
 from seg.store.patches import MAP_SUFFIX, MAP_TENSOR, DamagedStoreError, PatchReader
 from seg.store.tensors import Array, DamagedValueError, checksum, view_tensors
 
@@ -80,16 +79,14 @@ class Audit:
     Attributes:
         patches: Patches checked.
         values: Values checked: Sentinel-2, Sentinel-1 and maps.
-        checksums: Whether the store keeps checksums.
-        source: Whether the store was compared with its source.
+        unchecked: Checks that could not be made, or not to their end.
         findings: In the order of `CHECKS`, then of the patches.
         repaired: Findings of an earlier audit that a repair has mended.
     """
 
     patches: int
     values: int
-    checksums: bool
-    source: bool
+    unchecked: frozenset[str]
     findings: tuple[Finding, ...]
     repaired: tuple[Finding, ...] = ()
 
@@ -98,11 +95,20 @@ class Audit:
         """Whether nothing is wrong; findings that are no errors do not count."""
         return not any(CHECKS[finding.check] for finding in self.findings)
 
+    @property
+    def checksums(self) -> bool:
+        """Whether the checksums that the store keeps were compared."""
+        return "checksum" not in self.unchecked
+
+    @property
+    def source(self) -> bool:
+        """Whether the store was compared with its source."""
+        return "source" not in self.unchecked
+
     def count(self) -> dict[str, int | None]:
-        """Findings by check; None for a check that was not made."""
+        """Findings by check; None for a check that was not made, or not to its end and without a finding."""
         counts = Counter(finding.check for finding in self.findings)
-        unchecked = {"checksum": not self.checksums, "source": not self.source, "georeference": not self.source}
-        return {check: None if unchecked.get(check) else counts[check] for check in CHECKS}
+        return {check: counts[check] or (None if check in self.unchecked else 0) for check in CHECKS}
 
     def bad_values(self) -> set[tuple[Kind, str]]:
         """Values that are to be read anew: kind and name of the patch."""
@@ -154,18 +160,36 @@ def audit_store(
             chunks = in_order(_audit_chunk, _chunks(index, folder, info))
             for found_here in track(chunks, "checking values", -(-len(index) // _CHUNK)):
                 findings += found_here
-    except BrokenProcessPool:
+    except ProcessEndedError:
         findings.append(Finding("LMDB", None, "", "its structure is damaged: the process that read it crashed"))
     except DamagedStoreError as error:
         findings.append(Finding("LMDB", None, "", str(error)))
+    broken = any(finding.check == "LMDB" for finding in findings)
     order = {check: place for place, check in enumerate(CHECKS)}
     return Audit(
         patches=len(index),
         values=int(index.has_s2.sum() + index.has_s1.sum() + index.has_map.sum()),
-        checksums=bool(index.checksums.any()),
-        source=False,
+        unchecked=_unchecked(folder, index, info, broken),
         findings=tuple(sorted(findings, key=lambda finding: order[finding.check])),
     )
+
+
+def _unchecked(folder: Path, index: Index, info: StoreInfo, broken: bool) -> frozenset[str]:
+    """The checks that need something which is not there; of a broken LMDB, all that look at its values."""
+    if broken:
+        return frozenset(CHECKS.keys() - {"LMDB", "fingerprint"})
+    # The index of a bare LMDB is made from its keys.
+    bare = not (folder / INDEX_FILE).is_file()
+    lacking = {
+        "source": True,
+        "georeference": True,
+        "foreign key": bare,
+        "fingerprint": bare,
+        "split": info.resplit is not None,
+        "labels": not index.has_map.any(),
+        "checksum": not index.checksums.any(),
+    }
+    return frozenset(check for check, lacks in lacking.items() if lacks)
 
 
 def audit_source(audit: Audit, index: Index, parts: Iterable[Part], total: int, track: Track = silent) -> Audit:
@@ -184,7 +208,8 @@ def audit_source(audit: Audit, index: Index, parts: Iterable[Part], total: int, 
     findings: list[Finding] = []
     for part in track(parts, "comparing with the source", total):
         findings += _compare(part, int(index.checksums[part.row, KINDS.index(part.kind)]), index.patch_id(part.row))
-    return replace(audit, source=True, findings=audit.findings + tuple(findings))
+    unchecked = audit.unchecked - {"source", "georeference"}
+    return replace(audit, unchecked=unchecked, findings=audit.findings + tuple(findings))
 
 
 def _compare(part: Part, expected: int, patch_id: str) -> Iterator[Finding]:
@@ -199,9 +224,6 @@ def _compare(part: Part, expected: int, patch_id: str) -> Iterator[Finding]:
 
 def _foreign_keys(folder: Path) -> list[Finding]:
     """Keys that no row of the index asks for."""
-    from seg.store.index import read_index
-    from seg.store.open import INDEX_FILE
-
     if not (folder / INDEX_FILE).is_file():
         return []
     index = read_index([folder / INDEX_FILE])

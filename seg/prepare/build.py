@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pyarrow.parquet as pq
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
+from seg.config.wording import counted
 from seg.prepare.fill import Ledger, Order, fill
 from seg.prepare.layout import KINDS, ArchiveError
 from seg.prepare.resplit import split_by_tile
-from seg.prepare.sources import Sources, find_sources, names_of, open_sources
+from seg.prepare.sources import Opened, Sources, find_sources, names_of, open_sources, wanted_layers, without_bands
 from seg.prepare.tree import Tree
 from seg.prepare.working import BuildError, working_folder
+from seg.reben.bands import BANDS
 from seg.reben.patch import Split
 from seg.store.index import BoolArray, Index, read_index, select, synthetic_mark
 from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe, hash_names
@@ -75,21 +78,23 @@ def build_store(  # noqa: PLR0913
         OSError: If the disk is full, for example.
     """
     subset = subset or Subset()
-    if not sources.paths.keys() & {"s2", "s1"}:
-        raise BuildError(
-            "a store needs images: name the Sentinel-2 tree or archive with --s2, Sentinel-1 with --s1, or both"
-        )
+    check_request(sources, subset, partial)
     find_sources(sources)
     index = read_index(sources.metadata)
     index = index.take(pc.sort_indices(index.patch_ids).to_numpy())
     opened = open_sources(sources, subset.bands)
     if not opened.keys() & {"s2", "s1"}:
         raise BuildError(f"none of the sources holds any of the bands {', '.join(subset.bands)}")
+    if not partial:
+        _refuse_absent_bands(opened, subset.bands)
     order = Order(
         opened, subset.bands, subset.limit, partial, workers=workers,
         whole=subset.split is None and not subset.countries and subset.limit is None,
     )  # fmt: skip
     chosen = _choose(index, order, subset)
+    if resplit == "tile":
+        # What cannot be split should show before anything is read.
+        split_by_tile(index.take(np.flatnonzero(chosen)))
     with working_folder(out, _plan(index, chosen, sources, subset), force) as (folder, journal):
         ledger = fill(index, chosen, order, folder, journal, track)
         index, implied = _completed(index, ledger, order)
@@ -108,9 +113,36 @@ def build_store(  # noqa: PLR0913
             if index.has_map.any()
             else None,
             ignored=ledger.ignored,
+            unlisted=ledger.unlisted,
         )
         (folder / INFO_FILE).write_text(info.to_json(), encoding="utf-8")
     return info
+
+
+def check_request(sources: Sources, subset: Subset, partial: bool) -> None:
+    """Make sure that a store can be built as asked, as far as that shows before anything is read.
+
+    Raises:
+        BuildError: If no images are named, or bands are asked for that no named source could have.
+    """
+    if not sources.paths.keys() & {"s2", "s1"}:
+        raise BuildError(
+            "a store needs images: name the Sentinel-2 tree or archive with --s2, Sentinel-1 with --s1, or both"
+        )
+    unnamed = [band for band in subset.bands if BANDS[band].sensor not in sources.paths]
+    if unnamed and not partial:
+        raise BuildError(
+            f"no source is named for {', '.join(unnamed)}; name it with --{BANDS[unnamed[0]].sensor}, or leave that "
+            "out of --bands"
+        )
+
+
+def _refuse_absent_bands(opened: Opened, bands: Sequence[str]) -> None:
+    for kind, source in opened.items():
+        if isinstance(source, Tree) and kind != "maps" and bands:
+            absent = [layer for layer in wanted_layers(kind, bands) if layer not in source.layers]
+            if absent:
+                raise without_bands(str(source.root), absent)
 
 
 def _choose(index: Index, order: Order, subset: Subset) -> BoolArray:
@@ -147,14 +179,19 @@ def _refuse_differences(index: Index, chosen: BoolArray, tree: Tree, lead: bool)
         )
     if lead and (missing := chosen & ~tree.holds(names)).any():
         name = names[int(np.argmax(missing))]
-        raise BuildError(f"{missing.sum()} patches of the metadata are not on disk, for example {name}; {cure}")
+        raise BuildError(f"{_listed(missing)} not on disk, for example {name}; {cure}")
     unlisted = pc.invert(pc.is_in(tree.names, names))
     if count := pc.sum(unlisted).as_py():
         name = tree.names.filter(unlisted)[0]
         raise BuildError(
-            f"{count} patches below {tree.root} are not in the metadata, for example {name}; "
+            f"{counted(count, 'patch', 'patches')} below {tree.root} {'is' if count == 1 else 'are'} not in the "
+            f"metadata, for example {name}; "
             f"give further metadata parquets with --metadata, or {cure}"
         )
+
+
+def _listed(patches: BoolArray) -> str:
+    return counted(int(patches.sum()), "patch of the metadata is", "patches of the metadata are")
 
 
 def _completed(index: Index, ledger: Ledger, order: Order) -> tuple[Index, Any]:
@@ -163,8 +200,8 @@ def _completed(index: Index, ledger: Ledger, order: Order) -> tuple[Index, Any]:
     if missing.any() and not order.partial:
         name = names_of(index, order.lead)[int(np.argmax(missing))]
         raise BuildError(
-            f"{missing.sum()} patches of the metadata are not in the {order.opened[order.lead].name}, for example "
-            f"{name}; build what is in both with --partial"
+            f"{_listed(missing)} not in {order.opened[order.lead].name}, for example {name}; "
+            "build what is in both with --partial"
         )
     has_s2, has_s1, has_map = (ledger.has(kind) for kind in KINDS)
     rows = np.flatnonzero(ledger.chosen & (has_s2 | has_s1))

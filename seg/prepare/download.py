@@ -1,47 +1,29 @@
 """Fetching the published record, or a mirror of it."""
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import string
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
-# Ranges, redirects, proxies and timeouts are requests' work; of the libraries that download by themselves, none both
-# resumes and compares a checksum.
 import requests
 
 from seg.config.track import Track, silent
+from seg.prepare.transfer import DownloadError, Remote, ask, fetch_file, md5_of
+from seg.store.atomic import write_text
 
 RECORD = "https://zenodo.org/records/10891137/files"
 """The published record; a file lies at ``<RECORD>/<name>?download=1``."""
 
 Part = Literal["metadata", "maps", "s2", "s1"]
 PARTS: tuple[Part, ...] = get_args(Part)
-
-_CHUNK = 1 << 20
-_ATTEMPTS = 6
-_FIRST_ATTEMPTS = 3
-"""Attempts to reach a server at all: without a network nobody wants to wait for the sentence that says so."""
-_PAUSE_SECONDS = 1.0
-"""Pause before the second attempt; each further one waits twice as long. Attempts that bring something do not count."""
-_TIMEOUT_SECONDS = 30.0
-_AS_IT_IS = {"Accept-Encoding": "identity"}
-
-
-class DownloadError(ValueError):
-    """A file that cannot be fetched."""
-
-
-class _BrokenOffError(Exception):
-    """A connection that ended too early."""
 
 
 @dataclass(frozen=True)
@@ -80,31 +62,40 @@ class Fetched:
         path: Where it is.
         checked: Its md5 sum is the published one; the parts of a split archive have none.
         new: It was fetched, or fetched to its end, by this call.
+        earlier: Its md5 sum was compared by an earlier call; since then, its size and time of change are the same.
     """
 
     part: Part
     path: Path
     checked: bool
     new: bool
+    earlier: bool
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """A file on a server: size in bytes and mark of its version, as far as the server tells."""
+def check_request(parts: Sequence[str], mirror: str | None) -> None:
+    """Make sure that what is asked for can be fetched at all, before anything is.
 
-    part: Part
-    name: str
-    url: str
-    md5: str | None
-    size: int | None
-    version: str | None
+    Raises:
+        DownloadError: If a part does not exist, or the mirror is no address.
+    """
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise DownloadError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(PARTS)}")
+    if mirror is not None:
+        try:
+            address = urlsplit(mirror)
+            usable = address.scheme in ("http", "https") and bool(address.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise DownloadError(f"'{mirror}' is no address that can be fetched; one begins with http:// or https://")
 
 
 def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, track: Track = silent) -> list[Fetched]:
     """Fetch the files of the published record.
 
     A file gets its name when it is complete and its md5 sum is the published one; until then it is ``.<name>.part``,
-    which the next call continues. A file that has its name and the size that the server states is not fetched again.
+    which the next call continues. A file that has its name already is fetched no more, but its md5 sum is compared,
+    unless an earlier call has done so and neither size nor time of change differ since.
 
     Args:
         out: The folder to put them in; made if need be.
@@ -113,17 +104,71 @@ def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, t
         track: Progress of each file, in MB.
 
     Raises:
-        DownloadError: If a file cannot be fetched, or arrives damaged, or there is too little space.
+        DownloadError: If a file cannot be fetched, is damaged, or there is too little space.
         OSError: If a file cannot be written.
     """
+    check_request(parts, mirror)
     wanted = [file for file in FILES if file.part in parts]
     with _locked(out), requests.Session() as client:
-        remotes = [remote for file in wanted for remote in _find(client, file, mirror)]
-        missing = [remote for remote in remotes if not _is_there(out, remote)]
+        remotes = [(file.part, remote) for file in wanted for remote in _find(client, file, mirror)]
+        receipts = _Receipts(out)
+        missing = [remote for _, remote in remotes if not _is_there(out, remote)]
+        earlier = {remote for _, remote in remotes if remote not in missing and receipts.hold(remote)}
+        for _, remote in remotes:
+            if remote not in missing and remote not in earlier:
+                _compare(out, remote, track)
+                receipts.keep(remote)
         _check_space(out, missing)
         for remote in missing:
-            _fetch(client, out, remote, track)
-    return [Fetched(remote.part, out / remote.name, remote.md5 is not None, remote in missing) for remote in remotes]
+            fetch_file(client, out, remote, track)
+            receipts.keep(remote)
+    return [
+        Fetched(part, out / remote.name, remote.md5 is not None, remote in missing, remote in earlier)
+        for part, remote in remotes
+    ]
+
+
+def held_parts(out: Path) -> dict[Part, tuple[Path, ...]]:
+    """The parts of the record that lie in a folder, whole: their files; of a split archive, its first part."""
+    held: dict[Part, tuple[Path, ...]] = {}
+    for part in PARTS:
+        names = [file.name for file in FILES if file.part == part]
+        if all((out / name).is_file() for name in names):
+            held[part] = tuple(out / name for name in names)
+        elif split := [out / f"{stem}aa" for stem in _split_stems(names[0]) if (out / f"{stem}aa").is_file()]:
+            held[part] = (split[0],)
+    return held
+
+
+class _Receipts:
+    """The files of a folder whose md5 sums were compared, with the size and time of change that they had then.
+
+    Args:
+        folder: The folder; they are kept in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / ".fetched.json"
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            known = {}
+        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
+
+    def hold(self, remote: Remote) -> bool:
+        """Whether a file is still the one whose md5 sum was compared."""
+        return remote.md5 is not None and self._known.get(remote.name) == self._state(remote)
+
+    def keep(self, remote: Remote) -> None:
+        """Note that the md5 sum of a file is the published one."""
+        if remote.md5 is not None:
+            self._known[remote.name] = self._state(remote)
+            write_text(self._file, json.dumps(self._known, indent=2) + "\n")
+
+    def _state(self, remote: Remote) -> dict[str, Any]:
+        status = (self._folder / remote.name).stat()
+        return {"md5": remote.md5, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 @contextmanager
@@ -149,22 +194,21 @@ def _locked(out: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> list[_Remote]:
+def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> list[Remote]:
     """Where a file lies: in one piece, or on a mirror in several."""
     if mirror is None:
-        remote = _ask(client, file.part, file.name, f"{RECORD}/{file.name}?download=1", file.md5)
+        remote = ask(client, file.name, f"{RECORD}/{file.name}?download=1", file.md5)
         if remote is None:
             raise DownloadError(f"the record has no file {file.name} any more; look for a newer version of seg")
         return [remote]
     base = mirror.rstrip("/")
-    if whole := _ask(client, file.part, file.name, f"{base}/{file.name}", file.md5):
+    if whole := ask(client, file.name, f"{base}/{file.name}", file.md5):
         return [whole]
-    stem, dot_tar, _ = file.name.partition(".tar")
-    for ending in (".tar.gz", ".tar.zst", ".tar") if dot_tar else ():
+    for stem in _split_stems(file.name):
         pieces = []
         for letters in product(string.ascii_lowercase, repeat=2):
-            name = f"{stem}{ending}{''.join(letters)}"
-            piece = _ask(client, file.part, name, f"{base}/{name}", None)
+            name = f"{stem}{''.join(letters)}"
+            piece = ask(client, name, f"{base}/{name}", None)
             if piece is None:
                 break
             pieces.append(piece)
@@ -173,160 +217,54 @@ def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> lis
     raise DownloadError(f"{base} has neither {file.name} nor the parts of a split archive; look at the address")
 
 
-def _ask(client: requests.Session, part: Part, name: str, url: str, md5: str | None) -> _Remote | None:
-    """What the server says of a file; None if it has none."""
-
-    def ask() -> requests.Response:
-        response = client.head(url, headers=_AS_IT_IS, timeout=_TIMEOUT_SECONDS, allow_redirects=True)
-        if response.status_code != requests.codes.not_found:
-            _refuse(response, name)
-        return response
-
-    response = _patiently(ask, name)
-    if response.status_code == requests.codes.not_found:
-        return None
-    size = response.headers.get("Content-Length")
-    version = response.headers.get("ETag") or response.headers.get("Last-Modified")
-    return _Remote(part, name, url, md5, int(size) if size and size.isdigit() else None, version)
+def _split_stems(name: str) -> list[str]:
+    """What the parts of a split archive are called before ``aa``, ``ab``, ..."""
+    stem, dot_tar, _ = name.partition(".tar")
+    return [f"{stem}{ending}" for ending in (".tar.gz", ".tar.zst", ".tar")] if dot_tar else []
 
 
-def _refuse(response: requests.Response, name: str) -> None:
-    code = response.status_code
-    if code >= requests.codes.server_error or code == requests.codes.too_many_requests:
-        raise _BrokenOffError(f"the server answers {code} {response.reason}")
-    if code >= requests.codes.bad_request and code != requests.codes.requested_range_not_satisfiable:
-        raise DownloadError(
-            f"{name} cannot be fetched: the server answers {code} {response.reason}; look at the address, or "
-            "try again later"
-        )
-
-
-_ADDRESSES = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause, which says more than what it is wrapped into."""
-    while isinstance(error, requests.RequestException) and error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    reason = getattr(error, "reason", None) or error
-    return " ".join(str(reason).split()) or type(error).__name__
-
-
-def _patiently(step: Any, name: str) -> Any:
-    """What a step gives, tried several times with growing pauses."""
-    for attempt in range(_FIRST_ATTEMPTS):
-        try:
-            return step()
-        except _ADDRESSES as error:
-            raise DownloadError(f"{name} cannot be fetched: {error}") from None
-        except (requests.RequestException, _BrokenOffError) as error:
-            reason = _reason(error)
-            if attempt + 1 < _FIRST_ATTEMPTS:
-                time.sleep(_PAUSE_SECONDS * 2**attempt)
-    raise DownloadError(
-        f"{name} cannot be fetched ({reason}); look at the network and run the same command to go on"
-    ) from None
-
-
-def _is_there(out: Path, remote: _Remote) -> bool:
+def _is_there(out: Path, remote: Remote) -> bool:
+    """Whether a file has all its bytes; one that is too short becomes what has arrived of it."""
     path = out / remote.name
     if not path.is_file():
         return False
-    if remote.size is not None and path.stat().st_size != remote.size:
+    size = path.stat().st_size
+    if remote.size is None or size == remote.size:
+        return True
+    # Only an md5 sum can tell that it was the beginning of this file.
+    if size > remote.size or remote.md5 is None:
+        raise DownloadError(f"{path} has {size:,} bytes and the server's {remote.size:,}; remove it to fetch it again")
+    if size > _held(out, remote):
+        path.replace(remote.partial(out))
+    else:
+        path.unlink()
+    return False
+
+
+def _compare(out: Path, remote: Remote, track: Track) -> None:
+    path = out / remote.name
+    if remote.md5 is not None and (found := md5_of(path, track)) != remote.md5:
         raise DownloadError(
-            f"{path} has {path.stat().st_size:,} bytes and the server's {remote.size:,}; remove it to fetch it again"
+            f"{path} is damaged or another file (md5 {found}, published {remote.md5}); remove it and run the same "
+            "command to fetch it again"
         )
-    return True
 
 
-def _check_space(out: Path, remotes: Sequence[_Remote]) -> None:
+def _check_space(out: Path, remotes: Sequence[Remote]) -> None:
     needed = sum(max(0, (remote.size or 0) - _held(out, remote)) for remote in remotes)
     free = shutil.disk_usage(out).free
     if needed > free:
         raise DownloadError(
-            f"{needed / 1e9:,.1f} GB are still to be fetched and {out} has {free / 1e9:,.1f} GB left; free some space, "
+            f"{_amount(needed)} are still to be fetched and {out} has {_amount(free)} left; free some space, "
             "or fetch less with --only"
         )
 
 
-def _held(out: Path, remote: _Remote) -> int:
-    part = _part(out, remote)
+def _amount(size: int) -> str:
+    """A number of bytes, for people."""
+    return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{size / 1e6:,.1f} MB"
+
+
+def _held(out: Path, remote: Remote) -> int:
+    part = remote.partial(out)
     return part.stat().st_size if part.is_file() else 0
-
-
-def _part(out: Path, remote: _Remote) -> Path:
-    return out / f".{remote.name}.part"
-
-
-def _fetch(client: requests.Session, out: Path, remote: _Remote, track: Track) -> None:
-    part, note = _part(out, remote), out / f".{remote.name}.json"
-    version = {"url": remote.url, "version": remote.version, "size": remote.size}
-    known = json.loads(note.read_text()) if note.is_file() else None
-    if known != version:
-        part.unlink(missing_ok=True)
-        note.write_text(json.dumps(version))
-    megabytes = -(-(remote.size or 0) // _CHUNK)
-    for _ in track(_arriving(client, remote, part), f"{remote.name}, MB", megabytes):
-        pass
-    found = _md5(part)
-    if remote.md5 is not None and found != remote.md5:
-        part.unlink()
-        note.unlink()
-        raise DownloadError(
-            f"{remote.name} arrived damaged (md5 {found}, published {remote.md5}) and was removed; run the same "
-            "command to fetch it again"
-        )
-    part.rename(out / remote.name)
-    note.unlink()
-
-
-def _arriving(client: requests.Session, remote: _Remote, part: Path) -> Iterator[None]:
-    """Writes what is missing; yields for every MB that is there."""
-    yield from (None for _ in range(0, part.stat().st_size if part.is_file() else 0, _CHUNK))
-    failures = 0
-    while True:
-        before = part.stat().st_size if part.is_file() else 0
-        try:
-            yield from _attempt(client, remote, part, before)
-        except (requests.RequestException, _BrokenOffError) as error:
-            progressed = part.is_file() and part.stat().st_size > before
-            failures = 1 if progressed else failures + 1
-            if failures >= _ATTEMPTS:
-                raise DownloadError(
-                    f"{remote.name} broke off ({_reason(error)}); what has arrived is kept, run the same command to "
-                    "go on"
-                ) from None
-            time.sleep(_PAUSE_SECONDS * 2 ** (failures - 1))
-        else:
-            return
-
-
-def _attempt(client: requests.Session, remote: _Remote, part: Path, begin: int) -> Iterator[None]:
-    if remote.size is not None and begin == remote.size:
-        return
-    headers = dict(_AS_IT_IS)
-    # A server sends the rest only if the file is still the same one, else the whole.
-    if begin and remote.version is not None and not remote.version.startswith("W/"):
-        headers |= {"Range": f"bytes={begin}-", "If-Range": remote.version}
-    with client.get(remote.url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as response:
-        _refuse(response, remote.name)
-        rest = response.status_code == requests.codes.partial_content
-        if rest and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
-            raise _BrokenOffError("the server sends another range than was asked for")
-        with part.open("ab" if rest else "wb") as file:
-            for chunk in response.iter_content(_CHUNK):
-                file.write(chunk)
-                yield
-            file.flush()
-            os.fsync(file.fileno())
-    size = part.stat().st_size
-    if remote.size is not None and size < remote.size:
-        raise _BrokenOffError(f"{size:,} of {remote.size:,} bytes arrived")
-    if remote.size is not None and size > remote.size:
-        part.unlink()
-        raise _BrokenOffError("more arrived than the server had announced")
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 
 from seg.prepare.layout import MAP_LAYER, ArchiveError, Kind, key_of
-from seg.prepare.processes import process_count, processes
+from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.prepare.tiff import decode_tiff
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.patches import MAP_TENSOR
@@ -142,7 +141,7 @@ def encoder(parts: int, workers: int | None) -> Iterator[Encoder]:
     try:
         with processes(workers) as in_order:
             yield lambda items: chain.from_iterable(in_order(_encode_chunk, _chunks(iter(items))))
-    except BrokenProcessPool:
+    except ProcessEndedError:
         raise WorkerError(
             "a decoding process ended unexpectedly, for want of memory or because the calling script has no "
             "'if __name__ == \"__main__\"'; decode in this process with --workers 1"

@@ -11,8 +11,18 @@ import numpy.typing as npt
 from seg.config.track import Track
 from seg.prepare.archive import Archive
 from seg.prepare.encode import Encoded, Encoder, Part, encoder
-from seg.prepare.layout import EXAMPLE, KINDS, MAP_LAYER, WHAT, ArchiveError, Kind, key_of
-from seg.prepare.sources import ArchiveParts, Names, Opened, Wanted, names_of, tree_parts, twice, wanted_layers
+from seg.prepare.layout import EXAMPLE, KINDS, MAP_LAYER, WHAT, ArchiveError, Kind, key_of, kind_of_key
+from seg.prepare.sources import (
+    ArchiveParts,
+    Names,
+    Opened,
+    Wanted,
+    names_of,
+    tree_parts,
+    twice,
+    wanted_layers,
+    without_bands,
+)
 from seg.prepare.tree import Tree
 from seg.prepare.working import Journal
 from seg.reben.reference_map import class_indices, implied_bits
@@ -56,6 +66,7 @@ class Ledger:
         checksums: By row and kind, uint64 (row, 3); 0 where there is no value.
         implied: Labels that the map implies, as bits; -1 where there is no map.
         ignored: Members of archives that are no files of patches, or repeat one.
+        unlisted: Files in archives of patches that are not in the metadata.
         bands: Bands of the values.
     """
 
@@ -63,6 +74,7 @@ class Ledger:
     checksums: npt.NDArray[np.uint64]
     implied: npt.NDArray[np.int64]
     ignored: int = 0
+    unlisted: int = 0
     bands: set[str] = field(default_factory=set)
 
     def has(self, kind: Kind) -> BoolArray:
@@ -100,6 +112,7 @@ def fill(index: Index, chosen: BoolArray, order: Order, folder: Path, journal: J
     resumed = (folder / DATA_FILE).is_file()
     parts = int(chosen.sum()) * len(order.opened)
     with PatchWriter(folder, replace=resumed) as writer, encoder(parts, order.workers) as encode:
+        _settle(order.opened, journal, writer)
         if resumed:
             _take_stock(ledger, names, writer, track)
         filler = _Filler(index, names, order, ledger, writer, encode, journal, folder, track)
@@ -113,10 +126,23 @@ def fill(index: Index, chosen: BoolArray, order: Order, folder: Path, journal: J
     return ledger
 
 
+def _settle(opened: Opened, journal: Journal, writer: PatchWriter) -> None:
+    """Let go of what was taken out of other sources than these, and note which ones these are.
+
+    Both before anything is taken out of them, so that what the LMDB holds comes from the noted ones at any moment.
+    """
+    identities = {kind: source.identity for kind, source in opened.items()}
+    others = {kind for kind, identity in identities.items() if journal.of(kind).get("identity") != identity}
+    if others and len(writer):
+        writer.remove([key for key, _ in writer.items() if kind_of_key(key) in others])
+    for kind in others:
+        journal.note(kind, {"identity": identities[kind]})
+
+
 def _take_stock(ledger: Ledger, names: dict[Kind, Names], writer: PatchWriter, track: Track) -> None:
     """Enter what an earlier build has written; a damaged value counts as none."""
     for key, value in track(writer.items(), "checking what is there already", len(writer)):
-        kind: Kind = "maps" if key.endswith(MAP_SUFFIX) else "s1" if key.startswith("S1") else "s2"
+        kind = kind_of_key(key)
         row = names[kind].row(key.removesuffix(MAP_SUFFIX))
         implied = None
         try:
@@ -169,22 +195,20 @@ class _Filler:
         self.write(tree_parts(self.index, trees, needed), "GeoTIFFs to LMDB", total)
 
     def read_archive(self, archive: Archive) -> None:
-        kind, known = archive.kind, self.journal.of(archive.kind)
-        changed = known.get("identity") != archive.identity
-        if known.get("finished") and not changed:
-            state = known
-        else:
-            self.journal.note(kind, {"identity": archive.identity})
-            # What came out of another file is decoded anew: it may have been damaged in a way that only its end shows.
-            state = self.read_through(archive, trusted=not changed)
+        kind, state = archive.kind, self.journal.of(archive.kind)
+        # What was let pass by a partial build is looked at again by one that is not.
+        if not state.get("finished") or (state.get("partial") and not self.order.partial):
+            state |= self.read_through(archive)
+            self.journal.note(kind, state)
         self.ledger.ignored += state["ignored"]
+        self.ledger.unlisted += state["unlisted"]
         if self.order.limit is not None and kind == self.order.lead:
             self.ledger.chosen &= self.ledger.has(kind)[self.names[kind].first]
 
-    def read_through(self, archive: Archive, trusted: bool) -> dict[str, Any]:
+    def read_through(self, archive: Archive) -> dict[str, Any]:
         kind, lead = archive.kind, archive.kind == self.order.lead
         chosen = self.chosen(kind)
-        stored = self.ledger.has(kind) if trusted else np.zeros_like(chosen)
+        stored = self.ledger.has(kind)
         wanted = Wanted(
             names=self.names[kind],
             chosen=chosen,
@@ -198,17 +222,20 @@ class _Filler:
         try:
             self.write(passage.parts(), f"{archive.name} to LMDB", int((chosen & ~stored).sum()))
         except ArchiveError:
-            # Nothing that came out of it is trusted, until it has been read to its end.
+            # Nothing that came out of it is trusted: it may be damaged in a way that only its end shows.
             self.journal.note(kind, {"identity": None})
             raise
         if not passage.met and not self.order.partial:
             raise ArchiveError(f"{archive.name} holds no {WHAT[kind]} of the metadata; expected {EXAMPLE[kind]}")
+        if self.order.bands and passage.absent and not self.order.partial:
+            raise without_bands(archive.name, passage.absent)
         self.check_whole(archive, passage)
         self.check_repeated(archive, passage)
         self.writer.flush()
-        state = {"identity": archive.identity, "finished": True, "ignored": passage.passage.ignored}
-        self.journal.note(kind, state)
-        return state
+        met = passage.passage
+        return {
+            "finished": True, "partial": self.order.partial, "ignored": met.ignored, "unlisted": met.unlisted,
+        }  # fmt: skip
 
     def write(self, parts: Iterable[Part], description: str, total: int) -> None:
         for value in self.track(self.encode(parts), description, total):

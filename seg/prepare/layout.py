@@ -22,6 +22,8 @@ LAYERS: dict[Kind, tuple[str, ...]] = {"s2": S2_BANDS, "s1": S1_BANDS, "maps": (
 """What the file of a patch is called after ``<name>_``."""
 
 WHAT: dict[Kind, str] = {"s2": "Sentinel-2 patches", "s1": "Sentinel-1 patches", "maps": "reference maps"}
+PUBLISHED: dict[Kind, str] = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
+"""What the folders are called that the published archives unpack to."""
 EXAMPLE: dict[Kind, str] = {
     "s2": "<product>/<patch_id>/<patch_id>_B02.tif",
     "s1": "<scene>/<name>/<name>_VV.tif",
@@ -61,6 +63,11 @@ def locate(kind: Kind, path: str) -> tuple[str, str, str] | None:
         return None
     layer = file[len(name) + 1 : -4]
     return (head.rpartition("/")[2], name, layer) if layer in LAYERS[kind] else None
+
+
+def kind_of_key(key: str) -> Kind:
+    """Which part of the data set a key in the LMDB belongs to."""
+    return "maps" if key.endswith(MAP_SUFFIX) else "s1" if key.startswith("S1") else "s2"
 
 
 def key_of(kind: Kind, name: str) -> str:

@@ -31,7 +31,7 @@ def split_by_tile(index: Index) -> npt.NDArray[np.int8]:
     if len(names) < len(SPLITS):
         raise ResplitError(
             f"--resplit tile needs patches from at least {len(SPLITS)} MGRS tiles, found {len(names)}: "
-            f"{', '.join(names)}"
+            f"{', '.join(names)}; build patches of more tiles, or leave --resplit out"
         )
     wanted = np.array([SHARES[split] for split in SPLITS]) * len(index)
     filled = np.zeros(len(SPLITS))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from seg.prepare.archive import Archive, Member, Passage, find_archive, read_members
 from seg.prepare.encode import Part
 from seg.prepare.gather import Gatherer
-from seg.prepare.layout import LAYERS, ArchiveError, Kind, group_of, is_patch
+from seg.prepare.layout import LAYERS, PUBLISHED, ArchiveError, Kind, group_of, is_patch
 from seg.prepare.tiff import decode_tiff
 from seg.prepare.tree import Tree, scan_tree
 from seg.store.index import BoolArray, Index, Rows
@@ -47,9 +47,7 @@ class Sources:
 def published_sources(tree: Path) -> Sources:
     """The sources in a folder that holds all published parts under their published names."""
     return Sources(
-        s2=tree / "BigEarthNet-S2",
-        s1=tree / "BigEarthNet-S1",
-        maps=tree / "Reference_Maps",
+        **{kind: tree / name for kind, name in PUBLISHED.items()},
         metadata=tuple(tree / name for name in METADATA_FILES if (tree / name).is_file()),
     )
 
@@ -162,7 +160,8 @@ class ArchiveParts:
         folder: Where files of incomplete patches may be put.
         passage: What was met.
         repeated: Files that came again, with the checksum of their values; to be compared with the store.
-        met: Whether any patch that is wanted was met.
+        met: Whether any file of a patch that is wanted was met, of whatever layer.
+        absent: Layers that are wanted and no patch has, after the end.
         lacking: Patches without a layer that others have, after the end: row and layer.
     """
 
@@ -172,6 +171,7 @@ class ArchiveParts:
     passage: Passage = field(default_factory=Passage)
     repeated: list[tuple[int, str, int]] = field(default_factory=list)
     met: bool = False
+    absent: tuple[str, ...] = ()
     lacking: dict[int, str] = field(default_factory=dict)
 
     def parts(self) -> Iterator[Part]:
@@ -217,15 +217,21 @@ class ArchiveParts:
         row = wanted.names.row(member.name)
         kind = self.archive.kind
         misplaced = member.group != group_of(kind, member.name)
-        if row < 0 or misplaced:
+        if misplaced or (row < 0 and not is_patch(kind, member.name)):
             self.passage.ignored += 1
-            if not misplaced and wanted.known_only and is_patch(kind, member.name):
+            return -1
+        if row < 0:
+            self.passage.unlisted += 1
+            if wanted.known_only:
                 raise ArchiveError(
                     f"{member.name} of {self.archive.name} is not in the metadata; give further metadata parquets with "
                     "--metadata, or build what is in both with --partial"
                 )
             return -1
-        if member.layer not in wanted.layers or not wanted.chosen[row]:
+        if not wanted.chosen[row]:
+            return -1
+        self.met = True
+        if member.layer not in wanted.layers:
             return -1
         enough = wanted.most is not None and not taken[row] and int(taken.sum()) >= wanted.most
         return -1 if enough else row
@@ -244,7 +250,7 @@ class ArchiveParts:
     def _rest(self, gatherer: Gatherer) -> Iterator[Part]:
         """Where no patch of the archive has all bands of reBEN, those that have all bands of this archive."""
         layers = gatherer.layers()
-        self.met = bool(layers)
+        self.absent = tuple(layer for layer in self.wanted.layers if layer not in layers)
         self.lacking = gatherer.lacking(layers)
         if layers and layers != self.wanted.layers:
             for row in gatherer.complete(layers).tolist():
@@ -254,6 +260,13 @@ class ArchiveParts:
     def _part(self, row: int, name: str, files: dict[str, bytes]) -> Part:
         layers = tuple(layer for layer in self.wanted.layers if layer in files)
         return Part(self.archive.kind, row, name, self.archive.name, layers, files)
+
+
+def without_bands(where: str, absent: Sequence[str]) -> ArchiveError:
+    """The error of a source that lacks bands which were asked for."""
+    return ArchiveError(
+        f"{where} holds no {', '.join(absent)}; leave that out of --bands, or build what is there with --partial"
+    )
 
 
 def twice(where: str) -> ArchiveError:

@@ -85,6 +85,21 @@ def identity(items: Iterable[Any], description: str, total: int) -> Iterable[Any
     return items
 
 
+def check_request(patches: int, seed: int) -> None:
+    """Make sure that a synthetic reBEN can be made as asked, as far as that shows before anything is written.
+
+    Raises:
+        SynthesisError: If the number of patches or the seed is out of range.
+    """
+    if not MIN_PATCHES <= patches <= capacity():
+        raise SynthesisError(
+            f"a synthetic data set holds {MIN_PATCHES} to {capacity()} patches, so that every split is filled and "
+            f"every patch has its own place; {patches} were asked for"
+        )
+    if seed < 0:
+        raise SynthesisError(f"the seed must be 0 or more, not {seed}")
+
+
 def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) -> SynthesisReport:
     """Write a synthetic reBEN.
 
@@ -99,13 +114,7 @@ def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) 
     Raises:
         SynthesisError: If the number of patches or the seed is out of range, or `out` holds something.
     """
-    if not MIN_PATCHES <= patches <= capacity():
-        raise SynthesisError(
-            f"a synthetic data set holds {MIN_PATCHES} to {capacity()} patches, so that every split is filled and "
-            f"every patch has its own place; {patches} were asked for"
-        )
-    if seed < 0:
-        raise SynthesisError(f"the seed must be 0 or more, not {seed}")
+    check_request(patches, seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SynthesisError(f"{out} exists and is not an empty folder; name a new one or empty it first")
     unfinished = out.with_name(f".{out.name}.unfinished")

@@ -153,7 +153,7 @@ def _decode_any(content: bytes, size: int, dtype: str, source: str) -> Array:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     if not content:
-        raise ArchiveError(f"{source} cannot be read; it is empty")
+        raise ArchiveError(f"{source} cannot be read; it is empty: get it anew from the archive")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -168,7 +168,8 @@ def _decode_any(content: bytes, size: int, dtype: str, source: str) -> Array:
                     raise ArchiveError(f"{source}: expected {dtype} values, found {raster.dtypes[0]}")
                 array: Array = raster.read(1)
     # rasterio reads the name of the CRS as UTF-8, whatever its bytes are.
-    except (RasterioError, UnicodeDecodeError) as error:
-        cause = " ".join(str(error.__cause__ or error).split())
-        raise ArchiveError(f"{source} cannot be read; it is damaged or cut off ({cause})") from None
+    except (RasterioError, UnicodeDecodeError):
+        raise ArchiveError(
+            f"{source} cannot be read; it is damaged or cut off, or no GeoTIFF: get it anew from the archive"
+        ) from None
     return array

@@ -1,5 +1,6 @@
 """Patches out of unpacked archives."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg.prepare.layout import EXAMPLE, LAYERS, WHAT, ArchiveError, Kind, group_of, is_patch
+from seg.prepare.layout import EXAMPLE, LAYERS, PUBLISHED, WHAT, ArchiveError, Kind, group_of, is_patch
 from seg.store.index import BoolArray
+
+_SAMPLED = 100
+"""Patches whose files count for the identity of a tree: looking at those of all would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,18 @@ class Tree:
     def name(self) -> str:
         """The folder's name, for people."""
         return self.root.name
+
+    @property
+    def identity(self) -> str:
+        """A digest of where the tree lies, which layers it has, and size and time of change of some of its files."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((str(self.root.resolve()), self.layers)).encode())
+        for place in range(0, len(self.names), max(1, len(self.names) // _SAMPLED)):
+            name = self.names[place].as_py()
+            for layer in self.layers:
+                status = os.stat(f"{self.folder(name)}/{name}_{layer}.tif")
+                digest.update(repr((name, layer, status.st_size, status.st_mtime_ns)).encode())
+        return digest.hexdigest()
 
     def holds(self, names: pa.StringArray) -> BoolArray:
         """Which of some names are there, whole."""
@@ -67,8 +83,12 @@ def scan_tree(root: Path, kind: Kind, layers: Iterable[str]) -> Tree:
                 names.append(patch.name)
                 bits.append(sum(1 << i for i, x in enumerate(expected) if f"{patch.name}_{x}.tif" in files))
     held = int(np.bitwise_or.reduce(np.array([0, *bits], np.uint16)))
+    if names and not held:
+        raise ArchiveError(f"{root} holds none of {', '.join(expected)}; choose other bands with --bands")
     if not held:
-        raise ArchiveError(f"{root} holds no {WHAT[kind]} of reBEN; expected {EXAMPLE[kind]}")
+        inside = sorted(root.glob(f"{PUBLISHED[kind]}*"))
+        cure = f"did you mean {inside[0]}?" if inside else f"expected {EXAMPLE[kind]}"
+        raise ArchiveError(f"{root} holds no {WHAT[kind]} of reBEN; {cure}")
     lacking = {
         name: next(layer for i, layer in enumerate(expected) if held & ~has & 1 << i)
         for name, has in zip(names, bits, strict=True)

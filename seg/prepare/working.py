@@ -93,7 +93,7 @@ def _check_target(out: Path, force: bool) -> None:
     if not force:
         raise BuildError(f"{out} is there already; choose another folder or replace it with --force")
     if not (out / INFO_FILE).is_file():
-        raise BuildError(f"{out} is no store, so --force does not replace it")
+        raise BuildError(f"{out} is no store, so --force does not replace it; choose another folder")
 
 
 @contextmanager

@@ -200,9 +200,9 @@ def _open(path: Path) -> _File:
         labels = [leaf for leaf in leaves if leaf.startswith("labels.")]
         parquet = pq.ParquetFile(path, memory_map=True, read_dictionary=labels)
     except FileNotFoundError:
-        raise MetadataError(f"there is no metadata file {path}") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise MetadataError(f"{path} cannot be read as a parquet file: {error}") from None
+        raise MetadataError(f"there is no metadata file {path}; name a parquet of the record") from None
+    except (pa.ArrowInvalid, OSError):
+        raise MetadataError(f"{path} cannot be read as a parquet file; fetch or copy it again") from None
     if missing := [name for name in _OFFICIAL if name not in parquet.schema_arrow.names]:
         raise MetadataError(f"{path} lacks the column {missing[0]}; it is no reBEN metadata")
     return _File(path, parquet)
@@ -218,10 +218,10 @@ def _chunks(file: _File, name: str) -> list[pa.Array]:
         column = file.parquet.read(columns=[name], use_threads=False).column(0)
         if column.type != pa.list_(pa.dictionary(pa.int32(), pa.string())):
             column = column.cast(dtype)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise MetadataError(f"{file.path} has a column of the wrong type: {error}") from None
-    except OSError as error:
-        raise MetadataError(f"{file.path} cannot be read as a parquet file: {error}") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise MetadataError(f"{file.path} has a column {name} of the wrong type; it is no reBEN metadata") from None
+    except OSError:
+        raise MetadataError(f"{file.path} cannot be read as a parquet file; fetch or copy it again") from None
     # The pages of a column are no longer needed; the pool would keep their memory for later.
     pa.default_memory_pool().release_unused()
     if column.null_count:
@@ -270,7 +270,7 @@ def _check_names(index: Index, source: str) -> None:
         counts = pc.value_counts(index.patch_ids)
         if len(counts) != len(index):
             twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
-            raise MetadataError(f"{source}: patch {twice} occurs more than once")
+            raise MetadataError(f"{source}: patch {twice} occurs more than once; name each parquet once")
 
 
 def _distinct(patch_ids: pa.StringArray) -> bool:
@@ -317,7 +317,8 @@ def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
         EmptySelectionError: If no patch is left; names the condition that no patch met.
     """
     known = index.countries.dictionary.to_pylist()
-    if unknown := [country for country in data.countries if country not in known]:
+    folded = [country.casefold() for country in known]
+    if unknown := [country for country in data.countries if country.casefold() not in folded]:
         raise EmptySelectionError(
             f"there are no patches from '{unknown[0]}'; countries here: {', '.join(sorted(known))}"
         )
@@ -327,7 +328,7 @@ def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
             f"split {split} is empty (patches: {filled}); split a small set anew with 'seg data build --resplit tile'"
         )
     wanted = sum(1 << class_index(name) for name in data.classes)
-    codes = [known.index(country) for country in data.countries]
+    codes = [folded.index(country.casefold()) for country in data.countries]
     conditions = {
         f"split {split}": split is None or index.splits == SPLITS.index(split),
         "data.flagged=false": data.flagged or ~(index.snow | index.cloud),

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
 
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
-from seg.store.index import BoolArray, Index, Rows, read_index, synthetic_mark
+from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index, synthetic_mark
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
 
 INDEX_FILE = "index.parquet"
 INFO_FILE = "store.json"
 FORMAT = 2
+_CURE = "copy the store again, or build it again"
 
 
 class StoreError(ValueError):
@@ -41,6 +43,7 @@ class StoreInfo:
         synthetic: The data are simulated; every table made from them says so.
         source: What the store was made from, by name.
         fingerprint: Changes with every pixel, label or split.
+        unlisted: Files in the archives of patches that were not in the metadata.
     """
 
     format: int
@@ -57,6 +60,7 @@ class StoreInfo:
     synthetic: bool
     source: dict[str, Any]
     fingerprint: str
+    unlisted: int = 0
 
     def to_json(self) -> str:
         """The text of ``store.json``."""
@@ -127,12 +131,34 @@ def open_store(folder: Path, metadata: Sequence[Path] = ()) -> Store:
     if (folder / INFO_FILE).is_file():
         if metadata:
             raise StoreError(f"{folder} has an index of its own; --metadata is for a bare LMDB only")
-        return Store(folder, PatchReader(folder), read_index([folder / INDEX_FILE]), read_info(folder))
+        index, info = read_description(folder)
+        if not (folder / DATA_FILE).is_file():
+            raise StoreError(f"{folder} has lost its {DATA_FILE}; {_CURE}")
+        return Store(folder, PatchReader(folder), index, info)
     if folder.name.startswith(".") and folder.name.endswith(".building"):
         raise StoreError(f"{folder} is an unfinished store; run its 'seg data build' command again to finish it")
+    if (folder / INDEX_FILE).is_file():
+        raise StoreError(f"{folder} has lost its {INFO_FILE}; {_CURE}")
     if (folder / DATA_FILE).is_file():
         return _open_bare(folder, metadata)
-    raise StoreError(f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}")
+    raise StoreError(
+        f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}; make one with 'seg data build'"
+    )
+
+
+def read_description(folder: Path) -> tuple[Index, StoreInfo]:
+    """Index and description of a store that seg has written; its LMDB is not opened.
+
+    Raises:
+        StoreError: If one of them is missing or damaged, or the store is of another version.
+    """
+    info = read_info(folder)
+    if not (folder / INDEX_FILE).is_file():
+        raise StoreError(f"{folder} has lost its {INDEX_FILE}; {_CURE}")
+    try:
+        return read_index([folder / INDEX_FILE]), info
+    except MetadataError as error:
+        raise StoreError(f"the index of {folder} is damaged ({error}); {_CURE}") from None
 
 
 def read_info(folder: Path) -> StoreInfo:
@@ -141,18 +167,26 @@ def read_info(folder: Path) -> StoreInfo:
     Raises:
         StoreError: If it is damaged or of a newer version.
     """
+    damaged = StoreError(f"{folder / INFO_FILE} is damaged; {_CURE}")
     try:
-        document = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
-        if document["format"] > FORMAT:
-            raise StoreError(
-                f"{folder} was written by a newer version of seg (store format {document['format']}, "
-                f"this version reads {FORMAT}); update seg"
-            )
-        if document["format"] < FORMAT:
-            raise StoreError(f"{folder} was written by an older version of seg; build the store again")
-        return StoreInfo(**{**document, "bands": tuple(document["bands"])})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder / INFO_FILE} is damaged: {error}; build the store again") from None
+        text = (folder / INFO_FILE).read_text(encoding="utf-8")
+        document = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise damaged from None
+    written = document.get("format") if isinstance(document, dict) else None
+    if type(written) is not int:
+        raise damaged
+    if written > FORMAT:
+        raise StoreError(
+            f"{folder} was written by a newer version of seg (store format {written}, this version reads {FORMAT}); "
+            "update seg"
+        )
+    if written < FORMAT:
+        raise StoreError(f"{folder} was written by an older version of seg; build the store again")
+    try:
+        return TypeAdapter(StoreInfo).validate_json(text, strict=True)
+    except ValidationError:
+        raise damaged from None
 
 
 def describe(  # noqa: PLR0913
@@ -165,6 +199,7 @@ def describe(  # noqa: PLR0913
     resplit: str | None = None,
     label_mismatches: int | None = None,
     ignored: int = 0,
+    unlisted: int = 0,
 ) -> StoreInfo:
     """The `StoreInfo` of an index."""
     return StoreInfo(
@@ -182,6 +217,7 @@ def describe(  # noqa: PLR0913
         synthetic=synthetic,
         source=source,
         fingerprint=fingerprint(index),
+        unlisted=unlisted,
     )
 
 

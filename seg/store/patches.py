@@ -249,6 +249,16 @@ class PatchWriter:
             value: bytes | None = transaction.get(key.encode())
             return value
 
+    def remove(self, keys: Iterable[str]) -> None:
+        """Take values out, all of them or none, together with what has been put so far."""
+        self.flush()
+        try:
+            with self._env.begin(write=True) as transaction:
+                for key in keys:
+                    transaction.delete(key.encode())
+        except lmdb.Error as error:
+            raise self._failure(error) from None
+
     def items(self) -> Iterator[tuple[str, memoryview]]:
         """Every key with its value, in sorted order; the values are views that hold until the next one."""
         self.flush()
