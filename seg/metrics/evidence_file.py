@@ -2,9 +2,19 @@
 
 One row per patch, sorted by patch id: ``patch_id``, ``country``, the true ``labels`` by name, the scene
 ``probabilities`` in the order of the nomenclature, and the confusion counts that are not 0 as two lists,
-``confusion_keys`` (true class x 19 + predicted class) and ``confusion_counts`` (pixels). The columns ``zones_*``,
-``bands_*``, ``reliability_*``, ``losses`` and ``pooled`` hold the `Details`. The schema metadata says the rest under
-``seg.evidence``.
+``confusion_keys`` (true class x 19 + predicted class) and ``confusion_counts`` (pixels). What only a whole
+evaluation measures stands in the columns
+
+- ``zones_keys``, ``zones_counts``: confusion counts within 30 m of a class boundary (key = cell) and from 30 to 100 m
+  (key = 361 + cell);
+- ``bands_keys``, ``bands_counts``: pixels along class boundaries in both maps, in the reference and in the prediction
+  (key = class, 19 + class, 38 + class);
+- ``reliability_keys``, ``reliability_counts``: pixels, right pixels and confidence in 1/65535 by bin of confidence
+  (key = (15 x scaled + bin) x 3 + 0, 1 or 2; scaled is 1 after the temperature);
+- ``losses``: summed Brier score and negative log-likelihood of the pixels, before and after the temperature;
+- ``pooled``: maximum and log-sum-exp of the pixel probabilities of each class, in 1/65535.
+
+The schema metadata says the rest under ``seg.evidence``, with a checksum of its own.
 """
 
 import json
