@@ -18,8 +18,10 @@ from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, DeviceError, choose_compute
 from seg.engine.evaluate import Pass, evaluate, predict
-from seg.engine.losses import PIXEL_LOSSES, JointLoss, UnknownLossError, cross_entropy
-from seg.engine.optimiser import learning_rate, make_optimiser
+from seg.engine.losses.joint import JointLoss, UnknownLossError
+from seg.engine.losses.pixel import PIXEL_LOSSES, cross_entropy
+from seg.engine.optimiser import make_optimiser
+from seg.engine.schedule import learning_rate
 from seg.engine.state import ResumeError
 from seg.engine.train import Epoch, Interrupted, Run, Step, TrainingError, fit, seed_everything
 from seg.metrics.evidence import Origin, total_counts
