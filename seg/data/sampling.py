@@ -31,8 +31,8 @@ def repeat_factors(labels_NK: BoolArray, share: float) -> Floats:
 def draw(factors_N: Floats, random: np.random.Generator) -> Rows:
     """As many samples as there are, each in proportion to its factor.
 
-    Systematic sampling: sample i comes ``N * factor_i / sum`` times, rounded down or up at random so that it is right
-    on average. Nothing else varies, so samples that are far apart in the data set are drawn evenly.
+    Systematic sampling in random order: sample i comes ``N * factor_i / sum`` times, rounded down or up at random so
+    that it is right on average.
 
     Args:
         factors_N: Above 0.
@@ -42,6 +42,8 @@ def draw(factors_N: Floats, random: np.random.Generator) -> Rows:
         Positions in the order of the data set; repeated ones stand together.
     """
     count = len(factors_N)
-    ends_N = np.cumsum(factors_N)
+    # In the order of the data set, it would be the same few choices again and again.
+    places = random.permutation(count)
+    ends_N = np.cumsum(factors_N[places])
     points_N = (np.arange(count) + random.random()) * (ends_N[-1] / count if count else 0)
-    return np.minimum(np.searchsorted(ends_N, points_N, side="right"), count - 1)
+    return np.sort(places[np.minimum(np.searchsorted(ends_N, points_N, side="right"), count - 1)])

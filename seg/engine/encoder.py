@@ -70,14 +70,21 @@ def _depths(model: Segmenter) -> dict[str, int]:
     Where there are several encoders side by side, each counts its own layers.
     """
     called = _call_order(model)
+    parameters = dict(model.named_parameters())
     depths: dict[str, int] = {}
     for root in _roots(model):
-        layers = dict.fromkeys(_layer(name) for name in called if name.startswith(f"{root}."))
-        from_above = {layer: depth for depth, layer in enumerate(reversed(layers), 1)}
-        for name, _ in model.named_parameters():
-            if name.startswith(f"{root}."):
-                # What takes no part in the forward pass does not learn either; its depth does not matter.
-                depths[name] = from_above.get(_layer(name), 1)
+        own = {name for name in parameters if name.startswith(f"{root}.")}
+        with_weights = {_layer(name) for name in own if parameters[name].ndim > 1}
+        layers: list[str] = []
+        place: dict[str, int] = {}
+        for name in (name for name in called if name in own):
+            layer = _layer(name)
+            # A normalisation that stands alone belongs to the layer before it.
+            if not layers or (layer != layers[-1] and layer in with_weights):
+                layers.append(layer)
+            place[name] = len(layers)
+        # What no module calls is used before all of them, as position embeddings are, or not at all.
+        depths |= {name: len(layers) + 1 - place.get(name, 1) for name in own}
     return depths
 
 
@@ -90,9 +97,9 @@ def _roots(model: Segmenter) -> list[str]:
 
 
 def _layer(name: str) -> str:
-    """The layer of a parameter: a numbered block, as in ``layer1.0`` or ``stages_2.blocks.3``, or else its module."""
+    """What a parameter is in: a numbered block (``layer1.0``, ``stages_2.blocks.3``), or what holds its module."""
     numbered = re.match(r".*?\.\d+(?:\.\d+)*(?=\.)", name)
-    return numbered[0] if numbered else name.rpartition(".")[0]
+    return numbered[0] if numbered else name.rsplit(".", 2)[0]
 
 
 def _call_order(model: Segmenter) -> list[str]:
