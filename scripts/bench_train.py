@@ -32,7 +32,7 @@ from seg.config.sections import Config
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.order import BatchKey
 from seg.engine.device import choose_compute
-from seg.engine.losses import JointLoss
+from seg.engine.losses.joint import JointLoss
 from seg.engine.train import Run, _step, seed_everything
 from seg.metrics.evidence import Origin
 from seg.models.checkpoint import Data, make_card

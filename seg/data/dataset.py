@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from seg.config.sections import DataConfig
 from seg.data.order import BatchKey
+from seg.data.sampling import Floats, repeat_factors
 from seg.data.transforms import Augmenter, Normaliser
 from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
@@ -92,6 +93,12 @@ class PatchDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def factors(self) -> Floats | None:
+        """How often training is to read the samples in relation to each other; None: each once."""
+        if self._data.sampling == "uniform":
+            return None
+        return repeat_factors(self._index.labels(np.arange(len(self))), self._data.rare_share)
+
     def patch_ids(self, rows: Rows) -> list[str]:
         """Patch ids of rows of the store's index, such as those of a batch."""
         ids: list[str] = self._all_ids.take(pa.array(rows)).to_pylist()
@@ -135,7 +142,7 @@ class PatchDataset(Dataset[Batch]):
             for i, position in enumerate(key.positions):
                 self._read(position, images_BCHW[i], masks_BHW[i])
                 if self._augment is not None and self._seed is not None:
-                    self._augment(images_BCHW[i], masks_BHW[i], (self._seed, key.epoch, position))
+                    self._augment(images_BCHW[i], masks_BHW[i], (self._seed, *key.seed(i)))
         positions = np.array(key.positions, dtype=np.int64)
         return self._index.labels(positions).astype(np.float32), self.rows[positions]
 

@@ -1,6 +1,7 @@
 """The state of a training run: exactly what a resume needs, saved together with the weights or not at all."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from seg.store.atomic import recover_folder
 
 TENSORS_FILE = "state.safetensors"
 PROGRESS_FILE = "state.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class ResumeError(ValueError):
@@ -33,6 +34,7 @@ class Progress:
         best_score: Best validation score so far; None before the first that is defined.
         best_epoch: Epoch of the best weights; None before the first.
         stale: Epochs since then.
+        scores: Validation score of every epoch that is over; None where it is undefined.
     """
 
     epoch: int = 0
@@ -42,10 +44,32 @@ class Progress:
     best_score: float | None = None
     best_epoch: int | None = None
     stale: int = 0
+    scores: list[float | None] = field(default_factory=list)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """State of the generators from which the network draws in training, by name."""
+    state = {"rng.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["rng.cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Bring the generators back to a `random_state`."""
+    torch.set_rng_state(state["rng.cpu"])
+    if device.type == "cuda" and "rng.cuda" in state:
+        torch.cuda.set_rng_state(state["rng.cuda"], device)
 
 
 def save_state(
-    folder: Path, model: nn.Module, card: ModelCard, optimiser: torch.optim.Optimizer, progress: Progress, identity: str
+    folder: Path,
+    model: nn.Module,
+    card: ModelCard,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    identity: str,
+    average: nn.Module | None = None,
 ) -> None:
     """Save everything that a resume needs, atomically.
 
@@ -56,14 +80,17 @@ def save_state(
         optimiser: Its moments are saved.
         progress: The position in the run.
         identity: What must be the same when the run is resumed (configuration and data).
+        average: The network with the averaged weights, if there is one.
     """
-    device = next(model.parameters()).device
-    tensors = {"rng.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
+    tensors = random_state(next(model.parameters()).device)
     for i, parameter in enumerate(_parameters(optimiser)):
         for name, value in optimiser.state[parameter].items():
             tensors[f"optimiser.{i}.{name}"] = value.detach().cpu().contiguous()
+    if average is not None:
+        # A copy each, because safetensors takes neither tensors that share memory nor channels-last ones.
+        for name, value in average.state_dict().items():
+            copy = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            tensors[f"average.{name}"] = copy
     document = {"format": FORMAT, "identity": identity, "progress": asdict(progress)}
 
     def write_state(into: Path) -> None:
@@ -73,7 +100,13 @@ def save_state(
     save_checkpoint(folder, model, card, write_state)
 
 
-def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
+def load_state(
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    identity: str,
+    average: nn.Module | None = None,
+) -> Progress:
     """Bring model, optimiser and random state back to where `save_state` was called.
 
     Args:
@@ -81,6 +114,7 @@ def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
         model: Built as for the run; on the device on which it is to continue.
         optimiser: Built for this model.
         identity: Of the run that is to continue.
+        average: The network for the averaged weights, if there is one.
 
     Returns:
         The position in the run.
@@ -93,7 +127,9 @@ def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
         tensors = load_file(folder / TENSORS_FILE)
         load_weights(model, folder)
         _restore(tensors, optimiser, next(model.parameters()).device)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        if average is not None:
+            average.load_state_dict({name: tensors[f"average.{name}"] for name in average.state_dict()})
+    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError) as error:
         raise ResumeError(f"the state in {folder} is damaged ({error}); start the run anew") from None
     return progress
 
@@ -127,15 +163,18 @@ def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
 
 def _restore(tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device) -> None:
     parameters = _parameters(optimiser)
+    fused = bool(optimiser.param_groups[0].get("fused"))
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
         if kind != "optimiser":
             continue
         index, _, slot = rest.partition(".")
         parameter = parameters[int(index)]
-        # The step counter stays on the CPU, as torch makes it; moments live where and as the parameter does.
-        moved = value if slot == "step" else torch.empty_like(parameter).copy_(value)
+        # The step counter stays on the CPU, as torch makes it unless its kernels are fused; moments live where and as
+        # the parameter does.
+        if slot == "step":
+            moved = value.to(parameter.device) if fused else value
+        else:
+            moved = torch.empty_like(parameter).copy_(value)
         optimiser.state[parameter][slot] = moved
-    torch.set_rng_state(tensors["rng.cpu"])
-    if device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
+    restore_random_state(tensors, device)

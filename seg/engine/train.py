@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from seg.config.sections import TrainConfig
@@ -20,9 +21,12 @@ from seg.data.dataset import Batch, PatchDataset
 from seg.data.loader import make_loader
 from seg.data.order import BatchOrder
 from seg.engine.device import Compute
+from seg.engine.encoder import freeze_encoder
 from seg.engine.evaluate import Pass, evaluate
-from seg.engine.losses import JointLoss
-from seg.engine.optimiser import learning_rate, make_optimiser, set_learning_rate
+from seg.engine.guard import Guard, NotFiniteError, norm_of_gradients, note_patches
+from seg.engine.losses.joint import JointLoss
+from seg.engine.optimiser import make_optimiser, set_learning_rate
+from seg.engine.schedule import learning_rate
 from seg.engine.state import Progress, load_state, save_state
 from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
@@ -117,14 +121,35 @@ class Run:
     optimiser: torch.optim.Optimizer = field(init=False)
     order: BatchOrder = field(init=False)
     progress: Progress = field(init=False)
+    guard: Guard = field(init=False)
+    average: ModelEmaV3 | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.order = BatchOrder(
             len(self.train), self.config.batch_size, self.config.seed, drop_last=True, shuffle=self.train.shuffle
         )
+        self.order.factors = self.train.factors()
         self.model.to(self.compute.device, memory_format=self.compute.memory_format)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, self.config)
         self.progress = Progress()
+        self.guard = Guard(self.model, self.optimiser)
+        # With a warm-up of its own: an average over more steps than there were would be one of random weights.
+        self.average = ModelEmaV3(self.model, self.config.ema, use_warmup=True) if self.config.ema else None
+
+    @property
+    def averaged(self) -> nn.Module | None:
+        """The network with the averaged weights, if they are averaged."""
+        return None if self.average is None else self.average.module
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is evaluated and saved as best: the averaged one, if there is one."""
+        return self.model if self.averaged is None else self.averaged
+
+    def save(self, card: ModelCard) -> None:
+        """Save the state under ``last``."""
+        folder = self.folder / LAST
+        save_state(folder, self.model, card, self.optimiser, self.progress, self.identity, self.averaged)
 
     @property
     def total_steps(self) -> int:
@@ -157,12 +182,12 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
         `Step` every few steps, `Epoch` after every validation.
 
     Raises:
-        TrainingError: If the loss is no longer finite or the monitored score does not exist.
+        TrainingError: If the loss or a gradient is no longer finite, or the monitored score does not exist.
         ResumeError: If the run cannot be resumed.
         Interrupted: After a signal.
     """
     if resume:
-        run.progress = load_state(run.folder / LAST, run.model, run.optimiser, run.identity)
+        run.progress = load_state(run.folder / LAST, run.model, run.optimiser, run.identity, run.averaged)
     progress = run.progress
     loader = make_loader(run.train, run.order, run.workers, pin_memory=run.compute.device.type == "cuda")
     patience = run.config.patience
@@ -170,12 +195,15 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
         while progress.step < run.total_steps and not (patience and progress.stale >= patience):
             began = time.perf_counter()
             speed = 0.0
-            for step in _train_epoch(run, loader, stop):
-                speed = step.patches_per_second
-                yield step
+            try:
+                for step in _train_epoch(run, loader, stop):
+                    speed = step.patches_per_second
+                    yield step
+            except NotFiniteError as error:
+                raise _not_finite(run, error) from None
             sample = LogitSample(len(run.validation))
             how = Pass(run.compute, run.config.batch_size, run.workers, track)
-            evidence = evaluate(run.model, run.validation, run.origin, how, sample=sample)
+            evidence = evaluate(run.scored, run.validation, run.origin, how, sample=sample)
             yield _finish_epoch(run, evidence, sample, speed, began)
             if stop:
                 raise Interrupted(f"stopped after epoch {progress.epoch}")
@@ -185,28 +213,28 @@ def _train_epoch(run: Run, loader: Any, stop: list[int]) -> Iterator[Step]:
     progress, order = run.progress, run.order
     order.epoch, order.start = progress.epoch, progress.batch
     run.model.train()
+    freeze_encoder(run.model, progress.epoch < run.config.freeze_epochs)
     sums = torch.tensor(progress.loss_sums, dtype=torch.float64, device=run.compute.device)
     began, patches = time.perf_counter(), 0
     for batch in loader:
-        rate = learning_rate(progress.step, run.total_steps, run.config)
+        _settle(run)
+        run.guard.begin(progress, sums, batch.rows_B)
+        rate = learning_rate(progress.step, run.total_steps, run.config, progress.scores)
         set_learning_rate(run.optimiser, rate)
         sums += _step(run, batch.to(run.compute.device))
         progress.batch += 1
         progress.step += 1
         patches += len(batch)
         last = progress.batch == len(order) or progress.step == run.total_steps
-        if last or stop or progress.batch % _REPORT_EVERY == 0:
+        stopped = bool(stop)  # asked once: a signal may come at any moment
+        if last or stopped or progress.batch % _REPORT_EVERY == 0:
+            _settle(run)
             progress.loss_sums = sums.tolist()
-            if not all(map(math.isfinite, progress.loss_sums)):
-                raise TrainingError(
-                    f"the loss is no longer finite at step {progress.step}; lower the learning rate with "
-                    f"--set train.lr={run.config.lr / 10:g}, and check the data with 'seg data info'"
-                )
             speed = patches / (time.perf_counter() - began)
             mean = progress.loss_sums[0] / progress.batch
             yield Step(progress.epoch, progress.batch, len(order), mean, rate, speed)
-        if stop and not last:
-            save_state(run.folder / LAST, run.model, run.card, run.optimiser, progress, run.identity)
+        if stopped and not last:
+            run.save(run.card)
             raise Interrupted(f"stopped in epoch {progress.epoch + 1} after step {progress.step}")
         if last:
             break
@@ -220,10 +248,23 @@ def _step(run: Run, batch: Batch) -> Tensor:
     total, pixel, scene = run.loss(pixel_logits, scene_logits, batch.masks_BHW.long(), batch.labels_BK)
     run.optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
-    if run.config.clip_norm:
-        nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
+    run.guard.note(total, norm_of_gradients(run.model.parameters(), run.config.clip_norm))
     run.optimiser.step()
     return torch.stack([total, pixel, scene]).detach().double()
+
+
+def _settle(run: Run) -> None:
+    """Let the step before count, once it is known to be finite."""
+    if run.guard.settle() and run.average is not None:
+        run.average.update(run.model, run.progress.step)
+
+
+def _not_finite(run: Run, error: NotFiniteError) -> TrainingError:
+    """Save the run as it was before a step that is not finite, and say so."""
+    run.progress = error.progress
+    run.save(run.card)
+    ids = run.train.patch_ids(error.rows_B.cpu().numpy())
+    return TrainingError(note_patches(run.folder, error, ids, run.config.lr))
 
 
 def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: float, began: float) -> Epoch:
@@ -247,12 +288,13 @@ def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: floa
     card = run.card.model_copy(update={"training": training, "thresholds": thresholds})
     if best:
         card = card.model_copy(update={"temperature": fit_temperature(*sample.pixels())})
-        save_checkpoint(run.folder / BEST, run.model, card)
+        save_checkpoint(run.folder / BEST, run.scored, card)
         progress.best_score = score if math.isfinite(score) else None
         progress.best_epoch = epoch
+    progress.scores.append(score if math.isfinite(score) else None)
     progress.stale = 0 if best else progress.stale + 1
     progress.epoch, progress.batch, progress.loss_sums = epoch + 1, 0, [0.0, 0.0, 0.0]
-    save_state(run.folder / LAST, run.model, card, run.optimiser, progress, run.identity)
+    run.save(card)
     return Epoch(
         epoch=epoch,
         step=progress.step,

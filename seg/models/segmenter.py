@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
 from seg.models.architectures import ModelError, check_encoder, find_architecture, pretrained_file
+from seg.models.drops import drop_options, set_drops
 from seg.models.padding import Frame, InsidePool, replace_pools
 from seg.models.scene import SCENE_HEADS
 from seg.reben.bands import PATCH_SIZE, band_names
@@ -168,6 +169,7 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
         except _MISFIT as error:
             failure = error
         else:
+            set_drops(model.network.encoder, config)
             return model
     raise ModelError(
         f"encoder '{config.encoder}' does not fit {config.arch}, which takes {architecture.takes}"
@@ -190,7 +192,7 @@ def _encoder_options(config: ModelConfig) -> list[tuple[int | None, dict[str, An
     with torch.device("meta"):
         encoder = timm.create_model(config.encoder.removeprefix("tu-"))
     accepted = inspect.signature(type(encoder).__init__).parameters
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = drop_options(config, accepted)
     if config.arch == "dpt":
         options["num_classes"] = 0  # smp keeps the whole transformer, its classifier included
         if not getattr(encoder, "num_prefix_tokens", 0):

@@ -124,11 +124,15 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
     return store
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seg"
+
+
 def _demo_store(track: Track) -> Path:
     from seg.prepare.synthetic import VERSION
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "seg" / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
+    folder = cache_folder() / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
     if not (folder / INFO_FILE).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))

@@ -15,15 +15,16 @@ from seg.config.load import dump_config, load_config
 from seg.config.sections import Config, DataConfig
 from seg.config.track import Track, silent
 from seg.data.dataset import PatchDataset
+from seg.data.frequency import class_frequencies
 from seg.engine.device import Compute, choose_compute
-from seg.engine.losses import JointLoss
+from seg.engine.losses.joint import JointLoss, check_losses
 from seg.engine.state import read_progress
 from seg.engine.train import Epoch, Run, Step, fit, seed_everything
 from seg.metrics.evidence import Origin
 from seg.models.checkpoint import Data, make_card
 from seg.models.segmenter import build_segmenter
 from seg.models.weights_file import LAST
-from seg.pipeline.data import Notify, find_store, ignore, split_rows
+from seg.pipeline.data import Notify, cache_folder, find_store, ignore, split_rows
 from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError
 from seg.reben.bands import BANDS, selection_name
 from seg.reben.patch import Split
@@ -129,13 +130,14 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         Interrupted: After Ctrl-C; the run can be resumed.
     """
     config = job.config
-    loss = JointLoss(config.loss)
+    check_losses(config.loss)
     compute = choose_compute(config.train)
     seed_everything(config.train.seed, compute.device)
     model = build_segmenter(config.model, config.data.bands)
     store = find_store(config.data, track, notify)
     training = _dataset(store, config.data, "train", augment_seed=config.train.seed)
     validation = _dataset(store, config.data, "validation")
+    loss, measured = _loss(config, store, training, track, notify)
     run = Run(
         model=model,
         loss=loss,
@@ -167,6 +169,7 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
             "bands": config.data.bands,
             "resplit": store.info.resplit,
         },
+        "loss": measured,
         "seeds": {"train": config.train.seed},
         "parameters": run.card.parameters,
         "compute": {
@@ -181,6 +184,22 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
 
 def _dataset(store: Store, data: DataConfig, split: Split, augment_seed: int | None = None) -> PatchDataset:
     return PatchDataset(store, split_rows(store, data, split), data, augment_seed)
+
+
+def _loss(
+    config: Config, store: Store, training: PatchDataset, track: Track, notify: Notify
+) -> tuple[JointLoss, dict[str, Any]]:
+    """The loss, and what it took from the train split, for the record."""
+    by_pixels = config.loss.class_weights != "none"
+    if not by_pixels and config.loss.positive_weights == "none":
+        return JointLoss(config.loss), {}
+    cache = cache_folder() / "frequencies"
+    found = class_frequencies(store, training.rows, cache, pixels=by_pixels, track=track)
+    if found.absent:
+        weight = "the weight 0 in the loss" if by_pixels else "no positives to weigh"
+        notify(f"Not in the train split, so with {weight}: {', '.join(found.absent)}.")
+    loss = JointLoss(config.loss, found)
+    return loss, {"train_patches": found.patches, **found.record(), **loss.record()}
 
 
 def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track) -> TrainResult:
