@@ -3,6 +3,7 @@
 The statistics are those of the official train split at native resolution, published with the reBEN training scripts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -73,6 +74,8 @@ BANDS: dict[str, Band] = {
 }
 """Every band by name, in the order in which a network sees them unless told otherwise."""
 
+SENSORS: tuple[Literal["s1", "s2"], ...] = ("s1", "s2")
+
 S1_BANDS: tuple[str, ...] = tuple(b.name for b in BANDS.values() if b.sensor == "s1")
 S2_BANDS: tuple[str, ...] = tuple(b.name for b in BANDS.values() if b.sensor == "s2")
 
@@ -110,6 +113,11 @@ def band_names(selection: str) -> tuple[str, ...]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise UnknownBandError(f"band {', '.join(sorted(twice))} is named twice in '{selection}'; name each band once")
     return names
+
+
+def of_sensor(bands: Sequence[str], sensor: str) -> tuple[str, ...]:
+    """Those of the bands that a sensor (``s1``, ``s2``) measures, in their order."""
+    return tuple(name for name in bands if BANDS[name].sensor == sensor)
 
 
 def selection_name(bands: tuple[str, ...]) -> str:
