@@ -13,7 +13,8 @@ from matplotlib.text import Text
 
 from seg.metrics.ratio import Floats
 from seg.reben.bands import PATCH_METRES
-from seg.report.figures.svg import GRID, INK, MUTED, PLATE, chart
+from seg.report.figures.style import INK
+from seg.report.figures.svg import MUTED, PLATE, chart
 
 _CELLS = 220
 """Cells along the longer edge of the map, at most."""
@@ -40,7 +41,7 @@ def places_chart(
     aspect = 1 / math.cos(math.radians(float(latitude_N.mean())))
     image, extent = _cells(longitude_N, latitude_N, score_N, aspect)
     width_deg, height_deg = extent[1] - extent[0], (extent[3] - extent[2]) * aspect
-    scale = min(560 / width_deg, 480 / height_deg)
+    scale = min(420 / width_deg, 410 / height_deg)
     width, height = width_deg * scale, height_deg * scale
     left, below, right, top = 52.0, 112.0, 14.0, 8.0
     total_width, total_height = max(left + width + right, 340.0), below + height + top
@@ -51,15 +52,14 @@ def places_chart(
     )
     axes.set_facecolor(PLATE)
     axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto")
-    axes.grid(color=GRID, linewidth=0.5, alpha=0.9, zorder=0.5)
+    axes.grid(color="white", linewidth=0.8, zorder=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("Longitude, degrees east", fontsize=9.5, color=INK)
     axes.set_ylabel("Latitude, degrees north", fontsize=9.5, color=INK)
     axes.tick_params(labelsize=9, color=MUTED, labelcolor=INK, length=3, width=0.7)
     axes.locator_params(nbins=max(3, int(width // 75)), axis="x")
     axes.locator_params(nbins=max(3, int(height // 60)), axis="y")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_formatter().set_useOffset(False)
+    axes.ticklabel_format(useOffset=False)
     for spine in axes.spines.values():
         spine.set(color=MUTED, linewidth=0.7)
     _histogram(figure, score_N, total_width, total_height)
