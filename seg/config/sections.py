@@ -78,7 +78,9 @@ def _weights(value: Any) -> str | None:
         return None
     text = str(value)
     if not text or text.startswith("imagenet:"):
-        raise ValueError(f"'{text}' names no weights; give imagenet, reben, ssl4eo, none, a file or the folder of a run")
+        raise ValueError(
+            f"'{text}' names no weights; give imagenet, reben, ssl4eo, none, a file or the folder of a run"
+        )
     return text
 
 

@@ -22,6 +22,7 @@ from seg.data.order import BatchOrder
 from seg.engine.device import Compute
 from seg.engine.evaluate import Pass, evaluate
 from seg.engine.losses import JointLoss
+from seg.engine.modality_dropout import sensors_present
 from seg.engine.optimiser import learning_rate, make_optimiser, set_learning_rate
 from seg.engine.state import Progress, load_state, save_state
 from seg.metrics.evidence import Evidence, Origin
@@ -190,7 +191,9 @@ def _train_epoch(run: Run, loader: Any, stop: list[int]) -> Iterator[Step]:
     for batch in loader:
         rate = learning_rate(progress.step, run.total_steps, run.config)
         set_learning_rate(run.optimiser, rate)
-        sums += _step(run, batch.to(run.compute.device))
+        config = run.config
+        present_BS = sensors_present(config.modality_dropout, config.seed, progress.epoch, batch.rows_B.numpy())
+        sums += _step(run, batch.to(run.compute.device), present_BS)
         progress.batch += 1
         progress.step += 1
         patches += len(batch)
@@ -212,11 +215,12 @@ def _train_epoch(run: Run, loader: Any, stop: list[int]) -> Iterator[Step]:
             break
 
 
-def _step(run: Run, batch: Batch) -> Tensor:
-    """One optimiser step; total, pixel and scene loss as float64."""
+def _step(run: Run, batch: Batch, present_BS: Tensor | None = None) -> Tensor:
+    """One optimiser step; total, pixel and scene loss as float64. A patch keeps the sensors that it has."""
     images = batch.images_BCHW.to(memory_format=run.compute.memory_format)
     with run.compute.autocast():
-        pixel_logits, scene_logits = run.model(images)
+        kept = () if present_BS is None else (present_BS.to(run.compute.device, non_blocking=True),)
+        pixel_logits, scene_logits = run.model(images, *kept)
     total, pixel, scene = run.loss(pixel_logits, scene_logits, batch.masks_BHW.long(), batch.labels_BK)
     run.optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]

@@ -1,12 +1,12 @@
 """Two sensors, two encoders: features merged level by level, and what stands in for a sensor that is missing."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seg.reben.bands import BANDS, SENSORS, of_sensor
+from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 
 
 class DualEncoder(nn.Module):
@@ -19,6 +19,7 @@ class DualEncoder(nn.Module):
     Args:
         bands: Names of the input channels, in order.
         encoders: An encoder for each sensor, of one kind.
+        used: Which levels the decoder looks at. The others are not merged: they are those of the last sensor.
 
     Attributes:
         encoders: As given.
@@ -28,7 +29,9 @@ class DualEncoder(nn.Module):
         out_channels, output_stride: As of smp's encoders.
     """
 
-    def __init__(self, bands: tuple[str, ...], encoders: Mapping[str, nn.Module]) -> None:
+    _sensors_C: Tensor
+
+    def __init__(self, bands: tuple[str, ...], encoders: Mapping[str, Any], used: Sequence[bool]) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(dict(encoders))
         for sensor in SENSORS:
@@ -44,8 +47,8 @@ class DualEncoder(nn.Module):
         self.output_stride = int(one.output_stride)
         self.out_channels = [len(bands) if self._passes_image else channels[0], *channels[1:]]
         self.merges = nn.ModuleList(
-            nn.Identity() if (level == 0 and self._passes_image) or not number else _mean_of_two(number)
-            for level, number in enumerate(channels)
+            _mean_of_two(number) if number and in_use and not (level == 0 and self._passes_image) else nn.Identity()
+            for level, (number, in_use) in enumerate(zip(channels, used, strict=True))
         )
         tokens = bool(getattr(one, "has_prefix_tokens", False))
         self.token_merges = nn.ModuleList(_mean_of_two_tokens(number) for number in channels if tokens)
@@ -65,6 +68,9 @@ class DualEncoder(nn.Module):
             images_BCHW: All bands.
             present_BS: Which of the `SENSORS` each image has, bool; None: both.
         """
+        if present_BS is None and self.training:
+            # So that every parameter has a gradient, which training on several processes insists on.
+            present_BS = torch.ones(len(images_BCHW), len(SENSORS), dtype=torch.bool, device=images_BCHW.device)
         encoded = {sensor: self.encoders[sensor](images_BCHW[:, self._of(sensor)]) for sensor in SENSORS}
         with_tokens = isinstance(encoded[SENSORS[0]], tuple)
         levels = {sensor: output[0] if with_tokens else output for sensor, output in encoded.items()}
@@ -126,15 +132,16 @@ class WithoutSensor(nn.Module):
         sensor: The sensor it has to do without.
     """
 
-    def __init__(self, model: nn.Module, sensor: Literal["s1", "s2"]) -> None:
+    _present_S: Tensor
+
+    def __init__(self, model: nn.Module, sensor: Sensor) -> None:
         super().__init__()
         self.model = model
         self.register_buffer("_present_S", torch.tensor([name != sensor for name in SENSORS]), persistent=False)
 
     def forward(self, images_BCHW: Tensor) -> Any:
         """As the network's own, see `Segmenter.forward`."""
-        present_S: Tensor = self._present_S  # type: ignore[assignment]
-        return self.model(images_BCHW, present_S.expand(len(images_BCHW), -1).to(images_BCHW.device))
+        return self.model(images_BCHW, self._present_S.expand(len(images_BCHW), -1))
 
 
 def _mean_of_two(channels: int) -> nn.Conv2d:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import errors
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 _TIMEOUT = 5.0
 """Seconds within which the hub has to answer."""
@@ -38,9 +38,7 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
         # The download itself tries again for half a minute; this question is asked once.
         huggingface_hub.get_hf_file_metadata(url, timeout=_TIMEOUT)
         with silent_hub():
-            return Path(
-                huggingface_hub.hf_hub_download(repository, file, revision=revision, etag_timeout=_TIMEOUT)
-            )
+            return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, etag_timeout=_TIMEOUT))
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             raise _unreachable(repository, file, revision, cure) from error

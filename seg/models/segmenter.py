@@ -48,6 +48,8 @@ class Segmenter(nn.Module):
         scene_head: The scene head; None for ``scene_head="none"``.
     """
 
+    _sensors_C: Tensor
+
     def __init__(
         self, config: ModelConfig, bands: tuple[str, ...], network: SegmentationModel, fixed_size: int | None = None
     ) -> None:
@@ -238,8 +240,21 @@ def _network(config: ModelConfig, bands: tuple[str, ...], options: dict[str, Any
     # A decoder does not depend on the number of bands, so it may be that of either sensor.
     models = {sensor: smp_model(config, len(of_sensor(bands, sensor)), options) for sensor in SENSORS}
     network = models[SENSORS[-1]]
-    network.encoder = DualEncoder(bands, {sensor: model.encoder for sensor, model in models.items()})
+    encoders: dict[str, Any] = {sensor: model.encoder for sensor, model in models.items()}
+    network.encoder = DualEncoder(bands, encoders, _used_levels(network, len(of_sensor(bands, SENSORS[-1]))))
     return network
+
+
+def _used_levels(network: SegmentationModel, channels: int) -> list[bool]:
+    """Which levels of the encoder's features reach the pixel logits."""
+    network.eval()
+    encoded = network.encoder(torch.zeros(1, channels, _FIXED_SIZE, _FIXED_SIZE))
+    features, *tokens = encoded if isinstance(encoded, tuple) else (encoded,)
+    leaves = [level.detach().requires_grad_() for level in features]
+    logits_BKHW = network.segmentation_head(network.decoder(leaves, *tokens))
+    gradients = torch.autograd.grad(logits_BKHW.sum(), leaves, allow_unused=True)
+    network.train()
+    return [gradient is not None for gradient in gradients]
 
 
 def _try_out(model: Segmenter, sizes: tuple[int, ...]) -> None:

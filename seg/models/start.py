@@ -13,6 +13,7 @@ from seg.models.architectures import ModelError, pretrained_file, pretrained_hub
 from seg.models.fusion import DualEncoder
 from seg.models.hub import fetch, silent_hub
 from seg.models.published import Published, read_published
+from seg.models.scene_transfer import take_scene_classifier
 from seg.models.segmenter import Segmenter, build_segmenter, encoder_options, smp_model
 from seg.models.stems import BandFit
 from seg.models.transfer import Fitted, fit_encoder
@@ -124,21 +125,21 @@ def _find(config: ModelConfig, sensor: str | None, bands: tuple[str, ...]) -> Pu
 
 def _imagenet(config: ModelConfig) -> Published:
     """The encoder as smp or timm publish it, for red, green and blue."""
+    cure = "start from random weights with --weights none"
     words = pretrained_file(config.encoder)
     if words is None:
         raise ModelError(f"encoder '{config.encoder}' has no pretrained weights; use --weights none or another encoder")
     revision = None
     if (file := pretrained_hub_file(config.encoder)) is not None:
-        cure = "into the local cache and copy that here, or start from random weights with --weights none"
-        revision = fetch(*file, cure).parent.name
+        revision = fetch(*file, f"into the local cache and copy that here, or {cure}").parent.name
     with torch.random.fork_rng(devices=[]), silent_hub():
         for _, options in encoder_options(config):
             try:
                 encoder = smp_model(config, len(IMAGENET_BANDS), options, IMAGENET).encoder
             except (OSError, SafetensorError) as error:
                 raise ModelError(
-                    f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {words} into the local "
-                    "cache on a machine with a network, or start from random weights with --weights none"
+                    f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {words} into the "
+                    f"local cache on a machine with a network, or {cure}"
                 ) from error
             break
     return Published(words, encoder.state_dict(), IMAGENET_BANDS, revision=revision)
@@ -146,44 +147,27 @@ def _imagenet(config: ModelConfig) -> Published:
 
 def _finish(model: Segmenter, sensor: str | None, published: Published, fitted: Fitted) -> Loaded:
     """Take over what lies beyond the encoder, as far as it fits, and say what was done."""
-    beyond: dict[str, Tensor] = {}
-    unused = list(fitted.unused)
-    if published.classifier is not None and _same_features(model, sensor, published, fitted):
-        weight, bias = published.classifier
-        beyond = {
-            "scene_head.classifier.weight": published.tensors[weight].flatten(1),
-            "scene_head.classifier.bias": published.tensors[bias],
-        }
-        unused = [key for key in unused if key not in published.classifier]
+    left_out = list(fitted.unused)
+    scene_head, decoder = False, 0
+    if published.classifier is not None and sensor is None and take_scene_classifier(model, published, fitted):
+        scene_head = True
+        left_out = [key for key in left_out if key not in published.classifier]
     elif published.card is not None and sensor in (None, SENSORS[-1]):
         beyond, rejected = _of_run(model, published)
-        unused += rejected
-    model.load_state_dict(beyond, strict=False)
-    heads = [key for key in beyond if key.startswith("scene_head.")]
+        model.load_state_dict(dict(beyond), strict=False)
+        heads = [key for key in beyond if key.startswith("scene_head.")]
+        scene_head, decoder = bool(heads), len(beyond) - len(heads)
+        left_out += rejected
     return Loaded(
         sensor,
         published.source,
         published.revision,
         len(fitted.tensors),
         fitted.bands,
-        bool(heads),
-        len(beyond) - len(heads),
-        tuple(unused),
+        scene_head,
+        decoder,
+        tuple(left_out),
     )
-
-
-def _same_features(model: Segmenter, sensor: str | None, published: Published, fitted: Fitted) -> bool:
-    """Whether the learned scene head sees what the published classifier saw: the mean of the deepest features.
-
-    That is not so where anything lies between the two (a norm, a wider convolution), which then has no place in the
-    encoder, or where a token takes the place of the mean.
-    """
-    assert published.classifier is not None
-    head = model.state_dict().get("scene_head.classifier.weight")
-    weight = published.tensors[published.classifier[0]]
-    between = set(fitted.unused) - set(published.classifier)
-    tokens = any(key.endswith("cls_token") for key in fitted.tensors)
-    return sensor is None and head is not None and head.numel() == weight.numel() and not between and not tokens
 
 
 def _of_run(model: Segmenter, published: Published) -> tuple[Mapping[str, Tensor], list[str]]:

@@ -47,7 +47,7 @@ def find_stems(encoder: nn.Module, channels: int, size: int) -> list[str]:
             found.append(f"{name}.weight")
 
     hooks = [
-        module.register_forward_pre_hook(lambda _module, inputs, name=name: note(name, inputs))  # type: ignore[misc]
+        module.register_forward_pre_hook(lambda _module, inputs, name=name: note(name, inputs))
         for name, module in encoder.named_modules()
         if isinstance(module, nn.Conv2d)
     ]

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from seg.models.architectures import ModelError
@@ -19,13 +21,15 @@ class Fitted:
 
     Attributes:
         tensors: By the names of the encoder's state dict, in its shapes.
-        bands: How the input bands fit; None for an encoder whose first layer was not found.
+        bands: How the input bands fit.
         unused: Published tensors that the encoder has no place for.
+        stems: Those of its first layers, by their published names.
     """
 
     tensors: Mapping[str, Tensor]
     bands: BandFit
     unused: tuple[str, ...]
+    stems: Mapping[str, Tensor]
 
 
 def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, published: Published) -> Fitted:
@@ -67,8 +71,8 @@ def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, 
         value = published.tensors[source[_plain(key)]]
         wanted = state[key]
         if key in stems:
-            known = published.bands_for(value.shape[1]) if value.ndim == wanted.ndim else ()
             if value.ndim == wanted.ndim:
+                known = published.bands_for(value.shape[1])
                 fit = BandFit.between(known, bands)
                 value = fit_stem(value, known, bands)
         elif value.shape != wanted.shape and key in learned:
@@ -80,7 +84,7 @@ def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, 
             raise _other_encoder(published, name, shapes)
     taken = {_plain(key) for key in shared}
     unused = tuple(key for key in published.tensors if _plain(key) not in taken)
-    return Fitted(tensors, fit, unused)
+    return Fitted(tensors, fit, unused, {source[_plain(key)]: tensors[key] for key in stems})
 
 
 def _plain(name: str) -> str:
@@ -105,7 +109,7 @@ def _on_other_grid(encoder: nn.Module, key: str, value: Tensor, wanted: Tensor) 
         resampled: Tensor = resample_abs_pos_embed(value, [edge, edge], num_prefix_tokens=prefix)
         return resampled
     if key.endswith("relative_position_bias_table") and value.shape[1:] == wanted.shape[1:]:
-        window = encoder.get_submodule(key.rpartition(".")[0]).window_size
+        window: Any = encoder.get_submodule(key.rpartition(".")[0]).window_size
         resized: Tensor = resize_rel_pos_bias_table(value, new_window_size=window, new_bias_shape=wanted.shape)
         return resized
     return value

@@ -106,6 +106,11 @@ SSL4EO_FILES: dict[str, dict[str, dict[str, HubFile]]] = {
 }
 
 
+def timm_name(encoder: str) -> str:
+    """The name by which timm knows an encoder, if it does."""
+    return encoder.removeprefix("tu-").partition(".")[0]
+
+
 def split_weights(weights: str) -> tuple[str, str]:
     """The kind of ``model.weights`` and what follows its colon; the kind of a file or folder is empty."""
     kind, _, detail = weights.partition(":")
@@ -166,13 +171,13 @@ def bands_of(channels: int) -> tuple[str, ...] | None:
 def _reben_file(detail: str, encoder: str, bands: Sequence[str]) -> HubFile:
     s1, s2 = any(name in S1_BANDS for name in bands), any(name in S2_BANDS for name in bands)
     sensors = "all" if s1 and s2 else "s1" if s1 else "s2"
-    name = detail or f"{_timm_name(encoder)}-{sensors}-{_REBEN_VERSION}"
+    name = detail or f"{timm_name(encoder)}-{sensors}-{_REBEN_VERSION}"
     repository = name if "/" in name else f"{_REBEN_HUB}/{name}"
     return HubFile(repository, "main", "model.safetensors")
 
 
 def _ssl4eo_file(method: str, encoder: str, bands: Sequence[str]) -> HubFile:
-    sensors = SSL4EO_FILES.get(_timm_name(encoder))
+    sensors = SSL4EO_FILES.get(timm_name(encoder))
     if sensors is None:
         raise ModelError(
             f"torchgeo publishes no ssl4eo weights for encoder '{encoder}'; it does for resnet18, resnet50 and, with "
@@ -190,7 +195,3 @@ def _ssl4eo_file(method: str, encoder: str, bands: Sequence[str]) -> HubFile:
             f"{', '.join(files)}"
         )
     return files[method or next(iter(files))]
-
-
-def _timm_name(encoder: str) -> str:
-    return encoder.removeprefix("tu-").partition(".")[0]

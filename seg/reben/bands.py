@@ -14,6 +14,10 @@ PATCH_SIZE = 120
 """Edge of a patch in 10 m pixels; every network sees patches on this grid."""
 
 
+Sensor = Literal["s1", "s2"]
+SENSORS: tuple[Sensor, ...] = ("s1", "s2")
+
+
 class UnknownBandError(ValueError):
     """A band or modality name that reBEN does not have."""
 
@@ -32,7 +36,7 @@ class Band:
     """
 
     name: str
-    sensor: Literal["s1", "s2"]
+    sensor: Sensor
     pixel_size: int
     dtype: Literal["uint16", "float32"]
     unit: Literal["DN", "dB"]
@@ -73,8 +77,6 @@ BANDS: dict[str, Band] = {
     )
 }
 """Every band by name, in the order in which a network sees them unless told otherwise."""
-
-SENSORS: tuple[Literal["s1", "s2"], ...] = ("s1", "s2")
 
 S1_BANDS: tuple[str, ...] = tuple(b.name for b in BANDS.values() if b.sensor == "s1")
 S2_BANDS: tuple[str, ...] = tuple(b.name for b in BANDS.values() if b.sensor == "s2")
