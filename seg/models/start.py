@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ModelError, pretrained_file, pretrained_hub_file
+from seg.models.architectures import ModelError, check_encoder, pretrained_file, pretrained_hub_file
 from seg.models.fusion import DualEncoder
 from seg.models.hub import fetch, silent_hub
 from seg.models.published import Published, read_published
@@ -94,14 +94,17 @@ def start_segmenter(
         ModelError, CheckpointError, HubError, TorchFileError: If the weights do not exist, cannot be fetched or read,
             or are for another network.
     """
+    if config.weights == IMAGENET:
+        _check_published(config.encoder)
     model = build_segmenter(config, bands)
     if config.weights is None:
         return model, ()
     loaded = []
     for sensor, encoder, names in _encoders(model):
-        published = _find(config, sensor, names)
+        published = _find(model, sensor, names)
         fitted = fit_encoder(encoder, config.encoder, names, model.patch_edge, published)
-        encoder.load_state_dict(dict(fitted.tensors), strict=False)
+        # The base class's own: what some encoders of smp do to the names of published files has been done.
+        nn.Module.load_state_dict(encoder, dict(fitted.tensors), strict=False)
         loaded.append(_finish(model, sensor, published, fitted))
         notify(loaded[-1].sentence())
     return model, tuple(loaded)
@@ -115,34 +118,41 @@ def _encoders(model: Segmenter) -> list[tuple[str | None, nn.Module, tuple[str, 
     return [(sensor, encoder.encoders[sensor], of_sensor(model.bands, sensor)) for sensor in SENSORS]
 
 
-def _find(config: ModelConfig, sensor: str | None, bands: tuple[str, ...]) -> Published:
+def _find(model: Segmenter, sensor: str | None, bands: tuple[str, ...]) -> Published:
+    config = model.config
     assert config.weights is not None
     if config.weights == IMAGENET:
-        return _imagenet(config)
+        return _imagenet(config, model.fixed_size)
     place = published_file(config.weights, config.encoder, bands)
     return read_published(place, config.weights_bands, sensor, config.weights)
 
 
-def _imagenet(config: ModelConfig) -> Published:
+def _imagenet(config: ModelConfig, fixed_size: int | None) -> Published:
     """The encoder as smp or timm publish it, for red, green and blue."""
     cure = "start from random weights with --weights none"
-    words = pretrained_file(config.encoder)
-    if words is None:
-        raise ModelError(f"encoder '{config.encoder}' has no pretrained weights; use --weights none or another encoder")
+    words = _check_published(config.encoder)
     revision = None
     if (file := pretrained_hub_file(config.encoder)) is not None:
         revision = fetch(*file, f"into the local cache and copy that here, or {cure}").parent.name
-    with torch.random.fork_rng(devices=[]), silent_hub():
-        for _, options in encoder_options(config):
-            try:
-                encoder = smp_model(config, len(IMAGENET_BANDS), options, IMAGENET).encoder
-            except (OSError, SafetensorError) as error:
-                raise ModelError(
-                    f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {words} into the "
-                    f"local cache on a machine with a network, or {cure}"
-                ) from error
-            break
+    options = next(options for size, options in encoder_options(config) if size == fixed_size)
+    try:
+        with torch.random.fork_rng(devices=[]), silent_hub():
+            encoder = smp_model(config, len(IMAGENET_BANDS), options, IMAGENET).encoder
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {words} into the local cache "
+            f"on a machine with a network, or {cure}"
+        ) from error
     return Published(words, encoder.state_dict(), IMAGENET_BANDS, revision=revision)
+
+
+def _check_published(encoder: str) -> str:
+    """Where the encoder's pretrained weights come from, in words."""
+    check_encoder(encoder)
+    words = pretrained_file(encoder)
+    if words is None:
+        raise ModelError(f"encoder '{encoder}' has no pretrained weights; use --weights none or another encoder")
+    return words
 
 
 def _finish(model: Segmenter, sensor: str | None, published: Published, fitted: Fitted) -> Loaded:

@@ -130,8 +130,8 @@ def published_file(weights: str, encoder: str, bands: Sequence[str]) -> Path | H
     """The file or folder that ``reben`` or ``ssl4eo`` weights, or a path, stand for.
 
     Args:
-        weights: ``reben``, ``reben:<id>``, ``reben:<path>``, ``ssl4eo``, ``ssl4eo:<method>``, ``ssl4eo:<path>`` or a
-            path.
+        weights: ``reben``, ``reben:<id>`` (with ``@<revision>`` for another than the newest), ``reben:<path>``,
+            ``ssl4eo``, ``ssl4eo:<method>``, ``ssl4eo:<path>`` or a path.
         encoder: The encoder that they are for.
         bands: Its bands.
 
@@ -172,8 +172,8 @@ def _reben_file(detail: str, encoder: str, bands: Sequence[str]) -> HubFile:
     s1, s2 = any(name in S1_BANDS for name in bands), any(name in S2_BANDS for name in bands)
     sensors = "all" if s1 and s2 else "s1" if s1 else "s2"
     name = detail or f"{timm_name(encoder)}-{sensors}-{_REBEN_VERSION}"
-    repository = name if "/" in name else f"{_REBEN_HUB}/{name}"
-    return HubFile(repository, "main", "model.safetensors")
+    repository, _, revision = (name if "/" in name else f"{_REBEN_HUB}/{name}").partition("@")
+    return HubFile(repository, revision or "main", "model.safetensors")
 
 
 def _ssl4eo_file(method: str, encoder: str, bands: Sequence[str]) -> HubFile:
