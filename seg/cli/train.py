@@ -21,7 +21,14 @@ def train(
     bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.")] = None,
     weights: Annotated[
-        Literal["none", "imagenet"] | None, typer.Option(help="What the encoder starts from; imagenet is downloaded.")
+        str | None,
+        typer.Option(
+            help="What the network starts from: none, imagenet, reben[:<hub id or file>], ssl4eo[:<method or file>], a "
+            "file, or the folder of a run."
+        ),
+    ] = None,
+    fusion: Annotated[
+        Literal["stack", "dual"] | None, typer.Option(help="One encoder for all bands, or one for each sensor.")
     ] = None,
     scene_head: Annotated[
         Literal["derived", "learned", "none"] | None, typer.Option(help="Where the multi-label comes from.")
@@ -31,6 +38,9 @@ def train(
     config: Annotated[Path | None, typer.Option(help="YAML configuration.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: train.lr=1e-3. May be repeated.")
+    ] = None,
+    modality_dropout: Annotated[
+        float | None, typer.Option(help="Probability that a training patch loses one sensor.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the train split, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
@@ -54,6 +64,7 @@ def train(
         model__arch=arch,
         model__encoder=encoder,
         model__weights=weights,
+        model__fusion=fusion,
         model__scene_head=scene_head,
         data__bands=modality or bands,
         data__store=data,
@@ -62,6 +73,7 @@ def train(
         train__batch_size=batch_size,
         train__seed=seed,
         train__device=device,
+        train__modality_dropout=modality_dropout,
     )
     try:
         with training_progress(job.config.train.epochs, job.config.train.monitor) as observe:

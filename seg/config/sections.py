@@ -79,7 +79,18 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
 
 
-Weights = Annotated[Literal["imagenet"] | None, BeforeValidator(lambda value: None if value == "none" else value)]
+def _weights(value: Any) -> str | None:
+    if value is None or value == "none":
+        return None
+    text = str(value)
+    if not text or text.startswith("imagenet:"):
+        raise ValueError(
+            f"'{text}' names no weights; give imagenet, reben, ssl4eo, none, a file or the folder of a run"
+        )
+    return text
+
+
+Weights = Annotated[str | None, BeforeValidator(_weights)]
 
 
 class ModelConfig(Section):
@@ -88,7 +99,11 @@ class ModelConfig(Section):
     Attributes:
         arch: An architecture of segmentation-models-pytorch (unet, deeplabv3plus, ...).
         encoder: An smp encoder, or a timm one as ``tu-<name>``.
-        weights: ``imagenet`` starts the encoder from its published weights, ``none`` from random ones.
+        weights: What the network starts from: ``none`` (random), ``imagenet``, ``reben[:<hub id or file>]``,
+            ``ssl4eo[:<method or file>]``, a file with the tensors of an encoder, or the folder of an earlier run.
+        weights_bands: Input bands of a weights file in order, where the file and its number of bands do not say.
+        fusion: ``stack`` feeds all bands to one encoder; ``dual`` has one for Sentinel-1 and one for Sentinel-2, whose
+            features are merged level by level.
         scene_head: ``derived`` pools the pixel logits, ``learned`` pools encoder features, ``none`` has no scene score.
         dropout: Share of features dropped before the classifier of the learned scene head.
         drop_path: Share of residual branches that the encoder skips in training, at its deepest block. None: as the
@@ -99,6 +114,8 @@ class ModelConfig(Section):
     arch: str = "unet"
     encoder: str = "resnet18"
     weights: Weights = None
+    weights_bands: Bands | None = None
+    fusion: Literal["stack", "dual"] = "stack"
     scene_head: Literal["derived", "learned", "none"] = "derived"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -180,6 +197,7 @@ class TrainConfig(Section):
         precision: ``auto`` takes bfloat16 where the device computes in it, else float32.
         channels_last: Memory format of images and weights; None: where the device gains from it.
         max_steps: End the run after so many steps; 0 has no such end.
+        modality_dropout: Probability that a training patch loses one of its two sensors, never both.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -206,6 +224,7 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
     max_steps: Annotated[int, Field(ge=0)] = 0
+    modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:

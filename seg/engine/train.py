@@ -25,6 +25,7 @@ from seg.engine.encoder import freeze_encoder
 from seg.engine.evaluate import Pass, evaluate
 from seg.engine.guard import Guard, NotFiniteError, norm_of_gradients, note_patches
 from seg.engine.losses.joint import JointLoss
+from seg.engine.modality_dropout import sensors_present
 from seg.engine.optimiser import make_optimiser, set_learning_rate
 from seg.engine.schedule import learning_rate
 from seg.engine.state import Progress, load_state, save_state
@@ -221,7 +222,9 @@ def _train_epoch(run: Run, loader: Any, stop: list[int]) -> Iterator[Step]:
         run.guard.begin(progress, sums, batch.rows_B)
         rate = learning_rate(progress.step, run.total_steps, run.config, progress.scores)
         set_learning_rate(run.optimiser, rate)
-        sums += _step(run, batch.to(run.compute.device))
+        config = run.config
+        present_BS = sensors_present(config.modality_dropout, config.seed, progress.epoch, batch.rows_B.numpy())
+        sums += _step(run, batch.to(run.compute.device), present_BS)
         progress.batch += 1
         progress.step += 1
         patches += len(batch)
@@ -240,11 +243,12 @@ def _train_epoch(run: Run, loader: Any, stop: list[int]) -> Iterator[Step]:
             break
 
 
-def _step(run: Run, batch: Batch) -> Tensor:
-    """One optimiser step; total, pixel and scene loss as float64."""
+def _step(run: Run, batch: Batch, present_BS: Tensor | None = None) -> Tensor:
+    """One optimiser step; total, pixel and scene loss as float64. A patch keeps the sensors that it has."""
     images = batch.images_BCHW.to(memory_format=run.compute.memory_format)
     with run.compute.autocast():
-        pixel_logits, scene_logits = run.model(images)
+        kept = () if present_BS is None else (present_BS.to(run.compute.device, non_blocking=True),)
+        pixel_logits, scene_logits = run.model(images, *kept)
     total, pixel, scene = run.loss(pixel_logits, scene_logits, batch.masks_BHW.long(), batch.labels_BK)
     run.optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]

@@ -35,6 +35,7 @@ from seg.metrics.evidence import (
 from seg.metrics.ratio import Bools
 from seg.metrics.scene import ProbabilityError, check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, offsets_of
+from seg.reben.bands import SENSORS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
@@ -211,10 +212,12 @@ def _origin(path: Path, header: dict[str, Any]) -> Origin:
             header["weights"],
             None if thresholds is None else tuple(map(float, thresholds)),
             None if header["temperature"] is None else float(header["temperature"]),
+            header.get("without"),
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
-    if origin.split not in SPLITS or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
+    known = origin.split in SPLITS and origin.without in (None, *SENSORS)
+    if not known or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
         raise _damaged(path, "its split or its thresholds are not those that seg writes")
     return origin
 

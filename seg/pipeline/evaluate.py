@@ -18,6 +18,7 @@ from seg.pipeline.pictures import draw_pictures
 from seg.pipeline.report import BOOTSTRAP_SEED, write_all
 from seg.pipeline.run_folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, read_run
 from seg.pipeline.session import Session, open_run
+from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import save_gallery
@@ -50,6 +51,7 @@ def evaluate(
     metadata: Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    drop: Sensor | None = None,
     replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
@@ -63,6 +65,7 @@ def evaluate(
         split: The split; the configuration's ``eval.split`` (test) if None.
         data, metadata: Other data than the run's own.
         device, batch_size: Instead of the run's settings.
+        drop: Do not show the network this sensor; goes to ``eval/<split>-without-<sensor>/``.
         replicates: Resamples of the bootstrap.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -77,13 +80,14 @@ def evaluate(
         metadata=metadata,
         device=device,
         batch_size=batch_size,
+        drop=drop,
         track=track,
         notify=notify,
     )
     began = time.perf_counter()
     evidence = _evidence(session, track)
     seconds = time.perf_counter() - began
-    folder = run / EVALUATIONS / session.split
+    folder = run / EVALUATIONS / evidence.origin.name
     pictures = draw_pictures(session, evidence)
     save_evidence(folder / EVIDENCE, evidence)
     save_gallery(folder, pictures)
@@ -103,6 +107,7 @@ def _evidence(session: Session, track: Track) -> Evidence:
         weights_digest(best_checkpoint(session.run)) or "",
         card.thresholds,
         card.temperature,
+        session.without,
     )
     return gather_evidence(session.model, session.dataset, origin, session.how(track), detailed=True)
 

@@ -9,8 +9,16 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.run_folder import EVALUATIONS, RunError, RunFiles, read_evidence, read_run, section
-from seg.reben.bands import selection_name
+from seg.pipeline.run_folder import (
+    EVALUATIONS,
+    RunError,
+    RunFiles,
+    evaluation_options,
+    read_evidence,
+    read_run,
+    section,
+)
+from seg.reben.bands import Sensor, selection_name
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
@@ -45,6 +53,7 @@ def report_run(
     run: Path,
     *,
     split: Split | None = None,
+    without: Sensor | None = None,
     replicates: int = REPLICATES,
     check: bool = False,
     track: Track = silent,
@@ -55,6 +64,7 @@ def report_run(
     Args:
         run: Run folder of `train` that was evaluated.
         split: The split; the configuration's ``eval.split`` (test) if None.
+        without: Report how it did without this sensor.
         replicates: Resamples of the bootstrap.
         check: Write nothing; compare the tables that are there with what the evidence gives.
         track: Progress.
@@ -67,14 +77,15 @@ def report_run(
     """
     files = read_run(run)
     split = split or files.config.eval.split
-    evidence = read_evidence(run, split)
-    folder = run / EVALUATIONS / split
+    evidence = read_evidence(run, split, without)
+    folder = run / EVALUATIONS / evidence.origin.name
+    options = evaluation_options(split, without)
     if not len(evidence):
-        raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} --split {split}")
+        raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} {options}")
     assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
     if check:
         if differences := differing_results(folder, assessment):
-            error = StaleReportError(f"{differences[0]}; write the tables anew with: seg report {run} --split {split}")
+            error = StaleReportError(f"{differences[0]}; write the tables anew with: seg report {run} {options}")
             for more in differences[1:]:
                 error.add_note(more)
             raise error
@@ -111,7 +122,8 @@ def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
     about = {
         "Run": files.folder.resolve().name,
         "Architecture": config.model.arch,
-        "Encoder": f"{config.model.encoder} (weights: {config.model.weights or 'random'})",
+        "Encoder": f"{config.model.encoder} (weights: {_weights(files)})",
+        "Fusion": config.model.fusion if config.model.fusion != "stack" else "",
         "Scene head": config.model.scene_head,
         "Bands": selection_name(config.data.bands),
         "Parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
@@ -119,9 +131,16 @@ def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
         "Training speed": f"{speed:.0f} patches/s" if speed else "",
         "Seed": str(config.train.seed),
         "Trained on": files.fingerprint,
-        "Scored on": f"{origin.fingerprint}, {origin.split} split",
+        "Scored on": f"{origin.fingerprint}, {origin.words}",
         "Weights": origin.weights,
         "Trained": str(record.get("written_utc", "")),
         "Versions": ", ".join(f"{name} {versions[name]}" for name in ("seg", "torch", "python") if versions.get(name)),
     }
     return {name: text for name, text in about.items() if text}
+
+
+def _weights(files: RunFiles) -> str:
+    """What the encoder started from, without the folders of this machine."""
+    loaded = files.record.get("weights")
+    sources = [entry["source"] for entry in loaded if isinstance(entry, dict)] if isinstance(loaded, list) else []
+    return " and ".join(dict.fromkeys(sources)) or files.config.model.weights or "random"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from seg.config.load import load_config
 from seg.config.sections import Config
@@ -12,11 +13,11 @@ from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
 from seg.engine.evaluate import Pass
 from seg.models.checkpoint import ModelCard, load_checkpoint
-from seg.models.segmenter import Segmenter
+from seg.models.fusion import WithoutSensor
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
 from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint
 from seg.pipeline.train import loader_workers
-from seg.reben.bands import BANDS
+from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.store.open import Store
 
@@ -33,6 +34,7 @@ class Session:
         run: The run folder.
         config: Its settings, with what was asked for otherwise.
         model, card: The best weights.
+        without: The sensor that the model is not shown; None: none.
         store: The data.
         split: The split.
         dataset: Its patches.
@@ -42,13 +44,14 @@ class Session:
 
     run: Path
     config: Config
-    model: Segmenter
+    model: nn.Module
     card: ModelCard
     store: Store
     split: Split
     dataset: PatchDataset
     compute: Compute
     workers: int
+    without: Sensor | None = None
 
     def how(self, track: Track) -> Pass:
         """How the network goes over the data set."""
@@ -63,6 +66,7 @@ def open_run(
     metadata: Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    drop: Sensor | None = None,
     need_maps: bool = True,
     track: Track = silent,
     notify: Notify = ignore,
@@ -72,6 +76,7 @@ def open_run(
     Args:
         run: Run folder of `train`.
         split, data, metadata, device, batch_size: Instead of the run's own settings.
+        drop: Sensor that the network is not shown.
         need_maps: Reference maps are needed.
         track: Progress of making the demo store.
         notify: Is told what the user must not miss.
@@ -91,6 +96,11 @@ def open_run(
     model, card = load_checkpoint(checkpoint, compute.device)
     model.to(memory_format=compute.memory_format)
     _check_statistics(card)
+    if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
+        raise SessionError(
+            f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "
+            "--drop"
+        )
     # The weights know their inputs best: a config.yaml that was edited must not feed them other bands.
     inputs = config.data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
     store = find_store(inputs, track, notify)
@@ -101,13 +111,14 @@ def open_run(
     return Session(
         run=run,
         config=config,
-        model=model,
+        model=model if drop is None else WithoutSensor(model, drop).to(compute.device).eval(),
         card=card,
         store=store,
         split=config.eval.split,
         dataset=dataset,
         compute=compute,
         workers=loader_workers(config.data.workers, compute),
+        without=drop,
     )
 
 

@@ -18,14 +18,17 @@ from seg.data.dataset import PatchDataset
 from seg.data.frequency import class_frequencies
 from seg.engine.device import Compute, choose_compute
 from seg.engine.losses.joint import JointLoss, check_losses
+from seg.engine.modality_dropout import check_modality_dropout
 from seg.engine.state import read_progress
 from seg.engine.train import Epoch, Run, Step, fit, seed_everything
 from seg.metrics.evidence import Origin
 from seg.models.checkpoint import Data, make_card
-from seg.models.segmenter import build_segmenter
+from seg.models.segmenter import Segmenter
+from seg.models.start import start_segmenter
+from seg.models.weights_catalogue import whole_path
 from seg.models.weights_file import LAST
 from seg.pipeline.data import Notify, cache_folder, find_store, ignore, split_rows
-from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError
+from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError, read_run
 from seg.reben.bands import BANDS, selection_name
 from seg.reben.patch import Split
 from seg.report.figures.style import write_png
@@ -95,16 +98,22 @@ def plan(
         RunError: If a new run's folder is taken, or there is no run to resume.
         ConfigError: If the configuration is wrong.
     """
-    config = load_config(path, overrides, **settings)
+    config = _with_whole_weights(load_config(path, overrides, **settings))
     folder = out or _default_folder(config, resume)
     saved = folder / CONFIG_FILE
     if resume:
         if not saved.is_file():
             raise RunError(f"there is no run to resume in {folder}; name its folder with --out")
-        config = load_config(path or saved, overrides, **settings)
+        config = _with_whole_weights(load_config(path or saved, overrides, **settings))
     elif folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
     return Job(config, folder, resume)
+
+
+def _with_whole_weights(config: Config) -> Config:
+    """The configuration with the whole path of a weights file, so that a resume finds the same one from any folder."""
+    weights = config.model.weights and whole_path(config.model.weights)
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
 
 
 def _default_folder(config: Config, resume: bool) -> Path:
@@ -133,7 +142,8 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
     check_losses(config.loss)
     compute = choose_compute(config.train)
     seed_everything(config.train.seed, compute.device)
-    model = build_segmenter(config.model, config.data.bands)
+    check_modality_dropout(config.train.modality_dropout, config.data.bands)
+    model, weights = _network(job, notify)
     store = find_store(config.data, track, notify)
     training = _dataset(store, config.data, "train", augment_seed=config.train.seed)
     validation = _dataset(store, config.data, "validation")
@@ -172,6 +182,7 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         "loss": measured,
         "seeds": {"train": config.train.seed},
         "parameters": run.card.parameters,
+        "weights": weights,
         "compute": {
             "device": compute.device.type,
             "dtype": str(compute.dtype).removeprefix("torch."),
@@ -180,6 +191,17 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         },
     }
     return _follow(job, run, record, observe, track)
+
+
+def _network(job: Job, notify: Notify) -> tuple[Segmenter, Any]:
+    """The network, and what ``run.json`` says of the weights that it started from."""
+    model = job.config.model
+    if job.resume:
+        # Its own weights replace all others, which need not be there any more.
+        network, _ = start_segmenter(model.model_copy(update={"weights": None}), job.config.data.bands)
+        return network, read_run(job.folder).record.get("weights")
+    network, loaded = start_segmenter(model, job.config.data.bands, notify)
+    return network, [one.record() for one in loaded]
 
 
 def _dataset(store: Store, data: DataConfig, split: Split, augment_seed: int | None = None) -> PatchDataset:
