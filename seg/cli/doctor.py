@@ -21,8 +21,13 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what this machine has, the store found, and what to install or change; exit code 1 if seg cannot work."""
-    from seg.pipeline.doctor import diagnose
-
+    try:
+        from seg.pipeline.doctor import diagnose
+    except ImportError as error:
+        console.notify(
+            f"seg cannot start: {error}; install it again, with the packages that it needs: pip install -e ."
+        )
+        sys.exit(1)
     diagnosis = diagnose(data, metadata)
     if as_json:
         import json

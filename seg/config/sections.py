@@ -112,6 +112,16 @@ Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", 
 """Validation scores that training can follow; those of the scene head are taken at threshold 0.5."""
 
 
+def _loggers(value: Any) -> tuple[str, ...]:
+    if value is None or value == "none":
+        return ()
+    names = value.split(",") if isinstance(value, str) else [str(name) for name in value]
+    return tuple(dict.fromkeys(name.strip() for name in names))
+
+
+Loggers = Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(_loggers)]
+
+
 class TrainConfig(Section):
     """The training run.
 
@@ -129,6 +139,7 @@ class TrainConfig(Section):
         precision: ``auto`` takes bfloat16 where the device computes in it, else float32.
         channels_last: Memory format of images and weights; None: where the device gains from it.
         max_steps: End the run after so many steps; 0 has no such end.
+        loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -144,6 +155,7 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
     max_steps: Annotated[int, Field(ge=0)] = 0
+    loggers: Loggers = ()
 
 
 class EvalConfig(Section):

@@ -13,6 +13,7 @@ from seg.pipeline.run_folder import EVALUATIONS, RunError, RunFiles, read_eviden
 from seg.reben.bands import selection_name
 from seg.reben.patch import Split
 from seg.report.formats import Table
+from seg.report.gallery import FILE_NAME as GALLERY_FILE
 from seg.report.gallery import load_gallery
 from seg.report.html import write_report
 from seg.report.results import differing_results, summary_tables, write_results
@@ -94,7 +95,7 @@ def write_all(
         notify: Is told if there are no pictures.
     """
     write_results(folder, assessment)
-    pictures = load_gallery(folder)
+    pictures = load_gallery(folder) if (folder / GALLERY_FILE).exists() else ()
     if not pictures:
         notify("The report has no pictures of patches; 'seg eval' takes them.")
     write_report(folder / REPORT_FILE, assessment, evidence, pictures, _about(files, evidence))
