@@ -154,7 +154,8 @@ def _axis(text: str) -> list[str]:
 
 def _label(override: str) -> str:
     key, _, value = override.partition("=")
-    return re.sub(r"[^\w.+-]+", "_", f"{key.rpartition('.')[2]}_{Path(value).name or value}").strip("_")
+    short = re.sub(r"[^\w.+-]+", "_", Path(value).name).strip("_")
+    return f"{key.rpartition('.')[2].strip()}_{short}"
 
 
 def _seeds(text: str) -> list[int]:
