@@ -41,7 +41,19 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("data",), ("data", "synth"), ("data", "build"), ("train",), ("eval",), ("compare",), ("export",)]
+    "command",
+    [
+        (),
+        ("data",),
+        ("data", "synth"),
+        ("data", "build"),
+        ("train",),
+        ("eval",),
+        ("compare",),
+        ("export",),
+        ("models",),
+        ("doctor",),
+    ],
 )
 def test_every_command_has_help(cli, command):
     code, out, _ = cli(*command, "--help")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seg.cli import compare, console, data, demo, evaluate, export, report, train
+from seg.cli import compare, console, data, demo, doctor, evaluate, export, models, report, train
 
 app = typer.Typer(
     name="seg",
@@ -24,6 +24,8 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("report")(report.report)
+app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
 
 
 _CURES = {

@@ -5,16 +5,17 @@ from typing import Any
 from seg.config.sections import Config
 
 _PLACES: dict[str, Any] = {"eval": True, "data": {"store", "metadata", "workers"}}
+_TOLD = {"loggers"}
 _SEED_AND_MACHINE = {"seed", "device", "channels_last"}
 
 
 def settings_of_run(config: Config) -> dict[str, Any]:
-    """What must not change between the sittings of a run; where data lie and who reads them may.
+    """What must not change between the sittings of a run; where data lie, who reads them and who is told may.
 
     Returns:
         Sections of settings that JSON takes.
     """
-    return config.model_dump(mode="json", exclude=_PLACES)
+    return config.model_dump(mode="json", exclude=_PLACES | {"train": _TOLD})
 
 
 def settings_of_experiment(config: Config) -> dict[str, Any]:
@@ -23,4 +24,4 @@ def settings_of_experiment(config: Config) -> dict[str, Any]:
     Returns:
         Sections of settings that JSON takes.
     """
-    return config.model_dump(mode="json", exclude=_PLACES | {"train": _SEED_AND_MACHINE})
+    return config.model_dump(mode="json", exclude=_PLACES | {"train": _SEED_AND_MACHINE | _TOLD})

@@ -168,6 +168,16 @@ MOST_LR = {"adamw": 1.0, "sgd": 10.0}
 """Learning rates above which one step changes every weight by more than weights are large."""
 
 
+def _loggers(value: Any) -> tuple[str, ...]:
+    if value is None or value == "none":
+        return ()
+    names = value.split(",") if isinstance(value, str) else [str(name) for name in value]
+    return tuple(dict.fromkeys(name.strip() for name in names))
+
+
+Loggers = Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(_loggers)]
+
+
 class TrainConfig(Section):
     """The training run.
 
@@ -198,6 +208,7 @@ class TrainConfig(Section):
         channels_last: Memory format of images and weights; None: where the device gains from it.
         max_steps: End the run after so many steps; 0 has no such end.
         modality_dropout: Probability that a training patch loses one of its two sensors, never both.
+        loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -225,6 +236,7 @@ class TrainConfig(Section):
     channels_last: bool | None = None
     max_steps: Annotated[int, Field(ge=0)] = 0
     modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    loggers: Loggers = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -105,7 +106,9 @@ class Segmenter(nn.Module):
         logits_BKHW = frame.crop(full_logits_BKHW)
         if self.scene_head is None:
             return logits_BKHW, None
-        with torch.autocast(images_BCHW.device.type, enabled=False):
+        device = images_BCHW.device.type
+        # On the meta device, where the cost of a network is measured, there is no autocast.
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
             return logits_BKHW, self.scene_head(logits_BKHW, features_BCHW, frame)
 
     def class_tensors(self) -> list[str]:

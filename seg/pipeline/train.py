@@ -35,6 +35,7 @@ from seg.report.figures.style import write_png
 from seg.report.figures.training import training_figure
 from seg.report.log import EpochLog
 from seg.report.record import run_record, write_json
+from seg.report.trackers import Status, Trackers, check_trackers
 from seg.store.atomic import write_text
 from seg.store.open import Store
 
@@ -140,6 +141,7 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
     """
     config = job.config
     check_losses(config.loss)
+    check_trackers(config.train.loggers)
     compute = choose_compute(config.train)
     seed_everything(config.train.seed, compute.device)
     check_modality_dropout(config.train.modality_dropout, config.data.bands)
@@ -190,7 +192,7 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
             "workers": run.workers,
         },
     }
-    return _follow(job, run, record, observe, track)
+    return _follow(job, run, record, observe, track, notify)
 
 
 def _network(job: Job, notify: Notify) -> tuple[Segmenter, Any]:
@@ -224,12 +226,13 @@ def _loss(
     return loss, {"train_patches": found.patches, **found.record(), **loss.record()}
 
 
-def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track) -> TrainResult:
+def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track, notify: Notify) -> TrainResult:
     """Run the loop; keep log and record."""
     began = time.perf_counter()
     speeds: list[float] = []
     log: EpochLog | None = None
-    status = "failed"
+    status: Status = "failed"
+    trackers = _trackers(job, run, notify)
     write_json(job.folder / RECORD_FILE, run_record(status="running", **record))
     try:
         for event in fit(run, job.resume, track):
@@ -237,17 +240,9 @@ def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track:
                 log = EpochLog(job.folder, run.progress.epoch - isinstance(event, Epoch))
             if isinstance(event, Epoch):
                 speeds.append(event.patches_per_second)
-                log.add(
-                    event.epoch + 1,
-                    {
-                        "step": event.step,
-                        "lr": event.lr,
-                        **event.losses,
-                        **{f"val_{name}": value for name, value in event.scores.items()},
-                        "patches_per_second": event.patches_per_second,
-                        "seconds": event.seconds,
-                    },
-                )
+                values = _logged(event)
+                log.add(event.epoch + 1, values)
+                trackers.add(event.epoch + 1, values)
             observe(event)
         status = "finished"
     except KeyboardInterrupt:
@@ -272,10 +267,34 @@ def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track:
             "seconds": time.perf_counter() - began,
         }
         write_json(job.folder / RECORD_FILE, run_record(status=status, **record))
+        trackers.close(status)
     done = run.progress
     assert done.best_epoch is not None, "a finished run has a best epoch"
     score = math.nan if done.best_score is None else done.best_score
     return TrainResult(job.folder, run.config.monitor, score, done.best_epoch, done.epoch)
+
+
+def _logged(event: Epoch) -> dict[str, float]:
+    """What the logs say of an epoch."""
+    return {
+        "step": event.step,
+        "lr": event.lr,
+        **event.losses,
+        **{f"val_{name}": value for name, value in event.scores.items()},
+        "patches_per_second": event.patches_per_second,
+        "seconds": event.seconds,
+    }
+
+
+def _trackers(job: Job, run: Run, notify: Notify) -> Trackers:
+    return Trackers(
+        job.config.train.loggers,
+        job.folder,
+        job.config.model_dump(mode="json"),
+        synthetic=run.origin.synthetic,
+        resume=job.resume,
+        notify=notify,
+    )
 
 
 def loader_workers(asked: int | None, compute: Compute) -> int:
