@@ -326,7 +326,7 @@ class Spoil:
         if self.calls == self.at and self.what == "gradient":
             # The slope of a square root at 0 has no bound, its value is fine.
             total, pixel, scene = self.loss(pixel_logits, *others)
-            return total + (pixel_logits * 0).clamp(min=0).sqrt().sum(), pixel, scene
+            return total + (pixel_logits * 0).square().sqrt().sum(), pixel, scene
         parts = self.loss(pixel_logits, *others)
         return tuple(part * float(self.what) for part in parts) if self.calls == self.at else parts
 
