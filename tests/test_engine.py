@@ -57,10 +57,10 @@ BANDS_USED = ("VV", "B04", "B08")
 SMALL = ModelConfig(arch="linknet", encoder="tu-test_resnet")
 
 
-def make_run(store, folder, patches=8, scene_head="derived", workers=0, data=None, **settings):
+def make_run(store, folder, patches=8, scene_head="derived", workers=0, data=None, fusion="stack", **settings):
     config = TrainConfig(**{"epochs": 2, "batch_size": 3, "patience": 0, "precision": "float32", **settings})
     seed_everything(config.seed, CPU.device)
-    model = build_segmenter(SMALL.model_copy(update={"scene_head": scene_head}), BANDS_USED)
+    model = build_segmenter(SMALL.model_copy(update={"scene_head": scene_head, "fusion": fusion}), BANDS_USED)
     data = DataConfig(bands=BANDS_USED, **(data or {}))
     card = make_card(
         model,
@@ -145,6 +145,30 @@ def test_a_stopped_run_continues_bit_for_bit(store, tmp_path, uninterrupted, sto
     best, _ = load_checkpoint(tmp_path / "best")
     expected, _ = load_checkpoint(uninterrupted[2] / "best")
     assert same_weights(best.state_dict(), expected.state_dict())
+
+
+@pytest.mark.parametrize("fusion", ["stack", "dual"])
+def test_a_stopped_run_loses_the_same_sensors_again(store, tmp_path, fusion, monkeypatch):
+    monkeypatch.setattr("seg.engine.train._REPORT_EVERY", 1)
+    how = {"fusion": fusion, "modality_dropout": 0.6}
+    whole = make_run(store, tmp_path / "whole", **how)
+    epochs = epochs_of(fit(whole))
+    run = make_run(store, tmp_path / "stopped", **how)
+
+    def train():
+        for event in fit(run):
+            if run.progress.step == 3 and isinstance(event, Step):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        train()
+    resumed = make_run(store, tmp_path / "stopped", workers=1, **how)
+    again = epochs_of(fit(resumed, resume=True))
+    assert same_weights(weights(resumed), weights(whole))
+    assert again[-1].losses == epochs[-1].losses
+    seeing = make_run(store, tmp_path / "seeing", fusion=fusion)
+    list(fit(seeing))
+    assert not same_weights(weights(seeing), weights(whole))
 
 
 def test_signals_keep_their_handlers_afterwards(store, tmp_path):

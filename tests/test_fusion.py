@@ -31,7 +31,7 @@ def build(arch: str = "linknet", bands: tuple[str, ...] = MIXED, fusion: str = "
     return build_segmenter(ModelConfig(arch=arch, fusion=fusion, **settings), bands)
 
 
-def images(height: int = 120, width: int = 120, batch: int = 2, bands: int = len(MIXED)) -> Tensor:
+def images(height: int = 60, width: int = 60, batch: int = 2, bands: int = len(MIXED)) -> Tensor:
     return torch.randn(batch, bands, height, width, generator=torch.Generator().manual_seed(1))
 
 
@@ -67,7 +67,7 @@ def test_every_architecture_takes_two_encoders(arch: str):
     assert all(p.grad is not None for name, p in model.named_parameters() if name in own)
 
     model.eval()
-    for height, width in ((1, 1), (144, 33)):
+    for height, width in ((1, 1), (70, 33)):
         with torch.no_grad():
             logits, scene = model(images(height, width, 1))
         assert logits.shape == (1, NUM_CLASSES, height, width)
@@ -75,22 +75,22 @@ def test_every_architecture_takes_two_encoders(arch: str):
         assert scene.isfinite().all()
 
 
-@pytest.mark.parametrize("encoder", ["vgg11", "resnet18", "mobilenet_v2", "tu-test_efficientnet", "tu-test_convnext"])
+@pytest.mark.parametrize("encoder", ["vgg11", "resnet18", "tu-test_efficientnet", "tu-test_convnext"])
 def test_every_kind_of_encoder_can_be_two(encoder: str):
     """With and without the image as the first level, and with an empty second one."""
     model = settle(build("fpn" if "convnext" in encoder else "unet", encoder=encoder))
     single = build("fpn" if "convnext" in encoder else "unet", encoder=encoder, fusion="stack")
     with torch.no_grad():
-        merged = model.network.encoder(images(128, 128))
-        assert [level.shape for level in merged] == [level.shape for level in single.network.encoder(images(128, 128))]
+        merged = model.network.encoder(images(64, 64))
+        assert [level.shape for level in merged] == [level.shape for level in single.network.encoder(images(64, 64))]
     assert list(model.network.encoder.out_channels) == list(single.network.encoder.out_channels)
-    assert torch.equal(merged[0], images(128, 128)) == (encoder != "vgg11")
+    assert torch.equal(merged[0], images(64, 64)) == (encoder != "vgg11")
 
 
 def test_it_starts_as_the_mean_of_both_and_each_sensor_sees_its_bands():
-    model = build("unet").eval()
+    model = build().eval()
     encoder = model.network.encoder
-    batch = images(128, 128)
+    batch = images(64, 64)
     with torch.no_grad():
         merged = encoder(batch)
         levels = [encoder.encoders["s1"](batch[:, S1_AT]), encoder.encoders["s2"](batch[:, S2_AT])]
@@ -100,9 +100,9 @@ def test_it_starts_as_the_mean_of_both_and_each_sensor_sees_its_bands():
 
 
 def test_the_merge_is_a_convolution_of_the_concatenation():
-    model = settle(build("unet"))
+    model = settle(build())
     encoder = model.network.encoder
-    batch = images(128, 128)
+    batch = images(64, 64)
     with torch.no_grad():
         merged = encoder(batch)
         both = torch.cat([encoder.encoders["s1"](batch[:, S1_AT])[-1], encoder.encoders["s2"](batch[:, S2_AT])[-1]], 1)
@@ -112,8 +112,8 @@ def test_the_merge_is_a_convolution_of_the_concatenation():
 
 
 def test_the_learned_scene_head_sees_the_merged_features_of_the_image_alone():
-    model = settle(build("unet", scene_head="learned"))
-    batch = images(128, 64)
+    model = settle(build(scene_head="learned"))
+    batch = images(64, 96)
     with torch.no_grad():
         _, scene = model(batch)
         features = model.network.encoder(batch)[-1].mean((2, 3))
@@ -122,9 +122,9 @@ def test_the_learned_scene_head_sees_the_merged_features_of_the_image_alone():
 
 
 def test_the_order_of_the_bands_does_not_decide_which_sensor_they_are_of():
-    model = settle(build("unet"))
+    model = settle(build())
     other = tuple(sorted(MIXED))
-    again = settle(build("unet", bands=other))
+    again = settle(build(bands=other))
     # Within a sensor the order is that of the bands: VH, VV and B02, B03, B04 in both.
     again.load_state_dict(model.state_dict())
     batch = images()
@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_still_one_sentence():
 
 
 def test_bfloat16_channels_last_and_compile():
-    model = settle(build("unet"))
+    model = settle(build())
     present = torch.tensor([[True, False], [True, True]])
     with torch.no_grad():
         plain = model(images(), present)[0]
@@ -165,7 +165,7 @@ def test_bfloat16_channels_last_and_compile():
 @pytest.mark.parametrize("scene_head", ["derived", "learned"])
 @pytest.mark.parametrize(("sensor", "channels"), [("s1", S1_AT), ("s2", S2_AT)])
 def test_a_missing_sensor_is_not_looked_at(fusion: str, scene_head: str, sensor: str, channels: list[int]):
-    model = settle(build("unet", fusion=fusion, scene_head=scene_head))
+    model = settle(build(fusion=fusion, scene_head=scene_head))
     without = WithoutSensor(model, sensor)
     batch, other = images(), images()
     other[:, channels] = torch.nan
@@ -181,7 +181,7 @@ def test_a_missing_sensor_is_not_looked_at(fusion: str, scene_head: str, sensor:
 
 
 def test_for_one_encoder_a_missing_sensor_is_zero():
-    model = settle(build("unet", fusion="stack"))
+    model = settle(build(fusion="stack"))
     batch = images()
     zeroed = batch.clone()
     zeroed[:, S1_AT] = 0
@@ -189,14 +189,14 @@ def test_for_one_encoder_a_missing_sensor_is_zero():
         assert torch.equal(WithoutSensor(model, "s1")(batch)[0], model(zeroed)[0])
 
 
-@pytest.mark.parametrize("arch", ["unet", "dpt"])
+@pytest.mark.parametrize("arch", ["linknet", "dpt"])
 def test_for_two_encoders_a_missing_sensor_is_a_learned_constant(arch: str):
     model = build(arch).eval()
     encoder = model.network.encoder
     with torch.no_grad():
         for name, constant in encoder.absent.items():
             constant.fill_(float(name[1:2]) + int(name.rpartition("_")[2]))
-    batch = images(128, 128)
+    batch = images(64, 64)
     with torch.no_grad():
         out = encoder(batch, torch.tensor([[False, True], [True, True]]))
         s2 = encoder.encoders["s2"](batch[:, S2_AT])
@@ -215,7 +215,7 @@ def test_for_two_encoders_a_missing_sensor_is_a_learned_constant(arch: str):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_all_sensors_present_is_the_network_as_it_is(fusion: str):
-    model = settle(build("unet", fusion=fusion))
+    model = settle(build(fusion=fusion))
     with torch.no_grad():
         assert torch.equal(model(images(), torch.ones(2, 2, dtype=torch.bool))[0], model(images())[0])
 
@@ -230,7 +230,7 @@ def card_of(model: Segmenter) -> object:
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_checkpoint_carries_the_fusion(tmp_path: Path, fusion: str):
-    model = settle(build("unet", fusion=fusion))
+    model = settle(build(fusion=fusion))
     save_checkpoint(tmp_path / "best", model, card_of(model))
     loaded, card = load_checkpoint(tmp_path / "best")
     assert (card.fusion, loaded.config.fusion) == (fusion, fusion)
@@ -239,7 +239,7 @@ def test_a_checkpoint_carries_the_fusion(tmp_path: Path, fusion: str):
 
 
 def test_a_checkpoint_from_before_there_was_fusion(tmp_path: Path):
-    model = settle(build("unet", fusion="stack"))
+    model = settle(build(fusion="stack"))
     save_checkpoint(tmp_path / "best", model, card_of(model))
     path = tmp_path / "best" / "card.json"
     card = json.loads(path.read_text()) | {"format": 2}
