@@ -340,7 +340,9 @@ def test_confusion_matrix_holds_the_counts():
             share = float(cell.attributes["style"].removeprefix("--v:"))
             assert share == pytest.approx(pixels / support, abs=0.0005)
             assert cell.words == (f"{100 * pixels / support:.0f}" if pixels / support >= 0.005 else "")
-            assert ("over65" in cell.attributes["class"].split()) == (share > 0.65)
+            assert ("past-light" in cell.attributes["class"].split()) == (pixels / support > 0.695)
+            assert ("past-dark" in cell.attributes["class"].split()) == (pixels / support > 0.515)
+            assert ("right" in cell.attributes["class"].split()) == (true == predicted)
     assert len(confusion_rows(np.zeros((K, K), np.int64))) == K
     assert assessment.counts_KK[7].sum() == 0
 
@@ -483,7 +485,7 @@ def test_labels_of_the_map_are_those_of_labelled_pixels():
 
 
 def test_pictures_without_images():
-    assessment, evidence = case()
+    assessment, evidence = case("one patch")
     text = render_report(assessment, evidence, [picture(rgb_HW3=None, s1_HW=None, decided=(), labels=())], ABOUT)
     article = parsed(text).find("article")[0]
     assert [node.words for node in article.find("figcaption")] == ["Reference", "Predicted", "Right and wrong"]
@@ -525,7 +527,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
-    assessment, evidence = case()
+    assessment, evidence = case("one patch")
     with pytest.raises(OSError, match="cannot be written"):
         write_report(tmp_path / "missing" / "report.html", assessment, evidence, [], ABOUT)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from seg.metrics.assess import Assessment
 from seg.metrics.calibration import Reliability
@@ -18,7 +17,7 @@ from seg.reben.classes import CLASSES
 from seg.report.figures.curves import Curve, curve_chart, drawn_curve, reliability_chart
 from seg.report.figures.dots import Dot, DotRow, dot_chart
 from seg.report.figures.places import places_chart
-from seg.report.figures.svg import inline_svg
+from seg.report.figures.svg import Drawing, inline_svg
 from seg.report.formats import UNDEFINED
 from seg.report.places import patch_centres
 
@@ -118,7 +117,7 @@ def place_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
             DotRow(
                 part.name or "unknown",
                 (Dot(part.miou), Dot(part.oa)),
-                f"{part.patches:,} patches, {part.classes_averaged} classes",
+                f"{_number(part.patches, 'patch', 'patches')}, {_number(part.classes_averaged, 'class', 'classes')}",
             )
             for part in sorted(countries, key=lambda part: (np.isnan(part.miou), -part.miou))
         ]
@@ -167,7 +166,7 @@ def _pr_curve(scores_N: Probabilities, positive_N: Bools) -> Curve:
     return drawn_curve(recall_P, precision_P)
 
 
-def _curve(name: str, title: str, figure: Figure, ap: float) -> Chart:
+def _curve(name: str, title: str, figure: Drawing, ap: float) -> Chart:
     seen = f"Precision-recall curve; average precision {_percent(ap)}."
     return _chart(figure, name, title, seen, f"AP {_percent(ap)}", "small")
 
@@ -182,7 +181,7 @@ def _reliability(name: str, title: str, reliability: Reliability, **labels: str)
 def _country_places(
     countries: pa.DictionaryArray, longitude: Floats, latitude: Floats, shown: Bools
 ) -> dict[str, tuple[float, float]]:
-    """Below the southernmost patch of each country, the country with most patches first."""
+    """Below the southernmost patch of each of several countries, the one with most patches first."""
     counts = pc.value_counts(countries.cast(pa.string()).filter(pa.array(shown)))
     pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
     named = countries.cast(pa.string()).to_numpy(zero_copy_only=False)
@@ -191,11 +190,15 @@ def _country_places(
         here = shown & (named == name)
         if name:
             places[name] = (float(np.median(longitude[here])), float(latitude[here].min()))
-    return places
+    return places if len(places) > 1 else {}
 
 
-def _chart(figure: Figure, name: str, title: str, description: str, caption: str, size: str) -> Chart:
+def _chart(figure: Drawing, name: str, title: str, description: str, caption: str, size: str) -> Chart:
     return Chart(Markup(inline_svg(figure, name, title, description)), title, caption, size)
+
+
+def _number(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
 
 
 def _percent(value: float) -> str:

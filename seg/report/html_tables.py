@@ -9,6 +9,8 @@ from seg.reben.classes import CLASSES, NUM_CLASSES
 from seg.report.formats import UNDEFINED, Estimate, Table, Value, shown
 
 _CLASS_OF_NAME = {c.name: c for c in CLASSES}
+_PAST_DARK, _PAST_LIGHT = 0.515, 0.695
+"""Shares from which on black digits are easier to read on the dark page, and white ones on the light page."""
 _LONG = 24
 """Rows from which on a table scrolls in a box of its own."""
 
@@ -60,12 +62,13 @@ class ConfusionCell:
         text: Percent of the true class, without decimals; empty below half a percent.
         share: The same from 0 to 1, with 3 decimals, for the colour.
         title: Classes, share and count in words.
+        classes: CSS classes: ``right`` on the diagonal, and where the colour of the digits changes.
     """
 
     text: str
     share: str
     title: str
-    right: bool
+    classes: str
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,9 @@ def confusion_rows(counts_KK: Counts) -> tuple[ConfusionRow, ...]:
             what = "predicted right" if right else f"predicted as {predicted.name}"
             title = f"{true.name}, {what}: {100 * share:.2f} % ({pixels:,} of {support[true.index]:,} pixels)"
             text = f"{100 * share:.0f}" if share >= 0.005 else ""
-            cells.append(ConfusionCell(text, f"{share:.3f}", title, right))
+            marks = ("right", right), ("past-dark", share > _PAST_DARK), ("past-light", share > _PAST_LIGHT)
+            classes = " ".join(name for name, applies in marks if applies)
+            cells.append(ConfusionCell(text, f"{share:.3f}", title, classes))
         rows.append(ConfusionRow(true.short, css_color(true.color), f"{support[true.index]:,}", tuple(cells)))
     return tuple(rows)
 

@@ -16,15 +16,15 @@ from seg.reben.bands import PATCH_METRES
 from seg.report.figures.style import INK
 from seg.report.figures.svg import MUTED, PLATE, chart
 
-_CELLS = 220
-"""Cells along the longer edge of the map, at most."""
+_FEWEST_CELLS, _MOST_CELLS = 60, 220
+"""Cells along the longer edge of the map: fewer and thus larger ones for few patches, lest these be overlooked."""
 _MIN_ASPECT = 0.5
 """Least width of the map as a share of its height, and the other way round."""
 _DEGREE_METRES = 111_320.0
 _BAR_BINS = 20
 _MAP_COLORS = colormaps["viridis"]
 _LABEL_INK = "#1c2126"  # the plate below is light on every page
-_LABEL_PLACES = ((0, 0), (0, 11), (0, -11), (22, 0), (-22, 0), (0, 20), (0, -20))  # points, the first that is free
+_LABEL_PLACES = ((0, -12), (0, 12), (26, 0), (-26, 0), (0, -22), (0, 22))  # points, the first that is free
 
 
 def places_chart(
@@ -37,7 +37,7 @@ def places_chart(
     Args:
         longitude_N, latitude_N: Centres of the patches, degrees.
         score_N: A score of each, 0 to 1; no NaN among the three.
-        names: Longitude and latitude of what is named on the map, the most important first.
+        names: Longitude and latitude below which names stand, the most important first.
     """
     assert len(score_N), "there is no patch to show"
     aspect = 1 / math.cos(math.radians(float(latitude_N.mean())))
@@ -53,7 +53,7 @@ def places_chart(
         ((left + shift) / total_width, below / total_height, width / total_width, height / total_height)
     )
     axes.set_facecolor(PLATE)
-    axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto")
+    axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto", zorder=2)
     axes.grid(color="white", linewidth=0.8, zorder=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("Longitude, degrees east", fontsize=9.5, color=INK)
@@ -75,16 +75,18 @@ def _cells(
     """Image of the cells' mean scores, uint8 RGBA, and its west, east, south and north edge in degrees."""
     west, east, south, north = longitude_N.min(), longitude_N.max(), latitude_N.min(), latitude_N.max()
     # Cells as long as they are wide on the ground, and never so small that gaps open between neighbouring patches.
-    step_y = max((east - west) / aspect / _CELLS, (north - south) / _CELLS, 1.5 * PATCH_METRES / _DEGREE_METRES)
+    cells = min(max(12 * math.sqrt(len(score_N)), _FEWEST_CELLS), _MOST_CELLS)
+    step_y = max((east - west) / aspect / cells, (north - south) / cells, 1.5 * PATCH_METRES / _DEGREE_METRES)
     step_x = step_y * aspect
-    across, down = 1 + int((east - west) / step_x), 1 + int((north - south) / step_y)
+    # The outermost patches lie in the middle of their cells.
+    across, down = 1 + int((east - west) / step_x + 0.5), 1 + int((north - south) / step_y + 0.5)
     # Some room around, and more where the patches lie in a row.
     margin_x, margin_y = (
         max(3, math.ceil(0.03 * max(across, down)), (math.ceil(_MIN_ASPECT * other) - own) // 2)
         for own, other in ((across, down), (down, across))
     )
-    column_N = ((longitude_N - west) / step_x).astype(np.int64) + margin_x
-    row_N = ((north - latitude_N) / step_y).astype(np.int64) + margin_y
+    column_N = ((longitude_N - west) / step_x + 0.5).astype(np.int64) + margin_x
+    row_N = ((north - latitude_N) / step_y + 0.5).astype(np.int64) + margin_y
     columns, rows = across + 2 * margin_x, down + 2 * margin_y
     cell_N = row_N * columns + column_N
     counts = np.bincount(cell_N, minlength=rows * columns)
@@ -92,7 +94,7 @@ def _cells(
     mean = np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
     image = (255 * _MAP_COLORS(mean)).round().astype(np.uint8)
     image[counts == 0] = 0
-    left, top = west - margin_x * step_x, north + margin_y * step_y
+    left, top = west - (margin_x + 0.5) * step_x, north + (margin_y + 0.5) * step_y
     extent = (left, left + columns * step_x, top - rows * step_y, top)
     return image.reshape(rows, columns, 4), extent
 

@@ -26,6 +26,9 @@ PAGE_COLORS = {
 }
 """Custom property that stands for a colour, so that it can differ between light and dark."""
 
+Drawing = Figure
+"""What the charts are before they become SVG."""
+
 _COLOR = re.compile("|".join(PAGE_COLORS))
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _FONT = re.compile(r"font: *(?:(bold|\d{3}) +)?([\d.]+px)[^;]*")  # of matplotlib before 3.11
