@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,6 +155,22 @@ def test_facts_of_this_machine(home, monkeypatch):
     assert not (home / "cache").exists()
     assert facts.missing == ()
     assert facts.optional == {"pytest": pytest.__version__, "no-such-package": None}
+
+
+def test_cards_are_judged_by_what_torch_was_built_for(monkeypatch):
+    cards = {"Old": (6, 1), "Turing": (7, 5), "Ada": (8, 9), "Blackwell": (12, 0)}
+
+    def properties(number):
+        major, minor = list(cards.values())[number]
+        return SimpleNamespace(name=list(cards)[number], major=major, minor=minor, total_memory=GB)
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: len(cards))
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_75", "sm_80", "sm_90a", "sm_100", "compute_120"])
+    monkeypatch.setattr("torch.cuda.get_device_properties", properties)
+    monkeypatch.setattr("torch.version.hip", None)
+    found = {gpu.name: (gpu.supported, gpu.bfloat16) for gpu in machine_module._gpus()}
+    assert found == {"Old": (False, False), "Turing": (True, False), "Ada": (True, True), "Blackwell": (True, True)}
 
 
 def test_limits_of_a_container(tmp_path, monkeypatch):
