@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 
 from seg.config.sections import DataConfig
 from seg.data.order import BatchKey
-from seg.data.transforms import Augmenter, Normaliser
+from seg.data.raw import Items, RawBatch, RawForm
+from seg.data.transforms import AugmentationError, Augmenter, Normaliser, moves_pixels_only
 from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
@@ -53,7 +55,7 @@ class Batch:
         return Batch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
 
 
-class PatchDataset(Dataset[Batch]):
+class PatchDataset(Dataset[Batch | RawBatch]):
     """Whole batches out of a store; the samples are written straight into the batch.
 
     Args:
@@ -62,6 +64,10 @@ class PatchDataset(Dataset[Batch]):
         data: Bands, resampling, augmentation.
         augment_seed: Seed of the augmentation; None does not augment.
         with_maps: Read reference maps; without, masks are unlabelled throughout.
+        raw: Give batches as stored, for `seg.data.on_device.DevicePreparation`.
+
+    Raises:
+        AugmentationError: If the augmentation cannot be used, or does not run on a device while `raw` wants that.
 
     Attributes:
         rows: As given.
@@ -69,7 +75,13 @@ class PatchDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, store: Store, rows: Rows, data: DataConfig, augment_seed: int | None = None, with_maps: bool = True
+        self,
+        store: Store,
+        rows: Rows,
+        data: DataConfig,
+        augment_seed: int | None = None,
+        with_maps: bool = True,
+        raw: bool = False,
     ) -> None:
         self.rows = rows
         self._store, self._data = store, data
@@ -83,11 +95,18 @@ class PatchDataset(Dataset[Batch]):
         self._sensors = (any(b in S1_BANDS for b in data.bands), any(b in S2_BANDS for b in data.bands))
         self._seed = augment_seed
         self._augment = Augmenter(data.augment, len(data.bands)) if augment_seed is not None else None
+        if raw and self._augment and not moves_pixels_only(data.augment):
+            raise AugmentationError(
+                "data.preprocess=device takes only flips, transposition and quarter turns in data.augment; "
+                "use --set data.preprocess=host"
+            )
+        self._raw = RawForm(data.bands) if raw else None
         self._ahead = ReadAhead()
 
     def take(self, positions: Rows) -> "PatchDataset":
         """Some of the samples only, in that order, without augmentation."""
-        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps)
+        raw = self._raw is not None
+        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps, raw=raw)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,40 +121,56 @@ class PatchDataset(Dataset[Batch]):
         names: list[str] = self._all_countries.take(pa.array(rows)).to_pylist()
         return names
 
-    def __getitem__(self, key: BatchKey) -> Batch:
+    def __getitem__(self, key: BatchKey) -> Batch | RawBatch:
         """Read a batch.
 
         Raises:
             PatchReadError, UnknownCodeError: If a patch is missing or damaged; never replaced by another.
         """
-        count = len(key.positions)
-        images = torch.empty((count, *self.image_shape))
-        masks = torch.empty((count, PATCH_SIZE, PATCH_SIZE), dtype=torch.uint8)
-        labels_BK, rows_B = self.read_into(key, images.numpy(), masks.numpy())
-        return Batch(images, masks, torch.from_numpy(labels_BK), torch.from_numpy(rows_B))
+        arrays = [np.empty((len(key.positions), *shape), dtype) for shape, dtype in self.items]
+        labels_BK, rows_B = self.read_into(key, arrays)
+        return self.batch([torch.from_numpy(array) for array in arrays], labels_BK, rows_B)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Bands, height and width of a sample."""
-        return len(self._normalise.bands), PATCH_SIZE, PATCH_SIZE
+    def items(self) -> Items:
+        """Shape and dtype of one sample in each array of a batch."""
+        if self._raw is not None:
+            return self._raw.items
+        size = (PATCH_SIZE, PATCH_SIZE)
+        return [((len(self._normalise.bands), *size), np.float32), (size, np.uint8)]
 
-    def read_into(
-        self, key: BatchKey, images_BCHW: npt.NDArray[np.float32], masks_BHW: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], Rows]:
+    def batch(self, tensors: Sequence[Tensor], labels_BK: npt.NDArray[np.float32], rows_B: Rows) -> Batch | RawBatch:
+        """A batch of the arrays that `read_into` has filled, as tensors, and of what it has returned."""
+        labels, rows = torch.from_numpy(labels_BK), torch.from_numpy(rows_B)
+        if self._raw is None:
+            images_BCHW, masks_BHW = tensors
+            return Batch(images_BCHW, masks_BHW, labels, rows)
+        *groups, symmetries_B, masks_BHW = tensors
+        return RawBatch(tuple(groups), symmetries_B, masks_BHW, labels, rows)
+
+    def read_into(self, key: BatchKey, arrays: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.float32], Rows]:
         """Read a batch into arrays that are there; labels and rows are returned.
+
+        Args:
+            key: Which batch.
+            arrays: As `items` describes them.
 
         Raises:
             PatchReadError, UnknownCodeError: As `__getitem__`.
         """
+        masks_BHW = arrays[-1]
         with self._ahead.watching():
             if self._ahead.pays:
                 self._reader.read_ahead(self._keys((*key.ahead, *key.positions)))
             if not self._with_maps:
                 masks_BHW.fill(IGNORE_INDEX)
             for i, position in enumerate(key.positions):
-                self._read(position, images_BCHW[i], masks_BHW[i])
-                if self._augment is not None and self._seed is not None:
-                    self._augment(images_BCHW[i], masks_BHW[i], (self._seed, key.epoch, position))
+                self._read(position, arrays, i)
+                seed = None if self._seed is None else (self._seed, key.epoch, position)
+                if self._raw is not None:
+                    arrays[-2][i] = self._augment.symmetry(seed) if self._augment and seed else 0
+                elif self._augment is not None and seed is not None:
+                    self._augment(arrays[0][i], masks_BHW[i], seed)
         positions = np.array(key.positions, dtype=np.int64)
         return self._index.labels(positions).astype(np.float32), self.rows[positions]
 
@@ -151,16 +186,19 @@ class PatchDataset(Dataset[Batch]):
             if self._with_maps:
                 yield patch_id + MAP_SUFFIX
 
-    def _read(self, position: int, image_CHW: np.ndarray, mask_HW: np.ndarray) -> None:
+    def _read(self, position: int, arrays: Sequence[npt.NDArray[Any]], sample: int) -> None:
         patch_id = self._index.patch_id(position)
         with_s1, with_s2 = self._sensors
         tensors = self._reader.tensors(patch_id) if with_s2 else {}
         if with_s1:
             tensors |= self._reader.tensors(self._index.s1_name(position))
         try:
-            self._normalise(tensors, image_CHW)
+            if self._raw is None:
+                self._normalise(tensors, arrays[0][sample])
+            else:
+                self._raw.write(tensors, arrays, sample)
             if self._with_maps:
-                class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=mask_HW)
+                class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=arrays[-1][sample])
         except KeyError as error:
             raise PatchReadError(
                 f"{patch_id} has no band {error.args[0]} in the store; build the store again"

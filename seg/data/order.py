@@ -49,7 +49,8 @@ class BatchOrder(Sampler[BatchKey]):
         drop_last: Leave out an incomplete last batch, unless it is the only one. Every process then has equally many.
         shuffle: ``shuffle`` draws any order; ``blocks`` one that reads blocks of neighbouring samples; see
             `block_order`.
-        rank, ranks: Which of how many processes this is.
+        rank, ranks: Which of how many processes this is. A shuffled order deals out its samples one by one. The order
+            of the data set deals out whole batches, so that they are the same on any number of processes.
 
     Attributes:
         batch_size: As given.
@@ -76,6 +77,8 @@ class BatchOrder(Sampler[BatchKey]):
         own = len(range(rank, samples, ranks))
         whole = samples // (batch_size * ranks)
         self._batches = whole if drop_last and whole else -(-own // batch_size)
+        if shuffle_seed is None:
+            self._batches = len(range(rank, -(-samples // batch_size), ranks))
         self.epoch = 0
         self.start = 0
 
@@ -83,15 +86,19 @@ class BatchOrder(Sampler[BatchKey]):
         return self._batches
 
     def __iter__(self) -> Iterator[BatchKey]:
-        own = self._order()[self._rank :: self._ranks][: self._batches * self.batch_size]
+        own = self._own()[: self._batches * self.batch_size]
         ahead = self._ahead(own)
         for number in range(self.start, self._batches):
             batch = slice(number * self.batch_size, (number + 1) * self.batch_size)
             yield BatchKey(self.epoch, tuple(own[batch].tolist()), tuple(ahead[batch].tolist()))
 
+    def _own(self) -> Rows:
+        if self._seed is not None:
+            return self._order()[self._rank :: self._ranks]
+        samples = np.arange(self._samples)
+        return samples[samples // self.batch_size % self._ranks == self._rank]
+
     def _order(self) -> Rows:
-        if self._seed is None:
-            return np.arange(self._samples)
         random = np.random.default_rng((self._seed, self.epoch))
         if self._shuffle == "blocks":
             return block_order(self._samples, random)
