@@ -41,7 +41,7 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("data",), ("data", "synth"), ("data", "build"), ("train",), ("eval",), ("export",)]
+    "command", [(), ("data",), ("data", "synth"), ("data", "build"), ("train",), ("eval",), ("compare",), ("export",)]
 )
 def test_every_command_has_help(cli, command):
     code, out, _ = cli(*command, "--help")
@@ -88,6 +88,7 @@ def test_wrong_use_is_exit_code_2(cli, arguments):
         (("train", "--device", "abacus"), "'abacus' is no device"),
         (("train", "--arch", "unnet"), "unnet"),
         (("eval", "nowhere"), "nowhere is no run folder"),
+        (("compare", "nowhere"), "nowhere is no run folder"),
         (("export", "nowhere", "--out", "maps"), "nowhere is no run folder"),
         (("data", "synth", "out", "--patches", "2"), "patches"),
     ],
@@ -135,6 +136,13 @@ def test_the_whole_way_as_typed(cli, tmp_path):
     assert all(word in out for word in ("mIoU", "AP macro", "SYNTHETIC", "Marine waters"))
     assert "SYNTHETIC" in Path("run/eval/test/tables.md").read_text()
     assert json.loads(Path("run/eval/test/scores.json").read_text())["synthetic"] is True
+
+    code, out, err = cli("compare", "run", "--out", "compared")
+    assert code == 0, err
+    (row,) = json.loads(Path("compared/compare.json").read_text())["compare"]["rows"]
+    assert row["configuration"] == "linknet tu-test_resnet s1s2 derived"
+    assert row["miou"] == json.loads(Path("run/eval/test/scores.json").read_text())["pixel"]["miou"]
+    assert min(row["parameters"], row["training_speed"], row["evaluation_speed"]) > 0
 
     code, out, _ = cli("export", "run", "--out", "maps", "--reference")
     assert code == 0

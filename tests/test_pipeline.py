@@ -16,6 +16,7 @@ from seg.metrics.evidence import dense_counts, total_counts
 from seg.metrics.evidence_file import load_evidence
 from seg.models.architectures import ModelError
 from seg.models.checkpoint import CheckpointError, load_card
+from seg.models.weights_file import weights_digest
 from seg.pipeline.data import describe_store, find_store
 from seg.pipeline.export import export
 from seg.pipeline.train import RunError, plan, train
@@ -127,9 +128,14 @@ def test_scores_against_scikit_learn_on_the_exported_maps(evaluated, run, tmp_pa
     assert evaluated.scores.scene.ap_macro == pytest.approx(np.mean(ap))
 
 
-def test_evaluation_writes_its_tables(evaluated):
+def test_evaluation_writes_its_tables(evaluated, run):
     names = {p.name for p in evaluated.folder.iterdir()}
-    assert names >= {"scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv", "evidence"}
+    assert names >= {"scores.json", "eval.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv", "evidence"}
+    record = json.loads((evaluated.folder / "eval.json").read_text())
+    evidence = load_evidence(evaluated.folder / "evidence")
+    assert record["weights"] == evidence.origin.weights == weights_digest(run / "checkpoints" / "best")
+    assert record["data"]["patches"] == len(evidence)
+    assert record["throughput"]["patches_per_second"] > 0
     document = json.loads((evaluated.folder / "scores.json").read_text())
     assert document["synthetic"] is False
     assert "SYNTHETIC" not in (evaluated.folder / "tables.md").read_text()

@@ -104,7 +104,7 @@ def test_every_score_that_is_asked_for_has_an_interval() -> None:
         assert len(positions) == len(keys)
         cells = [row[i] for row in table.rows for i in positions]
         assert all(isinstance(cell, Estimate) and cell.low is not None for cell in cells)
-        assert table.notes[-1] == "Brackets hold 95 % intervals from 100 resamples of the 5 S2 tiles."
+        assert table.brackets == "Brackets hold 95 % intervals from 100 resamples of the 5 S2 tiles."
     for first, second in zip(by_name["scene_summary"].rows[0], by_name["scene_summary"].rows[1], strict=True):
         if isinstance(first, Estimate) and isinstance(second, Estimate) and first.value != second.value:
             assert first.low != second.low

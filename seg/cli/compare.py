@@ -40,8 +40,11 @@ def compare(
         anchors=anchors,
         track=console.track,
     )
+    several = any(len(configuration.runs) > 1 for configuration in result.comparison.configurations)
     for table in result.tables:
-        for page in pages(table, console.out.width):
-            console.out.print(to_rich(page))
+        # Where every configuration has one run, the table of runs says the same again; the files have it all the same.
+        if several or table.name != "runs":
+            for page in pages(table, console.out.width):
+                console.out.print(to_rich(page))
     if out is not None:
         console.done(f"Tables: {out}")

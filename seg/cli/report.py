@@ -17,11 +17,12 @@ def report(
     ] = False,
 ) -> None:
     """Compute all scores anew from the evidence; tables and report.html. Needs neither data, model nor GPU."""
-    from seg.pipeline.report import REPORT_FILE
-    from seg.pipeline.report import report as write
+    from seg.pipeline.report import REPORT_FILE, report_run
     from seg.report.formats import to_rich
 
-    result = write(run, split=split, replicates=replicates, check=check, track=console.track, notify=console.notify)
+    result = report_run(
+        run, split=split, replicates=replicates, check=check, track=console.track, notify=console.notify
+    )
     if check:
         console.done(f"The tables in {result.folder} are what the evidence gives.")
         return

@@ -29,9 +29,9 @@ ClassMap = npt.NDArray[np.uint8]
 class BoundaryScores:
     """Boundary IoU of a split (Cheng et al. 2021), fractions from 0 to 1.
 
-    The IoU of the bands that reference and prediction have along the boundaries of a class, on its side of them:
-    errors inside large areas, which dominate the IoU, do not count. The bands are those of `near_boundary`; unlike
-    Cheng et al., who mean objects, the edge of the image is no boundary and the width is one on the ground.
+    The IoU not of whole areas, whose insides outweigh their outlines, but of the bands within them along their
+    boundaries. The bands are those of `near_boundary`; unlike for the objects of Cheng et al., the edge of the image
+    is no boundary and the width is one on the ground.
 
     Attributes:
         metres: Width of the bands.

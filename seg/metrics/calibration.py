@@ -1,8 +1,4 @@
-"""Calibration: whether a confidence of 80 % is right in 80 % of the cases, of pixels and of scene probabilities.
-
-Confidences are rounded to multiples of `CONFIDENCE_UNIT` first, which the edges of the bins are too: no rounding of a
-device moves a confidence over an edge that it lies on, and the sums are exact.
-"""
+"""Calibration: whether a confidence of 80 % is right in 80 % of the cases, of pixels and of scene probabilities."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,8 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 UNITS = round(1 / CONFIDENCE_UNIT)
-_UNITS_PER_BIN = UNITS // CONFIDENCE_BINS
-assert _UNITS_PER_BIN * CONFIDENCE_BINS == UNITS, "the edges of the bins are multiples of the unit"
+"""What a confidence of 1 counts in sums, see `CONFIDENCE_UNIT`."""
+_EDGES = (np.arange(1, CONFIDENCE_BINS) / CONFIDENCE_BINS).astype(np.float32)
+"""Upper edges of all bins but the last, float32 like the confidences: 1/3 lies on an edge and not just beyond it."""
 POOLING_SHARPNESS = 5.0
 """r of log-sum-exp pooling, which lies between the mean (0) and the maximum (infinity)."""
 
@@ -82,8 +79,8 @@ class SceneCalibration:
     The confidence is the probability itself, and the accuracy the share of positives. The Brier score is (p - y)^2.
 
     Attributes:
-        overall: Over all pairs of a patch and a class. Probabilities that float32 rounded to 0 or 1 are taken for the
-            nearest others in `nll`, which would be infinite.
+        overall: Over all pairs of a patch and a class. In `nll`, the probability of what is true is taken for 2^-23
+            where it is less, lest one that float32 rounded to 0 make it infinite.
         ece_per_class: Expected calibration error of each class, float64 (K,); NaN where no patch has the class.
         brier_per_class: Mean Brier score of each class, float64 (K,); NaN where no patch has the class.
     """
@@ -159,15 +156,14 @@ def _bin_counts(confidence_BP: "torch.Tensor", right_BP: "torch.Tensor", labelle
     import torch
 
     batch = len(confidence_BP)
-    units = (confidence_BP * UNITS).round_().long()
-    first = torch.arange(batch, device=units.device)[:, None] * CONFIDENCE_BINS
-    # NaN, which is refused later, gets a bin as well.
-    bins = first + (units - 1).clamp_(0, UNITS - 1) // _UNITS_PER_BIN
+    units = (confidence_BP * UNITS).round().long()
+    bins = torch.bucketize(confidence_BP, torch.from_numpy(_EDGES).to(units.device))
+    bins += torch.arange(batch, device=units.device)[:, None] * CONFIDENCE_BINS
     bins.masked_fill_(~labelled_BP, batch * CONFIDENCE_BINS)
     sums = torch.zeros((len(RELIABILITY_PARTS), batch * CONFIDENCE_BINS + 1), dtype=torch.int64, device=units.device)
     for part, values in enumerate((torch.ones_like(units), right_BP.long(), units)):
         sums[part].index_add_(0, bins.flatten(), values.flatten())
-    return sums[:, :-1].T.reshape(batch, -1)
+    return sums[:, :-1].T.reshape(batch, CONFIDENCE_BINS * len(RELIABILITY_PARTS))
 
 
 def _sums(values_BP: "torch.Tensor", labelled_BP: "torch.Tensor") -> "torch.Tensor":
@@ -215,10 +211,9 @@ def scene_calibration(evidence: Evidence) -> SceneCalibration | None:
     if evidence.probabilities is None:
         return None
     labels_NK = evidence.labels
-    p_NK = evidence.probabilities.astype(np.float64)
-    least = float(np.finfo(np.float32).eps)
-    likelihood_NK = np.clip(np.where(labels_NK, p_NK, 1 - p_NK), least, 1 - least)
-    losses_LNK = np.stack([(p_NK - labels_NK) ** 2, -np.log(likelihood_NK)])
+    p_NK = evidence.probabilities
+    true_p_NK = np.where(labels_NK, p_NK, 1 - p_NK.astype(np.float64))
+    losses_LNK = np.stack([(1 - true_p_NK) ** 2, -np.log(np.maximum(true_p_NK, 2.0**-23))])
     per_class = [
         _reliability(_scene_counts(p_NK[:, k], labels_NK[:, k]), losses_LNK[:, :, k].sum(axis=1))
         for k in range(labels_NK.shape[1])
@@ -231,10 +226,10 @@ def scene_calibration(evidence: Evidence) -> SceneCalibration | None:
     )
 
 
-def _scene_counts(p_N: Floats, positive_N: Bools) -> Counts:
+def _scene_counts(p_N: npt.NDArray[np.float32], positive_N: Bools) -> Counts:
     """Predictions, positives and summed confidence in each bin: int64 (15, 3), as of pixels."""
     units = np.rint(p_N * UNITS).astype(np.int64)
-    bins = np.maximum(units - 1, 0) // _UNITS_PER_BIN
+    bins = np.searchsorted(_EDGES, p_N)
     counts = np.zeros((CONFIDENCE_BINS, len(RELIABILITY_PARTS)), dtype=np.int64)
     np.add.at(counts, bins, np.stack([np.ones_like(units), positive_N, units], axis=1))
     return counts

@@ -67,6 +67,7 @@ def hierarchy_scores(counts_KK: Counts) -> HierarchyScores:
         counts_KK: Confusion counts summed over a split, int64 (K, K), true x predicted.
     """
     assert counts_KK.shape == (NUM_CLASSES, NUM_CLASSES), f"expected (K, K), got {counts_KK.shape}"
+    assert counts_KK.dtype == np.int64, f"counts are int64, not {counts_KK.dtype}"
     # In thirds and as integers, which do not round.
     thirds_KK = (~np.eye(NUM_CLASSES, dtype=np.bool_)).astype(np.int64)
     for groups_K in _GROUPS.values():

@@ -12,7 +12,7 @@ import numpy as np
 from seg.config.track import Track, silent
 from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
 from seg.metrics.holm import holm
-from seg.pipeline.run_folder import RunError, RunFiles, check_evidence, read_evidence, read_run
+from seg.pipeline.run_folder import RunError, RunFiles, check_evidence, read_evidence, read_run, section
 from seg.pipeline.run_names import configuration_names, short_names
 from seg.pipeline.scored_run import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.reben.patch import Split
@@ -160,7 +160,6 @@ def _configuration(name: str, group: list[ScoredRun]) -> ComparedConfiguration:
 
 def _compared_run(configuration: str, run: ScoredRun) -> ComparedRun:
     bounds = intervals(run.replicates)
-    throughput = run.files.section("throughput")
     return ComparedRun(
         name=run.name,
         configuration=configuration,
@@ -170,8 +169,8 @@ def _compared_run(configuration: str, run: ScoredRun) -> ComparedRun:
             for key, value in run.scores.items()
         },
         parameters=_known(run.files.record.get("parameters")),
-        training_speed=_known(throughput.get("patches_per_second")),
-        evaluation_speed=_known(throughput.get("evaluated_patches_per_second")),
+        training_speed=_known(section(run.files.record, "throughput").get("patches_per_second")),
+        evaluation_speed=_known(section(run.evaluation, "throughput").get("patches_per_second")),
     )
 
 
@@ -230,13 +229,17 @@ def _remarks(scored: list[ScoredRun]) -> tuple[str, ...]:
         if key in seen:
             remarks.append(f"{seen[key]} and {run.name} have the same seed, so they say little about other seeds.")
         seen[key] = run.name
-    machines = {_machine(run.files) for run in scored}
-    if len(machines) > 1:
-        remarks.append(f"Throughput was measured on different machines: {'; '.join(sorted(machines))}.")
+    for what, records in (
+        ("Training", [run.files.record for run in scored]),
+        ("Evaluation", [run.evaluation for run in scored if run.evaluation]),
+    ):
+        machines = sorted({_machine(record) for record in records})
+        if len(machines) > 1:
+            remarks.append(f"{what} throughput was measured on different machines: {'; '.join(machines)}.")
     return tuple(remarks)
 
 
-def _machine(run: RunFiles) -> str:
-    hardware, device = run.section("hardware"), run.section("compute").get("device")
+def _machine(record: dict[str, Any]) -> str:
+    hardware, device = section(record, "hardware"), section(record, "compute").get("device")
     gpus = hardware.get("gpus") or []
     return str(gpus[0] if gpus and device != "cpu" else hardware.get("cpu") or "unknown")

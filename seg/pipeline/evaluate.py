@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seg.config.track import Track, silent
 from seg.engine.evaluate import evaluate as gather_evidence
@@ -15,15 +16,13 @@ from seg.models.weights_file import weights_digest
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.pictures import draw_pictures
 from seg.pipeline.report import BOOTSTRAP_SEED, write_all
-from seg.pipeline.run_folder import EVALUATIONS, EVIDENCE, best_checkpoint, read_run
+from seg.pipeline.run_folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, read_run
 from seg.pipeline.session import Session, open_run
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
-
-RECORD_FILE = "record.json"
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,7 @@ def evaluate(
     save_gallery(folder, pictures)
     assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
     write_all(read_run(run), folder, assessment, evidence, notify)
-    throughput = {"patches_per_second": len(evidence) / seconds, "seconds": seconds}
-    write_json(folder / RECORD_FILE, run_record(throughput=throughput, device=session.compute.device.type))
+    write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
     return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))
 
 
@@ -106,10 +104,15 @@ def _evidence(session: Session, track: Track) -> Evidence:
         card.thresholds,
         card.temperature,
     )
-    return gather_evidence(
-        session.model,
-        session.dataset,
-        origin,
-        session.how(track),
-        detailed=True,
+    return gather_evidence(session.model, session.dataset, origin, session.how(track), detailed=True)
+
+
+def _record(session: Session, evidence: Evidence, seconds: float) -> dict[str, Any]:
+    origin, compute = evidence.origin, session.compute
+    return run_record(
+        synthetic=origin.synthetic,
+        data={"fingerprint": origin.fingerprint, "split": origin.split, "patches": len(evidence)},
+        weights=origin.weights,
+        compute={"device": compute.device.type, "dtype": str(compute.dtype).removeprefix("torch.")},
+        throughput={"patches_per_second": len(evidence) / seconds, "seconds": seconds},
     )

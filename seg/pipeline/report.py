@@ -40,7 +40,7 @@ class ReportResult:
     tables: tuple[Table, ...]
 
 
-def report(
+def report_run(
     run: Path,
     *,
     split: Split | None = None,

@@ -18,6 +18,7 @@ FIGURE_FILE = "training.png"
 CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 EVIDENCE = "evidence"
+EVALUATION_FILE = "eval.json"
 
 
 class RunError(ValueError):
@@ -41,12 +42,13 @@ class RunFiles:
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the data that it was trained on; empty if the record does not say."""
-        return str(self.section("data").get("fingerprint") or "")
+        return str(section(self.record, "data").get("fingerprint") or "")
 
-    def section(self, name: str) -> dict[str, Any]:
-        """A section of the record; empty if there is none."""
-        section = self.record.get(name)
-        return section if isinstance(section, dict) else {}
+
+def section(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section of a record; empty if there is none."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -59,14 +61,27 @@ def read_run(folder: Path) -> RunFiles:
     for name in (CONFIG_FILE, RECORD_FILE):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}")
-    path = folder / RECORD_FILE
+    return RunFiles(folder, load_config(folder / CONFIG_FILE), _read_record(folder / RECORD_FILE))
+
+
+def read_evaluation(run: Path, split: Split) -> dict[str, Any]:
+    """The record of an evaluation; empty if none was kept.
+
+    Raises:
+        RunError: If it is damaged.
+    """
+    path = run / EVALUATIONS / split / EVALUATION_FILE
+    return _read_record(path) if path.is_file() else {}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged ({error}); copy the run again") from None
     if not isinstance(record, dict):
         raise RunError(f"{path} is no record of a run; copy the run again")
-    return RunFiles(folder, load_config(folder / CONFIG_FILE), record)
+    return record
 
 
 def check_evidence(run: Path, split: Split) -> Origin:

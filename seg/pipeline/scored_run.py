@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from seg.config.track import Track
 from seg.metrics.bootstrap import Replicates, bootstrap
 from seg.metrics.evidence import Evidence, Origin, reference_areas
 from seg.metrics.scores import headline, score_evidence
-from seg.pipeline.run_folder import RunError, RunFiles
+from seg.pipeline.run_folder import RunError, RunFiles, read_evaluation
 from seg.pipeline.run_names import experiment
 from seg.report.anchors import on_official_test
 
@@ -21,6 +22,7 @@ class ScoredRun:
 
     Attributes:
         files: Settings and record.
+        evaluation: Record of its evaluation.
         name: Short name of its folder.
         fingerprint: Of the data it was scored on.
         synthetic: Whether it was trained or scored on synthetic data.
@@ -33,6 +35,7 @@ class ScoredRun:
     """
 
     files: RunFiles
+    evaluation: dict[str, Any]
     name: str
     fingerprint: str
     synthetic: bool
@@ -63,6 +66,7 @@ def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, see
         replicates, seed: Of the bootstrap.
         track: Progress.
     """
+    evaluation = read_evaluation(run.folder, evidence.origin.split)
     # Neither details nor fitted thresholds are compared, and resampling them takes time.
     origin = replace(evidence.origin, thresholds=None, temperature=None)
     evidence = replace(evidence, origin=origin, details=None)
@@ -72,6 +76,7 @@ def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, see
     confusion = evidence.confusion
     return ScoredRun(
         files=run,
+        evaluation=evaluation,
         name=name,
         fingerprint=origin.fingerprint,
         synthetic=origin.synthetic or run.record.get("synthetic") is True,
@@ -115,7 +120,7 @@ def check_same_patches(first: ScoredRun, name: str, evidence: Evidence) -> None:
     """
     if _subject(evidence) != first.subject:
         sizes = f"{first.patches:,} and {len(evidence):,} patches"
-        raise RunError(f"{first.name} and {name} were scored on different selections ({sizes}), {_CURE}")
+        raise RunError(f"{first.name} and {name} were scored on different patches or references ({sizes}), {_CURE}")
 
 
 def check_no_copy(scored: Sequence[ScoredRun]) -> None:

@@ -99,6 +99,7 @@ class Table:
         columns: The columns.
         rows: One value per column; None and NaN stand for "undefined".
         notes: Sentences below the table.
+        brackets: A sentence on what the brackets of estimates hold, for wherever they are shown.
     """
 
     name: str
@@ -106,6 +107,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...]
     notes: tuple[str, ...] = ()
+    brackets: str = ""
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes and what the brackets hold."""
+        return (*self.notes, self.brackets) if self.brackets else self.notes
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), f"{self.name}: a row does not fit the columns"
@@ -177,7 +184,7 @@ def markdown(table: Table) -> str:
         for line in lines
     ]
     body = "\n".join(f"| {' | '.join(line)} |" for line in padded)
-    notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.notes)
+    notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.all_notes)
     return f"### {_markdown_text(table.title)}\n\n{body}\n{notes}"
 
 
@@ -187,7 +194,7 @@ def latex(table: Table) -> str:
     lines += [[_latex_text(cell) for cell in row] for row in _shown_rows(table)]
     # A bracket that follows the end of a row or a rule would be read as its option.
     header, *body = [f"    {'{}' * line[0].startswith('[')}{' & '.join(line)} \\\\" for line in lines]
-    notes = [f"  \\par\\smallskip\\footnotesize {_latex_text(note)}" for note in table.notes]
+    notes = [f"  \\par\\smallskip\\footnotesize {_latex_text(note)}" for note in table.all_notes]
     return "\n".join(
         [
             r"\begin{table}",
@@ -225,7 +232,7 @@ def document(table: Table) -> dict[str, Any]:
         "name": table.name,
         "title": table.title,
         "rows": [dict(zip(keys, row, strict=True)) for row in rows],
-        "notes": list(table.notes),
+        "notes": list(table.all_notes),
     }
 
 
@@ -260,11 +267,12 @@ def to_rich(table: Table) -> RichTable:
     A summary without classes that has fewer rows than columns is turned on its side; any other table stands as it is. A
     table of one row per class has no room for intervals.
     """
-    rendered = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)) if table.notes else None)
     by_class = any(column.kind == "class" for column in table.columns)
     if by_class:
         rows = tuple(tuple(cell.value if isinstance(cell, Estimate) else cell for cell in row) for row in table.rows)
-        table = replace(table, rows=rows)
+        table = replace(table, rows=rows, brackets="")
+    caption = Text("\n".join(table.all_notes)) if table.all_notes else None
+    rendered = RichTable(title=Text(table.title), caption=caption)
     lines = [[column.heading for column in table.columns], *_shown_rows(table)]
     if not by_class and len(table.rows) < len(table.columns):
         lines = [list(line) for line in zip(*lines, strict=True)]
@@ -273,7 +281,7 @@ def to_rich(table: Table) -> RichTable:
         left = [column.left for column in table.columns]
     # Text keeps rich from reading square brackets in names as markup.
     for heading, is_left in zip(lines[0], left, strict=True):
-        rendered.add_column(Text(heading), justify="left" if is_left else "right")
+        rendered.add_column(Text(heading), justify="left" if is_left else "right", overflow="fold")
     for line in lines[1:]:
         rendered.add_row(*(Text(_SHORT.get(cell, cell)) for cell in line))
     return rendered

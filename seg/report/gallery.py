@@ -200,7 +200,7 @@ def _picture(number: int, text: Mapping[str, Any], arrays: dict[str, npt.NDArray
 def _checksum(arrays: Mapping[str, npt.NDArray[np.uint8]]) -> str:
     digest = xxhash.xxh3_64()
     for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].shape} ")
+        digest.update(f"{name} {arrays[name].shape} ".encode())
         digest.update(arrays[name].tobytes())
     return digest.hexdigest()
 

@@ -29,31 +29,44 @@ class Chart:
 
     Attributes:
         svg: An ``svg`` element.
-        caption: Text below.
+        title: What is shown.
+        caption: More on it.
         size: ``small`` ones stand many in a row, ``medium`` two, ``large`` one.
     """
 
     svg: Markup
+    title: str
     caption: str
     size: str
 
 
 def pixel_charts(assessment: Assessment) -> list[Chart]:
-    """IoU of each class."""
-    rows = _class_rows(assessment, assessment.scores.pixel.iou, "iou")
-    title = "IoU of each class, with its interval"
-    figure = dot_chart(rows, ("IoU",), "IoU, % of the union")
-    return [_chart(figure, "iou", title, f"{title}, the best first: {_listed(rows)}.", title + ".", "medium")]
+    """IoU of each class, and its precision beside its accuracy."""
+    pixel = assessment.scores.pixel
+    return [
+        _class_chart("iou", "IoU by class", assessment, [("IoU", "iou", pixel.iou)], pixel.iou),
+        _class_chart(
+            "precision",
+            "Precision and accuracy by class",
+            assessment,
+            [("Precision", "precision", pixel.precision), ("Accuracy", "recall", pixel.recall)],
+            pixel.iou,
+        ),
+    ]
 
 
-def scene_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
-    """AP of each class; nothing without a scene head."""
-    if assessment.scores.scene is None:
+def scene_charts(assessment: Assessment) -> list[Chart]:
+    """AP of each class, and its F1; nothing without a scene head."""
+    scene, fitted = assessment.scores.scene, assessment.scores.scene_fitted
+    if scene is None:
         return []
-    rows = _class_rows(assessment, assessment.scores.scene.ap, "ap")
-    title = "Average precision of each class, with its interval"
-    figure = dot_chart(rows, ("AP",), "Average precision, %")
-    return [_chart(figure, "ap", title, f"{title}, the best first: {_listed(rows)}.", title + ".", "medium")]
+    f1 = [("F1 at 0.5", "scene_f1", scene.f1)]
+    if fitted is not None:
+        f1.append(("at fitted thresholds", "scene_f1_fitted", fitted.f1))
+    return [
+        _class_chart("ap", "Average precision by class", assessment, [("AP", "ap", scene.ap)], scene.ap),
+        _class_chart("f1", "F1 of the labels by class", assessment, f1, scene.ap),
+    ]
 
 
 def curve_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
@@ -112,7 +125,7 @@ def place_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
         ]
         title = "Scores by country"
         seen = "; ".join(f"{row.name}: mIoU {_percent(row.dots[0].value)}, {row.note}" for row in rows)
-        caption = f"{title}. The mIoU of a country is a mean over the classes that its reference has."
+        caption = "The mIoU of a country is a mean over the classes that its reference has."
         figure = dot_chart(rows, ("mIoU", "OA"), "Score, %")
         charts.append(_chart(figure, "countries", title, f"{title}: {seen}.", caption, "medium"))
     accuracy = patch_accuracy(evidence)
@@ -124,22 +137,30 @@ def place_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
         title = "Overall accuracy of the patches, by place"
         low, middle, high = np.quantile(accuracy[shown], (0.05, 0.5, 0.95))
         seen = f"half of the patches reach {_percent(middle)}, 90 % lie between {_percent(low)} and {_percent(high)}"
-        caption = f"{title}: {seen}. Places follow from the patch ids; a dot is the mean of the patches in it."
+        caption = f"{seen.capitalize()}. Places follow from the patch ids; a dot is the mean of the patches in it."
         charts.append(
             _chart(figure, "places", title, f"Map of {int(shown.sum()):,} patches: {seen}.", caption, "large")
         )
     return charts
 
 
-def _class_rows(assessment: Assessment, value_K: Floats, name: str) -> list[DotRow]:
-    """A row for each class, the best first and the undefined last."""
-    interval = assessment.intervals.get(name)
+def _class_chart(
+    name: str, title: str, assessment: Assessment, scores: list[tuple[str, str, Floats]], order_K: Floats
+) -> Chart:
+    """A row for each class, the best by `order_K` first; a score is its name, that of its interval, and its values."""
     rows = []
-    for index in np.argsort(-value_K, kind="stable"):
-        bounds = (np.nan, np.nan) if interval is None else (interval.low[index], interval.high[index])
-        c = CLASSES[index]
-        rows.append(DotRow(c.short, (Dot(float(value_K[index]), *map(float, bounds)),), color=c.color))
-    return rows
+    for index in np.argsort(-order_K, kind="stable"):
+        dots = []
+        for _, key, value_K in scores:
+            interval = assessment.intervals.get(key)
+            bounds = (np.nan, np.nan) if interval is None else (interval.low[index], interval.high[index])
+            dots.append(Dot(float(value_K[index]), *map(float, bounds)))
+        rows.append(DotRow(CLASSES[index].short, tuple(dots), color=CLASSES[index].color))
+    names = [score for score, _, _ in scores]
+    values = ", ".join(f"{row.name} {' and '.join(_percent(dot.value) for dot in row.dots)}" for row in rows)
+    what = " and ".join(names)
+    caption = f"{what} of each class; lines are its interval." if assessment.intervals else f"{what} of each class."
+    return _chart(dot_chart(rows, names, f"{what}, %"), name, title, f"{what}: {values}.", caption, "medium")
 
 
 def _curve(
@@ -153,14 +174,14 @@ def _curve(
 ) -> Chart:
     figure = curve_chart(*curve, share, points, backdrop)
     description = f"Precision-recall curve; average precision {_percent(ap)}, share of positives {_percent(share)}."
-    return _chart(figure, name, title, description, f"{title}: AP {_percent(ap)}", "small")
+    return _chart(figure, name, title, description, f"AP {_percent(ap)}", "small")
 
 
 def _reliability(name: str, title: str, reliability: Reliability, **labels: str) -> Chart:
     figure = reliability_chart(reliability.count, reliability.confidence, reliability.accuracy, **labels)
     numbers = f"ECE {_percent(reliability.ece)}, MCE {_percent(reliability.mce)}, Brier {reliability.brier:.4f}"
     seen = f"Reliability diagram over {len(reliability.count)} bins; {numbers}."
-    return _chart(figure, f"reliability-{name}", title, seen, f"{title}: {numbers}.", "medium")
+    return _chart(figure, f"reliability-{name}", title, seen, f"{numbers}.", "medium")
 
 
 def _country_places(
@@ -179,11 +200,7 @@ def _country_places(
 
 
 def _chart(figure: Figure, name: str, title: str, description: str, caption: str, size: str) -> Chart:
-    return Chart(Markup(inline_svg(figure, name, title, description)), caption, size)
-
-
-def _listed(rows: list[DotRow]) -> str:
-    return ", ".join(f"{row.name} {_percent(row.dots[0].value)}" for row in rows)
+    return Chart(Markup(inline_svg(figure, name, title, description)), title, caption, size)
 
 
 def _percent(value: float) -> str:

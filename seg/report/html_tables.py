@@ -81,15 +81,15 @@ class ConfusionRow:
 def html_table(table: Table) -> HtmlTable:
     """A table for the page: short names of classes with their colours, and keys to sort by."""
     rows = tuple(tuple(_cell(table, position, value) for position, value in enumerate(row)) for row in table.rows)
-    headings = tuple(Heading(column.heading, not column.left) for column in table.columns)
-    return HtmlTable(table.name, table.title, headings, rows, table.notes, len(rows) > _LONG)
+    headings = tuple(Heading(column.heading.replace(" %", "\u00a0%"), not column.left) for column in table.columns)
+    return HtmlTable(table.name, table.title, headings, rows, table.all_notes, len(rows) > _LONG)
 
 
 def _cell(table: Table, position: int, value: Value) -> Cell:
     column = table.columns[position]
     text = shown(column, value)
     if isinstance(value, str):
-        known = _CLASS_OF_NAME.get(value)
+        known = _CLASS_OF_NAME.get(value) if column.kind == "class" else None
         if known is None:
             return Cell(text, text)
         return Cell(known.short, known.short, color=css_color(known.color), full=known.name)

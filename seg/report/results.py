@@ -27,7 +27,7 @@ def summary_tables(assessment: Assessment) -> tuple[Table, ...]:
     """The tables that a user sees first: the scores with their intervals."""
     tables = score_tables(assessment.scores, assessment.intervals)
     note = interval_note(assessment)
-    return tuple(replace(table, notes=(*table.notes, note)) if _has_interval(table) else table for table in tables)
+    return tuple(replace(table, brackets=note) if _has_interval(table) else table for table in tables)
 
 
 def interval_note(assessment: Assessment) -> str:

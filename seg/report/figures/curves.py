@@ -75,8 +75,8 @@ def reliability_chart(
         across, up: What the axes show.
         what: What is counted, such as ``pixels``.
     """
-    figure = chart(300, 336)
-    axes = figure.add_axes((0.17, 0.34, 0.79, 0.64), xlim=(0, 1), ylim=(0, 1))
+    figure = chart(300, 325)
+    axes = figure.add_axes((0.17, 0.32, 0.79, 0.66), xlim=(0, 1), ylim=(0, 1))
     _style(axes, "", up, (0, 0.25, 0.5, 0.75, 1))
     axes.tick_params(axis="x", labelbottom=False)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -85,14 +85,14 @@ def reliability_chart(
     axes.vlines(confidence_B[seen], confidence_B[seen], accuracy_B[seen], color=ORANGE, linewidth=2.4, alpha=0.75)
     axes.plot(confidence_B[seen], accuracy_B[seen], "o-", color=BLUE, linewidth=1.4, markersize=4.5, clip_on=False)
 
-    below = figure.add_axes((0.17, 0.13, 0.79, 0.17), xlim=(0, 1), sharex=axes)
+    below = figure.add_axes((0.17, 0.115, 0.79, 0.17), xlim=(0, 1), sharex=axes)
     bins, total = len(count_B), max(1, int(count_B.sum()))
     edges = np.arange(bins) / bins
     shares = 100 * count_B / total
     below.bar(edges, shares, width=0.9 / bins, align="edge", color=BLUE, alpha=0.65, linewidth=0)
     _style(below, across, f"% of\n{what}", (0, 0.25, 0.5, 0.75, 1))
     top = _nice(float(shares.max(initial=0)))
-    below.set(ylim=(0, top), yticks=(0, top))
+    below.set(ylim=(0, top), yticks=(0, top), yticklabels=("0", f"{top:g}"))
     return figure
 
 
@@ -113,7 +113,7 @@ def _style(axes: Axes, across: str, up: str, ticks: tuple[float, ...]) -> None:
     axes.set_xlabel(across, fontsize=9, color=INK, labelpad=3)
     axes.set_ylabel(up, fontsize=9, color=INK, labelpad=3)
     axes.set(xticks=ticks, yticks=ticks)
-    axes.set_xticklabels([f"{tick:g}" for tick in ticks])
+    axes.set(xticklabels=[f"{tick:g}" for tick in ticks], yticklabels=[f"{tick:g}" for tick in ticks])
     axes.tick_params(labelsize=8.5, color=MUTED, labelcolor=INK, length=3, width=0.7, pad=3)
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from seg.report.figures.svg import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, chart
 
 _LEFT, _RIGHT = 0.42, 0.97  # of the width: rows are named to the left
-_HEAD, _FOOT = 22, 40  # points above and below the rows
+_HEAD, _FOOT = 22, 36  # points above and below the rows
 _MARKS = (("o", BLUE), ("D", ORANGE))
 
 
@@ -42,7 +42,7 @@ class DotRow:
 
 
 def dot_chart(rows: Sequence[DotRow], scores: Sequence[str], across: str) -> Figure:
-    """Scores as dots, with their intervals as lines; from 0 to 100 %.
+    """Scores as dots, with their intervals as lines; from 0 to 100 %. Two dots of a row are joined by a thin line.
 
     Args:
         rows: From the top down.
@@ -90,16 +90,16 @@ def _name(axes: Axes, position: int, row: DotRow) -> None:
 
 
 def _draw(axes: Axes, position: int, row: DotRow) -> None:
-    # Two scores of a row stand a little apart, lest one hide the other.
-    shifts = (0.0,) if len(row.dots) == 1 else (-0.13, 0.13)
-    for dot, shift, (marker, color) in zip(row.dots, shifts, _MARKS, strict=False):
+    values = [100 * dot.value for dot in row.dots if not math.isnan(dot.value)]
+    axes.plot(values, [position] * len(values), color=MUTED, linewidth=1.0)
+    for dot, (marker, color) in zip(row.dots, _MARKS, strict=False):
         if math.isnan(dot.value):
             continue
         if not math.isnan(dot.low) and not math.isnan(dot.high):
-            line = ([100 * dot.low, 100 * dot.high], [position + shift] * 2)
+            line = ([100 * dot.low, 100 * dot.high], [position] * 2)
             axes.plot(*line, color=color, linewidth=2.4, alpha=0.45, solid_capstyle="round", clip_on=False)
         size = 5.5 if marker == "o" else 4.8
-        axes.plot([100 * dot.value], [position + shift], marker, color=color, markersize=size, clip_on=False)
+        axes.plot([100 * dot.value], [position], marker, color=color, markersize=size, clip_on=False)
 
 
 def _key(figure: Figure, scores: Sequence[str], height: float) -> None:

@@ -40,7 +40,7 @@ def places_chart(
     aspect = 1 / math.cos(math.radians(float(latitude_N.mean())))
     image, extent = _cells(longitude_N, latitude_N, score_N, aspect)
     width_deg, height_deg = extent[1] - extent[0], (extent[3] - extent[2]) * aspect
-    scale = min(560 / width_deg, 480 / height_deg)
+    scale = min(420 / width_deg, 410 / height_deg)
     width, height = width_deg * scale, height_deg * scale
     left, below, right, top = 52.0, 112.0, 14.0, 8.0
     total_width, total_height = max(left + width + right, 340.0), below + height + top

@@ -1,0 +1,275 @@
+"""The HTML report of an evaluation: one file that needs no network, for a screen of any size and for paper."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from seg.metrics.assess import Assessment
+from seg.metrics.bootstrap import LEVEL, Interval
+from seg.metrics.evidence import Evidence, Origin
+from seg.reben.classes import CLASSES, NUM_CLASSES
+from seg.report.formats import UNDEFINED, Table, table_title
+from seg.report.gallery import Picture
+from seg.report.html_charts import (
+    Chart,
+    calibration_charts,
+    curve_charts,
+    pixel_charts,
+    place_charts,
+    scene_charts,
+)
+from seg.report.html_gallery import HtmlPicture, html_picture
+from seg.report.html_tables import ConfusionRow, HtmlTable, confusion_rows, css_color, html_table
+from seg.report.results import detail_tables, interval_note, summary_tables
+from seg.store.atomic import write_text
+
+_TEMPLATES = "templates"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A score at the top of the page; the positions are percent of a scale from 0 to 100 %."""
+
+    name: str
+    value: str
+    interval: str
+    note: str
+    position: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page; a table belongs to the section that lists its name.
+
+    Attributes:
+        id: Anchor.
+        title: Heading.
+        text: What is to be seen, in a sentence or two.
+        names: Names of its tables, in order.
+        tables, charts, curves, confusion, pictures: What it shows.
+    """
+
+    id: str
+    title: str
+    text: str
+    names: tuple[str, ...] = ()
+    tables: tuple[HtmlTable, ...] = ()
+    charts: Sequence[Chart] = ()
+    curves: Sequence[Chart] = ()
+    confusion: tuple[ConfusionRow, ...] = ()
+    pictures: Sequence[HtmlPicture] = field(default=())
+
+    @property
+    def empty(self) -> bool:
+        """True if there is nothing to show."""
+        return not (self.tables or self.charts or self.curves or self.confusion or self.pictures)
+
+
+PIXELS = Section(
+    "pixels",
+    "The land-cover map",
+    "Scores of single pixels, over all labelled pixels of the split. A class that the reference does not have is "
+    "undefined: it is shown as a dash and left out of every mean.",
+    ("pixel_summary", "pixel_per_class", "boundary", "hierarchy"),
+)
+CONFUSION = Section(
+    "confusion",
+    "What is taken for what",
+    "Each row is a true class: of 100 of its pixels, so many were predicted as the class of the column. Point at a "
+    "cell, or tap it, for the counts.",
+    ("confused",),
+)
+SCENES = Section(
+    "scenes",
+    "The scene labels",
+    "Scores of the multi-label of whole patches. Average precision needs no threshold. In the curves, the dashed line "
+    "is guessing and the grey curve all classes together; a ring marks the threshold 0.5, a dot the one fitted on "
+    "validation.",
+    ("scene_summary", "scene_per_class"),
+)
+JOINT = Section(
+    "joint",
+    "Map and labels together",
+    "The predicted map implies labels too: how they compare with those of the scene head, and who is right where the "
+    "two disagree.",
+    ("joint_summary", "implied", "pooled", "pooled_per_class", "disagreement"),
+)
+CALIBRATION = Section(
+    "calibration",
+    "Can its confidence be trusted?",
+    "A calibrated model is right in 80 % of the cases in which it says 80 %: its dots lie on the dashed diagonal. The "
+    "orange lines are what is missing to it, the bars show how often each confidence occurs.",
+    ("calibration", "calibration_per_class"),
+)
+SLICES = Section(
+    "slices",
+    "Where it works, and where not",
+    "The same scores for parts of the split. Parts hold different classes, so compare their means with care: the "
+    "number of classes stands beside each.",
+    ("slices",),
+)
+GALLERY = Section(
+    "gallery",
+    "Patches to look at",
+    "The best, the median and the worst patches by overall accuracy, of those with at least a quarter of their pixels "
+    "labelled; and those in which map and scene head contradict each other most.",
+)
+OTHER = Section("other", "More tables", "")
+
+
+def write_report(
+    path: Path, assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture], about: Mapping[str, str]
+) -> None:
+    """Write the report of an evaluation. The file appears complete or not at all.
+
+    Args:
+        path: The HTML file.
+        assessment: What is reported.
+        evidence: What it was computed from.
+        pictures: Patches to show; none: the report has no gallery.
+        about: What the reader should know of the run, by name; ``Run`` becomes part of the title.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    write_text(path, render_report(assessment, evidence, pictures, about))
+
+
+def render_report(
+    assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture], about: Mapping[str, str]
+) -> str:
+    """The report of an evaluation as HTML, see `write_report`. The same input always gives the same text."""
+    origin = assessment.scores.origin
+    context = {
+        "title": f"{about['Run']}, {origin.split} split" if about.get("Run") else f"Evaluation, {origin.split} split",
+        "synthetic": origin.synthetic,
+        "level": f"{100 * LEVEL:g} %",
+        "headlines": _headlines(assessment),
+        "facts": _facts(assessment) | {name: text for name, text in about.items() if name != "Run"},
+        "interval_note": interval_note(assessment).replace("Brackets hold", "Intervals are"),
+        "sections": [section for section in _sections(assessment, evidence, pictures) if not section.empty],
+        "classes": [(c, css_color(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
+        "style": Markup(_resource("report.css")),
+        "script": Markup(_resource("report.js")),
+    }
+    return _template().render(context)
+
+
+def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture]) -> list[Section]:
+    origin = assessment.scores.origin
+    tables = (*summary_tables(assessment), *detail_tables(assessment))
+    gallery = tuple(html_picture(picture, evidence.probabilities is not None) for picture in pictures)
+    sections = [
+        replace(PIXELS, charts=pixel_charts(assessment)),
+        replace(CONFUSION, confusion=confusion_rows(assessment.counts_KK)),
+        replace(SCENES, charts=scene_charts(assessment), curves=curve_charts(assessment, evidence)),
+        JOINT,
+        replace(CALIBRATION, charts=calibration_charts(assessment)),
+        replace(SLICES, charts=place_charts(assessment, evidence)),
+        replace(GALLERY, pictures=gallery),
+    ]
+    placed = {name for section in sections for name in section.names}
+    sections.append(replace(OTHER, names=tuple(table.name for table in tables if table.name not in placed)))
+    named = {table.name: table for table in tables}
+    return [
+        replace(
+            section, tables=tuple(t for name in section.names if name in named for t in _parts(named[name], origin))
+        )
+        for section in sections
+    ]
+
+
+def _parts(table: Table, origin: Origin) -> list[HtmlTable]:
+    """The table for the page; that of the slices becomes one for each dimension, which its first column names."""
+    if table.name != "slices" or not table.rows:
+        return [html_table(table)]
+    parts = []
+    for number, (dimension, rows) in enumerate(groupby(table.rows, key=lambda row: str(row[0]))):
+        named = replace(table.columns[1], title=dimension[:1].upper() + dimension[1:])
+        part = replace(
+            table,
+            name=f"{table.name}-{number}",
+            title=table_title(origin, f"Scores by {dimension}"),
+            columns=(named, *table.columns[2:]),
+            rows=tuple(row[1:] for row in rows),
+            notes=(),
+        )
+        parts.append(html_table(part))
+    return [*parts[:-1], replace(parts[-1], notes=table.all_notes)]
+
+
+def _headlines(assessment: Assessment) -> list[Headline]:
+    scores = assessment.scores
+    averaged = f"mean over {scores.pixel.classes_averaged} of {NUM_CLASSES} classes"
+    found: list[tuple[str, float, str, str]] = [
+        ("mIoU", scores.pixel.miou, "miou", averaged),
+        ("mF1", scores.pixel.mf1, "mf1", averaged),
+        ("Overall accuracy", scores.pixel.oa, "oa", "share of labelled pixels"),
+    ]
+    if scores.scene is not None:
+        labels, suffix = scores.scene, ""
+        decided = "at threshold 0.5"
+        if scores.scene_fitted is not None:
+            labels, suffix = scores.scene_fitted, "_fitted"
+            decided = "thresholds fitted on validation"
+        averaged = f"mean over {scores.scene.classes_averaged} of {NUM_CLASSES} classes"
+        found += [
+            ("AP macro", scores.scene.ap_macro, "ap_macro", averaged),
+            ("AP micro", scores.scene.ap_micro, "ap_micro", "all patch-class pairs"),
+            ("F1 macro", labels.f1_macro, f"f1_macro{suffix}", decided),
+        ]
+    return [_headline(name, value, assessment.intervals.get(key), note) for name, value, key, note in found]
+
+
+def _headline(name: str, value: float, interval: Interval | None, note: str) -> Headline:
+    if value != value:
+        return Headline(name, UNDEFINED, "", note, None, None, None)
+    position, low, high = round(100 * value, 2), None, None
+    text = ""
+    if interval is not None and float(interval.low) <= float(interval.high):
+        low, high = round(100 * float(interval.low), 2), round(100 * float(interval.high), 2)
+        text = f"{low:.1f} to {high:.1f}"
+    return Headline(name, f"{position:.2f}", text, note, position, low, high)
+
+
+def _facts(assessment: Assessment) -> dict[str, str]:
+    """What the evidence says of itself."""
+    scores, origin = assessment.scores, assessment.scores.origin
+    return {
+        "Split": origin.split,
+        "Patches": f"{scores.patches:,}",
+        "Labelled pixels": f"{int(scores.pixel.support.sum()):,}",
+        "S2 tiles": f"{assessment.tiles:,}",
+        "Data": "SYNTHETIC" if origin.synthetic else "reBEN",
+        "Data fingerprint": origin.fingerprint,
+        "Weights": origin.weights or UNDEFINED,
+        "Label thresholds": "0.5" if origin.thresholds is None else "fitted on validation",
+        "Temperature": UNDEFINED if origin.temperature is None else f"{origin.temperature:.4g}, fitted on validation",
+    }
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("seg.report", _TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _resource(name: str) -> str:
+    resource: Any = files("seg.report") / _TEMPLATES / name
+    return str(resource.read_text(encoding="utf-8"))
