@@ -46,13 +46,18 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows_B)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors of the batch."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device; the copy runs beside the computation where the memory is pinned."""
-        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self.tensors))
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory; called by the loader."""
-        return Batch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
+        return Batch(*(tensor.pin_memory() for tensor in self.tensors))
 
 
 class PatchDataset(Dataset[Batch | RawBatch]):
@@ -70,7 +75,8 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         AugmentationError: If the augmentation cannot be used, or does not run on a device while `raw` wants that.
 
     Attributes:
-        rows: As given.
+        rows, raw: As given.
+        bands, resampling: Of the configuration.
         shuffle: The order in which the configuration wants training to read; see `seg.data.order`.
     """
 
@@ -100,13 +106,14 @@ class PatchDataset(Dataset[Batch | RawBatch]):
                 "data.preprocess=device takes only flips, transposition and quarter turns in data.augment; "
                 "use --set data.preprocess=host"
             )
-        self._raw = RawForm(data.bands) if raw else None
+        self._form = RawForm(data.bands) if raw else None
+        self.raw = raw
+        self.bands, self.resampling = data.bands, data.resampling
         self._ahead = ReadAhead()
 
     def take(self, positions: Rows) -> "PatchDataset":
         """Some of the samples only, in that order, without augmentation."""
-        raw = self._raw is not None
-        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps, raw=raw)
+        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps, raw=self.raw)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -134,15 +141,15 @@ class PatchDataset(Dataset[Batch | RawBatch]):
     @property
     def items(self) -> Items:
         """Shape and dtype of one sample in each array of a batch."""
-        if self._raw is not None:
-            return self._raw.items
+        if self._form is not None:
+            return self._form.items
         size = (PATCH_SIZE, PATCH_SIZE)
         return [((len(self._normalise.bands), *size), np.float32), (size, np.uint8)]
 
     def batch(self, tensors: Sequence[Tensor], labels_BK: npt.NDArray[np.float32], rows_B: Rows) -> Batch | RawBatch:
         """A batch of the arrays that `read_into` has filled, as tensors, and of what it has returned."""
         labels, rows = torch.from_numpy(labels_BK), torch.from_numpy(rows_B)
-        if self._raw is None:
+        if self._form is None:
             images_BCHW, masks_BHW = tensors
             return Batch(images_BCHW, masks_BHW, labels, rows)
         *groups, symmetries_B, masks_BHW = tensors
@@ -167,7 +174,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
             for i, position in enumerate(key.positions):
                 self._read(position, arrays, i)
                 seed = None if self._seed is None else (self._seed, key.epoch, position)
-                if self._raw is not None:
+                if self._form is not None:
                     arrays[-2][i] = self._augment.symmetry(seed) if self._augment and seed else 0
                 elif self._augment is not None and seed is not None:
                     self._augment(arrays[0][i], masks_BHW[i], seed)
@@ -193,10 +200,10 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         if with_s1:
             tensors |= self._reader.tensors(self._index.s1_name(position))
         try:
-            if self._raw is None:
+            if self._form is None:
                 self._normalise(tensors, arrays[0][sample])
             else:
-                self._raw.write(tensors, arrays, sample)
+                self._form.write(tensors, arrays, sample)
             if self._with_maps:
                 class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=arrays[-1][sample])
         except KeyError as error:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seg.data.dataset import Batch
+from seg.data.dataset import Batch, PatchDataset
 from seg.data.raw import RawBatch, band_groups, symmetric_pixels
 from seg.data.transforms import Resampling
 from seg.reben.bands import BANDS, PATCH_SIZE
@@ -67,3 +67,8 @@ class DevicePreparation:
         return functional.interpolate(
             normalised, size=(PATCH_SIZE, PATCH_SIZE), mode=self._resampling, align_corners=align
         )
+
+
+def preparation(dataset: PatchDataset, device: torch.device) -> DevicePreparation | None:
+    """What the batches of a data set need on the device; None if they are network inputs already."""
+    return DevicePreparation(dataset.bands, dataset.resampling, device) if dataset.raw else None

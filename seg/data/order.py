@@ -94,12 +94,13 @@ class BatchOrder(Sampler[BatchKey]):
 
     def _own(self) -> Rows:
         if self._seed is not None:
-            return self._order()[self._rank :: self._ranks]
-        samples = np.arange(self._samples)
-        return samples[samples // self.batch_size % self._ranks == self._rank]
+            return self._shuffled(self._seed)[self._rank :: self._ranks]
+        samples: Rows = np.arange(self._samples)
+        own: Rows = samples[samples // self.batch_size % self._ranks == self._rank]
+        return own
 
-    def _order(self) -> Rows:
-        random = np.random.default_rng((self._seed, self.epoch))
+    def _shuffled(self, seed: int) -> Rows:
+        random = np.random.default_rng((seed, self.epoch))
         if self._shuffle == "blocks":
             return block_order(self._samples, random)
         return random.permutation(self._samples)
