@@ -22,7 +22,7 @@ from seg.metrics.bootstrap import (
     intervals,
     paired_test,
 )
-from seg.metrics.evidence import CELLS, Evidence, Origin, batch_evidence, dense_counts, take_patches
+from seg.metrics.evidence import CELLS, Evidence, Origin, batch_evidence, dense_counts, take_patches, total_counts
 from seg.metrics.pixel import pixel_scores, pixel_values
 from seg.metrics.resampled import resampled_scores
 from seg.metrics.resampled_ap import resampled_average_precision
@@ -73,7 +73,9 @@ def scored(evidence: Evidence) -> dict[str, npt.ArrayLike]:
             expected[f"ece{ending}"] = error if total else np.nan
             expected[f"brier{ending}"] = details.losses_NSL[:, s, 0].sum() / total if total else np.nan
         both, reference, predicted = details.bands.dense().sum(0).reshape(3, K).tolist()
-        ious = [b / (r + p - b) for b, r, p in zip(both, reference, predicted, strict=True) if r]
+        present = total_counts(evidence).sum(1) > 0
+        bands = zip(both, reference, predicted, present, strict=True)
+        ious = [b / (r + p - b) for b, r, p, here in bands if here and r + p]
         expected["boundary_miou"] = np.mean(ious) if ious else np.nan
     return expected
 

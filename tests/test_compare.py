@@ -458,18 +458,43 @@ def test_different_data_side_by_side_if_told(tmp_path):
     assert "not tested against each other" in notes_of(result)
 
 
-def test_other_references_of_the_same_patches_are_not_tested(tmp_path):
-    evidence = evidence_of()
+def counted(cells: dict[tuple[int, int], int]) -> Evidence:
+    """Evidence without scene scores on four patches in two tiles, each with these confusion counts and label 2."""
+    counts = np.zeros((4, 19, 19), np.int64)
+    for (true, predicted), pixels in cells.items():
+        counts[:, true, predicted] = pixels
+    ids = made_up_evidence(4, 2).patch_ids.to_pylist()
+    return batch_evidence(origin(), ids, counts, np.eye(19, dtype=bool)[np.full(4, 2)], None)
+
+
+def other_label(evidence: Evidence) -> Evidence:
     labels = evidence.labels.copy()
-    labels[5, 3] = not labels[5, 3]
+    labels[1, 3] = True
+    return replace(evidence, labels=labels)
+
+
+@pytest.mark.parametrize("other", [other_label(counted({(2, 2): 5, (2, 3): 1})), counted({(2, 2): 5, (3, 3): 1})])
+def test_other_references_of_the_same_patches_are_not_tested(tmp_path, other):
     folders = [
-        write_run(tmp_path / "a", evidence),
-        write_run(tmp_path / "b", replace(evidence, labels=labels), train__lr=0.01),
+        write_run(tmp_path / "a", counted({(2, 2): 5, (2, 3): 1})),
+        write_run(tmp_path / "b", other, train__lr=0.01),
     ]
     with pytest.raises(RunError, match="different patches or references"):
         compare(folders, replicates=REPLICATES)
     result = compare(folders, allow_different_data=True, replicates=REPLICATES)
     assert "pairs" not in [table.name for table in result.tables]
+
+
+@pytest.mark.parametrize(
+    ("cells", "settings"), [({(2, 2): 5, (2, 3): 1}, {"train__seed": 1}), ({(2, 2): 4, (2, 3): 2}, {"train__seed": 0})]
+)
+def test_runs_that_happen_to_agree_are_no_copies(tmp_path, cells, settings):
+    folders = [
+        write_run(tmp_path / "a", counted({(2, 2): 5, (2, 3): 1})),
+        write_run(tmp_path / "b", counted(cells), **settings),
+    ]
+    (row,) = rows_of(compare(folders, replicates=REPLICATES), "compare")
+    assert (row["miou"].sd == 0) == (settings["train__seed"] == 1)
 
 
 @pytest.mark.parametrize("how", ["scored", "trained"])
@@ -707,3 +732,5 @@ def test_pages_hold_every_row_once():
     assert pages(table, 400) == (table,)
     narrow = Table("narrow", "Title", columns[:3], tuple(row[:3] for row in table.rows))
     assert pages(narrow, 10) == (narrow,)
+    empty = replace(table, rows=())
+    assert pages(empty, 80) == (empty,)

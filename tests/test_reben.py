@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.warp import transform
 
@@ -191,6 +191,7 @@ def test_lookup_of_codes_against_a_dictionary(codes):
     assert implied_bits(indices) == sum(1 << i for i in set(indices.tolist()) - {IGNORE_INDEX})
 
 
+@settings(deadline=None)
 @given(st.integers(0, 65535).filter(lambda code: code not in CLASS_OF_CODE))
 def test_unknown_codes_are_named(code):
     with pytest.raises(UnknownCodeError, match=re.compile(rf"somewhere\.tif: code {code} ")):

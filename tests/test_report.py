@@ -73,8 +73,8 @@ def softmax(logits):
 
 def test_an_evaluation_holds_everything(run):
     folder = run / "eval" / "test"
-    assert {path.name for path in folder.iterdir()} == RESULTS | {"evidence", "gallery.safetensors", "record.json"}
-    record = json.loads((folder / "record.json").read_text())
+    assert {path.name for path in folder.iterdir()} == RESULTS | {"evidence", "gallery.safetensors", "eval.json"}
+    record = json.loads((folder / "eval.json").read_text())
     assert record["throughput"]["patches_per_second"] > 0
     evidence = load_evidence(folder / "evidence")
     card = load_card(run / "checkpoints" / "best")

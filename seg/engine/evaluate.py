@@ -116,7 +116,7 @@ def evaluate(
     parts, batch_size = [], how.order(len(dataset)).batch_size
     for number, prediction in enumerate(predict(model, dataset, how)):
         batch = prediction.batch
-        predicted_BHW = prediction.pixel_logits_BKHW.argmax(1)
+        predicted_BHW = prediction.pixel_logits_BKHW.max(1).indices
         counts = confusion_counts(batch.masks_BHW, predicted_BHW)
         probabilities = prediction.scene_probabilities_BK
         rows = batch.rows_B.cpu().numpy()

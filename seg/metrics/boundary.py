@@ -118,10 +118,21 @@ def _by_patch(values_BHW: npt.NDArray[Any], inside_BHW: Bools, size: int) -> Cou
     return np.bincount(bins[inside_BHW], minlength=patches * size).reshape(patches, size)
 
 
+def boundary_iou(bands_XPK: Counts, present_XK: Bools) -> Floats:
+    """Boundary IoU of each class, of one or of many sets of patches: float64 (X, K), see `BoundaryScores`.
+
+    Args:
+        bands_XPK: Pixels in the bands along class boundaries, int64, by `BAND_PARTS` and class.
+        present_XK: Whether the class is in the reference, bool.
+    """
+    both, reference, predicted = np.moveaxis(bands_XPK, -2, 0)
+    return ratio(both, reference + predicted - both, present_XK)
+
+
 def boundary_scores(evidence: Evidence) -> BoundaryScores | None:
     """Boundary IoU of a split; None if the evidence has no details."""
     if evidence.details is None:
         return None
-    both, reference, predicted = evidence.details.bands.total().reshape(len(BAND_PARTS), NUM_CLASSES)
-    iou = ratio(both, reference + predicted - both, total_counts(evidence).sum(axis=1) > 0)
+    bands_PK = evidence.details.bands.total().reshape(len(BAND_PARTS), NUM_CLASSES)
+    iou = boundary_iou(bands_PK, total_counts(evidence).sum(axis=1) > 0)
     return BoundaryScores(BOUNDARY_METRES, iou, mean_of_defined(iou), int((~np.isnan(iou)).sum()))

@@ -235,6 +235,19 @@ def _scene_counts(p_N: npt.NDArray[np.float32], positive_N: Bools) -> Counts:
     return counts
 
 
+def calibration_error(counts_XBP: Counts) -> Floats:
+    """Expected calibration error of one or of many sets of predictions (Guo et al. 2017): float64 (X,), 0 to 1.
+
+    The mean over predictions of the distance between the accuracy and the mean confidence of each one's bin.
+
+    Args:
+        counts_XBP: Predictions, right ones and summed confidence in 1/65535, int64, by bin and `RELIABILITY_PARTS`.
+    """
+    count, right, units = np.moveaxis(counts_XBP, -1, 0)
+    total = count.sum(axis=-1)
+    return ratio(np.abs(right - units / UNITS).sum(axis=-1), total, total > 0)
+
+
 def _reliability(counts_BP: Counts, losses_L: Floats) -> Reliability:
     """Scores of counts by bin and of the sums of Brier score and negative log-likelihood."""
     count, right, units = counts_BP.T
@@ -246,7 +259,7 @@ def _reliability(counts_BP: Counts, losses_L: Floats) -> Reliability:
         count=count,
         confidence=confidence,
         accuracy=accuracy,
-        ece=float((gap * count[filled]).sum()) / total if total else float("nan"),
+        ece=float(calibration_error(counts_BP)),
         mce=float(gap.max()) if total else float("nan"),
         brier=float(brier),
         nll=float(nll),

@@ -21,7 +21,7 @@ from seg.reben.patch import Split
 CELLS = NUM_CLASSES * NUM_CLASSES
 """Cells of a confusion matrix: true class x 19 + predicted class."""
 ZONES: tuple[tuple[str, float], ...] = (("0-30 m", 30.0), ("30-100 m", 100.0), ("over 100 m", float("inf")))
-"""Zones by distance to the nearest class boundary: name, and largest distance in metres (see `seg.metrics.zones`)."""
+"""Zones by distance to the nearest class boundary, see `seg.metrics.boundary`: name, and largest distance in metres."""
 BAND_PARTS = ("both", "reference", "predicted")
 """What is counted in the bands along class boundaries: key = position in this x 19 + class."""
 CONFIDENCE_BINS = 15

@@ -14,7 +14,8 @@ _RIGHT_OF_CELL = (np.arange(CELLS) % (NUM_CLASSES + 1) == 0).astype(np.int64)
 
 def labelled_pixels(evidence: Evidence) -> Counts:
     """Labelled pixels of each patch: int64 (N,)."""
-    return evidence.confusion.by_patch(_RIGHT_OF_CELL, 2).sum(axis=1)
+    pixels: Counts = evidence.confusion.by_patch(_RIGHT_OF_CELL, 2).sum(axis=1)
+    return pixels
 
 
 def patch_accuracy(evidence: Evidence) -> Floats:

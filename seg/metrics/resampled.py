@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.config.track import Track, silent
-from seg.metrics.evidence import BAND_PARTS, CONFIDENCE_BINS, CONFIDENCE_UNIT, RELIABILITY_PARTS, Details, Evidence
+from seg.metrics.boundary import boundary_iou
+from seg.metrics.calibration import calibration_error
+from seg.metrics.evidence import BAND_PARTS, CONFIDENCE_BINS, RELIABILITY_PARTS, Details, Evidence
 from seg.metrics.pixel import pixel_values
 from seg.metrics.ratio import Bools, Floats, means_of_defined, ratio
 from seg.metrics.resampled_ap import resampled_average_precision
@@ -52,7 +54,9 @@ def resampled_scores(
         scaled = evidence.origin.temperature is not None
         parts.append((_calibration_values(evidence.details, scaled, group_N, times_RG), labelled_GK))
         bands_GPK = evidence.details.bands.grouped(group_N, groups).reshape(-1, len(BAND_PARTS), NUM_CLASSES)
-        boundary = {"boundary_miou": boundary_miou(_resampled(times_RG, bands_GPK))}
+        present_RK = _resampled(times_RG, confusion_GKK.sum(axis=2)) > 0
+        iou_RK = boundary_iou(_resampled(times_RG, bands_GPK), present_RK)
+        boundary = {"boundary_miou": means_of_defined(iou_RK)}
         parts.append((boundary, bands_GPK[:, BAND_PARTS.index("reference")] > 0))
     values: dict[str, Floats] = {}
     support: dict[str, Counts] = {}
@@ -60,29 +64,6 @@ def resampled_scores(
         values |= scores
         support |= _support(scores, held_GK)
     return values, support
-
-
-def boundary_miou(bands_XPK: Counts) -> Floats:
-    """Mean boundary IoU of one or of many sets of patches (Cheng et al. 2021, "Boundary IoU"): float64 (X,).
-
-    Args:
-        bands_XPK: Pixels in the bands along class boundaries, int64, by `BAND_PARTS` and class.
-    """
-    both, reference, predicted = np.moveaxis(bands_XPK, -2, 0)
-    return means_of_defined(ratio(both, reference + predicted - both, reference > 0))
-
-
-def calibration_error(bins_XBP: Counts) -> Floats:
-    """Expected calibration error of one or of many sets of pixels (Guo et al. 2017): float64 (X,), 0 to 1.
-
-    The mean over pixels of the distance between the accuracy and the mean confidence of each one's bin.
-
-    Args:
-        bins_XBP: Pixels, right pixels and summed confidence in 1/65535, int64, by bin and `RELIABILITY_PARTS`.
-    """
-    pixels, right, confidence = np.moveaxis(bins_XBP, -1, 0)
-    total = pixels.sum(axis=-1)
-    return ratio(np.abs(right - confidence * CONFIDENCE_UNIT).sum(axis=-1), total, total > 0)
 
 
 def _by_group(values_NX: npt.NDArray[Any], group_N: Groups, groups: int) -> Floats:

@@ -101,7 +101,7 @@ def _write_maps(
     shown = _overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
     for prediction in predict(session.model, session.dataset, session.how(track)):
-        classes_BHW = prediction.pixel_logits_BKHW.argmax(1).byte().cpu().numpy()
+        classes_BHW = prediction.pixel_logits_BKHW.max(1).indices.byte().cpu().numpy()
         shares_BKHW = prediction.pixel_logits_BKHW.softmax(1).cpu().numpy() if probabilities else None
         for i, name in enumerate(session.dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())):
             patch = PatchId.parse(name)

@@ -62,7 +62,7 @@ def _predicted(session: Session, positions: npt.NDArray[np.int64]) -> dict[str, 
     dataset = session.dataset.take(positions)
     maps: dict[str, tuple[_Image, _Image]] = {}
     for prediction in predict(session.model, dataset, Pass(session.compute, len(positions))):
-        predicted_BHW = prediction.pixel_logits_BKHW.argmax(1).byte().cpu().numpy()
+        predicted_BHW = prediction.pixel_logits_BKHW.max(1).indices.byte().cpu().numpy()
         reference_BHW = prediction.batch.masks_BHW.cpu().numpy()
         names = dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())
         maps |= {

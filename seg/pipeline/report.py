@@ -9,10 +9,11 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.run_folder import EVALUATIONS, RunError, RunFiles, read_evidence, read_run
+from seg.pipeline.run_folder import EVALUATIONS, RunError, RunFiles, read_evidence, read_run, section
 from seg.reben.bands import selection_name
 from seg.reben.patch import Split
 from seg.report.formats import Table
+from seg.report.gallery import FILE_NAME as GALLERY_FILE
 from seg.report.gallery import load_gallery
 from seg.report.html import write_report
 from seg.report.results import differing_results, summary_tables, write_results
@@ -94,7 +95,7 @@ def write_all(
         notify: Is told if there are no pictures.
     """
     write_results(folder, assessment)
-    pictures = load_gallery(folder)
+    pictures = load_gallery(folder) if (folder / GALLERY_FILE).exists() else ()
     if not pictures:
         notify("The report has no pictures of patches; 'seg eval' takes them.")
     write_report(folder / REPORT_FILE, assessment, evidence, pictures, _about(files, evidence))
@@ -103,10 +104,10 @@ def write_all(
 def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
     """What a reader wants to know of a run, by name."""
     config, record, origin = files.config, files.record, evidence.origin
-    versions = files.section("versions")
-    speed = files.section("throughput").get("patches_per_second")
+    versions = section(record, "versions")
+    speed = section(record, "throughput").get("patches_per_second")
     parameters = record.get("parameters")
-    training = files.section("training")
+    training = section(record, "training")
     about = {
         "Run": files.folder.resolve().name,
         "Architecture": config.model.arch,

@@ -173,16 +173,16 @@ def _picture(number: int, text: Mapping[str, Any], arrays: dict[str, npt.NDArray
         KeyError, TypeError, ValueError: What is wrong with it.
     """
     found = {name: arrays.pop(f"{number}.{name}", None) for name in _ARRAYS}
-    reference = found["reference"]
-    if reference is None or found["predicted"] is None:
+    reference, predicted = found["reference"], found["predicted"]
+    if reference is None or predicted is None:
         raise ValueError(f"picture {number} lacks a map")
     for name, axes in _ARRAYS.items():
         array = found[name]
         expected = (*reference.shape[:2], 3)[:axes]
         if array is not None and (array.dtype != np.uint8 or array.shape != expected):
             raise ValueError(f"{name} of picture {number} is {array.dtype} {array.shape}")
-    for name in ("reference", "predicted"):
-        values = np.unique(found[name])
+    for name, classes_HW in (("reference", reference), ("predicted", predicted)):
+        values = np.unique(classes_HW)
         if ((values >= NUM_CLASSES) & (values != IGNORE_INDEX)).any():
             raise ValueError(f"the {name} map of picture {number} holds values that are no class")
     patch_id, why, score = text["patch_id"], text["why"], float(text["score"])
@@ -194,7 +194,7 @@ def _picture(number: int, text: Mapping[str, Any], arrays: dict[str, npt.NDArray
             class_index(label)
     except UnknownClassError as error:
         raise ValueError(str(error).partition(";")[0]) from None
-    return Picture(patch_id, why, found["rgb"], found["s1"], reference, found["predicted"], score, labels, decided)
+    return Picture(patch_id, why, found["rgb"], found["s1"], reference, predicted, score, labels, decided)
 
 
 def _checksum(arrays: Mapping[str, npt.NDArray[np.uint8]]) -> str:

@@ -1,5 +1,6 @@
 """The HTML report of an evaluation: one file that needs no network, for a screen of any size and for paper."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -231,7 +232,7 @@ def _headlines(assessment: Assessment) -> list[Headline]:
 
 
 def _headline(name: str, value: float, interval: Interval | None, note: str) -> Headline:
-    if value != value:
+    if math.isnan(value):
         return Headline(name, UNDEFINED, "", note, None, None, None)
     position, low, high = round(100 * value, 2), None, None
     text = ""

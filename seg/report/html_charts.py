@@ -12,10 +12,10 @@ from seg.metrics.assess import Assessment
 from seg.metrics.calibration import Reliability
 from seg.metrics.evidence import Evidence
 from seg.metrics.patch import patch_accuracy
-from seg.metrics.ratio import Floats
-from seg.metrics.scene import precision_recall
+from seg.metrics.ratio import Bools, Floats
+from seg.metrics.scene import Probabilities, precision_recall
 from seg.reben.classes import CLASSES
-from seg.report.figures.curves import curve_chart, reliability_chart
+from seg.report.figures.curves import Curve, curve_chart, drawn_curve, reliability_chart
 from seg.report.figures.dots import Dot, DotRow, dot_chart
 from seg.report.figures.places import places_chart
 from seg.report.figures.svg import inline_svg
@@ -75,22 +75,21 @@ def curve_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
     if scene is None or evidence.probabilities is None or not evidence.labels.any():
         return []
     probabilities_NK, labels_NK = evidence.probabilities, evidence.labels
-    precision_P, recall_P = precision_recall(probabilities_NK.ravel(), labels_NK.ravel())
-    micro = recall_P, precision_P
-    share = float(labels_NK.mean())
-    charts = [_curve("pr-micro", "All classes (micro)", micro, share, [], scene.ap_micro)]
+    micro = _pr_curve(probabilities_NK.ravel(), labels_NK.ravel())
+    figure = curve_chart(micro, float(labels_NK.mean()), [])
+    charts = [_curve("pr-micro", "All classes (micro)", figure, scene.ap_micro)]
     for c in CLASSES:
-        if not labels_NK[:, c.index].any():
+        positive_N = labels_NK[:, c.index]
+        if not positive_N.any():
             continue
-        precision_P, recall_P = precision_recall(probabilities_NK[:, c.index], labels_NK[:, c.index])
         points = [
             (float(at.recall[c.index]), float(at.precision[c.index]), at is fitted)
             for at in (scene, fitted)
             if at is not None and not np.isnan(at.precision[c.index])
         ]
-        share = float(labels_NK[:, c.index].mean())
-        ap = float(scene.ap[c.index])
-        charts.append(_curve(f"pr-{c.index}", c.short, (recall_P, precision_P), share, points, ap, micro))
+        curve = _pr_curve(probabilities_NK[:, c.index], positive_N)
+        figure = curve_chart(curve, float(positive_N.mean()), points, micro)
+        charts.append(_curve(f"pr-{c.index}", c.short, figure, float(scene.ap[c.index])))
     return charts
 
 
@@ -163,18 +162,14 @@ def _class_chart(
     return _chart(dot_chart(rows, names, f"{what}, %"), name, title, f"{what}: {values}.", caption, "medium")
 
 
-def _curve(
-    name: str,
-    title: str,
-    curve: tuple[Floats, Floats],
-    share: float,
-    points: list[tuple[float, float, bool]],
-    ap: float,
-    backdrop: tuple[Floats, Floats] | None = None,
-) -> Chart:
-    figure = curve_chart(*curve, share, points, backdrop)
-    description = f"Precision-recall curve; average precision {_percent(ap)}, share of positives {_percent(share)}."
-    return _chart(figure, name, title, description, f"AP {_percent(ap)}", "small")
+def _pr_curve(scores_N: Probabilities, positive_N: Bools) -> Curve:
+    precision_P, recall_P = precision_recall(scores_N, positive_N)
+    return drawn_curve(recall_P, precision_P)
+
+
+def _curve(name: str, title: str, figure: Figure, ap: float) -> Chart:
+    seen = f"Precision-recall curve; average precision {_percent(ap)}."
+    return _chart(figure, name, title, seen, f"AP {_percent(ap)}", "small")
 
 
 def _reliability(name: str, title: str, reliability: Reliability, **labels: str) -> Chart:
@@ -185,7 +180,7 @@ def _reliability(name: str, title: str, reliability: Reliability, **labels: str)
 
 
 def _country_places(
-    countries: pa.DictionaryArray, longitude: Floats, latitude: Floats, shown: Floats
+    countries: pa.DictionaryArray, longitude: Floats, latitude: Floats, shown: Bools
 ) -> dict[str, tuple[float, float]]:
     """Below the southernmost patch of each country, the country with most patches first."""
     counts = pc.value_counts(countries.cast(pa.string()).filter(pa.array(shown)))

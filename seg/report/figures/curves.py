@@ -1,17 +1,40 @@
 """Precision-recall curves and reliability diagrams, as charts for an HTML page."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seg.metrics.ratio import Floats
-from seg.report.figures.svg import BLUE, GRID, INK, MUTED, ORANGE, chart
+from seg.report.figures.style import INK
+from seg.report.figures.svg import BLUE, GRID, MUTED, ORANGE, chart
 
 MAX_POINTS = 200
 """Points of a curve that are drawn."""
 
 _COLUMNS = MAX_POINTS // 4
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A precision-recall curve as it is drawn.
+
+    Attributes:
+        recall_P, precision_P: At most `MAX_POINTS` points, 0 to 1, recall ascending.
+        stepped: Precision holds from one recall to the next, so that the area below is the average precision; of a
+            curve that was thinned, steps would look coarser than they are.
+    """
+
+    recall_P: Floats
+    precision_P: Floats
+    stepped: bool
+
+
+def drawn_curve(recall_P: Floats, precision_P: Floats) -> Curve:
+    """A precision-recall curve, see `seg.metrics.scene.precision_recall`, thinned out where it has many points."""
+    return Curve(*thin(recall_P, precision_P), stepped=len(recall_P) <= MAX_POINTS)
 
 
 def thin(x_P: Floats, y_P: Floats) -> tuple[Floats, Floats]:
@@ -35,27 +58,23 @@ def thin(x_P: Floats, y_P: Floats) -> tuple[Floats, Floats]:
 
 
 def curve_chart(
-    recall_P: Floats,
-    precision_P: Floats,
-    share: float,
-    points: list[tuple[float, float, bool]],
-    backdrop: tuple[Floats, Floats] | None = None,
+    curve: Curve, share: float, points: list[tuple[float, float, bool]], backdrop: Curve | None = None
 ) -> Figure:
-    """A precision-recall curve, as steps: the area below is the average precision.
+    """A precision-recall curve.
 
     Args:
-        recall_P, precision_P: The curve, 0 to 1, recall ascending.
+        curve: What is shown.
         share: Share of positives, the precision of guessing.
         points: Recall and precision where labels are decided, and whether that is at a fitted threshold.
-        backdrop: Recall and precision of another curve to compare with, drawn faintly behind.
+        backdrop: Another curve to compare with, drawn faintly behind.
     """
     figure = chart(180, 168)
     axes = figure.add_axes((0.2, 0.2, 0.76, 0.76), xlim=(0, 1), ylim=(0, 1.03))
     _style(axes, "Recall", "Precision", (0, 0.5, 1))
     axes.axhline(share, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
     if backdrop is not None:
-        _steps(axes, *backdrop, MUTED, 0.9, 0.55)
-    _steps(axes, recall_P, precision_P, BLUE, 1.6, 1)
+        _draw(axes, backdrop, MUTED, 0.9, 0.55)
+    _draw(axes, curve, BLUE, 1.6, 1)
     for recall, precision, fitted in points:
         # A ring for 0.5, filled for a fitted threshold.
         face = ORANGE if fitted else "none"
@@ -96,11 +115,11 @@ def reliability_chart(
     return figure
 
 
-def _steps(axes: Axes, recall_P: Floats, precision_P: Floats, color: str, width: float, alpha: float) -> None:
-    x_P, y_P = thin(recall_P, precision_P)
+def _draw(axes: Axes, curve: Curve, color: str, width: float, alpha: float) -> None:
     # From recall 0 on: the first threshold reaches its recall at once.
-    x_P, y_P = np.append(0, x_P), np.append(y_P[0], y_P)
-    axes.plot(x_P, y_P, color=color, linewidth=width, alpha=alpha, drawstyle="steps-pre")
+    recall_P, precision_P = np.append(0, curve.recall_P), np.append(curve.precision_P[0], curve.precision_P)
+    style = "steps-pre" if curve.stepped else "default"
+    axes.plot(recall_P, precision_P, color=color, linewidth=width, alpha=alpha, drawstyle=style)
 
 
 def _nice(value: float) -> float:

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from seg.report.figures.svg import BLUE, GRID, INK, MUTED, ORANGE, WIDTH, chart
+from seg.report.figures.style import INK
+from seg.report.figures.svg import BLUE, GRID, MUTED, ORANGE, WIDTH, chart
 
 _LEFT, _RIGHT = 0.42, 0.97  # of the width: rows are named to the left
 _HEAD, _FOOT = 22, 36  # points above and below the rows
@@ -72,7 +74,7 @@ def dot_chart(rows: Sequence[DotRow], scores: Sequence[str], across: str) -> Fig
 
 def _name(axes: Axes, position: int, row: DotRow) -> None:
     """Name and note of a row, left of the axes; x is a share of their width, y a row."""
-    place = {"transform": axes.get_yaxis_transform(), "parse_math": False, "ha": "right"}
+    place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "parse_math": False, "ha": "right"}
     undefined = all(math.isnan(dot.value) for dot in row.dots)
     right = -0.05 if row.color is None else -0.11
     shift = -0.19 if row.note else 0.0

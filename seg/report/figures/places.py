@@ -13,10 +13,13 @@ from matplotlib.text import Text
 
 from seg.metrics.ratio import Floats
 from seg.reben.bands import PATCH_METRES
-from seg.report.figures.svg import GRID, INK, MUTED, PLATE, chart
+from seg.report.figures.style import INK
+from seg.report.figures.svg import MUTED, PLATE, chart
 
 _CELLS = 220
 """Cells along the longer edge of the map, at most."""
+_MIN_ASPECT = 0.5
+"""Least width of the map as a share of its height, and the other way round."""
 _DEGREE_METRES = 111_320.0
 _BAR_BINS = 20
 _MAP_COLORS = colormaps["viridis"]
@@ -51,15 +54,14 @@ def places_chart(
     )
     axes.set_facecolor(PLATE)
     axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto")
-    axes.grid(color=GRID, linewidth=0.5, alpha=0.9, zorder=0.5)
+    axes.grid(color="white", linewidth=0.8, zorder=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("Longitude, degrees east", fontsize=9.5, color=INK)
     axes.set_ylabel("Latitude, degrees north", fontsize=9.5, color=INK)
     axes.tick_params(labelsize=9, color=MUTED, labelcolor=INK, length=3, width=0.7)
     axes.locator_params(nbins=max(3, int(width // 75)), axis="x")
     axes.locator_params(nbins=max(3, int(height // 60)), axis="y")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_formatter().set_useOffset(False)
+    axes.ticklabel_format(useOffset=False)
     for spine in axes.spines.values():
         spine.set(color=MUTED, linewidth=0.7)
     _histogram(figure, score_N, total_width, total_height)
@@ -75,17 +77,22 @@ def _cells(
     # Cells as long as they are wide on the ground, and never so small that gaps open between neighbouring patches.
     step_y = max((east - west) / aspect / _CELLS, (north - south) / _CELLS, 1.5 * PATCH_METRES / _DEGREE_METRES)
     step_x = step_y * aspect
-    margin = max(3, round(0.03 * max((east - west) / step_x, (north - south) / step_y)))
-    column_N = ((longitude_N - west) / step_x).astype(np.int64) + margin
-    row_N = ((north - latitude_N) / step_y).astype(np.int64) + margin
-    columns, rows = int(column_N.max()) + 1 + margin, int(row_N.max()) + 1 + margin
+    across, down = 1 + int((east - west) / step_x), 1 + int((north - south) / step_y)
+    # Some room around, and more where the patches lie in a row.
+    margin_x, margin_y = (
+        max(3, math.ceil(0.03 * max(across, down)), (math.ceil(_MIN_ASPECT * other) - own) // 2)
+        for own, other in ((across, down), (down, across))
+    )
+    column_N = ((longitude_N - west) / step_x).astype(np.int64) + margin_x
+    row_N = ((north - latitude_N) / step_y).astype(np.int64) + margin_y
+    columns, rows = across + 2 * margin_x, down + 2 * margin_y
     cell_N = row_N * columns + column_N
     counts = np.bincount(cell_N, minlength=rows * columns)
     sums = np.bincount(cell_N, weights=score_N, minlength=rows * columns)
     mean = np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
     image = (255 * _MAP_COLORS(mean)).round().astype(np.uint8)
     image[counts == 0] = 0
-    left, top = west - margin * step_x, north + margin * step_y
+    left, top = west - margin_x * step_x, north + margin_y * step_y
     extent = (left, left + columns * step_x, top - rows * step_y, top)
     return image.reshape(rows, columns, 4), extent
 

@@ -14,13 +14,12 @@ from seg.report.figures.style import INK, LINES
 
 WIDTH = 360
 """Width of a chart in points: at this many pixels on the screen its letters are as large as those of the page."""
-MUTED, GRID, PAPER, PLATE = "#6b7280", "#e4e4e4", "#fefefe", "#f1f3f5"
+MUTED, GRID, PLATE = "#6b7280", "#e4e4e4", "#f1f3f5"
 BLUE, ORANGE = LINES[:2]
 PAGE_COLORS = {
     INK: "--ink",
     MUTED: "--muted",
     GRID: "--grid",
-    PAPER: "--surface",
     PLATE: "--plate",
     BLUE: "--blue",
     ORANGE: "--orange",
@@ -87,7 +86,7 @@ def _adopt(element: ET.Element, name: str) -> None:
             attributes[key] = value.replace(" ", "") if value.startswith("data:") else f"#{name}-{value[1:]}"
         elif key == "style":
             attributes[key] = _page_style(value)
-        elif key in ("d", "x", "y", "transform"):
+        elif key in ("d", "x", "y", "width", "height", "transform"):
             attributes[key] = _NUMBER.sub(lambda number: f"{float(number[0]):.2f}", value)
         if "url(#" in value:
             attributes[key] = _REFERENCE.sub(rf"url(#{name}-\1)", attributes[key])
