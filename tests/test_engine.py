@@ -264,7 +264,7 @@ def test_a_finished_run_has_nothing_left_to_do(store, uninterrupted):
 def test_resuming_something_else_is_refused(store, tmp_path, uninterrupted):
     run = make_run(store, uninterrupted[2], epochs=3)
     run.identity = {"train.lr": 0.5, "data": "f"}
-    with pytest.raises(ResumeError, match="the run has train.lr=0.001 and not 0.5"):
+    with pytest.raises(ResumeError, match=r"the run has train\.lr=0\.001 and not 0\.5"):
         list(fit(run, resume=True))
     with pytest.raises(ResumeError, match="no state to resume"):
         list(fit(make_run(store, tmp_path), resume=True))

@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+# Torch's threads wait by spinning, unless told before torch is imported. Beside other work that takes the cores from
+# those that compute: training then runs several times slower than with threads that sleep.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from seg.cli import compare, console, data, demo, evaluate, export, report, train
 
 app = typer.Typer(

@@ -98,8 +98,8 @@ def show_dry_run(result: "DryRun") -> None:
     if need.memory_total:
         memory += f" of {need.memory_total / 2**30:.1f} GiB on the GPU"
     console.done(
-        f"Batch: {batch['effective_batch']} patches a step ({batch['batch_size']} x {batch['accumulate']} accumulated x "
-        f"{batch['processes']} processes), learning rate {batch['lr']:g}"
+        f"Batch: {batch['effective_batch']} patches a step ({batch['batch_size']} x {batch['accumulate']} accumulated "
+        f"x {batch['processes']} processes), learning rate {batch['lr']:g}"
     )
     console.done(f"Memory: {memory}")
     speed = batch["effective_batch"] / need.step_seconds

@@ -8,6 +8,7 @@ running averages of the first process are the ones that are evaluated and saved;
 all.
 """
 
+import inspect
 import json
 import os
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
+_BUFFERS_IN_EVERY_STEP = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
+"""Newer versions of torch have another name for it."""
 _PATIENCE = timedelta(minutes=60)
 """How long a process waits for the others: the first one may score and write for long."""
 
@@ -107,9 +114,9 @@ class Ranks:
             return DistributedDataParallel(
                 model,
                 device_ids=[device] if device.type == "cuda" else None,
-                broadcast_buffers=False,
                 gradient_as_bucket_view=True,
                 find_unused_parameters=_has_idle_parameters(model),
+                **{_BUFFERS_IN_EVERY_STEP: False},
             )
 
 

@@ -248,6 +248,7 @@ def _restore(tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer, devic
         else:
             # Moments live where and as the parameter does.
             optimiser.state[parameter][slot] = torch.empty_like(parameter).copy_(value)
-    torch.set_rng_state(tensors["rng.cpu"][ranks.rank])
+    # Copies: torch reads a generator's state from the beginning of the storage.
+    torch.set_rng_state(tensors["rng.cpu"][ranks.rank].clone())
     if device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"][ranks.rank], device)
+        torch.cuda.set_rng_state(tensors["rng.cuda"][ranks.rank].clone(), device)
