@@ -25,12 +25,11 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
-_BUFFERS_IN_EVERY_STEP = (
-    "forward_sync_buffers"
-    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-    else "broadcast_buffers"
-)
-"""Newer versions of torch have another name for it."""
+_ACCEPTED = inspect.signature(DistributedDataParallel).parameters
+_OWN_BUFFERS: dict[str, Any] = {
+    ("forward_sync_buffers" if "forward_sync_buffers" in _ACCEPTED else "broadcast_buffers"): False
+}
+"""Buffers are not sent in every step; newer versions of torch have another name for it."""
 _PATIENCE = timedelta(minutes=60)
 """How long a process waits for the others: the first one may score and write for long."""
 
@@ -111,13 +110,15 @@ class Ranks:
             return model
         device = next(model.parameters()).device
         with _told_when_one_is_gone():
-            return DistributedDataParallel(
+            network = DistributedDataParallel(
                 model,
                 device_ids=[device] if device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
                 find_unused_parameters=_has_idle_parameters(model),
-                **{_BUFFERS_IN_EVERY_STEP: False},
+                **_OWN_BUFFERS,
             )
+            _settle(network)
+        return network
 
 
 ALONE = Ranks()
@@ -278,12 +279,33 @@ def _told_when_one_is_gone() -> Iterator[None]:
         raise RankError("another process of the run has ended; see what it said") from error
 
 
+def _settle(network: DistributedDataParallel) -> None:
+    """Let torch choose the order in which it sends gradients, which it does with the first pass.
+
+    Sums over three or more processes are rounded by that order: a run that is resumed must not begin with another.
+    """
+    model, device = network.module, next(network.parameters()).device
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        _pass(network, device)
+    network.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for buffer, before in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+
 def _has_idle_parameters(model: nn.Module) -> bool:
     """Whether some parameters take no part in the result, so that no gradient of theirs must be waited for."""
-    trial = deepcopy(model).cpu().train()
-    bands = getattr(model, "bands", None)
-    assert bands is not None, "a network that does not say what it sees"
-    with torch.random.fork_rng(devices=[]):
-        outputs = trial(torch.randn(2, len(bands), 64, 64))
-        sum(output.sum() for output in outputs if output is not None).backward()
+    device = next(model.parameters()).device
+    trial = deepcopy(model).train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        _pass(trial, device)
     return any(parameter.requires_grad and parameter.grad is None for parameter in trial.parameters())
+
+
+def _pass(network: nn.Module, device: torch.device) -> None:
+    """Forward and backward pass of two random images."""
+    bands = getattr(network.module if isinstance(network, DistributedDataParallel) else network, "bands", None)
+    assert bands is not None, "a network that does not say what it sees"
+    outputs = network(torch.randn(2, len(bands), 64, 64, device=device))
+    torch.stack([output.float().sum() for output in outputs if output is not None]).sum().backward()  # type: ignore[no-untyped-call]
