@@ -33,7 +33,8 @@ from seg.data.dataset import Batch, PatchDataset
 from seg.data.order import BatchKey
 from seg.engine.device import choose_compute
 from seg.engine.losses.joint import JointLoss
-from seg.engine.train import Run, _step, seed_everything
+from seg.engine.run import Run
+from seg.engine.train import seed_everything, train_step
 from seg.metrics.evidence import Origin
 from seg.models.checkpoint import Data, make_card
 from seg.models.segmenter import build_segmenter
@@ -121,17 +122,18 @@ def seg_run(dataset: PatchDataset, config: Config, folder: Path) -> Run:
         workers=0,
         card=make_card(model, statistics_of_bands, config.data.resampling, data),
         folder=folder,
-        identity="benchmark",
+        identity={"data": "benchmark"},
     )
 
 
 def seg_step(run: Run, batch: Batch) -> Step:
     """A step of a run."""
     on_device = batch.to(run.compute.device)
-    run.model.train()
+    sums = torch.zeros(3, dtype=torch.float64, device=run.compute.device)
 
     def step() -> None:
-        _step(run, on_device)
+        run.begin_step(sums)
+        train_step(run, on_device)
 
     return step
 

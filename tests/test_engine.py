@@ -79,7 +79,7 @@ def make_run(store, folder, patches=8, scene_head="derived", workers=0, data=Non
         workers=workers,
         card=card,
         folder=folder,
-        identity="same",
+        identity={"train.lr": 0.001, "data": "f"},
     )
 
 
@@ -150,17 +150,17 @@ def test_a_stopped_run_continues_bit_for_bit(store, tmp_path, uninterrupted, sto
 @pytest.mark.parametrize("fusion", ["stack", "dual"])
 def test_a_stopped_run_loses_the_same_sensors_again(store, tmp_path, fusion, monkeypatch):
     monkeypatch.setattr("seg.engine.train._REPORT_EVERY", 1)
-    how = {"fusion": fusion, "modality_dropout": 0.6}
+    how = {"fusion": fusion, "modality_dropout": 0.6, "patches": 9}
     whole = make_run(store, tmp_path / "whole", **how)
     epochs = epochs_of(fit(whole))
     run = make_run(store, tmp_path / "stopped", **how)
 
     def train():
         for event in fit(run):
-            if run.progress.step == 3 and isinstance(event, Step):
+            if run.progress.step == 4 and isinstance(event, Step):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="in epoch 2 after step 5"):
         train()
     resumed = make_run(store, tmp_path / "stopped", workers=1, **how)
     again = epochs_of(fit(resumed, resume=True))
@@ -193,8 +193,8 @@ def test_a_finished_run_has_nothing_left_to_do(store, uninterrupted):
 
 def test_resuming_something_else_is_refused(store, tmp_path, uninterrupted):
     run = make_run(store, uninterrupted[2], epochs=3)
-    run.identity = "another"
-    with pytest.raises(ResumeError, match="another configuration or other data"):
+    run.identity = {"train.lr": 0.5, "data": "f"}
+    with pytest.raises(ResumeError, match=r"the run has train\.lr=0\.001 and not 0\.5"):
         list(fit(run, resume=True))
     with pytest.raises(ResumeError, match="no state to resume"):
         list(fit(make_run(store, tmp_path), resume=True))

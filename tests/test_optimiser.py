@@ -352,11 +352,11 @@ def snapshot(model, optimiser):
 
 def step(model, optimiser, guard, number, bad=False):
     guard.settle()
-    guard.begin(Progress(step=number), torch.tensor([float(number), 0, 0]), torch.tensor([number]))
+    guard.begin(Progress(step=number), torch.tensor([float(number), 0, 0]))
     loss = model(torch.randn(5, 3)).square().mean() * (math.nan if bad else 1)
     optimiser.zero_grad()
-    loss.backward()
-    guard.note(loss, norm_of_gradients(model.parameters(), 1.0))
+    guard.watch(loss, torch.tensor([number])).backward()
+    guard.note(norm_of_gradients(model.parameters(), 1.0))
     optimiser.step()
 
 

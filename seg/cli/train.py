@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from seg.cli import console
 
 if TYPE_CHECKING:
-    from seg.engine.train import Epoch, Step
+    from seg.engine.events import Epoch, Step
+    from seg.pipeline.train import DryRun
 
 
 def train(
@@ -48,12 +49,20 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<arch>-<modality> if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="With --resume: a setting that may be another one. May be repeated.")
+    ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Run two steps; show memory and time. Nothing is written.")
+    ] = False,
 ) -> None:
     """Train a network that gives a pixel mask and a multi-label."""
     if modality and bands:
         raise typer.BadParameter("give either --modality or --bands, not both")
-    from seg.engine.train import Interrupted
-    from seg.pipeline.train import plan
+    if allow and not resume:
+        raise typer.BadParameter("--allow goes with --resume")
+    from seg.engine.stopping import Interrupted
+    from seg.pipeline.train import dry_run, plan
     from seg.pipeline.train import train as run
 
     job = plan(
@@ -61,6 +70,7 @@ def train(
         set_ or [],
         out,
         resume,
+        allow or [],
         model__arch=arch,
         model__encoder=encoder,
         model__weights=weights,
@@ -75,6 +85,9 @@ def train(
         train__device=device,
         train__modality_dropout=modality_dropout,
     )
+    if dry:
+        show_dry_run(dry_run(job, console.track, console.notify))
+        return
     try:
         with training_progress(job.config.train.epochs, job.config.train.monitor) as observe:
             result = run(job, observe=observe, track=console.track, notify=console.notify)
@@ -88,6 +101,29 @@ def train(
         f"Weights, log and settings: {result.folder}"
     )
     console.done(f"Next: seg eval {result.folder}")
+
+
+def show_dry_run(result: "DryRun") -> None:
+    """Show what a run will need."""
+    need, batch = result.rehearsal, result.record["batch"]
+    memory = f"{need.memory_bytes / 2**30:.2f} GiB"
+    if need.memory_total:
+        memory += f" of {need.memory_total / 2**30:.1f} GiB on the GPU"
+    console.done(
+        f"Batch: {batch['effective_batch']} patches a step ({batch['batch_size']} x {batch['accumulate']} accumulated "
+        f"x {batch['processes']} processes), learning rate {batch['lr']:g}"
+    )
+    console.done(f"Memory: {memory}")
+    speed = batch["effective_batch"] / need.step_seconds
+    console.done(f"Step: {need.step_seconds:.3f} s, {speed:.0f} patches/s; {need.steps} steps an epoch")
+    console.done(f"Epoch: {_time(need.epoch_seconds)}, validation included")
+    console.done(f"Run: {_time(need.run_seconds)} for {need.epochs} epochs, unless it stops early")
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
 class TrainingProgress:
@@ -107,7 +143,7 @@ class TrainingProgress:
 
     def __call__(self, event: "Step | Epoch") -> None:
         """Show a step or an epoch."""
-        from seg.engine.train import Step
+        from seg.engine.events import Step
 
         if isinstance(event, Step):
             detail = f"loss {event.loss:.3f} · {event.patches_per_second:.0f} patches/s"

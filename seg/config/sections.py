@@ -61,6 +61,8 @@ class DataConfig(Section):
             out others for it, so that an epoch stays as long.
         rare_share: With ``rare``, the share of patches below which a class is rare.
         workers: Loader processes. None: chosen by the machine.
+        preprocess: Where stored values become network inputs: ``host``; ``device``, to which raw values travel, and
+            which takes no augmentation but flips, transposition and quarter turns; ``auto``: on a GPU where that holds.
     """
 
     store: Path | None = None
@@ -77,6 +79,7 @@ class DataConfig(Section):
     sampling: Literal["uniform", "rare"] = "uniform"
     rare_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    preprocess: Literal["auto", "host", "device"] = "auto"
 
 
 def _weights(value: Any) -> str | None:
@@ -207,6 +210,12 @@ class TrainConfig(Section):
         precision: ``auto`` takes bfloat16 where the device computes in it, else float32.
         channels_last: Memory format of images and weights; None: where the device gains from it.
         max_steps: End the run after so many steps; 0 has no such end.
+        accumulate: Batches whose gradients are averaged for one step. The effective batch is ``batch_size`` times this
+            times the number of processes.
+        compile: Whether ``torch.compile`` translates the network; ``auto``: on CUDA where it can.
+        sync_batchnorm: Take batch statistics over all processes instead of each its own; on CUDA only.
+        save_every: Seconds between savings of the state within an epoch; 0: not by time.
+        save_every_steps: Steps between savings of the state within an epoch; 0: not by steps.
         modality_dropout: Probability that a training patch loses one of its two sensors, never both.
         loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.
     """
@@ -235,6 +244,11 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
     max_steps: Annotated[int, Field(ge=0)] = 0
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    compile: bool | Literal["auto"] = "auto"
+    sync_batchnorm: bool = False
+    save_every: Annotated[float, Field(ge=0)] = 600.0
+    save_every_steps: Annotated[int, Field(ge=0)] = 0
     modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
     loggers: Loggers = ()
 

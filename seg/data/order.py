@@ -57,7 +57,8 @@ class BatchOrder(Sampler[BatchKey]):
         drop_last: Leave out an incomplete last batch, unless it is the only one. Every process then has equally many.
         shuffle: ``shuffle`` draws any order; ``blocks`` one that reads blocks of neighbouring samples; see
             `block_order`.
-        rank, ranks: Which of how many processes this is.
+        rank, ranks: Which of how many processes this is. A shuffled order deals out its samples one by one. The order
+            of the data set deals out whole batches, so that they are the same on any number of processes.
 
     Attributes:
         batch_size: As given.
@@ -86,6 +87,8 @@ class BatchOrder(Sampler[BatchKey]):
         own = len(range(rank, samples, ranks))
         whole = samples // (batch_size * ranks)
         self._batches = whole if drop_last and whole else -(-own // batch_size)
+        if shuffle_seed is None:
+            self._batches = len(range(rank, -(-samples // batch_size), ranks))
         self.epoch = 0
         self.start = 0
         self.factors: Floats | None = None
@@ -94,8 +97,7 @@ class BatchOrder(Sampler[BatchKey]):
         return self._batches
 
     def __iter__(self) -> Iterator[BatchKey]:
-        dealt = slice(self._rank, None, self._ranks)
-        order, repeats = (part[dealt][: self._batches * self.batch_size] for part in self._order())
+        order, repeats = (part[: self._batches * self.batch_size] for part in self._own())
         ahead = self._ahead(order)
         for number in range(self.start, self._batches):
             batch = slice(number * self.batch_size, (number + 1) * self.batch_size)
@@ -105,6 +107,13 @@ class BatchOrder(Sampler[BatchKey]):
                 tuple(ahead[batch].tolist()),
                 repeats=tuple(repeats[batch].tolist()),
             )
+
+    def _own(self) -> tuple[Rows, Rows]:
+        """The share of this process in the order of the epoch, and how often each sample has come before."""
+        order, repeats = self._order()
+        if self._seed is None:
+            return order[order // self.batch_size % self._ranks == self._rank], repeats
+        return order[self._rank :: self._ranks], repeats[self._rank :: self._ranks]
 
     def _order(self) -> tuple[Rows, Rows]:
         """The samples of the epoch, and how often each has come before; the latter is empty if none comes twice."""

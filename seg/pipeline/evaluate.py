@@ -17,7 +17,7 @@ from seg.pipeline.data import Notify, ignore
 from seg.pipeline.pictures import draw_pictures
 from seg.pipeline.report import BOOTSTRAP_SEED, write_all
 from seg.pipeline.run_folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, read_run
-from seg.pipeline.session import Session, open_run
+from seg.pipeline.session import Session, joined_session, open_run
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 from seg.report.formats import Table
@@ -58,6 +58,8 @@ def evaluate(
 ) -> EvalResult:
     """Evaluate the best weights of a run and write ``eval/<split>/``: evidence, scores, tables and a report.
 
+    Under ``torchrun`` the processes share the patches; the first one writes, and all return the same.
+
     An evaluation that is broken off leaves the one before as it was, and starts over.
 
     Args:
@@ -84,16 +86,20 @@ def evaluate(
         track=track,
         notify=notify,
     )
-    began = time.perf_counter()
-    evidence = _evidence(session, track)
-    seconds = time.perf_counter() - began
-    folder = run / EVALUATIONS / evidence.origin.name
-    pictures = draw_pictures(session, evidence)
-    save_evidence(folder / EVIDENCE, evidence)
-    save_gallery(folder, pictures)
-    assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
-    write_all(read_run(run), folder, assessment, evidence, notify)
-    write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
+    with joined_session(session) as session:
+        began = time.perf_counter()
+        evidence = _evidence(session, track)
+        seconds = time.perf_counter() - began
+        folder = run / EVALUATIONS / evidence.origin.name
+        if session.ranks.first:
+            pictures = draw_pictures(session, evidence)
+            save_evidence(folder / EVIDENCE, evidence)
+            save_gallery(folder, pictures)
+        assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+        if session.ranks.first:
+            write_all(read_run(run), folder, assessment, evidence, notify)
+            write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
+        session.ranks.wait()
     return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))
 
 
@@ -118,6 +124,10 @@ def _record(session: Session, evidence: Evidence, seconds: float) -> dict[str, A
         synthetic=origin.synthetic,
         data={"fingerprint": origin.fingerprint, "split": origin.split, "patches": len(evidence)},
         weights=origin.weights,
-        compute={"device": compute.device.type, "dtype": str(compute.dtype).removeprefix("torch.")},
+        compute={
+            "processes": session.ranks.count,
+            "device": compute.device.type,
+            "dtype": str(compute.dtype).removeprefix("torch."),
+        },
         throughput={"patches_per_second": len(evidence) / seconds, "seconds": seconds},
     )

@@ -3,16 +3,16 @@
 import itertools
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from seg.config.identity import settings_of_run
 from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.models.weights_file import BEST, LAST, weights_digest
 from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, RunError, RunFiles, read_evaluation, read_run
+from seg.pipeline.train import with_whole_weights
 from seg.reben.patch import Split
 from seg.store.open import INFO_FILE, read_info
 
@@ -167,7 +167,7 @@ def _seeds(text: str) -> list[int]:
 
 def _difference(job: Job, run: RunFiles) -> str:
     """What differs between a run that is there and the one that is planned; empty if nothing does."""
-    there, planned = (_flat(settings_of_run(config)) for config in (run.config, job.config))
+    there, planned = (settings_of_run(with_whole_weights(config)) for config in (run.config, job.config))
     changed = [name for name in planned | there if there.get(name) != planned.get(name)]
     if changed:
         name = changed[0]
@@ -178,10 +178,3 @@ def _difference(job: Job, run: RunFiles) -> str:
         if run.fingerprint and fingerprint != run.fingerprint:
             return f"data {run.fingerprint} there and {fingerprint} here"
     return ""
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
-    return flat
