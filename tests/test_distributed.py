@@ -126,3 +126,64 @@ def test_what_torchrun_says(monkeypatch, environment, expected):
 def test_a_device_that_several_processes_cannot_share():
     with pytest.raises(RankError, match="several processes cannot share mps"), joined(Ranks(0, 2), torch.device("mps")):
         pass
+
+
+# --- SLURM -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Run the script where srun and scontrol only say what they were asked for."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, says in {"srun": 'echo "srun $*"', "scontrol": "echo node1; echo node2"}.items():
+        (programs / name).write_text(f"#!/bin/bash\n{says}\n")
+        (programs / name).chmod(0o755)
+    job = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_CPUS_PER_TASK": "32",
+        "SLURM_GPUS_ON_NODE": "4",
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }
+
+    def run(*arguments, **environment):
+        command = ["bash", str(ROOT / "scripts" / "train_slurm.sh"), *map(str, arguments)]
+        return subprocess.run(
+            command, env={**os.environ, **job, **environment}, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_a_job_starts_a_process_per_gpu_on_every_node(slurm, tmp_path):
+    done = slurm("--data", "a b", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    for option, value in {"--nnodes": "2", "--nproc-per-node": "4", "--rdzv-endpoint": "node1:29500"}.items():
+        assert words[words.index(option) + 1] == value
+    assert done.stdout.strip().endswith(f"-m seg train --data a b --out {tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize("joined_by", ["=", " "])
+def test_a_job_that_was_stopped_is_continued(slurm, tmp_path, joined_by):
+    state = tmp_path / "run" / "checkpoints" / "last" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
+    done = slurm("--data", "store", *f"--out{joined_by}{tmp_path / 'run'}".split(" "), SLURM_RESTART_COUNT="1")
+    assert done.stdout.strip().endswith(f"-m seg train --out {tmp_path / 'run'} --resume")
+
+
+def test_a_job_that_was_stopped_early_begins_anew(slurm, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("mine")
+    done = slurm("--out", tmp_path / "run", SLURM_RESTART_COUNT="1")
+    assert "--resume" not in done.stdout
+    assert (tmp_path / "run.stopped-1" / "config.yaml").read_text() == "mine"
+
+
+def test_a_job_needs_a_folder(slurm):
+    done = slurm("--data", "store")
+    assert done.returncode == 2
+    assert "--out" in done.stderr

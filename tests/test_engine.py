@@ -37,6 +37,14 @@ def test_device_and_formats():
     compute = choose_compute(TrainConfig(device="cpu", precision="bfloat16"))
     assert (compute.dtype, compute.channels_last) == (torch.bfloat16, True)
     assert not choose_compute(TrainConfig(device="cpu", precision="bfloat16", channels_last=False)).channels_last
+    assert choose_compute(TrainConfig(device="cpu"), gpu=3).device.type == "cpu"
+    assert [choose_compute(TrainConfig(device="cpu", compile=c)).compile for c in ("auto", True, False)] == [
+        False,
+        True,
+        False,
+    ]
+    with pytest.raises(DeviceError, match="cuda:1 is a single GPU for several processes; use --device cuda"):
+        choose_compute(TrainConfig(device="cuda:1"), gpu=0)
     with pytest.raises(DeviceError, match="'gpu' is no device"):
         choose_compute(TrainConfig(device="gpu"))
     with pytest.raises(DeviceError, match="cuda:99 is not there"):
@@ -229,6 +237,23 @@ def test_an_undefined_score_still_leaves_weights(store, tmp_path, monkeypatch):
     monkeypatch.setattr("seg.engine.train.headline", lambda _: {"miou": next(scores)})
     epochs = epochs_of(fit(make_run(store, tmp_path, patches=2, epochs=2)))
     assert [e.best for e in epochs] == [True, True]
+
+
+def test_a_compiled_network_trains_as_the_plain_one(store, tmp_path, uninterrupted):
+    """Without a code generator, so that a compiler is not needed: what is traced is the network."""
+    torch._dynamo.reset()
+    run = make_run(store, tmp_path, epochs=3)
+    traced = []
+
+    def backend(graph, _):
+        traced.append(graph)
+        return graph.forward
+
+    run.network = torch.compile(run.model, backend=backend, fullgraph=True)
+    epochs = epochs_of(fit(run))
+    assert traced
+    assert same_weights(weights(run), uninterrupted[1])
+    assert [e.scores for e in epochs] == [e.scores for e in uninterrupted[0]]
 
 
 def test_max_steps_ends_the_run(store, tmp_path):

@@ -214,7 +214,7 @@ def test_a_resumed_run_adds_to_its_log(stores, tmp_path):
     with (job.folder / "log.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     before = {name: (job.folder / name).read_bytes() for name in ("config.yaml", "run.json", "log.csv")}
-    with pytest.raises(ValueError, match="another configuration or other data"):
+    with pytest.raises(ValueError, match=r"the run has train\.lr=0\.001 and not 0\.5"):
         train(plan(None, ["train.lr=0.5"], tmp_path / "run", resume=True))
     assert {name: (job.folder / name).read_bytes() for name in before} == before
 

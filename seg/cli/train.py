@@ -13,7 +13,7 @@ from seg.cli import console
 
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
-    from seg.pipeline.train import DryRun
+    from seg.pipeline.train import DryRun, Job
 
 
 def train(
@@ -61,9 +61,7 @@ def train(
         raise typer.BadParameter("give either --modality or --bands, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
-    from seg.engine.stopping import Interrupted
     from seg.pipeline.train import dry_run, plan
-    from seg.pipeline.train import train as run
 
     job = plan(
         config,
@@ -87,7 +85,15 @@ def train(
     )
     if dry:
         show_dry_run(dry_run(job, console.track, console.notify))
-        return
+    else:
+        run_and_show(job)
+
+
+def run_and_show(job: "Job") -> None:
+    """Train, and show how it goes and how it ends."""
+    from seg.engine.stopping import Interrupted
+    from seg.pipeline.train import train as run
+
     try:
         with training_progress(job.config.train.epochs, job.config.train.monitor) as observe:
             result = run(job, observe=observe, track=console.track, notify=console.notify)

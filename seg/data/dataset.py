@@ -143,8 +143,8 @@ class PatchDataset(Dataset[Batch | RawBatch]):
             PatchReadError, UnknownCodeError: If a patch is missing or damaged; never replaced by another.
         """
         arrays = [np.empty((len(key.positions), *shape), dtype) for shape, dtype in self.items]
-        labels_BK, rows_B = self.read_into(key, arrays)
-        return self.batch([torch.from_numpy(array) for array in arrays], labels_BK, rows_B)
+        arrays += self.read_into(key, arrays)
+        return self.batch([torch.from_numpy(array) for array in arrays])
 
     @property
     def items(self) -> Items:
@@ -154,14 +154,13 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         size = (PATCH_SIZE, PATCH_SIZE)
         return [((len(self._normalise.bands), *size), np.float32), (size, np.uint8)]
 
-    def batch(self, tensors: Sequence[Tensor], labels_BK: npt.NDArray[np.float32], rows_B: Rows) -> Batch | RawBatch:
-        """A batch of the arrays that `read_into` has filled, as tensors, and of what it has returned."""
-        labels, rows = torch.from_numpy(labels_BK), torch.from_numpy(rows_B)
+    def batch(self, tensors: Sequence[Tensor]) -> Batch | RawBatch:
+        """A batch of the arrays that `read_into` has filled and of those that it has returned, as tensors."""
+        *images, masks_BHW, labels_BK, rows_B = tensors
         if self._form is None:
-            images_BCHW, masks_BHW = tensors
-            return Batch(images_BCHW, masks_BHW, labels, rows)
-        *groups, symmetries_B, masks_BHW = tensors
-        return RawBatch(tuple(groups), symmetries_B, masks_BHW, labels, rows)
+            return Batch(images[0], masks_BHW, labels_BK, rows_B)
+        *groups, symmetries_B = images
+        return RawBatch(tuple(groups), symmetries_B, masks_BHW, labels_BK, rows_B)
 
     def read_into(self, key: BatchKey, arrays: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.float32], Rows]:
         """Read a batch into arrays that are there; labels and rows are returned.

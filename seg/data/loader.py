@@ -36,26 +36,24 @@ class _Filled:
     labels_BK: npt.NDArray[np.float32]
     rows_B: Rows
 
-    def batch(self, dataset: PatchDataset) -> Batch | RawBatch:
-        tensors = find_slots(self.slots).hand_out(self.slot, len(self.rows_B))
-        return dataset.batch(tensors, self.labels_BK, self.rows_B)
+    def tensors(self) -> list[torch.Tensor]:
+        """All of them, in the order of `PatchDataset.batch`."""
+        held = find_slots(self.slots).hand_out(self.slot, len(self.rows_B))
+        return [*held, torch.from_numpy(self.labels_BK), torch.from_numpy(self.rows_B)]
 
     def pin_memory(self) -> "_Pinned":
         """Called by the loader for a GPU; the copy into page-locked memory frees the slot at once."""
-        tensors = find_slots(self.slots).hand_out(self.slot, len(self.rows_B))
-        return _Pinned([tensor.pin_memory() for tensor in tensors], self.labels_BK, self.rows_B)
+        return _Pinned([tensor.pin_memory() for tensor in self.tensors()])
 
 
 @dataclass(frozen=True)
 class _Pinned:
     """A batch that has left its slot for page-locked memory."""
 
-    tensors: list[torch.Tensor]
-    labels_BK: npt.NDArray[np.float32]
-    rows_B: Rows
+    pinned: list[torch.Tensor]
 
-    def batch(self, dataset: PatchDataset) -> Batch | RawBatch:
-        return dataset.batch(self.tensors, self.labels_BK, self.rows_B)
+    def tensors(self) -> list[torch.Tensor]:
+        return self.pinned
 
 
 _Item = Batch | RawBatch | _Filled | _Pinned
@@ -105,7 +103,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch | RawBatch]:
         for item in self._loader:
-            yield item.batch(self._dataset) if isinstance(item, _Filled | _Pinned) else item
+            yield self._dataset.batch(item.tensors()) if isinstance(item, _Filled | _Pinned) else item
 
 
 def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memory: bool = False) -> Loader:

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from seg.config.track import Track, silent
 from seg.data.dataset import Batch
 from seg.data.loader import Loader, make_loader
 from seg.data.on_device import preparation
+from seg.data.raw import RawBatch
 from seg.engine.device import named_when_full
 from seg.engine.distributed import Vote, only_last_reduces
 from seg.engine.evaluate import Pass, evaluate, sampled_pixels
@@ -130,7 +131,7 @@ def _train_epoch(run: Run, loader: Loader, stop: list[int]) -> Iterator[Step]:
     vote.settle()
 
 
-def training_batches(run: Run, loader: Loader) -> Iterator[Batch]:
+def training_batches(run: Run, loader: Iterable[Batch | RawBatch]) -> Iterator[Batch]:
     """The batches of an epoch on the device, ready for the network."""
     return on_device(loader, run.compute.device, preparation(run.train, run.compute.device))
 
