@@ -18,7 +18,7 @@ from seg.engine.distributed import RankError, check_shares, joined, started_rank
 from seg.engine.evaluate import Pass, evaluate
 from seg.engine.losses.joint import JointLoss
 from seg.engine.stopping import Interrupted
-from seg.engine.train import Epoch, Run, fit, seed_everything, train_step, training_batches
+from seg.engine.train import Epoch, Run, TrainingError, fit, seed_everything, train_step, training_batches
 from seg.metrics.evidence import Origin
 from seg.metrics.evidence_file import pack_evidence
 from seg.models.checkpoint import Data, make_card
@@ -31,12 +31,17 @@ USED = ("VV", "B04", "B08")
 SCORED = 11
 
 
-def make_run(store, folder, ranks, **settings):
+ALL = {"fusion": "dual", "ema": 0.9, "freeze_epochs": 1, "modality_dropout": 0.5, "batch_size": 1, "accumulate": 2}
+"""Settings of training on which several processes must agree."""
+
+
+def make_run(store, folder, ranks, fusion="stack", **settings):
     config = TrainConfig(**{"epochs": 2, "batch_size": 2, "patience": 0, "precision": "float32", **settings})
     seed_everything(config.seed, CPU.device)
-    model = build_segmenter(ModelConfig(arch="linknet", encoder="tu-test_resnet", scene_head="learned"), USED)
+    network = ModelConfig(arch="linknet", encoder="tu-test_resnet", scene_head="learned", fusion=fusion)
+    model = build_segmenter(network, USED)
     torch.manual_seed(ranks.rank)
-    data = DataConfig(bands=USED)
+    data = DataConfig(bands=USED, sampling="rare", rare_share=0.5)
     statistics = [(BANDS[band].mean, BANDS[band].std) for band in USED]
     return Run(
         model=model,
@@ -64,10 +69,11 @@ def score(store, ranks, batch_size):
 
 
 def digest(run):
-    """Changes with every bit of the weights."""
+    """Changes with every bit of the weights and of their average."""
     hashed = hashlib.blake2b(digest_size=16)
-    for tensor in run.model.state_dict().values():
-        hashed.update(tensor.numpy().tobytes())
+    for network in (run.model, run.scored):
+        for tensor in network.state_dict().values():
+            hashed.update(tensor.numpy().tobytes())
     return hashed.hexdigest()
 
 
@@ -111,12 +117,12 @@ def _loader(run):
 
 def interrupted(store, folder, ranks):
     """Train, be stopped in the first epoch by a signal to the last process alone, and resume."""
-    run = make_run(store, folder, ranks)
+    run = make_run(store, folder, ranks, **ALL)
     stopped = None
     original = run.loss
 
     def loss(*arguments):
-        if ranks.rank == ranks.count - 1 and run.progress.step == 0:
+        if ranks.rank == ranks.count - 1 and run.progress.batch == 0:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
@@ -125,9 +131,42 @@ def interrupted(store, folder, ranks):
         list(fit(run))
     except Interrupted as reason:
         stopped = str(reason)
-    resumed = make_run(store, folder, ranks)
+    resumed = make_run(store, folder, ranks, **ALL)
     epochs = [event for event in fit(resumed, resume=True) if isinstance(event, Epoch)]
     return stopped, digest(resumed), epochs[-1].losses
+
+
+def spoiled(store, folder, ranks):
+    """Train with a loss that is not finite in one batch of the last process, in the first epoch, and resume."""
+    run = make_run(store, folder, ranks, **ALL)
+    original, spoiled_ids = run.loss, []
+
+    def loss(logits, *others):
+        total, pixel, scene = original(logits, *others)
+        if ranks.rank == ranks.count - 1 and run.progress.batch == 2:
+            return total * float("inf"), pixel, scene
+        return total, pixel, scene
+
+    watch = run.guard.watch
+
+    def spy(total, rows_B):
+        if run.progress.batch == 2:
+            spoiled_ids.extend(run.train.patch_ids(rows_B.numpy()))
+        return watch(total, rows_B)
+
+    run.loss, run.guard.watch = loss, spy
+    try:
+        list(fit(run))
+        said = ""
+    except TrainingError as error:
+        said = str(error)
+    ids = json.loads(ranks.gather(json.dumps(spoiled_ids).encode())[-1])
+    ranks.wait()
+    listed = json.loads((folder / "not_finite.json").read_text())
+    resumed = make_run(store, folder, ranks, **ALL)
+    list(fit(resumed, resume=True))
+    agreed = same_everywhere(ranks, [said, run.progress.step])
+    return {"said": said, "ids": ids, "listed": listed, "agreed": agreed, "resumed": digest(resumed)}
 
 
 def main(store_folder, out):
@@ -136,12 +175,13 @@ def main(store_folder, out):
     with joined(started_ranks(), CPU.device) as ranks:
         packed = score(store, ranks, 2)
         document = {"count": ranks.count, "gradients": averaged_gradients(store, out / "gradients", ranks)}
-        run = make_run(store, out / "whole", ranks)
+        run = make_run(store, out / "whole", ranks, **ALL)
         events = [event for event in fit(run) if isinstance(event, Epoch)]
         document["whole"] = digest(run)
         document["losses"] = events[-1].losses
         document["agreed"] = same_everywhere(ranks, [digest(run), events[-1].losses, events[-1].scores])
         document["stopped"], document["resumed"], document["resumed_losses"] = interrupted(store, out / "cut", ranks)
+        document["spoiled"] = spoiled(store, out / "spoiled", ranks)
         document["patches"] = sorted(part.decode() for part in ranks.gather(str(len(run.order)).encode()))
         document["sizes"] = [len(part) for part in ranks.gather(b"x" * ranks.rank)]
         document["total"] = ranks.total([ranks.rank + 0.5])

@@ -74,6 +74,17 @@ def test_a_signal_to_one_process_stops_all_and_they_resume_bit_for_bit(alone, to
         assert document["resumed_losses"] == document["losses"]
 
 
+def test_a_loss_that_is_not_finite_in_one_process_stops_all_before_the_step(alone, together):
+    """Only the patches of its batch are named; the run goes on from there as if nothing had been."""
+    for document, _ in (alone, together):
+        spoiled = document["spoiled"]
+        assert spoiled["agreed"]
+        assert "no longer finite at step 2, in epoch 1" in spoiled["said"]
+        assert spoiled["listed"] == {"step": 2, "epoch": 1, "patch_ids": spoiled["ids"]}
+        assert len(spoiled["ids"]) == 1
+        assert spoiled["resumed"] == document["whole"]
+
+
 def test_messages_of_any_length_arrive(together):
     document, _ = together
     count = document["count"]

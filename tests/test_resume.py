@@ -36,6 +36,12 @@ SETTINGS = {
     "train__device": "cpu",
     "train__precision": "float32",
     "train__save_every_steps": 2,
+    # All that has a state of its own, or that depends on the epoch.
+    "train__ema": 0.9,
+    "train__freeze_epochs": 1,
+    "train__modality_dropout": 0.5,
+    "data__sampling": "rare",
+    "data__rare_share": 0.5,
 }
 KILLED = """
 import os, signal, sys
