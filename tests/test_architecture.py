@@ -24,6 +24,8 @@ SOLE_IMPORTERS = {
 }
 WITHOUT_TORCH = ("seg/reben", "seg/config", "seg/store", "seg/prepare")
 TORCH = ("torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm")
+TORCH_FILES = "seg/models/torch_file.py"
+"""The one module that may call ``torch.load``, and only with ``weights_only=True``."""
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
 FILES = (
     "os",
@@ -78,14 +80,25 @@ def no_relative_imports(path: str, source: str) -> Iterator[str]:
 
 def no_pickle(path: str, source: str) -> Iterator[str]:
     tree = ast.parse(source)
+    tensors_only = {id(node.func) for node in ast.walk(tree) if path == TORCH_FILES and loads_tensors_only(node)}
     for name in imported(tree):
         if name.split(".")[0] in PICKLES or name in ("torch.load", "torch.save"):
             yield f"imports {name}"
     for node in ast.walk(tree):
+        if id(node) in tensors_only:
+            continue
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.save"):
             yield f"uses {ast.unparse(node)}"
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
             yield "allows pickle"
+
+
+def loads_tensors_only(node: ast.AST) -> bool:
+    """Whether this is a call of ``torch.load`` that builds tensors and nothing else."""
+    if not isinstance(node, ast.Call) or called(node) != "torch.load":
+        return False
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+    return given.get("weights_only") == "True" and None not in given
 
 
 def no_torch_below_data(path: str, source: str) -> Iterator[str]:
@@ -158,6 +171,13 @@ OFFENCES: dict[Rule, list[tuple[str, str]]] = {
         ("seg/engine/state.py", "import torch\ntorch.save({}, 'x')"),
         ("seg/engine/state.py", "import torch\nread = torch.load"),
         ("seg/engine/state.py", "from torch import load"),
+        ("seg/engine/state.py", "import torch\ntorch.load('x', weights_only=True)"),
+        (TORCH_FILES, "import torch\ntorch.load('x')"),
+        (TORCH_FILES, "import torch\ntorch.load('x', weights_only=False)"),
+        (TORCH_FILES, "import torch\ntorch.load('x', weights_only=True, **more)"),
+        (TORCH_FILES, "import torch\ntorch.load('x', weights_only=True)\nread = torch.load"),
+        (TORCH_FILES, "import torch\ntorch.save({}, 'x')"),
+        (TORCH_FILES, "import pickle"),
         ("seg/metrics/evidence.py", "import numpy as np\nnp.load('x', allow_pickle=True)"),
     ],
     no_torch_below_data: [
@@ -198,6 +218,7 @@ HARMLESS = [
     ("seg/report/figures/maps.py", "from matplotlib.figure import Figure"),
     ("seg/engine/state.py", "import torch\nfrom safetensors.torch import load_file, save_file\nload_file('x')"),
     ("seg/metrics/evidence.py", "import numpy as np\nnp.load('x', allow_pickle=False)"),
+    (TORCH_FILES, "import torch\ntorch.load('x', map_location='cpu', weights_only=True)"),
     ("seg/reben/patch.py", "import math\nfrom seg.reben import bands\nopening = 1\nreopen(1)"),
     ("seg/data/x.py", f"def f():\n{LONG_BODY.removesuffix('    x = 1' + chr(10))}"),
     ("seg/data/x.py", "x = 1\n" * MAX_MODULE_LINES),

@@ -115,7 +115,7 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path, scene_head: str):
 
 def test_the_card_describes_the_network_in_plain_json(model: Segmenter, saved: Path):
     document = json.loads((saved / CARD_FILE).read_text(encoding="utf-8"))
-    assert document["format"] == 2
+    assert document["format"] == 3
     assert document["seg_version"] == version("seg")
     assert (document["arch"], document["encoder"], document["scene_head"]) == (
         "linknet",

@@ -1,6 +1,7 @@
 """The command line: as a user types it, with its exit codes and its one-sentence errors."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,19 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("data",), ("data", "synth"), ("data", "build"), ("train",), ("eval",), ("compare",), ("export",)]
+    "command",
+    [
+        (),
+        ("data",),
+        ("data", "synth"),
+        ("data", "build"),
+        ("train",),
+        ("eval",),
+        ("compare",),
+        ("export",),
+        ("models",),
+        ("doctor",),
+    ],
 )
 def test_every_command_has_help(cli, command):
     code, out, _ = cli(*command, "--help")
@@ -61,6 +74,7 @@ def test_version(cli):
         ("trian",),
         ("train", "--nonsense"),
         ("train", "--modality", "s1", "--bands", "VV"),
+        ("train", "--allow", "train.epochs"),
         ("data", "synth"),
         ("data", "synth", "out", "--patches", "many"),
         ("eval", "run", "--split", "dev"),
@@ -234,3 +248,19 @@ def test_demo(cli):
     code, _, err = cli("demo", "--out", "demo")
     assert code == 1
     assert "is there already" in err
+
+
+def test_the_work_of_one_process_is_refused_under_torchrun(cli, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    code, _, err = cli("demo")
+    assert code == 1
+    assert "'seg demo' is the work of one process; start it without torchrun" in plain(err)
+
+
+def test_torch_threads_wait_without_spinning():
+    code = "import os, sys, seg.cli.main; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["PASSIVE", "False"]

@@ -25,7 +25,7 @@ def test_later_settings_win(tmp_path):
 @given(st.floats(1e-12, 1e3))
 def test_numbers_in_any_notation(value):
     for text in (f"{value:e}", repr(value), f"{value:.17g}"):
-        assert load_config(None, [f"train.lr={text}"]).train.lr == float(text)
+        assert load_config(None, [f"loss.scene_weight={text}"]).loss.scene_weight == float(text)
 
 
 def test_exponent_without_point_is_a_number():

@@ -4,22 +4,16 @@ import json
 import os
 import signal
 import threading
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
-from torch.nn import functional
 
 from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, DeviceError, choose_compute
 from seg.engine.evaluate import Pass, evaluate, predict
-from seg.engine.losses import PIXEL_LOSSES, JointLoss, UnknownLossError, cross_entropy
-from seg.engine.optimiser import learning_rate, make_optimiser
+from seg.engine.losses.joint import JointLoss
 from seg.engine.state import ResumeError
 from seg.engine.train import Epoch, Interrupted, Run, Step, TrainingError, fit, seed_everything
 from seg.metrics.evidence import Origin, total_counts
@@ -34,95 +28,7 @@ from seg.store.open import open_store
 CPU = Compute(torch.device("cpu"), torch.float32, channels_last=False)
 
 
-# --- losses ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", list(PIXEL_LOSSES))
-def test_unlabelled_pixels_take_no_part(name):
-    torch.manual_seed(0)
-    logits = torch.randn(2, 19, 12, 12, requires_grad=True)
-    target = torch.randint(0, 19, (2, 12, 12))
-    target[:, :5] = 255
-    loss = PIXEL_LOSSES[name](logits, target)
-    loss.backward()
-    assert loss.item() > 0
-    assert (logits.grad[:, :, :5] == 0).all()
-    assert (logits.grad[:, :, 5:] != 0).any()
-    changed = logits.detach().clone()
-    changed[:, :, :5] += 100 * torch.randn(2, 19, 5, 12)
-    assert PIXEL_LOSSES[name](changed, target).item() == pytest.approx(loss.item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("name", list(PIXEL_LOSSES))
-def test_a_batch_without_labels_has_loss_zero(name):
-    logits = torch.randn(2, 19, 8, 8, requires_grad=True)
-    loss = PIXEL_LOSSES[name](logits, torch.full((2, 8, 8), 255))
-    loss.backward()
-    assert loss.item() == 0
-    assert (logits.grad == 0).all()
-
-
-@pytest.mark.parametrize("name", list(PIXEL_LOSSES))
-def test_a_right_mask_costs_less_than_a_wrong_one(name):
-    target = torch.randint(0, 19, (2, 8, 8))
-    right = 20 * functional.one_hot(target, 19).movedim(-1, 1).float()
-    assert PIXEL_LOSSES[name](right, target) < 0.01 < PIXEL_LOSSES[name](right.roll(1, 1), target)
-
-
-def test_cross_entropy_is_torch_s_mean_over_labelled_pixels():
-    logits, target = torch.randn(3, 19, 6, 6), torch.randint(0, 19, (3, 6, 6))
-    target[0] = 255
-    expected = functional.cross_entropy(logits, target, ignore_index=255)
-    assert cross_entropy(logits, target).item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_joint_loss_adds_up():
-    logits, scene = torch.randn(2, 19, 8, 8), torch.randn(2, 19)
-    target, labels = torch.randint(0, 19, (2, 8, 8)), torch.randint(0, 2, (2, 19)).float()
-    total, pixel, scenic = JointLoss(LossConfig(scene_weight=0.3))(logits, scene, target, labels)
-    assert total.item() == pytest.approx(pixel.item() + 0.3 * scenic.item())
-    assert scenic.item() == pytest.approx(functional.binary_cross_entropy_with_logits(scene, labels).item())
-    total, pixel, scenic = JointLoss(LossConfig())(logits, None, target, labels)
-    assert (total.item(), scenic.item()) == (pixel.item(), 0)
-
-
-def test_unknown_losses_are_named():
-    with pytest.raises(UnknownLossError, match="'cross_entrophy' is no pixel loss; did you mean cross_entropy"):
-        JointLoss(LossConfig(pixel="cross_entrophy"))
-    with pytest.raises(UnknownLossError, match="'mse' is no scene loss"):
-        JointLoss(LossConfig(scene="mse"))
-
-
-# --- optimiser and device --------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=50)
-@given(st.integers(1, 500), st.floats(0, 1))
-def test_learning_rate_rises_then_falls(total, warmup):
-    config = TrainConfig(lr=0.1, warmup=warmup)
-    rates = [learning_rate(step, total, config) for step in range(total)]
-    peak = round(warmup * total)
-    assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
-    assert all(a < b for a, b in pairwise(rates[:peak]))
-    assert all(a >= b for a, b in pairwise(rates[peak:]))
-    assert max(rates) == pytest.approx(0.1)
-
-
-def test_cosine_against_torch():
-    config = TrainConfig(lr=0.1, warmup=0.0)
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 30)
-    for step in range(30):
-        assert learning_rate(step, 30, config) == pytest.approx(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        schedule.step()
-
-
-def test_norms_and_biases_are_not_decayed():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    decayed, free = make_optimiser(model, TrainConfig(weight_decay=0.5)).param_groups
-    assert [p.shape for p in decayed["params"]] == [model[0].weight.shape]
-    assert (decayed["weight_decay"], free["weight_decay"], len(free["params"])) == (0.5, 0.0, 3)
+# --- device ------------------------------------------------------------------------------------------------------
 
 
 def test_device_and_formats():
@@ -131,6 +37,14 @@ def test_device_and_formats():
     compute = choose_compute(TrainConfig(device="cpu", precision="bfloat16"))
     assert (compute.dtype, compute.channels_last) == (torch.bfloat16, True)
     assert not choose_compute(TrainConfig(device="cpu", precision="bfloat16", channels_last=False)).channels_last
+    assert choose_compute(TrainConfig(device="cpu"), gpu=3).device.type == "cpu"
+    assert [choose_compute(TrainConfig(device="cpu", compile=c)).compile for c in ("auto", True, False)] == [
+        False,
+        True,
+        False,
+    ]
+    with pytest.raises(DeviceError, match="cuda:1 is a single GPU for several processes; use --device cuda"):
+        choose_compute(TrainConfig(device="cuda:1"), gpu=0)
     with pytest.raises(DeviceError, match="'gpu' is no device"):
         choose_compute(TrainConfig(device="gpu"))
     with pytest.raises(DeviceError, match="cuda:99 is not there"):
@@ -151,11 +65,11 @@ BANDS_USED = ("VV", "B04", "B08")
 SMALL = ModelConfig(arch="linknet", encoder="tu-test_resnet")
 
 
-def make_run(store, folder, patches=8, scene_head="derived", workers=0, **settings):
+def make_run(store, folder, patches=8, scene_head="derived", workers=0, data=None, fusion="stack", **settings):
     config = TrainConfig(**{"epochs": 2, "batch_size": 3, "patience": 0, "precision": "float32", **settings})
     seed_everything(config.seed, CPU.device)
-    model = build_segmenter(SMALL.model_copy(update={"scene_head": scene_head}), BANDS_USED)
-    data = DataConfig(bands=BANDS_USED)
+    model = build_segmenter(SMALL.model_copy(update={"scene_head": scene_head, "fusion": fusion}), BANDS_USED)
+    data = DataConfig(bands=BANDS_USED, **(data or {}))
     card = make_card(
         model,
         [(BANDS[b].mean, BANDS[b].std) for b in BANDS_USED],
@@ -173,7 +87,7 @@ def make_run(store, folder, patches=8, scene_head="derived", workers=0, **settin
         workers=workers,
         card=card,
         folder=folder,
-        identity="same",
+        identity={"train.lr": 0.001, "data": "f"},
     )
 
 
@@ -241,6 +155,30 @@ def test_a_stopped_run_continues_bit_for_bit(store, tmp_path, uninterrupted, sto
     assert same_weights(best.state_dict(), expected.state_dict())
 
 
+@pytest.mark.parametrize("fusion", ["stack", "dual"])
+def test_a_stopped_run_loses_the_same_sensors_again(store, tmp_path, fusion, monkeypatch):
+    monkeypatch.setattr("seg.engine.train._REPORT_EVERY", 1)
+    how = {"fusion": fusion, "modality_dropout": 0.6, "patches": 9}
+    whole = make_run(store, tmp_path / "whole", **how)
+    epochs = epochs_of(fit(whole))
+    run = make_run(store, tmp_path / "stopped", **how)
+
+    def train():
+        for event in fit(run):
+            if run.progress.step == 4 and isinstance(event, Step):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="in epoch 2 after step 5"):
+        train()
+    resumed = make_run(store, tmp_path / "stopped", workers=1, **how)
+    again = epochs_of(fit(resumed, resume=True))
+    assert same_weights(weights(resumed), weights(whole))
+    assert again[-1].losses == epochs[-1].losses
+    seeing = make_run(store, tmp_path / "seeing", fusion=fusion)
+    list(fit(seeing))
+    assert not same_weights(weights(seeing), weights(whole))
+
+
 def test_signals_keep_their_handlers_afterwards(store, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     list(fit(make_run(store, tmp_path, patches=2, epochs=1)))
@@ -263,8 +201,8 @@ def test_a_finished_run_has_nothing_left_to_do(store, uninterrupted):
 
 def test_resuming_something_else_is_refused(store, tmp_path, uninterrupted):
     run = make_run(store, uninterrupted[2], epochs=3)
-    run.identity = "another"
-    with pytest.raises(ResumeError, match="another configuration or other data"):
+    run.identity = {"train.lr": 0.5, "data": "f"}
+    with pytest.raises(ResumeError, match=r"the run has train\.lr=0\.001 and not 0\.5"):
         list(fit(run, resume=True))
     with pytest.raises(ResumeError, match="no state to resume"):
         list(fit(make_run(store, tmp_path), resume=True))
@@ -301,17 +239,184 @@ def test_an_undefined_score_still_leaves_weights(store, tmp_path, monkeypatch):
     assert [e.best for e in epochs] == [True, True]
 
 
+def test_a_compiled_network_trains_as_the_plain_one(store, tmp_path, uninterrupted):
+    """Without a code generator, so that a compiler is not needed: what is traced is the network."""
+    torch._dynamo.reset()
+    run = make_run(store, tmp_path, epochs=3)
+    traced = []
+
+    def backend(graph, _):
+        traced.append(graph)
+        return graph.forward
+
+    run.network = torch.compile(run.model, backend=backend, fullgraph=True)
+    epochs = epochs_of(fit(run))
+    assert traced
+    assert same_weights(weights(run), uninterrupted[1])
+    assert [e.scores for e in epochs] == [e.scores for e in uninterrupted[0]]
+
+
 def test_max_steps_ends_the_run(store, tmp_path):
     run = make_run(store, tmp_path, epochs=50, max_steps=3)
     epochs = epochs_of(fit(run))
     assert (run.progress.step, len(epochs), run.total_steps) == (3, 2, 3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(store, tmp_path):
-    run = make_run(store, tmp_path)
-    run.loss = lambda *_: (torch.tensor(float("nan"), requires_grad=True),) * 3
-    with pytest.raises(TrainingError, match=r"no longer finite at step 2; lower the learning rate"):
+OPTIONS = [
+    {"ema": 0.9, "optimiser": "sgd", "lr": 0.05, "nesterov": True, "schedule": "plateau", "plateau_epochs": 1},
+    {"ema": 0.99, "layer_decay": 0.7, "encoder_lr_scale": 0.5, "schedule": "poly", "clip_norm": 0},
+    {"freeze_epochs": 1, "schedule": "constant", "data": {"sampling": "rare", "rare_share": 1.0, "order": "blocks"}},
+    {"freeze_epochs": 2, "optimiser": "sgd", "lr": 0.01, "data": {"sampling": "rare", "rare_share": 0.9}},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_stopped_run_with_options_continues_bit_for_bit(store, tmp_path, options, monkeypatch):
+    """Stopped in the middle of the first, the second and the third epoch."""
+    monkeypatch.setattr("seg.engine.train._REPORT_EVERY", 1)
+    # Scores that fall: the best epoch is the first, and a plateau begins at once.
+    monkeypatch.setattr("seg.engine.train.headline", lambda _: {"miou": 0.5 - 0.1 * current.progress.epoch})
+    current = whole = make_run(store, tmp_path / "whole", patches=6, epochs=3, **options)
+    expected = epochs_of(fit(whole))
+    seen = []
+    for stop_after in (1, 3, 5, None):
+        current = make_run(store, tmp_path / "parts", patches=6, epochs=3, **options)
+
+        def train(run, stop):
+            for event in fit(run, resume=stop != 1):
+                seen.append(event)
+                if run.progress.step == stop and isinstance(event, Step):
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        if stop_after is None:
+            train(current, None)
+        else:
+            with pytest.raises(Interrupted):
+                train(current, stop_after)
+        torch.rand(5)
+    epochs = epochs_of(seen)
+    assert [(e.losses, e.lr) for e in epochs] == [(e.losses, e.lr) for e in expected]
+    for network in ("model", "scored"):
+        one, other = getattr(current, network).state_dict(), getattr(whole, network).state_dict()
+        assert all(torch.equal(one[name], other[name]) for name in other), network
+    for name in ("best", "last"):
+        one, other = (load_checkpoint(tmp_path / run / name)[0].state_dict() for run in ("parts", "whole"))
+        assert all(torch.equal(one[key], other[key]) for key in other), name
+
+
+def test_the_average_is_what_is_scored_and_saved(store, tmp_path, monkeypatch):
+    scored = []
+    real = evaluate
+
+    def spy(model, *args, **kwargs):
+        scored.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return real(model, *args, **kwargs)
+
+    monkeypatch.setattr("seg.engine.train.evaluate", spy)
+    run = make_run(store, tmp_path, patches=6, epochs=1, ema=0.999)
+    weights_seen = [weights(run)]
+    step = run.optimiser.step
+
+    def spy_step(*args):
+        step(*args)
+        weights_seen.append(weights(run))
+
+    monkeypatch.setattr(run.optimiser, "step", spy_step)
+    list(fit(run))
+    # timm's warm-up: the first step is taken as it is, the second with the decay 1 - 2^(-2/3).
+    share = 2 ** (-2 / 3)
+    for name, average in scored[0].items():
+        if average.is_floating_point():
+            expected = weights_seen[1][name] + share * (weights_seen[2][name] - weights_seen[1][name])
+            torch.testing.assert_close(average, expected, rtol=1e-5, atol=1e-6)
+    best, _ = load_checkpoint(tmp_path / "best")
+    assert same_weights(best.state_dict(), scored[0])
+    last, _ = load_checkpoint(tmp_path / "last")
+    assert same_weights(last.state_dict(), weights(run))
+    assert not same_weights(best.state_dict(), last.state_dict())
+
+
+def test_a_state_without_the_average_that_is_asked_for(store, tmp_path):
+    list(fit(make_run(store, tmp_path, patches=2, epochs=1)))
+    with pytest.raises(ResumeError, match="damaged"):
+        list(fit(make_run(store, tmp_path, patches=2, epochs=1, ema=0.9), resume=True))
+
+
+def test_a_frozen_encoder_stays_to_the_last_bit(store, tmp_path):
+    run = make_run(store, tmp_path, patches=6, epochs=2, freeze_epochs=1)
+    before = weights(run)
+    for event in fit(run):
+        if isinstance(event, Epoch):
+            after = weights(run)
+            moved = {name for name in before if not torch.equal(before[name], after[name])}
+            encoder = {name for name in before if name.startswith("network.encoder.")}
+            assert moved & encoder == (set() if event.epoch == 0 else moved & encoder)
+            assert bool(moved & encoder) == (event.epoch == 1)
+            assert moved - encoder
+    assert any("running_mean" in name for name in moved & encoder)
+
+
+def test_plateau_lowers_the_rate_of_the_run(store, tmp_path, monkeypatch):
+    scores = iter([0.5, 0.4, 0.4, 0.6, 0.6])
+    monkeypatch.setattr("seg.engine.train.headline", lambda _: {"miou": next(scores)})
+    options = {"schedule": "plateau", "plateau_epochs": 2, "plateau_factor": 0.1, "warmup": 0.0, "lr": 0.01}
+    epochs = epochs_of(fit(make_run(store, tmp_path, patches=2, epochs=5, **options)))
+    assert [epoch.lr for epoch in epochs] == pytest.approx([0.01, 0.01, 0.01, 0.001, 0.001])
+
+
+class Spoil:
+    """A loss that is not finite at some call, or whose gradient is not."""
+
+    def __init__(self, at, what):
+        self.loss, self.calls, self.at, self.what = JointLoss(LossConfig()), 0, at, what
+
+    def __call__(self, pixel_logits, *others):
+        self.calls += 1
+        if self.calls == self.at and self.what == "gradient":
+            # The slope of a square root at 0 has no bound, its value is fine.
+            total, pixel, scene = self.loss(pixel_logits, *others)
+            return total + (pixel_logits * 0).square().sqrt().sum(), pixel, scene
+        parts = self.loss(pixel_logits, *others)
+        return tuple(part * float(self.what) for part in parts) if self.calls == self.at else parts
+
+
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [("nan", {}), ("inf", {"optimiser": "sgd", "lr": 0.01}), ("gradient", {"clip_norm": 0, "ema": 0.9})],
+    ids=str,
+)
+def test_a_step_that_is_not_finite_leaves_the_run_as_it_was(store, tmp_path, what, options, monkeypatch):
+    """Fails in the second epoch; the resumed run, where all is well, ends as one that never failed."""
+    monkeypatch.setattr("seg.engine.train._REPORT_EVERY", 1)
+    whole = make_run(store, tmp_path / "whole", patches=6, epochs=2, scene_head="learned", **options)
+    expected = epochs_of(fit(whole))
+    run = make_run(store, tmp_path / "run", patches=6, epochs=2, scene_head="learned", **options)
+    run.loss = Spoil(4, what)
+    run.order.epoch = 1
+    keys = list(run.order)
+    run.order.epoch = 0
+    with pytest.raises(TrainingError, match="no longer finite at step 4, in epoch 2") as caught:
         list(fit(run))
+    assert "\n" not in str(caught.value)
+    assert "--resume" in str(caught.value)
+    ids = run.train.patch_ids(run.train.rows[list(keys[1].positions)])
+    assert all(patch_id in str(caught.value) for patch_id in ids)
+    assert json.loads((tmp_path / "run" / "not_finite.json").read_text())["patch_ids"] == ids
+    assert (run.progress.step, run.progress.epoch, run.progress.batch) == (3, 1, 1)
+    resumed = make_run(store, tmp_path / "run", patches=6, epochs=2, scene_head="learned", **options)
+    assert [e.losses for e in epochs_of(fit(resumed, resume=True))] == [expected[1].losses]
+    assert same_weights(weights(resumed), weights(whole))
+    assert same_weights(resumed.scored.state_dict(), whole.scored.state_dict())
+
+
+def test_a_first_step_that_is_not_finite_can_be_resumed(store, tmp_path):
+    run = make_run(store, tmp_path, patches=3, epochs=1)
+    before = weights(run)
+    run.loss = Spoil(1, "nan")
+    with pytest.raises(TrainingError, match="no longer finite at step 1, in epoch 1"):
+        list(fit(run))
+    assert same_weights(weights(run), before)
+    assert len(epochs_of(fit(make_run(store, tmp_path, patches=3, epochs=1), resume=True))) == 1
 
 
 def test_scene_scores_need_a_scene_head(store, tmp_path):

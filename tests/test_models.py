@@ -1,22 +1,19 @@
 """Networks and scene heads: against smp's own networks, NumPy's padding and brute force in float64."""
 
 import math
-from pathlib import Path
 
-import huggingface_hub
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ARCHITECTURES, ModelError, check_encoder, encoder_names, pretrained_file
+from seg.models.architectures import ARCHITECTURES, ModelError, check_encoder, encoder_names
 from seg.models.padding import Frame, InsidePool, pool_inside
 from seg.models.scene import DerivedSceneHead, log_mean_exp
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
@@ -466,53 +463,3 @@ def test_count_parameters_counts_tied_ones_once():
     one, two = nn.Linear(3, 4), nn.Linear(3, 4)
     two.weight = one.weight
     assert count_parameters(nn.Sequential(one, two, nn.BatchNorm1d(4))) == 3 * 4 + 4 + 4 + 8
-
-
-# -------------------------------------------------------------------------------------------------- pretrained weights
-
-
-@pytest.mark.parametrize(
-    ("encoder", "file"),
-    [
-        ("resnet18", "config.json and model.safetensors of smp-hub/resnet18.imagenet "),
-        ("tu-test_resnet", "model.safetensors of timm/test_resnet.r160_in1k "),
-    ],
-)
-def test_without_a_network_the_sentence_names_the_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoder: str, file: str
-):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError) as caught:
-        build_segmenter(ModelConfig(encoder=encoder, weights="imagenet"), ("B02",))
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert file in sentence
-    assert "--weights none" in sentence
-
-
-@pytest.mark.parametrize("encoder", ["resnext101_32x4d", "tu-halonet_h1"])
-def test_encoders_without_pretrained_weights_are_not_silently_random(encoder: str):
-    assert pretrained_file(encoder) is None
-    with pytest.raises(ModelError, match=f"encoder '{encoder}' has no pretrained weights; use --weights none"):
-        build_segmenter(ModelConfig(encoder=encoder, weights="imagenet"), ("B02",))
-
-
-def test_pretrained_weights_are_loaded_and_the_stem_is_spread_over_the_bands(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
-    torch.manual_seed(5)
-    published = smp.encoders.get_encoder("resnet18", weights=None).state_dict()
-    save_file(published, tmp_path / "model.safetensors")
-    monkeypatch.setattr(smp.encoders, "hf_hub_download", lambda _repo, filename, revision: str(tmp_path / filename))
-    encoder = build(weights="imagenet").network.encoder.state_dict()
-    repeated = published["conv1.weight"][:, [i % 3 for i in range(len(BANDS))]] * 3 / len(BANDS)
-    torch.testing.assert_close(encoder.pop("conv1.weight"), repeated)
-    assert all(torch.equal(value, published[name]) for name, value in encoder.items())
-
-
-def test_a_damaged_pretrained_file_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    (tmp_path / "model.safetensors").write_bytes(b"half a file")
-    monkeypatch.setattr(smp.encoders, "hf_hub_download", lambda _repo, filename, revision: str(tmp_path / filename))
-    with pytest.raises(ModelError, match="the pretrained weights of encoder 'resnet18' cannot be read"):
-        build(weights="imagenet")

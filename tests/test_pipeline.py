@@ -11,6 +11,8 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 
 import seg
 from seg.config.load import load_config
+from seg.data.frequency import class_frequencies
+from seg.engine.losses.joint import UnknownLossError, UnusedSettingError
 from seg.engine.train import Epoch
 from seg.metrics.evidence import dense_counts, total_counts
 from seg.metrics.evidence_file import load_evidence
@@ -23,7 +25,7 @@ from seg.pipeline.train import RunError, plan, train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE, CLASSES
-from seg.store.index import EmptySelectionError
+from seg.store.index import EmptySelectionError, select
 from seg.store.open import StoreError, open_store
 from seg.store.patches import DATA_FILE
 
@@ -212,9 +214,38 @@ def test_a_resumed_run_adds_to_its_log(stores, tmp_path):
     with (job.folder / "log.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     before = {name: (job.folder / name).read_bytes() for name in ("config.yaml", "run.json", "log.csv")}
-    with pytest.raises(ValueError, match="another configuration or other data"):
+    with pytest.raises(ValueError, match=r"the run has train\.lr=0\.001 and not 0\.5"):
         train(plan(None, ["train.lr=0.5"], tmp_path / "run", resume=True))
     assert {name: (job.folder / name).read_bytes() for name in before} == before
+
+
+def test_weights_by_frequency_are_stated(stores, tmp_path, monkeypatch):
+    """Counts from the train split alone, kept for the next run; classes that it lacks are named and weigh nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settings = {**QUICK, "data__store": stores / "ten", "train__epochs": 1, "data__countries": ("Ireland", "Finland")}
+    overrides = ["loss.pixel=cross_entropy+dice", "loss.class_weights=inverse", "loss.positive_weights=effective"]
+    heard = []
+    train(plan(None, overrides, tmp_path / "run", **settings), notify=heard.append)
+    loss = json.loads((tmp_path / "run" / "run.json").read_text())["loss"]
+    store = open_store(stores / "ten")
+    rows = select(store.index, load_config(None, data__countries=("Ireland", "Finland")).data, "train")
+    found = class_frequencies(store, rows)
+    assert loss["train_patches"] == len(rows)
+    assert list(loss["class_pixels"].values()) == found.pixels_K.tolist()
+    assert list(loss["class_patches"].values()) == found.positives_K.tolist()
+    absent = {name for name, pixels in loss["class_pixels"].items() if not pixels}
+    assert absent == {name for name, weight in loss["class_weights"].items() if not weight}
+    assert 0 < len(absent) < 19
+    (notice,) = [message for message in heard if "Not in the train split" in message]
+    assert all(name in notice for name in absent)
+    assert all(weight > 0 for weight in loss["positive_weights"].values())
+    assert len(list((tmp_path / "cache" / "seg" / "frequencies").iterdir())) == 1
+    monkeypatch.setattr("seg.data.frequency.count_pixels", None)
+    train(plan(None, overrides, tmp_path / "again", **settings))
+
+
+def test_a_run_without_weights_by_frequency_counts_nothing(run):
+    assert json.loads((run / "run.json").read_text())["loss"] == {}
 
 
 def test_default_run_folders_do_not_collide(tmp_path, monkeypatch):
@@ -273,13 +304,16 @@ def test_other_data_are_noticed(run, stores):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"loss__pixel": "dicee"}, "did you mean dice"),
+        ({"loss__pixel": "dice", "loss__class_weights": "inverse"}, "loss.class_weights has no effect"),
+        ({"model__drop_path": 0.2, "model__encoder": "resnet18"}, "no drop path"),
         ({"model__arch": "unnet"}, "unet"),
         ({"model__encoder": "resnet19"}, "resnet1"),
         ({"data__bands": "s2"}, "'s2' needs B01, B05"),
     ],
 )
 def test_unknown_names_leave_no_run_behind(stores, tmp_path, changes, message):
-    with pytest.raises((ModelError, StoreError), match=message):
+    with pytest.raises((ModelError, StoreError, UnknownLossError, UnusedSettingError), match=message):
         train(plan(out=tmp_path / "run", **{**QUICK, "data__store": stores / "ten", **changes}))
     assert not (tmp_path / "run").exists()
 

@@ -1,5 +1,6 @@
 """What every command shares: the console, progress bars and one-sentence failures."""
 
+import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+_QUIET = os.environ.get("RANK", "0") != "0"
+"""Of several processes that torchrun has started, the first one speaks for all."""
+
+out = Console(highlight=False, quiet=_QUIET)
+err = Console(stderr=True, highlight=False, quiet=_QUIET)
 
 
 def notify(message: str) -> None:

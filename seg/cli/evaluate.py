@@ -14,6 +14,9 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Store, if not the one of the run.")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    drop: Annotated[
+        Literal["s1", "s2"] | None, typer.Option(help="Do without this sensor; results go to <split>-without-<sensor>.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Patches per step.", min=1)] = None,
 ) -> None:
     """Score a run: pixel and scene tables on the screen and as files, with the evidence behind them."""
@@ -28,6 +31,7 @@ def evaluate(
         metadata=metadata,
         device=device,
         batch_size=batch_size,
+        drop=drop,
         track=console.track,
         notify=console.notify,
     )

@@ -1,13 +1,18 @@
 """The command line: names the commands and turns errors into one sentence."""
 
 import errno
+import os
 import sys
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from seg.cli import compare, console, data, demo, evaluate, export, report, train
+# Torch's threads wait by spinning, unless told before torch is imported. Beside other work that takes the cores from
+# those that compute: training then runs several times slower than with threads that sleep.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from seg.cli import compare, console, data, demo, doctor, evaluate, export, models, report, train
 
 app = typer.Typer(
     name="seg",
@@ -24,7 +29,11 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("report")(report.report)
+app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
 
+_SHARED = ("train", "eval", "export", "predict")
+"""Commands whose work several processes can share."""
 
 _CURES = {
     errno.ENOSPC: "; free some space and run the same command again",
@@ -57,7 +66,10 @@ def main() -> None:
     """Run the command line; exit code 0 done, 2 wrong use, 1 anything else."""
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
     try:
+        if several and arguments and arguments[0] not in _SHARED:
+            raise ValueError(f"'seg {arguments[0]}' is the work of one process; start it without torchrun")
         app(arguments, prog_name="seg")
     except KeyboardInterrupt:
         if debug:
@@ -67,7 +79,13 @@ def main() -> None:
     except (ValueError, OSError, MemoryError) as error:
         if debug:
             raise
-        console.err.print(f"[bold red]seg:[/] {escape(sentence(error))}", soft_wrap=True)
+        text = sentence(error)
+        if several:
+            # Mostly all of them fail for the same reason; the first one that does says so, whichever it is.
+            from seg.engine.distributed import first_to_say
+
+            console.err.quiet = not first_to_say(text)
+        console.err.print(f"[bold red]seg:[/] {escape(text)}", soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
             console.notify(note)
         sys.exit(1)

@@ -11,6 +11,7 @@ from seg.cli import console
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder that 'seg eval' has scored.")],
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to report.")] = None,
+    drop: Annotated[Literal["s1", "s2"] | None, typer.Option(help="Report the evaluation without this sensor.")] = None,
     replicates: Annotated[int | None, typer.Option(help="Resamples for the intervals.", min=100)] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a table differs from what its evidence gives.")
@@ -21,7 +22,13 @@ def report(
     from seg.report.formats import to_rich
 
     result = report_run(
-        run, split=split, replicates=replicates, check=check, track=console.track, notify=console.notify
+        run,
+        split=split,
+        without=drop,
+        replicates=replicates,
+        check=check,
+        track=console.track,
+        notify=console.notify,
     )
     if check:
         console.done(f"The tables in {result.folder} are what the evidence gives.")

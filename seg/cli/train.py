@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from seg.cli import console
 
 if TYPE_CHECKING:
-    from seg.engine.train import Epoch, Step
+    from seg.engine.events import Epoch, Step
+    from seg.pipeline.train import DryRun, Job
 
 
 def train(
@@ -21,7 +22,14 @@ def train(
     bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.")] = None,
     weights: Annotated[
-        Literal["none", "imagenet"] | None, typer.Option(help="What the encoder starts from; imagenet is downloaded.")
+        str | None,
+        typer.Option(
+            help="What the network starts from: none, imagenet, reben[:<hub id or file>], ssl4eo[:<method or file>], a "
+            "file, or the folder of a run."
+        ),
+    ] = None,
+    fusion: Annotated[
+        Literal["stack", "dual"] | None, typer.Option(help="One encoder for all bands, or one for each sensor.")
     ] = None,
     scene_head: Annotated[
         Literal["derived", "learned", "none"] | None, typer.Option(help="Where the multi-label comes from.")
@@ -32,28 +40,39 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: train.lr=1e-3. May be repeated.")
     ] = None,
+    modality_dropout: Annotated[
+        float | None, typer.Option(help="Probability that a training patch loses one sensor.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the train split, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/<arch>-<modality> if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="With --resume: a setting that may be another one. May be repeated.")
+    ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Run two steps; show memory and time. Nothing is written.")
+    ] = False,
 ) -> None:
     """Train a network that gives a pixel mask and a multi-label."""
     if modality and bands:
         raise typer.BadParameter("give either --modality or --bands, not both")
-    from seg.engine.train import Interrupted
-    from seg.pipeline.train import plan
-    from seg.pipeline.train import train as run
+    if allow and not resume:
+        raise typer.BadParameter("--allow goes with --resume")
+    from seg.pipeline.train import dry_run, plan
 
     job = plan(
         config,
         set_ or [],
         out,
         resume,
+        allow or [],
         model__arch=arch,
         model__encoder=encoder,
         model__weights=weights,
+        model__fusion=fusion,
         model__scene_head=scene_head,
         data__bands=modality or bands,
         data__store=data,
@@ -62,7 +81,19 @@ def train(
         train__batch_size=batch_size,
         train__seed=seed,
         train__device=device,
+        train__modality_dropout=modality_dropout,
     )
+    if dry:
+        show_dry_run(dry_run(job, console.track, console.notify))
+    else:
+        run_and_show(job)
+
+
+def run_and_show(job: "Job") -> None:
+    """Train, and show how it goes and how it ends."""
+    from seg.engine.stopping import Interrupted
+    from seg.pipeline.train import train as run
+
     try:
         with training_progress(job.config.train.epochs, job.config.train.monitor) as observe:
             result = run(job, observe=observe, track=console.track, notify=console.notify)
@@ -76,6 +107,29 @@ def train(
         f"Weights, log and settings: {result.folder}"
     )
     console.done(f"Next: seg eval {result.folder}")
+
+
+def show_dry_run(result: "DryRun") -> None:
+    """Show what a run will need."""
+    need, batch = result.rehearsal, result.record["batch"]
+    memory = f"{need.memory_bytes / 2**30:.2f} GiB"
+    if need.memory_total:
+        memory += f" of {need.memory_total / 2**30:.1f} GiB on the GPU"
+    console.done(
+        f"Batch: {batch['effective_batch']} patches a step ({batch['batch_size']} x {batch['accumulate']} accumulated "
+        f"x {batch['processes']} processes), learning rate {batch['lr']:g}"
+    )
+    console.done(f"Memory: {memory}")
+    speed = batch["effective_batch"] / need.step_seconds
+    console.done(f"Step: {need.step_seconds:.3f} s, {speed:.0f} patches/s; {need.steps} steps an epoch")
+    console.done(f"Epoch: {_time(need.epoch_seconds)}, validation included")
+    console.done(f"Run: {_time(need.run_seconds)} for {need.epochs} epochs, unless it stops early")
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
 class TrainingProgress:
@@ -95,7 +149,7 @@ class TrainingProgress:
 
     def __call__(self, event: "Step | Epoch") -> None:
         """Show a step or an epoch."""
-        from seg.engine.train import Step
+        from seg.engine.events import Step
 
         if isinstance(event, Step):
             detail = f"loss {event.loss:.3f} · {event.patches_per_second:.0f} patches/s"

@@ -1,20 +1,35 @@
 """Which settings make a run what it is, and which only say where and on what it is computed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from seg.config.sections import Config
 
 _PLACES: dict[str, Any] = {"eval": True, "data": {"store", "metadata", "workers"}}
-_SEED_AND_MACHINE = {"seed", "device", "channels_last"}
+_TOLD_AND_SAVED = {"loggers", "save_every", "save_every_steps"}
+_SEED_AND_MACHINE = {"seed", "device", "channels_last", "compile"}
+ALLOWABLE = (
+    "train.epochs",
+    "train.patience",
+    "train.max_steps",
+    "train.device",
+    "train.precision",
+    "train.channels_last",
+    "train.compile",
+    "data.preprocess",
+)
+"""Settings that a resumed run may change if it is told to: the numbers then differ, but mean what they did."""
 
 
 def settings_of_run(config: Config) -> dict[str, Any]:
-    """What must not change between the sittings of a run; where data lie and who reads them may.
+    """What must not change between the sittings of a run.
+
+    Where data lie, who reads them, how often the state is saved and who is told may.
 
     Returns:
-        Sections of settings that JSON takes.
+        Settings that JSON takes by their full names, such as ``train.lr``.
     """
-    return config.model_dump(mode="json", exclude=_PLACES)
+    return _flat(config.model_dump(mode="json", exclude=_PLACES | {"train": _TOLD_AND_SAVED}))
 
 
 def settings_of_experiment(config: Config) -> dict[str, Any]:
@@ -23,4 +38,12 @@ def settings_of_experiment(config: Config) -> dict[str, Any]:
     Returns:
         Sections of settings that JSON takes.
     """
-    return config.model_dump(mode="json", exclude=_PLACES | {"train": _SEED_AND_MACHINE})
+    places = _PLACES | {"data": _PLACES["data"] | {"preprocess"}}
+    return config.model_dump(mode="json", exclude=places | {"train": _SEED_AND_MACHINE | _TOLD_AND_SAVED})
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return flat

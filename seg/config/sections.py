@@ -1,10 +1,11 @@
 """The configuration: frozen sections, each handed to the part of the house that it belongs to."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from seg.config.terms import plain_terms, read_terms
 from seg.reben.bands import MODALITIES, band_names, selection_name
 from seg.reben.classes import class_index
 from seg.reben.patch import Split
@@ -56,7 +57,12 @@ class DataConfig(Section):
         augment: albumentations transforms for training, applied to image and reference map alike.
         order: How training shuffles: ``shuffle`` draws from everywhere; ``blocks`` reads neighbouring patches together
             and mixes those of many places, for a store that does not fit into memory on a disk that seeks slowly.
+        sampling: ``uniform`` trains on every patch once an epoch; ``rare`` repeats patches with rare labels and leaves
+            out others for it, so that an epoch stays as long.
+        rare_share: With ``rare``, the share of patches below which a class is rare.
         workers: Loader processes. None: chosen by the machine.
+        preprocess: Where stored values become network inputs: ``host``; ``device``, to which raw values travel, and
+            which takes no augmentation but flips, transposition and quarter turns; ``auto``: on a GPU where that holds.
     """
 
     store: Path | None = None
@@ -70,10 +76,24 @@ class DataConfig(Section):
     classes: ClassNames = ()
     augment: tuple[Augmentation, ...] = DIHEDRAL
     order: Literal["shuffle", "blocks"] = "shuffle"
+    sampling: Literal["uniform", "rare"] = "uniform"
+    rare_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    preprocess: Literal["auto", "host", "device"] = "auto"
 
 
-Weights = Annotated[Literal["imagenet"] | None, BeforeValidator(lambda value: None if value == "none" else value)]
+def _weights(value: Any) -> str | None:
+    if value is None or value == "none":
+        return None
+    text = str(value)
+    if not text or text.startswith("imagenet:"):
+        raise ValueError(
+            f"'{text}' names no weights; give imagenet, reben, ssl4eo, none, a file or the folder of a run"
+        )
+    return text
+
+
+Weights = Annotated[str | None, BeforeValidator(_weights)]
 
 
 class ModelConfig(Section):
@@ -82,34 +102,83 @@ class ModelConfig(Section):
     Attributes:
         arch: An architecture of segmentation-models-pytorch (unet, deeplabv3plus, ...).
         encoder: An smp encoder, or a timm one as ``tu-<name>``.
-        weights: ``imagenet`` starts the encoder from its published weights, ``none`` from random ones.
+        weights: What the network starts from: ``none`` (random), ``imagenet``, ``reben[:<hub id or file>]``,
+            ``ssl4eo[:<method or file>]``, a file with the tensors of an encoder, or the folder of an earlier run.
+        weights_bands: Input bands of a weights file in order, where the file and its number of bands do not say.
+        fusion: ``stack`` feeds all bands to one encoder; ``dual`` has one for Sentinel-1 and one for Sentinel-2, whose
+            features are merged level by level.
         scene_head: ``derived`` pools the pixel logits, ``learned`` pools encoder features, ``none`` has no scene score.
         dropout: Share of features dropped before the classifier of the learned scene head.
+        drop_path: Share of residual branches that the encoder skips in training, at its deepest block. None: as the
+            encoder is published.
+        encoder_dropout: Share of features that the encoder drops within its blocks. None: as the encoder is published.
     """
 
     arch: str = "unet"
     encoder: str = "resnet18"
     weights: Weights = None
+    weights_bands: Bands | None = None
+    fusion: Literal["stack", "dual"] = "stack"
     scene_head: Literal["derived", "learned", "none"] = "derived"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
+    encoder_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+Terms = Annotated[dict[str, float], BeforeValidator(read_terms), PlainSerializer(plain_terms)]
+"""A weighted sum: a name, ``cross_entropy+0.5*dice``, or ``{cross_entropy: 1.0, dice: 0.5}``."""
+
+Balance = Literal["none", "inverse", "effective"]
+"""Weights by frequency: none, the inverse of the frequency, or that of the effective number (Cui et al. 2019)."""
 
 
 class LossConfig(Section):
     """The loss: ``pixel + scene_weight * scene``.
 
     Attributes:
-        pixel: Pixel loss by name; unlabelled pixels take no part in any of them.
-        scene: Scene loss by name.
+        pixel: Pixel losses by name, with weights; unlabelled pixels take no part in any of them.
+        scene: Scene losses by name, with weights.
         scene_weight: Weight of the scene loss; 0 trains the pixel part alone.
+        class_weights: Weights of the classes in cross-entropy and focal pixel loss, from the pixels of the train split.
+        positive_weights: Weights of the positives in bce and focal scene loss, from the labels of the train split.
+        effective_beta: With ``effective``, from 0 (no weighting) towards 1 (as ``inverse``).
+        label_smoothing: Share of the target of cross-entropy that is spread over all classes.
+        focal_gamma: How much the focal losses look away from what is right already; 0 is cross-entropy.
+        tversky_beta: Weight of missed pixels in the Tversky loss; wrongly claimed ones weigh 1 less it, so 0.5 is Dice.
+        asymmetric_positive, asymmetric_negative: Focus of the asymmetric loss on hard positives and negatives.
+        asymmetric_margin: Probability up to which it takes a negative for right.
     """
 
-    pixel: str = "cross_entropy"
-    scene: str = "bce"
+    pixel: Terms = {"cross_entropy": 1.0}
+    scene: Terms = {"bce": 1.0}
     scene_weight: Annotated[float, Field(ge=0)] = 1.0
+    class_weights: Balance = "none"
+    positive_weights: Balance = "none"
+    effective_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+    tversky_beta: Annotated[float, Field(ge=0, le=1)] = 0.7
+    asymmetric_positive: Annotated[float, Field(ge=0, le=10)] = 0.0
+    asymmetric_negative: Annotated[float, Field(ge=0, le=10)] = 4.0
+    asymmetric_margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
 Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"]
 """Validation scores that training can follow; those of the scene head are taken at threshold 0.5."""
+
+
+MOST_LR = {"adamw": 1.0, "sgd": 10.0}
+"""Learning rates above which one step changes every weight by more than weights are large."""
+
+
+def _loggers(value: Any) -> tuple[str, ...]:
+    if value is None or value == "none":
+        return ()
+    names = value.split(",") if isinstance(value, str) else [str(name) for name in value]
+    return tuple(dict.fromkeys(name.strip() for name in names))
+
+
+Loggers = Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(_loggers)]
 
 
 class TrainConfig(Section):
@@ -118,10 +187,22 @@ class TrainConfig(Section):
     Attributes:
         epochs: Passes over the train split, at most.
         batch_size: Patches per step.
+        optimiser: ``adamw`` or ``sgd``.
         lr: Peak learning rate.
-        weight_decay: AdamW weight decay; not applied to biases and normalisation.
-        warmup: Share of all steps over which the learning rate rises from 0; it falls to 0 along a cosine after.
+        momentum, nesterov: Of SGD.
+        weight_decay: Weight decay; not applied to biases and normalisation.
+        encoder_lr_scale: Learning rate of the encoder, as a multiple of that of everything else.
+        layer_decay: From each layer of the encoder to the one before it, the learning rate falls to this share.
+        freeze_epochs: Epochs at the beginning in which the encoder stays as it is, its batch statistics included.
+        schedule: How the learning rate goes on after the warm-up: ``cosine`` and ``poly`` fall to 0, ``plateau`` falls
+            when the monitored score no longer gets better, ``constant`` stays.
+        warmup: Share of all steps over which the learning rate rises from 0.
+        poly_power: Exponent of ``poly``.
+        plateau_factor, plateau_epochs: By what ``plateau`` multiplies the rate after how many epochs without a better
+            score.
         clip_norm: Largest gradient norm; 0 does not clip.
+        ema: Decay per step of the moving average of the weights, which is then what is evaluated and saved as best; 0
+            takes no average.
         monitor: Validation score that decides which epoch is best and when to stop (`Monitor`).
         patience: Epochs without a better score before stopping; 0 never stops early.
         seed: Seed of everything random.
@@ -129,14 +210,33 @@ class TrainConfig(Section):
         precision: ``auto`` takes bfloat16 where the device computes in it, else float32.
         channels_last: Memory format of images and weights; None: where the device gains from it.
         max_steps: End the run after so many steps; 0 has no such end.
+        accumulate: Batches whose gradients are averaged for one step. The effective batch is ``batch_size`` times this
+            times the number of processes.
+        compile: Whether ``torch.compile`` translates the network; ``auto``: on CUDA where it can.
+        sync_batchnorm: Take batch statistics over all processes instead of each its own; on CUDA only.
+        save_every: Seconds between savings of the state within an epoch; 0: not by time.
+        save_every_steps: Steps between savings of the state within an epoch; 0: not by steps.
+        modality_dropout: Probability that a training patch loses one of its two sensors, never both.
+        loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=1)] = 32
+    optimiser: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    encoder_lr_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["cosine", "poly", "plateau", "constant"] = "cosine"
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    poly_power: Annotated[float, Field(gt=0, le=10)] = 0.9
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    plateau_epochs: Annotated[int, Field(ge=1)] = 2
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     monitor: Monitor = "miou"
     patience: Annotated[int, Field(ge=0)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -144,6 +244,34 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
     max_steps: Annotated[int, Field(ge=0)] = 0
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    compile: bool | Literal["auto"] = "auto"
+    sync_batchnorm: bool = False
+    save_every: Annotated[float, Field(ge=0)] = 600.0
+    save_every_steps: Annotated[int, Field(ge=0)] = 0
+    modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    loggers: Loggers = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        most = MOST_LR[self.optimiser]
+        if self.lr > most:
+            raise ValueError(
+                f"lr={self.lr:g} makes no sense with {self.optimiser}, whose rates end at {most:g}; "
+                "1e-3 suits adamw, 1e-2 sgd"
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov=true needs a momentum; set train.momentum=0.9")
+        if self.freeze_epochs > self.epochs:
+            raise ValueError(
+                f"freeze_epochs={self.freeze_epochs} is more than the {self.epochs} epochs of the run; lower it"
+            )
+        if self.schedule == "plateau" and 0 < self.patience <= self.plateau_epochs:
+            raise ValueError(
+                f"schedule=plateau would never lower the rate: the run stops after {self.patience} epochs without "
+                f"a better score, and the rate falls after {self.plateau_epochs}; raise train.patience"
+            )
+        return self
 
 
 class EvalConfig(Section):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,9 @@ from torch.utils.data import Dataset
 
 from seg.config.sections import DataConfig
 from seg.data.order import BatchKey
-from seg.data.transforms import Augmenter, Normaliser
+from seg.data.raw import Items, RawBatch, RawForm
+from seg.data.sampling import Floats, repeat_factors
+from seg.data.transforms import AugmentationError, Augmenter, Normaliser, moves_pixels_only
 from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
@@ -33,7 +36,7 @@ class Batch:
         images_BCHW: Normalised bands, float32, 120 x 120.
         masks_BHW: Class indices, uint8, 255 where unlabelled.
         labels_BK: Official multi-label, float32, 0 or 1.
-        rows_B: Rows of the store's index, int64.
+        rows_B: Rows of the store's index, int64; always on the CPU, which alone looks at them.
     """
 
     images_BCHW: Tensor
@@ -44,16 +47,22 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows_B)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors of the batch."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device; the copy runs beside the computation where the memory is pinned."""
-        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        """The batch on a device, but for its rows; the copy runs beside the computation where the memory is pinned."""
+        images, masks, labels = (tensor.to(device, non_blocking=True) for tensor in self.tensors[:-1])
+        return Batch(images, masks, labels, self.rows_B)
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory; called by the loader."""
-        return Batch(*(getattr(self, field.name).pin_memory() for field in fields(self)))
+        return Batch(*(tensor.pin_memory() for tensor in self.tensors))
 
 
-class PatchDataset(Dataset[Batch]):
+class PatchDataset(Dataset[Batch | RawBatch]):
     """Whole batches out of a store; the samples are written straight into the batch.
 
     Args:
@@ -62,14 +71,25 @@ class PatchDataset(Dataset[Batch]):
         data: Bands, resampling, augmentation.
         augment_seed: Seed of the augmentation; None does not augment.
         with_maps: Read reference maps; without, masks are unlabelled throughout.
+        raw: Give batches as stored, for `seg.data.on_device.DevicePreparation`.
+
+    Raises:
+        AugmentationError: If the augmentation cannot be used, or does not run on a device while `raw` wants that.
 
     Attributes:
-        rows: As given.
+        rows, raw: As given.
+        bands, resampling: Of the configuration.
         shuffle: The order in which the configuration wants training to read; see `seg.data.order`.
     """
 
     def __init__(
-        self, store: Store, rows: Rows, data: DataConfig, augment_seed: int | None = None, with_maps: bool = True
+        self,
+        store: Store,
+        rows: Rows,
+        data: DataConfig,
+        augment_seed: int | None = None,
+        with_maps: bool = True,
+        raw: bool = False,
     ) -> None:
         self.rows = rows
         self._store, self._data = store, data
@@ -83,14 +103,28 @@ class PatchDataset(Dataset[Batch]):
         self._sensors = (any(b in S1_BANDS for b in data.bands), any(b in S2_BANDS for b in data.bands))
         self._seed = augment_seed
         self._augment = Augmenter(data.augment, len(data.bands)) if augment_seed is not None else None
+        if raw and self._augment and not moves_pixels_only(data.augment):
+            raise AugmentationError(
+                "data.preprocess=device takes only flips, transposition and quarter turns in data.augment; "
+                "use --set data.preprocess=host"
+            )
+        self._form = RawForm(data.bands) if raw else None
+        self.raw = raw
+        self.bands, self.resampling = data.bands, data.resampling
         self._ahead = ReadAhead()
 
     def take(self, positions: Rows) -> "PatchDataset":
         """Some of the samples only, in that order, without augmentation."""
-        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps)
+        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps, raw=self.raw)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def factors(self) -> Floats | None:
+        """How often training is to read the samples in relation to each other; None: each once."""
+        if self._data.sampling == "uniform":
+            return None
+        return repeat_factors(self._index.labels(np.arange(len(self))), self._data.rare_share)
 
     def patch_ids(self, rows: Rows) -> list[str]:
         """Patch ids of rows of the store's index, such as those of a batch."""
@@ -102,40 +136,55 @@ class PatchDataset(Dataset[Batch]):
         names: list[str] = self._all_countries.take(pa.array(rows)).to_pylist()
         return names
 
-    def __getitem__(self, key: BatchKey) -> Batch:
+    def __getitem__(self, key: BatchKey) -> Batch | RawBatch:
         """Read a batch.
 
         Raises:
             PatchReadError, UnknownCodeError: If a patch is missing or damaged; never replaced by another.
         """
-        count = len(key.positions)
-        images = torch.empty((count, *self.image_shape))
-        masks = torch.empty((count, PATCH_SIZE, PATCH_SIZE), dtype=torch.uint8)
-        labels_BK, rows_B = self.read_into(key, images.numpy(), masks.numpy())
-        return Batch(images, masks, torch.from_numpy(labels_BK), torch.from_numpy(rows_B))
+        arrays = [np.empty((len(key.positions), *shape), dtype) for shape, dtype in self.items]
+        arrays += self.read_into(key, arrays)
+        return self.batch([torch.from_numpy(array) for array in arrays])
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Bands, height and width of a sample."""
-        return len(self._normalise.bands), PATCH_SIZE, PATCH_SIZE
+    def items(self) -> Items:
+        """Shape and dtype of one sample in each array of a batch."""
+        if self._form is not None:
+            return self._form.items
+        size = (PATCH_SIZE, PATCH_SIZE)
+        return [((len(self._normalise.bands), *size), np.float32), (size, np.uint8)]
 
-    def read_into(
-        self, key: BatchKey, images_BCHW: npt.NDArray[np.float32], masks_BHW: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], Rows]:
+    def batch(self, tensors: Sequence[Tensor]) -> Batch | RawBatch:
+        """A batch of the arrays that `read_into` has filled and of those that it has returned, as tensors."""
+        *images, masks_BHW, labels_BK, rows_B = tensors
+        if self._form is None:
+            return Batch(images[0], masks_BHW, labels_BK, rows_B)
+        *groups, symmetries_B = images
+        return RawBatch(tuple(groups), symmetries_B, masks_BHW, labels_BK, rows_B)
+
+    def read_into(self, key: BatchKey, arrays: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.float32], Rows]:
         """Read a batch into arrays that are there; labels and rows are returned.
+
+        Args:
+            key: Which batch.
+            arrays: As `items` describes them.
 
         Raises:
             PatchReadError, UnknownCodeError: As `__getitem__`.
         """
+        masks_BHW = arrays[-1]
         with self._ahead.watching():
             if self._ahead.pays:
                 self._reader.read_ahead(self._keys((*key.ahead, *key.positions)))
             if not self._with_maps:
                 masks_BHW.fill(IGNORE_INDEX)
             for i, position in enumerate(key.positions):
-                self._read(position, images_BCHW[i], masks_BHW[i])
-                if self._augment is not None and self._seed is not None:
-                    self._augment(images_BCHW[i], masks_BHW[i], (self._seed, key.epoch, position))
+                self._read(position, arrays, i)
+                seed = None if self._seed is None else (self._seed, *key.seed(i))
+                if self._form is not None:
+                    arrays[-2][i] = self._augment.symmetry(seed) if self._augment and seed else 0
+                elif self._augment is not None and seed is not None:
+                    self._augment(arrays[0][i], masks_BHW[i], seed)
         positions = np.array(key.positions, dtype=np.int64)
         return self._index.labels(positions).astype(np.float32), self.rows[positions]
 
@@ -151,16 +200,19 @@ class PatchDataset(Dataset[Batch]):
             if self._with_maps:
                 yield patch_id + MAP_SUFFIX
 
-    def _read(self, position: int, image_CHW: np.ndarray, mask_HW: np.ndarray) -> None:
+    def _read(self, position: int, arrays: Sequence[npt.NDArray[Any]], sample: int) -> None:
         patch_id = self._index.patch_id(position)
         with_s1, with_s2 = self._sensors
         tensors = self._reader.tensors(patch_id) if with_s2 else {}
         if with_s1:
             tensors |= self._reader.tensors(self._index.s1_name(position))
         try:
-            self._normalise(tensors, image_CHW)
+            if self._form is None:
+                self._normalise(tensors, arrays[0][sample])
+            else:
+                self._form.write(tensors, arrays, sample)
             if self._with_maps:
-                class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=mask_HW)
+                class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=arrays[-1][sample])
         except KeyError as error:
             raise PatchReadError(
                 f"{patch_id} has no band {error.args[0]} in the store; build the store again"

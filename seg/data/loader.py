@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.order import BatchKey, BatchOrder
+from seg.data.raw import RawBatch
 from seg.data.slots import Slots, find_slots
 from seg.store.index import Rows
 
@@ -36,27 +36,40 @@ class _Filled:
     labels_BK: npt.NDArray[np.float32]
     rows_B: Rows
 
-    def batch(self) -> Batch:
-        images, masks = find_slots(self.slots).hand_out(self.slot, len(self.rows_B))
-        return Batch(images, masks, torch.from_numpy(self.labels_BK), torch.from_numpy(self.rows_B))
+    def tensors(self) -> list[torch.Tensor]:
+        """All of them, in the order of `PatchDataset.batch`."""
+        held = find_slots(self.slots).hand_out(self.slot, len(self.rows_B))
+        return [*held, torch.from_numpy(self.labels_BK), torch.from_numpy(self.rows_B)]
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> "_Pinned":
         """Called by the loader for a GPU; the copy into page-locked memory frees the slot at once."""
-        return self.batch().pin_memory()
+        return _Pinned([tensor.pin_memory() for tensor in self.tensors()])
 
 
-class _IntoSlots(Dataset[Batch | _Filled]):
+@dataclass(frozen=True)
+class _Pinned:
+    """A batch that has left its slot for page-locked memory."""
+
+    pinned: list[torch.Tensor]
+
+    def tensors(self) -> list[torch.Tensor]:
+        return self.pinned
+
+
+_Item = Batch | RawBatch | _Filled | _Pinned
+
+
+class _IntoSlots(Dataset[_Item]):
     """Reads batches into slots, where the key names one."""
 
     def __init__(self, dataset: PatchDataset, slots: Slots | None) -> None:
         self._dataset = dataset
         self._slots = slots
 
-    def __getitem__(self, key: BatchKey) -> Batch | _Filled:
+    def __getitem__(self, key: BatchKey) -> _Item:
         if key.slot is None or self._slots is None:
             return self._dataset[key]
-        images_BCHW, masks_BHW = self._slots.arrays(key.slot, len(key.positions))
-        labels_BK, rows_B = self._dataset.read_into(key, images_BCHW, masks_BHW)
+        labels_BK, rows_B = self._dataset.read_into(key, self._slots.arrays(key.slot, len(key.positions)))
         return _Filled(self._slots.number, key.slot, labels_BK, rows_B)
 
 
@@ -80,16 +93,17 @@ class _WithSlots(Sampler[BatchKey]):
 class Loader:
     """Batches in an order, an epoch per iteration; made by `make_loader`."""
 
-    def __init__(self, loader: DataLoader[Batch | _Filled], order: BatchOrder) -> None:
+    def __init__(self, loader: DataLoader[_Item], order: BatchOrder, dataset: PatchDataset) -> None:
         self._loader = loader
         self._order = order
+        self._dataset = dataset
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | RawBatch]:
         for item in self._loader:
-            yield item.batch() if isinstance(item, _Filled) else item
+            yield self._dataset.batch(item.tensors()) if isinstance(item, _Filled | _Pinned) else item
 
 
 def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memory: bool = False) -> Loader:
@@ -104,11 +118,9 @@ def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memo
     slots = None
     # Memory without a name can only be inherited; processes that are started otherwise hand batches over as torch does.
     if workers == 0 or torch.multiprocessing.get_start_method() == "fork":
-        bands_height_width = dataset.image_shape
-        items = [(bands_height_width, np.float32), (bands_height_width[1:], np.uint8)]
-        slots = Slots(_PREFETCH * workers + _SLOTS_HELD, order.batch_size, items)
+        slots = Slots(_PREFETCH * workers + _SLOTS_HELD, order.batch_size, dataset.items)
     loader = DataLoader(
-        cast(Dataset[Batch | _Filled], _IntoSlots(dataset, slots)),
+        _IntoSlots(dataset, slots),
         batch_size=None,
         sampler=order if slots is None else _WithSlots(order, slots),
         num_workers=workers,
@@ -120,7 +132,7 @@ def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memo
         # uses, stands at the same place after a resume.
         generator=torch.Generator(),
     )
-    return Loader(loader, order)
+    return Loader(loader, order, dataset)
 
 
 def _leave_interrupts_to_parent(_worker: int) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Sampler
 
+from seg.data.sampling import Floats, draw
 from seg.store.index import Rows
 
 BLOCK = 16
@@ -28,19 +29,26 @@ class BatchKey:
         positions: The samples.
         ahead: Samples that will be needed soon, in the order in which they best come from the disk.
         slot: Memory to put the batch into; None: new memory.
+        repeats: How often each sample has come before in the epoch; empty: never.
     """
 
     epoch: int
     positions: tuple[int, ...]
     ahead: tuple[int, ...] = ()
     slot: int | None = None
+    repeats: tuple[int, ...] = ()
+
+    def seed(self, place: int) -> tuple[int, ...]:
+        """What the augmentation of a sample depends on: it differs between epochs and between repeats."""
+        seed = (self.epoch, self.positions[place])
+        return (*seed, self.repeats[place]) if any(self.repeats[place : place + 1]) else seed
 
 
 class BatchOrder(Sampler[BatchKey]):
     """The batches of an epoch: in the order of the data set, or shuffled by seed and epoch alone.
 
     Every sample comes exactly once an epoch, over all processes together, but for those that would make an incomplete
-    last batch where `drop_last` leaves them out.
+    last batch where `drop_last` leaves them out. With `factors`, as many samples are drawn, some of them repeatedly.
 
     Args:
         samples: Number of samples.
@@ -49,12 +57,15 @@ class BatchOrder(Sampler[BatchKey]):
         drop_last: Leave out an incomplete last batch, unless it is the only one. Every process then has equally many.
         shuffle: ``shuffle`` draws any order; ``blocks`` one that reads blocks of neighbouring samples; see
             `block_order`.
-        rank, ranks: Which of how many processes this is.
+        rank, ranks: Which of how many processes this is. A shuffled order deals out its samples one by one. The order
+            of the data set deals out whole batches, so that they are the same on any number of processes.
 
     Attributes:
         batch_size: As given.
         epoch: The epoch that the next iteration is of.
         start: Number of batches that the next iteration leaves out at the beginning, after a resume.
+        factors: How often samples come in relation to each other, if shuffled (see `seg.data.sampling`); None: each
+            once.
     """
 
     def __init__(
@@ -76,26 +87,47 @@ class BatchOrder(Sampler[BatchKey]):
         own = len(range(rank, samples, ranks))
         whole = samples // (batch_size * ranks)
         self._batches = whole if drop_last and whole else -(-own // batch_size)
+        if shuffle_seed is None:
+            self._batches = len(range(rank, -(-samples // batch_size), ranks))
         self.epoch = 0
         self.start = 0
+        self.factors: Floats | None = None
 
     def __len__(self) -> int:
         return self._batches
 
     def __iter__(self) -> Iterator[BatchKey]:
-        own = self._order()[self._rank :: self._ranks][: self._batches * self.batch_size]
-        ahead = self._ahead(own)
+        order, repeats = (part[: self._batches * self.batch_size] for part in self._own())
+        ahead = self._ahead(order)
         for number in range(self.start, self._batches):
             batch = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            yield BatchKey(self.epoch, tuple(own[batch].tolist()), tuple(ahead[batch].tolist()))
+            yield BatchKey(
+                self.epoch,
+                tuple(order[batch].tolist()),
+                tuple(ahead[batch].tolist()),
+                repeats=tuple(repeats[batch].tolist()),
+            )
 
-    def _order(self) -> Rows:
+    def _own(self) -> tuple[Rows, Rows]:
+        """The share of this process in the order of the epoch, and how often each sample has come before."""
+        order, repeats = self._order()
         if self._seed is None:
-            return np.arange(self._samples)
+            return order[order // self.batch_size % self._ranks == self._rank], repeats
+        return order[self._rank :: self._ranks], repeats[self._rank :: self._ranks]
+
+    def _order(self) -> tuple[Rows, Rows]:
+        """The samples of the epoch, and how often each has come before; the latter is empty if none comes twice."""
+        once = np.empty(0, np.int64)
+        if self._seed is None:
+            return np.arange(self._samples), once
         random = np.random.default_rng((self._seed, self.epoch))
-        if self._shuffle == "blocks":
-            return block_order(self._samples, random)
-        return random.permutation(self._samples)
+        in_blocks = self._shuffle == "blocks"
+        order = block_order(self._samples, random) if in_blocks else random.permutation(self._samples)
+        if self.factors is None:
+            return order, once
+        drawn = draw(self.factors, random)
+        repeats = np.arange(len(drawn)) - np.searchsorted(drawn, drawn)
+        return drawn[order], repeats[order]
 
     def _ahead(self, own: Rows) -> Rows:
         """What to ask the disk for while the samples at the same place are read, as far as there is anything left."""

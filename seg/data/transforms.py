@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.config.sections import Augmentation
+from seg.data.raw import symmetric_pixels
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX
 from seg.store.tensors import Array
@@ -114,6 +115,26 @@ class Augmenter:
             image_HWC, mask = _apply(step, image_HWC, mask)
         image_CHW[:] = image_HWC.transpose(2, 0, 1)
         mask_HW[:] = mask
+
+    def symmetry(self, seed: Sequence[int]) -> int:
+        """What `__call__` does to a patch with this seed, as a number of `seg.data.raw.SYMMETRIES`.
+
+        Only where `moves_pixels_only` holds. The transforms' choices depend on the seed alone, so a square of nine
+        pixels shows what becomes of any other.
+        """
+        image_CHW, mask_HW = np.zeros((1, 3, 3), np.float32), _NINE_PIXELS.copy()
+        self(image_CHW, mask_HW, seed)
+        return _SYMMETRY_OF[mask_HW.tobytes()]
+
+
+_SYMMETRIC = ("HorizontalFlip", "VerticalFlip", "Transpose", "RandomRotate90", "D4", "SquareSymmetry", "NoOp")
+_NINE_PIXELS = np.arange(9, dtype=np.uint8).reshape(3, 3)
+_SYMMETRY_OF = {sources.astype(np.uint8).tobytes(): number for number, sources in enumerate(symmetric_pixels(3))}
+
+
+def moves_pixels_only(transforms: Sequence[Augmentation]) -> bool:
+    """Whether augmentation does nothing but flip, transpose and turn patches by quarters."""
+    return all(name in _SYMMETRIC for entry in transforms for name in entry)
 
 
 def _build(name: str, parameters: Mapping[str, Any]) -> Any:

@@ -4,20 +4,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from seg.config.track import Track, silent
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.loader import make_loader
+from seg.data.on_device import preparation
 from seg.data.order import BatchOrder
-from seg.engine.device import Compute
+from seg.engine.device import Compute, named_when_full
+from seg.engine.distributed import ALONE, Ranks
+from seg.engine.feed import on_device
 from seg.metrics.boundary import boundary_counts
 from seg.metrics.calibration import confidence_counts, pooled_scores
 from seg.metrics.evidence import Details, Evidence, Origin, batch_evidence, merge_evidence
+from seg.metrics.evidence_file import pack_evidence, unpack_evidence
 from seg.metrics.pixel import confusion_counts
-from seg.metrics.sparse import sparse_counts
+from seg.metrics.sparse import Counts, sparse_counts
 from seg.metrics.temperature import LogitSample
+from seg.reben.classes import NUM_CLASSES
+
+_LESS = "lower --batch-size or --set eval.batch_size (train.batch_size while training)"
 
 
 @dataclass(frozen=True)
@@ -44,32 +52,43 @@ class Pass:
         batch_size: Patches at a time; without influence on the result beyond rounding.
         workers: Loader processes.
         track: Progress over batches.
+        ranks: The processes that share the work; each predicts whole batches of its own.
     """
 
     compute: Compute
     batch_size: int
     workers: int = 0
     track: Track = silent
+    ranks: Ranks = ALONE
+
+    def order(self, patches: int) -> BatchOrder:
+        """The batches of this process. They are small enough that no process is without one."""
+        batch_size = min(self.batch_size, max(1, patches // self.ranks.count))
+        return BatchOrder(patches, batch_size, rank=self.ranks.rank, ranks=self.ranks.count)
 
 
 def predict(model: nn.Module, dataset: PatchDataset, how: Pass) -> Iterator[Prediction]:
-    """Run a network over a data set in the order of its samples, each exactly once.
+    """Run a network over a data set in the order of its samples, each exactly once over all processes.
 
     Args:
-        model: Gives `(pixel_logits, scene_logits)`; set to evaluation mode here and back afterwards.
+        model: Gives `(pixel_logits, scene_logits)`; set to evaluation mode here and back afterwards. Of several
+            processes, each has to have the same one.
         dataset: What is predicted.
-        how: Device, batch size and loader processes.
+        how: Device, batch size, loader processes and the processes that share the work.
+
+    Raises:
+        OutOfMemoryError: Naming the setting to lower.
     """
     compute = how.compute
-    order = BatchOrder(len(dataset), how.batch_size)
+    order = how.order(len(dataset))
     loader = make_loader(dataset, order, how.workers, pin_memory=compute.device.type == "cuda")
     training = model.training
     model.eval()
     try:
-        for loaded in how.track(loader, "patches predicted", len(order)):
-            batch = loaded.to(compute.device)
+        batches = on_device(loader, compute.device, preparation(dataset, compute.device))
+        for batch in how.track(batches, "patches predicted", len(order)):
             images = batch.images_BCHW.to(memory_format=compute.memory_format)
-            with torch.inference_mode(), compute.autocast():
+            with named_when_full(_LESS), torch.inference_mode(), compute.autocast():
                 pixel_logits, scene_logits = model(images)
                 probabilities = None if scene_logits is None else scene_logits.float().sigmoid()
             yield Prediction(batch, pixel_logits.float(), probabilities)
@@ -86,24 +105,24 @@ def evaluate(
     detailed: bool = False,
     sample: LogitSample | None = None,
 ) -> Evidence:
-    """Evidence of a network on a data set.
+    """Evidence of a network on a data set. Every process has that of the whole data set in the end.
 
     Args:
         model, dataset, how: See `predict`.
         origin: What the patches are; its temperature is the one that calibrated confidences are measured with.
         detailed: Also measure the `Details`, which takes about 1 ms per patch.
-        sample: Is given the logits, to fit a temperature.
+        sample: Is given the logits of this process, to fit a temperature.
     """
-    parts, done = [], 0
-    for prediction in predict(model, dataset, how):
+    parts, batch_size = [], how.order(len(dataset)).batch_size
+    for number, prediction in enumerate(predict(model, dataset, how)):
         batch = prediction.batch
         predicted_BHW = prediction.pixel_logits_BKHW.max(1).indices
         counts = confusion_counts(batch.masks_BHW, predicted_BHW)
         probabilities = prediction.scene_probabilities_BK
         rows = batch.rows_B.cpu().numpy()
         if sample is not None:
-            sample.add(prediction.pixel_logits_BKHW, batch.masks_BHW, np.arange(done, done + len(rows)))
-        done += len(rows)
+            begin = (number * how.ranks.count + how.ranks.rank) * batch_size
+            sample.add(prediction.pixel_logits_BKHW, batch.masks_BHW, np.arange(begin, begin + len(rows)))
         parts.append(
             batch_evidence(
                 origin,
@@ -115,7 +134,18 @@ def evaluate(
                 _details(prediction, predicted_BHW, origin.temperature) if detailed else None,
             )
         )
-    return merge_evidence(parts)
+    own = merge_evidence(parts)
+    if how.ranks.count == 1:
+        return own
+    return merge_evidence([unpack_evidence(part) for part in how.ranks.gather(pack_evidence(own))])
+
+
+def sampled_pixels(sample: LogitSample, ranks: Ranks) -> tuple[npt.NDArray[np.float32], Counts]:
+    """The sampled pixels of all processes, on each of them: logits, float32 (N, K), and classes, int64 (N,)."""
+    logits_NK, target_N = sample.pixels()
+    logits = [np.frombuffer(part, np.float32) for part in ranks.gather(logits_NK.tobytes())]
+    targets = [np.frombuffer(part, np.int64) for part in ranks.gather(target_N.tobytes())]
+    return np.concatenate(logits).reshape(-1, NUM_CLASSES), np.concatenate(targets)
 
 
 def _details(prediction: Prediction, predicted_BHW: Tensor, temperature: float | None) -> Details:

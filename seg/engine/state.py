@@ -1,20 +1,32 @@
 """The state of a training run: exactly what a resume needs, saved together with the weights or not at all."""
 
 import json
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from seg.config.identity import ALLOWABLE
+from seg.config.sections import TrainConfig
+from seg.engine.distributed import ALONE, Ranks
 from seg.models.checkpoint import ModelCard, load_weights, save_checkpoint
 from seg.store.atomic import recover_folder
 
 TENSORS_FILE = "state.safetensors"
 PROGRESS_FILE = "state.json"
-FORMAT = 1
+FORMAT = 2
+
+Identity = Mapping[str, Any]
+"""What makes a run what it is, by name: its settings, such as ``train.lr``, its data and its number of processes."""
+DATA, RANKS = "data", "processes"
+"""The two that are no settings."""
 
 
 class ResumeError(ValueError):
@@ -33,6 +45,8 @@ class Progress:
         best_score: Best validation score so far; None before the first that is defined.
         best_epoch: Epoch of the best weights; None before the first.
         stale: Epochs since then.
+        scores: Validation score of every epoch that is over; None where it is undefined.
+        last_epoch: What the log says of the last epoch that is done; empty before the first.
     """
 
     epoch: int = 0
@@ -42,45 +56,124 @@ class Progress:
     best_score: float | None = None
     best_epoch: int | None = None
     stale: int = 0
+    scores: list[float | None] = field(default_factory=list)
+    last_epoch: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What changes with every step.
+
+    Attributes:
+        model: The weights.
+        optimiser: Its moments.
+        average: The network with the averaged weights, if there is one.
+    """
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: nn.Module | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.model.parameters()).device
+
+
+class SavingClock:
+    """When the state is to be saved within an epoch.
+
+    Args:
+        config: Seconds and steps between savings.
+        ranks: The processes.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        # The clocks of several processes differ; that of the first one counts.
+        self._seconds = config.save_every if ranks.first else 0.0
+        self._steps = config.save_every_steps
+        self._since = time.monotonic()
+
+    def has_struck(self) -> bool:
+        """Whether the time is up; it begins anew then."""
+        struck = bool(self._seconds) and time.monotonic() - self._since >= self._seconds
+        if struck:
+            self._since = time.monotonic()
+        return struck
+
+    def is_due_at(self, step: int) -> bool:
+        """Whether it is to be saved after so many steps of the run."""
+        return bool(self._steps) and step % self._steps == 0
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """State of the generators from which the network draws in training, by name, uint8."""
+    state = {"rng.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["rng.cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Bring the generators back to a `random_state`."""
+    torch.set_rng_state(state["rng.cpu"])
+    if device.type == "cuda" and "rng.cuda" in state:
+        torch.cuda.set_rng_state(state["rng.cuda"], device)
 
 
 def save_state(
-    folder: Path, model: nn.Module, card: ModelCard, optimiser: torch.optim.Optimizer, progress: Progress, identity: str
+    folder: Path,
+    learner: Learner,
+    card: ModelCard,
+    progress: Progress,
+    identity: Identity,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Save everything that a resume needs, atomically.
+    """Save everything that a resume needs, atomically. Of several processes, all have to call this; the first writes.
 
     Args:
         folder: Where; replaced as a whole.
-        model: The weights.
-        card: Their card.
-        optimiser: Its moments are saved.
+        learner: What is saved.
+        card: Card of the weights.
         progress: The position in the run.
-        identity: What must be the same when the run is resumed (configuration and data).
+        identity: What must be the same when the run is resumed.
+        ranks: The processes.
     """
-    device = next(model.parameters()).device
-    tensors = {"rng.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
-    for i, parameter in enumerate(_parameters(optimiser)):
-        for name, value in optimiser.state[parameter].items():
+    tensors = _of_every_process(progress, learner.device, ranks)
+    if not ranks.first:
+        return
+    for i, parameter in enumerate(_parameters(learner.optimiser)):
+        for name, value in learner.optimiser.state[parameter].items():
             tensors[f"optimiser.{i}.{name}"] = value.detach().cpu().contiguous()
-    document = {"format": FORMAT, "identity": identity, "progress": asdict(progress)}
+    if learner.average is not None:
+        # A copy each, because safetensors takes neither tensors that share memory nor channels-last ones.
+        for name, value in learner.average.state_dict().items():
+            copy = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            tensors[f"average.{name}"] = copy
+    document = {"format": FORMAT, "identity": dict(identity), "progress": asdict(progress)}
 
     def write_state(into: Path) -> None:
         save_file(tensors, into / TENSORS_FILE)
         (into / PROGRESS_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
-    save_checkpoint(folder, model, card, write_state)
+    save_checkpoint(folder, learner.model, card, write_state)
 
 
-def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
+def load_state(
+    folder: Path,
+    learner: Learner,
+    identity: Identity,
+    allow: Collection[str] = (),
+    ranks: Ranks = ALONE,
+) -> Progress:
     """Bring model, optimiser and random state back to where `save_state` was called.
 
     Args:
         folder: What `save_state` wrote.
-        model: Built as for the run; on the device on which it is to continue.
-        optimiser: Built for this model.
+        learner: Built as for the run; on the device on which it is to continue.
         identity: Of the run that is to continue.
+        allow: Settings that may be others than then, see `check_identity`.
+        ranks: The processes; all of them have to call this.
 
     Returns:
         The position in the run.
@@ -88,54 +181,112 @@ def load_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
     Raises:
         ResumeError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
     """
-    progress = read_progress(folder, identity)
+    progress = read_progress(folder, identity, allow, ranks)
     try:
         tensors = load_file(folder / TENSORS_FILE)
-        load_weights(model, folder)
-        _restore(tensors, optimiser, next(model.parameters()).device)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        load_weights(learner.model, folder)
+        progress.loss_sums = tensors["loss_sums"][ranks.rank].tolist()
+        _restore(tensors, learner, ranks)
+        if (average := learner.average) is not None:
+            average.load_state_dict({name: tensors[f"average.{name}"] for name in average.state_dict()})
+    except (SafetensorError, OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
         raise ResumeError(f"the state in {folder} is damaged ({error}); start the run anew") from None
     return progress
 
 
-def read_progress(folder: Path, identity: str) -> Progress:
+def read_progress(folder: Path, identity: Identity, allow: Collection[str] = (), ranks: Ranks = ALONE) -> Progress:
     """How far the run has come whose state a folder holds; nothing is changed.
 
     Raises:
         ResumeError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
     """
-    recover_folder(folder)
+    if ranks.first:
+        recover_folder(folder)
+    ranks.wait()
     if not (folder / PROGRESS_FILE).is_file():
         raise ResumeError(f"{folder} holds no state to resume from; start the run without --resume")
     try:
         document = json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise ResumeError(f"{folder} was written by another version of seg; finish the run with that version")
-        if document["identity"] != identity:
-            raise ResumeError(
-                f"{folder} belongs to another configuration or other data; give no setting but --out and --resume, "
-                "or start a new run"
-            )
-        return Progress(**document["progress"])
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError, KeyError, TypeError) as error:
+        progress = Progress(**document["progress"])
+        check_identity(document["identity"], identity, allow, progress)
+        return progress
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError, KeyError, TypeError, AttributeError) as error:
         raise ResumeError(f"the state in {folder} is damaged ({error}); start the run anew") from None
+
+
+def check_identity(saved: Identity, now: Identity, allow: Collection[str], progress: Progress) -> None:
+    """Refuse to continue a run as another one.
+
+    Args:
+        saved: What the run was.
+        now: What is to continue it.
+        allow: Settings of `ALLOWABLE` that may differ.
+        progress: How far the run has come.
+
+    Raises:
+        ResumeError: Naming what differs, with its old and its new value.
+    """
+    if unknown := [name for name in allow if name not in ALLOWABLE]:
+        raise ResumeError(f"'{unknown[0]}' cannot be allowed to change; what can is {', '.join(ALLOWABLE)}")
+    for name in [*saved, *(name for name in now if name not in saved)]:
+        before, after = saved.get(name), now.get(name)
+        if before == after:
+            continue
+        if name == DATA:
+            raise ResumeError(
+                f"the run was trained on the data {before} and these are {after}; give it the store that it began with"
+            )
+        if name == RANKS:
+            raise ResumeError(
+                f"the run has {before} processes and {after} were started; start {before}, as each has its own state"
+            )
+        if name == "train.epochs" and name in allow and int(after or 0) <= progress.epoch:
+            raise ResumeError(f"the run has done {progress.epoch} epochs already; train.epochs must be more")
+        if name not in allow:
+            cure = f"leave the setting out, or add --allow {name}" if name in ALLOWABLE else "leave the setting out"
+            raise ResumeError(f"the run has {name}={_shown(before)} and not {_shown(after)}; {cure}")
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _of_every_process(progress: Progress, device: torch.device, ranks: Ranks) -> dict[str, Tensor]:
+    """Random states and sums of losses, a row for each process."""
+    own = {**random_state(device), "loss_sums": torch.tensor(progress.loss_sums, dtype=torch.float64)}
+    return {
+        name: torch.stack(
+            [
+                torch.from_numpy(np.frombuffer(part, np.uint8).copy()).view(tensor.dtype)
+                for part in ranks.gather(tensor.numpy().tobytes())
+            ]
+        )
+        for name, tensor in own.items()
+    }
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def _restore(tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device) -> None:
+def _restore(tensors: dict[str, Tensor], learner: Learner, ranks: Ranks) -> None:
+    optimiser = learner.optimiser
     parameters = _parameters(optimiser)
+    fused = any(group.get("fused") for group in optimiser.param_groups)
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
         if kind != "optimiser":
             continue
         index, _, slot = rest.partition(".")
         parameter = parameters[int(index)]
-        # The step counter stays on the CPU, as torch makes it; moments live where and as the parameter does.
-        moved = value if slot == "step" else torch.empty_like(parameter).copy_(value)
-        optimiser.state[parameter][slot] = moved
-    torch.set_rng_state(tensors["rng.cpu"])
-    if device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
+        if slot == "step":
+            # Torch keeps the step counter on the CPU, but for its fused optimisers.
+            optimiser.state[parameter][slot] = value.to(parameter.device) if fused else value
+        else:
+            # Moments live where and as the parameter does.
+            optimiser.state[parameter][slot] = torch.empty_like(parameter).copy_(value)
+    # Copies: torch reads a generator's state from the beginning of the storage.
+    own = {name: value[ranks.rank].clone() for name, value in tensors.items() if name.startswith("rng.")}
+    restore_random_state(own, learner.device)

@@ -2,135 +2,41 @@
 
 import math
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seg.config.sections import TrainConfig
 from seg.config.track import Track, silent
-from seg.data.dataset import Batch, PatchDataset
-from seg.data.loader import make_loader
-from seg.data.order import BatchOrder
-from seg.engine.device import Compute
-from seg.engine.evaluate import Pass, evaluate
-from seg.engine.losses import JointLoss
-from seg.engine.optimiser import learning_rate, make_optimiser, set_learning_rate
-from seg.engine.state import Progress, load_state, save_state
-from seg.metrics.evidence import Evidence, Origin
+from seg.data.dataset import Batch
+from seg.data.loader import Loader, make_loader
+from seg.data.on_device import preparation
+from seg.data.raw import RawBatch
+from seg.engine.device import named_when_full
+from seg.engine.distributed import Vote, only_last_reduces
+from seg.engine.evaluate import Pass, evaluate, sampled_pixels
+from seg.engine.events import Epoch, Step
+from seg.engine.feed import on_device
+from seg.engine.guard import NotFiniteError, norm_of_gradients, note_patches
+from seg.engine.modality_dropout import sensors_present
+from seg.engine.optimiser import set_learning_rate
+from seg.engine.run import Run
+from seg.engine.schedule import learning_rate
+from seg.engine.state import SavingClock
+from seg.engine.stopping import Interrupted, stop_signals
+from seg.metrics.evidence import Evidence
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
 from seg.metrics.temperature import LogitSample, fit_temperature
-from seg.models.checkpoint import ModelCard, Training, save_checkpoint
-from seg.models.weights_file import BEST, LAST
+from seg.models.checkpoint import Training, save_checkpoint
+from seg.models.weights_file import BEST
 
 _REPORT_EVERY = 10
+_LESS = "halve train.batch_size and double train.accumulate with --set, which leaves the effective batch as it is"
 
 
 class TrainingError(ValueError):
     """Training that cannot go on."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Training was stopped from outside after its state was saved."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is known after some steps of an epoch.
-
-    Attributes:
-        epoch: From 0.
-        batch, batches: Batches of the epoch done and in all.
-        loss: Mean total loss of the epoch so far.
-        lr: Learning rate of the last step.
-        patches_per_second: Over the epoch so far, in this process's sitting.
-    """
-
-    epoch: int
-    batch: int
-    batches: int
-    loss: float
-    lr: float
-    patches_per_second: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What is known after an epoch.
-
-    Attributes:
-        epoch: From 0.
-        step: Optimiser steps done in the run.
-        lr: Learning rate of the last step.
-        losses: Mean ``loss``, ``pixel_loss`` and ``scene_loss``.
-        scores: Validation scores by the names of ``train.monitor``.
-        patches_per_second: Of the training part.
-        seconds: Training and validation.
-        best: Whether this is the best epoch so far.
-    """
-
-    epoch: int
-    step: int
-    lr: float
-    losses: dict[str, float]
-    scores: dict[str, float]
-    patches_per_second: float
-    seconds: float
-    best: bool
-
-
-@dataclass
-class Run:
-    """Everything that takes part in a training run.
-
-    Attributes:
-        model: The network, on any device; moved by `fit`.
-        loss: Its loss.
-        train, validation: The patches.
-        origin: What the validation patches are.
-        config: The settings.
-        compute: Device and formats.
-        workers: Loader processes.
-        card: Card of the weights, but for epoch, score and thresholds.
-        folder: The folder ``checkpoints`` of the run.
-        identity: What must be equal when the run is resumed.
-    """
-
-    model: nn.Module
-    loss: JointLoss
-    train: PatchDataset
-    validation: PatchDataset
-    origin: Origin
-    config: TrainConfig
-    compute: Compute
-    workers: int
-    card: ModelCard
-    folder: Path
-    identity: str
-    optimiser: torch.optim.Optimizer = field(init=False)
-    order: BatchOrder = field(init=False)
-    progress: Progress = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.order = BatchOrder(
-            len(self.train), self.config.batch_size, self.config.seed, drop_last=True, shuffle=self.train.shuffle
-        )
-        self.model.to(self.compute.device, memory_format=self.compute.memory_format)  # type: ignore[call-overload]
-        self.optimiser = make_optimiser(self.model, self.config)
-        self.progress = Progress()
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole run, unless it stops early."""
-        steps = self.config.epochs * len(self.order)
-        return min(steps, self.config.max_steps) if self.config.max_steps else steps
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
@@ -145,8 +51,9 @@ def seed_everything(seed: int, device: torch.device) -> None:
 def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step | Epoch]:
     """Train until the last epoch or until the validation score no longer gets better.
 
-    After every epoch the state is saved under ``last``, and the weights under ``best`` if the score is the best so far.
-    SIGINT and SIGTERM end the run after the step that is under way, with its state saved.
+    After every epoch, and now and then within one, the state is saved under ``last``, and the weights under ``best`` if
+    the score is the best so far. SIGINT and SIGTERM end the run after the step that is under way, or the next one if
+    there are several processes, with its state saved.
 
     Args:
         run: What takes part.
@@ -157,79 +64,121 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
         `Step` every few steps, `Epoch` after every validation.
 
     Raises:
-        TrainingError: If the loss is no longer finite or the monitored score does not exist.
+        TrainingError: If the loss or a gradient is no longer finite, or the monitored score does not exist.
+        OutOfMemoryError: Naming the setting to change.
         ResumeError: If the run cannot be resumed.
         Interrupted: After a signal.
     """
     if resume:
-        run.progress = load_state(run.folder / LAST, run.model, run.optimiser, run.identity)
-    progress = run.progress
+        run.load()
+    progress, ranks = run.progress, run.ranks
     loader = make_loader(run.train, run.order, run.workers, pin_memory=run.compute.device.type == "cuda")
     patience = run.config.patience
-    with _signals() as stop:
+    with stop_signals(alone=ranks.count == 1) as stop:
         while progress.step < run.total_steps and not (patience and progress.stale >= patience):
             began = time.perf_counter()
             speed = 0.0
-            for step in _train_epoch(run, loader, stop):
-                speed = step.patches_per_second
-                yield step
+            try:
+                for step in _train_epoch(run, loader, stop):
+                    speed = step.patches_per_second
+                    yield step
+            except NotFiniteError as error:
+                raise _not_finite(run, error) from None
+            ranks.share_buffers(run.model)
+            if run.averaged is not None:
+                ranks.share_buffers(run.averaged)
             sample = LogitSample(len(run.validation))
-            how = Pass(run.compute, run.config.batch_size, run.workers, track)
-            evidence = evaluate(run.model, run.validation, run.origin, how, sample=sample)
+            how = Pass(run.compute, run.config.batch_size, run.workers, track, ranks)
+            evidence = evaluate(run.scored, run.validation, run.origin, how, sample=sample)
             yield _finish_epoch(run, evidence, sample, speed, began)
-            if stop:
+            if ranks.any(bool(stop)):
                 raise Interrupted(f"stopped after epoch {progress.epoch}")
 
 
-def _train_epoch(run: Run, loader: Any, stop: list[int]) -> Iterator[Step]:
-    progress, order = run.progress, run.order
+def _train_epoch(run: Run, loader: Loader, stop: list[int]) -> Iterator[Step]:
+    progress, order, ranks = run.progress, run.order, run.ranks
     order.epoch, order.start = progress.epoch, progress.batch
-    run.model.train()
+    run.begin_epoch()
     sums = torch.tensor(progress.loss_sums, dtype=torch.float64, device=run.compute.device)
+    vote, clock = Vote(ranks), SavingClock(run.config, ranks)
     began, patches = time.perf_counter(), 0
-    for batch in loader:
-        rate = learning_rate(progress.step, run.total_steps, run.config)
+    for batch in training_batches(run, loader):
+        if progress.batch % run.config.accumulate == 0:
+            run.begin_step(sums)
+        rate = learning_rate(progress.step, run.total_steps, run.config, progress.scores)
         set_learning_rate(run.optimiser, rate)
-        sums += _step(run, batch.to(run.compute.device))
+        sums += train_step(run, batch)
         progress.batch += 1
-        progress.step += 1
-        patches += len(batch)
+        patches += len(batch) * ranks.count
+        complete = progress.batch % run.config.accumulate == 0 or progress.batch == len(order)
+        progress.step += complete
         last = progress.batch == len(order) or progress.step == run.total_steps
-        if last or stop or progress.batch % _REPORT_EVERY == 0:
+        stopping, saving = vote.ask(bool(stop), clock.has_struck()) if complete and not last else (False, False)
+        saving = saving or (complete and not last and clock.is_due_at(progress.step))
+        if last or stopping or saving or progress.batch % _REPORT_EVERY == 0:
+            run.settle()
             progress.loss_sums = sums.tolist()
-            if not all(map(math.isfinite, progress.loss_sums)):
-                raise TrainingError(
-                    f"the loss is no longer finite at step {progress.step}; lower the learning rate with "
-                    f"--set train.lr={run.config.lr / 10:g}, and check the data with 'seg data info'"
-                )
             speed = patches / (time.perf_counter() - began)
             mean = progress.loss_sums[0] / progress.batch
             yield Step(progress.epoch, progress.batch, len(order), mean, rate, speed)
-        if stop and not last:
-            save_state(run.folder / LAST, run.model, run.card, run.optimiser, progress, run.identity)
+        if stopping or saving:
+            run.save(run.card)
+        if stopping:
+            vote.settle()
             raise Interrupted(f"stopped in epoch {progress.epoch + 1} after step {progress.step}")
         if last:
             break
+    vote.settle()
 
 
-def _step(run: Run, batch: Batch) -> Tensor:
-    """One optimiser step; total, pixel and scene loss as float64."""
-    images = batch.images_BCHW.to(memory_format=run.compute.memory_format)
-    with run.compute.autocast():
-        pixel_logits, scene_logits = run.model(images)
-    total, pixel, scene = run.loss(pixel_logits, scene_logits, batch.masks_BHW.long(), batch.labels_BK)
-    run.optimiser.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
-    if run.config.clip_norm:
-        nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
-    run.optimiser.step()
+def training_batches(run: Run, loader: Iterable[Batch | RawBatch]) -> Iterator[Batch]:
+    """The batches of an epoch on the device, ready for the network."""
+    return on_device(loader, run.compute.device, preparation(run.train, run.compute.device))
+
+
+def train_step(run: Run, batch: Batch) -> Tensor:
+    """Forward and backward pass of a batch, and the optimiser step with the last one of those that make up a step.
+
+    Returns:
+        Total, pixel and scene loss as float64, on the device, which is not waited for.
+
+    Raises:
+        NotFiniteError: If loss or gradients are not finite, unless only the device knows it yet.
+    """
+    config, progress = run.config, run.progress
+    begin = progress.batch - progress.batch % config.accumulate
+    parts = min(config.accumulate, len(run.order) - begin)
+    complete = progress.batch + 1 == begin + parts
+    present_BS = sensors_present(config.modality_dropout, config.seed, progress.epoch, batch.rows_B.numpy())
+    with named_when_full(_LESS), only_last_reduces(run.network, complete):
+        images = batch.images_BCHW.to(memory_format=run.compute.memory_format)
+        # A patch keeps the sensors that it has.
+        kept = () if present_BS is None else (present_BS.to(run.compute.device, non_blocking=True),)
+        with run.compute.autocast():
+            pixel_logits, scene_logits = run.network(images, *kept)
+        total, pixel, scene = run.loss(pixel_logits, scene_logits, batch.masks_BHW.long(), batch.labels_BK)
+        watched = run.guard.watch(total, batch.rows_B)
+        (watched / parts if parts > 1 else watched).backward()  # type: ignore[no-untyped-call]
+        if complete:
+            run.guard.note(norm_of_gradients(run.model.parameters(), config.clip_norm))
+            run.optimiser.step()
+            run.optimiser.zero_grad(set_to_none=True)
     return torch.stack([total, pixel, scene]).detach().double()
+
+
+def _not_finite(run: Run, error: NotFiniteError) -> TrainingError:
+    """Save the run as it was before a step that is not finite, and say so."""
+    run.progress = error.progress
+    run.save(run.card)
+    ids = run.train.patch_ids(error.rows_B.numpy())
+    return TrainingError(note_patches(run.folder, error, ids, run.config.lr, run.ranks))
 
 
 def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: float, began: float) -> Epoch:
     """Score the epoch, save weights and state, and move on to the next."""
-    progress, config = run.progress, run.config
-    scores = headline(score_evidence(evidence))
+    progress, config, ranks = run.progress, run.config, run.ranks
+    # Every process could compute them, but one that rounds otherwise would go its own way.
+    scores = ranks.from_first(headline(score_evidence(evidence)))
     if config.monitor not in scores:
         raise TrainingError(
             f"train.monitor={config.monitor} needs a scene head; choose miou, mf1 or oa, or another head"
@@ -239,21 +188,22 @@ def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: floa
     best = progress.best_epoch is None or (
         math.isfinite(score) and (progress.best_score is None or score > progress.best_score)
     )
-    losses = [total / progress.batch for total in progress.loss_sums]
+    losses = [total / (progress.batch * ranks.count) for total in ranks.total(progress.loss_sums)]
     epoch = progress.epoch
     training = Training(epoch=epoch, step=progress.step, monitor=config.monitor, score=score)
     fitted = validation_thresholds(evidence)
     thresholds = None if fitted is None else tuple(fitted.tolist())
     card = run.card.model_copy(update={"training": training, "thresholds": thresholds})
     if best:
-        card = card.model_copy(update={"temperature": fit_temperature(*sample.pixels())})
-        save_checkpoint(run.folder / BEST, run.model, card)
+        card = card.model_copy(update={"temperature": fit_temperature(*sampled_pixels(sample, ranks))})
+        if ranks.first:
+            save_checkpoint(run.folder / BEST, run.scored, card)
         progress.best_score = score if math.isfinite(score) else None
         progress.best_epoch = epoch
+    progress.scores.append(score if math.isfinite(score) else None)
     progress.stale = 0 if best else progress.stale + 1
     progress.epoch, progress.batch, progress.loss_sums = epoch + 1, 0, [0.0, 0.0, 0.0]
-    save_state(run.folder / LAST, run.model, card, run.optimiser, progress, run.identity)
-    return Epoch(
+    done = Epoch(
         epoch=epoch,
         step=progress.step,
         lr=run.optimiser.param_groups[0]["lr"],
@@ -263,27 +213,6 @@ def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: floa
         seconds=time.perf_counter() - began,
         best=best,
     )
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that fills when the run is asked to stop; a second Ctrl-C stops at once.
-
-    Where signals cannot be caught, outside of the main thread, they keep their effect.
-    """
-    received: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:
-        before = {}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    progress.last_epoch = done.row()
+    run.save(card)
+    return done

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from seg.metrics.ratio import Bools
 from seg.metrics.scene import check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, Rows, concatenate, sparse_counts
+from seg.reben.bands import Sensor
 from seg.reben.classes import NUM_CLASSES
 from seg.reben.patch import Split
 
@@ -49,6 +50,7 @@ class Origin:
         weights: Digest of the weights; empty while they are being trained.
         thresholds: Probability above which each class counts as present, fitted on validation; None: not fitted.
         temperature: What pixel logits are divided by to be calibrated, fitted on validation; None: not fitted.
+        without: The sensor that the model was not shown; None: it saw all its bands.
     """
 
     split: Split
@@ -57,6 +59,22 @@ class Origin:
     weights: str = ""
     thresholds: tuple[float, ...] | None = None
     temperature: float | None = None
+    without: Sensor | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the evaluation: ``test``, or ``test-without-s1``; also that of its folder."""
+        return evaluation_name(self.split, self.without)
+
+    @property
+    def words(self) -> str:
+        """The same for a reader: ``test split``, or ``test split without Sentinel-1``."""
+        return f"{self.split} split" + (f" without Sentinel-{self.without[1:]}" if self.without else "")
+
+
+def evaluation_name(split: Split, without: Sensor | None) -> str:
+    """Name of an evaluation, see `Origin.name`."""
+    return f"{split}-without-{without}" if without else split
 
 
 @dataclass(frozen=True, slots=True, eq=False)

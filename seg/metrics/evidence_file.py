@@ -46,6 +46,7 @@ from seg.metrics.evidence import (
 from seg.metrics.ratio import Bools
 from seg.metrics.scene import ProbabilityError, check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, offsets_of
+from seg.reben.bands import SENSORS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
@@ -86,6 +87,13 @@ def save_evidence(folder: Path, evidence: Evidence) -> Path:
     Returns:
         The file.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / FILE_NAME, pack_evidence(evidence))
+    return folder / FILE_NAME
+
+
+def pack_evidence(evidence: Evidence) -> bytes:
+    """The content of ``patches.parquet``."""
     by_name = np.argsort(CLASS_NAMES)
     patches, positions = np.nonzero(evidence.labels[:, by_name])
     columns: dict[str, pa.Array] = {
@@ -108,9 +116,8 @@ def save_evidence(folder: Path, evidence: Evidence) -> Path:
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(sealed(header))})
     content = pa.BufferOutputStream()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / FILE_NAME, content.getvalue().to_pybytes())
-    return folder / FILE_NAME
+    packed: bytes = content.getvalue().to_pybytes()
+    return packed
 
 
 def sealed(header: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,8 +145,23 @@ def load_evidence(folder: Path) -> Evidence:
     """
     path = folder / FILE_NAME
     with _opened(path) as file:
-        origin, patches = _read_header(path, file.schema_arrow)
-        table = file.read()
+        return _read(path, file)
+
+
+def unpack_evidence(content: bytes) -> Evidence:
+    """The evidence that `pack_evidence` has packed.
+
+    Raises:
+        EvidenceError: As `load_evidence`.
+    """
+    path = Path("evidence of another process")
+    with _opened(path, pa.BufferReader(content)) as file:
+        return _read(path, file)
+
+
+def _read(path: Path, file: pq.ParquetFile) -> Evidence:
+    origin, patches = _read_header(path, file.schema_arrow)
+    table = file.read()
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     if len(table) != patches or any(map(_lacks_values, columns.values())):
         raise _damaged(path, "patches or values are missing")
@@ -177,9 +199,9 @@ def load_evidence(folder: Path) -> Evidence:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path, source: Any = None) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path if source is None else source, page_checksum_verification=True) as file:
             yield file
     except FileNotFoundError:
         raise EvidenceError(f"there is no evidence at {path}; run 'seg eval' to make it") from None
@@ -230,10 +252,12 @@ def _origin(path: Path, header: dict[str, Any]) -> Origin:
             header["weights"],
             None if thresholds is None else tuple(map(float, thresholds)),
             None if header["temperature"] is None else float(header["temperature"]),
+            header.get("without"),
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
-    if origin.split not in SPLITS or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
+    known = origin.split in SPLITS and origin.without in (None, *SENSORS)
+    if not known or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
         raise _damaged(path, "its split or its thresholds are not those that seg writes")
     return origin
 

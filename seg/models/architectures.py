@@ -114,6 +114,22 @@ def pretrained_file(encoder: str) -> str | None:
     return f"config.json and model.safetensors of {settings['repo_id']} (revision {revision}) on the Hugging Face hub"
 
 
+def pretrained_hub_file(encoder: str) -> tuple[str, str, str] | None:
+    """Repository, file and revision on the Hugging Face hub of the encoder's pretrained weights; None: not there.
+
+    Args:
+        encoder: A name that `check_encoder` accepts.
+    """
+    if encoder.startswith("tu-"):
+        source = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
+        if source is None or not source.hf_hub_id:
+            return None
+        repository, _, revision = source.hf_hub_id.partition("@")
+        return repository, source.hf_hub_filename or "model.safetensors", revision or "main"
+    settings = smp.encoders.encoders[encoder]["pretrained_settings"].get("imagenet")
+    return None if settings is None else (settings["repo_id"], "model.safetensors", settings["revision"])
+
+
 def _suggest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name.lower(), known, n=3)
     return f"did you mean {' or '.join(near)}? " if near else ""

@@ -21,8 +21,8 @@ from seg.reben.bands import band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 from seg.store.atomic import read_folder, replace_folder
 
-FORMAT = 2
-"""Version of the card's layout. One that is newer than this is refused."""
+FORMAT = 3
+"""Version of the card's layout; 3 brought `fusion`. One that is newer than this is refused."""
 
 
 class CheckpointError(ValueError):
@@ -69,7 +69,7 @@ class ModelCard(Section):
     Attributes:
         format: Version of this layout.
         seg_version: Version of seg that wrote it.
-        arch, encoder, scene_head, dropout: As in `ModelConfig`.
+        arch, encoder, fusion, scene_head, dropout: As in `ModelConfig`.
         bands: Input channels by name, in order.
         mean, std: Statistics by which each band is normalised, in its unit.
         resampling: How 20 m and 60 m bands come onto the 10 m grid.
@@ -86,6 +86,7 @@ class ModelCard(Section):
     seg_version: str
     arch: str
     encoder: str
+    fusion: Literal["stack", "dual"] = "stack"
     scene_head: Literal["derived", "learned", "none"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     bands: tuple[str, ...]
@@ -114,7 +115,13 @@ class ModelCard(Section):
 
     def network(self) -> ModelConfig:
         """The configuration of the network, without pretrained weights."""
-        return ModelConfig(arch=self.arch, encoder=self.encoder, scene_head=self.scene_head, dropout=self.dropout)
+        return ModelConfig(
+            arch=self.arch,
+            encoder=self.encoder,
+            fusion=self.fusion,
+            scene_head=self.scene_head,
+            dropout=self.dropout,
+        )
 
 
 def make_card(
@@ -139,6 +146,7 @@ def make_card(
         seg_version=version("seg"),
         arch=model.config.arch,
         encoder=model.config.encoder,
+        fusion=model.config.fusion,
         scene_head=model.config.scene_head,
         dropout=model.config.dropout,
         bands=model.bands,
@@ -245,6 +253,17 @@ def load_weights(model: nn.Module, folder: Path) -> ModelCard:
         raise CheckpointError(f"the classes of {folder} are in another order; load it with load_checkpoint")
     _fill(model, tensors, folder)
     return card
+
+
+def read_checkpoint(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Card and tensors of a checkpoint as they are, without its network; both in the order of `CLASS_NAMES`.
+
+    Raises:
+        CheckpointError: If anything is missing or damaged, or a newer seg wrote it.
+    """
+    card, tensors = _read(folder)
+    heads = [name for name in tensors if name.startswith(("network.segmentation_head.", "scene_head."))]
+    return _in_class_order(card), _in_order(tensors, card, heads)
 
 
 def _read(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:

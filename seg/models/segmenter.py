@@ -2,20 +2,22 @@
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from safetensors import SafetensorError
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ModelError, check_encoder, find_architecture, pretrained_file
+from seg.models.architectures import ModelError, check_encoder, find_architecture
+from seg.models.drops import drop_options, set_drops
+from seg.models.fusion import DualEncoder
 from seg.models.padding import Frame, InsidePool, replace_pools
 from seg.models.scene import SCENE_HEADS
-from seg.reben.bands import PATCH_SIZE, band_names
+from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, band_names, of_sensor
 from seg.reben.classes import NUM_CLASSES
 
 _FIXED_SIZE = 128
@@ -35,6 +37,8 @@ class Segmenter(nn.Module):
     the image. Left as published, and so run over the padded image, are the encoder (squeeze-and-excitation included),
     attention and batch statistics. Built by `build_segmenter`.
 
+    With ``fusion="dual"`` the encoder of the smp model is a `DualEncoder`.
+
     Args:
         config: What was built.
         bands: Names of the input channels, in order.
@@ -45,6 +49,8 @@ class Segmenter(nn.Module):
         network: The smp model: ``encoder``, ``decoder`` and ``segmentation_head``.
         scene_head: The scene head; None for ``scene_head="none"``.
     """
+
+    _sensors_C: Tensor
 
     def __init__(
         self, config: ModelConfig, bands: tuple[str, ...], network: SegmentationModel, fixed_size: int | None = None
@@ -59,13 +65,22 @@ class Segmenter(nn.Module):
         stride = int(self.network.encoder.output_stride)
         self._multiple = max(stride, architecture.multiple)
         self._least = max(architecture.cells * stride, fixed_size or 0)
+        sensors_C = torch.tensor([SENSORS.index(BANDS[name].sensor) for name in bands])
+        self.register_buffer("_sensors_C", sensors_C, persistent=False)
         replace_pools(self.network.decoder)
 
-    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+    @property
+    def patch_edge(self) -> int:
+        """Edge of a patch with its margins, pixels: a size that the encoder takes."""
+        return Frame.around(PATCH_SIZE, PATCH_SIZE, self._multiple, self._least).full_height
+
+    def forward(self, images_BCHW: Tensor, present_BS: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits of every pixel and of the scene.
 
         Args:
             images_BCHW: Normalised bands in the order of `bands`, float, on the 10 m grid; any H and W from 1.
+            present_BS: Which of the `SENSORS` each image has, bool (B, 2); None: all that the bands need. What a
+                missing sensor's bands hold is not looked at in evaluation mode: it counts as 0, the mean.
 
         Returns:
             Pixel logits (B, K, H, W), in the dtype in which autocast computes, and scene logits (B, K), float32, or
@@ -80,7 +95,7 @@ class Segmenter(nn.Module):
             if isinstance(module, InsidePool):
                 module.frame = frame
         try:
-            full_logits_BKHW, features_BCHW = self._run(frame.pad(images_BCHW))
+            full_logits_BKHW, features_BCHW = self._run(frame.pad(images_BCHW), present_BS)
         except ValueError as error:
             if self.training and "more than 1 value per channel" in str(error):
                 raise ModelError(
@@ -91,7 +106,9 @@ class Segmenter(nn.Module):
         logits_BKHW = frame.crop(full_logits_BKHW)
         if self.scene_head is None:
             return logits_BKHW, None
-        with torch.autocast(images_BCHW.device.type, enabled=False):
+        device = images_BCHW.device.type
+        # On the meta device, where the cost of a network is measured, there is no autocast.
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
             return logits_BKHW, self.scene_head(logits_BKHW, features_BCHW, frame)
 
     def class_tensors(self) -> list[str]:
@@ -124,50 +141,52 @@ class Segmenter(nn.Module):
             )
         return frame
 
-    def _run(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, images_BCHW: Tensor, present_BS: Tensor | None) -> tuple[Tensor, Tensor]:
         """The forward pass of smp, but keeping the deepest encoder features (vision transformers add their tokens)."""
-        encoded = self.network.encoder(images_BCHW)
+        encoder = self.network.encoder
+        if isinstance(encoder, DualEncoder):
+            encoded = encoder(images_BCHW, present_BS)
+        elif present_BS is None:
+            encoded = encoder(images_BCHW)
+        else:
+            present_BC = present_BS[:, self._sensors_C]
+            encoded = encoder(torch.where(present_BC[:, :, None, None], images_BCHW, 0))
         inputs = encoded if isinstance(encoded, tuple) else (encoded,)
         logits_BKHW = self.network.segmentation_head(self.network.decoder(*inputs))
         return logits_BKHW, inputs[0][-1]
 
 
 def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
-    """A new network, in training mode, on the CPU.
-
-    With ``weights="imagenet"`` the first convolution, which was made for red, green and blue, repeats its filters over
-    the bands and scales them, as smp and timm do; all else of the encoder is taken as it is.
+    """A new network with random weights, in training mode, on the CPU; `start_segmenter` gives it published ones.
 
     Args:
         config: Which network.
         bands: Names of the input channels, in order.
 
     Raises:
-        ModelError: If architecture or encoder do not exist or do not fit each other, or if pretrained weights are asked
-            for and do not exist or cannot be fetched.
+        ModelError: If architecture or encoder do not exist or do not fit each other, or if there is no second sensor to
+            fuse.
         UnknownBandError: If a band is unknown or named twice.
     """
     names = band_names(",".join(bands))
     architecture = find_architecture(config.arch)
     check_encoder(config.encoder)
-    source = pretrained_file(config.encoder)
-    if config.weights and source is None:
-        raise ModelError(f"encoder '{config.encoder}' has no pretrained weights; use --weights none or another encoder")
+    if config.fusion == "dual" and not all(of_sensor(names, sensor) for sensor in SENSORS):
+        raise ModelError(
+            f"fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2, but there are {', '.join(names)}; use "
+            "--modality s1s2, or fusion 'stack'"
+        )
     failure: Exception | None = None
-    attempts = _encoder_options(config)
+    attempts = encoder_options(config)
     for fixed_size, options in attempts:
         try:
-            model = Segmenter(config, names, _smp_model(config, len(names), options), fixed_size)
+            model = Segmenter(config, names, _network(config, names, options), fixed_size)
             is_last = (fixed_size, options) == attempts[-1]
             _try_out(model, (PATCH_SIZE,) if is_last else (PATCH_SIZE, *_OTHER_SIZES))
-        except (OSError, SafetensorError) as error:
-            raise ModelError(
-                f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {source} into the local "
-                "cache on a machine with a network, or start from random weights with --weights none"
-            ) from error
         except _MISFIT as error:
             failure = error
         else:
+            set_drops(model.network.encoder, config)
             return model
     raise ModelError(
         f"encoder '{config.encoder}' does not fit {config.arch}, which takes {architecture.takes}"
@@ -179,7 +198,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _encoder_options(config: ModelConfig) -> list[tuple[int | None, dict[str, Any]]]:
+def encoder_options(config: ModelConfig) -> list[tuple[int | None, dict[str, Any]]]:
     """What to pass to smp so that the encoder takes images of other sizes than its own, in the order of preference.
 
     Returns:
@@ -190,7 +209,7 @@ def _encoder_options(config: ModelConfig) -> list[tuple[int | None, dict[str, An
     with torch.device("meta"):
         encoder = timm.create_model(config.encoder.removeprefix("tu-"))
     accepted = inspect.signature(type(encoder).__init__).parameters
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = drop_options(config, accepted)
     if config.arch == "dpt":
         options["num_classes"] = 0  # smp keeps the whole transformer, its classifier included
         if not getattr(encoder, "num_prefix_tokens", 0):
@@ -204,10 +223,43 @@ def _encoder_options(config: ModelConfig) -> list[tuple[int | None, dict[str, An
     return [(None, options)]
 
 
-def _smp_model(config: ModelConfig, channels: int, options: dict[str, Any]) -> SegmentationModel:
+def smp_model(
+    config: ModelConfig, channels: int, options: dict[str, Any], weights: str | None = None
+) -> SegmentationModel:
+    """The network of smp.
+
+    Args:
+        config: Which network.
+        channels: Number of input bands.
+        options: Further arguments, from `encoder_options`.
+        weights: ``imagenet`` starts the encoder from its published weights.
+    """
     # smp passes timm's encoders a switch where its own take the name of the weights.
-    weights: Any = True if config.weights and config.encoder.startswith("tu-") else config.weights
-    return smp.create_model(config.arch, config.encoder, weights, channels, NUM_CLASSES, **options)
+    switch: Any = True if weights and config.encoder.startswith("tu-") else weights
+    return smp.create_model(config.arch, config.encoder, switch, channels, NUM_CLASSES, **options)
+
+
+def _network(config: ModelConfig, bands: tuple[str, ...], options: dict[str, Any]) -> SegmentationModel:
+    if config.fusion == "stack":
+        return smp_model(config, len(bands), options)
+    # A decoder does not depend on the number of bands, so it may be that of either sensor.
+    models = {sensor: smp_model(config, len(of_sensor(bands, sensor)), options) for sensor in SENSORS}
+    network = models[SENSORS[-1]]
+    encoders: dict[str, Any] = {sensor: model.encoder for sensor, model in models.items()}
+    network.encoder = DualEncoder(bands, encoders, _used_levels(network, len(of_sensor(bands, SENSORS[-1]))))
+    return network
+
+
+def _used_levels(network: SegmentationModel, channels: int) -> list[bool]:
+    """Which levels of the encoder's features reach the pixel logits."""
+    network.eval()
+    encoded = network.encoder(torch.zeros(1, channels, _FIXED_SIZE, _FIXED_SIZE))
+    features, *tokens = encoded if isinstance(encoded, tuple) else (encoded,)
+    leaves = [level.detach().requires_grad_() for level in features]
+    logits_BKHW = network.segmentation_head(network.decoder(leaves, *tokens))
+    gradients = torch.autograd.grad(logits_BKHW.sum(), leaves, allow_unused=True)
+    network.train()
+    return [gradient is not None for gradient in gradients]
 
 
 def _try_out(model: Segmenter, sizes: tuple[int, ...]) -> None:

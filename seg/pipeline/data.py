@@ -170,11 +170,20 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
     return store
 
 
-def _demo_store(track: Track) -> Path:
+def cache_folder() -> Path:
+    """Where seg keeps what it can make again; need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seg"
+
+
+def demo_folder() -> Path:
+    """Where the demo store is, or will be once it is needed."""
     from seg.prepare.synthetic import VERSION
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "seg" / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
+    return cache_folder() / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
+
+
+def _demo_store(track: Track) -> Path:
+    folder = demo_folder()
     if not (folder / INFO_FILE).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))

@@ -17,7 +17,8 @@ from seg.pipeline.data import Notify, ignore
 from seg.pipeline.pictures import draw_pictures
 from seg.pipeline.report import BOOTSTRAP_SEED, write_all
 from seg.pipeline.run_folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, read_run
-from seg.pipeline.session import Session, open_run
+from seg.pipeline.session import Session, joined_session, open_run
+from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import save_gallery
@@ -50,11 +51,14 @@ def evaluate(
     metadata: Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    drop: Sensor | None = None,
     replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> EvalResult:
     """Evaluate the best weights of a run and write ``eval/<split>/``: evidence, scores, tables and a report.
+
+    Under ``torchrun`` the processes share the patches; the first one writes, and all return the same.
 
     An evaluation that is broken off leaves the one before as it was, and starts over.
 
@@ -63,6 +67,7 @@ def evaluate(
         split: The split; the configuration's ``eval.split`` (test) if None.
         data, metadata: Other data than the run's own.
         device, batch_size: Instead of the run's settings.
+        drop: Do not show the network this sensor; goes to ``eval/<split>-without-<sensor>/``.
         replicates: Resamples of the bootstrap.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -77,19 +82,24 @@ def evaluate(
         metadata=metadata,
         device=device,
         batch_size=batch_size,
+        drop=drop,
         track=track,
         notify=notify,
     )
-    began = time.perf_counter()
-    evidence = _evidence(session, track)
-    seconds = time.perf_counter() - began
-    folder = run / EVALUATIONS / session.split
-    pictures = draw_pictures(session, evidence)
-    save_evidence(folder / EVIDENCE, evidence)
-    save_gallery(folder, pictures)
-    assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
-    write_all(read_run(run), folder, assessment, evidence, notify)
-    write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
+    with joined_session(session) as session:
+        began = time.perf_counter()
+        evidence = _evidence(session, track)
+        seconds = time.perf_counter() - began
+        folder = run / EVALUATIONS / evidence.origin.name
+        if session.ranks.first:
+            pictures = draw_pictures(session, evidence)
+            save_evidence(folder / EVIDENCE, evidence)
+            save_gallery(folder, pictures)
+        assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+        if session.ranks.first:
+            write_all(read_run(run), folder, assessment, evidence, notify)
+            write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
+        session.ranks.wait()
     return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))
 
 
@@ -103,6 +113,7 @@ def _evidence(session: Session, track: Track) -> Evidence:
         weights_digest(best_checkpoint(session.run)) or "",
         card.thresholds,
         card.temperature,
+        session.without,
     )
     return gather_evidence(session.model, session.dataset, origin, session.how(track), detailed=True)
 
@@ -113,6 +124,10 @@ def _record(session: Session, evidence: Evidence, seconds: float) -> dict[str, A
         synthetic=origin.synthetic,
         data={"fingerprint": origin.fingerprint, "split": origin.split, "patches": len(evidence)},
         weights=origin.weights,
-        compute={"device": compute.device.type, "dtype": str(compute.dtype).removeprefix("torch.")},
+        compute={
+            "processes": session.ranks.count,
+            "device": compute.device.type,
+            "dtype": str(compute.dtype).removeprefix("torch."),
+        },
         throughput={"patches_per_second": len(evidence) / seconds, "seconds": seconds},
     )

@@ -8,11 +8,13 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from seg.config.track import Track, silent
+from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
 from seg.maps.geotiff import write_class_map, write_probabilities, write_reference
 from seg.maps.mosaic import assemble
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.session import Session, open_run
+from seg.pipeline.session import Session, joined_session, open_run
+from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
 from seg.report.figures.maps import map_figure, quicklook
@@ -56,6 +58,8 @@ def export(
 ) -> ExportResult:
     """Write ``<out>/<product>/<patch_id>_map.tif`` for every patch of a split, with the georeference of the patch.
 
+    Under ``torchrun`` each process writes the maps of its own patches; the first one draws the overview.
+
     Args:
         run: Run folder of `train`.
         out: Folder for the maps; made if need be.
@@ -81,6 +85,18 @@ def export(
         track=track,
         notify=notify,
     )
+    with joined_session(session) as session:
+        predicted = _write_maps(session, out, track, probabilities=probabilities, reference=reference)
+        overview = _gathered(predicted, session.ranks)
+        picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
+        session.ranks.wait()
+    return ExportResult(out, len(session.dataset), picture)
+
+
+def _write_maps(
+    session: Session, out: Path, track: Track, *, probabilities: bool, reference: bool
+) -> dict[PatchId, ClassMap]:
+    """Write the maps of the patches of this process; the predicted maps of those that the overview shows."""
     tags = _tags(session)
     shown = _overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
@@ -99,8 +115,23 @@ def export(
                 write_reference(stem.with_name(f"{name}_reference.tif"), truth_HW, patch.georef, tags)
             if name in shown:
                 overview[patch] = classes_BHW[i]
-    picture = _draw_overview(session, overview, out) if overview else None
-    return ExportResult(out, len(session.dataset), picture)
+    return overview
+
+
+def _gathered(maps: dict[PatchId, ClassMap], ranks: Ranks) -> dict[PatchId, ClassMap]:
+    """The maps of all processes, in the order of the patch ids."""
+    names = ranks.gather("\n".join(map(str, maps)).encode())
+    pixels = ranks.gather(b"".join(map_HW.tobytes() for map_HW in maps.values()))
+    gathered = {
+        PatchId.parse(name): map_HW
+        for part, values in zip(names, pixels, strict=True)
+        for name, map_HW in zip(
+            part.decode().split("\n") if part else (),
+            np.frombuffer(values, np.uint8).reshape(-1, PATCH_SIZE, PATCH_SIZE),
+            strict=True,
+        )
+    }
+    return {patch: gathered[patch] for patch in sorted(gathered, key=str)}
 
 
 def _tags(session: Session) -> dict[str, str]:

@@ -10,8 +10,16 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.run_folder import EVALUATIONS, RunError, RunFiles, read_evidence, read_run, section
-from seg.reben.bands import selection_name
+from seg.pipeline.run_folder import (
+    EVALUATIONS,
+    RunError,
+    RunFiles,
+    evaluation_options,
+    read_evidence,
+    read_run,
+    section,
+)
+from seg.reben.bands import Sensor, selection_name
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
@@ -47,6 +55,7 @@ def report_run(
     run: Path,
     *,
     split: Split | None = None,
+    without: Sensor | None = None,
     replicates: int | None = None,
     check: bool = False,
     track: Track = silent,
@@ -57,6 +66,7 @@ def report_run(
     Args:
         run: Run folder of `train` that was evaluated.
         split: The split; the configuration's ``eval.split`` (test) if None.
+        without: Report how it did without this sensor.
         replicates: Resamples of the bootstrap; None: 1,000, or with `check` as many as the tables rest on.
         check: Write nothing; compare the tables that are there with what the evidence gives.
         track: Progress.
@@ -69,10 +79,11 @@ def report_run(
     """
     files = read_run(run)
     split = split or files.config.eval.split
-    evidence = read_evidence(run, split)
-    folder = run / EVALUATIONS / split
+    evidence = read_evidence(run, split, without)
+    folder = run / EVALUATIONS / evidence.origin.name
+    options = evaluation_options(split, without)
     if not len(evidence):
-        raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} --split {split}")
+        raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} {options}")
     if replicates is None:
         replicates = _replicates_of(folder) if check else REPLICATES
     assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
@@ -116,7 +127,8 @@ def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evid
     if page.exists() and (sentence := difference(page, _page(files, folder, assessment, evidence, ignore))):
         differences.append(sentence)
     if differences:
-        cure = f"write them anew with: seg report {files.folder} --split {evidence.origin.split}"
+        options = evaluation_options(evidence.origin.split, evidence.origin.without)
+        cure = f"write them anew with: seg report {files.folder} {options}"
         error = StaleReportError(f"{differences[0]}; {cure}")
         for more in differences[1:]:
             error.add_note(more)
@@ -143,7 +155,8 @@ def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
     about = {
         "Run": files.folder.resolve().name,
         "Architecture": config.model.arch,
-        "Encoder": f"{config.model.encoder} (weights: {config.model.weights or 'random'})",
+        "Encoder": f"{config.model.encoder} (weights: {_weights(files)})",
+        "Fusion": config.model.fusion if config.model.fusion != "stack" else "",
         "Scene head": config.model.scene_head,
         "Bands": selection_name(config.data.bands),
         "Parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
@@ -151,9 +164,16 @@ def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
         "Training speed": f"{speed:.3g} patches/s" if speed else "",
         "Seed": str(config.train.seed),
         "Trained on": files.fingerprint,
-        "Scored on": f"{origin.fingerprint}, {origin.split} split",
+        "Scored on": f"{origin.fingerprint}, {origin.words}",
         "Weights": origin.weights,
         "Trained": str(record.get("written_utc", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Versions": ", ".join(f"{name} {versions[name]}" for name in ("seg", "torch", "python") if versions.get(name)),
     }
     return {name: text for name, text in about.items() if text}
+
+
+def _weights(files: RunFiles) -> str:
+    """What the encoder started from, without the folders of this machine."""
+    loaded = files.record.get("weights")
+    sources = [entry["source"] for entry in loaded if isinstance(entry, dict)] if isinstance(loaded, list) else []
+    return " and ".join(dict.fromkeys(sources)) or files.config.model.weights or "random"

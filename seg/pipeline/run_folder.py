@@ -7,9 +7,10 @@ from typing import Any
 
 from seg.config.load import load_config
 from seg.config.sections import Config
-from seg.metrics.evidence import Evidence, Origin
+from seg.metrics.evidence import Evidence, Origin, evaluation_name
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
 from seg.models.weights_file import BEST, weights_digest
+from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 
 CONFIG_FILE = "config.yaml"
@@ -66,13 +67,13 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(folder, load_config(folder / CONFIG_FILE), _read_record(folder / RECORD_FILE))
 
 
-def read_evaluation(run: Path, split: Split) -> dict[str, Any]:
+def read_evaluation(run: Path, split: Split, without: Sensor | None = None) -> dict[str, Any]:
     """The record of an evaluation; empty if none was kept.
 
     Raises:
         RunError: If it is damaged.
     """
-    path = run / EVALUATIONS / split / EVALUATION_FILE
+    path = run / EVALUATIONS / evaluation_name(split, without) / EVALUATION_FILE
     return _read_record(path) if path.is_file() else {}
 
 
@@ -86,38 +87,44 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def check_evidence(run: Path, split: Split) -> Origin:
-    """What the evidence of a run on a split is of; it is not read for this.
+def evaluation_options(split: Split, without: Sensor | None) -> str:
+    """Options of ``seg eval`` that make an evaluation."""
+    return f"--split {split}" + (f" --drop {without}" if without else "")
+
+
+def check_evidence(run: Path, split: Split, without: Sensor | None = None) -> Origin:
+    """What the evidence of a run on a split is of, and without a sensor if one is named; it is not read for this.
 
     Raises:
         RunError: If there is none, or it is of another split or of other weights than the run's best.
         EvidenceError: If it is no evidence that this seg reads.
     """
-    folder = run / EVALUATIONS / split / EVIDENCE
-    cure = f"run: seg eval {run} --split {split}"
+    folder = run / EVALUATIONS / evaluation_name(split, without) / EVIDENCE
+    cure = f"run: seg eval {run} {evaluation_options(split, without)}"
     if not (folder / FILE_NAME).is_file():
-        raise RunError(f"{run} was not scored on the {split} split yet; {cure}")
+        lack = f" without {without}" if without else ""
+        raise RunError(f"{run} was not scored on the {split} split{lack} yet; {cure}")
     origin = load_origin(folder)
-    if origin.split != split:
-        raise RunError(f"{folder} holds evidence of the {origin.split} split; {cure}")
+    if (origin.split, origin.without) != (split, without):
+        raise RunError(f"{folder} holds evidence of the {origin.words}; {cure}")
     weights = weights_digest(run / CHECKPOINTS / BEST)
     # A run may have been copied without its weights, and evidence does not name its weights if nobody told it.
     if weights and origin.weights and weights != origin.weights:
         raise RunError(f"{run} has other weights than those that were scored; {cure}")
-    scored = read_evaluation(run, split).get("weights")
+    scored = read_evaluation(run, split, without).get("weights")
     if scored and scored != origin.weights:
         raise RunError(f"{folder} holds evidence of other weights than {EVALUATION_FILE} beside it; {cure}")
     return origin
 
 
-def read_evidence(run: Path, split: Split) -> Evidence:
-    """The evidence of a run on a split.
+def read_evidence(run: Path, split: Split, without: Sensor | None = None) -> Evidence:
+    """The evidence of a run on a split, and without a sensor if one is named.
 
     Raises:
         RunError, EvidenceError: As `check_evidence`, and if it is damaged.
     """
-    check_evidence(run, split)
-    evidence = load_evidence(run / EVALUATIONS / split / EVIDENCE)
+    check_evidence(run, split, without)
+    evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without) / EVIDENCE)
     record = _read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     # What synthetic data have taught says as little about reBEN as what it is measured on.
     synthetic = evidence.origin.synthetic or record.get("synthetic") is True

@@ -1,22 +1,26 @@
 """A trained run, opened to be used on a split: weights, data and machine together."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.config.track import Track, silent
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
+from seg.engine.distributed import ALONE, Ranks, check_shares, joined, started_ranks
 from seg.engine.evaluate import Pass
 from seg.models.checkpoint import ModelCard, load_checkpoint
-from seg.models.segmenter import Segmenter
+from seg.models.fusion import WithoutSensor
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
+from seg.pipeline.preparation import loader_workers, prepared_on_device
 from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint
-from seg.pipeline.train import loader_workers
-from seg.reben.bands import BANDS
+from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.store.open import Store
 
@@ -33,26 +37,30 @@ class Session:
         run: The run folder.
         config: Its settings, with what was asked for otherwise.
         model, card: The best weights.
+        without: The sensor that the model is not shown; None: none.
         store: The data.
         split: The split.
         dataset: Its patches.
         compute: Device and formats.
         workers: Loader processes.
+        ranks: The processes that share the patches.
     """
 
     run: Path
     config: Config
-    model: Segmenter
+    model: nn.Module
     card: ModelCard
     store: Store
     split: Split
     dataset: PatchDataset
     compute: Compute
     workers: int
+    without: Sensor | None = None
+    ranks: Ranks = ALONE
 
     def how(self, track: Track) -> Pass:
         """How the network goes over the data set."""
-        return Pass(self.compute, self.config.eval.batch_size, self.workers, track)
+        return Pass(self.compute, self.config.eval.batch_size, self.workers, track, self.ranks)
 
 
 def open_run(
@@ -63,6 +71,7 @@ def open_run(
     metadata: Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    drop: Sensor | None = None,
     need_maps: bool = True,
     track: Track = silent,
     notify: Notify = ignore,
@@ -72,6 +81,7 @@ def open_run(
     Args:
         run: Run folder of `train`.
         split, data, metadata, device, batch_size: Instead of the run's own settings.
+        drop: Sensor that the network is not shown.
         need_maps: Reference maps are needed.
         track: Progress of making the demo store.
         notify: Is told what the user must not miss.
@@ -87,28 +97,48 @@ def open_run(
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"store": data, "metadata": metadata})}
         )
-    compute = choose_compute(config.train)
+    ranks = started_ranks()
+    compute = choose_compute(config.train, ranks.local_rank if ranks.count > 1 else None)
     model, card = load_checkpoint(checkpoint, compute.device)
     model.to(memory_format=compute.memory_format)
     _check_statistics(card)
+    if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
+        raise SessionError(
+            f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "
+            "--drop"
+        )
     # The weights know their inputs best: a config.yaml that was edited must not feed them other bands.
     inputs = config.data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
     store = find_store(inputs, track, notify)
     if store.info.fingerprint != card.data.fingerprint:
         notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
     rows = split_rows(store, inputs, config.eval.split, need_maps)
-    dataset = PatchDataset(store, rows, inputs, with_maps=need_maps)
+    raw = prepared_on_device(inputs, compute, augmented=False)
+    dataset = PatchDataset(store, rows, inputs, with_maps=need_maps, raw=raw)
     return Session(
         run=run,
         config=config,
-        model=model,
+        model=model if drop is None else WithoutSensor(model, drop).to(compute.device).eval(),
         card=card,
         store=store,
         split=config.eval.split,
         dataset=dataset,
         compute=compute,
-        workers=loader_workers(config.data.workers, compute),
+        workers=loader_workers(config.data.workers, compute, ranks.count),
+        without=drop,
     )
+
+
+@contextmanager
+def joined_session(session: Session) -> Iterator[Session]:
+    """The session, its patches shared with the other processes that ``torchrun`` has started.
+
+    Raises:
+        RankError: If a process would have no patch, or they do not find each other.
+    """
+    with joined(started_ranks(), session.compute.device) as ranks:
+        check_shares(len(session.dataset), 1, ranks, session.split, "")
+        yield replace(session, ranks=ranks)
 
 
 def _check_statistics(card: ModelCard) -> None:

@@ -1,38 +1,35 @@
 """Train a network: from a configuration to a run folder."""
 
-import hashlib
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg.config.identity import settings_of_run
 from seg.config.load import dump_config, load_config
-from seg.config.sections import Config, DataConfig
+from seg.config.sections import Config
 from seg.config.track import Track, silent
-from seg.data.dataset import PatchDataset
-from seg.engine.device import Compute, choose_compute
-from seg.engine.losses import JointLoss
-from seg.engine.state import read_progress
-from seg.engine.train import Epoch, Run, Step, fit, seed_everything
-from seg.metrics.evidence import Origin
-from seg.models.checkpoint import Data, make_card
-from seg.models.segmenter import build_segmenter
+from seg.engine.distributed import Ranks
+from seg.engine.events import Epoch, Step
+from seg.engine.rehearsal import Rehearsal, rehearse
+from seg.engine.run import Run
+from seg.engine.state import Progress, read_progress
+from seg.engine.train import fit
+from seg.models.weights_catalogue import whole_path
 from seg.models.weights_file import LAST
-from seg.pipeline.data import Notify, find_store, ignore, split_rows
-from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError
-from seg.reben.bands import BANDS, selection_name
-from seg.reben.patch import Split
+from seg.pipeline.data import Notify, ignore
+from seg.pipeline.preparation import joined_by, prepare
+from seg.pipeline.run_folder import CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError, read_run
+from seg.reben.bands import selection_name
 from seg.report.figures.style import write_png
 from seg.report.figures.training import training_figure
-from seg.report.log import EpochLog
+from seg.report.log import EpochLog, read_log
 from seg.report.record import run_record, write_json
+from seg.report.trackers import Status, Trackers
 from seg.store.atomic import write_text
-from seg.store.open import Store
 
 Observe = Callable[[Step | Epoch], None]
 
@@ -45,11 +42,13 @@ class Job:
         config: The settings.
         folder: The run folder.
         resume: Whether it continues.
+        allow: Settings that may be others than they were when it began.
     """
 
     config: Config
     folder: Path
     resume: bool
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,25 @@ class TrainResult:
     epochs: int
 
 
+@dataclass(frozen=True)
+class DryRun:
+    """What a training run will need.
+
+    Attributes:
+        rehearsal: Time and memory.
+        record: What ``run.json`` would say of the run.
+    """
+
+    rehearsal: Rehearsal
+    record: dict[str, Any]
+
+
 def plan(
     path: Path | None = None,
     overrides: Iterable[str] = (),
     out: Path | None = None,
     resume: bool = False,
+    allow: Iterable[str] = (),
     **settings: Any,
 ) -> Job:
     """Settle configuration and run folder.
@@ -88,22 +101,29 @@ def plan(
         overrides: ``section.key=value``.
         out: The run folder.
         resume: Continue the run in that folder.
+        allow: Settings that a resumed run may change, see `seg.config.identity.ALLOWABLE`.
         settings: ``section__key=value``; None stands for "not given".
 
     Raises:
         RunError: If a new run's folder is taken, or there is no run to resume.
         ConfigError: If the configuration is wrong.
     """
-    config = load_config(path, overrides, **settings)
+    config = with_whole_weights(load_config(path, overrides, **settings))
     folder = out or _default_folder(config, resume)
     saved = folder / CONFIG_FILE
     if resume:
         if not saved.is_file():
             raise RunError(f"there is no run to resume in {folder}; name its folder with --out")
-        config = load_config(path or saved, overrides, **settings)
+        config = with_whole_weights(load_config(path or saved, overrides, **settings))
     elif folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
-    return Job(config, folder, resume)
+    return Job(config, folder, resume, tuple(allow))
+
+
+def with_whole_weights(config: Config) -> Config:
+    """The configuration with the whole path of a weights file, so that a resume finds the same one from any folder."""
+    weights = config.model.weights and whole_path(config.model.weights)
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
 
 
 def _default_folder(config: Config, resume: bool) -> Path:
@@ -116,7 +136,7 @@ def _default_folder(config: Config, resume: bool) -> Path:
 
 
 def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, notify: Notify = ignore) -> TrainResult:
-    """Train a network.
+    """Train a network; under ``torchrun``, together with the other processes.
 
     Args:
         job: Settings and folder, from `plan`.
@@ -128,126 +148,120 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         ValueError: One of its subclasses, in one sentence, for anything wrong with settings, data or folder.
         Interrupted: After Ctrl-C; the run can be resumed.
     """
-    config = job.config
-    loss = JointLoss(config.loss)
-    compute = choose_compute(config.train)
-    seed_everything(config.train.seed, compute.device)
-    model = build_segmenter(config.model, config.data.bands)
-    store = find_store(config.data, track, notify)
-    training = _dataset(store, config.data, "train", augment_seed=config.train.seed)
-    validation = _dataset(store, config.data, "validation")
-    run = Run(
-        model=model,
-        loss=loss,
-        train=training,
-        validation=validation,
-        origin=Origin("validation", store.info.fingerprint, store.info.synthetic),
-        config=config.train,
-        compute=compute,
-        workers=loader_workers(config.data.workers, compute),
-        card=make_card(
-            model,
-            [(BANDS[name].mean, BANDS[name].std) for name in config.data.bands],
-            config.data.resampling,
-            Data(fingerprint=store.info.fingerprint, synthetic=store.info.synthetic, train_patches=len(training)),
-        ),
-        folder=job.folder / CHECKPOINTS,
-        identity=_identity(config, store),
-    )
-    if job.resume:
-        # Before anything is written: a refusal must leave the settings of the run as they are.
-        read_progress(run.folder / LAST, run.identity)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    write_text(job.folder / CONFIG_FILE, dump_config(_located(config)))
-    record = {
-        "synthetic": store.info.synthetic,
-        "data": {
-            "fingerprint": store.info.fingerprint,
-            "patches": {"train": len(training), "validation": len(validation)},
-            "bands": config.data.bands,
-            "resplit": store.info.resplit,
-        },
-        "seeds": {"train": config.train.seed},
-        "parameters": run.card.parameters,
-        "compute": {
-            "device": compute.device.type,
-            "dtype": str(compute.dtype).removeprefix("torch."),
-            "channels_last": compute.channels_last,
-            "workers": run.workers,
-        },
-    }
-    return _follow(job, run, record, observe, track)
+    with joined_by(job.config) as (ranks, compute):
+        # Nothing is written before all of them have planned, so that they see the same folders.
+        job = replace(job, folder=Path(ranks.from_first(str(job.folder))))
+        prepared = prepare(
+            job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
+        )
+        run, record = prepared.run, prepared.record()
+        if job.resume:
+            record["weights"] = read_run(job.folder).record.get("weights")
+            # Before anything is written: a refusal must leave the settings of the run as they are.
+            done = read_progress(run.folder / LAST, run.identity, run.allow, ranks)
+            _complete_log(job.folder, done, ranks)
+        if ranks.first:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            write_text(job.folder / CONFIG_FILE, dump_config(_located(job.config)))
+        return _follow(job, run, record, observe, track, notify)
 
 
-def _dataset(store: Store, data: DataConfig, split: Split, augment_seed: int | None = None) -> PatchDataset:
-    return PatchDataset(store, split_rows(store, data, split), data, augment_seed)
+def dry_run(job: Job, track: Track = silent, notify: Notify = ignore) -> DryRun:
+    """Two steps of a training run, to see what it will need; nothing is written.
+
+    Raises:
+        ValueError: One of its subclasses, in one sentence, for anything wrong with settings or data.
+        OutOfMemoryError: Naming the setting to change.
+    """
+    with joined_by(job.config) as (ranks, compute):
+        prepared = prepare(
+            job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
+        )
+        rehearsal = rehearse(prepared.run)
+        ranks.wait()
+        return DryRun(rehearsal, prepared.record())
 
 
-def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track) -> TrainResult:
-    """Run the loop; keep log and record."""
+def _complete_log(folder: Path, done: Progress, ranks: Ranks) -> None:
+    """Log the last epoch of a run that was killed after its state was saved and before its log was written."""
+    if not ranks.first or not done.last_epoch or len(read_log(folder)) >= done.epoch:
+        return
+    log = EpochLog(folder, done.epoch)
+    log.add(done.epoch, done.last_epoch)
+    log.close()
+
+
+def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track, notify: Notify) -> TrainResult:
+    """Run the loop; the first process keeps log and record."""
     began = time.perf_counter()
     speeds: list[float] = []
     log: EpochLog | None = None
-    status = "failed"
-    write_json(job.folder / RECORD_FILE, run_record(status="running", **record))
+    status: Status = "failed"
+    trackers = _trackers(job, run, notify)
+    if run.ranks.first:
+        write_json(job.folder / RECORD_FILE, run_record(status="running", **record))
     try:
         for event in fit(run, job.resume, track):
-            if log is None:
+            if log is None and run.ranks.first:
                 log = EpochLog(job.folder, run.progress.epoch - isinstance(event, Epoch))
             if isinstance(event, Epoch):
                 speeds.append(event.patches_per_second)
-                log.add(
-                    event.epoch + 1,
-                    {
-                        "step": event.step,
-                        "lr": event.lr,
-                        **event.losses,
-                        **{f"val_{name}": value for name, value in event.scores.items()},
-                        "patches_per_second": event.patches_per_second,
-                        "seconds": event.seconds,
-                    },
-                )
+                if log is not None:
+                    log.add(event.epoch + 1, event.row())
+                trackers.add(event.epoch + 1, event.row())
             observe(event)
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
         raise
     finally:
-        if log is not None:
-            log.close()
-            title = f"{run.card.arch} {run.card.encoder} on {selection_name(run.card.bands)}"
-            figure = training_figure(log.rows, title=title, synthetic=run.origin.synthetic) if log.rows else None
-            if figure:
-                write_png(job.folder / FIGURE_FILE, figure)
-        record["training"] = {
-            "epochs": run.progress.epoch,
-            "steps": run.progress.step,
-            "best_epoch": None if run.progress.best_epoch is None else run.progress.best_epoch + 1,
-            "monitor": run.config.monitor,
-            "best_score": run.progress.best_score,
-        }
-        record["throughput"] = {
+        throughput = {
             "patches_per_second": sum(speeds) / len(speeds) if speeds else None,
             "seconds": time.perf_counter() - began,
         }
-        write_json(job.folder / RECORD_FILE, run_record(status=status, **record))
+        try:
+            if run.ranks.first:
+                # A disk that is full must not hide what went wrong before.
+                with suppress(OSError) if status == "failed" else nullcontext():
+                    _conclude(job.folder, run, log, {"status": status, "throughput": throughput, **record})
+        finally:
+            trackers.close(status)
     done = run.progress
     assert done.best_epoch is not None, "a finished run has a best epoch"
     score = math.nan if done.best_score is None else done.best_score
     return TrainResult(job.folder, run.config.monitor, score, done.best_epoch, done.epoch)
 
 
-def loader_workers(asked: int | None, compute: Compute) -> int:
-    """Loader processes: as asked, else none beside a CPU that trains, which reads faster than it computes."""
-    if asked is not None:
-        return asked
-    return 0 if compute.device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
+def _trackers(job: Job, run: Run, notify: Notify) -> Trackers:
+    """The trackers that were asked for; none in any but the first process."""
+    return Trackers(
+        job.config.train.loggers if run.ranks.first else (),
+        job.folder,
+        job.config.model_dump(mode="json"),
+        synthetic=run.origin.synthetic,
+        resume=job.resume,
+        notify=notify,
+    )
 
 
-def _identity(config: Config, store: Store) -> str:
-    """Digest of what must not change between the sittings of a run."""
-    text = json.dumps({"config": settings_of_run(config), "data": store.info.fingerprint}, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _conclude(folder: Path, run: Run, log: EpochLog | None, record: dict[str, Any]) -> None:
+    """Write what is left of a run when it ends, however it ends."""
+    done = run.progress
+    training = {
+        "epochs": done.epoch,
+        "steps": done.step,
+        "best_epoch": None if done.best_epoch is None else done.best_epoch + 1,
+        "monitor": run.config.monitor,
+        "best_score": done.best_score,
+    }
+    if log is not None:
+        log.close()
+    write_json(folder / RECORD_FILE, run_record(training=training, **record))
+    if log is not None and log.rows:
+        title = f"{run.card.arch} {run.card.encoder} on {selection_name(run.card.bands)}"
+        figure = training_figure(log.rows, title=title, synthetic=run.origin.synthetic)
+        if figure:
+            write_png(folder / FIGURE_FILE, figure)
 
 
 def _located(config: Config) -> Config:

@@ -3,6 +3,7 @@
 The statistics are those of the official train split at native resolution, published with the reBEN training scripts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -11,6 +12,10 @@ PATCH_METRES = 1200
 """Edge of a patch on the ground."""
 PATCH_SIZE = 120
 """Edge of a patch in 10 m pixels; every network sees patches on this grid."""
+
+
+Sensor = Literal["s1", "s2"]
+SENSORS: tuple[Sensor, ...] = ("s1", "s2")
 
 
 class UnknownBandError(ValueError):
@@ -31,7 +36,7 @@ class Band:
     """
 
     name: str
-    sensor: Literal["s1", "s2"]
+    sensor: Sensor
     pixel_size: int
     dtype: Literal["uint16", "float32"]
     unit: Literal["DN", "dB"]
@@ -110,6 +115,11 @@ def band_names(selection: str) -> tuple[str, ...]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise UnknownBandError(f"band {', '.join(sorted(twice))} is named twice in '{selection}'; name each band once")
     return names
+
+
+def of_sensor(bands: Sequence[str], sensor: str) -> tuple[str, ...]:
+    """Those of the bands that a sensor (``s1``, ``s2``) measures, in their order."""
+    return tuple(name for name in bands if BANDS[name].sensor == sensor)
 
 
 def selection_name(bands: tuple[str, ...]) -> str:

@@ -140,7 +140,7 @@ def configurations_table(comparison: Comparison) -> Table:
             "Where there are several seeds, scores are means over them, ± is the standard deviation over them, and the "
             "interval is that of the mean."
         )
-    title = titled("Comparison", comparison.split, comparison.synthetic)
+    title = titled("Comparison", f"{comparison.split} split", comparison.synthetic)
     return Table("compare", title, tuple(columns), tuple(rows), (*notes, *comparison.remarks))
 
 
@@ -157,7 +157,7 @@ def runs_table(comparison: Comparison) -> Table:
         for configuration in comparison.configurations
         for run in configuration.runs
     )
-    title = titled("Runs one by one", comparison.split, comparison.synthetic)
+    title = titled("Runs one by one", f"{comparison.split} split", comparison.synthetic)
     return Table("runs", title, columns, rows, (_interval_note(comparison),))
 
 
@@ -184,7 +184,7 @@ def pairs_table(comparison: Comparison) -> Table | None:
         f"scored on the same resamples of whole S2 tiles; brackets hold the {_LEVEL} interval of this bootstrap.",
         "p-values are two-sided and adjusted by Holm over the pairs of a score; the intervals are not adjusted.",
     )
-    title = titled("Paired tests", comparison.split, comparison.synthetic)
+    title = titled("Paired tests", f"{comparison.split} split", comparison.synthetic)
     return Table("pairs", title, tuple(columns), rows, notes)
 
 

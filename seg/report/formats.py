@@ -15,7 +15,6 @@ from rich.text import Text
 
 from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
-from seg.reben.patch import Split
 
 Kind = Literal["class", "text", "percent", "number", "count", "millions"]
 
@@ -125,13 +124,13 @@ def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
 
 def table_title(origin: Origin, what: str) -> str:
     """Title of a table: what it shows, of which split, and a warning in front if the data are synthetic."""
-    return titled(what, origin.split, origin.synthetic)
+    return titled(what, origin.words, origin.synthetic)
 
 
-def titled(what: str, split: Split, synthetic: bool) -> str:
-    """The same for what comes from several origins."""
+def titled(what: str, of_which: str, synthetic: bool) -> str:
+    """The same for what comes from several origins; ``test split``."""
     warning = "SYNTHETIC data, no benchmark result: " if synthetic else ""
-    return f"{warning}{what}, {split} split"
+    return f"{warning}{what}, {of_which}"
 
 
 def plain(value: Scalar) -> Scalar:

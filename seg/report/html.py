@@ -154,7 +154,7 @@ def render_report(
     """The report of an evaluation as HTML, see `write_report`. The same input always gives the same text."""
     origin = assessment.scores.origin
     context = {
-        "title": f"{about['Run']}, {origin.split} split" if about.get("Run") else f"Evaluation, {origin.split} split",
+        "title": f"{about.get('Run') or 'Evaluation'}, {origin.words}",
         "synthetic": origin.synthetic,
         "level": f"{100 * LEVEL:g} %",
         "headlines": _headlines(assessment),
@@ -256,7 +256,7 @@ def _facts(assessment: Assessment) -> dict[str, str]:
     """What the evidence says of itself."""
     scores, origin = assessment.scores, assessment.scores.origin
     return {
-        "Split": origin.split,
+        "Split": origin.name,
         "Patches": f"{scores.patches:,}",
         "Labelled pixels": f"{int(scores.pixel.support.sum()):,}",
         "S2 tiles": f"{assessment.tiles:,}",

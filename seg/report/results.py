@@ -145,6 +145,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "title": table_title(origin, "Scores"),
         "definitions": DEFINITIONS,
         "split": origin.split,
+        "without": origin.without,
         "patches": scores.patches,
         "fingerprint": origin.fingerprint,
         "synthetic": origin.synthetic,

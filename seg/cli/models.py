@@ -1,0 +1,69 @@
+"""``seg models``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from seg.cli import console
+
+if TYPE_CHECKING:
+    from seg.pipeline.models import Listing
+
+_NAMED_MISFITS = 12
+"""Misfits that are named one by one."""
+
+
+def models(
+    modality: Annotated[str | None, typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
+    arch: Annotated[str | None, typer.Option(help="This architecture, with the encoders that fit it.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="This encoder, or those of a pattern such as 'tu-convnext*', in what they fit.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All encoders of smp and timm instead of a short list; takes minutes.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List what can be trained: architectures, encoders that fit, parameters and multiply-adds for a patch."""
+    if modality and bands:
+        raise typer.BadParameter("give either --modality or --bands, not both")
+    from seg.pipeline.models import list_models
+
+    listing = list_models(modality or bands or "s2", arch, encoder, every, console.track)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(listing), indent=2))
+        return
+    _show(listing)
+
+
+def _show(listing: "Listing") -> None:
+    from seg.reben.bands import PATCH_SIZE, selection_name
+
+    title = f"networks on {selection_name(listing.bands)}, a patch of {PATCH_SIZE} x {PATCH_SIZE}"
+    table = Table(title=title)
+    for name in ("architecture", "encoder"):
+        table.add_column(name, no_wrap=True)
+    for name in ("parameters M", "of the encoder M", "multiply-adds G"):
+        table.add_column(name, justify="right")
+    for network in listing.networks:
+        cost = network.cost
+        table.add_row(
+            network.arch,
+            network.encoder,
+            f"{cost.parameters / 1e6:.2f}",
+            f"{cost.encoder_parameters / 1e6:.2f}",
+            f"{cost.multiply_adds / 1e9:.3f}",
+        )
+    console.out.print(table)
+    for takes in dict.fromkeys(listing.takes.values()):
+        archs = [arch for arch, one in listing.takes.items() if one == takes]
+        console.done(f"{', '.join(archs)}: {takes}.")
+    if listing.misfits:
+        named = ", ".join(f"{encoder} in {arch}" for arch, encoder in listing.misfits[:_NAMED_MISFITS])
+        more = len(listing.misfits) - _NAMED_MISFITS
+        console.done(f"Do not fit: {named}{f' and {more} more (--json names them)' if more > 0 else ''}.")

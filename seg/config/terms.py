@@ -1,0 +1,57 @@
+"""Weighted sums of names, as they stand in a configuration."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_TERM = re.compile(r"(?:(?P<weight>[-+.\w]+)\s*\*\s*)?(?P<name>[A-Za-z_]\w*)")
+
+
+def read_terms(value: Any) -> dict[str, float]:
+    """The terms of a sum.
+
+    Args:
+        value: A name, a sum such as ``cross_entropy+0.5*dice``, or weights by name.
+
+    Returns:
+        Weights by name, in the order given.
+
+    Raises:
+        ValueError: If it is no sum, a weight is no number above 0, or a name occurs twice.
+    """
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, str):
+        pairs = [_pair(text.strip(), value) for text in re.split(r"(?<!\d[eE])\+", value)]
+    else:
+        raise ValueError(f"{value!r} names nothing; write a name, or a sum such as cross_entropy+0.5*dice")
+    if not pairs:
+        raise ValueError("the sum is empty; name at least one loss")
+    terms: dict[str, float] = {}
+    for name, weight in pairs:
+        if name in terms:
+            raise ValueError(f"'{name}' occurs twice in the sum; add its weights up")
+        terms[str(name)] = _weight(name, weight)
+    return terms
+
+
+def plain_terms(terms: Mapping[str, float]) -> str | dict[str, float]:
+    """The terms as a configuration file shows them: the bare name where there is one of weight 1."""
+    return next(iter(terms)) if list(terms.values()) == [1.0] else dict(terms)
+
+
+def _pair(text: str, whole: str) -> tuple[str, Any]:
+    match = _TERM.fullmatch(text)
+    if match is None:
+        raise ValueError(f"'{whole}' is no sum of losses; write it as cross_entropy+0.5*dice")
+    return match["name"], 1.0 if match["weight"] is None else match["weight"]
+
+
+def _weight(name: Any, weight: Any) -> float:
+    try:
+        number = float(weight) if not isinstance(weight, bool) else -1.0
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise ValueError(f"'{name}' has the weight {weight}, but weights are numbers above 0; leave out what weighs 0")
+    return number

@@ -1,0 +1,107 @@
+"""Two steps and a batch of validation, to see what a run will need; nothing is written."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+
+from seg.data.loader import make_loader
+from seg.engine.evaluate import Pass, predict
+from seg.engine.optimiser import set_learning_rate
+from seg.engine.run import Run
+from seg.engine.schedule import learning_rate
+from seg.engine.train import train_step, training_batches
+
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run will need.
+
+    Attributes:
+        step_seconds: An optimiser step, reading included, after the first one.
+        epoch_seconds: An epoch, validation included.
+        run_seconds: All epochs.
+        steps: Optimiser steps of an epoch.
+        epochs: Epochs at most.
+        memory_bytes: The most that was used: of the GPU, or of this process where the CPU trains.
+        memory_total: What the GPU has, in bytes; None where the CPU trains.
+        loss: Of the last step.
+    """
+
+    step_seconds: float
+    epoch_seconds: float
+    run_seconds: float
+    steps: int
+    epochs: int
+    memory_bytes: int
+    memory_total: int | None
+    loss: float
+
+
+def rehearse(run: Run) -> Rehearsal:
+    """Train two steps and validate a batch.
+
+    Args:
+        run: What takes part; its network is another one afterwards.
+
+    Raises:
+        OutOfMemoryError: Naming the setting to change.
+        NotFiniteError: If loss or gradients are not finite.
+    """
+    loader = make_loader(run.train, run.order, run.workers, pin_memory=run.compute.device.type == "cuda")
+    sums = torch.zeros(3, dtype=torch.float64, device=run.compute.device)
+    seconds: list[float] = []
+    loss = float("nan")
+    batches = training_batches(run, loader)
+    for _ in range(min(STEPS, run.steps_per_epoch)):
+        began = time.perf_counter()
+        run.begin_step(sums)
+        for batch in islice(batches, run.config.accumulate):
+            set_learning_rate(run.optimiser, learning_rate(run.progress.step, run.total_steps, run.config))
+            loss = float(train_step(run, batch)[0])
+            run.progress.batch += 1
+        run.progress.step += 1
+        run.settle()
+        _wait(run.compute.device)
+        seconds.append(time.perf_counter() - began)
+    step = seconds[-1]
+    part = run.validation.take(np.arange(min(run.config.batch_size, len(run.validation))))
+    began = time.perf_counter()
+    for _ in predict(run.scored, part, Pass(run.compute, run.config.batch_size)):
+        pass
+    _wait(run.compute.device)
+    per_patch = (time.perf_counter() - began) / len(part)
+    epoch = run.steps_per_epoch * step + len(run.validation) / run.ranks.count * per_patch
+    used, total = _memory(run.compute.device)
+    return Rehearsal(
+        step_seconds=step,
+        epoch_seconds=epoch,
+        run_seconds=run.total_steps / run.steps_per_epoch * epoch,
+        steps=run.steps_per_epoch,
+        epochs=-(-run.total_steps // run.steps_per_epoch),
+        memory_bytes=used,
+        memory_total=total,
+        loss=loss,
+    )
+
+
+def _wait(device: torch.device) -> None:
+    """A GPU works on after the call that gave it the work has returned."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _memory(device: torch.device) -> tuple[int, int | None]:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+    # Linux counts in units of 1,024 bytes, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, None

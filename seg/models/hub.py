@@ -1,0 +1,71 @@
+"""Files of the Hugging Face hub: from the local cache, else fetched, else one sentence at once."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import errors
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+_TIMEOUT = 5.0
+"""Seconds within which the hub has to answer."""
+
+
+class HubError(ValueError):
+    """A file of the hub that cannot be had."""
+
+
+def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
+    """A file of the hub, on this machine.
+
+    Args:
+        repository: ``owner/name``.
+        file: Its path there.
+        revision: Commit, branch or tag.
+        cure: What to do without a network, as the end of a sentence that begins with "fetch it".
+
+    Raises:
+        HubError: At once, without tries that wait for each other, if the file is neither here nor can be fetched.
+    """
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, local_files_only=True))
+    except errors.LocalEntryNotFoundError:
+        pass
+    url = huggingface_hub.hf_hub_url(repository, file, revision=revision)
+    try:
+        # The download itself tries again for half a minute; this question is asked once.
+        huggingface_hub.get_hf_file_metadata(url, timeout=_TIMEOUT)
+        with silent_hub():
+            return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, etag_timeout=_TIMEOUT))
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
+        if isinstance(error, errors.LocalEntryNotFoundError):
+            raise _unreachable(repository, file, revision, cure) from error
+        raise HubError(f"there is no {file} in {repository} (revision {revision}) on the Hugging Face hub") from error
+    # What a missing network raises depends on the HTTP library of the hub's version.
+    except Exception as error:
+        raise _unreachable(repository, file, revision, cure) from error
+
+
+@contextmanager
+def silent_hub() -> Iterator[None]:
+    """Neither retries nor progress of the hub are printed meanwhile."""
+    logger = logging.getLogger("huggingface_hub")
+    level, hidden = logger.level, are_progress_bars_disabled()
+    logger.setLevel(logging.ERROR)
+    if not hidden:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if not hidden:
+            enable_progress_bars()
+
+
+def _unreachable(repository: str, file: str, revision: str, cure: str) -> HubError:
+    return HubError(
+        f"{file} of {repository} (revision {revision}) on the Hugging Face hub cannot be fetched; on a machine with a "
+        f"network, fetch it {cure}"
+    )

@@ -1,0 +1,149 @@
+"""Published weights as tensors of an encoder, whatever layout the file has."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from seg.models.architectures import ModelError
+from seg.models.checkpoint import CheckpointError, ModelCard, read_checkpoint
+from seg.models.hub import fetch
+from seg.models.torch_file import read_torch_file
+from seg.models.weights_catalogue import HubFile, bands_of, reben_bands
+from seg.models.weights_file import BEST, CARD_FILE, WEIGHTS_FILE
+from seg.reben.bands import of_sensor
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+
+_REBEN_PREFIX = "model.vision_encoder."
+"""A Lightning module holds a ConfigILM model, and that one holds timm's network."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Published:
+    """Weights as they were found.
+
+    Attributes:
+        source: Where they are from, in words.
+        tensors: Those of the encoder, by the names of smp or timm, and possibly others.
+        bands: Input bands in order; None where nobody says, see `bands_for`.
+        by_number: Input bands in order by their number, None for a number that is unknown.
+        revision: Commit of the hub; None for a file.
+        classifier: Names of weight and bias of a scene classifier among the tensors, rows in the order of
+            `CLASS_NAMES`; None if there is none.
+        network: Tensors of an earlier run of seg beyond its encoder, by their name in a `Segmenter`.
+        card: Card of that run.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    bands: tuple[str, ...] | None
+    by_number: Callable[[int], tuple[str, ...] | None] = bands_of
+    revision: str | None = None
+    classifier: tuple[str, str] | None = None
+    network: Mapping[str, Tensor] = field(default_factory=dict)
+    card: ModelCard | None = None
+
+    def bands_for(self, channels: int) -> tuple[str, ...]:
+        """Names of the input bands in order.
+
+        Args:
+            channels: How many the first layer takes.
+
+        Raises:
+            ModelError: If they are not known, or said to be another number.
+        """
+        bands = self.bands or self.by_number(channels)
+        if bands is None:
+            raise ModelError(
+                f"the first layer of {self.source} takes {channels} bands and nothing says which; name them in order "
+                "with --set model.weights_bands=[...]"
+            )
+        if len(bands) != channels:
+            raise ModelError(
+                f"the first layer of {self.source} takes {channels} bands, not the {len(bands)} of {', '.join(bands)}"
+            )
+        return bands
+
+
+def read_published(place: Path | HubFile, bands: Sequence[str] | None, sensor: str | None, weights: str) -> Published:
+    """Read weights from a file, a folder or the hub.
+
+    Args:
+        place: Where they are.
+        bands: Their input bands in order, if somebody says so.
+        sensor: ``s1`` or ``s2`` for the encoder of that sensor, where there are two; None for the only one.
+        weights: What asked for them, as in ``model.weights``.
+
+    Raises:
+        ModelError, CheckpointError, HubError, TorchFileError: If they cannot be read.
+    """
+    if isinstance(place, HubFile):
+        kind = weights.partition(":")[0]
+        cure = f"and pass it with --weights {kind}:/path/{place.file}"
+        path = fetch(place.repository, place.file, place.revision, cure)
+        found = _read_file(path, f"{place.file} of {place.repository}", place.repository, bands or place.bands)
+        # The cache keeps each file below the commit it is of.
+        return replace(found, revision=path.parent.name)
+    for run in (place, place / "checkpoints" / BEST):
+        if (run / CARD_FILE).is_file():
+            return _read_run(run, sensor)
+    path = place / WEIGHTS_FILE if place.is_dir() else place
+    if not path.is_file():
+        raise ModelError(f"{place} holds neither a {WEIGHTS_FILE} nor the checkpoints of a run; give another folder")
+    return _read_file(path, path.name, str(place), bands)
+
+
+def _read_file(path: Path, source: str, name: str, bands: Sequence[str] | None) -> Published:
+    """Weights of an encoder, as timm, smp, torchgeo or the reBEN training scripts write them."""
+    if path.suffix == ".safetensors":
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path} is damaged ({error}); fetch it again") from None
+    else:
+        tensors = read_torch_file(path)
+    told = None if bands is None else tuple(bands)
+    if any(key.startswith(_REBEN_PREFIX) for key in tensors):
+        return _reben(tensors, source, name, told)
+    tensors = {key.removeprefix("encoder."): value for key, value in tensors.items()}
+    return Published(source, tensors, told)
+
+
+def _reben(tensors: dict[str, Tensor], source: str, name: str, bands: tuple[str, ...] | None) -> Published:
+    inner = {key.removeprefix(_REBEN_PREFIX): value for key, value in tensors.items() if key.startswith(_REBEN_PREFIX)}
+    classifier = _classifier(inner)
+    if classifier is not None:
+        # ConfigILM orders the classes by the alphabet.
+        alphabetical = sorted(CLASS_NAMES)
+        rows = torch.tensor([alphabetical.index(each) for each in CLASS_NAMES])
+        inner |= {key: inner[key][rows] for key in classifier}
+    return Published(source, inner, bands, partial(reben_bands, name), classifier=classifier)
+
+
+def _classifier(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    for key, value in tensors.items():
+        bias = key.removesuffix("weight") + "bias"
+        if key.endswith("weight") and value.ndim in (2, 4) and len(value) == NUM_CLASSES and bias in tensors:
+            return key, bias
+    return None
+
+
+def _read_run(folder: Path, sensor: str | None) -> Published:
+    """The checkpoint of an earlier run."""
+    card, tensors = read_checkpoint(folder)
+    prefix, bands = "network.encoder.", card.bands
+    if card.fusion == "dual":
+        sensor = sensor or "s2"
+        prefix += f"encoders.{sensor}."
+        bands = of_sensor(bands, sensor)
+    encoder = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    rest = {key: value for key, value in tensors.items() if ".encoders." not in key and not key.startswith(prefix)}
+    if not encoder:
+        raise CheckpointError(f"{folder} holds no encoder; give the folder of a run of 'seg train'")
+    run = folder.parents[1].name if folder.name == BEST else folder.name
+    return Published(f"run {run}", encoder, bands, network=rest, card=card)

@@ -1,0 +1,197 @@
+"""Weights by name: what ``model.weights`` may say, and which published file that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg.models.architectures import ModelError
+from seg.reben.bands import MODALITIES, S1_BANDS, S2_BANDS
+
+REBEN, SSL4EO, IMAGENET = "reben", "ssl4eo", "imagenet"
+IMAGENET_BANDS = MODALITIES["rgb"]
+"""Red, green and blue, in ImageNet's order."""
+L1C_BANDS = (*S2_BANDS[:10], "B10", *S2_BANDS[10:])
+"""The 13 bands of a Sentinel-2 L1C product, in the order of torchgeo and SSL4EO-S12: reBEN's and the cirrus band."""
+
+_REBEN_HUB = "BIFOLD-BigEarthNetv2-0"
+_REBEN_VERSION = "v0.2.0"
+_REBEN_10 = MODALITIES["s2-10m-20m"]
+# From the model cards. The older order is that of ConfigILM: 10 m bands, 20 m bands, Sentinel-1, each by name.
+_OLD_10 = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B11", "B12", "B8A")
+_REBEN_BANDS = {2: S1_BANDS, 10: _REBEN_10, 12: (*S1_BANDS, *_REBEN_10)}
+_OLD_REBEN_BANDS = {2: ("VH", "VV"), 10: _OLD_10, 12: (*_OLD_10, "VH", "VV")}
+_BANDS_BY_NUMBER = {2: S1_BANDS, 3: IMAGENET_BANDS, 10: _REBEN_10, 12: S2_BANDS, 13: L1C_BANDS}
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of the Hugging Face hub.
+
+    Attributes:
+        repository, revision, file: Where it is.
+        bands: Its input bands in order; None: by their number, see `bands_of`.
+    """
+
+    repository: str
+    revision: str
+    file: str
+    bands: tuple[str, ...] | None = None
+
+
+def _ssl4eo(name: str, revision: str, digest: str, bands: tuple[str, ...]) -> HubFile:
+    return HubFile(f"torchgeo/{name}", revision, f"{name}-{digest}.pth", bands)
+
+
+_DECUR, _SOFTCON, _FGMAE = "torchgeo/decur", "wangyi111/softcon", "wangyi111/FGMAE"
+_SOFTCON_REVISION = "62ff465b2e7467dbfc70758ec1e9d08ab87fc46b"
+_FGMAE_REVISION = "24dd3077d7a99ecd454eaec7adb83d045d7fa122"
+
+# The encoders that torchgeo publishes for SSL4EO-S12 (torchgeo/models/resnet.py and vit.py), by timm's name, sensor and
+# method; the first of each is taken unless another is asked for.
+SSL4EO_FILES: dict[str, dict[str, dict[str, HubFile]]] = {
+    "resnet18": {
+        "s2": {
+            "moco": _ssl4eo(
+                "resnet18_sentinel2_all_moco", "5b8cddc9a14f3844350b7f40b85bcd32aed75918", "59bfdff9", L1C_BANDS
+            )
+        }
+    },
+    "resnet50": {
+        "s2": {
+            "moco": _ssl4eo(
+                "resnet50_sentinel2_all_moco", "da4f3c9dbe09272eb902f3b37f46635fa4726879", "df8b932e", L1C_BANDS
+            ),
+            "dino": _ssl4eo(
+                "resnet50_sentinel2_all_dino", "d7f14bf5530d70ac69d763e58e77e44dbecfec7c", "d6c330e9", L1C_BANDS
+            ),
+            "decur": HubFile(
+                _DECUR,
+                "eba7ae5945d482a4319be046d34b552db5dd9950",
+                "rn50_ssl4eo-s12_ms_decur_ep100-fc6b09ff.pth",
+                L1C_BANDS,
+            ),
+            "softcon": HubFile(_SOFTCON, _SOFTCON_REVISION, "B13_rn50_softcon.pth", L1C_BANDS),
+        },
+        "s1": {
+            "moco": _ssl4eo(
+                "resnet50_sentinel1_all_moco", "e79862c667853c10a709bdd77ea8ffbad0e0f1cf", "906e4356", S1_BANDS
+            ),
+            "decur": HubFile(
+                _DECUR,
+                "9328eeb90c686a88b30f8526ed757b4bc0f12027",
+                "rn50_ssl4eo-s12_sar_decur_ep100-f0e69ba2.pth",
+                S1_BANDS,
+            ),
+            "softcon": HubFile(_SOFTCON, _SOFTCON_REVISION, "B2_rn50_softcon.pth", S1_BANDS),
+        },
+    },
+    "vit_small_patch16_224": {
+        "s2": {
+            "moco": _ssl4eo(
+                "vit_small_patch16_224_sentinel2_all_moco",
+                "1cb683f6c14739634cdfaaceb076529adf898c74",
+                "67c9032d",
+                L1C_BANDS,
+            ),
+            "dino": _ssl4eo(
+                "vit_small_patch16_224_sentinel2_all_dino",
+                "5b41dd418a79de47ac9f5be3e035405a83818a62",
+                "36bcc127",
+                L1C_BANDS,
+            ),
+            "fgmae": HubFile(_FGMAE, _FGMAE_REVISION, "B13_vits16_fgmae_ep99_enc.pth", L1C_BANDS),
+        },
+        "s1": {"fgmae": HubFile(_FGMAE, _FGMAE_REVISION, "B2_vits16_fgmae_ep99_enc.pth", S1_BANDS)},
+    },
+}
+
+
+def timm_name(encoder: str) -> str:
+    """The name by which timm knows an encoder, if it does."""
+    return encoder.removeprefix("tu-").partition(".")[0]
+
+
+def split_weights(weights: str) -> tuple[str, str]:
+    """The kind of ``model.weights`` and what follows its colon; the kind of a file or folder is empty."""
+    kind, _, detail = weights.partition(":")
+    return (kind, detail) if kind in (REBEN, SSL4EO, IMAGENET) else ("", weights)
+
+
+def whole_path(weights: str) -> str:
+    """The same weights; a file or folder by its whole path, so that they are found from any folder."""
+    kind, detail = split_weights(weights)
+    path = Path(detail).expanduser()
+    if kind == IMAGENET or not detail or not path.exists():
+        return weights
+    return f"{kind}:{path.resolve()}" if kind else str(path.resolve())
+
+
+def published_file(weights: str, encoder: str, bands: Sequence[str]) -> Path | HubFile:
+    """The file or folder that ``reben`` or ``ssl4eo`` weights, or a path, stand for.
+
+    Args:
+        weights: ``reben``, ``reben:<id>`` (with ``@<revision>`` for another than the newest), ``reben:<path>``,
+            ``ssl4eo``, ``ssl4eo:<method>``, ``ssl4eo:<path>`` or a path.
+        encoder: The encoder that they are for.
+        bands: Its bands.
+
+    Raises:
+        ModelError: If there is no such path, or nothing is published for the encoder.
+    """
+    kind, detail = split_weights(weights)
+    path = Path(detail).expanduser()
+    if detail and path.exists():
+        return path
+    looks_like_path = path.suffix in (".safetensors", ".pth", ".pt") or detail.startswith(("/", ".", "~"))
+    if not kind or (detail and looks_like_path):
+        raise ModelError(
+            f"there are no weights '{detail}'; give imagenet, reben, ssl4eo, none, a file (model.safetensors) or the "
+            "folder of a run"
+        )
+    if kind == REBEN:
+        return _reben_file(detail, encoder, bands)
+    return _ssl4eo_file(detail, encoder, bands)
+
+
+def reben_bands(name: str, channels: int) -> tuple[str, ...] | None:
+    """Input bands of a published reBEN model in order; None for a number of bands that none has.
+
+    Args:
+        name: Its id or path; the version in it decides about the order, and without one it is that of v0.2.0.
+        channels: Bands that its first layer takes.
+    """
+    return (_OLD_REBEN_BANDS if "-v0.1." in name else _REBEN_BANDS).get(channels)
+
+
+def bands_of(channels: int) -> tuple[str, ...] | None:
+    """What bands a file that does not say so most likely takes, by their number; None if that is no usual number."""
+    return _BANDS_BY_NUMBER.get(channels)
+
+
+def _reben_file(detail: str, encoder: str, bands: Sequence[str]) -> HubFile:
+    s1, s2 = any(name in S1_BANDS for name in bands), any(name in S2_BANDS for name in bands)
+    sensors = "all" if s1 and s2 else "s1" if s1 else "s2"
+    name = detail or f"{timm_name(encoder)}-{sensors}-{_REBEN_VERSION}"
+    repository, _, revision = (name if "/" in name else f"{_REBEN_HUB}/{name}").partition("@")
+    return HubFile(repository, revision or "main", "model.safetensors")
+
+
+def _ssl4eo_file(method: str, encoder: str, bands: Sequence[str]) -> HubFile:
+    sensors = SSL4EO_FILES.get(timm_name(encoder))
+    if sensors is None:
+        raise ModelError(
+            f"torchgeo publishes no ssl4eo weights for encoder '{encoder}'; it does for resnet18, resnet50 and, with "
+            "--arch dpt, tu-vit_small_patch16_224"
+        )
+    sensor = "s2" if any(name in S2_BANDS for name in bands) else "s1"
+    if sensor not in sensors:
+        raise ModelError(
+            f"torchgeo publishes no ssl4eo weights for Sentinel-1 and encoder '{encoder}'; use --encoder resnet50"
+        )
+    files = sensors[sensor]
+    if method and method not in files:
+        raise ModelError(
+            f"torchgeo publishes no ssl4eo weights by '{method}' for {sensor} and encoder '{encoder}'; there are "
+            f"{', '.join(files)}"
+        )
+    return files[method or next(iter(files))]

@@ -1,0 +1,200 @@
+"""Several processes, really started: the same counts, the right gradients, one that stops stops all."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import several_processes
+import torch
+
+from seg.engine.distributed import ALONE, RankError, Ranks, Vote, check_shares, joined, started_ranks
+from seg.metrics.evidence_file import unpack_evidence
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def store(real, tmp_path_factory):
+    out = tmp_path_factory.mktemp("distributed") / "store"
+    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
+    return out
+
+
+def start(processes, store, out):
+    """Run several_processes.py in so many processes; what the first one has written."""
+    out.mkdir()
+    script = str(ROOT / "tests" / "several_processes.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run([*command, script, store, out], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "document.json").read_text()), (out / "evidence.parquet").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def alone(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone")
+    threads = torch.get_num_threads()
+    several_processes.main(store, out)
+    torch.set_num_threads(threads)
+    return json.loads((out / "document.json").read_text()), (out / "evidence.parquet").read_bytes()
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def together(request, store, tmp_path_factory):
+    return start(request.param, store, tmp_path_factory.mktemp("together") / "out")
+
+
+def test_any_number_of_processes_counts_the_same(alone, together):
+    """Every count, every probability and every loss of every patch, to the last bit."""
+    assert len(unpack_evidence(alone[1])) == several_processes.SCORED
+    assert together[1] == alone[1]
+
+
+def test_gradients_are_the_mean_over_processes_and_accumulated_batches(alone, together):
+    for document, _ in (alone, together):
+        assert document["gradients"] < 1e-6
+
+
+def test_all_processes_end_with_the_same_weights_losses_and_scores(together):
+    document, _ = together
+    assert document["agreed"]
+    assert len(set(document["patches"])) == 1
+
+
+def test_a_signal_to_one_process_stops_all_and_they_resume_bit_for_bit(alone, together):
+    for document, _ in (alone, together):
+        assert document["stopped"].startswith("stopped in epoch 1 after step")
+        assert document["resumed"] == document["whole"]
+        assert document["resumed_losses"] == document["losses"]
+
+
+def test_a_loss_that_is_not_finite_in_one_process_stops_all_before_the_step(alone, together):
+    """Only the patches of its batch are named; the run goes on from there as if nothing had been."""
+    for document, _ in (alone, together):
+        spoiled = document["spoiled"]
+        assert spoiled["agreed"]
+        assert "no longer finite at step 2, in epoch 1" in spoiled["said"]
+        assert spoiled["listed"] == {"step": 2, "epoch": 1, "patch_ids": spoiled["ids"]}
+        assert len(spoiled["ids"]) == 1
+        assert spoiled["resumed"] == document["whole"]
+
+
+def test_messages_of_any_length_arrive(together):
+    document, _ = together
+    count = document["count"]
+    assert document["sizes"] == list(range(count))
+    assert document["total"] == [count * count / 2]
+
+
+def test_a_process_without_work_is_refused(together):
+    document, _ = together
+    assert document["refused"] == (
+        f"{document['count']} processes need 3 patches each, but the train split has 5; start at most 1"
+    )
+
+
+def test_one_process_always_has_work():
+    check_shares(1, 64, ALONE, "train", "")
+    with pytest.raises(RankError, match="4 processes need a patch each, but the test split has 3; start at most 3"):
+        check_shares(3, 1, Ranks(0, 4), "test", "")
+
+
+def test_alone_nothing_is_exchanged():
+    assert ALONE.gather(b"abc") == [b"abc"]
+    assert ALONE.from_first({"a": float("inf")}) == {"a": float("inf")}
+    assert (ALONE.any(True), ALONE.any(False), ALONE.total([1.5, 2.0])) == (True, False, [1.5, 2.0])
+    assert Vote(ALONE).ask(True, False) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (0, 1, 0)),
+        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, (5, 8, 1)),
+        ({"RANK": "8", "WORLD_SIZE": "8"}, "RANK=8 is not among WORLD_SIZE=8"),
+        ({"RANK": "x", "WORLD_SIZE": "8"}, "must be numbers"),
+    ],
+)
+def test_what_torchrun_says(monkeypatch, environment, expected):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if isinstance(expected, str):
+        with pytest.raises(RankError, match=expected):
+            started_ranks()
+    else:
+        ranks = started_ranks()
+        assert (ranks.rank, ranks.count, ranks.local_rank) == expected
+
+
+def test_a_device_that_several_processes_cannot_share():
+    with pytest.raises(RankError, match="several processes cannot share mps"), joined(Ranks(0, 2), torch.device("mps")):
+        pass
+
+
+# --- SLURM -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Run the script where srun and scontrol only say what they were asked for."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, says in {"srun": 'echo "srun $*"', "scontrol": "echo node1; echo node2"}.items():
+        (programs / name).write_text(f"#!/bin/bash\n{says}\n")
+        (programs / name).chmod(0o755)
+    job = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_CPUS_PER_TASK": "32",
+        "SLURM_GPUS_ON_NODE": "4",
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }
+
+    def run(*arguments, **environment):
+        command = ["bash", str(ROOT / "scripts" / "train_slurm.sh"), *map(str, arguments)]
+        return subprocess.run(
+            command, env={**os.environ, **job, **environment}, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_a_job_starts_a_process_per_gpu_on_every_node(slurm, tmp_path):
+    done = slurm("--data", "a b", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    for option, value in {"--nnodes": "2", "--nproc-per-node": "4", "--rdzv-endpoint": "node1:29500"}.items():
+        assert words[words.index(option) + 1] == value
+    assert done.stdout.strip().endswith(f"-m seg train --data a b --out {tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize("joined_by", ["=", " "])
+def test_a_job_that_was_stopped_is_continued(slurm, tmp_path, joined_by):
+    state = tmp_path / "run" / "checkpoints" / "last" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
+    done = slurm("--data", "store", *f"--out{joined_by}{tmp_path / 'run'}".split(" "), SLURM_RESTART_COUNT="1")
+    assert done.stdout.strip().endswith(f"-m seg train --out {tmp_path / 'run'} --resume")
+
+
+def test_a_job_that_was_stopped_early_begins_anew(slurm, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("mine")
+    done = slurm("--out", tmp_path / "run", SLURM_RESTART_COUNT="1")
+    assert "--resume" not in done.stdout
+    assert (tmp_path / "run.stopped-1" / "config.yaml").read_text() == "mine"
+
+
+def test_a_job_needs_a_folder(slurm):
+    done = slurm("--data", "store")
+    assert done.returncode == 2
+    assert "--out" in done.stderr

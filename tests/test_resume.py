@@ -1,0 +1,292 @@
+"""Runs that are killed at any step and resumed are those that were never killed; what differs is refused by name."""
+
+import csv
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from seg.config.identity import ALLOWABLE
+from seg.engine import state
+from seg.engine.state import Progress, ResumeError, check_identity
+from seg.engine.train import Run
+from seg.pipeline.train import plan, train
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = {
+    "model__arch": "linknet",
+    "model__encoder": "tu-test_resnet",
+    "model__scene_head": "learned",  # drops out, so the random state matters
+    "data__bands": "VV,B04,B08",
+    "data__countries": ("Finland", "Austria", "Portugal"),
+    "train__epochs": 2,
+    "train__batch_size": 2,
+    "train__accumulate": 2,
+    "train__device": "cpu",
+    "train__precision": "float32",
+    "train__save_every_steps": 2,
+    # All that has a state of its own, or that depends on the epoch.
+    "train__ema": 0.9,
+    "train__freeze_epochs": 1,
+    "train__modality_dropout": 0.5,
+    "data__sampling": "rare",
+    "data__rare_share": 0.5,
+}
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import seg.engine.train
+from seg.pipeline.train import plan, train
+
+step, settings = seg.engine.train.train_step, eval(sys.argv[3])
+calls = 0
+
+def deadly(run, batch):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(run, batch)
+
+seg.engine.train.train_step = deadly
+train(plan(out=Path(sys.argv[1]), **settings))
+"""
+
+
+@pytest.fixture(scope="module")
+def store(real, tmp_path_factory):
+    out = tmp_path_factory.mktemp("resume") / "store"
+    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
+    return out
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the process that is killed: the number of threads decides the order of sums."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def settings(store):
+    return {**SETTINGS, "data__store": str(store)}
+
+
+@pytest.fixture(scope="module")
+def whole(settings, tmp_path_factory):
+    """A run that was never killed, and its batches."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(plan(out=folder, **settings))
+    return folder, 2 * batches_of(folder)
+
+
+def batches_of(folder):
+    patches = json.loads((folder / "run.json").read_text())["data"]["patches"]["train"]
+    return patches // 2
+
+
+def log_of(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in ("patches_per_second", "seconds")} for row in rows]
+
+
+def same_tensors(a, b):
+    first, second = load_file(a), load_file(b)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def kill_at(folder, batch, settings):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", KILLED, str(folder), str(batch), repr(settings)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize(("seed", "workers"), [(0, 0), (1, 2), (2, 0)])
+def test_killed_anywhere_and_resumed_bit_for_bit(settings, whole, tmp_path, seed, workers):
+    folder, (expected, batches) = tmp_path / "run", whole
+    # In each third of the run, after the state was saved for the first time.
+    batch = random.Random(seed).randint(max(6, seed * batches // 3 + 1), (seed + 1) * batches // 3)
+    kill_at(folder, batch, settings)
+    resumed = plan(out=folder, resume=True, data__workers=workers)
+    train(resumed)
+    for checkpoint in ("best", "last"):
+        for file in (folder / "checkpoints" / checkpoint).glob("*.safetensors"):
+            assert same_tensors(file, expected / "checkpoints" / checkpoint / file.name), (checkpoint, file.name)
+    assert log_of(folder) == log_of(expected)
+    done, ours = (json.loads((run / "run.json").read_text())["training"] for run in (expected, folder))
+    assert ours == done
+    card, ours = ((run / "checkpoints" / "best" / "card.json").read_text() for run in (expected, folder))
+    assert ours == card
+
+
+def test_killed_between_state_and_log(settings, whole, tmp_path, monkeypatch):
+    """The epoch is done as far as the state knows, but the log has no row of it yet."""
+    job = plan(out=tmp_path / "run", **settings)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seg.report.log.EpochLog.add", die)
+        with pytest.raises(Killed):
+            train(job)
+    assert not (job.folder / "log.csv").is_file()
+    train(plan(out=job.folder, resume=True))
+    assert log_of(job.folder) == log_of(whole[0])
+
+
+def test_accumulated_batches_make_one_step(whole):
+    record = json.loads((whole[0] / "run.json").read_text())
+    batches = batches_of(whole[0])
+    assert record["batch"]["effective_batch"] == 4
+    assert record["batch"]["lr"] == 0.001
+    assert record["batch"]["steps_per_epoch"] == -(-batches // 2)
+    assert record["training"]["steps"] == 2 * -(-batches // 2)
+
+
+@pytest.mark.parametrize("fails", ["save_file", "fsync"])
+def test_the_last_good_state_survives_a_full_disk(settings, whole, tmp_path, monkeypatch, fails):
+    folder, real_save = tmp_path / "run", state.save_file
+    saved = []
+
+    def save(tensors, path):
+        saved.append(path)
+        if fails == "save_file" and len(saved) > 2:
+            path.write_bytes(b"half a file")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real_save(tensors, path)
+
+    def fsync(descriptor):
+        if len(saved) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "save_file", save)
+        patched.setattr("os.fsync", fsync)
+        with pytest.raises(ValueError, match=r"cannot be written .*No space left.*free space"):
+            train(plan(out=folder, **settings))
+    progress = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())["progress"]
+    assert progress["step"] == 4
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["last"]
+    train(plan(out=folder, resume=True))
+    assert same_tensors(
+        folder / "checkpoints" / "last" / "model.safetensors", whole[0] / "checkpoints" / "last" / "model.safetensors"
+    )
+    assert log_of(folder) == log_of(whole[0])
+
+
+def test_no_pickle_in_a_checkpoint(whole):
+    files = [path for path in (whole[0] / "checkpoints").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".safetensors", ".json"}
+    for path in files:
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        else:
+            load_file(path)
+
+
+# --- another run ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.lr=0.5"], r"the run has train\.lr=0\.001 and not 0\.5; leave the setting out"),
+        (["model.encoder=resnet18"], r"the run has model\.encoder=tu-test_resnet and not resnet18; leave"),
+        (["train.epochs=5"], r"the run has train\.epochs=2 and not 5; leave .* or add --allow train\.epochs"),
+        (["data.augment=[]"], r"the run has data\.augment=\[\{.*HorizontalFlip.*and not \[\]"),
+    ],
+)
+def test_a_changed_setting_is_named(whole, overrides, message):
+    before = {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()}
+    with pytest.raises(ResumeError, match=message):
+        train(plan(None, overrides, whole[0], resume=True))
+    assert {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()} == before
+
+
+def test_other_data_are_named(whole, real, tmp_path):
+    build_store(published_sources(real / "reben-10m-80"), tmp_path / "store", resplit="tile")
+    info = tmp_path / "store" / "store.json"
+    document = json.loads(info.read_text())
+    mine = document["fingerprint"]
+    info.write_text(json.dumps({**document, "fingerprint": "0123456789abcdef"}))
+    with pytest.raises(ResumeError, match=f"trained on the data {mine} and these are 0123456789abcdef"):
+        train(plan(out=whole[0], resume=True, data__store=tmp_path / "store"))
+
+
+def test_what_is_harmless_may_change_if_allowed(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    job = plan(None, ["train.epochs=3", "train.patience=1", "train.save_every_steps=0"], folder, True, ["train.epochs"])
+    with pytest.raises(ResumeError, match=r"train\.patience=5 and not 1; .*--allow train\.patience"):
+        train(job)
+    job = plan(None, ["train.epochs=3", "train.patience=9"], folder, True, ["train.epochs", "train.patience"])
+    assert train(job).epochs == 3
+    assert len(log_of(folder)) == 3
+
+
+def test_what_can_be_allowed():
+    run = {"train.lr": 0.1, "train.epochs": 5, "data": "a", "processes": 2}
+    check_identity(run, dict(reversed(run.items())), (), Progress())
+    with pytest.raises(ResumeError, match=r"'train\.lr' cannot be allowed to change; what can is train\.epochs,"):
+        check_identity(run, {**run, "train.lr": 1.0}, ["train.lr"], Progress())
+    with pytest.raises(ResumeError, match=r"has done 3 epochs already; train\.epochs must be more"):
+        check_identity(run, {**run, "train.epochs": 3}, ["train.epochs"], Progress(epoch=3))
+    with pytest.raises(ResumeError, match="has 2 processes and 3 were started; start 2"):
+        check_identity(run, {**run, "processes": 3}, ALLOWABLE, Progress())
+    with pytest.raises(ResumeError, match=r"has loss\.pixel=null and not dice"):
+        check_identity(run, {**run, "loss.pixel": "dice"}, (), Progress())
+
+
+# --- rehearsal -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_writes_nothing(settings, tmp_path, monkeypatch):
+    from seg.pipeline.train import dry_run
+
+    monkeypatch.chdir(tmp_path)
+    result = dry_run(plan(**settings))
+    assert list(tmp_path.iterdir()) == []
+    need, batch = result.rehearsal, result.record["batch"]
+    assert batch["effective_batch"] == 4
+    assert need.epochs == 2
+    assert need.steps == batch["steps_per_epoch"]
+    assert need.step_seconds * need.steps < need.epoch_seconds
+    assert need.run_seconds == pytest.approx(2 * need.epoch_seconds)
+    assert need.memory_bytes > 1e8
+    assert need.memory_total is None
+
+
+def test_out_of_memory_names_the_setting(settings, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
+
+    job = plan(out=tmp_path / "run", **settings)
+
+    def prepared(self):
+        original(self)
+        self.loss = full
+
+    original = Run.__post_init__
+    monkeypatch.setattr(Run, "__post_init__", prepared)
+    with pytest.raises(ValueError, match=r"^out of memory; halve train\.batch_size and double train\.accumulate"):
+        train(job)
