@@ -327,7 +327,7 @@ def test_a_run_without_weights(tmp_path):
     with pytest.raises(RunError, match=r"is no run folder|there is no folder"):
         seg.evaluate(tmp_path)
     (tmp_path / "config.yaml").write_text("{}")
-    with pytest.raises(RunError, match="no weights yet"):
+    with pytest.raises(RunError, match="has no weights"):
         seg.evaluate(tmp_path)
 
 

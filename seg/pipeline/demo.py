@@ -7,6 +7,7 @@ from seg.config.track import Track, silent
 from seg.pipeline.data import DEMO_PATCHES, DEMO_SEED, Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
+from seg.pipeline.report import REPORT_FILE
 from seg.pipeline.train import Observe, plan, train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -92,6 +93,7 @@ def demo(
         "synthetic reBEN": tree,
         "store (LMDB and index)": store,
         "run (weights, log, settings)": run,
+        "report (open in a browser)": result.folder / REPORT_FILE,
         "tables and evidence": result.folder,
         "maps (GeoTIFF)": maps,
     }
