@@ -35,8 +35,8 @@ class NotFiniteError(ValueError):
 class Guard:
     """Watches the steps of a run.
 
-    Each step is told of by `begin`, before its forward pass, and `note`, before the optimiser's; it is known to be good
-    after the next `settle`. With fused AdamW on CUDA the optimiser itself leaves out a step that is not finite, so that
+    Each step is told of by `begin`, before the forward pass of each of its batches, and `note`, before the optimiser's;
+    it is known to be good after the next `settle`. With fused AdamW on CUDA the optimiser itself leaves out a step that is not finite, so that
     nobody waits for the device: the answer is looked at when the next batch is there. Elsewhere `note` looks at once.
 
     Args:
@@ -53,11 +53,12 @@ class Guard:
         self._buffers = [[buffer for buffer in buffers if buffer.dtype == dtype] for dtype in dtypes]
         self._kept = [[buffer.clone() for buffer in group] for group in self._buffers]
         self._random: dict[str, Tensor] = {}
-        self._before: tuple[Progress, Tensor, Tensor] | None = None
+        self._before: tuple[Progress, Tensor] | None = None
+        self._rows: list[Tensor] = []
         self._bad: Tensor | None = None
 
     def begin(self, progress: Progress, sums: Tensor, rows_B: Tensor) -> None:
-        """Remember what a step is about to change and the optimiser does not.
+        """Remember what a step is about to change and the optimiser does not; with its further batches, their patches.
 
         Args:
             progress: The position in the run.
@@ -65,7 +66,10 @@ class Guard:
             rows_B: The patches of the batch.
         """
         assert self._bad is None, "the step before was not settled"
-        self._before = replace(progress, scores=list(progress.scores)), sums.clone(), rows_B
+        self._rows.append(rows_B)
+        if len(self._rows) > 1:
+            return
+        self._before = replace(progress, scores=list(progress.scores)), sums.clone()
         self._random = random_state(self._device)
         for kept, buffers in zip(self._kept, self._buffers, strict=True):
             torch._foreach_copy_(kept, buffers)
@@ -96,6 +100,7 @@ class Guard:
             return False
         self._check()
         self._bad = None
+        self._rows.clear()
         return True
 
     def _check(self) -> None:
@@ -103,7 +108,9 @@ class Guard:
             return
         self._bad = None
         assert self._before is not None, "a step was noted that was not begun"
-        progress, sums, rows_B = self._before
+        progress, sums = self._before
+        rows_B = torch.cat(self._rows)
+        self._rows.clear()
         progress.loss_sums = sums.tolist()
         with torch.no_grad():
             for kept, buffers in zip(self._kept, self._buffers, strict=True):
