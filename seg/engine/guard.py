@@ -36,8 +36,9 @@ class Guard:
     """Watches the steps of a run.
 
     Each step is told of by `begin`, before the forward pass of each of its batches, and `note`, before the optimiser's;
-    it is known to be good after the next `settle`. With fused AdamW on CUDA the optimiser itself leaves out a step that is not finite, so that
-    nobody waits for the device: the answer is looked at when the next batch is there. Elsewhere `note` looks at once.
+    it is known to be good after the next `settle`. With fused AdamW on CUDA the optimiser itself leaves out a step that
+    is not finite, so that nobody waits for the device: the answer is looked at when the next batch is there. Elsewhere
+    `note` looks at once.
 
     Args:
         model: Its buffers are kept, since the forward pass changes batch statistics.
