@@ -286,11 +286,13 @@ def test_other_settings_part_configurations_and_tell_their_names_apart(tmp_path,
 def test_identity_of_a_run_and_of_an_experiment_differ_in_seed_and_machine():
     config = load_config()
     run, shared = settings_of_run(config), settings_of_experiment(config)
-    assert run["train"].keys() - shared["train"].keys() == {"seed", "device", "channels_last"}
-    run["train"] = {key: value for key, value in run["train"].items() if key in shared["train"]}
-    assert run == shared
-    assert not {"store", "metadata", "workers"} & run["data"].keys()
-    assert "eval" not in run
+    flat = {f"{section}.{name}": value for section, settings in shared.items() for name, value in settings.items()}
+    machine = {"train.seed", "train.device", "train.channels_last", "train.compile", "data.preprocess"}
+    assert run.keys() - flat.keys() == machine
+    assert {name: value for name, value in run.items() if name not in machine} == flat
+    where = {"data.store", "data.metadata", "data.workers", "train.loggers", "train.save_every"}
+    assert not where & run.keys()
+    assert not any(name.startswith("eval") for name in run)
 
 
 @pytest.mark.parametrize(

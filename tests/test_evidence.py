@@ -203,6 +203,7 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         "weights": "",
         "thresholds": None,
         "temperature": None,
+        "without": None,
     }
 
 

@@ -400,6 +400,38 @@ def test_good_steps_are_as_without_a_guard(deferred):
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
+@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize(("spoiled", "suspects"), [("loss", [11, 21]), ("gradient", [10, 20, 11, 21, 12, 22])])
+def test_a_step_of_several_batches_is_undone_as_a_whole(deferred, spoiled, suspects):
+    model, made, guard = guarded(deferred=deferred)
+    step(model, made, guard, 0)
+    before = snapshot(model, made)
+
+    def fail():
+        guard.settle()
+        made.zero_grad()
+        guard.begin(Progress(step=1, batch=1), torch.zeros(3))
+        for part in range(3):
+            output = model(torch.randn(5, 3))
+            loss = output.square().mean()
+            if part == 1:
+                # The slope of a square root at 0 has no bound, its value is fine.
+                loss = loss * math.inf if spoiled == "loss" else loss + (output * 0).square().sqrt().sum()
+            guard.watch(loss, torch.tensor([10 + part, 20 + part])).backward()
+            assert not guard.settle()
+        guard.note(norm_of_gradients(model.parameters(), 1.0))
+        made.step()
+        guard.settle()
+
+    with pytest.raises(NotFiniteError) as caught:
+        fail()
+    assert caught.value.rows_B.tolist() == suspects
+    assert caught.value.at_fault == (spoiled == "loss")
+    assert (caught.value.progress.step, caught.value.progress.batch) == (1, 1)
+    after = snapshot(model, made)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
 def test_norm_of_gradients():
     model = nn.Linear(3, 2)
     model(torch.randn(4, 3)).square().sum().mul(100).backward()
