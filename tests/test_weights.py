@@ -564,7 +564,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", [{"conv1.weight": torch.zeros(1), "more": Evil()}, Evil(), [1, 2], {}, {"a": 1}], ids=str
+    "content",
+    [{"conv1.weight": torch.zeros(1), "more": Evil()}, Evil(), [1, 2], {}, {"a": 1}],
+    ids=["code beside a tensor", "code", "a list", "nothing", "no tensor"],
 )
 def test_a_pth_file_that_is_more_than_tensors_is_not_loaded(tmp_path: Path, content, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
