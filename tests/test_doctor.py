@@ -212,7 +212,7 @@ def test_the_command(cli, store):
     assert (code, err) == (0, "")
     info = open_store(store).info
     assert info.fingerprint in " ".join(out.split())
-    assert "4 patches" in out
+    assert "4 patches" in " ".join(out.split())
     code, out, _ = cli("doctor", "--data", store, "--json")
     document = json.loads(out)
     assert code == 0
@@ -222,7 +222,7 @@ def test_the_command(cli, store):
     assert document["versions"]["torch"]
     code, out, _ = cli("doctor", "--data", "nowhere")
     assert code == 1
-    assert "stops seg: the store of --data" in out
+    assert "stops seg: the store of --data" in " ".join(out.split())
     code, out, _ = cli("doctor", "--data", "nowhere", "--json")
     assert (code, json.loads(out)["works"]) == (1, False)
 
