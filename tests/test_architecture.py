@@ -22,7 +22,7 @@ SOLE_IMPORTERS = {
     "albumentations": "seg/data/transforms.py",
     "matplotlib": "seg/report/figures",
 }
-WITHOUT_TORCH = ("seg/reben", "seg/config", "seg/store", "seg/prepare")
+WITHOUT_TORCH = ("seg/reben", "seg/config", "seg/store", "seg/scenes", "seg/prepare")
 TORCH = ("torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm")
 TORCH_FILES = "seg/models/torch_file.py"
 """The one module that may call ``torch.load``, and only with ``weights_only=True``."""
