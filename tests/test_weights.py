@@ -1,6 +1,8 @@
 """Weights to start from: every published layout as a small file, read by the code that reads the real ones."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -22,7 +24,7 @@ from seg.config.sections import ModelConfig
 from seg.models import weights_catalogue
 from seg.models.architectures import ModelError
 from seg.models.checkpoint import CheckpointError, Data, make_card, save_checkpoint
-from seg.models.hub import HubError
+from seg.models.hub import HubError, fetch
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.start import Loaded, start_segmenter
 from seg.models.stems import BandFit, find_stems, fit_stem
@@ -653,6 +655,20 @@ def test_without_a_network_one_sentence_names_the_file_and_how_to_pass_it(
     sentence = refused(HubError, **model)
     assert all(word in sentence for word in words), sentence
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_disk_is_not_called_a_missing_network(hub: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda _url, **_settings: None)
+    here = huggingface_hub.hf_hub_download
+
+    def download(*names: str, local_files_only: bool = False, **settings: object) -> str:
+        if local_files_only:
+            return here(*names, local_files_only=True, **settings)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(hub))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(OSError, match="No space left on device"):
+        fetch("a/b", "model.safetensors", "main", "and pass it")
 
 
 def test_what_the_hub_does_not_have_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch):

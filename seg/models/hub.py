@@ -1,5 +1,6 @@
 """Files of the Hugging Face hub: from the local cache, else fetched, else one sentence at once."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 
 _TIMEOUT = 5.0
 """Seconds within which the hub has to answer."""
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+"""What a disk says that takes no file; it has its own sentence."""
 
 
 class HubError(ValueError):
@@ -28,6 +31,7 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
 
     Raises:
         HubError: At once, without tries that wait for each other, if the file is neither here nor can be fetched.
+        OSError: If the disk does not take it.
     """
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, local_files_only=True))
@@ -45,6 +49,8 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
         raise HubError(f"there is no {file} in {repository} (revision {revision}) on the Hugging Face hub") from error
     # What a missing network raises depends on the HTTP library of the hub's version.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise
         raise _unreachable(repository, file, revision, cure) from error
 
 
