@@ -130,6 +130,18 @@ def test_an_encoder_that_does_not_fit_is_named():
         list_models("rgb", "unet", "tu-test_vit")
 
 
+def test_an_encoder_for_each_sensor():
+    listing = list_models("s1s2", "unet", "tu-test_resnet", fusion="dual")
+    config = ModelConfig(arch="unet", encoder="tu-test_resnet", fusion="dual")
+    assert listing.networks[0].cost == cost_of(build_segmenter(config, listing.bands))
+    assert (
+        listing.networks[0].cost.encoder_parameters
+        > list_models("s1s2", "unet", "tu-test_resnet").networks[0].cost.encoder_parameters
+    )
+    with pytest.raises(ModelError, match="needs bands of Sentinel-1 and of Sentinel-2"):
+        list_models("s2", fusion="dual")
+
+
 def test_encoders_by_pattern():
     listing = list_models("rgb", "unet", "tu-test_*net")
     assert {"tu-test_resnet", "tu-test_efficientnet"} <= {network.encoder for network in listing.networks}

@@ -1,6 +1,6 @@
 """``seg models``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -21,6 +21,9 @@ def models(
     encoder: Annotated[
         str | None, typer.Option(help="This encoder, or those of a pattern such as 'tu-convnext*', in what they fit.")
     ] = None,
+    fusion: Annotated[
+        Literal["stack", "dual"], typer.Option(help="One encoder for all bands, or one for each sensor.")
+    ] = "stack",
     every: Annotated[
         bool, typer.Option("--all", help="All encoders of smp and timm instead of a short list; takes minutes.")
     ] = False,
@@ -31,7 +34,8 @@ def models(
         raise typer.BadParameter("give either --modality or --bands, not both")
     from seg.pipeline.models import list_models
 
-    listing = list_models(modality or bands or "s2", arch, encoder, every, console.track)
+    selection = modality or bands or ("s1s2" if fusion == "dual" else "s2")
+    listing = list_models(selection, arch, encoder, every, fusion, console.track)
     if as_json:
         import json
         from dataclasses import asdict
@@ -44,7 +48,8 @@ def models(
 def _show(listing: "Listing") -> None:
     from seg.reben.bands import PATCH_SIZE, selection_name
 
-    title = f"networks on {selection_name(listing.bands)}, a patch of {PATCH_SIZE} x {PATCH_SIZE}"
+    sensors = ", an encoder for each sensor" if listing.fusion == "dual" else ""
+    title = f"networks on {selection_name(listing.bands)}{sensors}, a patch of {PATCH_SIZE} x {PATCH_SIZE}"
     table = Table(title=title)
     for name in ("architecture", "encoder"):
         table.add_column(name, no_wrap=True)

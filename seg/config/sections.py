@@ -10,6 +10,8 @@ from seg.reben.bands import MODALITIES, band_names, selection_name
 from seg.reben.classes import class_index
 from seg.reben.patch import Split
 
+Fusion = Literal["stack", "dual"]
+
 
 class Section(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
@@ -118,7 +120,7 @@ class ModelConfig(Section):
     encoder: str = "resnet18"
     weights: Weights = None
     weights_bands: Bands | None = None
-    fusion: Literal["stack", "dual"] = "stack"
+    fusion: Fusion = "stack"
     scene_head: Literal["derived", "learned", "none"] = "derived"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seg.config.sections import ModelConfig, Section
+from seg.config.sections import Fusion, ModelConfig, Section
 from seg.models.architectures import ModelError
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
@@ -86,7 +86,7 @@ class ModelCard(Section):
     seg_version: str
     arch: str
     encoder: str
-    fusion: Literal["stack", "dual"] = "stack"
+    fusion: Fusion = "stack"
     scene_head: Literal["derived", "learned", "none"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     bands: tuple[str, ...]

@@ -11,7 +11,7 @@ import torch
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 
-from seg.config.sections import ModelConfig
+from seg.config.sections import Fusion, ModelConfig
 from seg.models.architectures import ModelError, check_encoder, find_architecture
 from seg.models.drops import drop_options, set_drops
 from seg.models.fusion import DualEncoder
@@ -171,11 +171,7 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
     names = band_names(",".join(bands))
     architecture = find_architecture(config.arch)
     check_encoder(config.encoder)
-    if config.fusion == "dual" and not all(of_sensor(names, sensor) for sensor in SENSORS):
-        raise ModelError(
-            f"fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2, but there are {', '.join(names)}; use "
-            "--modality s1s2, or fusion 'stack'"
-        )
+    check_fusion(config.fusion, names)
     failure: Exception | None = None
     attempts = encoder_options(config)
     for fixed_size, options in attempts:
@@ -191,6 +187,19 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
     raise ModelError(
         f"encoder '{config.encoder}' does not fit {config.arch}, which takes {architecture.takes}"
     ) from failure
+
+
+def check_fusion(fusion: Fusion, bands: Sequence[str]) -> None:
+    """Check that there are two sensors to fuse.
+
+    Raises:
+        ModelError: If there is an encoder per sensor, but bands of one only.
+    """
+    if fusion == "dual" and not all(of_sensor(bands, sensor) for sensor in SENSORS):
+        raise ModelError(
+            f"fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2, but there are {', '.join(bands)}; use "
+            "--modality s1s2, or fusion 'stack'"
+        )
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from seg.config.sections import ModelConfig
+from seg.config.sections import Fusion, ModelConfig
 from seg.config.track import Track, silent
 from seg.models.architectures import (
     ARCHITECTURES,
@@ -14,6 +14,7 @@ from seg.models.architectures import (
     find_architecture,
 )
 from seg.models.cost import SHORT_LIST, Cost, measure
+from seg.models.segmenter import check_fusion
 from seg.reben.bands import band_names
 
 Pair = tuple[str, str]
@@ -42,12 +43,14 @@ class Listing:
 
     Attributes:
         bands: The input channels.
+        fusion: How the bands of two sensors are brought together.
         networks: Those that can be built.
         misfits: Pairs that were asked for and do not fit each other.
         takes: Which encoders fit, in words, by architecture listed.
     """
 
     bands: tuple[str, ...]
+    fusion: Fusion
     networks: tuple[Network, ...]
     misfits: tuple[Pair, ...]
     takes: dict[str, str]
@@ -58,6 +61,7 @@ def list_models(
     arch: str | None = None,
     encoder: str | None = None,
     every: bool = False,
+    fusion: Fusion = "stack",
     track: Track = silent,
 ) -> Listing:
     """Build networks without their weights and measure what they cost.
@@ -71,19 +75,22 @@ def list_models(
         arch: One architecture only.
         encoder: One encoder, or those that a pattern such as ``tu-convnext*`` names.
         every: Every encoder of smp and timm in place of the short list; takes minutes.
+        fusion: ``dual`` for an encoder per sensor.
         track: Progress.
 
     Raises:
-        ModelError: If architecture or encoder do not exist, or if the only pair asked for does not fit.
+        ModelError: If architecture or encoder do not exist, if the only pair asked for does not fit, or if there is no
+            second sensor to fuse.
         UnknownBandError: If a band is unknown or named twice.
     """
     names = band_names(bands)
+    check_fusion(fusion, names)
     pairs = _pairs(arch, encoder, every)
     networks: list[Network] = []
     misfits: list[Pair] = []
     for one_arch, one_encoder in track(pairs, "measuring networks", len(pairs)):
         try:
-            cost = measure(ModelConfig(arch=one_arch, encoder=one_encoder), names)
+            cost = measure(ModelConfig(arch=one_arch, encoder=one_encoder, fusion=fusion), names)
         except ModelError:
             if len(pairs) == 1:
                 raise
@@ -92,7 +99,7 @@ def list_models(
         default = one_encoder == ARCHITECTURES[one_arch].encoder
         networks.append(Network(one_arch, one_encoder, default, cost))
     takes = {one: ARCHITECTURES[one].takes for one in dict.fromkeys(pair[0] for pair in pairs)}
-    return Listing(names, tuple(networks), tuple(misfits), takes)
+    return Listing(names, fusion, tuple(networks), tuple(misfits), takes)
 
 
 def _pairs(arch: str | None, encoder: str | None, every: bool) -> list[Pair]:
