@@ -18,8 +18,8 @@ from seg.prepare.build import SYNTHETIC_FILE, build_store
 from seg.prepare.encode import WorkerError
 from seg.prepare.layout import ArchiveError
 from seg.prepare.processes import ProcessEndedError, processes
-from seg.prepare.resplit import ResplitError, split_by_tile
 from seg.prepare.sources import Sources
+from seg.prepare.split import SplitError, split_by_tile
 from seg.prepare.tree import scan_tree
 from seg.prepare.working import BuildError
 from seg.reben.bands import MODALITIES
@@ -114,6 +114,7 @@ def test_every_split_gets_a_tile(sizes):
     ]
 
     class Fake:
+        patch_ids = pa.array(ids)
         tiles = pa.array([name[39:44] for name in ids])
 
         def __len__(self):
@@ -126,7 +127,7 @@ def test_every_split_gets_a_tile(sizes):
 
 
 def test_two_tiles_cannot_be_split(full):
-    with pytest.raises(ResplitError, match="at least 3 MGRS tiles, found 2"):
+    with pytest.raises(SplitError, match="at least 3 MGRS tiles, but there are 2"):
         split_by_tile(open_store(full[1]).index)
 
 
@@ -134,7 +135,7 @@ def test_too_few_tiles_show_before_anything_is_read(tree, tmp_path):
     def track(items, *_):
         raise AssertionError("something was read")
 
-    with pytest.raises(ResplitError, match=r"found 2: .*; build patches of more tiles, or leave --resplit out"):
+    with pytest.raises(SplitError, match=r"there are 2; take patches of more MGRS tiles"):
         build_store(sources(tree), tmp_path / "store", resplit="tile", track=track)
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 

@@ -1,4 +1,4 @@
-"""``seg data``: make, convert and describe data."""
+"""``seg data``: make, convert, split and describe data."""
 
 import shlex
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seg.cli import check, console
+from seg.cli import check, console, split
 from seg.config.wording import counted
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Get, make, convert, audit and describe data.", no_args_is_help=True)
 app.command("check")(check.check)
+app.command("split")(split.split)
 
 
 @app.command()

@@ -155,7 +155,7 @@ def audit_store(
     try:
         # One process starts sooner than it takes to read a thousand patches.
         with processes(min(process_count(workers), 1 + len(index) // 1000)) as in_order:
-            for foreign in in_order(_foreign_keys, [folder]):
+            for foreign in in_order(_foreign_keys, [folder] if _is_whole(info) else []):
                 findings += foreign
             chunks = in_order(_audit_chunk, _chunks(index, folder, info))
             for found_here in track(chunks, "checking values", -(-len(index) // _CHUNK)):
@@ -183,7 +183,7 @@ def _unchecked(folder: Path, index: Index, info: StoreInfo, broken: bool) -> fro
     lacking = {
         "source": True,
         "georeference": True,
-        "foreign key": bare,
+        "foreign key": bare or not _is_whole(info),
         "fingerprint": bare,
         "split": info.resplit is not None,
         "labels": not index.has_map.any(),
@@ -220,6 +220,11 @@ def _compare(part: Part, expected: int, patch_id: str) -> Iterator[Finding]:
             yield Finding("source", part.kind, part.name, "holds other values than the store")
     except (ArchiveError, UnknownCodeError) as error:
         yield Finding("source", part.kind, part.name, str(error))
+
+
+def _is_whole(info: StoreInfo) -> bool:
+    """Whether all images of the LMDB are of patches in the index: new splits leave out what is in their buffer."""
+    return info.resplit is None or "buffer" not in info.resplit
 
 
 def _foreign_keys(folder: Path) -> list[Finding]:

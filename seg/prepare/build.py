@@ -17,8 +17,8 @@ from seg.config.track import Track, silent
 from seg.config.wording import counted
 from seg.prepare.fill import Ledger, Order, fill
 from seg.prepare.layout import KINDS, ArchiveError
-from seg.prepare.resplit import split_by_tile
 from seg.prepare.sources import Opened, Sources, find_sources, names_of, open_sources, wanted_layers, without_bands
+from seg.prepare.split import split_by_tile
 from seg.prepare.tree import Tree
 from seg.prepare.working import BuildError, working_folder
 from seg.reben.bands import BANDS

@@ -33,6 +33,8 @@ _OFFICIAL = {
     "contains_seasonal_snow": pa.bool_(),
     "contains_cloud_or_shadow": pa.bool_(),
 }
+OFFICIAL_COLUMNS = tuple(_OFFICIAL)
+"""Columns of the published metadata, in their order."""
 _OWN = {
     "has_s1": pa.bool_(),
     "has_s2": pa.bool_(),

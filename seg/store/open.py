@@ -39,7 +39,7 @@ class StoreInfo:
         label_mismatches: Patches whose labels differ from the classes in their reference map; None: not checked.
         splits: Patches per split.
         ignored: Members of the archives that were no files of patches, or repeated one.
-        resplit: ``tile`` if the splits were assigned anew by whole MGRS tiles, else None.
+        resplit: How the splits were assigned anew, such as ``tile``; None: they are those of the metadata.
         synthetic: The data are simulated; every table made from them says so.
         source: What the store was made from, by name.
         fingerprint: Changes with every pixel, label or split.
