@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seg.config.load import load_config as load_config
     from seg.models.checkpoint import load_checkpoint as load_checkpoint
+    from seg.pipeline.card import write_card as write_card
     from seg.pipeline.compare import compare as compare
     from seg.pipeline.data import build as build
     from seg.pipeline.data import synthesise as synthesise
     from seg.pipeline.demo import demo as demo
     from seg.pipeline.evaluate import evaluate as evaluate
     from seg.pipeline.export import export as export
+    from seg.pipeline.loaded import load_model as load_model
     from seg.pipeline.report import report_run as report_run
     from seg.pipeline.train import train as train
     from seg.store.open import open_store as open_store
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 _HOME = {
     "load_config": "seg.config.load",
     "load_checkpoint": "seg.models.checkpoint",
+    "write_card": "seg.pipeline.card",
     "compare": "seg.pipeline.compare",
     "build": "seg.pipeline.data",
     "synthesise": "seg.pipeline.data",
     "demo": "seg.pipeline.demo",
     "evaluate": "seg.pipeline.evaluate",
     "export": "seg.pipeline.export",
+    "load_model": "seg.pipeline.loaded",
     "report_run": "seg.pipeline.report",
     "train": "seg.pipeline.train",
     "open_store": "seg.store.open",

@@ -21,6 +21,8 @@ SOLE_IMPORTERS = {
     "lmdb": "seg/store/patches.py",
     "albumentations": "seg/data/transforms.py",
     "matplotlib": "seg/report/figures",
+    "onnx": "seg/models/onnx.py",
+    "onnxruntime": "seg/models/onnx.py",
 }
 WITHOUT_TORCH = ("seg/reben", "seg/config", "seg/store", "seg/scenes", "seg/prepare")
 TORCH = ("torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm")

@@ -12,7 +12,7 @@ from rich.markup import escape
 # those that compute: training then runs several times slower than with threads that sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from seg.cli import compare, console, data, demo, doctor, evaluate, export, models, report, train
+from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, report, train
 
 app = typer.Typer(
     name="seg",
@@ -29,6 +29,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("report")(report.report)
+app.command("card")(card.card)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 

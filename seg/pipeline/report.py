@@ -145,15 +145,14 @@ def _replicates_of(folder: Path) -> int:
     return replicates if isinstance(replicates, int) and replicates > 0 else REPLICATES
 
 
-def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
+def facts_of_run(files: RunFiles) -> dict[str, str]:
     """What a reader wants to know of a run, by name."""
-    config, record, origin = files.config, files.record, evidence.origin
+    config, record = files.config, files.record
     versions = section(record, "versions")
     speed = section(record, "throughput").get("patches_per_second")
     parameters = record.get("parameters")
     training = section(record, "training")
-    about = {
-        "Run": files.folder.resolve().name,
+    facts = {
         "Architecture": config.model.arch,
         "Encoder": f"{config.model.encoder} (weights: {_weights(files)})",
         "Fusion": config.model.fusion if config.model.fusion != "stack" else "",
@@ -164,12 +163,18 @@ def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
         "Training speed": f"{speed:.3g} patches/s" if speed else "",
         "Seed": str(config.train.seed),
         "Trained on": files.fingerprint,
-        "Scored on": f"{origin.fingerprint}, {origin.words}",
-        "Weights": origin.weights,
         "Trained": str(record.get("written_utc", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Versions": ", ".join(f"{name} {versions[name]}" for name in ("seg", "torch", "python") if versions.get(name)),
     }
-    return {name: text for name, text in about.items() if text}
+    return {name: text for name, text in facts.items() if text}
+
+
+def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
+    """The same for a report, with what was scored."""
+    origin = evidence.origin
+    scored = {"Scored on": f"{origin.fingerprint}, {origin.words}", "Weights": origin.weights or ""}
+    facts = {"Run": files.folder.resolve().name, **facts_of_run(files), **scored}
+    return {name: text for name, text in facts.items() if text}
 
 
 def _weights(files: RunFiles) -> str:

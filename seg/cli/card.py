@@ -1,0 +1,29 @@
+"""``seg card``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from seg.cli import console
+
+
+def card(
+    run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
+    out: Annotated[Path, typer.Option(help="The model folder to write.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model; that of the run's folder if not given.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, as the Hugging Face hub names it.")] = "mit",
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx, and compare it with torch.")] = False,
+    split: Annotated[
+        Literal["train", "validation", "test"] | None, typer.Option(help="Split of the scores on the page.")
+    ] = None,
+) -> None:
+    """Write a model folder to share: weights, card, a page with scores, limits, licence and citation."""
+    from seg.pipeline.card import write_card
+
+    done = write_card(
+        run, out, name=name, licence=licence, onnx=onnx, split=split, track=console.track, notify=console.notify
+    )
+    console.done(f"{done.folder}: seg.load_model('{done.folder}') reads it; its page is README.md")
+    if done.onnx_difference is not None:
+        console.done(f"model.onnx gives the probabilities of torch to within {done.onnx_difference:.1g}.")

@@ -1,0 +1,152 @@
+"""A trained run as a model folder that others can load, read about and cite."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg.config.track import Track, silent
+from seg.metrics.assess import Assessment, assess
+from seg.metrics.bootstrap import REPLICATES
+from seg.metrics.evidence import evaluation_name
+from seg.metrics.evidence_file import FILE_NAME
+from seg.models.checkpoint import ModelCard, load_checkpoint
+from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
+from seg.pipeline.data import Notify, ignore
+from seg.pipeline.report import BOOTSTRAP_SEED, facts_of_run
+from seg.pipeline.run_folder import EVALUATIONS, EVIDENCE, RunError, best_checkpoint, read_evidence, read_run
+from seg.reben.bands import PATCH_SIZE
+from seg.reben.patch import Split
+from seg.report.anchors import on_official_test
+from seg.report.model_card import Described, model_page
+from seg.store.atomic import put_in_place
+
+README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
+LICENCE = "mit"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Outcome of `write_card`.
+
+    Attributes:
+        folder: The model folder.
+        scored: Whether its page has scores.
+        onnx_difference: Largest difference of a probability between ONNX and torch; None without ONNX.
+    """
+
+    folder: Path
+    scored: bool
+    onnx_difference: float | None
+
+
+def write_card(
+    run: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    licence: str = LICENCE,
+    onnx: bool = False,
+    split: Split | None = None,
+    replicates: int = REPLICATES,
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> Published:
+    """Write a model folder in the style of the Hugging Face hub.
+
+    It holds ``model.safetensors``, ``card.json`` (what seg reads), ``config.json`` (what the hub reads), ``README.md``
+    with scores, intervals, limits, licence and citation, and ``model.onnx`` if asked for. It appears complete or not at
+    all. `seg.load_model` reads it, and so does ``seg train --weights``.
+
+    Args:
+        run: Run folder of `train`; one that was scored gets its scores onto the page.
+        out: The model folder; one that `write_card` wrote is replaced.
+        name: Of the model; the run's folder name if None.
+        licence: Of the weights, as the hub names licences.
+        onnx: Also write the network as ONNX and compare it with torch.
+        split: Of the scores; the configuration's ``eval.split`` (test) if None.
+        replicates: Resamples behind the intervals.
+        track: Progress.
+        notify: Is told what the user must not miss.
+
+    Raises:
+        RunError, CheckpointError, EvidenceError: What is wrong with the run.
+        OnnxError: If the network cannot be written as ONNX.
+        OSError: If the folder cannot be written.
+    """
+    checkpoint = best_checkpoint(run)
+    files = read_run(run)
+    _check_target(out)
+    if onnx:
+        from seg.models.onnx import require_onnx
+
+        require_onnx()
+    model, card = load_checkpoint(checkpoint)
+    assessment, official = _scores(run, split or files.config.eval.split, replicates, track, notify)
+    synthetic = card.data.synthetic or (assessment is not None and assessment.scores.origin.synthetic)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        for file in (WEIGHTS_FILE, CARD_FILE):
+            shutil.copyfile(checkpoint / file, folder / file)
+        difference = None
+        if onnx:
+            from seg.models.onnx import write_onnx
+
+            difference = write_onnx(folder / ONNX_FILE, model, card)
+        name = name or run.resolve().name
+        text = json.dumps(_hub_config(card, weights_digest(checkpoint)), indent=2, ensure_ascii=False) + "\n"
+        (folder / HUB_CONFIG_FILE).write_text(text, encoding="utf-8")
+        described = Described(
+            name=name,
+            licence=licence,
+            bands=card.bands,
+            resampling=card.resampling,
+            scene_head=card.scene_head,
+            synthetic=synthetic,
+            facts=facts_of_run(files),
+            onnx=None if difference is None else (ONNX_FILE, difference),
+        )
+        (folder / README_FILE).write_text(model_page(described, assessment, official), encoding="utf-8")
+        put_in_place(folder, out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Published(out, assessment is not None, difference)
+
+
+def _check_target(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / HUB_CONFIG_FILE).is_file())):
+        raise RunError(f"{out} holds something else than a model folder; name a new one")
+
+
+def _scores(run: Path, split: Split, replicates: int, track: Track, notify: Notify) -> tuple[Assessment | None, bool]:
+    """What the run scored, and whether that is reBEN's test split; None if it was not scored."""
+    if not (run / EVALUATIONS / evaluation_name(split, None) / EVIDENCE / FILE_NAME).is_file():
+        notify(f"{run} was not scored on the {split} split, so its page has no scores; 'seg eval {run}' makes them.")
+        return None, False
+    evidence = read_evidence(run, split)
+    return assess(evidence, replicates, BOOTSTRAP_SEED, track), on_official_test(evidence)
+
+
+def _hub_config(card: ModelCard, digest: str | None) -> dict[str, Any]:
+    """What tools of the hub look for; `CARD_FILE` beside it is what seg reads."""
+    return {
+        "library_name": "seg",
+        "architecture": card.arch,
+        "encoder": card.encoder,
+        "fusion": card.fusion,
+        "scene_head": card.scene_head,
+        "num_channels": len(card.bands),
+        "bands": list(card.bands),
+        "image_size": PATCH_SIZE,
+        "image_mean": list(card.mean),
+        "image_std": list(card.std),
+        "num_labels": len(card.classes),
+        "id2label": {str(index): name for index, name in enumerate(card.classes)},
+        "label2id": {name: index for index, name in enumerate(card.classes)},
+        "weights": digest,
+    }
