@@ -24,8 +24,9 @@ from seg.models.hub import HubError
 from seg.models.onnx import OnnxError, write_onnx
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.card import write_card
+from seg.pipeline.job import plan
 from seg.pipeline.run_folder import RunError
-from seg.pipeline.train import plan, train
+from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS

@@ -54,6 +54,15 @@ def test_sections_are_frozen():
         ("train.lr", "has no '='"),
         ("train.lr=[", "no valid YAML"),
         ("model.arch.x=1", r"'model\.arch'"),
+        ("train.lr=", r"'train\.lr' has no value, but it should be a number"),
+        ("train.epochs=1.5", "it should be a whole number"),
+        ("train.nesterov=[]", "it should be true or false"),
+        ("loss=3", "'loss' has the value 3, but it should be a section"),
+        ("data.months=3", "it should be a list"),
+        (
+            "train.loggers=comet",
+            r"'train\.loggers' has the value 'comet', but it should be 'wandb' or 'mlflow'",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(override, message):
@@ -79,3 +88,46 @@ def test_empty_file_means_defaults(tmp_path):
     file = tmp_path / "empty.yaml"
     file.write_text("")
     assert load_config(file) == Config()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.momentum=0.5"], "train: momentum=0.5 has an effect only with optimiser=sgd"),
+        (["train.nesterov=true"], "train: nesterov=True has an effect only with optimiser=sgd"),
+        (["train.poly_power=0.5"], "train: poly_power=0.5 has an effect only with schedule=poly"),
+        (["train.plateau_epochs=3"], "train: plateau_epochs=3 has an effect only with schedule=plateau"),
+        (["loss.effective_beta=0.9", "loss.class_weights=inverse"], "loss: effective_beta=0.9 has an effect only with"),
+        (["data.rare_share=0.5"], "data: rare_share=0.5 has an effect only with sampling=rare"),
+        (["model.weights_bands=s2"], "model: weights_bands=.* has an effect only with weights"),
+        (["model.scene_head=none", "loss.scene=focal"], "configuration: loss.scene=.* only with a scene head"),
+        (
+            ["model.scene_head=none", "loss.scene_weight=2"],
+            "scene_weight=2.0 has an effect only with a scene head",
+        ),
+        (["model.scene_head=none", "train.monitor=ap_macro"], "train.monitor=ap_macro is a score of the scene head"),
+    ],
+)
+def test_settings_without_effect_are_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, overrides)
+
+
+def test_settings_with_an_effect_are_taken():
+    overrides = ["train.optimiser=sgd", "train.momentum=0.5", "train.schedule=poly", "train.poly_power=0.5",
+                 "loss.effective_beta=0.9", "loss.positive_weights=effective", "data.sampling=rare",
+                 "data.rare_share=0.5", "model.weights=imagenet", "model.weights_bands=rgb"]  # fmt: skip
+    config = load_config(None, overrides)
+    assert (config.train.momentum, config.train.poly_power, config.loss.effective_beta) == (0.5, 0.5, 0.9)
+    assert config.data.rare_share == 0.5
+
+
+def test_one_country_needs_no_brackets():
+    assert load_config(None, ["data.countries=Austria"]).data.countries == ("Austria",)
+
+
+def test_a_setting_that_occurs_twice(tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text("train:\n  lr: 1e-3\n  epochs: 3\n  lr: 1e-4\n")
+    with pytest.raises(ConfigError, match=r"twice\.yaml is no valid YAML in line 4: 'lr' occurs twice"):
+        load_config(file)

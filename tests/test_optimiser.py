@@ -102,7 +102,7 @@ def test_plateau_by_hand():
         (["train.lr=2"], "lr=2 makes no sense with adamw"),
         (["train.lr=11", "train.optimiser=sgd"], "lr=11 makes no sense with sgd"),
         (["train.lr=0"], "greater than 0"),
-        (["train.nesterov=true", "train.momentum=0"], "nesterov=true needs a momentum"),
+        (["train.nesterov=true", "train.momentum=0", "train.optimiser=sgd"], "nesterov=true needs a momentum"),
         (["train.freeze_epochs=31"], "freeze_epochs=31 is more than the 30 epochs"),
         (["train.schedule=plateau", "train.patience=2"], "would never lower the rate"),
         (["train.schedule=step"], "'cosine', 'poly', 'plateau' or 'constant'"),

@@ -21,7 +21,9 @@ from seg.models.checkpoint import CheckpointError, load_card
 from seg.models.weights_file import weights_digest
 from seg.pipeline.data import describe_store, find_store
 from seg.pipeline.export import export
-from seg.pipeline.train import RunError, plan, train
+from seg.pipeline.job import plan
+from seg.pipeline.run_folder import RunError
+from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE, CLASSES

@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 
 from seg.config.identity import ALLOWABLE
 from seg.engine import state
+from seg.engine.distributed import RankError
 from seg.engine.state import Progress, ResumeError, check_identity
 from seg.engine.train import Run
-from seg.pipeline.train import plan, train
+from seg.pipeline.job import plan
+from seg.pipeline.preparation import joined_by, prepare
+from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 
@@ -47,7 +50,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import seg.engine.train
-from seg.pipeline.train import plan, train
+from seg.pipeline.job import plan
+from seg.pipeline.preparation import joined_by, prepare
+from seg.pipeline.train import train
 
 step, settings = seg.engine.train.train_step, eval(sys.argv[3])
 calls = 0
@@ -290,3 +295,37 @@ def test_out_of_memory_names_the_setting(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "__post_init__", prepared)
     with pytest.raises(ValueError, match=r"^out of memory; halve train\.batch_size and double train\.accumulate"):
         train(job)
+
+
+def test_a_run_killed_before_its_first_saving_starts_over(settings, whole, tmp_path):
+    folder, (expected, _) = tmp_path / "run", whole
+    kill_at(folder, 2, {**settings, "train__save_every_steps": 0})
+    assert not (folder / "checkpoints" / "last").exists()
+    said = []
+    job = plan(out=folder, resume=True, train__save_every_steps=settings.get("train__save_every_steps"))
+    train(job, notify=said.append)
+    assert any("had saved nothing yet, so it starts from the beginning" in sentence for sentence in said)
+    assert same_tensors(folder / "checkpoints/last/model.safetensors", expected / "checkpoints/last/model.safetensors")
+    assert log_of(folder) == log_of(expected)
+
+
+def test_all_that_changed_is_named(settings, whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    with pytest.raises(ResumeError, match=r"train\.lr=") as caught:
+        train(plan(out=folder, resume=True, train__lr=0.5, train__weight_decay=0.5))
+    assert any("It also has train.weight_decay=" in note for note in caught.value.__notes__)
+
+
+def test_a_step_never_averages_more_patches_than_there_are(settings):
+    """What the record says of a batch that is larger than the train split."""
+    planned = plan(out=Path("unused"), **{**settings, "train__batch_size": 1000, "train__accumulate": 1})
+    with joined_by(planned.config) as (ranks, compute):
+        prepared = prepare(planned.config, planned.folder, ranks=ranks, compute=compute)
+    record = prepared.record()
+    assert record["batch"]["effective_batch"] == record["data"]["patches"]["train"] < 1000
+    assert record["batch"]["steps_per_epoch"] == 1
+
+
+def test_statistics_over_processes_need_cuda_even_alone(settings, tmp_path):
+    with pytest.raises(RankError, match="works on CUDA only"):
+        train(plan(out=tmp_path / "run", **settings, train__sync_batchnorm=True))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from seg.config.load import ConfigError, load_config
-from seg.pipeline.train import plan, train
+from seg.pipeline.job import plan
+from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.trackers import FILE_NAME, TRACKERS, TrackerError, Trackers, check_trackers

@@ -29,7 +29,8 @@ from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.start import Loaded, start_segmenter
 from seg.models.stems import BandFit, find_stems, fit_stem
 from seg.models.torch_file import TorchFileError
-from seg.models.weights_catalogue import L1C_BANDS, HubFile, published_file, whole_path
+from seg.models.weights_catalogue import L1C_BANDS, HubFile, published_file
+from seg.models.weights_names import whole_path
 from seg.reben.bands import BANDS, MODALITIES, S1_BANDS, S2_BANDS
 from seg.reben.classes import CLASS_NAMES
 
@@ -607,6 +608,17 @@ def test_a_folder_without_weights(tmp_path: Path):
 def test_a_setting_that_names_nothing(value: str):
     with pytest.raises(ConfigError, match="names no weights"):
         load_config(None, [], model__weights=value)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path):
+    tensors = plain(
+        build_segmenter(ModelConfig(encoder="tu-test_resnet"), MODALITIES["rgb"]).network.encoder.state_dict()
+    )
+    name = next(key for key, value in tensors.items() if key.endswith("weight") and value.ndim == 1)
+    tensors[name][0] = float("nan")
+    save_file(tensors, tmp_path / "m.safetensors")
+    sentence = refused(bands=MODALITIES["rgb"], encoder="tu-test_resnet", weights=str(tmp_path / "m.safetensors"))
+    assert f"holds values that are not finite in '{name}'" in sentence
 
 
 @pytest.mark.parametrize("encoder", ["resnext101_32x4d", "tu-halonet_h1"])

@@ -89,7 +89,9 @@ def main() -> None:
         console.err.print(f"[bold red]seg:[/] {escape(text)}", soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
             console.notify(note)
-        sys.exit(1)
+        from seg.config.errors import WrongUseError
+
+        sys.exit(2 if isinstance(error, WrongUseError) else 1)
 
 
 def sentence(error: BaseException) -> str:

@@ -13,7 +13,8 @@ from seg.cli import console
 
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
-    from seg.pipeline.train import DryRun, Job
+    from seg.pipeline.job import Job
+    from seg.pipeline.train import DryRun
 
 
 def train(
@@ -61,7 +62,7 @@ def train(
         raise typer.BadParameter("give either --modality or --bands, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
-    from seg.pipeline.train import dry_run, plan
+    from seg.pipeline.job import plan
 
     job = plan(
         config,
@@ -84,6 +85,8 @@ def train(
         train__modality_dropout=modality_dropout,
     )
     if dry:
+        from seg.pipeline.train import dry_run
+
         show_dry_run(dry_run(job, console.track, console.notify))
     else:
         run_and_show(job)

@@ -9,17 +9,43 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from seg.config.errors import WrongUseError
 from seg.config.sections import Config
 
 
-class ConfigError(ValueError):
+class ConfigError(WrongUseError):
     """A configuration that cannot be used."""
+
+
+_DEPTH = 2
+"""Parts of a setting's full name."""
+_WANTED = {
+    **dict.fromkeys(("float_type", "float_parsing"), "a number, such as 0.001"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list, such as [a, b]"),
+    **dict.fromkeys(("model_type", "dict_type"), "a section with settings of its own"),
+    "string_type": "a text",
+    "path_type": "a path",
+}
+"""What was expected, by pydantic's name of the error."""
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader that reads ``1e-3`` as a number, as YAML 1.2 does and PyYAML does not."""
 
 
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """A mapping whose keys are all different: YAML forbids repeated ones, and PyYAML lets the last one win."""
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        if key_node.value in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"'{key_node.value}' occurs twice", key_node.start_mark)
+        seen.add(key_node.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -92,7 +118,8 @@ def _parse(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source} is no valid YAML{where}") from None
+        what = f": {error.problem}" if isinstance(error, yaml.constructor.ConstructorError) else ""
+        raise ConfigError(f"{source} is no valid YAML{where}{what}") from None
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -111,9 +138,15 @@ def _sentence(error: ValidationError) -> str:
         near = get_close_matches(key, _keys(Config), n=1, cutoff=0.5)
         return f"there is no setting '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
     if first["type"] == "value_error":
-        return f"{key}: {first['ctx']['error']}"
+        return f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
+    if len(first["loc"]) > _DEPTH:
+        # An item of a list: the setting is the list.
+        key = ".".join(map(str, first["loc"][:_DEPTH]))
+    wanted = _WANTED.get(first["type"])
     message = first["msg"][0].lower() + first["msg"][1:]
-    return f"setting '{key}' has the value {first['input']!r}, but {message.replace('input should', 'it should')}"
+    reason = f"it should be {wanted}" if wanted else message.replace("input should", "it should")
+    value = "no value" if first["input"] is None else f"the value {first['input']!r}"
+    return f"setting '{key}' has {value}, but {reason}"
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

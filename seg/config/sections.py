@@ -19,8 +19,20 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+def _refuse_idle(section: Section, names: tuple[str, ...], has_effect: bool, where: str, lead: str = "") -> None:
+    """Refuse settings that were changed where they have no effect: their value would be believed to matter."""
+    for name in names:
+        value = getattr(section, name)
+        if not has_effect and value != type(section).model_fields[name].default:
+            raise ValueError(f"{lead}{name}={value} has an effect only {where}; leave it out")
+
+
 def _bands(value: Any) -> tuple[str, ...]:
     return band_names(value if isinstance(value, str) else ",".join(map(str, value)))
+
+
+def _names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 def _classes(value: Any) -> tuple[str, ...]:
@@ -31,6 +43,7 @@ def _classes(value: Any) -> tuple[str, ...]:
 
 
 Bands = Annotated[tuple[str, ...], BeforeValidator(_bands), PlainSerializer(selection_name)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(_classes)]
 
 Augmentation = dict[str, dict[str, Any]]
@@ -73,7 +86,7 @@ class DataConfig(Section):
     resampling: Literal["bilinear", "nearest"] = "bilinear"
     drop_incomplete: bool = False
     flagged: bool = False
-    countries: tuple[str, ...] = ()
+    countries: Names = ()
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = ()
     classes: ClassNames = ()
     augment: tuple[Augmentation, ...] = DIHEDRAL
@@ -82,6 +95,11 @@ class DataConfig(Section):
     rare_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
     preprocess: Literal["auto", "host", "device"] = "auto"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_idle(self, ("rare_share",), self.sampling == "rare", "with sampling=rare")
+        return self
 
 
 def _weights(value: Any) -> str | None:
@@ -126,6 +144,11 @@ class ModelConfig(Section):
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
     encoder_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_idle(self, ("weights_bands",), self.weights is not None, "with weights")
+        return self
+
 
 Terms = Annotated[dict[str, float], BeforeValidator(read_terms), PlainSerializer(plain_terms)]
 """A weighted sum: a name, ``cross_entropy+0.5*dice``, or ``{cross_entropy: 1.0, dice: 0.5}``."""
@@ -163,6 +186,12 @@ class LossConfig(Section):
     asymmetric_positive: Annotated[float, Field(ge=0, le=10)] = 0.0
     asymmetric_negative: Annotated[float, Field(ge=0, le=10)] = 4.0
     asymmetric_margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        effective = "effective" in (self.class_weights, self.positive_weights)
+        _refuse_idle(self, ("effective_beta",), effective, "with class_weights or positive_weights=effective")
+        return self
 
 
 Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"]
@@ -256,6 +285,9 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        _refuse_idle(self, ("momentum", "nesterov"), self.optimiser == "sgd", "with optimiser=sgd")
+        _refuse_idle(self, ("poly_power",), self.schedule == "poly", "with schedule=poly")
+        _refuse_idle(self, ("plateau_factor", "plateau_epochs"), self.schedule == "plateau", "with schedule=plateau")
         most = MOST_LR[self.optimiser]
         if self.lr > most:
             raise ValueError(
@@ -296,3 +328,14 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        scene = ("scene", "scene_weight", "positive_weights")
+        _refuse_idle(self.loss, scene, self.model.scene_head != "none", "with a scene head", "loss.")
+        if self.model.scene_head == "none" and self.train.monitor.startswith(("ap_", "f1_")):
+            raise ValueError(
+                f"train.monitor={self.train.monitor} is a score of the scene head, and model.scene_head=none has none; "
+                "follow miou"
+            )
+        return self

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seg.config.errors import WrongUseError
 from seg.config.sections import Augmentation
 from seg.data.raw import symmetric_pixels
 from seg.reben.bands import BANDS, PATCH_SIZE
@@ -28,7 +29,7 @@ Resampling = Literal["bilinear", "nearest"]
 _INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
-class AugmentationError(ValueError):
+class AugmentationError(WrongUseError):
     """An augmentation that cannot be used."""
 
 

@@ -9,10 +9,11 @@ from importlib.util import find_spec
 
 import torch
 
+from seg.config.errors import WrongUseError
 from seg.config.sections import TrainConfig
 
 
-class DeviceError(ValueError):
+class DeviceError(WrongUseError):
     """A device or number format that this machine does not have."""
 
 

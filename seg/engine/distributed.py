@@ -220,14 +220,16 @@ def only_last_reduces(network: nn.Module, last: bool) -> AbstractContextManager[
     return nullcontext()
 
 
-def synchronise_statistics(model: nn.Module, device: torch.device) -> nn.Module:
-    """The network with batch statistics over all processes.
+def synchronise_statistics(model: nn.Module, device: torch.device, ranks: Ranks) -> nn.Module:
+    """The network with batch statistics over all processes; of one process, the network as it is.
 
     Raises:
         RankError: On a CPU, where torch has none.
     """
     if device.type != "cuda":
         raise RankError("train.sync_batchnorm works on CUDA only; leave it out")
+    if ranks.count == 1:
+        return model
     synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return synchronised
 

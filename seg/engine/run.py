@@ -78,8 +78,8 @@ class Run:
             ranks=self.ranks.count,
         )
         self.order.factors = self.train.factors()
-        if self.config.sync_batchnorm and self.ranks.count > 1:
-            self.model = synchronise_statistics(self.model, self.compute.device)
+        if self.config.sync_batchnorm:
+            self.model = synchronise_statistics(self.model, self.compute.device, self.ranks)
         self.model.to(self.compute.device, memory_format=self.compute.memory_format)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.model, self.config)
         self.progress = Progress()

@@ -194,6 +194,12 @@ def load_state(
     return progress
 
 
+def has_state(folder: Path) -> bool:
+    """Whether a folder holds a state, or one that was being replaced when the run was killed."""
+    recover_folder(folder)
+    return (folder / PROGRESS_FILE).is_file()
+
+
 def read_progress(folder: Path, identity: Identity, allow: Collection[str] = (), ranks: Ranks = ALONE) -> Progress:
     """How far the run has come whose state a folder holds; nothing is changed.
 
@@ -230,10 +236,9 @@ def check_identity(saved: Identity, now: Identity, allow: Collection[str], progr
     """
     if unknown := [name for name in allow if name not in ALLOWABLE]:
         raise ResumeError(f"'{unknown[0]}' cannot be allowed to change; what can is {', '.join(ALLOWABLE)}")
-    for name in [*saved, *(name for name in now if name not in saved)]:
+    changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
+    for name in changed:
         before, after = saved.get(name), now.get(name)
-        if before == after:
-            continue
         if name == DATA:
             raise ResumeError(
                 f"the run was trained on the data {before} and these are {after}; give it the store that it began with"
@@ -246,7 +251,10 @@ def check_identity(saved: Identity, now: Identity, allow: Collection[str], progr
             raise ResumeError(f"the run has done {progress.epoch} epochs already; train.epochs must be more")
         if name not in allow:
             cure = f"leave the setting out, or add --allow {name}" if name in ALLOWABLE else "leave the setting out"
-            raise ResumeError(f"the run has {name}={_shown(before)} and not {_shown(after)}; {cure}")
+            error = ResumeError(f"the run has {name}={_shown(before)} and not {_shown(after)}; {cure}")
+            for other in changed[changed.index(name) + 1 :]:
+                error.add_note(f"It also has {other}={_shown(saved.get(other))} and not {_shown(now.get(other))}.")
+            raise error
 
 
 def _shown(value: Any) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -17,7 +18,8 @@ from seg.models.scene_transfer import take_scene_classifier
 from seg.models.segmenter import Segmenter, build_segmenter, encoder_options, smp_model
 from seg.models.stems import BandFit
 from seg.models.transfer import Fitted, fit_encoder
-from seg.models.weights_catalogue import IMAGENET, IMAGENET_BANDS, published_file
+from seg.models.weights_catalogue import IMAGENET_BANDS, published_file
+from seg.models.weights_names import IMAGENET
 from seg.reben.bands import SENSORS, of_sensor
 
 Notify = Callable[[str], None]
@@ -70,7 +72,7 @@ class Loaded:
         if self.decoder:
             parts.append(f"with {self.decoder} tensors beyond the encoder")
         if self.left_out:
-            more = ", ..." if len(self.left_out) > _MOST_NAMED else ""
+            more = f" and {len(self.left_out) - _MOST_NAMED} more" if len(self.left_out) > _MOST_NAMED else ""
             parts.append(f"left out: {', '.join(self.left_out[:_MOST_NAMED])}{more}")
         return f"Weights{whose} from {self.source}{revision}: {'; '.join(parts)}."
 
@@ -133,7 +135,8 @@ def _imagenet(config: ModelConfig, fixed_size: int | None) -> Published:
     words = _check_published(config.encoder)
     revision = None
     if (file := pretrained_hub_file(config.encoder)) is not None:
-        revision = fetch(*file, f"into the local cache and copy that here, or {cure}").parent.name
+        how = f"with: hf download {file[0]} {file[1]} --revision {file[2]}; copy {HF_HUB_CACHE} here, or {cure}"
+        revision = fetch(*file, how).parent.name
     options = next(options for size, options in encoder_options(config) if size == fixed_size)
     try:
         with torch.random.fork_rng(devices=[]), silent_hub():

@@ -1,5 +1,6 @@
 """Published ``.pth`` files: the only place that reads them, and never anything in them but tensors."""
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -20,7 +21,10 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
         TorchFileError: If it is damaged, or holds more than tensors and plain values.
     """
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # It warns of the very files that it then refuses.
+            warnings.simplefilter("ignore")
+            document = torch.load(path, map_location="cpu", weights_only=True)
     # Which exception depends on the damage: zip, unpickling and end-of-file errors have no common class.
     except Exception as error:
         raise TorchFileError(

@@ -68,7 +68,7 @@ def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, 
     tensors: dict[str, Tensor] = {}
     fit = BandFit.between(bands, bands)
     for key in shared:
-        value = published.tensors[source[_plain(key)]]
+        value = _finite(published, source[_plain(key)])
         wanted = state[key]
         if key in stems:
             if value.ndim == wanted.ndim:
@@ -85,6 +85,16 @@ def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, 
     taken = {_plain(key) for key in shared}
     unused = tuple(key for key in published.tensors if _plain(key) not in taken)
     return Fitted(tensors, fit, unused, {source[_plain(key)]: tensors[key] for key in stems})
+
+
+def _finite(published: Published, name: str) -> Tensor:
+    value = published.tensors[name]
+    if value.is_floating_point() and not value.isfinite().all():
+        raise ModelError(
+            f"{published.source} holds values that are not finite in '{name}', so no training can start from it; fetch "
+            "it again or take other weights"
+        )
+    return value
 
 
 def _plain(name: str) -> str:

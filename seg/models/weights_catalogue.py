@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.models.architectures import ModelError
+from seg.models.weights_names import REBEN, split_weights
 from seg.reben.bands import MODALITIES, S1_BANDS, S2_BANDS
 
-REBEN, SSL4EO, IMAGENET = "reben", "ssl4eo", "imagenet"
 IMAGENET_BANDS = MODALITIES["rgb"]
 """Red, green and blue, in ImageNet's order."""
 L1C_BANDS = (*S2_BANDS[:10], "B10", *S2_BANDS[10:])
@@ -109,21 +109,6 @@ SSL4EO_FILES: dict[str, dict[str, dict[str, HubFile]]] = {
 def timm_name(encoder: str) -> str:
     """The name by which timm knows an encoder, if it does."""
     return encoder.removeprefix("tu-").partition(".")[0]
-
-
-def split_weights(weights: str) -> tuple[str, str]:
-    """The kind of ``model.weights`` and what follows its colon; the kind of a file or folder is empty."""
-    kind, _, detail = weights.partition(":")
-    return (kind, detail) if kind in (REBEN, SSL4EO, IMAGENET) else ("", weights)
-
-
-def whole_path(weights: str) -> str:
-    """The same weights; a file or folder by its whole path, so that they are found from any folder."""
-    kind, detail = split_weights(weights)
-    path = Path(detail).expanduser()
-    if kind == IMAGENET or not detail or not path.exists():
-        return weights
-    return f"{kind}:{path.resolve()}" if kind else str(path.resolve())
 
 
 def published_file(weights: str, encoder: str, bands: Sequence[str]) -> Path | HubFile:

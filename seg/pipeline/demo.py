@@ -7,8 +7,9 @@ from seg.config.track import Track, silent
 from seg.pipeline.data import DEMO_PATCHES, DEMO_SEED, Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
+from seg.pipeline.job import plan
 from seg.pipeline.report import REPORT_FILE
-from seg.pipeline.train import Observe, plan, train
+from seg.pipeline.train import Observe, train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.formats import Table

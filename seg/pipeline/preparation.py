@@ -170,7 +170,9 @@ def prepare(
 
 def effective_batch(run: Run) -> int:
     """Patches that an optimiser step averages over."""
-    return run.config.batch_size * min(run.config.accumulate, len(run.order)) * run.ranks.count
+    # The train split may be smaller than what was asked for.
+    own = min(run.config.batch_size * min(run.config.accumulate, len(run.order)), len(run.train) // run.ranks.count)
+    return own * run.ranks.count
 
 
 def prepared_on_device(data: DataConfig, compute: Compute, augmented: bool) -> bool:

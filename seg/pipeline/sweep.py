@@ -11,8 +11,8 @@ from seg.config.identity import settings_of_run
 from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.models.weights_file import BEST, LAST, weights_digest
+from seg.pipeline.job import with_whole_weights
 from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, RunError, RunFiles, read_evaluation, read_run
-from seg.pipeline.train import with_whole_weights
 from seg.reben.patch import Split
 from seg.store.open import INFO_FILE, read_info
 

@@ -3,26 +3,26 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg.config.load import dump_config, load_config
+from seg.config.load import dump_config
 from seg.config.sections import Config
 from seg.config.track import Track, silent
 from seg.engine.distributed import Ranks
 from seg.engine.events import Epoch, Step
 from seg.engine.rehearsal import Rehearsal, rehearse
 from seg.engine.run import Run
-from seg.engine.state import Progress, read_progress
+from seg.engine.state import Progress, has_state, read_progress
 from seg.engine.train import fit
-from seg.models.weights_catalogue import whole_path
 from seg.models.weights_file import LAST
 from seg.pipeline.data import Notify, ignore
+from seg.pipeline.job import Job
 from seg.pipeline.preparation import joined_by, prepare
-from seg.pipeline.run_folder import CONFIG_FILE, FIGURE_FILE, RECORD_FILE, RunError, read_run
+from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
 from seg.reben.bands import selection_name
 from seg.report.figures.style import write_png
 from seg.report.figures.training import training_figure
@@ -32,23 +32,6 @@ from seg.report.trackers import Status, Trackers
 from seg.store.atomic import write_text
 
 Observe = Callable[[Step | Epoch], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A training run that is about to begin or to continue.
-
-    Attributes:
-        config: The settings.
-        folder: The run folder.
-        resume: Whether it continues.
-        allow: Settings that may be others than they were when it began.
-    """
-
-    config: Config
-    folder: Path
-    resume: bool
-    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,58 +66,6 @@ class DryRun:
     record: dict[str, Any]
 
 
-def plan(
-    path: Path | None = None,
-    overrides: Iterable[str] = (),
-    out: Path | None = None,
-    resume: bool = False,
-    allow: Iterable[str] = (),
-    **settings: Any,
-) -> Job:
-    """Settle configuration and run folder.
-
-    A new run takes a folder that is not there yet; without `out` it is named after architecture and bands. A resumed
-    run takes the settings of its ``config.yaml``.
-
-    Args:
-        path: YAML configuration.
-        overrides: ``section.key=value``.
-        out: The run folder.
-        resume: Continue the run in that folder.
-        allow: Settings that a resumed run may change, see `seg.config.identity.ALLOWABLE`.
-        settings: ``section__key=value``; None stands for "not given".
-
-    Raises:
-        RunError: If a new run's folder is taken, or there is no run to resume.
-        ConfigError: If the configuration is wrong.
-    """
-    config = with_whole_weights(load_config(path, overrides, **settings))
-    folder = out or _default_folder(config, resume)
-    saved = folder / CONFIG_FILE
-    if resume:
-        if not saved.is_file():
-            raise RunError(f"there is no run to resume in {folder}; name its folder with --out")
-        config = with_whole_weights(load_config(path or saved, overrides, **settings))
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
-    return Job(config, folder, resume, tuple(allow))
-
-
-def with_whole_weights(config: Config) -> Config:
-    """The configuration with the whole path of a weights file, so that a resume finds the same one from any folder."""
-    weights = config.model.weights and whole_path(config.model.weights)
-    return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
-
-
-def _default_folder(config: Config, resume: bool) -> Path:
-    """``runs/<arch>-<bands>``, with a number if that is taken; for a resume the last one that is."""
-    base = Path("runs") / f"{config.model.arch}-{selection_name(config.data.bands).replace(',', '-')}"
-    number, folder = 1, base
-    while (following := base.with_name(f"{base.name}-{number + 1}") if folder.exists() else folder).exists():
-        number, folder = number + 1, following
-    return folder if resume else following
-
-
 def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, notify: Notify = ignore) -> TrainResult:
     """Train a network; under ``torchrun``, together with the other processes.
 
@@ -151,6 +82,9 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
     with joined_by(job.config) as (ranks, compute):
         # Nothing is written before all of them have planned, so that they see the same folders.
         job = replace(job, folder=Path(ranks.from_first(str(job.folder))))
+        if job.resume and not ranks.from_first("yes" if ranks.first and has_state(run_state(job)) else ""):
+            notify(f"The run in {job.folder} had saved nothing yet, so it starts from the beginning.")
+            job = replace(job, resume=False)
         prepared = prepare(
             job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
         )
@@ -180,6 +114,11 @@ def dry_run(job: Job, track: Track = silent, notify: Notify = ignore) -> DryRun:
         rehearsal = rehearse(prepared.run)
         ranks.wait()
         return DryRun(rehearsal, prepared.record())
+
+
+def run_state(job: Job) -> Path:
+    """Where a run saves what it needs to continue."""
+    return job.folder / CHECKPOINTS / LAST
 
 
 def _complete_log(folder: Path, done: Progress, ranks: Ranks) -> None:

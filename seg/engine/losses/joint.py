@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seg.config.errors import WrongUseError
 from seg.config.sections import LossConfig
 from seg.data.frequency import ClassFrequencies
 from seg.engine.losses.balance import class_weights, positive_weights
@@ -22,11 +23,11 @@ _SETTING_OF = {"class_weights_K": "class_weights", "positive_weights_K": "positi
 Losses = Mapping[str, Callable[..., Tensor]]
 
 
-class UnknownLossError(ValueError):
+class UnknownLossError(WrongUseError):
     """A loss that is not in the dictionary."""
 
 
-class UnusedSettingError(ValueError):
+class UnusedSettingError(WrongUseError):
     """A setting that none of the chosen losses looks at."""
 
 
