@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -63,6 +64,45 @@ class Session:
         return Pass(self.compute, self.config.eval.batch_size, self.workers, track, self.ranks)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The best weights of a run on this machine, without data.
+
+    Attributes:
+        config: Settings of the run, with what was asked for otherwise.
+        model: In evaluation mode, on the device.
+        card: What the model is.
+        compute: Device and formats.
+        ranks: The processes that ``torchrun`` has started, not joined yet.
+    """
+
+    config: Config
+    model: nn.Module
+    card: ModelCard
+    compute: Compute
+    ranks: Ranks
+
+
+def open_weights(run: Path, **changes: Any) -> Weights:
+    """Open the best weights of a run.
+
+    Args:
+        run: Run folder of `train`.
+        changes: Instead of the run's own settings, as for `load_config`.
+
+    Raises:
+        RunError, CheckpointError, ConfigError, DeviceError, SessionError: What is wrong, in one sentence.
+    """
+    checkpoint = best_checkpoint(run)
+    config = load_config(run / CONFIG_FILE, **changes)
+    ranks = started_ranks()
+    compute = choose_compute(config.train, ranks.local_rank if ranks.count > 1 else None)
+    model, card = load_checkpoint(checkpoint, compute.device)
+    model.to(memory_format=compute.memory_format)
+    _check_statistics(card)
+    return Weights(config, model, card, compute, ranks)
+
+
 def open_run(
     run: Path,
     *,
@@ -89,19 +129,14 @@ def open_run(
     Raises:
         RunError, CheckpointError, StoreError, EmptySelectionError, SessionError: What is wrong, in one sentence.
     """
-    checkpoint = best_checkpoint(run)
-    config = load_config(
-        run / CONFIG_FILE, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
+    weights = open_weights(
+        run, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
     )
+    config, model, card, compute = weights.config, weights.model, weights.card, weights.compute
     if data is not None:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"store": data, "metadata": metadata})}
         )
-    ranks = started_ranks()
-    compute = choose_compute(config.train, ranks.local_rank if ranks.count > 1 else None)
-    model, card = load_checkpoint(checkpoint, compute.device)
-    model.to(memory_format=compute.memory_format)
-    _check_statistics(card)
     if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
         raise SessionError(
             f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "
@@ -124,7 +159,7 @@ def open_run(
         split=config.eval.split,
         dataset=dataset,
         compute=compute,
-        workers=loader_workers(config.data.workers, compute, ranks.count),
+        workers=loader_workers(config.data.workers, compute, weights.ranks.count),
         without=drop,
     )
 
