@@ -45,8 +45,8 @@ def require_units(layers: list[Layer]) -> None:
                 )
         elif layer.floating and layer.gain == 1 and not any(_reaches_numbers(stored) for stored in _strips(layer)):
             raise SceneError(
-                f"{shown(layer.header.path)} holds reflectance from 0 to 1 without a scale that says so; multiply it by "
-                "10000, or write the scale with gdal_edit.py -scale 1 -offset 0 -mo REFLECTANCE=1"
+                f"{shown(layer.header.path)} holds reflectance from 0 to 1, but models see DN; multiply it by 10000 "
+                "(or store it as integers with scale and offset tags)"
             )
 
 

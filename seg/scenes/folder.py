@@ -1,4 +1,4 @@
-"""Folders of single-band files, whose names say which band they hold: ``<anything>_B02.tif``, ``B02_10m.jp2``, ``VV.tif``."""
+"""Folders of single-band files, whose names say the band: ``<scene>_B02.tif``, ``B02_10m.jp2``, ``VV.tif``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
     if not files:
         raise SceneError(
             f"{path} holds no files of single bands; they are named like <scene>_B02.tif or B02_10m.jp2, and a SAFE "
-            f"folder has an MTD_MSIL2A.xml at its top"
+            "folder has an MTD_MSIL2A.xml at its top"
         )
     layers = []
     for band in needed:

@@ -78,8 +78,7 @@ def shown(path: str) -> str:
 def readable(path: str) -> Iterator[None]:
     """Within it, GDAL decodes in the calling thread, and its errors become a `SceneError` that names the file."""
     try:
-        with rasterio.Env(**_ONE_THREAD), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.Env(**_ONE_THREAD):
             yield
     # rasterio reads the name of the CRS as UTF-8, whatever its bytes are.
     except (RasterioError, UnicodeDecodeError):
@@ -92,7 +91,8 @@ def open_raster(path: str) -> DatasetReader:
     Raises:
         SceneError: If it is none or damaged.
     """
-    with readable(path):
+    with readable(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(path, sharing=False)
 
 

@@ -1,7 +1,7 @@
 """Whether JPEG 2000 files are whole.
 
-GDAL opens a file that is cut off, and notices at the first block that is missing, hours later. The boxes of the file say
-how long it has to be, and its codestream ends with a marker (ISO/IEC 15444-1, annexes A.4.4 and I.4).
+GDAL opens a file that is cut off, and notices at the first block that is missing, hours later. The boxes of the file
+say how long it has to be, and its codestream ends with a marker (ISO/IEC 15444-1, annexes A.4.4 and I.4).
 """
 
 import struct

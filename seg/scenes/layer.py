@@ -52,7 +52,7 @@ class Layer:
         return round(self.header.pixel_size / PIXEL_METRES)
 
     def decode(self, stored: Array) -> Array:
-        """reBEN's values of stored ones.
+        """Values as in reBEN of stored ones.
 
         Returns:
             Same shape. Sentinel-2: uint16 DN, 0 without data, 1 to 65535 elsewhere. Sentinel-1: float32 dB, NaN
@@ -69,9 +69,8 @@ class Layer:
         if stored.dtype == np.uint16 and (self.gain, self.offset) == (1.0, 0.0):
             numbers = stored.copy() if empty.any() else stored
         else:
-            values = stored.astype(np.float64 if stored.dtype.itemsize > 2 else np.float32)
-            values *= self.gain
-            values += self.offset
+            wide = stored.astype(np.float64 if stored.dtype.itemsize > 2 else np.float32)
+            values = wide * wide.dtype.type(self.gain) + wide.dtype.type(self.offset)
             # Data darker than the offset stay data.
             numbers = np.clip(np.rint(np.nan_to_num(values, nan=1)), 1, 65535).astype(np.uint16)
         numbers[empty] = 0

@@ -13,11 +13,10 @@ def band_in(text: str) -> str | None:
 
     The last one counts, because what stands before it is the name of a product. None if there is none.
     """
-    found = None
-    for found in _BAND.finditer(text.replace("_", " ")):
-        pass
-    if found is None:
+    matches = list(_BAND.finditer(text.replace("_", " ")))
+    if not matches:
         return None
+    found = matches[-1]
     return found["other"].upper() if found["other"] else f"B{int(found['number']):02d}"
 
 

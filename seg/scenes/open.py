@@ -24,7 +24,7 @@ def open_scene(
     s1: Path | Sequence[Path] | None = None,
     needed: Sequence[str],
 ) -> Scene:
-    """Open a Sentinel-2 L2A SAFE folder or zip, a multi-band raster, a folder of single-band files, or Sentinel-1 alone.
+    """Open a Sentinel-2 L2A SAFE folder or zip, a multi-band raster, a folder of single bands, or Sentinel-1 alone.
 
     Args:
         path: The scene.

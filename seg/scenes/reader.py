@@ -132,7 +132,7 @@ class SceneReader:
                 by_sensor[sensor] &= mask
             else:
                 by_sensor[sensor] |= mask
-        return np.logical_and.reduce(list(by_sensor.values()))
+        return np.asarray(np.logical_and.reduce(list(by_sensor.values())), dtype=np.bool_)
 
     def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, Array]:
         layers = [self._scene.layers[band] for band in bands]
