@@ -1,16 +1,12 @@
 """The 10 m grid of a scene, windows on it, and the error for scenes that cannot be used."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from seg.reben.patch import GeoRef
 
 PIXEL_METRES = 10.0
 """Pixel size of the grid that every scene is read and mapped on."""
 FACTORS = (1, 2, 6)
 """How many 10 m pixels a pixel of a band may have along its edge: bands of 10, 20 and 60 m."""
-_TOLERANCE = 0.01
-"""How far corners may be apart, metres: file formats round coordinates."""
 
 
 class SceneError(ValueError):
