@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seg.pipeline.demo import demo as demo
     from seg.pipeline.evaluate import evaluate as evaluate
     from seg.pipeline.export import export as export
+    from seg.pipeline.predict import predict as predict
     from seg.pipeline.report import report_run as report_run
     from seg.pipeline.train import train as train
     from seg.store.open import open_store as open_store
@@ -28,6 +29,7 @@ _HOME = {
     "demo": "seg.pipeline.demo",
     "evaluate": "seg.pipeline.evaluate",
     "export": "seg.pipeline.export",
+    "predict": "seg.pipeline.predict",
     "report_run": "seg.pipeline.report",
     "train": "seg.pipeline.train",
     "open_store": "seg.store.open",

@@ -176,6 +176,8 @@ class _Row:
         self.number = strip.number
         self._place = tiling.strip(strip.number)
         self._images_CHW, self._wanted_HW = prepare(strip)
+        # Looked at here once, because every look makes the device wait.
+        self._wanted_W = self._wanted_HW.any(0).cpu().numpy()
         rows, device = tiling.rows, how.compute.device
         self._first = rows.begin(self.number) - rows.starts[self.number]
         self._weights_H = torch.from_numpy(rows.weights(self.number)).to(device)
@@ -188,7 +190,7 @@ class _Row:
     def add(self, column: int) -> None:
         """Run a window, as soon as a batch of them is together; not at all if nothing of it is to be mapped."""
         left = self._tiling.columns.starts[column]
-        if self._wanted_HW[:, left : left + self._tiling.columns.window].any():
+        if self._wanted_W[left : left + self._tiling.columns.window].any():
             self._batch.append(column)
         last = column == len(self._tiling.columns.starts) - 1
         if self._batch and (last or len(self._batch) == self._how.batch_size):
