@@ -133,14 +133,21 @@ def _product_metadata(name: ProductName) -> str:
 <PROCESSING_BASELINE>{name.baseline}</PROCESSING_BASELINE>
 <GENERATION_TIME>{time}</GENERATION_TIME>
 <Datatake><SPACECRAFT_NAME>Sentinel-{name.product[1:3]}</SPACECRAFT_NAME></Datatake>
+<Query_Options completeSingleTile="true"><PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options>
 <Product_Organisation><Granule_List><Granule datastripIdentifier="SYNTHETIC" imageFormat="JPEG2000">
 {images}
 </Granule></Granule_List></Product_Organisation>
 </Product_Info>
 <Product_Image_Characteristics>
-<Special_Values><SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT><SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values>
-<Special_Values><SPECIAL_VALUE_TEXT>SATURATED</SPECIAL_VALUE_TEXT><SPECIAL_VALUE_INDEX>65535</SPECIAL_VALUE_INDEX></Special_Values>
-<QUANTIFICATION_VALUES_LIST><BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>
+<Special_Values>
+<SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT><SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX>
+</Special_Values>
+<Special_Values>
+<SPECIAL_VALUE_TEXT>SATURATED</SPECIAL_VALUE_TEXT><SPECIAL_VALUE_INDEX>65535</SPECIAL_VALUE_INDEX>
+</Special_Values>
+<QUANTIFICATION_VALUES_LIST>
+<BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
+</QUANTIFICATION_VALUES_LIST>
 {offsets if name.offset else ""}<Spectral_Information_List>
 {spectral}
 </Spectral_Information_List>
