@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 PIXEL_METRES = 10.0
 """Pixel size of the grid that every scene is read and mapped on."""
 FACTORS = (1, 2, 6)

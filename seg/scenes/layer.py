@@ -69,8 +69,8 @@ class Layer:
         if stored.dtype == np.uint16 and (self.gain, self.offset) == (1.0, 0.0):
             numbers = stored.copy() if empty.any() else stored
         else:
-            wide = stored.astype(np.float64 if stored.dtype.itemsize > 2 else np.float32)
-            values = wide * wide.dtype.type(self.gain) + wide.dtype.type(self.offset)
+            wide: Array = stored.astype(np.float64 if stored.dtype.itemsize > 2 else np.float32)
+            values = wide * self.gain + self.offset
             # Data darker than the offset stay data.
             numbers = np.clip(np.rint(np.nan_to_num(values, nan=1)), 1, 65535).astype(np.uint16)
         numbers[empty] = 0
