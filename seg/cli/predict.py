@@ -25,7 +25,9 @@ def predict(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write 19 probability bands.")] = False,
     confidence: Annotated[bool, typer.Option("--confidence", help="Also write confidence and entropy.")] = False,
     labels: Annotated[bool, typer.Option("--labels", help="Also write multi-labels of 1.2 km cells.")] = False,
-    areas: Annotated[bool, typer.Option("--areas", help="Also write a table of areas, adjusted for confusion.")] = False,
+    areas: Annotated[
+        bool, typer.Option("--areas", help="Also write a table of areas, adjusted for confusion.")
+    ] = False,
     quicklook: Annotated[bool, typer.Option("--quicklook", help="Also write a picture.")] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; takes 8 times as long.")] = False,
     window: Annotated[int | None, typer.Option(help="Edge of the windows, pixels.", min=1)] = None,

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from seg.config.track import Track, silent
-from seg.data.transforms import Resampling
 from seg.engine.device import Compute, named_when_full
-from seg.engine.strips import Inside, Strip, StripPreparation
+from seg.engine.strips import Strip, StripPreparation, View
 from seg.engine.windows import Axis, Tiling
 from seg.models.padding import Frame
 from seg.reben.bands import PATCH_SIZE
@@ -60,23 +59,19 @@ def cell_rows(scene: Scene, inner: Window) -> list[int]:
 
 def predict_cells(
     model: nn.Module,
-    scene: Scene,
-    bands: Sequence[str],
-    resampling: Resampling,
+    view: View,
     inner: Window,
     rows: Sequence[int],
     how: CellPass,
-    inside: Inside | None = None,
 ) -> Iterator[CellRow]:
     """Predict the cells that lie wholly in the scene and in which anything is to be mapped.
 
     Args:
         model: A `Segmenter` with a scene head, in evaluation mode, on its device.
-        scene, bands, resampling: What it sees.
+        view: The scene.
         inner: The part of the scene that is mapped.
         rows: Some of `cell_rows`.
         how: The pass.
-        inside: Which pixels are to be mapped; None: all.
 
     Raises:
         SceneError: If a file is damaged.
@@ -85,8 +80,8 @@ def predict_cells(
     cell = Window(0, 0, PATCH_SIZE, PATCH_SIZE)
     axis = Axis(PATCH_SIZE, PATCH_SIZE, (0,), 0)
     tiling = Tiling(cell, cell, Frame(PATCH_SIZE, PATCH_SIZE, PATCH_SIZE, PATCH_SIZE), axis, axis)
-    factors = [scene.factors[name] for name in bands]
-    prepare = StripPreparation(bands, factors, resampling, tiling, how.compute.device)
+    scene, bands, factors = view.scene, view.bands, view.factors
+    prepare = StripPreparation(view, tiling, how.compute.device)
     first = inner.left // PATCH_SIZE
     last = min(-(-(inner.left + inner.width) // PATCH_SIZE), scene.grid.width // PATCH_SIZE)
     if first >= last:
@@ -96,12 +91,15 @@ def predict_cells(
             place = Window(first * PATCH_SIZE, row * PATCH_SIZE, (last - first) * PATCH_SIZE, PATCH_SIZE)
             values = reader.read(place, bands)
             valid_HW = reader.valid(place)
-            wanted_HW = _within(valid_HW & inside(place) if inside else valid_HW, place, inner)
+            wanted_HW = _within(view.wanted(place, valid_HW), place, inner)
             cells = [
                 Strip(
                     0,
                     cell,
-                    {name: values[name][:, _columns(number, factor)] for name, factor in zip(bands, factors, strict=True)},
+                    {
+                        name: values[name][:, _columns(number, factor)]
+                        for name, factor in zip(bands, factors, strict=True)
+                    },
                     valid_HW[:, _columns(number)],
                     wanted_HW[:, _columns(number)],
                 )

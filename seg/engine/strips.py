@@ -4,7 +4,7 @@ The values are those of `seg.data.transforms` for the scene as a whole, up to th
 with a coarse pixel more on every side, so that bands of 20 m and 60 m come out as if the whole scene were resampled.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,37 @@ from seg.data.transforms import Resampling
 from seg.engine.windows import Tiling, up
 from seg.reben.bands import BANDS
 from seg.scenes.grid import Window
-from seg.scenes.reader import Array, Scene, SceneReader
+from seg.scenes.layer import Array
+from seg.scenes.reader import Scene, SceneReader
 
 Inside = Callable[[Window], npt.NDArray[np.bool_]]
 """Which pixels of a window of the scene are to be mapped: bool (height, width)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A scene as a network sees it.
+
+    Attributes:
+        scene: The scene.
+        bands: Bands in the order of the network's channels.
+        resampling: How coarse bands are brought to 10 m.
+        inside: Which pixels are to be mapped; None: all.
+    """
+
+    scene: Scene
+    bands: tuple[str, ...]
+    resampling: Resampling
+    inside: Inside | None = None
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """10 m pixels per pixel of each band."""
+        return tuple(self.scene.factors[name] for name in self.bands)
+
+    def wanted(self, place: Window, valid_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Where a window of the scene is to be mapped: nowhere without data."""
+        return valid_HW & self.inside(place) if self.inside and valid_HW.any() else valid_HW
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +73,14 @@ class StripReader:
     """Reads the strips of a scene from top to bottom, each row of the scene about once.
 
     Args:
-        scene: The scene.
+        view: The scene.
         reader: A reader of it.
-        bands: The bands that the network sees.
         tiling: The windows.
-        inside: Which pixels are to be mapped; None: all.
     """
 
-    def __init__(
-        self, scene: Scene, reader: SceneReader, bands: Sequence[str], tiling: Tiling, inside: Inside | None = None
-    ) -> None:
-        self._reader, self._bands, self._tiling, self._inside = reader, tuple(bands), tiling, inside
-        self._factors = {name: scene.factors[name] for name in bands}
+    def __init__(self, view: View, reader: SceneReader, tiling: Tiling) -> None:
+        self._view, self._reader, self._tiling = view, reader, tiling
+        scene = view.scene
         self._height = scene.grid.height
         self._coarsest = max(scene.factors.values())
         area = tiling.area
@@ -87,10 +110,9 @@ class StripReader:
 
     def _fresh(self, number: int, top: int, bottom: int) -> Strip:
         place = Window(self._left, top, self._width, bottom - top)
-        bands = self._reader.read(place, self._bands)
+        bands = self._reader.read(place, self._view.bands)
         valid_HW = self._reader.valid(place)
-        wanted_HW = valid_HW & self._inside(place) if self._inside and valid_HW.any() else valid_HW
-        return Strip(number, place, bands, valid_HW, wanted_HW)
+        return Strip(number, place, bands, valid_HW, self._view.wanted(place, valid_HW))
 
     def _joined(self, last: Strip, number: int, top: int, bottom: int) -> Strip:
         """A strip of the lower rows of the last one and of what lies below them."""
@@ -101,7 +123,7 @@ class StripReader:
             Window(self._left, top, self._width, bottom - top),
             {
                 name: np.concatenate([last.bands[name][skipped // factor :], new.bands[name]])
-                for name, factor in self._factors.items()
+                for name, factor in zip(self._view.bands, self._view.factors, strict=True)
             },
             np.concatenate([last.valid_HW[skipped:], new.valid_HW]),
             np.concatenate([last.wanted_HW[skipped:], new.wanted_HW]),
@@ -114,23 +136,13 @@ class StripPreparation:
     A pixel without data has the mean of each band, 0, as the network's own padding has inside.
 
     Args:
-        bands: Bands in the order of the network's channels.
-        factors: 10 m pixels per pixel of each band of the scene.
-        resampling: How coarse bands are brought to 10 m.
+        view: The scene.
         tiling: The windows.
         device: Where.
     """
 
-    def __init__(
-        self,
-        bands: Sequence[str],
-        factors: Sequence[int],
-        resampling: Resampling,
-        tiling: Tiling,
-        device: torch.device,
-    ) -> None:
-        self._bands, self._factors = tuple(bands), tuple(factors)
-        self._resampling, self._tiling, self._device = resampling, tiling, device
+    def __init__(self, view: View, tiling: Tiling, device: torch.device) -> None:
+        self._view, self._tiling, self._device = view, tiling, device
         rows, columns = tiling.frame.sources(device)
         self._rows, self._columns = rows + tiling.area.top, columns + tiling.area.left
 
@@ -144,8 +156,8 @@ class StripPreparation:
         rows = self._rows[start : start + self._tiling.rows.window] - strip.place.top
         columns = self._columns - strip.place.left
         invalid_HW = None if strip.valid_HW.all() else torch.from_numpy(~strip.valid_HW).to(self._device)
-        images_CHW = torch.empty((len(self._bands), len(rows), len(columns)), device=self._device)
-        for channel_HW, name, factor in zip(images_CHW, self._bands, self._factors, strict=True):
+        images_CHW = torch.empty((len(self._view.bands), len(rows), len(columns)), device=self._device)
+        for channel_HW, name, factor in zip(images_CHW, self._view.bands, self._view.factors, strict=True):
             values_HW = self._normalised(strip, name, factor, invalid_HW)
             channel_HW.copy_(values_HW.index_select(0, rows).index_select(1, columns))
         if invalid_HW is not None:
@@ -172,10 +184,10 @@ class StripPreparation:
         if factor == 1:
             return normalised_HW
         height, width = normalised_HW.shape
-        align = False if self._resampling == "bilinear" else None
+        align = False if self._view.resampling == "bilinear" else None
         size = (height * factor, width * factor)
         return functional.interpolate(
-            normalised_HW[None, None], size=size, mode=self._resampling, align_corners=align
+            normalised_HW[None, None], size=size, mode=self._view.resampling, align_corners=align
         )[0, 0]
 
 

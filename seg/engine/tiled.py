@@ -13,17 +13,14 @@ from torch import Tensor, nn
 
 from seg.config.track import Track, silent
 from seg.data.raw import SYMMETRIES
-from seg.data.transforms import Resampling
 from seg.engine.device import Compute, named_when_full
-from seg.engine.strips import Inside, Strip, StripPreparation, StripReader
+from seg.engine.strips import Strip, StripPreparation, StripReader, View
 from seg.engine.windows import Tiling
-from seg.models.padding import Frame
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.scenes.grid import Window
-from seg.scenes.reader import Scene
 
 SHARE_SCALE = 250
-"""Stored value of a share of 1: probabilities, confidence and entropy; as in the probabilities of `seg.maps.geotiff`."""
+"""Stored value of a share of 1 (probability, confidence, entropy); the one of `seg.maps.geotiff`."""
 _LESS = "lower --batch-size or --window"
 _ROWS_AT_A_TIME = 64
 
@@ -74,13 +71,10 @@ class Piece:
 
 def predict_strips(
     model: nn.Module,
-    scene: Scene,
-    bands: Sequence[str],
-    resampling: Resampling,
+    view: View,
     tiling: Tiling,
     strips: Sequence[int],
     how: ScenePass,
-    inside: Inside | None = None,
 ) -> Iterator[Piece]:
     """Predict strips of a scene; the next one is read while the network is at work.
 
@@ -89,11 +83,10 @@ def predict_strips(
 
     Args:
         model: A `Segmenter` in evaluation mode, on its device.
-        scene, bands, resampling: What it sees.
+        view: The scene.
         tiling: The windows.
         strips: Numbers of rows of windows, ascending, from `Tiling.strips`.
         how: The pass.
-        inside: Which pixels are to be mapped; None: all.
 
     Raises:
         SceneError: If a file is damaged.
@@ -101,12 +94,11 @@ def predict_strips(
     """
     wanted = set(strips)
     rows = sorted(wanted | {number - 1 for number in strips if number})
-    factors = [scene.factors[name] for name in bands]
-    prepare = StripPreparation(bands, factors, resampling, tiling, how.compute.device)
+    prepare = StripPreparation(view, tiling, how.compute.device)
     columns = range(len(tiling.columns.starts))
     jobs = [(row, column) for row in rows for column in columns]
     with ExitStack() as stack:
-        ahead = stack.enter_context(_ReadAhead(scene, bands, tiling, inside))
+        ahead = stack.enter_context(_ReadAhead(view, tiling))
         ahead.begin(rows)
         row: _Row | None = None
         for number, column in how.track(jobs, "windows predicted", len(jobs)):
@@ -123,8 +115,8 @@ def predict_strips(
 class _ReadAhead:
     """Reads the strip after the one in use in a thread of its own."""
 
-    def __init__(self, scene: Scene, bands: Sequence[str], tiling: Tiling, inside: Inside | None) -> None:
-        self._arguments = (scene, bands, tiling, inside)
+    def __init__(self, view: View, tiling: Tiling) -> None:
+        self._view, self._tiling = view, tiling
         self._pool = ThreadPoolExecutor(1, "reader")
         self._files = ExitStack()
         self._rows: list[int] = []
@@ -151,9 +143,8 @@ class _ReadAhead:
         return strip
 
     def _open(self) -> None:
-        scene, bands, tiling, inside = self._arguments
-        reader = self._files.enter_context(scene.open())
-        self._read = StripReader(scene, reader, bands, tiling, inside).read
+        reader = self._files.enter_context(self._view.scene.open())
+        self._read = StripReader(self._view, reader, self._tiling).read
 
     def _submit(self) -> None:
         self._pending = self._pool.submit(self._read, self._rows.pop(0)) if self._rows else None
@@ -170,7 +161,13 @@ class _Row:
     """
 
     def __init__(
-        self, model: nn.Module, tiling: Tiling, how: ScenePass, prepare: StripPreparation, strip: Strip, above: "_Row | None"
+        self,
+        model: nn.Module,
+        tiling: Tiling,
+        how: ScenePass,
+        prepare: StripPreparation,
+        strip: Strip,
+        above: "_Row | None",
     ) -> None:
         self._model, self._tiling, self._how = model, tiling, how
         self.number = strip.number
@@ -243,7 +240,7 @@ class _Row:
 
 
 def window_probabilities(model: nn.Module, images_BCHW: Tensor, how: ScenePass) -> Tensor:
-    """Class probabilities of windows, float32 (B, K, H, W); with test-time augmentation their mean over 8 symmetries."""
+    """Class probabilities of windows, float32 (B, K, H, W); with test-time augmentation the mean over 8 symmetries."""
     if not how.tta:
         return _probabilities(model, images_BCHW, how)
     total_BKHW: Tensor | None = None
@@ -259,7 +256,8 @@ def _probabilities(model: nn.Module, images_BCHW: Tensor, how: ScenePass) -> Ten
     with how.compute.autocast():
         logits_BKHW, _ = model(images_BCHW)
     logits_BKHW = logits_BKHW.float()
-    return (logits_BKHW if how.temperature == 1 else logits_BKHW / how.temperature).softmax(1)
+    shares_BKHW: Tensor = (logits_BKHW if how.temperature == 1 else logits_BKHW / how.temperature).softmax(1)
+    return shares_BKHW
 
 
 def _moved(images_BCHW: Tensor, number: int) -> Tensor:
@@ -278,6 +276,12 @@ def _moved_back(maps_BKHW: Tensor, number: int) -> Tensor:
 
 def _stored(shares: Tensor, outside_HW: Tensor) -> Bytes:
     stored: Bytes = (
-        (shares * SHARE_SCALE).round_().clamp_(0, SHARE_SCALE).byte().masked_fill_(outside_HW, IGNORE_INDEX).cpu().numpy()
+        (shares * SHARE_SCALE)
+        .round_()
+        .clamp_(0, SHARE_SCALE)
+        .byte()
+        .masked_fill_(outside_HW, IGNORE_INDEX)
+        .cpu()
+        .numpy()
     )
     return stored

@@ -152,7 +152,8 @@ def lay_windows(
         shared = min(shared, edge // 2 // multiple * multiple)
     if 2 * shared > edge:
         raise WindowError(
-            f"windows of {edge} pixels cannot overlap by {shared}; use --overlap up to {edge // 2 // multiple * multiple}"
+            f"windows of {edge} pixels cannot overlap by {shared}; "
+            f"use --overlap up to {edge // 2 // multiple * multiple}"
         )
     area = _around(inner, shared, size)
     frame = model.frame(area.height, area.width)

@@ -40,7 +40,9 @@ def write_cells(path: Path, scene: Scene, rows: Sequence[CellRow], thresholds: S
     from shapely.geometry import box
 
     cells = [(row.row, int(column)) for row in rows for column in row.columns_N]
-    probabilities_NK = np.concatenate([row.probabilities_NK for row in rows] or [np.empty((0, NUM_CLASSES), np.float32)])
+    probabilities_NK = np.concatenate(
+        [row.probabilities_NK for row in rows] or [np.empty((0, NUM_CLASSES), np.float32)]
+    )
     present_NK = decide(probabilities_NK, DEFAULT_THRESHOLD if thresholds is None else np.array(thresholds))
     places = [
         window_grid(scene.grid, Window(column * PATCH_SIZE, row * PATCH_SIZE, PATCH_SIZE, PATCH_SIZE))

@@ -24,6 +24,7 @@ from seg.engine.tiled import Piece
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
+from seg.scenes.layer import Array
 from seg.store.atomic import write_bytes, write_text
 
 SUFFIX = ".unfinished"
@@ -93,7 +94,7 @@ class Unfinished:
             OSError: If the disk does not take it.
         """
         content = io.BytesIO()
-        columns = [cells.columns_N[:, None], cells.data_N[:, None], cells.probabilities_NK]
+        columns: list[Array] = [cells.columns_N[:, None], cells.data_N[:, None], cells.probabilities_NK]
         np.save(content, np.concatenate(columns, 1).astype(np.float32))
         write_bytes(self.cells(cells.row), content.getvalue())
 

@@ -1,9 +1,9 @@
 """Areas of classes: as counted in a map, and adjusted by what an assessment says of the map's errors.
 
 Counting the pixels of a map is biased, because the errors of a classifier do not cancel. The estimators are those of
-Olofsson, Foody, Herold, Stehman, Woodcock and Wulder 2014, "Good practices for estimating area and assessing accuracy of
-land change", Remote Sensing of Environment 148, equations 8 to 11, with the map classes as strata. They hold for a sample
-drawn at random within each map class of the mapped area itself. The patches of a split are no such sample: they
+Olofsson, Foody, Herold, Stehman, Woodcock and Wulder 2014, "Good practices for estimating area and assessing accuracy
+of land change", Remote Sensing of Environment 148, equations 9 to 11, with the map classes as strata. They hold for a
+sample drawn at random within each map class of the mapped area itself. The patches of a split are no such sample: they
 lie elsewhere, and neighbouring pixels are not independent. Hence the second standard error, from resampled tiles.
 """
 

@@ -18,13 +18,13 @@ _COUNTED = (
     "confused."
 )
 _ADJUSTED = (
-    "Adjusted areas are those of the stratified estimator of Olofsson et al. (2014), equations 8 to 11, with the "
+    "Adjusted areas are those of the stratified estimator of Olofsson et al. (2014), equations 9 to 11, with the "
     "confusions of the {patches:,} patches of the {split} as the assessment and the map's classes as strata. They hold "
     "as far as the model confuses classes here as it does there."
 )
 _ERRORS = (
-    "The first standard error takes every assessed pixel as independent, as the formula does, and is far too small; the "
-    "second one comes from resampling the {tiles} tiles of the assessment as wholes."
+    "The first standard error takes every assessed pixel as independent, as the formula does, and is far too small; "
+    "the second one comes from resampling the {tiles} tiles of the assessment as wholes."
 )
 
 

@@ -7,10 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from seg.engine.windows import Tiling
 from seg.maps.cells import write_cells
 from seg.maps.cog import write_cog
 from seg.maps.parts import LAYERS, Unfinished, unfinished_folder, window_grid
-from seg.maps.style import write_qml
+# from seg.maps.style import write_qml
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
 from seg.models.weights_file import weights_digest
@@ -21,7 +24,6 @@ from seg.pipeline.scene_part import Part
 from seg.pipeline.session import Weights
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
-from seg.engine.windows import Tiling
 from seg.scenes.reader import Scene
 
 DESCRIPTIONS = {
@@ -100,7 +102,7 @@ class Job:
 
     def hectares(self, counts: Counts) -> Floats:
         """Areas of the classes from the pixels of each value."""
-        return counts[:NUM_CLASSES] * (self.grid.pixel_size**2 / 10_000)
+        return counts[:NUM_CLASSES].astype(np.float64) * (self.grid.pixel_size**2 / 10_000)
 
     def beside(self, ending: str) -> Path:
         """A file that belongs to the map."""
@@ -139,8 +141,8 @@ def require_space(job: Job) -> None:
     free = shutil.disk_usage(job.path.parent).free
     if free < needed:
         raise MapError(
-            f"the map takes about {needed / 1e9:.1f} GB while it is made, and {job.path.parent} has {free / 1e9:.1f} GB "
-            "free; free some space or name another --out"
+            f"the map takes about {needed / 1e9:.1f} GB while it is made, and {job.path.parent} has "
+            f"{free / 1e9:.1f} GB free; free some space or name another --out"
         )
 
 
@@ -173,8 +175,8 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
         synthetic = job.weights.card.data.synthetic or (evidence is not None and evidence.origin.synthetic)
         table = area_table(job.hectares(counts), evidence, job.scene.name, synthetic)
         files += write_areas(job.path.with_suffix(""), table)
-    files.append(job.beside(".qml"))
-    write_qml(files[-1])
+    #     files.append(job.beside(".qml"))
+    #     write_qml(files[-1])
     for layer in job.layers:
         path = job.path if layer == "classes" else job.beside(f"_{layer}.tif")
         write_cog(
@@ -183,7 +185,6 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
             kind="classes" if layer == "classes" else "continuous",
             tags=map_tags(job),
             descriptions=DESCRIPTIONS[layer],
-            grid=job.grid,
         )
         files.append(path)
     unfinished.remove()

