@@ -6,7 +6,6 @@ third. Each overview is made from the one before, twice as fine: the most freque
 Nodata takes no part in either and remains where all four are nodata.
 """
 
-import logging
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,13 +35,10 @@ BLOCK = 512
 _LEVEL = 6
 """Of deflate. Level 9 saves a tenth of a class map for five times the time."""
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
-_SAMPLES = 24
-"""Tiles that are compressed to guess the size of a file."""
+_SAMPLES, _SAMPLE_ROWS = 24, 64
+"""Tiles, and rows of each, that are compressed to guess the size of a file."""
 _GDAL = {"GDAL_CACHEMAX": 512, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 """Megabytes of cache; parts have no companions that are worth a look into their folder, and get none."""
-
-# What GDAL says about a full disk is in the error that is raised; without a handler it is also printed.
-logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
 
 def write_cog(
@@ -89,9 +85,10 @@ def write_cog(
                     _require_space(path, dataset, kind)
                     rasterio.shutil.copy(dataset, staged, **_options(kind))
                     _require_equal(dataset, staged)
-            except (RasterioError, CPLE_BaseError) as error:
-                # Several errors may be told at once, the cause last.
-                raise OSError(" ".join(str(error).split())) from error
+            except (RasterioError, CPLE_BaseError, SystemError) as error:
+                # GDAL tells what a full disk has led to, such as a seek that failed, or nothing at all (SystemError).
+                silent = isinstance(error, SystemError)
+                raise OSError("GDAL gives no reason" if silent else " ".join(str(error).split())) from error
     path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)
 
 
@@ -140,15 +137,16 @@ def _options(kind: Kind) -> dict[str, Any]:
 def _require_space(path: Path, source: DatasetReader, kind: Kind) -> None:
     """Refuse a map that certainly does not fit; what a sample cannot tell, the writing itself finds out."""
     windows = list(_windows(source))
-    sample = windows[:: max(1, len(windows) // _SAMPLES)]
-    sizes = []
-    for window in sample:
-        values_KHW = source.read(window=window)
+    packed = raw = 0
+    for window in windows[:: max(1, len(windows) // _SAMPLES)]:
+        rows = Window(window.col_off, window.row_off, window.width, min(_SAMPLE_ROWS, window.height))
+        values_KHW = source.read(window=rows)
         if kind == "continuous":
             values_KHW = np.diff(values_KHW, axis=2, prepend=np.uint8(0))
-        sizes.append(len(zlib.compress(np.moveaxis(values_KHW, 0, -1).tobytes(), _LEVEL)))
+        raw += values_KHW.size
+        packed += len(zlib.compress(np.moveaxis(values_KHW, 0, -1).tobytes(), _LEVEL))
     # Overviews add a third.
-    expected = sum(sizes) / len(sizes) * len(windows) * 4 / 3
+    expected = packed / raw * source.width * source.height * source.count * 4 / 3
     free = shutil.disk_usage(path.parent).free
     if free < expected / 2:
         raise OSError(f"it takes about {expected / 1e6:.0f} MB and {free / 1e6:.0f} MB are free")

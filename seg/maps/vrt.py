@@ -3,6 +3,7 @@
 Source of the elements: GDAL's documentation of the VRT driver.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,19 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import rasterio
+import rasterio.shutil
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioIOError
+from rasterio.transform import Affine
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
 
-from seg.maps.palette import Palette
+from seg.maps.palette import LAND_COVER, Palette
 from seg.reben.classes import IGNORE_INDEX
+from seg.store.atomic import staged_file, write_text
 
+EUROPE = CRS.from_epsg(3035)
 _ALIGNED = 1e-3
 """How far off the grid, in pixels, a raster may lie: coordinates pass through decimal text."""
 
@@ -104,6 +112,76 @@ def union(rasters: Sequence[Raster]) -> Raster:
     return replace(spanned, width=width, height=height)
 
 
+def write_vrt(path: Path, maps: Sequence[Path], *, palette: Palette = LAND_COVER, tags: Mapping[str, str]) -> None:
+    """Write a virtual raster over maps, such as those of all products, that names them by relative paths.
+
+    Maps of one CRS and grid are put together as they are. Otherwise, as with several UTM zones, each is warped on
+    reading by nearest neighbour into EPSG:3035 (ETRS89-LAEA Europe) with the pixel size of the first; the virtual
+    rasters that do so are in the folder ``<path without .vrt>_warped``. Where maps overlap, the last one is seen.
+
+    Args:
+        path: The virtual raster; one of that name is replaced.
+        maps: Class maps below or beside the folder of `path`, which are moved with it.
+        palette: Names and colours of their values.
+        tags: Metadata of the whole file.
+
+    Raises:
+        GridError: If there is no map, or one is no uint8 raster.
+        OSError: If a map cannot be read or a file not be written.
+    """
+    rasters = [read_raster(file) for file in maps]
+    if len({(raster.crs.to_wkt(), raster.pixel_size) for raster in rasters}) > 1:
+        folder = path.with_name(f"{path.stem}_warped")
+        folder.mkdir(exist_ok=True)
+        rasters = [_warped(raster, folder, rasters[0].pixel_size) for raster in rasters]
+    write_text(path, vrt_document(union(rasters), rasters, Looks(tags, palette), path.parent))
+
+
+def _warped(raster: Raster, folder: Path, pixel_size: float) -> Raster:
+    """A virtual raster that warps another one into `EUROPE`, onto the grid of multiples of the pixel size."""
+    west, south, east, north = transform_bounds(
+        raster.crs,
+        EUROPE,
+        raster.x_min,
+        raster.y_max - raster.height * raster.pixel_size,
+        raster.x_min + raster.width * raster.pixel_size,
+        raster.y_max,
+        densify_pts=101,
+    )
+    left, top = math.floor(west / pixel_size), math.ceil(north / pixel_size)
+    width, height = math.ceil(east / pixel_size) - left, top - math.floor(south / pixel_size)
+    target = folder / f"{raster.path.stem}.vrt"
+    with (
+        rasterio.open(raster.path) as dataset,
+        WarpedVRT(
+            dataset,
+            crs=EUROPE,
+            transform=Affine(pixel_size, 0, left * pixel_size, 0, -pixel_size, top * pixel_size),
+            width=width,
+            height=height,
+            resampling=Resampling.nearest,
+            nodata=IGNORE_INDEX,
+        ) as warped,
+        staged_file(target) as staged,
+    ):
+        rasterio.shutil.copy(warped, staged, driver="VRT")
+        _relative(staged, raster.path, folder)
+    return replace(read_raster(target), descriptions=raster.descriptions)
+
+
+def _relative(document: Path, source: Path, folder: Path) -> None:
+    """Name the source of a warped virtual raster relative to the folder that it will stand in."""
+    root = ET.fromstring(document.read_text())
+    for element in root.iter("SourceDataset"):
+        element.text, element.attrib["relativeToVRT"] = _relative_name(source, folder), "1"
+    document.write_text(ET.tostring(root, encoding="unicode"))
+
+
+def _relative_name(path: Path, folder: Path) -> str:
+    """With forward slashes, which are understood on every system."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
 def vrt_document(grid: Raster, parts: Sequence[Raster], looks: Looks, folder: Path | None = None) -> str:
     """A virtual raster over parts; where several lie on each other, the last one that is not nodata is seen.
 
@@ -167,11 +245,8 @@ def _colors(band: ET.Element, palette: Palette) -> None:
 def _source(band: ET.Element, number: int, part: Raster, grid: Raster, folder: Path | None) -> None:
     column, row = _offset(part, grid)
     source = ET.SubElement(band, "ComplexSource")
-    name = part.path.resolve()
-    if folder is not None:
-        name = Path(os.path.relpath(name, folder.resolve()))
-    # Forward slashes are understood on every system.
-    ET.SubElement(source, "SourceFilename", relativeToVRT="0" if folder is None else "1").text = name.as_posix()
+    name = part.path.resolve().as_posix() if folder is None else _relative_name(part.path, folder)
+    ET.SubElement(source, "SourceFilename", relativeToVRT="0" if folder is None else "1").text = name
     ET.SubElement(source, "SourceBand").text = str(number)
     # With the properties of the source GDAL need not open it before it is read.
     block: dict[str, Any] = {"RasterXSize": str(part.width), "RasterYSize": str(part.height), "DataType": "Byte"}

@@ -113,7 +113,7 @@ def open_run(
     device: str | None = None,
     batch_size: int | None = None,
     drop: Sensor | None = None,
-    need_maps: bool = True,
+    need_maps: bool | None = True,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> Session:
@@ -123,7 +123,7 @@ def open_run(
         run: Run folder of `train`.
         split, data, metadata, device, batch_size: Instead of the run's own settings.
         drop: Sensor that the network is not shown.
-        need_maps: Reference maps are needed.
+        need_maps: Reference maps are needed; None: read where every patch has one.
         track: Progress of making the demo store.
         notify: Is told what the user must not miss.
 
@@ -148,9 +148,10 @@ def open_run(
     store = find_store(inputs, track, notify)
     if store.info.fingerprint != card.data.fingerprint:
         notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
-    rows = split_rows(store, inputs, config.eval.split, need_maps)
+    rows = split_rows(store, inputs, config.eval.split, bool(need_maps))
+    with_maps = bool(store.index.has_map[rows].all()) if need_maps is None else need_maps
     raw = prepared_on_device(inputs, compute, augmented=False)
-    dataset = PatchDataset(store, rows, inputs, with_maps=need_maps, raw=raw)
+    dataset = PatchDataset(store, rows, inputs, with_maps=with_maps, raw=raw)
     return Session(
         run=run,
         config=config,
