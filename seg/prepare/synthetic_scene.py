@@ -232,6 +232,8 @@ def _write_s1(path: Path, staged: list[Path], grid: GeoRef) -> None:
     )
     # Bilinear rather than nearest, as terrain correction is: the speckle keeps no steps.
     warp = {"crs": crs, "transform": transform, "width": width, "height": height, "resampling": Resampling.bilinear}
+    # Otherwise GDAL smooths every strip in another way.
+    warp |= {"XSCALE": 1, "YSCALE": 1}
     with ExitStack() as stack:
         raster = stack.enter_context(
             rasterio.open(

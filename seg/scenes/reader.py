@@ -23,7 +23,7 @@ from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, readable
 from seg.scenes.layer import Array, Layer
-from seg.scenes.sentinel1 import Warp
+from seg.scenes.sentinel1 import warp_onto
 
 Mask = npt.NDArray[np.bool_]
 _LEAST_CACHE, _MOST_CACHE = 64 << 20, 768 << 20
@@ -84,7 +84,8 @@ class SceneReader:
             raster = stack.enter_context(open_raster(path))
             if bands[0] in scene.warped:
                 with readable(path):
-                    raster = stack.enter_context(Warp(scene.grid).of(raster, scene.layers[bands[0]].nodata))
+                    layer = scene.layers[bands[0]]
+                    raster = stack.enter_context(warp_onto(scene.grid, layer).of(raster, layer.nodata))
             self._rasters[path] = raster
         self._window: Window | None = None
         self._present: dict[str, Mask] = {}
