@@ -158,12 +158,16 @@ def test_everything_says_synthetic(scene):
 
 def test_large_scenes_are_drawn_in_squares(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic_scene, "_BLOCK", 2)
-    made = synthesise_scene(tmp_path / "out", 420, seed=1, swath_edge=False)
+    made = synthesise_scene(tmp_path / "out", 660, seed=1, swath_edge=False)
     stored = image(made.product, "B06")
-    assert stored.shape == (210, 210)
+    assert stored.shape == (330, 330)
+    # Every block is written once, also where strips meet.
+    assert made.stack.stat().st_size < 12 * 660**2 * 2
+    with rasterio.open(made.s1) as raster:
+        assert made.s1.stat().st_size < 2 * raster.width * raster.height * 4
     # Seed 1's region has no frontier; a square's land depends on its place alone.
-    for row, column in ((0, 0), (0, 1), (1, 1)):
-        size = (min(120, 210 - 120 * row), min(120, 210 - 120 * column))
+    for row, column in ((0, 0), (0, 2), (2, 2)):
+        size = (min(120, 330 - 120 * row), min(120, 330 - 120 * column))
         patches = tuple(-(-2 * edge // 120) for edge in size)
         _, seen = draw_place(REGIONS[1], 0, *patches, (1, 1, FIRST_SLOT, row, column))
         part = stored[120 * row :, 120 * column :][: size[0], : size[1]]
