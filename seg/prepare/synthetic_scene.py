@@ -43,6 +43,10 @@ _CODES = "CLC"
 _SYNTHETIC = {"SYNTHETIC": f"simulated by {GENERATOR}; nothing in it was observed"}
 _BOUNDED = {"GDAL_CACHEMAX": 256 << 20}
 _STAGED_TILE = 240  # divides the squares at 10, 20 and 60 m
+# Compressed blocks must be written once, whole, or the file grows with every rewrite: strips are rows of blocks, and
+# every band has its own.
+_STRIP = 480
+_BLOCKS = {"tiled": True, "blockxsize": _STRIP, "blockysize": _STRIP, "interleave": "band", "compress": "deflate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +210,7 @@ def _create(path: Path, grid: GeoRef, factor: int, dtype: str, count: int = 1, *
 
 def _write_stack(path: Path, staged: dict[str, Path], grid: GeoRef, offset: int) -> None:
     """All Sentinel-2 bands at 10 m, by repeating pixels, in DN without the offset."""
-    options = {"blockxsize": 512, "blockysize": 512, "compress": "deflate", "predictor": 2, "nodata": 0}
-    with _create(path, grid, 1, "uint16", len(S2_BANDS), **options) as stack:
+    with _create(path, grid, 1, "uint16", len(S2_BANDS), **_BLOCKS, predictor=2, nodata=0) as stack:
         stack.update_tags(**_SYNTHETIC)
         for index, band in enumerate(S2_BANDS, 1):
             stack.set_band_description(index, band)
@@ -232,12 +235,13 @@ def _write_s1(path: Path, staged: list[Path], grid: GeoRef) -> None:
     )
     # Bilinear rather than nearest, as terrain correction is: the speckle keeps no steps.
     warp = {"crs": crs, "transform": transform, "width": width, "height": height, "resampling": Resampling.bilinear}
+    # Otherwise GDAL smooths every strip in another way.
+    warp |= {"XSCALE": 1, "YSCALE": 1}
     with ExitStack() as stack:
         raster = stack.enter_context(
             rasterio.open(
                 path, "w", driver="GTiff", height=height, width=width, count=len(staged), dtype="float32", crs=crs,
-                transform=transform, nodata=np.nan, tiled=True, blockxsize=512, blockysize=512, compress="deflate",
-                predictor=3, bigtiff="IF_SAFER",
+                transform=transform, nodata=np.nan, predictor=3, bigtiff="IF_SAFER", **_BLOCKS,
             )
         )  # fmt: skip
         raster.update_tags(**_SYNTHETIC)
@@ -251,6 +255,5 @@ def _write_s1(path: Path, staged: list[Path], grid: GeoRef) -> None:
 
 
 def _strips(height: int) -> Iterator[tuple[int, int]]:
-    """First row and number of rows; multiples of 6, so that they hold whole 60 m pixels."""
-    step = 480
-    return ((top, min(step, height - top)) for top in range(0, height, step))
+    """First row and number of rows; whole 60 m pixels, like blocks."""
+    return ((top, min(_STRIP, height - top)) for top in range(0, height, _STRIP))

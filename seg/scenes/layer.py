@@ -18,6 +18,8 @@ REFLECTANCE_SCALE = 10_000
 _TOLERANCE = 0.01
 """How far corners may be apart, metres: file formats round coordinates."""
 
+_STORED = np.arange(65536, dtype=np.uint16)
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -61,18 +63,16 @@ class Layer:
         return self._decibels(stored) if BANDS[self.band].sensor == "s1" else self._numbers(stored)
 
     def _numbers(self, stored: Array) -> npt.NDArray[np.uint16]:
+        if stored.dtype == np.uint16 and stored.size > _STORED.size:
+            return np.take(self._numbers(_STORED), stored)
         empty = stored == 0
         if self.nodata is not None and self.nodata != 0:
             empty |= stored == self.nodata
         if self.floating:
             empty |= ~np.isfinite(stored)
-        if stored.dtype == np.uint16 and (self.gain, self.offset) == (1.0, 0.0):
-            numbers = stored.copy() if empty.any() else stored
-        else:
-            wide: Array = stored.astype(np.float64 if stored.dtype.itemsize > 2 else np.float32)
-            values = wide * self.gain + self.offset
-            # Data darker than the offset stay data.
-            numbers = np.clip(np.rint(np.nan_to_num(values, nan=1)), 1, 65535).astype(np.uint16)
+        # Data darker than the offset stay data.
+        values = stored.astype(np.float64) * self.gain + self.offset
+        numbers = np.clip(np.rint(np.nan_to_num(values, nan=1)), 1, 65535).astype(np.uint16)
         numbers[empty] = 0
         return numbers
 

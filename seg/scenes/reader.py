@@ -18,12 +18,12 @@ import rasterio.windows
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
-from seg.reben.bands import BANDS
+from seg.reben.bands import BANDS, of_sensor
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, readable
 from seg.scenes.layer import Array, Layer
-from seg.scenes.sentinel1 import Warp
+from seg.scenes.sentinel1 import warp_onto
 
 Mask = npt.NDArray[np.bool_]
 _LEAST_CACHE, _MOST_CACHE = 64 << 20, 768 << 20
@@ -84,7 +84,8 @@ class SceneReader:
             raster = stack.enter_context(open_raster(path))
             if bands[0] in scene.warped:
                 with readable(path):
-                    raster = stack.enter_context(Warp(scene.grid).of(raster, scene.layers[bands[0]].nodata))
+                    layer = scene.layers[bands[0]]
+                    raster = stack.enter_context(warp_onto(scene.grid, layer).of(raster, layer.nodata))
             self._rasters[path] = raster
         self._window: Window | None = None
         self._present: dict[str, Mask] = {}
@@ -122,17 +123,17 @@ class SceneReader:
         held = self._present if window == self._window else {}
         if missing := [band for band in self._scene.bands if band not in held]:
             self.read(window, missing)
-        by_sensor: dict[str, Mask] = {}
-        for band in self._scene.bands:
-            mask = _at_10_metres(self._present[band], self._scene.factors[band], window)
-            sensor = BANDS[band].sensor
-            if sensor not in by_sensor:
-                by_sensor[sensor] = mask.copy()
-            elif sensor == "s1":
-                by_sensor[sensor] &= mask
-            else:
-                by_sensor[sensor] |= mask
-        return np.asarray(np.logical_and.reduce(list(by_sensor.values())), dtype=np.bool_)
+        scene, masks = self._scene, []
+        for sensor, combine in (("s2", np.logical_or), ("s1", np.logical_and)):
+            bands = of_sensor(scene.bands, sensor)
+            # Bands of one pixel size first, so that each size is enlarged once.
+            parts = [
+                _at_10_metres(combine.reduce([self._present[band] for band in group]), factor, window)
+                for factor in sorted({scene.factors[band] for band in bands})
+                if (group := [band for band in bands if scene.factors[band] == factor])
+            ]
+            masks += [combine.reduce(parts)] if parts else []
+        return np.asarray(np.logical_and.reduce(masks), dtype=np.bool_)
 
     def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, Array]:
         layers = [self._scene.layers[band] for band in bands]

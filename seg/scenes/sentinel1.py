@@ -1,5 +1,6 @@
 """Sentinel-1 rasters on a grid of their own, warped onto that of a scene."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
-from rasterio.transform import Affine
+from rasterio.transform import Affine, xy
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform, transform_bounds
 
 from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
@@ -24,6 +25,8 @@ from seg.scenes.stack import stack_layers
 # Places are interpolated between exact ones to within so many pixels of the raster, so that it does not show in which
 # windows a scene is read.
 _TOLERANCE = 0.001
+_FINER = 0.9
+"""Pixels of a raster that are smaller than this part of the scene's are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,12 @@ class Warp:
 
     Attributes:
         grid: Of the scene.
+        scale: Pixels of the scene per pixel of the raster along its rows and columns, at most 1: where the raster is
+            finer, more of its pixels are averaged.
     """
 
     grid: GeoRef
+    scale: tuple[float, float]
 
     def of(self, raster: DatasetReader, nodata: float | None) -> WarpedVRT:
         """A raster as seen on the grid: bilinear, float32, NaN where it has no data.
@@ -54,7 +60,21 @@ class Warp:
             nodata=np.nan,
             dtype="float32",
             tolerance=_TOLERANCE,
+            # GDAL would take it from the bounds of what it happens to read, and smooth every window in another way.
+            XSCALE=self.scale[0],
+            YSCALE=self.scale[1],
         )
+
+
+def warp_onto(grid: GeoRef, layer: Layer) -> Warp:
+    """How a raster is brought onto a grid."""
+    header = layer.header
+    column, row = header.width // 2, header.height // 2
+    places = xy(header.transform, [row, row, row + 1], [column, column + 1, column])
+    xs, ys = transform(header.crs, CRS.from_epsg(grid.epsg), *places)
+    edges = [math.hypot(xs[i] - xs[0], ys[i] - ys[0]) / grid.pixel_size for i in (1, 2)]
+    along, across = (edge if edge < _FINER else 1.0 for edge in edges)
+    return Warp(grid, (along, across))
 
 
 def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Layer]:
