@@ -27,11 +27,16 @@ def write_footprints(path: Path, table: pa.Table, tags: Mapping[str, str]) -> No
         PatchNameError: If a patch id is none.
         OSError: If the file cannot be written.
     """
+    write_polygons(path, table, footprints([PatchId.parse(name) for name in table["patch_id"].to_pylist()]), tags)
+
+
+def write_polygons(path: Path, table: pa.Table, polygons: Any, tags: Mapping[str, str]) -> None:
+    """Write polygons in `CRS84` with a row of a table for each, like `write_footprints` and with the same errors."""
     import geopandas
 
-    polygons = geopandas.GeoSeries(footprints([PatchId.parse(name) for name in table["patch_id"].to_pylist()]))
     with staged_file(path) as staged:
-        geopandas.GeoDataFrame({"row": np.arange(len(table))}, geometry=polygons, crs=CRS84).to_parquet(
+        geometry = geopandas.GeoSeries(polygons)
+        geopandas.GeoDataFrame({"row": np.arange(len(table))}, geometry=geometry, crs=CRS84).to_parquet(
             staged, index=False, write_covering_bbox=True
         )
         # geopandas writes the geometry and its metadata; the columns keep the types of Arrow.

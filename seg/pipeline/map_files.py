@@ -11,9 +11,10 @@ import numpy as np
 
 from seg.engine.windows import Tiling
 from seg.maps.cells import write_cells
-from seg.maps.cog import write_cog
+from seg.maps.cog import Kind, read_overview, write_cog
+from seg.maps.geotiff import write_category_names
 from seg.maps.parts import LAYERS, Unfinished, unfinished_folder, window_grid
-# from seg.maps.style import write_qml
+from seg.maps.qgis import write_qml
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
 from seg.models.weights_file import weights_digest
@@ -24,6 +25,8 @@ from seg.pipeline.scene_part import Part
 from seg.pipeline.session import Weights
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
+from seg.report.figures.land_cover import LARGEST, land_cover_figure
+from seg.report.figures.style import write_png
 from seg.scenes.reader import Scene
 
 DESCRIPTIONS = {
@@ -100,6 +103,11 @@ class Job:
         """Grid of the map."""
         return window_grid(self.scene.grid, self.part.inner)
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model has learned from synthetic data."""
+        return self.weights.card.data.synthetic
+
     def hectares(self, counts: Counts) -> Floats:
         """Areas of the classes from the pixels of each value."""
         return counts[:NUM_CLASSES].astype(np.float64) * (self.grid.pixel_size**2 / 10_000)
@@ -165,44 +173,49 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
     if not counts[:NUM_CLASSES].sum():
         unfinished.remove()
         raise MapError(f"{job.scene.name} has no data where the map was to be; name another part of the scene")
-    files = []
+    tags, files = map_tags(job), []
     if options.labels:
         files.append(job.beside("_labels.parquet"))
         rows = [unfinished.read_cells(row) for row in job.cell_rows]
-        write_cells(files[-1], job.scene, rows, job.weights.card.thresholds)
+        write_cells(files[-1], job.scene, rows, job.weights.card.thresholds, tags)
     if options.areas:
         evidence = run_assessment(options.run, notify)
-        synthetic = job.weights.card.data.synthetic or (evidence is not None and evidence.origin.synthetic)
+        synthetic = job.synthetic or (evidence is not None and evidence.origin.synthetic)
         table = area_table(job.hectares(counts), evidence, job.scene.name, synthetic)
         files += write_areas(job.path.with_suffix(""), table)
-    #     files.append(job.beside(".qml"))
-    #     write_qml(files[-1])
     for layer in job.layers:
-        path = job.path if layer == "classes" else job.beside(f"_{layer}.tif")
-        write_cog(
-            path,
-            [unfinished.part(layer, number) for number in job.tiling.strips],
-            kind="classes" if layer == "classes" else "continuous",
-            tags=map_tags(job),
-            descriptions=DESCRIPTIONS[layer],
-        )
-        files.append(path)
+        files.append(job.path if layer == "classes" else job.beside(f"_{layer}.tif"))
+        parts = [unfinished.part(layer, number) for number in job.tiling.strips]
+        kind: Kind = "classes" if layer == "classes" else "continuous"
+        write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
+    write_category_names(job.path)
+    files.append(job.beside(".qml"))
+    write_qml(files[-1])
+    if options.quicklook:
+        files.append(job.beside(".png"))
+        classes_HW, pixel_size = read_overview(job.path, LARGEST)
+        title = f"{job.scene.name} · {tags['MODEL']}"
+        write_png(files[-1], land_cover_figure(classes_HW, title=title, synthetic=job.synthetic, pixel_size=pixel_size))
     unfinished.remove()
     return (job.path, *(path for path in files if path != job.path))
 
 
-def map_tags(job: Job) -> dict[str, str]:
-    """Metadata of the rasters."""
-    card, tiling = job.weights.card, job.tiling
+def run_tags(job: Job) -> dict[str, str]:
+    """Metadata that all maps of a run share."""
+    card = job.weights.card
     tags = {
         "SEG_VERSION": version("seg"),
         "MODEL": f"{card.arch} {card.encoder}",
         "WEIGHTS": weights_digest(best_checkpoint(job.options.run)) or "",
         "BANDS": ",".join(card.bands),
         "DATA_FINGERPRINT": card.data.fingerprint,
-        "SCENE": job.scene.name,
-        "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}",
         "TEMPERATURE": f"{job.temperature:g}",
         "TTA": "YES" if job.options.tta else "NO",
     }
-    return tags | ({"SYNTHETIC": "YES"} if card.data.synthetic else {})
+    return tags | ({"SYNTHETIC": "YES"} if job.synthetic else {})
+
+
+def map_tags(job: Job) -> dict[str, str]:
+    """Metadata of a map."""
+    tiling = job.tiling
+    return run_tags(job) | {"SCENE": job.scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}

@@ -17,10 +17,10 @@ from seg.engine.strips import View
 from seg.engine.tiled import ScenePass, predict_strips
 from seg.engine.windows import lay_windows
 from seg.maps.parts import begin_map
-# from seg.maps.vrt import write_vrt
+from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.map_files import Job, MapOptions, finish_map, map_identity, require_space
+from seg.pipeline.map_files import Job, MapOptions, finish_map, map_identity, require_space, run_tags
 from seg.pipeline.scene_part import Box, Part, choose_part
 from seg.pipeline.session import Weights, open_weights
 from seg.reben.bands import PATCH_SIZE
@@ -143,7 +143,7 @@ def predict(
         joined_weights = replace(weights, ranks=ranks)
         maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
         if len(maps) > 1 and ranks.first:
-            pass  #             write_vrt(out / VRT, [one.path for one in maps])
+            write_vrt(out / VRT, [one.path for one in maps], tags=run_tags(jobs[0]))
     return maps
 
 
