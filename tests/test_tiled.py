@@ -52,8 +52,9 @@ class NearSighted(nn.Module):
         return frame.crop(self.layers(frame.pad(images_BCHW))), None
 
 
-def assembled(model, scene, window, overlap=None, inner=None, strips=None, inside=None, bands=USED, **how):
+def assembled(model, scene, window, overlap=None, *, inner=None, strips=None, inside=None, **how):
     """Classes, probabilities and certainty of a scene, put together."""
+    bands = tuple(how.pop("bands", USED))
     grid = scene.grid
     inner = inner or Window(0, 0, grid.width, grid.height)
     tiling = lay_windows(model, (grid.height, grid.width), inner, window, overlap)

@@ -1,5 +1,6 @@
 """Maps of whole scenes: a run over Sentinel products, stacks or folders of bands."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ from seg.scenes.reader import Scene
 T = TypeVar("T")
 
 VRT = "maps.vrt"
+_KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
 _PENDING = 2
 """Strips that may wait for the disk."""
 
@@ -48,6 +50,7 @@ class SceneMap:
         files: All files of the map.
         height, width: Pixels.
         windows: Windows of the plan.
+        window: Height and width of each, pixels.
         seconds: Time that this process took to predict what was not there yet.
         nodata: Share of the pixels without data or outside of what was to be mapped.
         hectares_K: Area of each class, float64.
@@ -58,6 +61,7 @@ class SceneMap:
     height: int
     width: int
     windows: int
+    window: tuple[int, int]
     seconds: float
     nodata: float
     hectares_K: Floats
@@ -159,12 +163,15 @@ def _job(
     window, overlap, batch_size = sizes
     tiling = lay_windows(weights.model, (scene.grid.height, scene.grid.width), part.inner, window, overlap)
     if batch_size is None:
-        # As many pixels as a batch of the evaluation has. On a CPU a window at a time is as fast.
-        pixels = weights.config.eval.batch_size * PATCH_SIZE**2
-        of_window = tiling.rows.window * tiling.columns.window
-        batch_size = 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / of_window))
+        batch_size = batch_of_windows(weights, tiling.rows.window, tiling.columns.window)
     rows = tuple(cell_rows(scene, part.inner)) if options.labels else ()
     return Job(weights, scene, part, tiling, path, options, batch_size, rows)
+
+
+def batch_of_windows(weights: Weights, height: int, width: int) -> int:
+    """Windows at a time: as many pixels as a batch of the evaluation has. On a CPU a window at a time is as fast."""
+    pixels = weights.config.eval.batch_size * PATCH_SIZE**2
+    return 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / (height * width)))
 
 
 def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
@@ -191,6 +198,7 @@ def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
         job.part.inner.height,
         job.part.inner.width,
         job.tiling.windows,
+        (job.tiling.rows.window, job.tiling.columns.window),
         seconds,
         float(1 - counts[:NUM_CLASSES].sum() / counts.sum()),
         job.hectares(counts),
@@ -252,7 +260,7 @@ def _targets(scenes: Sequence[Path], out: Path) -> list[Path]:
         raise PredictError(
             f"{len(scenes)} scenes need a folder for their maps, and {out} is none; name a folder as --out"
         )
-    names = [path.resolve().name.removesuffix(path.suffix) + ".tif" for path in scenes]
+    names = [_KNOWN_ENDING.sub("", path.resolve().name) + ".tif" for path in scenes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise PredictError(f"several scenes would become {out / twice[0]}; predict them one by one")
     out.mkdir(parents=True, exist_ok=True)
