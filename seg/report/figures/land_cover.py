@@ -1,7 +1,5 @@
 """A map for people: its picture with legend, scale bar and north arrow, and the legend alone."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -17,6 +15,7 @@ LARGEST = 1400
 """Pixels of a map along its longer edge that a picture shows at most."""
 _SHORTEST = 480  # pixels at DPI of the longer edge of a small map
 _GAP, _HEAD, _ROW, _ENTRY_WIDTH = 18, 56, 25, 246  # pixels at DPI
+_LEGEND_WIDTH = 820  # pixels at DPI that the longest name takes
 _OUTLINE = withStroke(linewidth=2, foreground="black")
 
 
@@ -53,15 +52,9 @@ def land_cover_figure(
 
 
 def legend_figure() -> Figure:
-    """The names and colours of the 19 classes, in two columns."""
-    entries = [(c.name, c.color) for c in CLASSES]
-    rows = math.ceil(len(entries) / 2)
-    column = 440
-    figure = canvas(2 * MARGIN + 2 * column + _ENTRY_WIDTH, 2 * MARGIN + rows * _ROW)
-    for i in range(2):
-        draw_legend(
-            figure, entries[i * rows : (i + 1) * rows], MARGIN + i * (column + _ENTRY_WIDTH), MARGIN + rows * _ROW
-        )
+    """The official names and the colours of the 19 classes."""
+    figure = canvas(_LEGEND_WIDTH, 2 * MARGIN + len(CLASSES) * _ROW)
+    draw_legend(figure, [(c.name, c.color) for c in CLASSES], MARGIN, MARGIN + len(CLASSES) * _ROW)
     return figure
 
 
