@@ -17,6 +17,7 @@ from rasterio.transform import Affine
 from shapely.geometry import Point, box
 
 import seg
+from seg.cli.main import main
 from seg.engine.distributed import Ranks
 from seg.engine.windows import WindowError, lay_axis
 from seg.maps import parts
@@ -375,6 +376,31 @@ def test_scenes_that_cannot_be_used(run, tmp_path, monkeypatch):
         predict(run, [half], tmp_path / "third.tif", bands=USED, box=north)
     assert not (tmp_path / "third.tif").exists()
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_command(run, scene, mapped, tmp_path, monkeypatch, capfd):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["seg", "predict", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0), *capfd.readouterr()
+
+    monkeypatch.setenv("COLUMNS", "300")
+    out = tmp_path / "map.tif"
+    code, shown, _ = command(run, scene.product, "--out", out, "--window", 160, "--overlap", 64)
+    assert code == 0
+    assert "480 x 480 pixels in 25 windows" in shown
+    assert str(out) in shown
+    np.testing.assert_array_equal(read(out), read(mapped.path))
+    code, _, said = command(run, scene.product, "--out", out, "--bbox", "1,2,3")
+    assert code == 2
+    assert "is no box" in said
+    code, _, said = command(run, scene.product, "--out", tmp_path)
+    assert code == 1
+    assert "is a folder; name the map itself" in said
+    code, _, said = command(run, scene.product, "--out", out, "--bbox", "-5,40,-4,41")
+    assert code == 1
+    assert "does not touch" in said
 
 
 def test_boxes():

@@ -4,6 +4,9 @@ The scene is thought of as padded as a whole, as the network would pad it, and w
 network's stride in it. So every window sees the same grid as the network would on the whole scene, and a network whose
 view is smaller than the margins gives the same map. Along each axis the weights of neighbouring windows follow a raised
 cosine through the middle of their overlap. They are differences of steps, so that they add up to 1 by construction.
+
+To a network that looks at all of its input at once (the image pooling of DeepLabV3, squeeze-and-excitation, most
+transformers) a window is the whole world, so its maps depend on the size of the windows.
 """
 
 from dataclasses import dataclass
@@ -169,8 +172,8 @@ WINDOW, OVERLAP = 768, 128
 """Edge of a window and what neighbours share, pixels, unless told otherwise.
 
 Measured against the scene as a whole, with a U-Net with a ResNet-18 encoder on synthetic land in float32: windows of
-640 that share 128 differ in 0.05 % of the pixels, of 512 in 0.14 %, at the seams as elsewhere; windows of 256 that share 64
-in 0.5 %. The larger the windows, the less of them is computed twice, but the more memory they take.
+640 that share 128 differ in 0.05 % of the pixels, of 512 in 0.14 %, at the seams as elsewhere; windows of 256 that share
+64 in 0.5 %. The larger the windows, the less is computed twice, but the more memory they take.
 """
 
 
