@@ -143,7 +143,7 @@ class StripPreparation:
 
     def __init__(self, view: View, tiling: Tiling, device: torch.device) -> None:
         self._view, self._tiling, self._device = view, tiling, device
-        rows, columns = tiling.frame.sources(device)
+        rows, columns = tiling.frame.sources(torch.device("cpu"))
         self._rows, self._columns = rows + tiling.area.top, columns + tiling.area.left
 
     def __call__(self, strip: Strip) -> tuple[Tensor, Tensor]:
@@ -155,15 +155,16 @@ class StripPreparation:
         start = self._tiling.rows.starts[strip.number]
         rows = self._rows[start : start + self._tiling.rows.window] - strip.place.top
         columns = self._columns - strip.place.left
+        cut = _Cut.of(rows, self._device), _Cut.of(columns, self._device)
         invalid_HW = None if strip.valid_HW.all() else torch.from_numpy(~strip.valid_HW).to(self._device)
         images_CHW = torch.empty((len(self._view.bands), len(rows), len(columns)), device=self._device)
         for channel_HW, name, factor in zip(images_CHW, self._view.bands, self._view.factors, strict=True):
             values_HW = self._normalised(strip, name, factor, invalid_HW)
-            channel_HW.copy_(values_HW.index_select(0, rows).index_select(1, columns))
+            channel_HW.copy_(_cut(values_HW, *cut))
         if invalid_HW is not None:
-            images_CHW.masked_fill_(invalid_HW.index_select(0, rows).index_select(1, columns), 0)
+            images_CHW.masked_fill_(_cut(invalid_HW, *cut), 0)
         wanted_HW = torch.from_numpy(strip.wanted_HW).to(self._device)
-        return images_CHW, wanted_HW.index_select(0, rows).index_select(1, columns)
+        return images_CHW, _cut(wanted_HW, *cut)
 
     def _normalised(self, strip: Strip, name: str, factor: int, invalid_HW: Tensor | None) -> Tensor:
         """A band at 10 m, over the whole place of the strip."""
@@ -175,7 +176,8 @@ class StripPreparation:
         else:
             values_HW = torch.from_numpy(stored).to(self._device)
             empty_HW = values_HW.isnan()
-        normalised_HW = values_HW * float(np.float32(1 / band.std)) + float(np.float32(-band.mean / band.std))
+        normalised_HW = values_HW * float(np.float32(1 / band.std))
+        normalised_HW += float(np.float32(-band.mean / band.std))
         if empty_HW is not None:
             if stored.dtype == np.uint16 and invalid_HW is not None:
                 # A band may hold 0 where others have data; only beside pixels without data it is no value.
@@ -189,6 +191,27 @@ class StripPreparation:
         return functional.interpolate(
             normalised_HW[None, None], size=size, mode=self._view.resampling, align_corners=align
         )[0, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """Rows or columns to take: a stretch where they follow each other, as they do away from the reflected margins."""
+
+    stretch: slice | None
+    index: Tensor
+
+    @classmethod
+    def of(cls, index: Tensor, device: torch.device) -> "_Cut":
+        first, last = int(index[0]), int(index[-1])
+        follows = last - first + 1 == len(index) and bool((index.diff() == 1).all())
+        return cls(slice(first, last + 1) if follows else None, index.to(device))
+
+
+def _cut(values_HW: Tensor, rows: _Cut, columns: _Cut) -> Tensor:
+    values_HW = values_HW.index_select(0, rows.index) if rows.stretch is None else values_HW[rows.stretch]
+    if columns.stretch is None:
+        return values_HW.index_select(1, columns.index)
+    return values_HW[:, columns.stretch]
 
 
 def _any_of(invalid_HW: Tensor, factor: int) -> Tensor:

@@ -172,8 +172,8 @@ WINDOW, OVERLAP = 768, 128
 """Edge of a window and what neighbours share, pixels, unless told otherwise.
 
 Measured against the scene as a whole, with a U-Net with a ResNet-18 encoder on synthetic land in float32: windows of
-640 that share 128 differ in 0.05 % of the pixels, of 512 in 0.14 %, at the seams as elsewhere; windows of 256 that share
-64 in 0.5 %. The larger the windows, the less is computed twice, but the more memory they take.
+640 that share 128 differ in 0.05 % of the pixels, of 512 in 0.14 %, at the seams as elsewhere; windows of 256 that
+share 64 in 0.5 %. The larger the windows, the less is computed twice, but the more memory they take.
 """
 
 
