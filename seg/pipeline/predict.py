@@ -50,8 +50,9 @@ class SceneMap:
         files: All files of the map.
         height, width: Pixels.
         windows: Windows of the plan.
+        predicted: Those that were not there yet.
         window: Height and width of each, pixels.
-        seconds: Time that this process took to predict what was not there yet.
+        seconds: Time that it took to predict them, cells included.
         nodata: Share of the pixels without data or outside of what was to be mapped.
         hectares_K: Area of each class, float64.
     """
@@ -61,6 +62,7 @@ class SceneMap:
     height: int
     width: int
     windows: int
+    predicted: int
     window: tuple[int, int]
     seconds: float
     nodata: float
@@ -69,12 +71,13 @@ class SceneMap:
     @property
     def summary(self) -> str:
         """What was done, in a line or two."""
-        speed = f", {self.windows / self.seconds:.1f} windows/s" if self.seconds > 1 else ""
+        speed = f", {self.predicted / self.seconds:.1f} windows/s" if self.predicted and self.seconds > 1 else ""
+        windows = f"{self.windows} window" + ("s" if self.windows > 1 else "")
         largest = sorted(zip(self.hectares_K, CLASS_NAMES, strict=True), reverse=True)[:3]
         total = self.hectares_K.sum()
         shares = ", ".join(f"{name} {100 * area / total:.1f} %" for area, name in largest if area)
         return (
-            f"{self.height} x {self.width} pixels in {self.windows} windows, {self.seconds:.0f} s{speed}; "
+            f"{self.height} x {self.width} pixels in {windows}, {self.seconds:.0f} s{speed}; "
             f"{100 * self.nodata:.1f} % without data. {shares}."
         )
 
@@ -198,6 +201,7 @@ def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
         job.part.inner.height,
         job.part.inner.width,
         job.tiling.windows,
+        len(lacking) * len(job.tiling.columns.starts),
         (job.tiling.rows.window, job.tiling.columns.window),
         seconds,
         float(1 - counts[:NUM_CLASSES].sum() / counts.sum()),
