@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seg.pipeline.evaluate import evaluate as evaluate
     from seg.pipeline.export import export as export
     from seg.pipeline.loaded import load_model as load_model
+    from seg.pipeline.predict import predict as predict
     from seg.pipeline.report import report_run as report_run
     from seg.pipeline.train import train as train
     from seg.store.open import open_store as open_store
@@ -32,6 +33,7 @@ _HOME = {
     "evaluate": "seg.pipeline.evaluate",
     "export": "seg.pipeline.export",
     "load_model": "seg.pipeline.loaded",
+    "predict": "seg.pipeline.predict",
     "report_run": "seg.pipeline.report",
     "train": "seg.pipeline.train",
     "open_store": "seg.store.open",

@@ -75,12 +75,22 @@ def _next_step(out: Path, mirror: str | None) -> str:
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make; the published tree is written into it.")],
-    patches: Annotated[int, typer.Option(help="Number of patches.", min=12)] = 400,
+    patches: Annotated[int | None, typer.Option(help="Number of patches; 400 by default.", min=12)] = None,
+    scene: Annotated[
+        int | None, typer.Option(help="Write a scene of SIZE x SIZE pixels instead of patches.", metavar="SIZE")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
 ) -> None:
-    """Write a synthetic reBEN: the published folders, names and formats, with simulated landscapes."""
+    """Write a synthetic reBEN, or a whole Sentinel scene: the published names and formats, simulated landscapes."""
     from seg.pipeline.data import check_synthesis, synthesise
 
+    if scene is not None:
+        with console.wrong_use():
+            if patches is not None:
+                raise ValueError("--patches and --scene are two different things to write; give one of them")
+        _synthesise_scene(out, scene, seed)
+        return
+    patches = 400 if patches is None else patches
     with console.wrong_use():
         check_synthesis(patches, seed)
     report = synthesise(out, patches, seed, console.track)
@@ -90,6 +100,23 @@ def synth(
         f"--metadata {out}/metadata.parquet "
         f"--metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"
     )
+
+
+def _synthesise_scene(out: Path, size: int, seed: int) -> None:
+    from seg.pipeline.data import check_scene, synthesise_scene
+
+    with console.wrong_use():
+        check_scene(size, seed)
+    scene = synthesise_scene(out, size, seed, console.track)
+    console.done(f"A synthetic scene of {size} x {size} pixels in {out}:")
+    for what, path in (
+        ("Sentinel-2 product", scene.product),
+        ("its bands in one file", scene.stack),
+        ("Sentinel-1", scene.s1),
+        ("CLC codes", scene.codes),
+    ):
+        console.done(f"  {what}: {path.name}")
+    console.done(f"Next: seg predict RUN {scene.product} --s1 {scene.s1} --out MAP.tif (--s1 if the run sees it)")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from rich.markup import escape
 # those that compute: training then runs several times slower than with threads that sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, report, train
+from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, predict, report, train
 
 app = typer.Typer(
     name="seg",
@@ -28,6 +28,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("card")(card.card)
 app.command("models")(models.models)

@@ -99,7 +99,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         self._reader = store.patches
         self._index = store.index.take(rows)
         self._normalise = Normaliser(data.bands, data.resampling)
-        self._with_maps = with_maps
+        self.with_maps = with_maps
         self._sensors = (any(b in S1_BANDS for b in data.bands), any(b in S2_BANDS for b in data.bands))
         self._seed = augment_seed
         self._augment = Augmenter(data.augment, len(data.bands)) if augment_seed is not None else None
@@ -115,7 +115,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
 
     def take(self, positions: Rows) -> "PatchDataset":
         """Some of the samples only, in that order, without augmentation."""
-        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self._with_maps, raw=self.raw)
+        return PatchDataset(self._store, self.rows[positions], self._data, with_maps=self.with_maps, raw=self.raw)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -176,7 +176,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         with self._ahead.watching():
             if self._ahead.pays:
                 self._reader.read_ahead(self._keys((*key.ahead, *key.positions)))
-            if not self._with_maps:
+            if not self.with_maps:
                 masks_BHW.fill(IGNORE_INDEX)
             for i, position in enumerate(key.positions):
                 self._read(position, arrays, i)
@@ -197,7 +197,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
                 yield patch_id
             if with_s1:
                 yield self._index.s1_name(position)
-            if self._with_maps:
+            if self.with_maps:
                 yield patch_id + MAP_SUFFIX
 
     def _read(self, position: int, arrays: Sequence[npt.NDArray[Any]], sample: int) -> None:
@@ -211,7 +211,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
                 self._normalise(tensors, arrays[0][sample])
             else:
                 self._form.write(tensors, arrays, sample)
-            if self._with_maps:
+            if self.with_maps:
                 class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=arrays[-1][sample])
         except KeyError as error:
             raise PatchReadError(

@@ -6,7 +6,7 @@ QGIS takes for a legend nowhere in a TIFF, only in a sidecar ``<file>.aux.xml``;
 one file is to be looked at, and the thousands of patch maps of an export go without.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,15 +21,14 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.transform import Affine
 
-from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, NUM_CLASSES
+from seg.maps.palette import LAND_COVER, Palette
+from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.reben.patch import GeoRef
 from seg.store.atomic import write_bytes
 
 PROBABILITY_SCALE = 250
 """Stored value of probability 1. The band's scale is its inverse, so a GIS shows probabilities; 255 is nodata."""
 
-_COLORMAP = {c.index: (*c.color, 255) for c in CLASSES} | {IGNORE_INDEX: (0, 0, 0, 0)}
-_CLASS_TAGS = {f"CLASS_{c.index}": c.name for c in CLASSES}
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 _ROUNDING = 1e-4
 """How far outside 0 to 1 a probability may lie: a fortieth of the stored step, so it changes no stored value."""
@@ -58,11 +57,7 @@ def write_class_map(
         OSError: If the file cannot be written.
     """
     _require_classes(classes_HW, georef)
-    with _encoded(path, georef, bands=1, tags=tags) as dataset:
-        dataset.write(classes_HW, 1)
-        dataset.write_colormap(1, _COLORMAP)
-        dataset.update_tags(1, **_CLASS_TAGS)
-        dataset.set_band_description(1, description)
+    write_values(path, classes_HW[None], georef, tags, (description,), LAND_COVER)
 
 
 def write_reference(
@@ -103,26 +98,54 @@ def write_probabilities(
     # Sums of weights leave rounding errors behind. NaN makes both comparisons false, so it is refused here too.
     if not (probabilities_KHW.min() >= -_ROUNDING and probabilities_KHW.max() <= 1 + _ROUNDING):
         raise ValueError("probabilities must lie between 0 and 1 and not be NaN; apply softmax to logits first")
-    with _encoded(path, georef, bands=NUM_CLASSES, tags=tags) as dataset:
-        for band, probability_HW in enumerate(probabilities_KHW, start=1):
-            # float32 because half precision cannot tell 249.5 from 249.6.
-            scaled = np.rint(probability_HW.astype(np.float32, copy=False) * PROBABILITY_SCALE)
-            dataset.write(scaled.astype(np.uint8), band)
-        dataset.scales = (1 / PROBABILITY_SCALE,) * NUM_CLASSES
-        dataset.offsets = (0.0,) * NUM_CLASSES
-        dataset.descriptions = CLASS_NAMES
+    # float32 because half precision cannot tell 249.5 from 249.6.
+    scaled_KHW = [np.rint(band.astype(np.float32, copy=False) * PROBABILITY_SCALE) for band in probabilities_KHW]
+    write_values(path, np.array(scaled_KHW, dtype=np.uint8), georef, tags, CLASS_NAMES)
 
 
-def write_category_names(path: Path) -> None:
-    """Write ``<path>.aux.xml``, from which QGIS and GDAL name the classes of a class map in their legend.
+def write_values(
+    path: Path,
+    values_KHW: npt.NDArray[np.uint8],
+    georef: GeoRef,
+    tags: Mapping[str, str],
+    descriptions: Sequence[str],
+    palette: Palette | None = None,
+) -> None:
+    """Write stored values as they are; whoever has classes or probabilities takes the functions above.
 
     Args:
-        path: The class map, written before: writing it removes the sidecar.
+        path: The GeoTIFF; a file of that name is replaced.
+        values_KHW: uint8, bands x height x width, 255 where there is nothing.
+        georef: Where the map lies.
+        tags: Metadata of the whole file.
+        descriptions: Names of the bands.
+        palette: Colours and names of the values of a single band; None: they are probabilities, scaled.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in CLASS_NAMES)
+    bands = len(values_KHW)
+    with _encoded(path, georef, bands=bands, tags=tags) as dataset:
+        dataset.write(values_KHW)
+        dataset.descriptions = tuple(descriptions)
+        if palette:
+            dataset.write_colormap(1, palette.colormap)
+            dataset.update_tags(1, **palette.tags)
+        else:
+            dataset.scales, dataset.offsets = (1 / PROBABILITY_SCALE,) * bands, (0.0,) * bands
+
+
+def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:
+    """Write ``<path>.aux.xml``, from which QGIS and GDAL name the classes of a class map in their legend.
+
+    Args:
+        path: The map, written before: writing it removes the sidecar.
+        palette: Names of its values.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in palette.names)
     document = (
         '<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n'
         f"{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"

@@ -1,11 +1,16 @@
-"""Patch maps put side by side."""
+"""Patch maps put side by side, and compared with their reference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 
+from seg.maps.geotiff import write_values
+from seg.maps.palette import RIGHT, UNLABELLED, WRONG, Palette
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId
@@ -42,3 +47,61 @@ def assemble(maps: Mapping[PatchId, npt.NDArray[np.uint8]]) -> tuple[npt.NDArray
         top, left = (patch.row - corner.row) * PATCH_SIZE, (patch.column - corner.column) * PATCH_SIZE
         mosaic_HW[top : top + PATCH_SIZE, left : left + PATCH_SIZE] = classes_HW
     return mosaic_HW, replace(corner.georef, width=width, height=height)
+
+
+def agreement(reference_HW: npt.NDArray[np.uint8], predicted_HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Where a predicted map agrees with its reference.
+
+    Args:
+        reference_HW: Class indices, uint8; 255 where unlabelled.
+        predicted_HW: Class indices, uint8; 255 where there is no prediction.
+
+    Returns:
+        uint8, height x width: 1 right, 0 wrong, 2 predicted but unlabelled, 255 without a prediction.
+    """
+    marks_HW = np.where(reference_HW == predicted_HW, RIGHT, WRONG).astype(np.uint8)
+    marks_HW[reference_HW == IGNORE_INDEX] = UNLABELLED
+    marks_HW[predicted_HW == IGNORE_INDEX] = IGNORE_INDEX
+    return marks_HW
+
+
+def write_strips(folder: Path, files: Mapping[PatchId, Path], palette: Palette | None) -> list[Path]:
+    """One GeoTIFF for each row of patches of a product, so that a mosaic has ninety parts and not eight thousand.
+
+    Only one row, at most 19 bands of 1.3 MB, is held at a time.
+
+    Args:
+        folder: Where the strips are written; made if need be.
+        files: Map of each patch, uint8, 120 x 120, on the grid that its id implies. All of one product.
+        palette: What their values mean; None: they are probabilities.
+
+    Returns:
+        The strips from north to south, all as wide as the product's patches reach, 255 where no patch lies.
+
+    Raises:
+        OSError: If a map cannot be read or a strip not be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = {patch.column for patch in files}
+    width = (max(columns) - min(columns) + 1) * PATCH_SIZE
+    strips = []
+    for row, patches in groupby(sorted(files, key=lambda patch: patch.row), lambda patch: patch.row):
+        values_KHW, names = _strip(list(patches), files, min(columns), width)
+        corner = replace(next(iter(files)), column=min(columns), row=row)
+        strips.append(folder / f"{row:02d}.tif")
+        write_values(strips[-1], values_KHW, replace(corner.georef, width=width), {}, names, palette)
+    return strips
+
+
+def _strip(
+    patches: Sequence[PatchId], files: Mapping[PatchId, Path], first_column: int, width: int
+) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    values_KHW, names = np.empty((0, PATCH_SIZE, width), np.uint8), ()
+    for patch in patches:
+        with rasterio.open(files[patch]) as dataset:
+            if not len(values_KHW):
+                values_KHW = np.full((dataset.count, PATCH_SIZE, width), IGNORE_INDEX, dtype=np.uint8)
+                names = dataset.descriptions
+            left = (patch.column - first_column) * PATCH_SIZE
+            values_KHW[:, :, left : left + PATCH_SIZE] = dataset.read()
+    return values_KHW, names

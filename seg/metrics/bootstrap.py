@@ -104,7 +104,7 @@ def bootstrap(evidence: Evidence, replicates: int = REPLICATES, seed: int = 0, t
         seed: Of the resampling. The same seed and the same tiles give the same resamples for any run.
         track: Progress.
     """
-    names, tile_N = _numbered_tiles(evidence)
+    names, tile_N = numbered_tiles(evidence)
     # The first of them takes every tile once: what was observed.
     times_RT = np.concatenate([np.ones((1, len(names)), np.int64), draw_tiles(len(names), replicates, seed)])
     resampled, support = resampled_scores(evidence, tile_N, times_RT, track)
@@ -194,7 +194,7 @@ def paired_test(
     return PairedTest(observed, float(low), float(high), p_value)
 
 
-def _numbered_tiles(evidence: Evidence) -> tuple[list[str], npt.NDArray[np.int64]]:
+def numbered_tiles(evidence: Evidence) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Names of the tiles, sorted, and the position in them of each patch's tile, (N,)."""
     encoded = evidence.tiles.dictionary_encode()
     order = pc.array_sort_indices(encoded.dictionary).to_numpy()

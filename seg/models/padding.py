@@ -55,9 +55,15 @@ class Frame:
         right = self.full_width - self.width - self.left
         if bottom < self.height and right < self.width:
             return functional.pad(images_BCHW, (self.left, right, self.top, bottom), mode="reflect")
-        rows = _to_and_fro(self.height, self.top, self.full_height, images_BCHW.device)
-        columns = _to_and_fro(self.width, self.left, self.full_width, images_BCHW.device)
+        rows, columns = self.sources(images_BCHW.device)
         return images_BCHW.index_select(2, rows).index_select(3, columns)
+
+    def sources(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The row of the image that each row of the padded image shows, and the same for columns; int64."""
+        return (
+            _to_and_fro(self.height, self.top, self.full_height, device),
+            _to_and_fro(self.width, self.left, self.full_width, device),
+        )
 
     def crop(self, full_BCHW: Tensor) -> Tensor:
         """The part of a padded map that belongs to the image, as a view."""

@@ -72,7 +72,16 @@ class Segmenter(nn.Module):
     @property
     def patch_edge(self) -> int:
         """Edge of a patch with its margins, pixels: a size that the encoder takes."""
-        return Frame.around(PATCH_SIZE, PATCH_SIZE, self._multiple, self._least).full_height
+        return self.frame(PATCH_SIZE, PATCH_SIZE).full_height
+
+    @property
+    def multiple(self) -> int:
+        """Pixels by which the edges of a padded image are divisible: what the network's features are spaced at most."""
+        return self._multiple
+
+    def frame(self, height: int, width: int) -> Frame:
+        """How an image of this size is padded."""
+        return Frame.around(height, width, self._multiple, self._least)
 
     def forward(self, images_BCHW: Tensor, present_BS: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits of every pixel and of the scene.
@@ -132,7 +141,7 @@ class Segmenter(nn.Module):
                 f"{', '.join(self.bands)}, but got {tuple(images_BCHW.shape)}"
             )
         height, width = images_BCHW.shape[-2:]
-        frame = Frame.around(height, width, self._multiple, self._least)
+        frame = self.frame(height, width)
         most = self.fixed_size
         if most and max(frame.full_height, frame.full_width) > most:
             raise ModelError(

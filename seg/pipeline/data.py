@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seg.prepare.download import Fetched
     from seg.prepare.download import Part as RecordPart
     from seg.prepare.synthetic import SynthesisReport
+    from seg.prepare.synthetic_scene import SyntheticScene
 
 Notify = Callable[[str], None]
 
@@ -95,6 +96,20 @@ def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) ->
     from seg.prepare.synthetic import synthesise as synthesise_tree
 
     return synthesise_tree(out, patches, seed, track)
+
+
+def check_scene(size: int, seed: int) -> None:
+    """Make sure that a synthetic scene can be made as asked; see `seg.prepare.synthetic_scene`."""
+    from seg.prepare.synthetic_scene import check_scene as check
+
+    check(size, seed)
+
+
+def synthesise_scene(out: Path, size: int, seed: int = 0, track: Track = silent) -> "SyntheticScene":
+    """Write a synthetic Sentinel scene; see `seg.prepare.synthetic_scene`."""
+    from seg.prepare.synthetic_scene import synthesise_scene as write
+
+    return write(out, size, seed, track=track)
 
 
 def build(

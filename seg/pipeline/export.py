@@ -1,5 +1,6 @@
-"""Export the predicted maps of a split as GeoTIFFs."""
+"""Export the predicted maps of a split as GeoTIFFs: of patches, of products, and what is known of each patch."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pyarrow.compute as pc
 from seg.config.track import Track, silent
 from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
-from seg.maps.geotiff import write_class_map, write_probabilities, write_reference
 from seg.maps.mosaic import assemble
 from seg.pipeline.data import Notify, ignore
+from seg.pipeline.mosaic_export import Sharing, write_mosaics
+from seg.pipeline.patch_maps import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, write_patches
+from seg.pipeline.patch_table import patch_rows, write_patch_table
 from seg.pipeline.session import Session, joined_session, open_run
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
@@ -24,6 +27,7 @@ from seg.store.patches import MAP_SUFFIX
 ClassMap = npt.NDArray[np.uint8]
 
 OVERVIEW = "overview.png"
+_PARTS = ".parts"
 _OVERVIEW_PATCHES = 400
 _RGB = ("B04", "B03", "B02")
 
@@ -36,11 +40,13 @@ class ExportResult:
         folder: Where the maps are.
         patches: Number of predicted maps.
         overview: Picture of one product beside its reference; None without reference maps.
+        mosaics: The predicted map of each product, if they were asked for.
     """
 
     folder: Path
     patches: int
     overview: Path | None
+    mosaics: tuple[Path, ...] = ()
 
 
 def export(
@@ -52,21 +58,30 @@ def export(
     metadata: Path | None = None,
     probabilities: bool = False,
     reference: bool = False,
+    agreement: bool = False,
+    mosaic: bool = False,
+    patches: bool | None = None,
     device: str | None = None,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> ExportResult:
-    """Write ``<out>/<product>/<patch_id>_map.tif`` for every patch of a split, with the georeference of the patch.
+    """Write maps of every patch of a split, with the georeference of the patch, and their footprints.
 
-    Under ``torchrun`` each process writes the maps of its own patches; the first one draws the overview.
+    Patch maps are ``<out>/<product>/<patch_id>_map.tif``, mosaics ``<out>/<product>_map.tif`` with a virtual raster
+    ``<out>/map.vrt`` over all products (`write_mosaics`). ``<out>/footprints.parquet`` holds labels, probabilities and
+    scores of each patch (`patch_rows`). Under ``torchrun`` each process writes the maps of its own patches, then the
+    mosaics of its own products; the first one writes what spans them.
 
     Args:
         run: Run folder of `train`.
         out: Folder for the maps; made if need be.
         split: The split; the configuration's ``eval.split`` (test) if None.
         data, metadata: Other data than the run's own.
-        probabilities: Also write ``<patch_id>_probabilities.tif``, a band per class.
-        reference: Also write ``<patch_id>_reference.tif``, the reference map as class indices.
+        probabilities: Also write ``..._probabilities.tif``, a band per class.
+        reference: Also write ``..._reference.tif``, the reference map as class indices.
+        agreement: Also write ``..._agreement.tif``: right, wrong, unlabelled.
+        mosaic: Write mosaics.
+        patches: Write patch maps; if None, only without mosaics.
         device: Instead of the run's setting.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -75,47 +90,55 @@ def export(
         ValueError: One of its subclasses, in one sentence, for anything wrong with the run or the data.
         OSError: If a map cannot be written.
     """
+    wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities}
+    layers = tuple(layer for layer, asked in wanted.items() if asked)
+    keep = not mosaic if patches is None else patches
+    if not (mosaic or keep):
+        raise ValueError("there is nothing to write without patch maps and without mosaics; ask for one of them")
     session = open_run(
         run,
         split=split,
         data=data,
         metadata=metadata,
         device=device,
-        need_maps=reference,
+        need_maps=reference or agreement or None,
         track=track,
         notify=notify,
     )
+    parts = out if keep else out / _PARTS
     with joined_session(session) as session:
-        predicted = _write_maps(session, out, track, probabilities=probabilities, reference=reference)
-        overview = _gathered(predicted, session.ranks)
-        picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
-        session.ranks.wait()
-    return ExportResult(out, len(session.dataset), picture)
+        try:
+            predicted, members = _write_maps(session, out, parts, layers, track)
+            overview = _gathered(predicted, session.ranks)
+            picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
+            how = Sharing(session.ranks, track, keep_parts=keep)
+            mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
+            session.ranks.wait()
+        finally:
+            if not keep:
+                shutil.rmtree(parts, ignore_errors=True)
+    return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
 
 
 def _write_maps(
-    session: Session, out: Path, track: Track, *, probabilities: bool, reference: bool
-) -> dict[PatchId, ClassMap]:
-    """Write the maps of the patches of this process; the predicted maps of those that the overview shows."""
-    tags = _tags(session)
+    session: Session, out: Path, parts: Path, layers: tuple[Layer, ...], track: Track
+) -> tuple[dict[PatchId, ClassMap], list[PatchId]]:
+    """Write the maps of the patches of this process and the footprints of all.
+
+    Returns:
+        The predicted maps of those patches that the overview shows, and the patches of all processes.
+    """
+    tags = map_tags(session)
     shown = _overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
+    tables = []
     for prediction in predict(session.model, session.dataset, session.how(track)):
-        classes_BHW = prediction.pixel_logits_BKHW.max(1).indices.byte().cpu().numpy()
-        shares_BKHW = prediction.pixel_logits_BKHW.softmax(1).cpu().numpy() if probabilities else None
-        for i, name in enumerate(session.dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())):
-            patch = PatchId.parse(name)
-            stem = out / patch.product / name
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            write_class_map(stem.with_name(f"{name}_map.tif"), classes_BHW[i], patch.georef, tags)
-            if shares_BKHW is not None:
-                write_probabilities(stem.with_name(f"{name}_probabilities.tif"), shares_BKHW[i], patch.georef, tags)
-            if reference:
-                truth_HW = prediction.batch.masks_BHW[i].cpu().numpy()
-                write_reference(stem.with_name(f"{name}_reference.tif"), truth_HW, patch.georef, tags)
-            if name in shown:
-                overview[patch] = classes_BHW[i]
-    return overview
+        names = session.dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())
+        patches = [PatchId.parse(name) for name in names]
+        classes_BHW = write_patches(parts, patches, prediction, layers, tags)
+        tables.append(patch_rows(session, prediction))
+        overview |= {patch: classes_BHW[i] for i, patch in enumerate(patches) if str(patch) in shown}
+    return overview, write_patch_table(session, tables, out)
 
 
 def _gathered(maps: dict[PatchId, ClassMap], ranks: Ranks) -> dict[PatchId, ClassMap]:
@@ -132,17 +155,6 @@ def _gathered(maps: dict[PatchId, ClassMap], ranks: Ranks) -> dict[PatchId, Clas
         )
     }
     return {patch: gathered[patch] for patch in sorted(gathered, key=str)}
-
-
-def _tags(session: Session) -> dict[str, str]:
-    card, info = session.card, session.store.info
-    tags = {
-        "SEG_VERSION": card.seg_version,
-        "MODEL": f"{card.arch} {card.encoder}",
-        "BANDS": ",".join(card.bands),
-        "DATA_FINGERPRINT": info.fingerprint,
-    }
-    return tags | ({"SYNTHETIC": "YES"} if info.synthetic or card.data.synthetic else {})
 
 
 def _overview_patches(session: Session) -> set[str]:

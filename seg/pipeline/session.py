@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -17,6 +18,7 @@ from seg.engine.distributed import ALONE, Ranks, check_shares, joined, started_r
 from seg.engine.evaluate import Pass
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.fusion import WithoutSensor
+from seg.models.segmenter import Segmenter
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
 from seg.pipeline.preparation import loader_workers, prepared_on_device
 from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint
@@ -63,6 +65,45 @@ class Session:
         return Pass(self.compute, self.config.eval.batch_size, self.workers, track, self.ranks)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The best weights of a run on this machine, without data.
+
+    Attributes:
+        config: Settings of the run, with what was asked for otherwise.
+        model: A `Segmenter` in evaluation mode, on the device.
+        card: What the model is.
+        compute: Device and formats.
+        ranks: The processes that ``torchrun`` has started, not joined yet.
+    """
+
+    config: Config
+    model: Segmenter
+    card: ModelCard
+    compute: Compute
+    ranks: Ranks
+
+
+def open_weights(run: Path, **changes: Any) -> Weights:
+    """Open the best weights of a run.
+
+    Args:
+        run: Run folder of `train`.
+        changes: Instead of the run's own settings, as for `load_config`.
+
+    Raises:
+        RunError, CheckpointError, ConfigError, DeviceError, SessionError: What is wrong, in one sentence.
+    """
+    checkpoint = best_checkpoint(run)
+    config = load_config(run / CONFIG_FILE, **changes)
+    ranks = started_ranks()
+    compute = choose_compute(config.train, ranks.local_rank if ranks.count > 1 else None)
+    model, card = load_checkpoint(checkpoint, compute.device)
+    model.to(memory_format=compute.memory_format)
+    _check_statistics(card)
+    return Weights(config, model, card, compute, ranks)
+
+
 def open_run(
     run: Path,
     *,
@@ -72,7 +113,7 @@ def open_run(
     device: str | None = None,
     batch_size: int | None = None,
     drop: Sensor | None = None,
-    need_maps: bool = True,
+    need_maps: bool | None = True,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> Session:
@@ -82,26 +123,21 @@ def open_run(
         run: Run folder of `train`.
         split, data, metadata, device, batch_size: Instead of the run's own settings.
         drop: Sensor that the network is not shown.
-        need_maps: Reference maps are needed.
+        need_maps: Reference maps are needed; None: read where every patch has one.
         track: Progress of making the demo store.
         notify: Is told what the user must not miss.
 
     Raises:
         RunError, CheckpointError, StoreError, EmptySelectionError, SessionError: What is wrong, in one sentence.
     """
-    checkpoint = best_checkpoint(run)
-    config = load_config(
-        run / CONFIG_FILE, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
+    weights = open_weights(
+        run, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
     )
+    config, model, card, compute = weights.config, weights.model, weights.card, weights.compute
     if data is not None:
         config = config.model_copy(
             update={"data": config.data.model_copy(update={"store": data, "metadata": metadata})}
         )
-    ranks = started_ranks()
-    compute = choose_compute(config.train, ranks.local_rank if ranks.count > 1 else None)
-    model, card = load_checkpoint(checkpoint, compute.device)
-    model.to(memory_format=compute.memory_format)
-    _check_statistics(card)
     if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
         raise SessionError(
             f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "
@@ -112,9 +148,10 @@ def open_run(
     store = find_store(inputs, track, notify)
     if store.info.fingerprint != card.data.fingerprint:
         notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
-    rows = split_rows(store, inputs, config.eval.split, need_maps)
+    rows = split_rows(store, inputs, config.eval.split, bool(need_maps))
+    with_maps = bool(store.index.has_map[rows].all()) if need_maps is None else need_maps
     raw = prepared_on_device(inputs, compute, augmented=False)
-    dataset = PatchDataset(store, rows, inputs, with_maps=need_maps, raw=raw)
+    dataset = PatchDataset(store, rows, inputs, with_maps=with_maps, raw=raw)
     return Session(
         run=run,
         config=config,
@@ -124,7 +161,7 @@ def open_run(
         split=config.eval.split,
         dataset=dataset,
         compute=compute,
-        workers=loader_workers(config.data.workers, compute, ranks.count),
+        workers=loader_workers(config.data.workers, compute, weights.ranks.count),
         without=drop,
     )
 

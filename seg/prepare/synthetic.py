@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seg.prepare.landscape import Codes, Field, land_cover
-from seg.prepare.places import MIN_PATCHES, REGIONS, Block, acquisition, capacity, plan
+from seg.prepare.places import MIN_PATCHES, REGIONS, Block, Region, acquisition, capacity, plan
 from seg.prepare.published_tree import write_patch
 from seg.prepare.radiometry import Scene, correction, observe
 from seg.prepare.surface import draw_surface
@@ -184,15 +184,32 @@ def draw_block(block: Block, seed: int) -> tuple[Codes, Scene]:
         CLC level-3 codes, uint16 (120 * rows, 120 * columns), and the images. The land depends on the place only, so
         that later visits see the same land in another season.
     """
-    region = REGIONS[block.region]
-    visit = region.visits[block.visit]
     place = (seed, block.region, SPLITS.index(block.split), block.slot, block.rows, block.columns)
+    return draw_place(REGIONS[block.region], block.visit, block.rows, block.columns, place)
+
+
+def draw_place(
+    region: Region, visit: int, rows: int, columns: int, place: tuple[int, ...]
+) -> tuple[Codes, Scene]:  # fmt: skip
+    """Land cover and images of any piece of land.
+
+    Args:
+        region: What occurs there.
+        visit: Index into the region's visits.
+        rows, columns: Size in patches.
+        place: What the land depends on: the seed, the region's number, and whatever tells places apart. What the
+            product's correction leaves behind depends on the first two and the visit.
+
+    Returns:
+        As for `draw_block`.
+    """
     land = _random(*place)
-    codes = land_cover(region, block.rows, block.columns, land)
+    codes = land_cover(region, rows, columns, land)
     surface = draw_surface(codes, land)
-    day = acquisition(region, visit).day_of_year
-    residual = correction(visit, _random(seed, block.region, block.visit))
-    return codes, observe(surface, region, visit, day, residual, _random(*place, block.visit))
+    seen = region.visits[visit]
+    day = acquisition(region, seen).day_of_year
+    residual = correction(seen, _random(*place[:2], visit))
+    return codes, observe(surface, region, seen, day, residual, _random(*place, visit))
 
 
 def _random(*key: int) -> np.random.Generator:

@@ -16,14 +16,14 @@ from rich.text import Text
 from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
 
-Kind = Literal["class", "text", "percent", "number", "count", "millions"]
+Kind = Literal["class", "text", "percent", "number", "count", "millions", "hectares"]
 
 UNDEFINED = "–"
 """What a reader sees where a score is undefined."""
 
 _SHORT = {c.name: c.short for c in CLASSES}
-_DECIMALS = {"percent": 2, "number": 4}
-_UNITS = {"percent": " %", "millions": " (millions)"}
+_DECIMALS = {"percent": 2, "number": 4, "hectares": 2}
+_UNITS = {"percent": " %", "millions": " (millions)", "hectares": " (ha)"}
 _PARTS = ("sd", "low", "high")
 _UPRIGHT_COLUMNS, _HEADING_WIDTH, _CELL_WIDTH = 8, 24, 18
 _LATEX = {
@@ -70,7 +70,8 @@ class Column:
         key: Name for machines: CSV header and JSON key.
         title: Name for readers.
         kind: What its values are: the official name of a ``class``, ``text``, a fraction shown as ``percent``, a
-            ``number``, a ``count`` shown whole or in ``millions``. Text is aligned left, all else right.
+            ``number``, a ``count`` shown whole or in ``millions``, an area in ``hectares``. Text is aligned left, all
+            else right.
     """
 
     key: str

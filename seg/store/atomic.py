@@ -9,8 +9,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,14 +41,40 @@ def write_bytes(path: Path, content: bytes) -> None:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            protected = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
-            cure = (
-                "copy its folder to where you may write"
-                if protected
-                else "name a folder that exists and has space left"
-            )
-            raise OSError(f"{path} cannot be written ({error.strerror}); {cure}") from error
+            raise _refused(path, error) from error
         raise
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """A place for a library to write a file to; on leaving, the file takes the place of `path`, complete and on disk.
+
+    The place is in a hidden folder beside `path`, with whatever else the library puts there meanwhile; the folder is
+    gone afterwards, and that of a process that was killed is when the file is written again.
+
+    Raises:
+        OSError: If the disk does not take it. The old file, if any, is still there.
+    """
+    folder = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        staged = folder / path.name
+        yield staged
+        with staged.open("rb+") as file:
+            os.fsync(file.fileno())
+        staged.replace(path)
+        _flush_entries(path.parent)
+    except OSError as error:
+        raise _refused(path, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refused(path: Path, error: OSError) -> OSError:
+    protected = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    cure = "copy its folder to where you may write" if protected else "name a folder that exists and has space left"
+    return OSError(f"{path} cannot be written ({error.strerror or error}); {cure}")
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:

@@ -1,6 +1,7 @@
 """Figures of maps, and the images that they show."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -84,17 +85,17 @@ def map_figure(
     below = MARGIN + _GAP + max(legend_rows, len(marks)) * _ROW
     figure = canvas(2 * MARGIN + len(panels) * step - _GAP, _HEAD + panel_height + below)
     for i, (name, image_HW3) in enumerate(panels):
-        axes = _axes(figure, (MARGIN + i * step, below, panel_width, panel_height))
+        axes = framed_axes(figure, (MARGIN + i * step, below, panel_width, panel_height))
         axes.imshow(image_HW3, interpolation="nearest", aspect="auto", extent=(0, width, height, 0))
         axes.set_title(name, fontsize=9, color=INK, loc="left", pad=4)
         if i == 0:
-            _scale_bar(axes, width, height, pixel_size)
+            draw_scale_bar(axes, width, height, pixel_size)
     # The legend of the classes spans the two maps that it explains; that of the marks stands below the agreement.
     top, last = below - _GAP, len(panels) - 1
     for column in range(legend_columns):
         entries = classes[column * legend_rows : (column + 1) * legend_rows]
-        _legend(figure, entries, MARGIN + (last - 2) * step + column * _ENTRY_WIDTH, top)
-    _legend(figure, marks, MARGIN + last * step, top)
+        draw_legend(figure, entries, MARGIN + (last - 2) * step + column * _ENTRY_WIDTH, top)
+    draw_legend(figure, marks, MARGIN + last * step, top)
     write_title(figure, title, synthetic)
     return figure
 
@@ -119,7 +120,7 @@ def _panels(
     ]
 
 
-def _axes(figure: Figure, box: tuple[int, int, int, int]) -> Axes:
+def framed_axes(figure: Figure, box: tuple[int, int, int, int]) -> Axes:
     """A frame for an image; the box is left, bottom, width and height in pixels at DPI."""
     axes = figure.add_axes((*fraction(figure, *box[:2]), *fraction(figure, *box[2:])), xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -127,7 +128,7 @@ def _axes(figure: Figure, box: tuple[int, int, int, int]) -> Axes:
     return axes
 
 
-def _scale_bar(axes: Axes, width: int, height: int, pixel_size: float) -> None:
+def draw_scale_bar(axes: Axes, width: int, height: int, pixel_size: float) -> None:
     """A bar of the largest 1, 2 or 5 times a power of ten that is at most 45 % of the width."""
     available = 0.45 * width * pixel_size
     power = 10.0 ** math.floor(math.log10(available))
@@ -150,7 +151,8 @@ def _scale_bar(axes: Axes, width: int, height: int, pixel_size: float) -> None:
     )
 
 
-def _legend(figure: Figure, entries: _Entries, left: int, top: int) -> None:
+def draw_legend(figure: Figure, entries: Sequence[tuple[str, tuple[int, int, int]]], left: int, top: int) -> None:
+    """Names with their colours, one below the other from the upper-left corner, in pixels at DPI."""
     # The outline keeps sea, beach and salt marsh, which are nearly white, visible on white.
     handles = [
         Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor="#555555", linewidth=0.6, label=label)

@@ -1,0 +1,70 @@
+"""``seg predict``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seg.cli import console
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
+    scenes: Annotated[
+        list[Path], typer.Argument(help="Sentinel-2 L2A product (SAFE folder or zip), stack, or folder of bands.")
+    ],
+    out: Annotated[Path, typer.Option(help="The map, NAME.tif; for several scenes a folder.")],
+    s1: Annotated[
+        list[Path] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
+    ] = None,
+    bbox: Annotated[str | None, typer.Option(help="Map this box only: west,south,east,north in degrees.")] = None,
+    geometry: Annotated[Path | None, typer.Option(help="Map inside the polygons of this vector file only.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write 19 probability bands.")] = False,
+    confidence: Annotated[bool, typer.Option("--confidence", help="Also write confidence and entropy.")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="Also write multi-labels of 1.2 km cells.")] = False,
+    areas: Annotated[
+        bool, typer.Option("--areas", help="Also write a table of areas, adjusted for confusion.")
+    ] = False,
+    quicklook: Annotated[bool, typer.Option("--quicklook", help="Also write a picture.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; takes 8 times as long.")] = False,
+    window: Annotated[int | None, typer.Option(help="Edge of the windows, pixels.", min=1)] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels that windows share.", min=0)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows at a time.", min=1)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+) -> None:
+    """Map a whole scene: a GeoTIFF with a QGIS style. The same command goes on where it was broken off."""
+    from seg.pipeline.predict import SceneMap
+    from seg.pipeline.predict import predict as predict_scenes
+    from seg.pipeline.scene_part import read_box
+
+    with console.wrong_use():
+        box = None if bbox is None else read_box(bbox)
+    with console.stoppable("Finished strips are kept; the same command goes on from there."):
+        maps: tuple[SceneMap, ...] = predict_scenes(
+            run,
+            scenes,
+            out,
+            bands=None if bands is None else [name.strip() for name in bands.split(",")],
+            s1=s1 or (),
+            box=box,
+            geometry=geometry,
+            probabilities=probabilities,
+            confidence=confidence,
+            labels=labels,
+            areas=areas,
+            quicklook=quicklook,
+            tta=tta,
+            window=window,
+            overlap=overlap,
+            batch_size=batch_size,
+            device=device,
+            track=console.track,
+            notify=console.notify,
+        )
+    for one in maps:
+        console.done(one.summary)
+        for path in one.files:
+            console.done(f"  {path}")

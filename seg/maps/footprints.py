@@ -1,0 +1,68 @@
+"""Footprints of patches with what a model says of them, as GeoParquet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seg.reben.patch import PatchId
+from seg.store.atomic import staged_file
+
+CRS84 = "OGC:CRS84"
+"""Longitude, latitude on WGS 84, the default of GeoParquet."""
+
+
+def write_footprints(path: Path, table: pa.Table, tags: Mapping[str, str]) -> None:
+    """Write the polygons of patches. The file appears complete or not at all.
+
+    Args:
+        path: The parquet; a file of that name is replaced.
+        table: A row per patch with ``patch_id``; its other columns are taken over as they are.
+        tags: Metadata of the file, such as the model; readers find them beside the key ``geo``.
+
+    Raises:
+        PatchNameError: If a patch id is none.
+        OSError: If the file cannot be written.
+    """
+    write_polygons(path, table, footprints([PatchId.parse(name) for name in table["patch_id"].to_pylist()]), tags)
+
+
+def write_polygons(path: Path, table: pa.Table, polygons: Any, tags: Mapping[str, str]) -> None:
+    """Write polygons in `CRS84` with a row of a table for each, like `write_footprints` and with the same errors."""
+    import geopandas
+
+    with staged_file(path) as staged:
+        geometry = geopandas.GeoSeries(polygons)
+        geopandas.GeoDataFrame({"row": np.arange(len(table))}, geometry=geometry, crs=CRS84).to_parquet(
+            staged, index=False, write_covering_bbox=True
+        )
+        # geopandas writes the geometry and its metadata; the columns keep the types of Arrow.
+        located = pq.read_table(staged)
+        for name in located.column_names:
+            if name != "row":
+                table = table.append_column(located.schema.field(name), located[name])
+        metadata = {key: value for key, value in (located.schema.metadata or {}).items() if key != b"pandas"}
+        pq.write_table(
+            table.replace_schema_metadata(metadata | {k.encode(): v.encode() for k, v in tags.items()}), staged
+        )
+
+
+def footprints(patches: list[PatchId]) -> Any:
+    """Polygons of patches in `CRS84`, as an object array of shapely; the corners are transformed from UTM.
+
+    An edge of a patch is 1.2 km long: the straight line between its corners misses the true one by centimetres.
+    """
+    import geopandas
+    import shapely
+
+    georefs = [patch.georef for patch in patches]
+    zones = np.array([georef.epsg for georef in georefs], dtype=int)
+    bounds_N4 = np.array([georef.bounds for georef in georefs], dtype=float).reshape(-1, 4)
+    polygons = np.empty(len(patches), dtype=object)
+    for epsg in np.unique(zones).tolist():
+        rows = np.flatnonzero(zones == epsg)
+        polygons[rows] = geopandas.GeoSeries(shapely.box(*bounds_N4[rows].T), crs=epsg).to_crs(CRS84).to_numpy()
+    return polygons

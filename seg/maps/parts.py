@@ -1,0 +1,173 @@
+"""A map that is being made: its finished strips in ``<map>.unfinished``, so that the work can be taken up again.
+
+The folder also says what the map is of (``identity.json``). Strips appear complete or not at all, and the map itself
+only once all of them are there.
+"""
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.crs import CRS
+from rasterio.io import MemoryFile
+from rasterio.transform import Affine
+
+from seg.engine.cells import CellRow
+from seg.engine.tiled import Piece
+from seg.reben.classes import IGNORE_INDEX
+from seg.reben.patch import GeoRef
+from seg.scenes.grid import Window
+from seg.scenes.layer import Array
+from seg.store.atomic import write_bytes, write_text
+
+SUFFIX = ".unfinished"
+IDENTITY_FILE = "identity.json"
+LAYERS = {"classes": 1, "confidence": 2, "probabilities": 19}
+"""Rasters of a map, and their bands."""
+
+
+class UnfinishedError(ValueError):
+    """A folder that stands where the strips of a map are to go."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The strips of a map.
+
+    Attributes:
+        folder: Where they are.
+        layers: What is made of each strip, some of `LAYERS`.
+        grid: The 10 m grid of the scene.
+    """
+
+    folder: Path
+    layers: tuple[str, ...]
+    grid: GeoRef
+
+    def part(self, layer: str, number: int) -> Path:
+        """File of a strip."""
+        return self.folder / f"{layer}-{number:04d}.tif"
+
+    def lacking(self, strips: Sequence[int]) -> list[int]:
+        """Strips that are not finished."""
+        return [n for n in strips if not all(self.part(layer, n).is_file() for layer in self.layers)]
+
+    def write(self, piece: Piece) -> None:
+        """Write a strip.
+
+        Raises:
+            OSError: If the disk does not take it.
+        """
+        rasters = {
+            "classes": piece.classes_HW[None],
+            "confidence": piece.certainty_2HW,
+            "probabilities": piece.probabilities_KHW,
+        }
+        for layer in self.layers:
+            values_BHW = rasters[layer]
+            assert values_BHW is not None, f"{layer} was not asked for"
+            write_bytes(self.part(layer, piece.number), _encoded(values_BHW, window_grid(self.grid, piece.place)))
+
+    def counts(self, strips: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Pixels of each value in the class maps of strips, int64 (256,)."""
+        total = np.zeros(256, np.int64)
+        for number in strips:
+            with rasterio.open(self.part("classes", number)) as dataset:
+                total += np.bincount(dataset.read(1).ravel(), minlength=256)
+        return total
+
+    def cells(self, row: int) -> Path:
+        """File of a row of cells."""
+        return self.folder / f"cells-{row:04d}.npy"
+
+    def write_cells(self, cells: CellRow) -> None:
+        """Write a row of cells: column, share with data and probabilities of each.
+
+        Raises:
+            OSError: If the disk does not take it.
+        """
+        content = io.BytesIO()
+        columns: list[Array] = [cells.columns_N[:, None], cells.data_N[:, None], cells.probabilities_NK]
+        np.save(content, np.concatenate(columns, 1).astype(np.float32))
+        write_bytes(self.cells(cells.row), content.getvalue())
+
+    def read_cells(self, row: int) -> CellRow:
+        """Read it again."""
+        table = np.load(self.cells(row), allow_pickle=False)
+        return CellRow(row, table[:, 0].astype(np.int64), table[:, 1], table[:, 2:])
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def unfinished_folder(path: Path) -> Path:
+    """Where the strips of a map go."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def begin_map(folder: Path, identity: dict[str, Any], notify: Callable[[str], None]) -> None:
+    """Make the folder, or take up what is in it; what is of another map is thrown away.
+
+    Args:
+        folder: From `unfinished_folder`.
+        identity: Everything that the strips depend on, as JSON takes it.
+        notify: Is told what became of a folder that is there.
+
+    Raises:
+        UnfinishedError: If the folder holds something else.
+        OSError: If it cannot be made.
+    """
+    text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+    known = folder / IDENTITY_FILE
+    if folder.is_dir() and any(folder.iterdir()):
+        if not known.is_file():
+            raise UnfinishedError(
+                f"{folder} is where the strips of the map go, but holds something else; move it away or name another "
+                "--out"
+            )
+        if known.read_text(encoding="utf-8") == text:
+            notify(f"Taking up the map that was begun in {folder}.")
+            return
+        notify(f"{folder} was begun with another scene, other weights or other settings; starting anew.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(known, text)
+
+
+def window_grid(grid: GeoRef, place: Window) -> GeoRef:
+    """Where a window of a grid lies."""
+    size = grid.pixel_size
+    return GeoRef(
+        grid.epsg, grid.x_min + place.left * size, grid.y_max - place.top * size, size, place.width, place.height
+    )
+
+
+def _encoded(values_BHW: npt.NDArray[np.uint8], grid: GeoRef) -> bytes:
+    """A GeoTIFF, packed quickly: it is read once."""
+    bands, height, width = values_BHW.shape
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            width=width,
+            height=height,
+            count=bands,
+            dtype="uint8",
+            nodata=IGNORE_INDEX,
+            crs=CRS.from_epsg(grid.epsg),
+            transform=Affine(*grid.transform),
+            compress="deflate",
+            zlevel=1,
+            interleave="band",
+            blockysize=min(height, 64),
+        ) as dataset:
+            dataset.write(values_BHW)
+        content: bytes = memory.read()
+    return content

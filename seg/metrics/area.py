@@ -1,0 +1,95 @@
+"""Areas of classes: as counted in a map, and adjusted by what an assessment says of the map's errors.
+
+Counting the pixels of a map is biased, because the errors of a classifier do not cancel. The estimators are those of
+Olofsson, Foody, Herold, Stehman, Woodcock and Wulder 2014, "Good practices for estimating area and assessing accuracy
+of land change", Remote Sensing of Environment 148, equations 9 to 11, with the map classes as strata. They hold for a
+sample drawn at random within each map class of the mapped area itself. The patches of a split are no such sample: they
+lie elsewhere, and neighbouring pixels are not independent. Hence the second standard error, from resampled tiles.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg.metrics.bootstrap import REPLICATES, draw_tiles, numbered_tiles
+from seg.metrics.evidence import Evidence, total_counts
+from seg.metrics.ratio import Bools, Floats
+from seg.metrics.sparse import Counts
+from seg.reben.classes import NUM_CLASSES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdjustedAreas:
+    """Estimated areas of the classes, in the unit of the mapped areas.
+
+    Attributes:
+        area_K: float64 (K,).
+        error_K: Standard error if the assessed pixels were independent, float64 (K,).
+        assessed_K: Whether the assessment says anything of what is mapped as the class; where it does not, the map is
+            believed.
+    """
+
+    area_K: Floats
+    error_K: Floats
+    assessed_K: Bools
+
+
+def adjusted_areas(mapped_K: Counts | Floats, confusion_KK: Counts) -> AdjustedAreas:
+    """Areas by the stratified estimator.
+
+    With the share W_i of map class i, n_ij assessed pixels of map class i and true class j, and n_i of map class i:
+    p_j = sum_i W_i n_ij / n_i (equation 9), S(p_j)^2 = sum_i W_i^2 (n_ij / n_i) (1 - n_ij / n_i) / (n_i - 1)
+    (equation 10), and both times the whole area (equation 11).
+
+    Args:
+        mapped_K: Area mapped as each class, (K,).
+        confusion_KK: Assessed pixels, true class x map class.
+    """
+    total = mapped_K.sum()
+    weights_K = mapped_K / max(total, 1e-300)
+    shares_KK, sizes_K, assessed_K = _shares(confusion_KK)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance_KK = weights_K[:, None] ** 2 * shares_KK * (1 - shares_KK) / np.maximum(sizes_K - 1, 0)[:, None]
+    # A stratum of which nothing is mapped has no part in this, whatever is known of it.
+    variance_KK[(mapped_K == 0) | ~assessed_K] = 0
+    # One pixel says nothing of how pixels vary.
+    variance_KK[(mapped_K > 0) & (sizes_K == 1)] = np.nan
+    return AdjustedAreas(total * (weights_K @ shares_KK), total * np.sqrt(variance_KK.sum(0)), assessed_K)
+
+
+def tile_errors(
+    mapped_K: Counts | Floats, evidence: Evidence, replicates: int = REPLICATES, seed: int = 0
+) -> Floats | None:
+    """Standard errors of the same areas if whole tiles of the assessment are drawn anew.
+
+    Args:
+        mapped_K: Area mapped as each class, (K,).
+        evidence: The assessment.
+        replicates, seed: Of the resampling.
+
+    Returns:
+        float64 (K,); None if there are fewer than two tiles.
+    """
+    names, tile_N = numbered_tiles(evidence)
+    if len(names) < 2:
+        return None
+    by_tile_TX = evidence.confusion.grouped(tile_N, len(names))
+    observed_KK, _, _ = _shares(total_counts(evidence))
+    areas_RK = np.empty((replicates, NUM_CLASSES))
+    for number, times_T in enumerate(draw_tiles(len(names), replicates, seed)):
+        drawn_KK = (times_T @ by_tile_TX).reshape(NUM_CLASSES, NUM_CLASSES)
+        shares_KK, sizes_K, _ = _shares(drawn_KK)
+        # A map class that the drawn tiles do not have is as it was observed.
+        shares_KK[sizes_K == 0] = observed_KK[sizes_K == 0]
+        areas_RK[number] = mapped_K @ shares_KK
+    errors_K: Floats = areas_RK.std(0, ddof=1)
+    return errors_K
+
+
+def _shares(confusion_KK: Counts) -> tuple[Floats, Counts, Bools]:
+    """Share of each true class in each map class, (map class, true class), its pixels, and whether there are any."""
+    by_map_KK = confusion_KK.T
+    sizes_K = by_map_KK.sum(1)
+    assessed_K = sizes_K > 0
+    shares_KK = np.where(assessed_K[:, None], by_map_KK / np.maximum(sizes_K, 1)[:, None], np.eye(len(sizes_K)))
+    return shares_KK, sizes_K, assessed_K

@@ -1,0 +1,221 @@
+"""What is made of the strips of a scene: the files of a map."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg.engine.windows import Tiling
+from seg.maps.cells import write_cells
+from seg.maps.cog import Kind, read_overview, write_cog
+from seg.maps.geotiff import write_category_names
+from seg.maps.parts import LAYERS, Unfinished, unfinished_folder, window_grid
+from seg.maps.qgis import write_qml
+from seg.metrics.ratio import Floats
+from seg.metrics.sparse import Counts
+from seg.models.weights_file import weights_digest
+from seg.pipeline.areas import area_table, run_assessment, write_areas
+from seg.pipeline.data import Notify
+from seg.pipeline.run_folder import best_checkpoint
+from seg.pipeline.scene_part import Part
+from seg.pipeline.session import Weights
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.reben.patch import GeoRef
+from seg.report.figures.land_cover import LARGEST, land_cover_figure
+from seg.report.figures.style import write_png
+from seg.scenes.reader import Scene
+
+DESCRIPTIONS = {
+    "classes": ("land cover",),
+    "confidence": ("confidence", "entropy"),
+    "probabilities": CLASS_NAMES,
+}
+"""Names of the bands of each raster."""
+
+
+class MapError(ValueError):
+    """A map that cannot be made."""
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """What belongs to a map.
+
+    Attributes:
+        run: The run folder.
+        probabilities, confidence, labels, areas, quicklook, tta, geometry: As of `seg.pipeline.predict.predict`.
+    """
+
+    run: Path
+    probabilities: bool
+    confidence: bool
+    labels: bool
+    areas: bool
+    quicklook: bool
+    tta: bool
+    geometry: Path | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A map to be made.
+
+    Attributes:
+        weights: The network.
+        scene, part, tiling: What it sees, and how.
+        path: The class map.
+        options: What belongs to it.
+        batch_size: Windows at a time.
+        cell_rows: Rows of cells that get multi-labels.
+    """
+
+    weights: Weights
+    scene: Scene
+    part: Part
+    tiling: Tiling
+    path: Path
+    options: MapOptions
+    batch_size: int
+    cell_rows: tuple[int, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Rasters of the map, the class map last: once it is there, everything is."""
+        asked = {"confidence": self.options.confidence, "probabilities": self.options.probabilities, "classes": True}
+        return tuple(layer for layer, wanted in asked.items() if wanted)
+
+    @property
+    def unfinished(self) -> Unfinished:
+        """Its strips."""
+        return Unfinished(unfinished_folder(self.path), self.layers, self.scene.grid)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by: as fitted on validation, 1 without."""
+        return self.weights.card.temperature or 1.0
+
+    @property
+    def grid(self) -> GeoRef:
+        """Grid of the map."""
+        return window_grid(self.scene.grid, self.part.inner)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model has learned from synthetic data."""
+        return self.weights.card.data.synthetic
+
+    def hectares(self, counts: Counts) -> Floats:
+        """Areas of the classes from the pixels of each value."""
+        return counts[:NUM_CLASSES].astype(np.float64) * (self.grid.pixel_size**2 / 10_000)
+
+    def beside(self, ending: str) -> Path:
+        """A file that belongs to the map."""
+        return self.path.with_name(self.path.stem + ending)
+
+
+def map_identity(job: Job) -> dict[str, Any]:
+    """Everything that the strips of a map depend on."""
+    weights, tiling, options = job.weights, job.tiling, job.options
+    compute, inner = weights.compute, job.part.inner
+    geometry = options.geometry and hashlib.sha256(options.geometry.read_bytes()).hexdigest()
+    return {
+        "seg": version("seg"),
+        "weights": weights_digest(best_checkpoint(options.run)),
+        "scene": job.scene.identity,
+        "layers": list(job.layers),
+        "part": [inner.left, inner.top, inner.width, inner.height],
+        "geometry": geometry,
+        "windows": [tiling.rows.window, tiling.columns.window, tiling.rows.ramp, tiling.columns.ramp],
+        "starts": [list(tiling.rows.starts), list(tiling.columns.starts)],
+        "tta": options.tta,
+        "batch_size": job.batch_size,
+        "compute": [compute.device.type, str(compute.dtype), compute.channels_last],
+    }
+
+
+def require_space(job: Job) -> None:
+    """Refuse a map that the disk has certainly no room for.
+
+    Raises:
+        MapError: Naming what it takes.
+    """
+    bands = sum(LAYERS[layer] for layer in job.layers)
+    # Strips and map; noisy maps are packed to about half their size, smooth ones to a tenth.
+    needed = job.part.inner.width * job.part.inner.height * bands / 2
+    free = shutil.disk_usage(job.path.parent).free
+    if free < needed:
+        raise MapError(
+            f"the map takes about {needed / 1e9:.1f} GB while it is made, and {job.path.parent} has "
+            f"{free / 1e9:.1f} GB free; free some space or name another --out"
+        )
+
+
+def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
+    """Put the strips together and write what else belongs to the map.
+
+    Args:
+        job: The map, all of whose strips are there.
+        counts: Pixels of each value.
+        notify: Is told what the user must not miss.
+
+    Returns:
+        The files, the class map first.
+
+    Raises:
+        MapError: If nothing was mapped.
+        OSError: If a file cannot be written.
+    """
+    options, unfinished = job.options, job.unfinished
+    if not counts[:NUM_CLASSES].sum():
+        unfinished.remove()
+        raise MapError(f"{job.scene.name} has no data where the map was to be; name another part of the scene")
+    tags, files = map_tags(job), []
+    if options.labels:
+        files.append(job.beside("_labels.parquet"))
+        rows = [unfinished.read_cells(row) for row in job.cell_rows]
+        write_cells(files[-1], job.scene, rows, job.weights.card.thresholds, tags)
+    if options.areas:
+        evidence = run_assessment(options.run, notify)
+        synthetic = job.synthetic or (evidence is not None and evidence.origin.synthetic)
+        table = area_table(job.hectares(counts), evidence, job.scene.name, synthetic)
+        files += write_areas(job.path.with_suffix(""), table)
+    for layer in job.layers:
+        files.append(job.path if layer == "classes" else job.beside(f"_{layer}.tif"))
+        parts = [unfinished.part(layer, number) for number in job.tiling.strips]
+        kind: Kind = "classes" if layer == "classes" else "continuous"
+        write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
+    write_category_names(job.path)
+    files.append(job.beside(".qml"))
+    write_qml(files[-1])
+    if options.quicklook:
+        files.append(job.beside(".png"))
+        classes_HW, pixel_size = read_overview(job.path, LARGEST)
+        title = f"{job.scene.name} · {tags['MODEL']}"
+        write_png(files[-1], land_cover_figure(classes_HW, title=title, synthetic=job.synthetic, pixel_size=pixel_size))
+    unfinished.remove()
+    return (job.path, *(path for path in files if path != job.path))
+
+
+def run_tags(job: Job) -> dict[str, str]:
+    """Metadata that all maps of a run share."""
+    card = job.weights.card
+    tags = {
+        "SEG_VERSION": version("seg"),
+        "MODEL": f"{card.arch} {card.encoder}",
+        "WEIGHTS": weights_digest(best_checkpoint(job.options.run)) or "",
+        "BANDS": ",".join(card.bands),
+        "DATA_FINGERPRINT": card.data.fingerprint,
+        "TEMPERATURE": f"{job.temperature:g}",
+        "TTA": "YES" if job.options.tta else "NO",
+    }
+    return tags | ({"SYNTHETIC": "YES"} if job.synthetic else {})
+
+
+def map_tags(job: Job) -> dict[str, str]:
+    """Metadata of a map."""
+    tiling = job.tiling
+    return run_tags(job) | {"SCENE": job.scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}

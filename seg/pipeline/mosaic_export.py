@@ -1,0 +1,132 @@
+"""Mosaics of an export: one Cloud-Optimized GeoTIFF per product and layer, and a virtual raster over all of them."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg.config.track import Track
+from seg.engine.distributed import Ranks
+from seg.maps.cog import read_overview, write_cog
+from seg.maps.geotiff import write_category_names
+from seg.maps.mosaic import write_strips
+from seg.maps.qgis import write_qml
+from seg.maps.vrt import write_vrt
+from seg.pipeline.patch_maps import MAP, Layer, patch_file
+from seg.reben.patch import PatchId
+from seg.report.figures.land_cover import LARGEST, land_cover_figure, legend_figure
+from seg.report.figures.style import write_png
+
+LEGEND = "legend.png"
+_STRIPS = ".strips"
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How the mosaics are made.
+
+    Attributes:
+        ranks: The processes that share the products.
+        track: Progress over products.
+        keep_parts: Leave the patch maps; otherwise those of a product are removed when its mosaics are written.
+    """
+
+    ranks: Ranks
+    track: Track
+    keep_parts: bool
+
+
+def write_mosaics(
+    out: Path,
+    parts: Path,
+    patches: Sequence[PatchId],
+    layers: Sequence[Layer],
+    tags: Mapping[str, str],
+    how: Sharing,
+) -> list[Path]:
+    """Write ``<out>/<product>_<layer>.tif`` with style and quick-look, ``<out>/<layer>.vrt`` and the legend.
+
+    Args:
+        out: Folder of the mosaics.
+        parts: Folder of the patch maps, complete on the disk.
+        patches: All patches.
+        layers: What there is of each.
+        tags: Metadata of every file.
+        how: Processes and progress. The first process writes what spans all products.
+
+    Returns:
+        The predicted maps, on every process.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    products = sorted({patch.product for patch in patches})
+    own = products[how.ranks.rank :: how.ranks.count]
+    for product in how.track(own, "mosaics written", len(own)):
+        members = [patch for patch in patches if patch.product == product]
+        for layer in layers:
+            files = {patch: patch_file(parts, patch, layer) for patch in members}
+            _write_mosaic(mosaic_file(out, product, layer), files, layer, tags)
+        if not how.keep_parts:
+            shutil.rmtree(parts / product, ignore_errors=True)
+    how.ranks.wait()
+    if how.ranks.first:
+        for layer in layers:
+            _write_index(out, products, layer, tags)
+        write_png(out / LEGEND, legend_figure())
+    return [mosaic_file(out, product, MAP) for product in products]
+
+
+def mosaic_file(out: Path, product: str, layer: Layer) -> Path:
+    """``<out>/<product>_<layer>.tif``."""
+    return out / f"{product}_{layer.name}.tif"
+
+
+def write_companions(path: Path, title: str, synthetic: bool) -> Path:
+    """Write what a user opens beside a class map: ``.qml``, ``.aux.xml`` with the class names, and a quick-look.
+
+    Args:
+        path: The class map.
+        title: Title of the quick-look.
+        synthetic: Whether data or model are synthetic.
+
+    Returns:
+        The quick-look, ``<stem>.png``.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    write_qml(path.with_suffix(".qml"))
+    write_category_names(path)
+    classes_HW, pixel_size = read_overview(path, LARGEST)
+    picture = path.with_suffix(".png")
+    write_png(picture, land_cover_figure(classes_HW, title=title, synthetic=synthetic, pixel_size=pixel_size))
+    return picture
+
+
+def _write_mosaic(path: Path, files: Mapping[PatchId, Path], layer: Layer, tags: Mapping[str, str]) -> None:
+    folder = path.with_name(f".{path.stem}{_STRIPS}")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        strips = write_strips(folder, files, layer.palette)
+        if layer.palette is None:
+            write_cog(path, strips, kind="continuous", tags=tags, descriptions=layer.bands)
+            return
+        write_cog(path, strips, kind="classes", tags=tags, descriptions=layer.bands, palette=layer.palette)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if layer is MAP:
+        title = f"{next(iter(files)).product} · {tags['MODEL']}"
+        write_companions(path, title, "SYNTHETIC" in tags)
+    else:
+        write_qml(path.with_suffix(".qml"), layer.palette)
+        write_category_names(path, layer.palette)
+
+
+def _write_index(out: Path, products: Sequence[str], layer: Layer, tags: Mapping[str, str]) -> None:
+    """The virtual raster over all products. Probabilities have none: nineteen bands are looked at by product."""
+    if layer.palette:
+        path = out / f"{layer.name}.vrt"
+        maps = [mosaic_file(out, product, layer) for product in products]
+        write_vrt(path, maps, palette=layer.palette, tags=tags)
+        write_qml(path.with_suffix(".qml"), layer.palette)

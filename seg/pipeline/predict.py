@@ -1,0 +1,271 @@
+"""Maps of whole scenes: a run over Sentinel products, stacks or folders of bands."""
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from seg.config.track import Track, silent
+from seg.engine.cells import CellPass, cell_rows, predict_cells
+from seg.engine.distributed import Ranks, joined
+from seg.engine.strips import View
+from seg.engine.tiled import ScenePass, predict_strips
+from seg.engine.windows import lay_windows
+from seg.maps.parts import begin_map
+from seg.maps.vrt import write_vrt
+from seg.metrics.ratio import Floats
+from seg.pipeline.data import Notify, ignore
+from seg.pipeline.map_files import Job, MapOptions, finish_map, map_identity, require_space, run_tags
+from seg.pipeline.scene_part import Box, Part, choose_part
+from seg.pipeline.session import Weights, open_weights
+from seg.reben.bands import PATCH_SIZE
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.scenes.open import open_scene
+from seg.scenes.reader import Scene
+
+T = TypeVar("T")
+
+VRT = "maps.vrt"
+_KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
+_PENDING = 2
+"""Strips that may wait for the disk."""
+
+
+class PredictError(ValueError):
+    """Scenes that cannot be mapped as asked."""
+
+
+@dataclass(frozen=True)
+class SceneMap:
+    """A finished map.
+
+    Attributes:
+        path: The class map.
+        files: All files of the map.
+        height, width: Pixels.
+        windows: Windows of the plan.
+        predicted: Those that were not there yet.
+        window: Height and width of each, pixels.
+        seconds: Time that it took to predict them, cells included.
+        nodata: Share of the pixels without data or outside of what was to be mapped.
+        hectares_K: Area of each class, float64.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    height: int
+    width: int
+    windows: int
+    predicted: int
+    window: tuple[int, int]
+    seconds: float
+    nodata: float
+    hectares_K: Floats
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line or two."""
+        speed = f", {self.predicted / self.seconds:.1f} windows/s" if self.predicted and self.seconds > 1 else ""
+        windows = f"{self.windows} window" + ("s" if self.windows > 1 else "")
+        largest = sorted(zip(self.hectares_K, CLASS_NAMES, strict=True), reverse=True)[:3]
+        total = self.hectares_K.sum()
+        shares = ", ".join(f"{name} {100 * area / total:.1f} %" for area, name in largest if area)
+        return (
+            f"{self.height} x {self.width} pixels in {windows}, {self.seconds:.0f} s{speed}; "
+            f"{100 * self.nodata:.1f} % without data. {shares}."
+        )
+
+
+def predict(
+    run: Path,
+    scenes: Sequence[Path],
+    out: Path,
+    *,
+    bands: Sequence[str] | None = None,
+    s1: Sequence[Path] = (),
+    box: Box | None = None,
+    geometry: Path | None = None,
+    probabilities: bool = False,
+    confidence: bool = False,
+    labels: bool = False,
+    areas: bool = False,
+    quicklook: bool = False,
+    tta: bool = False,
+    window: int | None = None,
+    overlap: int | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> tuple[SceneMap, ...]:
+    """Map scenes with a run. What is broken off is taken up again by the same call.
+
+    Under ``torchrun`` the processes share the rows of windows of each scene; the first one puts the map together.
+
+    Args:
+        run: Run folder of `train`.
+        scenes: Sentinel-2 L2A products (SAFE folder or zip), stacks of bands, or folders of single-band files.
+        out: The map, ``<name>.tif``; for several scenes a folder, in which each map has the name of its scene.
+        bands: Names of the bands of a stack; None: its band descriptions name them.
+        s1: Sentinel-1 rasters in dB that belong to the scene, for models that see Sentinel-1.
+        box: The part of the scene to map.
+        geometry: Vector file; pixels outside of its polygons become nodata.
+        probabilities: Also write ``<stem>_probabilities.tif``, a band per class.
+        confidence: Also write ``<stem>_confidence.tif``: confidence and entropy.
+        labels: Also write ``<stem>_labels.parquet``: multi-labels of 1.2 km cells.
+        areas: Also write ``<stem>_areas.csv`` and ``.md``: areas of the classes, adjusted for confusion if the run was
+            scored on the test split.
+        quicklook: Also write ``<stem>.png``.
+        tta: Mean of the probabilities over the 8 symmetries of the square.
+        window, overlap: Of the windows, pixels; see `seg.engine.windows.lay_windows`.
+        batch_size: Windows at a time.
+        device: Instead of the run's setting.
+        track: Progress.
+        notify: Is told what the user must not miss.
+
+    Raises:
+        ValueError: One of its subclasses, in one sentence, for anything wrong with the run or a scene.
+        OSError: If a file cannot be read or written.
+    """
+    paths = _targets(scenes, out)
+    if s1 and len(scenes) > 1:
+        raise PredictError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
+    weights = open_weights(run, train__device=device)
+    if labels and weights.card.scene_head == "none":
+        raise PredictError(f"{run} has no scene head; leave out --labels")
+    options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
+    # Everything is looked at before anything is predicted.
+    opened = [open_scene(path, bands=bands, s1=list(s1) or None, needed=weights.card.bands) for path in scenes]
+    jobs = [
+        _job(weights, scene, choose_part(scene, box, geometry), path, options, (window, overlap, batch_size))
+        for scene, path in zip(opened, paths, strict=True)
+    ]
+    with joined(weights.ranks, weights.compute.device) as ranks:
+        joined_weights = replace(weights, ranks=ranks)
+        maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
+        if len(maps) > 1 and ranks.first:
+            write_vrt(out / VRT, [one.path for one in maps], tags=run_tags(jobs[0]))
+    return maps
+
+
+def _job(
+    weights: Weights,
+    scene: Scene,
+    part: Part,
+    path: Path,
+    options: MapOptions,
+    sizes: tuple[int | None, int | None, int | None],
+) -> Job:
+    """A map as asked for; window, overlap and batch size are chosen where they are None."""
+    window, overlap, batch_size = sizes
+    tiling = lay_windows(weights.model, (scene.grid.height, scene.grid.width), part.inner, window, overlap)
+    if batch_size is None:
+        batch_size = batch_of_windows(weights, tiling.rows.window, tiling.columns.window)
+    rows = tuple(cell_rows(scene, part.inner)) if options.labels else ()
+    return Job(weights, scene, part, tiling, path, options, batch_size, rows)
+
+
+def batch_of_windows(weights: Weights, height: int, width: int) -> int:
+    """Windows at a time: as many pixels as a batch of the evaluation has. On a CPU a window at a time is as fast."""
+    pixels = weights.config.eval.batch_size * PATCH_SIZE**2
+    return 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / (height * width)))
+
+
+def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
+    """Predict what is not there yet, and put the map together."""
+    ranks, unfinished = job.weights.ranks, job.unfinished
+    if ranks.first:
+        require_space(job)
+        begin_map(unfinished.folder, map_identity(job), notify)
+    ranks.wait()
+    lacking = unfinished.lacking(job.tiling.strips)
+    lacking_rows = [row for row in job.cell_rows if not unfinished.cells(row).is_file()]
+    # Nobody writes before everybody has looked.
+    ranks.wait()
+    began = time.perf_counter()
+    _predict_lacking(job, _share(lacking, ranks), _share(lacking_rows, ranks), track)
+    seconds = time.perf_counter() - began
+    ranks.wait()
+    counts = np.array(ranks.from_first(unfinished.counts(job.tiling.strips).tolist() if ranks.first else None))
+    files = finish_map(job, counts, notify) if ranks.first else ()
+    ranks.wait()
+    return SceneMap(
+        job.path,
+        files,
+        job.part.inner.height,
+        job.part.inner.width,
+        job.tiling.windows,
+        len(lacking) * len(job.tiling.columns.starts),
+        (job.tiling.rows.window, job.tiling.columns.window),
+        seconds,
+        float(1 - counts[:NUM_CLASSES].sum() / counts.sum()),
+        job.hectares(counts),
+    )
+
+
+def _predict_lacking(job: Job, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
+    weights, scene, options = job.weights, job.scene, job.options
+    view = View(scene, weights.card.bands, weights.card.resampling, job.part.inside)
+    if strips:
+        how = ScenePass(
+            weights.compute,
+            job.batch_size,
+            job.temperature,
+            options.tta,
+            options.probabilities,
+            options.confidence,
+            track,
+        )
+        pieces = predict_strips(weights.model, view, job.tiling, strips, how)
+        _write_behind(pieces, job.unfinished.write)
+    if rows:
+        cell_pass = CellPass(weights.compute, weights.config.eval.batch_size, track)
+        cells = predict_cells(weights.model, view, job.part.inner, rows, cell_pass)
+        _write_behind(cells, job.unfinished.write_cells)
+
+
+def _write_behind(items: Iterable[T], write: Callable[[T], None]) -> None:
+    """Write items in a thread of its own while the next ones are made; only a few of them wait at any time."""
+    with ThreadPoolExecutor(1, "writer") as pool:
+        pending: deque[Future[None]] = deque()
+        for item in items:
+            pending.append(pool.submit(write, item))
+            while len(pending) > _PENDING:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+
+
+def _share(numbers: Sequence[int], ranks: Ranks) -> Sequence[int]:
+    """What a process does of some rows: neighbours, because each needs the row above it."""
+    begin, end = (len(numbers) * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
+    return numbers[begin:end]
+
+
+def _targets(scenes: Sequence[Path], out: Path) -> list[Path]:
+    """The class map of each scene."""
+    if not scenes:
+        raise PredictError("there is no scene to map; name one or more")
+    if len(scenes) == 1:
+        if out.is_dir():
+            raise PredictError(f"{out} is a folder; name the map itself, such as --out {out / 'map.tif'}")
+        if out.suffix.lower() not in (".tif", ".tiff"):
+            raise PredictError(f"{out} is no name of a GeoTIFF; let --out end in .tif")
+        if not out.parent.is_dir():
+            raise PredictError(f"there is no folder {out.parent}; make it or name another --out")
+        return [out]
+    if out.suffix.lower() in (".tif", ".tiff") or out.is_file():
+        raise PredictError(
+            f"{len(scenes)} scenes need a folder for their maps, and {out} is none; name a folder as --out"
+        )
+    names = [_KNOWN_ENDING.sub("", path.resolve().name) + ".tif" for path in scenes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise PredictError(f"several scenes would become {out / twice[0]}; predict them one by one")
+    out.mkdir(parents=True, exist_ok=True)
+    return [out / name for name in names]

@@ -1,0 +1,133 @@
+"""The part of a scene that is mapped: a box, polygons, or all of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.crs import CRS
+from rasterio.features import geometry_mask
+from rasterio.transform import Affine
+from rasterio.warp import transform_bounds
+
+from seg.engine.strips import Inside
+from seg.maps.parts import window_grid
+from seg.reben.patch import GeoRef
+from seg.scenes.grid import Window
+from seg.scenes.reader import Scene
+
+_LON_LAT = CRS.from_epsg(4326)
+
+Box = tuple[float, float, float, float]
+"""West, south, east, north in degrees of longitude and latitude (WGS 84)."""
+
+
+class PartError(ValueError):
+    """A box or polygons that name no part of the scene."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is mapped of a scene.
+
+    Attributes:
+        inner: The rectangle that the map covers.
+        inside: Which of its pixels are mapped; None: all.
+    """
+
+    inner: Window
+    inside: Inside | None
+
+
+def read_box(text: str) -> Box:
+    """A box from ``W,S,E,N``.
+
+    Raises:
+        PartError: If these are no four numbers of a box.
+    """
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise PartError(
+            f"'{text}' is no box; give west,south,east,north in degrees, such as 13.1,47.7,13.3,47.9"
+        ) from None
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise PartError(
+            f"'{text}' is no box; give west,south,east,north in degrees: longitude first, and west before east"
+        )
+    return west, south, east, north
+
+
+def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> Part:
+    """The part of a scene in a box and in polygons, as far as they are given.
+
+    Raises:
+        PartError: If nothing of the scene is in there, or the file holds no polygons or has no CRS.
+    """
+    inner, grid = Window(0, 0, scene.grid.width, scene.grid.height), scene.grid
+    if box is not None:
+        bounds = transform_bounds(_LON_LAT, CRS.from_epsg(grid.epsg), *box)
+        inner = _cut(inner, bounds, scene, f"the box {','.join(f'{edge:g}' for edge in box)}")
+    if geometry is None:
+        return Part(inner, None)
+    shape = _read_shape(geometry, grid.epsg)
+    inner = _cut(inner, shape.bounds, scene, str(geometry))
+    inside = _Inside(shape, grid)
+    if not inside(inner).any():
+        raise PartError(f"{geometry} holds no pixel's centre of {scene.name}; give larger polygons")
+    return Part(inner, inside)
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """Pixels whose centre lies in a shape."""
+
+    shape: Any
+    grid: GeoRef
+
+    def __call__(self, place: Window) -> npt.NDArray[np.bool_]:
+        transform = Affine(*window_grid(self.grid, place).transform)
+        mask_HW: npt.NDArray[np.bool_] = geometry_mask(
+            [self.shape], (place.height, place.width), transform, invert=True
+        )
+        return mask_HW
+
+
+def _cut(inner: Window, bounds: Box, scene: Scene, what: str) -> Window:
+    """The pixels of a window that touch bounds, which are in the CRS of the grid."""
+    grid = scene.grid
+    west, south, east, north = bounds
+    # Projected coordinates are exact to far less than this.
+    left = max(int(np.floor((west - grid.x_min) / grid.pixel_size + 1e-6)), inner.left)
+    right = min(int(np.ceil((east - grid.x_min) / grid.pixel_size - 1e-6)), inner.left + inner.width)
+    top = max(int(np.floor((grid.y_max - north) / grid.pixel_size + 1e-6)), inner.top)
+    bottom = min(int(np.ceil((grid.y_max - south) / grid.pixel_size - 1e-6)), inner.top + inner.height)
+    if left >= right or top >= bottom:
+        corners = transform_bounds(CRS.from_epsg(grid.epsg), _LON_LAT, *grid.bounds)
+        raise PartError(
+            f"{what} does not touch {scene.name}, which lies in {','.join(f'{edge:.4f}' for edge in corners)} "
+            "(west,south,east,north in degrees)"
+        )
+    return Window(left, top, right - left, bottom - top)
+
+
+def _read_shape(path: Path, epsg: int) -> Any:
+    """Union of the polygons of a file, in a CRS."""
+    import geopandas
+
+    if not path.exists():
+        raise PartError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
+    try:
+        table = geopandas.read_file(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise PartError(f"{path} cannot be read as vector data ({reason}); give GeoJSON or GeoPackage") from None
+    if not isinstance(table, geopandas.GeoDataFrame):
+        raise PartError(f"{path} holds no geometries; give polygons as GeoJSON or GeoPackage")
+    polygons = table[table.geom_type.isin(("Polygon", "MultiPolygon"))]
+    if polygons.empty:
+        raise PartError(f"{path} holds no polygons; give polygons as GeoJSON or GeoPackage")
+    if polygons.crs is None:
+        raise PartError(f"{path} has no CRS; save it with one, for example with ogr2ogr -a_srs EPSG:4326")
+    return polygons.to_crs(epsg=epsg).geometry.make_valid().union_all()

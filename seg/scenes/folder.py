@@ -1,0 +1,83 @@
+"""Folders of single-band files, whose names say the band: ``<scene>_B02.tif``, ``B02_10m.jp2``, ``VV.tif``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg.reben.bands import BANDS
+from seg.scenes.grid import SceneError
+from seg.scenes.header import read_header, shown
+from seg.scenes.jp2 import require_whole_file
+from seg.scenes.layer import Layer, tagged_layer
+from seg.scenes.names import band_in, metres_in, names_level_1c
+from seg.scenes.product_files import level_error
+
+_SUFFIXES = (".tif", ".tiff", ".jp2")
+
+
+def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
+    """The needed bands of a folder.
+
+    Raises:
+        SceneError: If the folder holds no bands, lacks one, has two files for one, or is a part of a SAFE folder.
+    """
+    if safe := next((place for place in (path, *path.resolve().parents) if place.suffix.upper() == ".SAFE"), None):
+        raise SceneError(f"{path} is a part of a Sentinel-2 product, whose metadata are needed too; name {safe} itself")
+    files = band_files(path)
+    if not files:
+        raise SceneError(
+            f"{path} holds no files of single bands; they are named like <scene>_B02.tif or B02_10m.jp2, and a SAFE "
+            "folder has an MTD_MSIL2A.xml at its top"
+        )
+    layers = []
+    for band in needed:
+        if band not in files:
+            raise SceneError(
+                f"{path} has no file for {band} (it has {', '.join(name for name in BANDS if name in files)}); add one "
+                f"that is named like <scene>_{band}.tif, or take a model without that band"
+            )
+        layers.append(single_band(band, only_file(band, files[band])))
+    return layers
+
+
+def band_files(path: Path) -> dict[str, list[Path]]:
+    """Files of a folder by the band that they name."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(path.iterdir()):
+        band = band_in(file.stem)
+        if band and file.suffix.lower() in _SUFFIXES and file.is_file():
+            if names_level_1c(file.name):
+                raise level_error(file, "Level-1C")
+            found.setdefault(band, []).append(file)
+    return found
+
+
+def only_file(band: str, files: Sequence[Path]) -> Path:
+    """The file of a band; of several resolutions, the band's own.
+
+    Raises:
+        SceneError: If there are several.
+    """
+    own = [file for file in files if metres_in(file.stem) == BANDS[band].pixel_size]
+    left = own if len(files) > 1 and len(own) == 1 else files
+    if len(left) > 1:
+        raise SceneError(
+            f"{left[0].parent} has {len(left)} files for {band} ({', '.join(file.name for file in left)}); keep one"
+        )
+    return left[0]
+
+
+def single_band(band: str, file: Path) -> Layer:
+    """A band in a file of its own.
+
+    Raises:
+        SceneError: If the file is damaged or holds more bands.
+    """
+    if file.suffix.lower() == ".jp2":
+        require_whole_file(file)
+    header = read_header(str(file))
+    if len(header.dtypes) > 1:
+        raise SceneError(
+            f"{shown(header.path)} holds {len(header.dtypes)} bands, but its name says {band}; name the file itself as "
+            "the scene and its bands with --bands"
+        )
+    return tagged_layer(band, header)

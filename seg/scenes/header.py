@@ -1,0 +1,149 @@
+"""What the header of a raster says, and whether a scene can stand on its grid."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import rasterio
+from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.transform import Affine, array_bounds
+
+from seg.reben.patch import GeoRef
+from seg.scenes.grid import SceneError
+
+_ZIP = "/vsizip/{"
+# With more threads GDAL keeps errors of the JPEG 2000 decoder to itself and returns whatever the memory held.
+_ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
+_METRES = ("metre", "meter", "m")
+_TO_UTM = "warp it onto a UTM grid first, for example with gdalwarp -t_srs EPSG:326zz -tr 10 10 (zz: the UTM zone)"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Of a raster file.
+
+    Attributes:
+        path: As GDAL opens it.
+        crs, transform: As rasterio gives them; the CRS None if there is none.
+        width, height: Pixels.
+        descriptions: Per band; empty where there is none.
+        dtypes, scales, offsets, nodata: Per band.
+        block: Rows and columns of a block of the first band.
+    """
+
+    path: str
+    crs: CRS | None
+    transform: Affine
+    width: int
+    height: int
+    descriptions: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    nodata: tuple[float | None, ...]
+    block: tuple[int, int]
+
+    @property
+    def pixel_size(self) -> float:
+        """Width of a pixel in units of the CRS."""
+        return float(self.transform.a)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in units of the CRS."""
+        west, south, east, north = array_bounds(self.height, self.width, self.transform)
+        return west, south, east, north
+
+    @property
+    def file(self) -> Path:
+        """The file on the disk: the zip of a member of one."""
+        return Path(self.path.removeprefix(_ZIP).split("}")[0]) if self.path.startswith(_ZIP) else Path(self.path)
+
+
+def in_zip(archive: Path) -> str:
+    """The path of a zip's root as GDAL opens it; the braces tell where it ends, whatever its suffix is."""
+    return f"{_ZIP}{archive.resolve()}}}/"
+
+
+def shown(path: str) -> str:
+    """A path as the user knows it, without GDAL's prefix."""
+    return path.removeprefix(_ZIP).replace("}", "", 1) if path.startswith(_ZIP) else path
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """Within it, GDAL decodes in the calling thread, and its errors become a `SceneError` that names the file."""
+    try:
+        with rasterio.Env(**_ONE_THREAD):
+            yield
+    # rasterio reads the name of the CRS as UTF-8, whatever its bytes are.
+    except (RasterioError, UnicodeDecodeError):
+        raise SceneError(f"{shown(path)} cannot be read; it is damaged or cut off, or no raster: get it anew") from None
+
+
+def open_raster(path: str) -> DatasetReader:
+    """Open a raster for one thread.
+
+    Raises:
+        SceneError: If it is none or damaged.
+    """
+    with readable(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, sharing=False)
+
+
+def read_header(path: str) -> Header:
+    """The header of a raster.
+
+    Raises:
+        SceneError: If it cannot be opened.
+    """
+    with open_raster(path) as raster, readable(path):
+        return Header(
+            path=path,
+            crs=raster.crs or None,
+            transform=raster.transform,
+            width=raster.width,
+            height=raster.height,
+            descriptions=tuple(text or "" for text in raster.descriptions),
+            dtypes=tuple(raster.dtypes),
+            scales=tuple(raster.scales),
+            offsets=tuple(raster.offsets),
+            nodata=tuple(raster.nodatavals),
+            block=tuple(raster.block_shapes[0]),
+        )
+
+
+def grid_of(header: Header) -> GeoRef:
+    """The grid of a raster that a scene can stand on.
+
+    Raises:
+        SceneError: If it has no CRS or no EPSG code, is not in metres, or is not north-up with square pixels.
+    """
+    require_crs(header)
+    assert header.crs is not None
+    epsg = header.crs.to_epsg()
+    if epsg is None:
+        raise SceneError(f"{shown(header.path)}: its CRS has no EPSG code; {_TO_UTM}")
+    if not header.crs.is_projected or header.crs.linear_units.lower() not in _METRES:
+        raise SceneError(f"{shown(header.path)} lies in EPSG:{epsg}, which is not in metres; {_TO_UTM}")
+    a, b, x_min, d, e, y_max = tuple(header.transform)[:6]
+    if b or d or a <= 0 or abs(a + e) > 1e-6 * a:
+        raise SceneError(f"{shown(header.path)} does not lie north-up with square pixels; {_TO_UTM}")
+    return GeoRef(epsg, x_min, y_max, a, header.width, header.height)
+
+
+def require_crs(header: Header) -> None:
+    """Make sure that a raster says where it lies.
+
+    Raises:
+        SceneError: If it has no CRS.
+    """
+    if header.crs is None:
+        raise SceneError(
+            f"{shown(header.path)} has no CRS; give it one with gdal_edit.py -a_srs EPSG:326zz (zz: the UTM zone)"
+        )

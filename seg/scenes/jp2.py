@@ -1,0 +1,51 @@
+"""Whether JPEG 2000 files are whole.
+
+GDAL opens a file that is cut off, and notices at the first block that is missing, hours later. The boxes of the file
+say how long it has to be, and its codestream ends with a marker (ISO/IEC 15444-1, annexes A.4.4 and I.4).
+"""
+
+import struct
+from pathlib import Path
+from typing import IO
+
+from seg.scenes.grid import SceneError
+from seg.scenes.product_files import ProductFiles
+
+_CODESTREAM = b"jp2c"
+_END = b"\xff\xd9"
+
+
+def require_whole(files: ProductFiles, path: str) -> None:
+    """Make sure that a JPEG 2000 file of a product is not cut off; other files pass.
+
+    Raises:
+        SceneError: If it is.
+    """
+    if not path.lower().endswith(".jp2") or files.source.is_file():
+        # The members of a zip that has a directory are whole, since the directory comes last.
+        return
+    require_whole_file(Path(files.prefix) / path)
+
+
+def require_whole_file(path: Path) -> None:
+    """The same for a file on disk."""
+    with path.open("rb") as file:
+        if not _whole(file, path.stat().st_size):
+            raise SceneError(f"{path} is damaged or cut off, or no JPEG 2000 file; get it anew")
+
+
+def _whole(file: IO[bytes], size: int) -> bool:
+    begin = 0
+    while begin + 8 <= size:
+        file.seek(begin)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))
+        end = begin + length if length else size
+        if end > size or end < begin + 8:
+            return False
+        if kind == _CODESTREAM:
+            file.seek(end - 2)
+            return file.read(2) == _END
+        begin = end
+    return False

@@ -1,0 +1,36 @@
+"""Band names and product names in file names, band descriptions and folders."""
+
+import re
+
+_BAND = re.compile(r"(?<![A-Z0-9])(?:B(?P<number>0?[1-9]|1[12])|(?P<other>B8A|VV|VH))(?![A-Z0-9])", re.IGNORECASE)
+_PRODUCT = re.compile(r"S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]")
+_RESOLUTION = re.compile(r"(?<![A-Z0-9])(?P<metres>10|20|60)m(?![A-Z0-9])", re.IGNORECASE)
+_LEVEL_1C = re.compile(r"MSIL1C", re.IGNORECASE)
+
+
+def band_in(text: str) -> str | None:
+    """The band that a file stem or a band description names: ``B02`` for ``T33UUP_20170613T101031_B02_10m``, ``B2``.
+
+    The last one counts, because what stands before it is the name of a product. None if there is none.
+    """
+    matches = list(_BAND.finditer(text.replace("_", " ")))
+    if not matches:
+        return None
+    found = matches[-1]
+    return found["other"].upper() if found["other"] else f"B{int(found['number']):02d}"
+
+
+def metres_in(text: str) -> int | None:
+    """The pixel size that a file stem ends its name with, such as 20 for ``..._B05_20m``."""
+    found = _RESOLUTION.search(text.replace("_", " "))
+    return int(found["metres"]) if found else None
+
+
+def product_in(*texts: str) -> str | None:
+    """The first Sentinel-2 L2A product that the texts name, without the time of its processing, as reBEN names it."""
+    return next((found[0] for text in texts if (found := _PRODUCT.search(text))), None)
+
+
+def names_level_1c(text: str) -> bool:
+    """Whether a name is that of a Level-1C product, whose values are not surface reflectance."""
+    return bool(_LEVEL_1C.search(text))

@@ -1,0 +1,105 @@
+"""Opening a scene of whatever form."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg.reben.bands import BANDS, of_sensor
+from seg.scenes.check import require_data, require_units
+from seg.scenes.folder import folder_layers
+from seg.scenes.grid import SceneError
+from seg.scenes.layer import Layer, common_grid
+from seg.scenes.names import product_in
+from seg.scenes.product_files import is_product, product_files
+from seg.scenes.reader import Scene
+from seg.scenes.safe import radiometry, safe_layers
+from seg.scenes.sentinel1 import require_overlap, sentinel1_layers
+from seg.scenes.stack import stack_layers
+
+
+def open_scene(
+    path: Path,
+    *,
+    bands: Sequence[str] | None = None,
+    s1: Path | Sequence[Path] | None = None,
+    needed: Sequence[str],
+) -> Scene:
+    """Open a Sentinel-2 L2A SAFE folder or zip, a multi-band raster, a folder of single bands, or Sentinel-1 alone.
+
+    Args:
+        path: The scene.
+        bands: Names of the bands of a multi-band raster in their order; ``-`` for one that is not used. None: its
+            band descriptions name them.
+        s1: Sentinel-1 raster(s) in dB on their own grid, which are warped onto the scene's: one with VV and VH, one
+            for each, or a folder of such.
+        needed: The bands that the model sees.
+
+    Raises:
+        SceneError: If the scene cannot be used, in one sentence with the cure.
+        OSError: If a file may not be read.
+    """
+    needed = [band for band in BANDS if band in needed]
+    apart = of_sensor(needed, "s1") if s1 is not None else ()
+    on_grid = [band for band in needed if band not in apart]
+    if not on_grid:
+        raise SceneError("the model sees Sentinel-1 alone; name the Sentinel-1 raster itself as the scene")
+    name, product, own = _layers(path, bands, on_grid)
+    grid = common_grid(own)
+    warped: list[Layer] = []
+    if s1 is not None and apart:
+        rasters = [s1] if isinstance(s1, Path) else list(s1)
+        for raster in rasters:
+            _require_there(raster)
+        warped = sentinel1_layers(rasters, apart)
+        for layer in warped:
+            require_overlap(layer, grid)
+    for sensor in (of_sensor(on_grid, "s1"), of_sensor(on_grid, "s2"), apart):
+        if sensor:
+            require_data([layer for layer in (*own, *warped) if layer.band in sensor])
+    require_units([*own, *warped])
+    layers = {layer.band: layer for layer in (*own, *warped)}
+    return Scene(
+        name=name,
+        grid=grid,
+        bands=tuple(needed),
+        factors={band: 1 if band in apart else layers[band].factor for band in needed},
+        identity=_identity(list(layers.values())),
+        product=product,
+        layers={band: layers[band] for band in needed},
+        warped=frozenset(apart),
+    )
+
+
+def _layers(path: Path, bands: Sequence[str] | None, needed: list[str]) -> tuple[str, str | None, list[Layer]]:
+    """Name, product and bands of a scene without its warped Sentinel-1."""
+    _require_there(path)
+    if is_product(path):
+        if absent := of_sensor(needed, "s1"):
+            raise SceneError(
+                f"the model sees {', '.join(absent)} too, which no Sentinel-2 product has; name a Sentinel-1 raster in "
+                "dB with --s1"
+            )
+        files = product_files(path)
+        return files.name, product_in(radiometry(files).product or "", files.name), safe_layers(files, needed)
+    if path.is_dir():
+        layers = folder_layers(path, needed)
+        place = path.resolve()
+        return place.name, product_in(layers[-1].header.file.stem, place.name), layers
+    layers = stack_layers(path, bands, needed)
+    return path.stem, product_in(path.stem), layers
+
+
+def _require_there(path: Path) -> None:
+    if not path.exists():
+        raise SceneError(f"{path} does not exist; name a scene that does")
+
+
+def _identity(layers: list[Layer]) -> str:
+    """Digest of the files' names, sizes and times and of what their headers say; not of where they lie."""
+    digest = hashlib.sha256()
+    for layer in sorted(layers, key=lambda layer: layer.band):
+        header, state = layer.header, layer.header.file.stat()
+        file = (header.file.name, state.st_size, state.st_mtime_ns)
+        place = (str(header.crs), tuple(header.transform), header.width, header.height)
+        digest.update(repr((layer.band, file, place, layer.index, layer.gain, layer.offset, layer.nodata)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,171 @@
+"""A scene, and reading windows of it.
+
+JPEG 2000 is decoded in blocks of 1024 x 1024, and a strip of a scene crosses a row of them in every band. GDAL's block
+cache is made just as large as two such rows of all bands need, so that reading a scene in strips from top to bottom
+decodes every block once.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.windows
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+
+from seg.reben.bands import BANDS, of_sensor
+from seg.reben.patch import GeoRef
+from seg.scenes.grid import Window
+from seg.scenes.header import open_raster, readable
+from seg.scenes.layer import Array, Layer
+from seg.scenes.sentinel1 import warp_onto
+
+Mask = npt.NDArray[np.bool_]
+_LEAST_CACHE, _MOST_CACHE = 64 << 20, 768 << 20
+_THREADS = 4
+"""Files that are decoded at a time; every one of them holds blocks while it is."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene that has been looked at and can be read.
+
+    Attributes:
+        name: Product name or file stem.
+        grid: The 10 m grid of the whole scene.
+        bands: The bands it gives, in the order of `seg.reben.bands.BANDS`; those that were asked for.
+        factors: 10 m pixels per pixel of each band along an edge: 1, 2 or 6.
+        identity: Hex digest of what was opened: names, sizes, times, and what the headers say.
+        product: Name of the Sentinel-2 product as reBEN names it, where known.
+        layers: Where each band stands.
+        warped: Those of the bands that lie on another grid and are warped.
+    """
+
+    name: str
+    grid: GeoRef
+    bands: tuple[str, ...]
+    factors: Mapping[str, int]
+    identity: str
+    product: str | None
+    layers: Mapping[str, Layer] = field(repr=False)
+    warped: frozenset[str] = frozenset()
+
+    @contextmanager
+    def open(self) -> Iterator["SceneReader"]:
+        """A reader; every thread opens its own.
+
+        Raises:
+            SceneError: If a file is damaged.
+        """
+        files = len({layer.header.path for layer in self.layers.values()})
+        with (
+            rasterio.Env(GDAL_CACHEMAX=cache_bytes(self)),
+            ExitStack() as stack,
+            ThreadPoolExecutor(min(_THREADS, files, os.cpu_count() or 1)) as pool,
+        ):
+            yield SceneReader(self, stack, pool)
+
+
+class SceneReader:
+    """Reads windows of a scene, from `Scene.open`."""
+
+    def __init__(self, scene: Scene, stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+        self._scene, self._pool = scene, pool
+        self._groups: dict[str, list[str]] = {}
+        for band, layer in scene.layers.items():
+            self._groups.setdefault(layer.header.path, []).append(band)
+        self._rasters: dict[str, DatasetReader | WarpedVRT] = {}
+        for path, bands in self._groups.items():
+            raster = stack.enter_context(open_raster(path))
+            if bands[0] in scene.warped:
+                with readable(path):
+                    layer = scene.layers[bands[0]]
+                    raster = stack.enter_context(warp_onto(scene.grid, layer).of(raster, layer.nodata))
+            self._rasters[path] = raster
+        self._window: Window | None = None
+        self._present: dict[str, Mask] = {}
+
+    def read(self, window: Window, bands: Sequence[str]) -> dict[str, Array]:
+        """Bands of a window at their own resolution.
+
+        Args:
+            window: Within the scene; left and top are multiples of the largest of the scene's factors.
+            bands: Some of the scene's bands.
+
+        Returns:
+            Band to array of `Window.shape` of its factor, yours to change: uint16 DN in reBEN's convention for
+            Sentinel-2 (0: no data), float32 dB for Sentinel-1 (NaN: no data).
+
+        Raises:
+            SceneError: If a file is damaged.
+        """
+        self._require_inside(window)
+        if window != self._window:
+            self._window, self._present = window, {}
+        wanted = [(path, [band for band in held if band in bands]) for path, held in self._groups.items()]
+        parts = self._pool.map(lambda each: self._read_file(window, *each), [each for each in wanted if each[1]])
+        arrays = {band: array for part in parts for band, array in part.items()}
+        for band, array in arrays.items():
+            self._present[band] = np.isfinite(array) if BANDS[band].sensor == "s1" else array != 0
+        return {band: arrays[band] for band in bands}
+
+    def valid(self, window: Window) -> Mask:
+        """Where the scene has data: bool (height, width) at 10 m.
+
+        A pixel has data where any of the scene's Sentinel-2 bands and all of its Sentinel-1 bands do. Costs next to
+        nothing right after `read` of the scene's bands in the same window.
+        """
+        held = self._present if window == self._window else {}
+        if missing := [band for band in self._scene.bands if band not in held]:
+            self.read(window, missing)
+        scene, masks = self._scene, []
+        for sensor, combine in (("s2", np.logical_or), ("s1", np.logical_and)):
+            bands = of_sensor(scene.bands, sensor)
+            # Bands of one pixel size first, so that each size is enlarged once.
+            parts = [
+                _at_10_metres(combine.reduce([self._present[band] for band in group]), factor, window)
+                for factor in sorted({scene.factors[band] for band in bands})
+                if (group := [band for band in bands if scene.factors[band] == factor])
+            ]
+            masks += [combine.reduce(parts)] if parts else []
+        return np.asarray(np.logical_and.reduce(masks), dtype=np.bool_)
+
+    def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, Array]:
+        layers = [self._scene.layers[band] for band in bands]
+        factor = self._scene.factors[bands[0]]
+        rows, columns = window.shape(factor)
+        part = rasterio.windows.Window(window.left // factor, window.top // factor, columns, rows)
+        with readable(path):
+            stored = self._rasters[path].read([layer.index for layer in layers], window=part)
+        return {layer.band: layer.decode(array) for layer, array in zip(layers, stored, strict=True)}
+
+    def _require_inside(self, window: Window) -> None:
+        grid, step = self._scene.grid, max(self._scene.factors.values())
+        inside = 0 <= window.left < window.left + window.width <= grid.width
+        inside &= 0 <= window.top < window.top + window.height <= grid.height
+        if not inside or window.left % step or window.top % step:
+            raise ValueError(
+                f"{window} does not begin at a multiple of {step} or lies outside the scene's {grid.width} x "
+                f"{grid.height} pixels"
+            )
+
+
+def cache_bytes(scene: Scene) -> int:
+    """Size of GDAL's block cache that reading strips of a scene needs: two rows of blocks of every band."""
+    total = 0
+    for layer in scene.layers.values():
+        rows, columns = layer.header.block
+        blocks = -(-layer.header.width // columns)
+        total += 2 * rows * columns * blocks * np.dtype(layer.header.dtypes[layer.index - 1]).itemsize
+    return int(min(max(total, _LEAST_CACHE), _MOST_CACHE))
+
+
+def _at_10_metres(mask: Mask, factor: int, window: Window) -> Mask:
+    if factor > 1:
+        mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    return mask[: window.height, : window.width]

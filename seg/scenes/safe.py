@@ -1,0 +1,116 @@
+"""Sentinel-2 Level-2A products: SAFE folders and zips.
+
+The names are those of the product format from baseline 02.06 on (S2-PDGS-TAS-DI-PSD, 14.2 and later): the bands lie in
+``GRANULE/*/IMG_DATA/R10m``, ``R20m`` and ``R60m``, and ``MTD_MSIL2A.xml`` says how DN become reflectance. From baseline
+04.00 on DN carry an offset of 1000, so that noise does not cut off at zero; reBEN's do not.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from xml.etree import ElementTree
+
+from seg.reben.bands import BANDS
+from seg.scenes.grid import SceneError
+from seg.scenes.header import read_header
+from seg.scenes.jp2 import require_whole
+from seg.scenes.layer import REFLECTANCE_SCALE, Layer
+from seg.scenes.names import band_in
+from seg.scenes.product_files import METADATA, ProductFiles, level_error
+
+_BAND_OF_ID = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""Band by its number in the metadata."""
+_OFFSET_FROM = 4.0
+"""First baseline whose DN carry the offset."""
+_OFFSET = -1000.0
+_LOCAL = 99.0
+"""Baselines from here on (99.99, N9999) are of local runs of sen2cor, which say it if they add the offset."""
+_PLACE = re.compile(r"GRANULE/[^/]+/IMG_DATA/R(?P<metres>\d+)m/[^/]+\.(?:jp2|tiff?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Radiometry:
+    """How DN of a product become reflectance: ``(DN + offset of the band) / quantification``.
+
+    Attributes:
+        product: Name of the product, without ``.SAFE``; None if the metadata do not say.
+        baseline: Of the processing, such as 5.11.
+        quantification: DN of reflectance 1.
+        offsets: By band; bands that are not in it have none.
+    """
+
+    product: str | None
+    baseline: float
+    quantification: float
+    offsets: Mapping[str, float]
+
+
+def radiometry(files: ProductFiles) -> Radiometry:
+    """Read the metadata of a product.
+
+    Raises:
+        SceneError: If they cannot be read or are of another level than 2A.
+    """
+    damaged = SceneError(f"{files.source}: its {METADATA} is damaged; get the product anew")
+    try:
+        root = ElementTree.fromstring(files.metadata)
+    except ElementTree.ParseError:
+        raise damaged from None
+    values: dict[str, str] = {}
+    offsets: dict[str, float] = {}
+    try:
+        for element in root.iter():
+            tag, text = element.tag.rsplit("}", 1)[-1], (element.text or "").strip()
+            values.setdefault(tag, text)
+            if tag == "BOA_ADD_OFFSET":
+                offsets[_BAND_OF_ID[int(element.attrib["band_id"])]] = float(text)
+        level, baseline = values.get("PROCESSING_LEVEL", "unknown"), float(values["PROCESSING_BASELINE"])
+        quantification = float(values["BOA_QUANTIFICATION_VALUE"])
+    except (KeyError, ValueError, IndexError):
+        if "PROCESSING_LEVEL" in values and not values["PROCESSING_LEVEL"].startswith("Level-2A"):
+            raise level_error(files.source, values["PROCESSING_LEVEL"]) from None
+        raise damaged from None
+    if not level.startswith("Level-2A"):
+        raise level_error(files.source, level if level.startswith("Level-") else f"product of unknown level ({level}),")
+    if quantification <= 0:
+        raise damaged
+    if not offsets and _OFFSET_FROM <= baseline < _LOCAL:
+        offsets = dict.fromkeys(_BAND_OF_ID, _OFFSET)
+    uri = values.get("PRODUCT_URI", "")
+    return Radiometry(uri.removesuffix(".SAFE") or None, baseline, quantification, offsets)
+
+
+def safe_layers(files: ProductFiles, needed: Sequence[str]) -> list[Layer]:
+    """The needed bands of a product, each at its own resolution.
+
+    Raises:
+        SceneError: If a band is missing, there twice, or its file damaged, or the level is not 2A.
+    """
+    how = radiometry(files)
+    paths = _band_paths(files, needed)
+    gain = REFLECTANCE_SCALE / how.quantification
+    layers = []
+    for band in needed:
+        require_whole(files, paths[band])
+        header = read_header(files.prefix + paths[band])
+        layers.append(Layer(band, header, gain=gain, offset=gain * how.offsets.get(band, 0.0)))
+    return layers
+
+
+def _band_paths(files: ProductFiles, needed: Sequence[str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {band: [] for band in needed}
+    for path in files.paths:
+        place = _PLACE.fullmatch(path)
+        band = band_in(PurePosixPath(path).stem) if place else None
+        if place and band in found and BANDS[band].pixel_size == int(place["metres"]):
+            found[band].append(path)
+    for band, paths in found.items():
+        where = f"IMG_DATA/R{BANDS[band].pixel_size}m"
+        if not paths:
+            raise SceneError(
+                f"{files.source} has no {band} in {where}; get the whole product, or take a model without that band"
+            )
+        if len(paths) > 1:
+            raise SceneError(f"{files.source} has {len(paths)} files for {band} ({', '.join(paths)}); keep one")
+    return {band: paths[0] for band, paths in found.items()}

@@ -1,0 +1,122 @@
+"""Sentinel-1 rasters on a grid of their own, warped onto that of a scene."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import CRSError, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.transform import Affine, xy
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform, transform_bounds
+
+from seg.reben.patch import GeoRef
+from seg.scenes.folder import band_files, only_file, single_band
+from seg.scenes.grid import SceneError
+from seg.scenes.header import require_crs, shown
+from seg.scenes.layer import Layer
+from seg.scenes.names import band_in
+from seg.scenes.stack import stack_layers
+
+# Places are interpolated between exact ones to within so many pixels of the raster, so that it does not show in which
+# windows a scene is read.
+_TOLERANCE = 0.001
+_FINER = 0.9
+"""Pixels of a raster that are smaller than this part of the scene's are averaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """How rasters are brought onto the grid of a scene.
+
+    Attributes:
+        grid: Of the scene.
+        scale: Pixels of the scene per pixel of the raster along its rows and columns, at most 1: where the raster is
+            finer, more of its pixels are averaged.
+    """
+
+    grid: GeoRef
+    scale: tuple[float, float]
+
+    def of(self, raster: DatasetReader, nodata: float | None) -> WarpedVRT:
+        """A raster as seen on the grid: bilinear, float32, NaN where it has no data.
+
+        Args:
+            raster: Sentinel-1, in dB.
+            nodata: Its value without data; zero if it declares none.
+        """
+        return WarpedVRT(
+            raster,
+            crs=CRS.from_epsg(self.grid.epsg),
+            transform=Affine(*self.grid.transform),
+            width=self.grid.width,
+            height=self.grid.height,
+            resampling=Resampling.bilinear,
+            src_nodata=0 if nodata is None else nodata,
+            nodata=np.nan,
+            dtype="float32",
+            tolerance=_TOLERANCE,
+            # GDAL would take it from the bounds of what it happens to read, and smooth every window in another way.
+            XSCALE=self.scale[0],
+            YSCALE=self.scale[1],
+        )
+
+
+def warp_onto(grid: GeoRef, layer: Layer) -> Warp:
+    """How a raster is brought onto a grid."""
+    header = layer.header
+    column, row = header.width // 2, header.height // 2
+    places = xy(header.transform, [row, row, row + 1], [column, column + 1, column])
+    xs, ys = transform(header.crs, CRS.from_epsg(grid.epsg), *places)
+    edges = [math.hypot(xs[i] - xs[0], ys[i] - ys[0]) / grid.pixel_size for i in (1, 2)]
+    along, across = (edge if edge < _FINER else 1.0 for edge in edges)
+    return Warp(grid, (along, across))
+
+
+def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Layer]:
+    """The needed polarisations: out of one raster that has them, of a file for each, or of a folder of such files.
+
+    Raises:
+        SceneError: If one lacks, is there twice, or a file is damaged.
+    """
+    if len(rasters) == 1 and not rasters[0].is_dir():
+        layers = stack_layers(rasters[0], None, needed)
+    else:
+        files: dict[str, list[Path]] = {}
+        for path in rasters:
+            found = band_files(path) if path.is_dir() else {band_in(path.stem): [path]}
+            for band, places in found.items():
+                files.setdefault(band or "", []).extend(places)
+        for band in needed:
+            if band not in files:
+                raise SceneError(
+                    f"no Sentinel-1 raster for {band} among {', '.join(map(str, rasters))}; give a file named like "
+                    f"<scene>_{band}.tif for each polarisation, or one with the bands VV and VH"
+                )
+        layers = [single_band(band, only_file(band, files[band])) for band in needed]
+    for layer in layers:
+        require_crs(layer.header)
+    return layers
+
+
+def require_overlap(layer: Layer, grid: GeoRef) -> None:
+    """Make sure that a raster covers a part of a scene.
+
+    Raises:
+        SceneError: If it lies elsewhere.
+    """
+    try:
+        west, south, east, north = transform_bounds(
+            layer.header.crs, CRS.from_epsg(grid.epsg), *layer.header.bounds, densify_pts=21
+        )
+    except (CRSError, RasterioError):
+        west = south = east = north = np.inf
+    left, bottom, right, top = grid.bounds
+    if not (west < right and east > left and south < top and north > bottom):
+        raise SceneError(
+            f"{shown(layer.header.path)} does not overlap the scene; give the Sentinel-1 raster of the same place"
+        )

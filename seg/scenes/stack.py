@@ -1,0 +1,72 @@
+"""Multi-band rasters: all bands of a scene in one file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg.reben.bands import BANDS, S1_BANDS
+from seg.scenes.grid import SceneError
+from seg.scenes.header import Header, read_header, shown
+from seg.scenes.jp2 import require_whole_file
+from seg.scenes.layer import Layer, tagged_layer
+from seg.scenes.names import band_in, names_level_1c
+from seg.scenes.product_files import level_error
+
+UNUSED = "-"
+"""Stands for a band of the file that is none of reBEN's, in a list of names."""
+
+
+def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str]) -> list[Layer]:
+    """The needed bands of a multi-band raster.
+
+    Args:
+        path: The raster.
+        bands: Names in the order of the file, `UNUSED` for others; None: its band descriptions, or for two bands
+            without any, VV and VH.
+        needed: What is wanted.
+
+    Raises:
+        SceneError: If the file is damaged, its bands have no names, or one lacks or is there twice.
+    """
+    if names_level_1c(path.name):
+        raise level_error(path, "Level-1C")
+    if path.suffix.lower() == ".jp2":
+        require_whole_file(path)
+    header = read_header(str(path))
+    names = _described(header, path, needed) if bands is None else _named(header, bands)
+    layers = []
+    for band in needed:
+        places = [place for place, name in enumerate(names, 1) if name == band]
+        if not places:
+            held = ", ".join(name for name in names if name in BANDS)
+            raise SceneError(
+                f"{path} has no {band} (it has {held}); name its bands with --bands in their order, or take a model "
+                "without that band"
+            )
+        if len(places) > 1:
+            raise SceneError(f"{path} has {len(places)} bands named {band}; name its bands with --bands, each once")
+        layers.append(tagged_layer(band, header, places[0]))
+    return layers
+
+
+def _named(header: Header, bands: Sequence[str]) -> list[str | None]:
+    if unknown := [name for name in bands if name not in BANDS and name != UNUSED]:
+        raise SceneError(
+            f"'{unknown[0]}' is no band of reBEN; bands: {', '.join(BANDS)}, and {UNUSED} for one that is not used"
+        )
+    if len(bands) != len(header.dtypes):
+        raise SceneError(
+            f"{shown(header.path)} has {len(header.dtypes)} bands, but {len(bands)} were named; name every band in its "
+            f"order, {UNUSED} for one that is not used"
+        )
+    return list(bands)
+
+
+def _described(header: Header, path: Path, needed: Sequence[str]) -> list[str | None]:
+    names = [band_in(text) for text in header.descriptions]
+    if any(names):
+        return names
+    if len(names) == 1 and (band := band_in(path.stem)):
+        return [band]
+    if len(names) == len(S1_BANDS) and set(needed) <= set(S1_BANDS):
+        return list(S1_BANDS)
+    raise SceneError(f"{path}: its bands have no names; name them with --bands in their order, {UNUSED} for others")

@@ -1,0 +1,80 @@
+"""Areas adjusted for confusion: the published example, brute force, and what is not known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from made_up import made_up_evidence
+
+from seg.metrics.area import adjusted_areas, tile_errors
+from seg.metrics.bootstrap import draw_tiles, numbered_tiles
+from seg.metrics.evidence import dense_counts, total_counts
+from seg.reben.classes import NUM_CLASSES
+
+PUBLISHED = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])
+"""Map class x true class: deforestation, forest gain, stable forest, stable non-forest."""
+
+
+def test_example_of_olofsson_and_others():
+    """Tables 8 and 9, and the estimates in section 5.2 of the paper: areas in ha with 95 % intervals."""
+    mapped = np.array([200_000, 150_000, 3_200_000, 6_450_000]) * 0.09
+    found = adjusted_areas(mapped, PUBLISHED.T)
+    np.testing.assert_allclose(found.area_K, [21_158, 11_686, 285_770, 581_386], atol=1)
+    np.testing.assert_allclose(1.96 * found.error_K, [6_158, 3_756, 15_510, 16_282], rtol=2e-3)
+    assert found.area_K.sum() == pytest.approx(900_000)
+    assert found.assessed_K.all()
+
+
+@given(arrays(np.int64, (4, 4), elements=st.integers(0, 50)), arrays(np.float64, 4, elements=st.floats(0, 1e6)))
+def test_equations_9_to_11_term_by_term(confusion, mapped):
+    found = adjusted_areas(mapped, confusion)
+    total = mapped.sum()
+    for j in range(4):
+        share = variance = 0.0
+        for i in range(4):
+            n_i = confusion[:, i].sum()
+            weight = mapped[i] / total if total else 0.0
+            if not n_i:
+                share += weight * (i == j)
+                continue
+            p_ij = weight * confusion[j, i] / n_i
+            share += p_ij
+            if weight:
+                variance += (weight * p_ij - p_ij**2) / (n_i - 1) if n_i > 1 else np.nan
+        assert found.area_K[j] == pytest.approx(total * share, abs=1e-6)
+        expected = total * np.sqrt(max(variance, 0)) if not np.isnan(variance) else np.nan
+        assert found.error_K[j] == pytest.approx(expected, abs=1e-3, nan_ok=True)
+    np.testing.assert_array_equal(found.assessed_K, confusion.sum(0) > 0)
+
+
+def test_a_map_without_errors_is_believed():
+    found = adjusted_areas(np.array([3.0, 5.0]), np.diag([10, 20]))
+    np.testing.assert_array_equal(found.area_K, [3, 5])
+    np.testing.assert_array_equal(found.error_K, [0, 0])
+    nothing = adjusted_areas(np.zeros(2), np.diag([10, 20]))
+    np.testing.assert_array_equal(nothing.area_K, [0, 0])
+
+
+def test_resampled_tiles_by_brute_force():
+    evidence = made_up_evidence(patches=80, tiles=5, seed=4)
+    mapped = np.random.default_rng(0).uniform(0, 100, NUM_CLASSES)
+    names, tile_N = numbered_tiles(evidence)
+    counts = dense_counts(evidence, np.arange(len(evidence)))
+    observed = total_counts(evidence)
+    drawn = []
+    for times in draw_tiles(len(names), 30, 7):
+        total = sum(times[tile] * counts[n] for n, tile in enumerate(tile_N))
+        areas = np.zeros(NUM_CLASSES)
+        for i in range(NUM_CLASSES):
+            column = total[:, i] if total[:, i].sum() else observed[:, i]
+            areas += mapped[i] * (column / column.sum() if column.sum() else np.eye(NUM_CLASSES)[i])
+        drawn.append(areas)
+    found = tile_errors(mapped, evidence, replicates=30, seed=7)
+    np.testing.assert_allclose(found, np.std(drawn, axis=0, ddof=1), rtol=1e-9)
+    # Pixels of a tile are alike, so whole tiles vary far more than independent pixels would.
+    assert (found > adjusted_areas(mapped, observed).error_K).mean() > 0.9
+
+
+def test_one_tile_says_nothing_of_how_tiles_vary():
+    assert tile_errors(np.ones(NUM_CLASSES), made_up_evidence(patches=5, tiles=1)) is None

@@ -1,0 +1,410 @@
+"""``seg predict`` from files to files: maps, restarts, several processes, parts, labels, areas and what goes wrong."""
+
+import csv
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import Affine
+from shapely.geometry import Point, box
+
+import seg
+from seg.cli.main import main
+from seg.engine.distributed import Ranks
+from seg.engine.windows import WindowError, lay_axis
+from seg.maps import parts
+from seg.maps.parts import UnfinishedError
+from seg.metrics.area import adjusted_areas
+from seg.metrics.evidence import total_counts
+from seg.metrics.evidence_file import load_evidence
+from seg.models.checkpoint import load_card
+from seg.pipeline import map_files
+from seg.pipeline import predict as pipeline
+from seg.pipeline.map_files import MapError
+from seg.pipeline.predict import PredictError, predict
+from seg.pipeline.scene_part import PartError, read_box
+from seg.pipeline.train import plan, train
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+from seg.prepare.synthetic import synthesise
+from seg.prepare.synthetic_scene import synthesise_scene
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.scenes.grid import SceneError
+
+USED = ("B02", "B03", "B04", "B05", "B09")
+SIZE = 480
+SMALL = {"window": 160, "overlap": 64}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("predict")
+
+
+@pytest.fixture(scope="module")
+def run(place):
+    """A run that has been trained for a moment, and scored."""
+    synthesise(place / "reben", patches=24)
+    build_store(published_sources(place / "reben"), place / "store")
+    job = plan(
+        out=place / "run",
+        model__arch="unet",
+        model__encoder="tu-test_efficientnet",
+        data__bands=",".join(USED),
+        data__store=place / "store",
+        train__epochs=1,
+        train__batch_size=4,
+        train__device="cpu",
+        train__precision="float32",
+    )
+    train(job)
+    seg.evaluate(place / "run")
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def scene(place):
+    return synthesise_scene(place / "scene", SIZE, seed=1)
+
+
+@pytest.fixture(scope="module")
+def mapped(run, scene, place):
+    """A map with everything that belongs to it."""
+    extras = {"probabilities": True, "confidence": True, "labels": True, "areas": True, "quicklook": True}
+    (one,) = predict(run, [scene.product], place / "map.tif", **SMALL, **extras)
+    return one
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("map*.tif"))}
+
+
+def read(path: Path) -> np.ndarray:
+    with rasterio.open(path) as dataset:
+        return dataset.read().squeeze()
+
+
+def test_a_map_lies_where_the_scene_does_and_says_what_it_is(mapped, scene, run, place):
+    with rasterio.open(mapped.path) as dataset:
+        assert dataset.crs.to_epsg() == scene.grid.epsg
+        assert dataset.transform[:6] == (10, 0, scene.grid.x_min, 0, -10, scene.grid.y_max)
+        assert dataset.shape == (SIZE, SIZE)
+        assert (dataset.nodata, dataset.count, dataset.dtypes) == (255, 1, ("uint8",))
+        tags = dataset.tags()
+        classes = dataset.read(1)
+    assert tags["SYNTHETIC"] == "YES"
+    assert tags["MODEL"] == "unet tu-test_efficientnet"
+    assert tags["SCENE"] in scene.product.name
+    with rasterio.open(scene.stack) as stack:
+        no_data = (stack.read() == 0).all(0)
+    assert 0 < no_data.mean() < 0.5
+    np.testing.assert_array_equal(classes == 255, no_data)
+    assert mapped.nodata == pytest.approx(no_data.mean())
+    expected = {"map.tif", "map.qml", "map.png", "map_probabilities.tif", "map_confidence.tif", "map_labels.parquet"}
+    assert {path.name for path in mapped.files} == expected | {"map_areas.csv", "map_areas.md"}
+    assert all(path.is_file() for path in mapped.files)
+    assert not list(place.glob("*.unfinished"))
+    assert "480 x 480 pixels in 25 windows" in mapped.summary
+    assert len(np.unique(classes)) > 2
+
+
+def test_windows_are_not_seen_in_the_map(run, scene, tmp_path):
+    """Against the scene as a whole: few other pixels, and no more of them where windows meet."""
+    whole, tiled = (
+        predict(run, [scene.product], tmp_path / f"{window}.tif", window=window, overlap=128, probabilities=True)[0]
+        for window in (SIZE, 288)
+    )
+    assert (whole.windows, tiled.windows) == (1, 9)
+    differs = (read(whole.path) != read(tiled.path))[32:-32, 32:-32]
+    assert differs.mean() <= 0.005
+    shares, of_windows = (read(path.path.with_name(f"{path.path.stem}_probabilities.tif")) for path in (whole, tiled))
+    error = np.abs(shares.astype(float) - of_windows).mean(0)
+    starts = lay_axis(SIZE, 288, 128, 32)
+    seam = np.zeros(SIZE, bool)
+    for number in (1, 2):
+        seam[starts.begin(number) - 8 : starts.begin(number) + starts.ramp + 8] = True
+    inner = np.zeros_like(seam)
+    inner[32:-32] = True
+    at_seams = error[np.ix_(seam, inner)].mean()
+    elsewhere = error[np.ix_(~seam & inner, ~seam & inner)].mean()
+    assert at_seams <= 2 * elsewhere + 0.1
+    # Steps from a pixel to the next are no larger at the seams than they are in the whole map.
+    steps = [np.abs(np.diff(maps.astype(float), axis=1)).mean((0, 2)) for maps in (shares, of_windows)]
+    assert np.abs(steps[1] - steps[0])[32:-32].max() <= 0.1 * steps[0][32:-32].mean() + 0.02
+
+
+def test_probabilities_confidence_and_classes_agree(mapped, place):
+    classes, shares = read(mapped.path), read(place / "map_probabilities.tif")
+    confidence, entropy = read(place / "map_confidence.tif")
+    there = classes != 255
+    np.testing.assert_array_equal(shares[:, there].max(0), confidence[there])
+    chosen = np.take_along_axis(shares, np.where(there, classes, 0)[None], 0)[0]
+    np.testing.assert_array_equal(chosen[there], confidence[there])
+    assert (shares[:, ~there] == 255).all()
+    p = shares[:, there] / 250.0
+    exact = -(p * np.log(np.where(p > 0, p, 1))).sum(0) / np.log(NUM_CLASSES) * 250
+    assert np.abs(exact - entropy[there]).max() < 12
+    with rasterio.open(place / "map_confidence.tif") as dataset:
+        assert dataset.descriptions == ("confidence", "entropy")
+    with rasterio.open(place / "map_probabilities.tif") as dataset:
+        assert dataset.descriptions == CLASS_NAMES
+        assert dataset.scales[0] == pytest.approx(1 / 250)
+
+
+def test_areas_are_those_of_the_map_and_of_the_evidence(mapped, run, place):
+    hectares = np.bincount(read(mapped.path).ravel(), minlength=256)[:NUM_CLASSES] / 100
+    np.testing.assert_allclose(mapped.hectares_K, hectares)
+    with (place / "map_areas.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == list(CLASS_NAMES)
+    np.testing.assert_allclose([float(row["mapped_ha"]) for row in rows], hectares)
+    expected = adjusted_areas(hectares, total_counts(load_evidence(run / "eval" / "test" / "evidence")))
+    np.testing.assert_allclose([float(row["adjusted_ha"]) for row in rows], expected.area_K)
+    np.testing.assert_allclose([float(row["adjusted_se_ha"]) for row in rows], expected.error_K)
+    assert sum(expected.area_K) == pytest.approx(hectares.sum())
+    assert "SYNTHETIC" in (place / "map_areas.md").read_text()
+
+
+def test_cells_are_named_as_patches_of_reben(mapped, scene, run):
+    table = geopandas.read_parquet(mapped.path.with_name("map_labels.parquet"))
+    assert table.crs.to_string() == "OGC:CRS84"
+    assert len(table) <= (SIZE // 120) ** 2
+    product = scene.product.name.removesuffix(".SAFE").rsplit("_", 1)[0]
+    assert set(table.patch_id) == {f"{product}_{c:02d}_{r:02d}" for c, r in zip(table.column, table.row, strict=True)}
+    first = table[table.patch_id.str.endswith("_03_00")].to_crs(scene.grid.epsg).iloc[0]
+    west, _, _, north = first.geometry.bounds
+    assert (west, north) == pytest.approx((scene.grid.x_min + 3600, scene.grid.y_max), abs=0.01)
+    limits = load_card(run / "checkpoints" / "best").thresholds
+    for _, row in table.iterrows():
+        expected = [n for n, limit in zip(CLASS_NAMES, limits, strict=True) if row[f"probability: {n}"] > limit]
+        assert list(row.predicted_labels) == expected
+    assert table.data_share.min() > 0
+
+
+def test_a_map_that_was_killed_is_taken_up_again(run, scene, place, mapped, tmp_path, monkeypatch):
+    """At any strip: the same bytes, and until then nothing that looks finished."""
+    extras = {"probabilities": True, "confidence": True}
+    written, original = [], parts.Unfinished.write
+
+    def dies(self, piece):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        original(self, piece)
+        written.append(piece.number)
+
+    monkeypatch.setattr(parts.Unfinished, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        predict(run, [scene.product], tmp_path / "map.tif", **SMALL, **extras)
+    assert [path.name for path in tmp_path.iterdir()] == ["map.tif.unfinished"]
+    first, notes = list(written), []
+    written.append(None)
+    predict(run, [scene.product], tmp_path / "map.tif", **SMALL, **extras, notify=notes.append)
+    assert "Taking up the map" in notes[0]
+    assert first == [0, 1]
+    assert not set(first) & set(written[3:])
+    assert digests(tmp_path) == digests(place)
+
+
+def test_strips_of_something_else_are_not_used(run, scene, place, mapped, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "finish_map", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict(run, [scene.product], tmp_path / "map.tif", window=192, overlap=64)
+    monkeypatch.undo()
+    notes = []
+    predict(run, [scene.product], tmp_path / "map.tif", **SMALL, notify=notes.append)
+    assert "starting anew" in notes[0]
+    np.testing.assert_array_equal(read(tmp_path / "map.tif"), read(mapped.path))
+    strange = tmp_path / "other.tif.unfinished"
+    strange.mkdir()
+    (strange / "mine.txt").write_text("kept")
+    with pytest.raises(UnfinishedError, match="holds something else"):
+        predict(run, [scene.product], tmp_path / "other.tif")
+    assert (strange / "mine.txt").read_text() == "kept"
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_make_the_same_map(run, scene, place, mapped, tmp_path, processes):
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    options = ["--window", "160", "--overlap", "64", "--probabilities", "--confidence", "--labels"]
+    command = [*torchrun, "-m", "seg", "predict", run, scene.product, "--out", tmp_path / "map.tif", *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path) == digests(place)
+    ours = geopandas.read_parquet(tmp_path / "map_labels.parquet")
+    assert ours.equals(geopandas.read_parquet(place / "map_labels.parquet"))
+
+
+def test_processes_share_rows_of_windows():
+    for count in (1, 2, 3, 7):
+        shares = [pipeline._share(range(5), Ranks(rank, count)) for rank in range(count)]
+        assert [n for share in shares for n in share] == list(range(5))
+
+
+def test_patches_come_out_as_an_export_has_them(run, place, tmp_path):
+    """Single-band files of a patch, as published, give the class map of `seg export`."""
+    seg.export(run, tmp_path / "maps", split="test")
+    compared = 0
+    for exported in sorted((tmp_path / "maps").rglob("*_map.tif"))[:3]:
+        patch = exported.stem.removesuffix("_map")
+        (folder,) = [path for path in (place / "reben").rglob(patch) if any(path.glob("*_B02.tif"))]
+        (one,) = predict(run, [folder], tmp_path / f"{patch}.tif")
+        np.testing.assert_array_equal(read(one.path), read(exported))
+        with rasterio.open(one.path) as ours, rasterio.open(exported) as theirs:
+            assert (ours.crs, ours.transform) == (theirs.crs, theirs.transform)
+        compared += 1
+    assert compared
+
+
+def test_parts_of_a_scene(run, scene, mapped, tmp_path):
+    whole, grid = read(mapped.path), scene.grid
+    square = box(grid.x_min + 1005, grid.y_max - 3000, grid.x_min + 3000, grid.y_max - 1500)
+    frame = geopandas.GeoDataFrame(geometry=[square.difference(Point(square.centroid).buffer(300))], crs=grid.epsg)
+    frame.to_file(tmp_path / "part.gpkg")
+    (part,) = predict(run, [scene.product], tmp_path / "part.tif", geometry=tmp_path / "part.gpkg", **SMALL)
+    with rasterio.open(part.path) as dataset:
+        assert dataset.transform[:6] == (10, 0, grid.x_min + 1000, 0, -10, grid.y_max - 1500)
+        values = dataset.read(1)
+    assert values.shape == (150, 200)
+    centre = values[75 - 20 : 75 + 20, 100 - 20 : 100 + 20]
+    assert (centre == 255).all()
+    assert (values != 255).mean() > 0.8
+    west, south, east, north = frame.to_crs(4326).total_bounds
+    (boxed,) = predict(run, [scene.product], tmp_path / "box.tif", box=(west, south, east, north), **SMALL)
+    assert (boxed.height, boxed.width) >= (150, 200)
+    # The surroundings are seen too, so the part is nearly what the whole map shows.
+    there = values != 255
+    assert (values != whole[150:300, 100:300])[there].mean() < 0.1
+
+
+def test_several_scenes(run, scene, tmp_path):
+    other = shutil.copy(scene.stack, tmp_path / "other.tif")
+    maps = predict(run, [scene.product, Path(other)], tmp_path / "maps", **SMALL)
+    assert [one.path.name for one in maps] == [scene.product.name.replace(".SAFE", ".tif"), "other.tif"]
+    with rasterio.open(tmp_path / "maps" / "maps.vrt") as dataset:
+        assert dataset.shape == (SIZE, SIZE)
+
+
+def test_augmented_maps_differ_and_have_the_same_holes(run, scene, mapped, tmp_path):
+    (one,) = predict(run, [scene.product], tmp_path / "map.tif", tta=True, **SMALL)
+    augmented, plain = read(one.path), read(mapped.path)
+    np.testing.assert_array_equal(augmented == 255, plain == 255)
+    assert 0 < (augmented != plain).mean() < 0.6
+
+
+def _stack(path: Path, bands: tuple[str, ...], values: np.ndarray) -> Path:
+    with rasterio.open(
+        path, "w", driver="GTiff", width=values.shape[-1], height=values.shape[-2], count=len(bands), dtype="uint16",
+        crs="EPSG:32633", transform=Affine(10, 0, 300000, 0, -10, 5300040), nodata=0,
+    ) as dataset:  # fmt: skip
+        dataset.write(np.broadcast_to(values, (len(bands), *values.shape[-2:])))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"box": (0.0, 0.0, 1.0, 1.0)}, PartError, "does not touch"),
+        ({"geometry": "nowhere.geojson"}, PartError, "there is no file"),
+        ({"window": 160, "overlap": 150}, WindowError, "cannot overlap by 160"),
+        ({"out": "."}, PredictError, "is a folder; name the map itself"),
+        ({"out": "map.png"}, PredictError, "let --out end in .tif"),
+        ({"out": "no/map.tif"}, PredictError, "there is no folder"),
+        ({"scenes": 2, "out": "map.tif"}, PredictError, "2 scenes need a folder"),
+        ({"scenes": 2, "out": "maps"}, PredictError, "several scenes would become"),
+        ({"scenes": 0}, PredictError, "there is no scene"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(run, scene, tmp_path, monkeypatch, changes, error, text):
+    monkeypatch.chdir(tmp_path)
+    changes = dict(changes)
+    scenes = [scene.product] * changes.pop("scenes", 1)
+    changes["geometry"] = changes.get("geometry") and Path(changes["geometry"])
+    with pytest.raises(error, match=text) as raised:
+        predict(run, scenes, Path(changes.pop("out", "map.tif")), **changes)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.rglob("*.tif"))
+
+
+def test_polygons_that_cannot_be_used(run, scene, tmp_path):
+    grid = scene.grid
+    square = box(grid.x_min, grid.y_max - 100, grid.x_min + 100, grid.y_max)
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        geopandas.GeoDataFrame(geometry=[square]).to_file(tmp_path / "bare.gpkg")
+    geopandas.GeoDataFrame(geometry=[square.centroid], crs=grid.epsg).to_file(tmp_path / "point.gpkg")
+    geopandas.GeoDataFrame(geometry=[box(1, 1, 2, 2)], crs=4326).to_file(tmp_path / "far.geojson")
+    (tmp_path / "text.geojson").write_text("{}")
+    for name, text in (
+        ("bare.gpkg", "has no CRS"),
+        ("point.gpkg", "holds no polygons"),
+        ("far.geojson", "does not touch"),
+        ("text.geojson", "cannot be read as vector data"),
+    ):
+        with pytest.raises(PartError, match=text):
+            predict(run, [scene.product], tmp_path / "map.tif", geometry=tmp_path / name)
+
+
+def test_scenes_that_cannot_be_used(run, tmp_path, monkeypatch):
+    values = np.full((120, 120), 800, np.uint16)
+    with pytest.raises(SceneError, match="B09"):
+        predict(run, [_stack(tmp_path / "few.tif", USED[:4], values)], tmp_path / "map.tif", bands=USED[:4])
+    values[:60] = 0
+    half = _stack(tmp_path / "half.tif", USED, values)
+    (one,) = predict(run, [half], tmp_path / "map.tif", bands=USED)
+    assert one.nodata == 0.5
+    monkeypatch.setattr(map_files.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(MapError, match="free some space or name another --out"):
+        predict(run, [half], tmp_path / "second.tif", bands=USED)
+    monkeypatch.undo()
+    with rasterio.open(half) as dataset:
+        west, _, east, top = rasterio.warp.transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
+    north = (west + 0.004, top - 0.002, east - 0.004, top - 0.001)
+    with pytest.raises(MapError, match="has no data where the map was to be"):
+        predict(run, [half], tmp_path / "third.tif", bands=USED, box=north)
+    assert not (tmp_path / "third.tif").exists()
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_command(run, scene, mapped, tmp_path, monkeypatch, capfd):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["seg", "predict", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0), *capfd.readouterr()
+
+    monkeypatch.setenv("COLUMNS", "300")
+    out = tmp_path / "map.tif"
+    code, shown, _ = command(run, scene.product, "--out", out, "--window", 160, "--overlap", 64)
+    assert code == 0
+    assert "480 x 480 pixels in 25 windows" in shown
+    assert str(out) in shown
+    np.testing.assert_array_equal(read(out), read(mapped.path))
+    code, _, said = command(run, scene.product, "--out", out, "--bbox", "1,2,3")
+    assert code == 2
+    assert "is no box" in said
+    code, _, said = command(run, scene.product, "--out", tmp_path)
+    assert code == 1
+    assert "is a folder; name the map itself" in said
+    code, _, said = command(run, scene.product, "--out", out, "--bbox", "-5,40,-4,41")
+    assert code == 1
+    assert "does not touch" in said
+
+
+def test_boxes():
+    assert read_box("13.1,47.7,13.3,47.9") == (13.1, 47.7, 13.3, 47.9)
+    for text in ("1,2,3", "a,b,c,d", "3,1,2,4", "47,190,48,191", "nan,0,1,1"):
+        with pytest.raises(PartError, match="is no box"):
+            read_box(text)
