@@ -21,8 +21,9 @@ from seg.maps.palette import AGREEMENT
 from seg.models.checkpoint import load_card
 from seg.models.weights_file import weights_digest
 from seg.pipeline.export import export
+from seg.pipeline.job import plan
 from seg.pipeline.mosaic_export import write_companions
-from seg.pipeline.train import plan, train
+from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.prepare.synthetic import synthesise

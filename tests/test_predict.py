@@ -28,10 +28,11 @@ from seg.metrics.evidence_file import load_evidence
 from seg.models.checkpoint import load_card
 from seg.pipeline import map_files
 from seg.pipeline import predict as pipeline
+from seg.pipeline.job import plan
 from seg.pipeline.map_files import MapError
 from seg.pipeline.predict import PredictError, predict
 from seg.pipeline.scene_part import PartError, read_box
-from seg.pipeline.train import plan, train
+from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.prepare.synthetic import synthesise
