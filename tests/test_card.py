@@ -242,7 +242,7 @@ def test_runs_and_checkpoints_are_loaded_too(run: Path, source: str):
 def test_what_is_no_model_is_refused_in_a_sentence(card: Path, tmp_path: Path):
     with pytest.raises(CheckpointError, match="there is no folder nothing"):
         seg.load_model("nothing")
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(RunError, match="is no run folder"):
         seg.load_model(tmp_path)
     model = seg.load_model(card)
     with pytest.raises(CheckpointError, match="B08 is missing"):
@@ -265,3 +265,10 @@ def test_the_command_line(run: Path, tmp_path: Path):
     assert done.exit_code == 0
     assert "seg.load_model" in done.output
     assert front_matter((tmp_path / "card" / "README.md").read_text())["license"] == "cc-by-4.0"
+
+
+def test_a_model_folder_is_no_run(card: Path, tmp_path: Path):
+    with pytest.raises(RunError, match="is a model folder; its scores stand on its page"):
+        seg.evaluate(card)
+    with pytest.raises(RunError, match="is a model folder already"):
+        write_card(card, tmp_path / "again")

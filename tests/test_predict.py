@@ -409,3 +409,18 @@ def test_boxes():
     for text in ("1,2,3", "a,b,c,d", "3,1,2,4", "47,190,48,191", "nan,0,1,1"):
         with pytest.raises(PartError, match="is no box"):
             read_box(text)
+
+
+def test_a_model_folder_maps_like_its_run(run, scene, place, tmp_path):
+    """What is shared lacks the run's settings and evidence."""
+    seg.write_card(run, tmp_path / "card", replicates=10)
+    said = []
+    (whole,) = predict(run, [scene.product], tmp_path / "run.tif", device="cpu", **SMALL)
+    (shared,) = predict(
+        tmp_path / "card", [scene.product], tmp_path / "card.tif", device="cpu", areas=True, notify=said.append, **SMALL
+    )
+    with rasterio.open(whole.path) as a, rasterio.open(shared.path) as b:
+        # The run computes in float32, the model folder in what the machine does best.
+        assert (a.read(1) == b.read(1)).mean() > 0.98
+        assert a.tags()["MODEL_WEIGHTS"] == b.tags()["MODEL_WEIGHTS"] != ""
+    assert any("is a model folder without evidence" in sentence for sentence in said)

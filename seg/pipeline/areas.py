@@ -8,7 +8,7 @@ from seg.metrics.area import adjusted_areas, tile_errors
 from seg.metrics.evidence import Evidence, EvidenceError, total_counts
 from seg.metrics.ratio import Floats
 from seg.pipeline.data import Notify
-from seg.pipeline.run_folder import RunError, read_evidence
+from seg.pipeline.run_folder import RunError, is_model_folder, read_evidence
 from seg.reben.classes import CLASS_NAMES
 from seg.report.formats import Column, Table, Value, comma_separated, markdown, titled
 from seg.store.atomic import write_text
@@ -30,6 +30,9 @@ _ERRORS = (
 
 def run_assessment(run: Path, notify: Notify) -> Evidence | None:
     """What is known of the errors of a run: its evidence on the test split; None, and a word about it, if none."""
+    if is_model_folder(run):
+        notify(f"Areas are not adjusted for confusion: {run} is a model folder without evidence; name the run itself.")
+        return None
     try:
         return read_evidence(run, "test")
     except (RunError, EvidenceError) as error:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.report import BOOTSTRAP_SEED, facts_of_run
-from seg.pipeline.run_folder import EVALUATIONS, EVIDENCE, RunError, best_checkpoint, read_evidence, read_run
+from seg.pipeline.run_folder import (
+    EVALUATIONS,
+    EVIDENCE,
+    RunError,
+    best_checkpoint,
+    is_model_folder,
+    read_evidence,
+    read_run,
+)
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
@@ -75,6 +83,8 @@ def write_card(
         OnnxError: If the network cannot be written as ONNX.
         OSError: If the folder cannot be written.
     """
+    if is_model_folder(run):
+        raise RunError(f"{run} is a model folder already")
     checkpoint = best_checkpoint(run)
     files = read_run(run)
     _check_target(out)
@@ -84,38 +94,40 @@ def write_card(
         require_onnx()
     model, card = load_checkpoint(checkpoint)
     assessment, official = _scores(run, split or files.config.eval.split, replicates, track, notify)
-    synthetic = card.data.synthetic or (assessment is not None and assessment.scores.origin.synthetic)
     out.parent.mkdir(parents=True, exist_ok=True)
+    described = Described(
+        name=name or run.resolve().name,
+        licence=licence,
+        bands=card.bands,
+        resampling=card.resampling,
+        scene_head=card.scene_head,
+        synthetic=card.data.synthetic or (assessment is not None and assessment.scores.origin.synthetic),
+        facts=facts_of_run(files),
+    )
     folder = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        for file in (WEIGHTS_FILE, CARD_FILE):
-            shutil.copyfile(checkpoint / file, folder / file)
+        _copy_weights(checkpoint, folder, card)
         difference = None
         if onnx:
             from seg.models.onnx import write_onnx
 
             difference = write_onnx(folder / ONNX_FILE, model, card)
-        name = name or run.resolve().name
-        text = json.dumps(_hub_config(card, weights_digest(checkpoint)), indent=2, ensure_ascii=False) + "\n"
-        (folder / HUB_CONFIG_FILE).write_text(text, encoding="utf-8")
-        described = Described(
-            name=name,
-            licence=licence,
-            bands=card.bands,
-            resampling=card.resampling,
-            scene_head=card.scene_head,
-            synthetic=synthetic,
-            facts=facts_of_run(files),
-            onnx=None if difference is None else (ONNX_FILE, difference),
-        )
+            described = replace(described, onnx=(ONNX_FILE, difference))
         (folder / README_FILE).write_text(model_page(described, assessment, official), encoding="utf-8")
         put_in_place(folder, out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Published(out, assessment is not None, difference)
+
+
+def _copy_weights(checkpoint: Path, folder: Path, card: ModelCard) -> None:
+    for file in (WEIGHTS_FILE, CARD_FILE):
+        shutil.copyfile(checkpoint / file, folder / file)
+    text = json.dumps(_hub_config(card, weights_digest(checkpoint)), indent=2, ensure_ascii=False) + "\n"
+    (folder / HUB_CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
 def _check_target(out: Path) -> None:

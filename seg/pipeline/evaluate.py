@@ -16,7 +16,15 @@ from seg.models.weights_file import weights_digest
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.pictures import draw_pictures
 from seg.pipeline.report import BOOTSTRAP_SEED, write_all
-from seg.pipeline.run_folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, read_run
+from seg.pipeline.run_folder import (
+    EVALUATION_FILE,
+    EVALUATIONS,
+    EVIDENCE,
+    RunError,
+    best_checkpoint,
+    is_model_folder,
+    read_run,
+)
 from seg.pipeline.session import Session, joined_session, open_run
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
@@ -75,6 +83,8 @@ def evaluate(
     Raises:
         ValueError: One of its subclasses, in one sentence, for anything wrong with the run or the data.
     """
+    if is_model_folder(run):
+        raise RunError(f"{run} is a model folder; its scores stand on its page, README.md; 'seg eval' scores runs")
     session = open_run(
         run,
         split=split,

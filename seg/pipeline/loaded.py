@@ -14,7 +14,7 @@ from seg.models.checkpoint import CheckpointError, ModelCard, load_checkpoint
 from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
-from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint
+from seg.pipeline.run_folder import best_checkpoint
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES
 
@@ -103,7 +103,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu", revision:
 def _folder(source: str | Path, revision: str) -> Path:
     path = Path(source)
     if path.is_dir():
-        return best_checkpoint(path) if (path / CONFIG_FILE).is_file() else path
+        return best_checkpoint(path)
     if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
         cure = f"into a folder, with {WEIGHTS_FILE} beside {CARD_FILE}, and load that"
         fetched = [fetch(source, name, revision, cure) for name in (CARD_FILE, WEIGHTS_FILE)]

@@ -22,7 +22,7 @@ from seg.pipeline.areas import area_table, run_assessment, write_areas
 from seg.pipeline.data import Notify
 from seg.pipeline.run_folder import best_checkpoint
 from seg.pipeline.scene_part import Part
-from seg.pipeline.session import Weights
+from seg.pipeline.session import Weights, model_tags
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
 from seg.report.figures.land_cover import LARGEST, land_cover_figure
@@ -203,16 +203,10 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
 def run_tags(job: Job) -> dict[str, str]:
     """Metadata that all maps of a run share."""
     card = job.weights.card
-    tags = {
-        "SEG_VERSION": version("seg"),
-        "MODEL": f"{card.arch} {card.encoder}",
-        "WEIGHTS": weights_digest(best_checkpoint(job.options.run)) or "",
-        "BANDS": ",".join(card.bands),
-        "DATA_FINGERPRINT": card.data.fingerprint,
-        "TEMPERATURE": f"{job.temperature:g}",
-        "TTA": "YES" if job.options.tta else "NO",
-    }
-    return tags | ({"SYNTHETIC": "YES"} if job.synthetic else {})
+    tags = model_tags(
+        card, best_checkpoint(job.options.run), fingerprint=card.data.fingerprint, synthetic=job.synthetic
+    )
+    return tags | {"TEMPERATURE": f"{job.temperature:g}", "TTA": "YES" if job.options.tta else "NO"}
 
 
 def map_tags(job: Job) -> dict[str, str]:

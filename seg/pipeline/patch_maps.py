@@ -12,9 +12,8 @@ from seg.engine.evaluate import Prediction
 from seg.maps.geotiff import write_class_map, write_probabilities, write_reference, write_values
 from seg.maps.mosaic import agreement
 from seg.maps.palette import AGREEMENT, LAND_COVER, Palette
-from seg.models.weights_file import weights_digest
 from seg.pipeline.run_folder import best_checkpoint
-from seg.pipeline.session import Session
+from seg.pipeline.session import Session, model_tags
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import PatchId
 
@@ -46,16 +45,11 @@ def patch_file(folder: Path, patch: PatchId, layer: Layer) -> Path:
 
 
 def map_tags(session: Session) -> dict[str, str]:
-    """Metadata of every file that is made with a model: versions, model and data."""
-    card, info = session.card, session.store.info
-    tags = {
-        "SEG_VERSION": card.seg_version,
-        "MODEL": f"{card.arch} {card.encoder}",
-        "MODEL_WEIGHTS": weights_digest(best_checkpoint(session.run)) or "",
-        "BANDS": ",".join(card.bands),
-        "DATA_FINGERPRINT": info.fingerprint,
-    }
-    return tags | ({"SYNTHETIC": "YES"} if info.synthetic or card.data.synthetic else {})
+    """Metadata of every file of an export."""
+    info = session.store.info
+    return model_tags(
+        session.card, best_checkpoint(session.run), fingerprint=info.fingerprint, synthetic=info.synthetic
+    )
 
 
 def write_patches(

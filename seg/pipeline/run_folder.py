@@ -9,7 +9,7 @@ from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.metrics.evidence import Evidence, Origin, evaluation_name
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
-from seg.models.weights_file import BEST, weights_digest
+from seg.models.weights_file import BEST, CARD_FILE, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 
@@ -131,14 +131,21 @@ def read_evidence(run: Path, split: Split, without: Sensor | None = None) -> Evi
     return replace(evidence, origin=replace(evidence.origin, synthetic=synthetic))
 
 
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds weights alone, such as one that ``seg card`` has written."""
+    return (folder / CARD_FILE).is_file() and not (folder / CONFIG_FILE).is_file()
+
+
 def best_checkpoint(run: Path) -> Path:
-    """Folder of the best weights of a run.
+    """Folder of the best weights of a run; a model folder is its own.
 
     Raises:
         RunError: If the folder is no run or has no weights yet.
     """
     if not run.is_dir():
         raise RunError(f"there is no folder {run}; give the folder of a run, such as runs/unet-s2")
+    if is_model_folder(run):
+        return run
     if not (run / CONFIG_FILE).is_file():
         raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}")
     folder = run / CHECKPOINTS / BEST

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from seg.engine.evaluate import Pass
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.fusion import WithoutSensor
 from seg.models.segmenter import Segmenter
+from seg.models.weights_file import weights_digest
 from seg.pipeline.data import Notify, find_store, ignore, split_rows
 from seg.pipeline.preparation import loader_workers, prepared_on_device
-from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint
+from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint, is_model_folder
 from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.store.open import Store
@@ -88,20 +90,38 @@ def open_weights(run: Path, **changes: Any) -> Weights:
     """Open the best weights of a run.
 
     Args:
-        run: Run folder of `train`.
+        run: Run folder of `train`, or a model folder of `seg.pipeline.card`, which has the default settings.
         changes: Instead of the run's own settings, as for `load_config`.
 
     Raises:
         RunError, CheckpointError, ConfigError, DeviceError, SessionError: What is wrong, in one sentence.
     """
     checkpoint = best_checkpoint(run)
-    config = load_config(run / CONFIG_FILE, **changes)
+    config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, **changes)
     ranks = started_ranks()
     compute = choose_compute(config.train, ranks.local_rank if ranks.count > 1 else None)
     model, card = load_checkpoint(checkpoint, compute.device)
     model.to(memory_format=compute.memory_format)
     _check_statistics(card)
     return Weights(config, model, card, compute, ranks)
+
+
+def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic: bool) -> dict[str, str]:
+    """Metadata of every file that is made with a model: versions, model and data.
+
+    Args:
+        card, checkpoint: The model.
+        fingerprint: Of the data that it was applied to, or else was trained on.
+        synthetic: Whether those are synthetic; if the model's own are, the file is in any case.
+    """
+    tags = {
+        "SEG_VERSION": version("seg"),
+        "MODEL": f"{card.arch} {card.encoder}",
+        "MODEL_WEIGHTS": weights_digest(checkpoint) or "",
+        "BANDS": ",".join(card.bands),
+        "DATA_FINGERPRINT": fingerprint,
+    }
+    return tags | ({"SYNTHETIC": "YES"} if synthetic or card.data.synthetic else {})
 
 
 def open_run(
