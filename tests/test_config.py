@@ -105,6 +105,8 @@ def test_empty_file_means_defaults(tmp_path):
             ["model.scene_head=none", "loss.scene_weight=2"],
             "scene_weight=2.0 has an effect only with a scene head",
         ),
+        (["loss.pixel_weight=0", "loss.scene_weight=0"], "leaves nothing to train on"),
+        (["loss.pixel_weight=0", "model.scene_head=none"], "leaves nothing to train on"),
         (["model.scene_head=none", "train.monitor=ap_macro"], "train.monitor=ap_macro is a score of the scene head"),
     ],
 )

@@ -374,8 +374,9 @@ def batch():
 
 def test_joint_loss_adds_up():
     logits, scene, target, labels = batch()
-    total, pixel, scenic = JointLoss(LossConfig(scene_weight=0.3))(logits, scene, target, labels)
-    assert total.item() == pytest.approx(pixel.item() + 0.3 * scenic.item())
+    config = LossConfig(scene_weight=0.3, pixel_weight=0.7)
+    total, pixel, scenic = JointLoss(config)(logits, scene, target, labels)
+    assert total.item() == pytest.approx(0.7 * pixel.item() + 0.3 * scenic.item())
     assert scenic.item() == pytest.approx(functional.binary_cross_entropy_with_logits(scene, labels).item())
     total, pixel, scenic = JointLoss(LossConfig())(logits, None, target, labels)
     assert (total.item(), scenic.item()) == (pixel.item(), 0)

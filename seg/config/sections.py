@@ -158,11 +158,12 @@ Balance = Literal["none", "inverse", "effective"]
 
 
 class LossConfig(Section):
-    """The loss: ``pixel + scene_weight * scene``.
+    """The loss: ``pixel_weight * pixel + scene_weight * scene``.
 
     Attributes:
         pixel: Pixel losses by name, with weights; unlabelled pixels take no part in any of them.
         scene: Scene losses by name, with weights.
+        pixel_weight: Weight of the pixel loss; 0 trains the scene head alone, and what it rests on.
         scene_weight: Weight of the scene loss; 0 trains the pixel part alone.
         class_weights: Weights of the classes in cross-entropy and focal pixel loss, from the pixels of the train split.
         positive_weights: Weights of the positives in bce and focal scene loss, from the labels of the train split.
@@ -176,6 +177,7 @@ class LossConfig(Section):
 
     pixel: Terms = {"cross_entropy": 1.0}
     scene: Terms = {"bce": 1.0}
+    pixel_weight: Annotated[float, Field(ge=0)] = 1.0
     scene_weight: Annotated[float, Field(ge=0)] = 1.0
     class_weights: Balance = "none"
     positive_weights: Balance = "none"
@@ -333,6 +335,8 @@ class Config(Section):
     def _check(self) -> Self:
         scene = ("scene", "scene_weight", "positive_weights")
         _refuse_idle(self.loss, scene, self.model.scene_head != "none", "with a scene head", "loss.")
+        if not self.loss.pixel_weight and (not self.loss.scene_weight or self.model.scene_head == "none"):
+            raise ValueError("loss.pixel_weight=0 leaves nothing to train on; give the scene head a loss with a weight")
         if self.model.scene_head == "none" and self.train.monitor.startswith(("ap_", "f1_")):
             raise ValueError(
                 f"train.monitor={self.train.monitor} is a score of the scene head, and model.scene_head=none has none; "

@@ -51,7 +51,7 @@ def check_losses(config: LossConfig) -> None:
 
 
 class JointLoss:
-    """The loss of mask and multi-label together: ``pixel + scene_weight * scene``.
+    """The loss of mask and multi-label together: ``pixel_weight * pixel + scene_weight * scene``.
 
     Args:
         config: Losses and weights.
@@ -79,7 +79,6 @@ class JointLoss:
             weights_K = positive_weights(frequencies.positives_K, frequencies.patches, config.positive_weights, beta)
             self.positive_weights_K = _float32(weights_K)
         self._config = config
-        self._weight = config.scene_weight
         self._bind()
 
     def __call__(
@@ -99,7 +98,7 @@ class JointLoss:
             scene = pixel.new_zeros(())
         else:
             scene = _sum(self._scene, scene_logits_BK.float(), labels_BK)
-        return pixel + self._weight * scene, pixel, scene
+        return self._config.pixel_weight * pixel + self._config.scene_weight * scene, pixel, scene
 
     def record(self) -> dict[str, Any]:
         """The weights by frequency, by class, for the run record."""
