@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from seg.report.figures.svg import BLUE, GRID, MUTED, ORANGE, WIDTH, chart
 
 _LEFT, _RIGHT = 0.42, 0.97  # of the width: rows are named to the left
 _HEAD, _FOOT = 22, 36  # points above and below the rows
+_WIDE, _TITLE, _TITLE_LETTERS = 560, 32, 84
 _MARKS = (("o", BLUE), ("D", ORANGE))
 
 
@@ -51,9 +53,22 @@ def dot_chart(rows: Sequence[DotRow], scores: Sequence[str], across: str) -> Fig
         scores: Names of the dots of every row, one or two.
         across: What the axis shows.
     """
+    return _chart(rows, scores, across, WIDTH, _HEAD)
+
+
+def dot_picture(rows: Sequence[DotRow], scores: Sequence[str], across: str, title: str) -> Figure:
+    """A `dot_chart` that stands alone: wider, on white, and with a title of up to two lines."""
+    figure = _chart(rows, scores, across, _WIDE, _HEAD + _TITLE)
+    figure.set_facecolor("white")
+    figure.text(0.02, 0.985, fill(title, _TITLE_LETTERS), fontsize=10, color=INK, va="top", fontweight="bold")
+    return figure
+
+
+def _chart(rows: Sequence[DotRow], scores: Sequence[str], across: str, width: float, head: float) -> Figure:
+    """A chart with room for its head above the rows, points."""
     step = 27 if any(row.note for row in rows) else 18
-    height = _HEAD + step * len(rows) + _FOOT
-    figure = chart(WIDTH, height)
+    height = head + step * len(rows) + _FOOT
+    figure = chart(width, height)
     axes = figure.add_axes((_LEFT, _FOOT / height, _RIGHT - _LEFT, step * len(rows) / height))
     axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5), yticks=[], xticks=(0, 25, 50, 75, 100))
     axes.set_facecolor("none")
@@ -68,7 +83,7 @@ def dot_chart(rows: Sequence[DotRow], scores: Sequence[str], across: str) -> Fig
         _name(axes, position, row)
         _draw(axes, position, row)
     if len(scores) > 1:
-        _key(figure, scores, height)
+        _key(figure, scores, 1 - (head - 13) / height)
     return figure
 
 
@@ -104,8 +119,8 @@ def _draw(axes: Axes, position: int, row: DotRow) -> None:
         axes.plot([100 * dot.value], [position], marker, color=color, markersize=size, clip_on=False)
 
 
-def _key(figure: Figure, scores: Sequence[str], height: float) -> None:
-    y = 1 - 9 / height
+def _key(figure: Figure, scores: Sequence[str], y: float) -> None:
+    height = 72 * figure.get_figheight()
     for number, (name, (marker, color)) in enumerate(zip(scores, _MARKS, strict=False)):
         x = _LEFT + 0.02 + 0.22 * number
         axes = figure.add_axes((x - 0.015, y - 5 / height, 0.03, 10 / height), xlim=(-1, 1), ylim=(-1, 1))

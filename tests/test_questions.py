@@ -1,0 +1,170 @@
+"""The scripts of the research questions: what is done to maps, what is compared, and one of them end to end."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg.metrics.bootstrap import paired_test
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+from seg.reben.classes import CLASS_OF_CODE
+from seg.reben.reference_map import class_indices, implied_bits
+from seg.report.formats import Estimate
+from seg.store.open import open_store
+
+FOLDER = Path(__file__).resolve().parents[1] / "scripts" / "questions"
+CODES = (112, 211, 231, 312, 512)
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """Import a script by name, as one that is started finds those beside it."""
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module
+    sys.path.remove(str(FOLDER))
+    for name in ("study", "degrade", *(path.stem for path in FOLDER.glob("*.py"))):
+        sys.modules.pop(name, None)
+
+
+def blocks(seed: int, size: int = 20) -> np.ndarray:
+    """A map of random squares."""
+    return np.kron(np.random.default_rng(seed).choice(CODES, (120 // size, 120 // size)), np.ones((size, size))).astype(
+        np.uint16
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), pixels=st.sampled_from([5, 10]))
+def test_shifted_maps_are_moved_whole(scripts, seed, pixels):
+    degrade = scripts("degrade")
+    codes = blocks(seed)
+    moved = degrade.shifted(codes, np.random.default_rng(seed), pixels)
+    matches = []
+    for dy in range(-pixels, pixels + 1):
+        for dx in range(-pixels, pixels + 1):
+            if abs(np.hypot(dy, dx) - pixels) >= 1:
+                continue
+            expected = np.full((120, 120), 999, np.uint16)
+            inner = codes[max(0, -dy) : 120 - max(0, dy), max(0, -dx) : 120 - max(0, dx)]
+            expected[max(0, dy) : 120 + min(0, dy), max(0, dx) : 120 + min(0, dx)] = inner
+            matches.append(np.array_equal(moved, expected))
+    assert sum(matches) >= 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), hectares=st.sampled_from([1.0, 5.0, 25.0]))
+def test_no_unit_of_a_coarser_map_is_too_small(scripts, seed, hectares):
+    degrade = scripts("degrade")
+    codes = blocks(seed)
+    merged = degrade.coarser(codes, np.random.default_rng(0), hectares)
+    _, areas = degrade._units(merged)
+    assert len(areas) == 2 or areas[1:].min() >= hectares * 100
+    assert set(np.unique(merged)) <= set(np.unique(codes))
+    if hectares == 1.0:  # the squares have 4 ha
+        assert np.array_equal(merged, codes)
+
+
+def test_swapped_edges_change_the_neighbourhood_of_boundaries_only(scripts):
+    degrade = scripts("degrade")
+    codes = np.full((120, 120), 211, np.uint16)
+    codes[:, 60:] = 312
+    swapped = degrade.swapped_edges(codes, np.random.default_rng(1), 5, 0.4)
+    changed = swapped != codes
+    assert 0.2 < changed[:, 55:65].mean() < 0.6
+    assert not changed[:, :54].any()
+    assert not changed[:, 66:].any()
+    alone = np.full((120, 120), 211, np.uint16)
+    assert np.array_equal(degrade.swapped_edges(alone, np.random.default_rng(1), 5, 0.4), alone)
+
+
+def test_wrong_units_are_wrong_as_wholes(scripts):
+    degrade = scripts("degrade")
+    codes = blocks(3, size=10)
+    wrong = degrade.wrong_units(codes, np.random.default_rng(2), 0.3)
+    units, areas = degrade._units(codes)
+    shares = [len(np.unique(wrong[units == unit])) for unit in range(1, len(areas))]
+    assert set(shares) == {1}
+    assert 0.1 < (wrong != codes).mean() < 0.5
+    assert set(np.unique(wrong)) <= set(CLASS_OF_CODE)
+
+
+def test_a_degraded_store_keeps_its_test_split(scripts, real, tmp_path):
+    degrade = scripts("degrade")
+    store = tmp_path / "store"
+    build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
+    out = degrade.degraded_store(store, tmp_path / "noisy", lambda codes, random: np.full_like(codes, 312), "forest")
+    old, new = open_store(store), open_store(out)
+    assert new.info.fingerprint != old.info.fingerprint
+    assert new.info.source["degraded"] == "forest"
+    for row in range(len(old.index)):
+        patch = old.index.patch_id(row)
+        before, after = old.patches.reference_map(patch), new.patches.reference_map(patch)
+        if old.index.splits[row] == 2:
+            assert np.array_equal(before, after)
+            assert new.index.label_bits[row] == old.index.label_bits[row]
+        else:
+            assert (after == 312).all()
+            assert new.index.label_bits[row] == implied_bits(class_indices(after, patch))
+        tensors, others = old.patches.tensors(patch), new.patches.tensors(patch)
+        assert all(np.array_equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch):
+    """Trains, scores, compares and writes; and does nothing twice."""
+    store = tmp_path / "store"
+    build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
+    study, question = scripts("study"), scripts("scene_labels")
+    options = ["--data", str(store), "--seeds", "0,1", "--epochs", "1", "--encoder", "tu-test_resnet"]
+    options += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["scene_labels.py", *options])
+    made = []
+
+    def variant(name, settings, *places, **rest):
+        # The samples have six bands.
+        return study.Variant(name, {**settings, "data__bands": "VV,VH,B02,B03,B04,B08"}, *places, **rest)
+
+    monkeypatch.setattr(question, "Variant", variant)
+    outcomes = []
+    monkeypatch.setattr(question, "write_answer", lambda *parts: (outcomes.extend(parts[0].outcomes), write(*parts)))
+    write = study.write_answer
+    question.main()
+    document = json.loads((tmp_path / "out" / "scene_labels.json").read_text())
+    rows = {row["variant"]: row for row in document["tables"][0]["rows"]}
+    assert list(rows) == ["scene labels alone", "both, learned head", "both, derived head"]
+    first, second, _ = outcomes
+    for score in ("miou", "ap_macro"):
+        assert rows[first.name][score] == pytest.approx(np.mean(first.values[score]))
+        assert rows[first.name][f"{score}_sd"] == pytest.approx(np.std(first.values[score], ddof=1))
+    pair = document["tables"][1]["rows"][0]
+    observed = np.mean(second.values["ap_macro"]) - np.mean(first.values["ap_macro"])
+    test = paired_test(second.replicates, first.replicates, observed, "ap_macro")
+    assert pair["ap_macro"] == pytest.approx(observed)
+    assert (pair["ap_macro_low"], pair["ap_macro_high"]) == pytest.approx((test.low, test.high))
+    assert document["synthetic"] is False
+    assert (tmp_path / "out" / "scene_labels.png").stat().st_size < 300_000
+    assert "What it does not show" in (tmp_path / "out" / "scene_labels.md").read_text()
+    monkeypatch.setattr(study.seg, "train", made.append)
+    question.main()
+    assert made == []
+
+
+def test_differences_in_words(scripts):
+    assert scripts("study").points(Estimate(0.0312, None, 0.012, 0.049)) == "+3.1 points [1.2, 4.9]"
+
+
+def test_the_speed_question_reads_the_benchmarks(scripts, tmp_path, monkeypatch):
+    speed = scripts("speed")
+    monkeypatch.setattr(sys, "argv", ["speed.py", "--performance", str(FOLDER.parents[1] / "results/performance"),
+                                      "--out", str(tmp_path)])  # fmt: skip
+    speed.main()
+    (ours, *others) = json.loads((tmp_path / "speed.json").read_text())["tables"][0]["rows"]
+    train = json.loads((FOLDER.parents[1] / "results/performance/train.json").read_text())["patches_per_second"]
+    assert ours["train"] == pytest.approx(237_871 / train["seg"] / 3600)
+    assert ours["first"] == pytest.approx(ours["convert"] + max(ours["read"], ours["train"]))
+    assert all(row["first"] > ours["first"] for row in others)
