@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import seg
 from seg.metrics.bootstrap import paired_test
+from seg.pipeline import study
+from seg.pipeline.study import Variant
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.reference_map import class_indices, implied_bits
+from seg.report.answer import points
 from seg.report.formats import Estimate
 from seg.store.open import open_store
 
@@ -28,7 +32,7 @@ def scripts():
     sys.path.insert(0, str(FOLDER))
     yield importlib.import_module
     sys.path.remove(str(FOLDER))
-    for name in ("study", "degrade", *(path.stem for path in FOLDER.glob("*.py"))):
+    for name in ("asking", "degrade", *(path.stem for path in FOLDER.glob("*.py"))):
         sys.modules.pop(name, None)
 
 
@@ -119,20 +123,23 @@ def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch):
     """Trains, scores, compares and writes; and does nothing twice."""
     store = tmp_path / "store"
     build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
-    study, question = scripts("study"), scripts("scene_labels")
+    question, asking = scripts("scene_labels"), scripts("asking")
     options = ["--data", str(store), "--seeds", "0,1", "--epochs", "1", "--encoder", "tu-test_resnet"]
     options += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["scene_labels.py", *options])
-    made = []
 
-    def variant(name, settings, *places, **rest):
+    def variant(name, settings, *places):
         # The samples have six bands.
-        return study.Variant(name, {**settings, "data__bands": "VV,VH,B02,B03,B04,B08"}, *places, **rest)
+        return Variant(name, {**settings, "data__bands": "VV,VH,B02,B03,B04,B08"}, *places)
+
+    outcomes, ask = [], asking.ask
+
+    def asked(*parts):
+        outcomes.extend(ask(*parts))
+        return outcomes[-3:]
 
     monkeypatch.setattr(question, "Variant", variant)
-    outcomes = []
-    monkeypatch.setattr(question, "write_answer", lambda *parts: (outcomes.extend(parts[0].outcomes), write(*parts)))
-    write = study.write_answer
+    monkeypatch.setattr(question, "ask", asked)
     question.main()
     document = json.loads((tmp_path / "out" / "scene_labels.json").read_text())
     rows = {row["variant"]: row for row in document["tables"][0]["rows"]}
@@ -149,13 +156,32 @@ def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch):
     assert document["synthetic"] is False
     assert (tmp_path / "out" / "scene_labels.png").stat().st_size < 300_000
     assert "What it does not show" in (tmp_path / "out" / "scene_labels.md").read_text()
-    monkeypatch.setattr(study.seg, "train", made.append)
+
+    def never(*_, **__):
+        raise AssertionError("trained twice")
+
+    monkeypatch.setattr(study, "train", never)
+    monkeypatch.setattr(study, "evaluate", never)
     question.main()
-    assert made == []
 
 
-def test_differences_in_words(scripts):
-    assert scripts("study").points(Estimate(0.0312, None, 0.012, 0.049)) == "+3.1 points [1.2, 4.9]"
+def test_seeds_are_put_together_as_by_compare(real, tmp_path):
+    """Mean, deviation and interval of a variant are those of the same runs in ``seg compare``."""
+    store = tmp_path / "store"
+    build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
+    shared = {"model__arch": "linknet", "model__encoder": "tu-test_resnet", "train__epochs": 1, "train__device": "cpu"}
+    plan = study.Study(tmp_path / "work", (0, 1), {**shared, "train__batch_size": 16})
+    (found,) = study.run_study(plan, [Variant("tiny", {"data__bands": "B02,B03"}, store)])
+    (configuration,) = seg.compare(found.runs).comparison.configurations
+    for score, estimate in found.scores.items():
+        expected = configuration.scores[score]
+        assert (estimate.value, estimate.sd, estimate.low, estimate.high) == pytest.approx(
+            (expected.value, expected.sd, expected.low, expected.high)
+        )
+
+
+def test_differences_in_words():
+    assert points(Estimate(0.0312, None, 0.012, 0.049)) == "+3.1 points [1.2, 4.9]"
 
 
 def test_the_speed_question_reads_the_benchmarks(scripts, tmp_path, monkeypatch):

@@ -3,20 +3,10 @@
 python scripts/questions/fusion.py [--data STORE] [--seeds 0,1,2]
 """
 
-from study import (
-    Answer,
-    Variant,
-    arguments,
-    base_store,
-    difference,
-    differences_table,
-    points,
-    scores_table,
-    study,
-    write_answer,
-)
+from asking import answer, arguments, ask, base_store
 
-from seg.store.open import open_store
+from seg.pipeline.study import Variant, difference, differences_table, scores_table
+from seg.report.answer import points
 
 QUESTION = "What does the fusion of Sentinel-1 and Sentinel-2 give?"
 
@@ -27,7 +17,7 @@ def main() -> None:
     stack = {"data__bands": "s1s2"}
     robust = {**stack, "train__modality_dropout": 0.3}
     dual = {**robust, "model__fusion": "dual"}
-    s1, s2, stacked, *missing = study(
+    s1, s2, stacked, *missing = ask(
         [
             Variant("s1", {"data__bands": "s1"}, store),
             Variant("s2", {"data__bands": "s2"}, store),
@@ -57,25 +47,22 @@ def main() -> None:
         difference(blind, s2, "miou"),
         difference(dual_no_s1, s2, "miou"),
     )
-    write_answer(
-        Answer(
-            name="fusion",
-            question=QUESTION,
-            outcomes=outcomes,
-            tables=tables,
-            shown=("miou", "ap_macro"),
-            shows=(
-                f"Both sensors stacked differ from Sentinel-2 alone by {points(gain)} of mIoU. Without Sentinel-1 at "
-                f"test time the stacked model differs from one that never saw it by {points(loss)}; with an encoder "
-                f"for each sensor and modality dropout by {points(mended)}."
-            ),
-            does_not=(
-                "All have the same number of epochs, not the same number of parameters: the dual network has two "
-                "encoders. A missing sensor is zero after normalisation, not a noisy or an old image."
-            ),
-        ),
+    answer(
+        "fusion",
+        QUESTION,
+        outcomes,
+        tables,
         args,
-        open_store(store).info.synthetic,
+        shown=("miou", "ap_macro"),
+        shows=(
+            f"Both sensors stacked differ from Sentinel-2 alone by {points(gain)} of mIoU. Without Sentinel-1 at "
+            f"test time the stacked model differs from one that never saw it by {points(loss)}; with an encoder "
+            f"for each sensor and modality dropout by {points(mended)}."
+        ),
+        does_not=(
+            "All have the same number of epochs, not the same number of parameters: the dual network has two "
+            "encoders. A missing sensor is zero after normalisation, not a noisy or an old image."
+        ),
     )
 
 

@@ -8,21 +8,11 @@ cover swapped along boundaries, polygons of another class. They hit train and va
 
 from functools import partial
 
+from asking import answer, arguments, ask, base_store
 from degrade import coarser, degraded_store, shifted, swapped_edges, wrong_units
-from study import (
-    Answer,
-    Variant,
-    arguments,
-    base_store,
-    difference,
-    differences_table,
-    points,
-    scores_table,
-    study,
-    write_answer,
-)
 
-from seg.store.open import open_store
+from seg.pipeline.study import Variant, difference, differences_table, scores_table
+from seg.report.answer import points
 
 QUESTION = "What do errors of the reference maps cost?"
 ERRORS = {
@@ -43,7 +33,7 @@ def main() -> None:
     for name, (suffix, degrade) in ERRORS.items():
         noisy = degraded_store(store, args.work / f"{store.name}-{suffix}", degrade, suffix)
         variants.append(Variant(name, settings, noisy, test=store))
-    clean, *noisy = study(variants, args)
+    clean, *noisy = ask(variants, args)
     tables = [
         scores_table("scores", QUESTION, [clean, *noisy]),
         differences_table(
@@ -52,21 +42,18 @@ def main() -> None:
     ]
     costs = [f"{one.name} {points(difference(one, clean, 'miou'))}" for one in noisy]
     scene = [f"{one.name} {points(difference(one, clean, 'ap_macro'))}" for one in noisy]
-    write_answer(
-        Answer(
-            name="label_noise",
-            question=QUESTION,
-            outcomes=[clean, *noisy],
-            tables=tables,
-            shown=("miou", "ap_macro"),
-            shows=f"mIoU against clean maps: {'; '.join(costs)}. AP macro: {'; '.join(scene)}.",
-            does_not=(
-                "The clean maps are themselves as CORINE draws them, so errors that all of them share are not seen. "
-                "Real errors are not independent from patch to patch, as these are."
-            ),
-        ),
+    answer(
+        "label_noise",
+        QUESTION,
+        [clean, *noisy],
+        tables,
         args,
-        open_store(store).info.synthetic,
+        shown=("miou", "ap_macro"),
+        shows=f"mIoU against clean maps: {'; '.join(costs)}. AP macro: {'; '.join(scene)}.",
+        does_not=(
+            "The clean maps are themselves as CORINE draws them, so errors that all of them share are not seen. "
+            "Real errors are not independent from patch to patch, as these are."
+        ),
     )
 
 

@@ -7,20 +7,10 @@
     python scripts/questions/scene_labels.py [--data STORE] [--seeds 0,1,2]
 """
 
-from study import (
-    Answer,
-    Variant,
-    arguments,
-    base_store,
-    difference,
-    differences_table,
-    points,
-    scores_table,
-    study,
-    write_answer,
-)
+from asking import answer, arguments, ask, base_store
 
-from seg.store.open import open_store
+from seg.pipeline.study import Variant, difference, differences_table, scores_table
+from seg.report.answer import points
 
 QUESTION = "What do pixel labels give to scene labels?"
 
@@ -29,7 +19,7 @@ def main() -> None:
     args = arguments(__doc__)
     store = base_store(args)
     shared = {"data__bands": "s2", "train__monitor": "ap_macro"}
-    alone, learned, derived = study(
+    alone, learned, derived = ask(
         [
             Variant("scene labels alone", {**shared, "model__scene_head": "learned", "loss__pixel_weight": 0.0}, store),
             Variant("both, learned head", {**shared, "model__scene_head": "learned"}, store),
@@ -44,24 +34,21 @@ def main() -> None:
         differences_table("differences", "Differences on the same test patches", pairs),
     ]
     gain, derived_gain = (difference(one, alone, "ap_macro") for one in (learned, derived))
-    write_answer(
-        Answer(
-            name="scene_labels",
-            question=QUESTION,
-            outcomes=[alone, learned, derived],
-            tables=tables,
-            shown=("ap_macro", "f1_macro"),
-            shows=(
-                f"Against scene labels alone, training with pixel labels changes AP macro by {points(gain)} with the "
-                f"learned head and by {points(derived_gain)} with the derived head."
-            ),
-            does_not=(
-                "The pixel and the scene labels here come from the same maps; whether pixel labels help against scene "
-                "labels from elsewhere, and how it is with longer training or larger encoders, is not asked."
-            ),
-        ),
+    answer(
+        "scene_labels",
+        QUESTION,
+        [alone, learned, derived],
+        tables,
         args,
-        open_store(store).info.synthetic,
+        shown=("ap_macro", "f1_macro"),
+        shows=(
+            f"Against scene labels alone, training with pixel labels changes AP macro by {points(gain)} with the "
+            f"learned head and by {points(derived_gain)} with the derived head."
+        ),
+        does_not=(
+            "The pixel and the scene labels here come from the same maps; whether pixel labels help against scene "
+            "labels from elsewhere, and how it is with longer training or larger encoders, is not asked."
+        ),
     )
 
 

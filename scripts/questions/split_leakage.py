@@ -8,21 +8,12 @@ the same ground, on either side.
 
 from pathlib import Path
 
-from study import (
-    Answer,
-    Variant,
-    arguments,
-    base_store,
-    difference,
-    differences_table,
-    points,
-    scores_table,
-    study,
-    write_answer,
-)
+from asking import answer, arguments, ask, base_store
 
 from seg.pipeline.split import split
+from seg.pipeline.study import Variant, difference, differences_table, scores_table
 from seg.prepare.split import SplitPlan
+from seg.report.answer import points
 from seg.store.open import open_store
 
 QUESTION = "How much does a random split flatter a model?"
@@ -41,7 +32,7 @@ def random_store(store: Path, work: Path) -> Path:
 def main() -> None:
     args = arguments(__doc__)
     store = base_store(args)
-    geographic, random = study(
+    geographic, random = ask(
         [
             Variant("geographic split", {"data__bands": "s2"}, store),
             Variant("random split", {"data__bands": "s2"}, random_store(store, args.work)),
@@ -54,24 +45,21 @@ def main() -> None:
         differences_table("differences", "Optimism of the random split", [(random, geographic)], [note]),
     ]
     optimism, scene = (difference(random, geographic, score) for score in ("miou", "ap_macro"))
-    write_answer(
-        Answer(
-            name="split_leakage",
-            question=QUESTION,
-            outcomes=[geographic, random],
-            tables=tables,
-            shown=("miou", "ap_macro"),
-            shows=(
-                f"The same model scores {points(optimism)} of mIoU and {points(scene)} of AP macro more under the "
-                "random split than under the geographic one."
-            ),
-            does_not=(
-                "The test patches differ, so a part of it may be that some are easier; the interval covers that as far "
-                "as the tiles vary. How far a split must keep train and test apart is not asked; see results/split."
-            ),
-        ),
+    answer(
+        "split_leakage",
+        QUESTION,
+        [geographic, random],
+        tables,
         args,
-        open_store(store).info.synthetic,
+        shown=("miou", "ap_macro"),
+        shows=(
+            f"The same model scores {points(optimism)} of mIoU and {points(scene)} of AP macro more under the "
+            "random split than under the geographic one."
+        ),
+        does_not=(
+            "The test patches differ, so a part of it may be that some are easier; the interval covers that as far "
+            "as the tiles vary. How far a split must keep train and test apart is not asked; see results/split."
+        ),
     )
 
 

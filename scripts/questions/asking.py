@@ -1,0 +1,93 @@
+"""What the scripts beside it share: their options, the store that they ask, and how an answer is given."""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from seg.pipeline.data import synthesise
+from seg.pipeline.study import SCORES, Outcome, Study, Variant, run_study
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+from seg.report.answer import Answer, write_answer
+from seg.report.formats import Table, to_rich
+from seg.store.open import read_info
+
+_console = Console()
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Options that all of them have."""
+    parser = argparse.ArgumentParser(
+        description=(description or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="Store to ask; a synthetic one if not given.")
+    parser.add_argument("--patches", type=int, default=400, help="Patches of the synthetic store.")
+    parser.add_argument("--seeds", default="0,1,2", help="Seeds of the training.")
+    parser.add_argument("--epochs", type=int, default=10, help="Epochs of each training.")
+    parser.add_argument("--encoder", default="resnet18", help="Encoder of the U-Net.")
+    parser.add_argument("--work", type=Path, default=Path("runs/questions"), help="Folder for stores and runs.")
+    parser.add_argument("--out", type=Path, default=Path("results/questions"), help="Folder for the answer.")
+    return parser.parse_args()
+
+
+def base_store(args: argparse.Namespace) -> Path:
+    """The store that is asked: the one named, or a synthetic one that is made once."""
+    if args.data is not None:
+        return Path(args.data)
+    store: Path = args.work / f"synthetic-{args.patches}"
+    if not store.is_dir():
+        tree = args.work / "tree"
+        shutil.rmtree(tree, ignore_errors=True)
+        synthesise(tree, args.patches)
+        build_store(published_sources(tree), store)
+        shutil.rmtree(tree)
+    return store
+
+
+def ask(variants: Sequence[Variant], args: argparse.Namespace) -> list[Outcome]:
+    """Train and score every variant with every seed, as far as that was not done."""
+    shared = {
+        "model__arch": "unet",
+        "model__encoder": args.encoder,
+        "train__epochs": args.epochs,
+        "train__patience": 0,
+        "train__batch_size": 16,
+    }
+    seeds = tuple(int(seed) for seed in args.seeds.split(","))
+    return run_study(Study(args.work, seeds, shared), variants, _console.print)
+
+
+def answer(  # noqa: PLR0913
+    name: str,
+    question: str,
+    outcomes: Sequence[Outcome],
+    tables: Sequence[Table],
+    args: argparse.Namespace,
+    *,
+    shown: tuple[str, str],
+    shows: str,
+    does_not: str,
+) -> None:
+    """Write the answer and print its tables."""
+    info = read_info(base_store(args))
+    data = f"{args.patches} synthetic patches" if args.data is None else f"the store {args.data.name}"
+    found = Answer(
+        name=name,
+        question=question,
+        setting=f"U-Net with {args.encoder}, {args.epochs} epochs, seeds {args.seeds}, {data}.",
+        command=f"python scripts/questions/{name}.py",
+        synthetic=info.synthetic,
+        tables=tables,
+        shows=shows,
+        does_not=does_not,
+        rows={one.name: [one.scores.get(key) for key in shown] for one in outcomes},
+        scores=[SCORES[key] for key in shown],
+    )
+    settings = {key: getattr(args, key) for key in ("seeds", "epochs", "encoder")} | {"fingerprint": info.fingerprint}
+    files = write_answer(found, args.out, settings)
+    for table in tables:
+        _console.print(to_rich(table))
+    _console.print(f"Written: {', '.join(file.name for file in files)} in {args.out}")
