@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import Affine
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
 
 from seg.maps.cog import BLOCK, read_overview, write_cog
@@ -473,6 +474,14 @@ def test_virtual_raster_over_two_zones(tmp_path):
         assert len(rows) == pytest.approx(covered, rel=0.01)
         root = ET.fromstring((tmp_path / "moved" / "map.vrt").read_text())
         assert [element.text for element in root.iter("Category")] == list(CLASS_NAMES)
+        # And GDAL itself, which goes by the order of the axes that the file states, brings it back to where it was.
+        for file in sorted((tmp_path / "moved").glob("*.tif")):
+            with rasterio.open(file) as dataset:
+                own_HW = dataset.read(1)
+                options = {"crs": dataset.crs, "transform": dataset.transform}
+                with WarpedVRT(vrt, width=dataset.width, height=dataset.height, **options) as back:
+                    back_HW = back.read(1)
+            assert (back_HW == own_HW)[5:-5, 5:-5].mean() > 0.8
 
 
 @pytest.mark.parametrize("palette", [LAND_COVER, AGREEMENT])

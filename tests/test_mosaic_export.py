@@ -20,7 +20,7 @@ from seg.maps.footprints import CRS84, write_footprints
 from seg.maps.palette import AGREEMENT
 from seg.models.checkpoint import load_card
 from seg.models.weights_file import weights_digest
-from seg.pipeline.export import export
+from seg.pipeline.export import ExportError, export
 from seg.pipeline.job import plan
 from seg.pipeline.mosaic_export import write_companions
 from seg.pipeline.train import train
@@ -298,3 +298,10 @@ def test_companions_of_any_map(tmp_path, exported):
     assert sorted(os.listdir(tmp_path)) == ["scene.png", "scene.qml", "scene.tif", "scene.tif.aux.xml"]
     assert picture == tmp_path / "scene.png"
     assert all(c.name in (tmp_path / "scene.qml").read_text() for c in CLASSES)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "store.json"])
+def test_maps_do_not_go_into_a_run_or_a_store(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ExportError, match="is a run or a store"):
+        export(tmp_path / "run", tmp_path)

@@ -154,7 +154,7 @@ def test_probabilities_confidence_and_classes_agree(mapped, place):
     exact = -(p * np.log(np.where(p > 0, p, 1))).sum(0) / np.log(NUM_CLASSES) * 250
     assert np.abs(exact - entropy[there]).max() < 12
     with rasterio.open(place / "map_confidence.tif") as dataset:
-        assert dataset.descriptions == ("confidence", "entropy")
+        assert dataset.descriptions == ("confidence", "entropy / ln 19")
     with rasterio.open(place / "map_probabilities.tif") as dataset:
         assert dataset.descriptions == CLASS_NAMES
         assert dataset.scales[0] == pytest.approx(1 / 250)
@@ -295,7 +295,7 @@ def test_several_scenes(run, scene, tmp_path):
     other = shutil.copy(scene.stack, tmp_path / "other.tif")
     maps = predict(run, [scene.product, Path(other)], tmp_path / "maps", **SMALL)
     assert [one.path.name for one in maps] == [scene.product.name.replace(".SAFE", ".tif"), "other.tif"]
-    with rasterio.open(tmp_path / "maps" / "maps.vrt") as dataset:
+    with rasterio.open(tmp_path / "maps" / "map.vrt") as dataset:
         assert dataset.shape == (SIZE, SIZE)
 
 
@@ -320,7 +320,7 @@ def _stack(path: Path, bands: tuple[str, ...], values: np.ndarray) -> Path:
     [
         ({"box": (0.0, 0.0, 1.0, 1.0)}, PartError, "does not touch"),
         ({"geometry": "nowhere.geojson"}, PartError, "there is no file"),
-        ({"window": 160, "overlap": 150}, WindowError, "cannot overlap by 160"),
+        ({"window": 160, "overlap": 150}, WindowError, "cannot overlap by 150; .* multiples of 32"),
         ({"out": "."}, PredictError, "is a folder; name the map itself"),
         ({"out": "map.png"}, PredictError, "let --out end in .tif"),
         ({"out": "no/map.tif"}, PredictError, "there is no folder"),
@@ -397,10 +397,10 @@ def test_command(run, scene, mapped, tmp_path, monkeypatch, capfd):
     assert code == 2
     assert "is no box" in said
     code, _, said = command(run, scene.product, "--out", tmp_path)
-    assert code == 1
+    assert code == 2
     assert "is a folder; name the map itself" in said
     code, _, said = command(run, scene.product, "--out", out, "--bbox", "-5,40,-4,41")
-    assert code == 1
+    assert code == 2
     assert "does not touch" in said
 
 
@@ -424,3 +424,38 @@ def test_a_model_folder_maps_like_its_run(run, scene, place, tmp_path):
         assert (a.read(1) == b.read(1)).mean() > 0.98
         assert a.tags()["MODEL_WEIGHTS"] == b.tags()["MODEL_WEIGHTS"] != ""
     assert any("is a model folder without evidence" in sentence for sentence in said)
+
+
+def test_nothing_is_written_over_what_is_read(run, scene, tmp_path):
+    stack = shutil.copy(scene.stack, tmp_path / "stack.tif")
+    before = stack.read_bytes()
+    with pytest.raises(PredictError, match="would be written over, or into, stack"):
+        predict(run, [stack], stack, **SMALL)
+    with pytest.raises(PredictError, match="would be written over, or into"):
+        predict(run, [scene.product], scene.product / "map.tif", **SMALL)
+    assert stack.read_bytes() == before
+
+
+def test_files_of_an_earlier_map_of_that_name_go(run, scene, tmp_path):
+    out = tmp_path / "map.tif"
+    extras = {"confidence": True, "labels": True, "areas": True, "quicklook": True}
+    (first,) = predict(run, [scene.product], out, **SMALL, **extras)
+    assert len(first.files) == 7
+    (second,) = predict(run, [scene.product], out, **SMALL, confidence=True)
+    assert {path for path in tmp_path.iterdir() if path.suffix != ".xml"} == set(second.files)
+
+
+def test_a_box_around_everything_takes_the_whole_scene(run, scene, mapped, tmp_path):
+    (one,) = predict(run, [scene.product], tmp_path / "map.tif", box=(-180, -90, 180, 90), **SMALL)
+    np.testing.assert_array_equal(read(one.path), read(mapped.path))
+
+
+def test_cells_say_how_much_of_them_was_mapped(run, scene, tmp_path):
+    """A polygon over a tenth of a cell."""
+    west, north = scene.grid.x_min + 2400, scene.grid.y_max - 1200
+    shape = geopandas.GeoSeries([box(west, north - 1200, west + 120, north)], crs=scene.grid.epsg)
+    shape.to_file(tmp_path / "part.gpkg")
+    (one,) = predict(run, [scene.product], tmp_path / "m.tif", geometry=tmp_path / "part.gpkg", labels=True, **SMALL)
+    (row,) = geopandas.read_parquet(one.path.with_name("m_labels.parquet")).itertuples()
+    assert (row.column, row.row) == (2, 1)
+    assert row.data_share == pytest.approx(0.1, abs=0.001)

@@ -20,7 +20,9 @@ from scipy.ndimage import map_coordinates
 from seg.prepare.synthetic_scene import synthesise_scene
 from seg.reben.bands import BANDS, MODALITIES, S1_BANDS, S2_BANDS
 from seg.reben.patch import GeoRef, PatchId
+from seg.scenes.cells import cell_grid
 from seg.scenes.grid import SceneError, Window
+from seg.scenes.header import read_header
 from seg.scenes.names import band_in, product_in
 from seg.scenes.open import open_scene
 from seg.scenes.reader import cache_bytes
@@ -308,13 +310,13 @@ def test_untagged_reflectance_is_refused(tmp_path, truth):
     refused(path, "multiply it by 10000", ["B02"])
 
 
-def test_a_pixel_is_valid_where_any_band_has_data(tmp_path):
+def test_a_pixel_is_valid_where_all_bands_have_data(tmp_path):
     images = np.zeros((2, 60, 60), np.uint16)
     images[0, :20], images[1, 10:30] = 7, 9
     path = write(tmp_path / "x.tif", images, names=["B02", "B03"])
     scene = open_scene(path, needed=["B02", "B03"])
     with scene.open() as reader:
-        assert np.array_equal(reader.valid(Window(0, 0, 60, 60)), (images != 0).any(0))
+        assert np.array_equal(reader.valid(Window(0, 0, 60, 60)), (images != 0).all(0))
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -742,4 +744,117 @@ def test_all_nodata(tmp_path, folder, truth):
     image = truth["B02"] * 0
     image[-1, -1] = 1
     write(folder / "scene_B02.tif", image)
-    assert whole(open_scene(folder, needed=S2_BANDS))[1].sum() == 1
+    assert whole(open_scene(folder, needed=S2_BANDS))[1].sum() == 0
+    assert whole(open_scene(folder, needed=["B02"]))[1].sum() == 1
+
+
+# --- what a first user stumbled over ----------------------------------------------------------------------------------
+
+
+def test_the_metadata_file_stands_for_its_product(made):
+    by_file = open_scene(made.product / "MTD_MSIL2A.xml", needed=["B02", "B05"])
+    assert by_file == open_scene(made.product, needed=["B02", "B05"])
+
+
+def test_a_raster_of_rasters_is_refused(made):
+    with pytest.raises(SceneError, match="holds no bands itself"):
+        read_header(str(made.product / "MTD_MSIL2A.xml"))
+
+
+def test_bytes_in_a_zip_that_changed_are_found(safe, tmp_path):
+    path = tmp_path / "p.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(safe.rglob("*")):
+            archive.write(file, file.relative_to(safe.parent))
+        place = archive.getinfo(next(name for name in archive.namelist() if "_B04_10m" in name))
+    assert open_scene(path, needed=["B04"]).bands == ("B04",)
+    content = bytearray(path.read_bytes())
+    middle = place.header_offset + place.file_size // 2
+    content[middle : middle + 50] = bytes(50)
+    path.write_bytes(content)
+    refused(path, "_B04_10m.jp2 is damaged, its checksum is wrong", ["B04"])
+    assert open_scene(path, needed=["B03"]).bands == ("B03",)
+
+
+def test_values_that_still_have_the_offset_are_remarked_upon(made, folder, truth, tmp_path):
+    (tmp_path / "raised").mkdir()
+    raised = {band: np.where(array, array + 1000, 0) for band, array in truth.items() if band in S2_BANDS}
+    with_offset = bands_folder(tmp_path / "raised", raised)
+    (remark,) = open_scene(with_offset, needed=S2_BANDS).remarks
+    assert "as if they still had the offset of 1000" in remark
+    assert open_scene(folder, needed=S2_BANDS).remarks == ()
+    assert open_scene(made.product, needed=S2_BANDS).remarks == ()
+
+
+def test_options_that_have_no_effect_are_refused(made, folder):
+    refused(made.product, "leave it out", ["B02"], bands=["B02"])
+    refused(folder, "leave it out", ["B02"], bands=["B02"])
+    refused(made.product, "sees no Sentinel-1; leave out --s1", ["B02"], s1=made.s1)
+
+
+def test_pictures_are_no_scenes(tmp_path):
+    refused(write(tmp_path / "x.tif", np.full((60, 60), 90, np.uint8), names=["B02"]), "8-bit values", ["B02"])
+
+
+def test_polarisations_are_told_by_descriptions_too(made, tmp_path):
+    with rasterio.open(made.s1) as dataset:
+        profile, values = dataset.profile, dataset.read()
+    files = []
+    for number, name in enumerate(("VV", "VH")):
+        files.append(tmp_path / f"{number}.tif")
+        with rasterio.open(files[-1], "w", **{**profile, "count": 1}) as dataset:
+            dataset.write(values[number], 1)
+            dataset.set_band_description(1, name)
+    one, two = (open_scene(made.product, s1=s1, needed=["VV", "VH", "B02"]) for s1 in (made.s1, files))
+    for a, b in zip(whole(one), whole(two), strict=True):
+        assert all(np.array_equal(a[k], b[k], equal_nan=True) for k in a) if isinstance(a, dict) else (a == b).all()
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def part_of(made, folder, left, top, width, height, name):
+    """A stack of a part of the scene that keeps the name of its product."""
+    with rasterio.open(made.stack) as dataset:
+        window = rasterio.windows.Window(left, top, width, height)
+        profile = {**dataset.profile, "width": width, "height": height, "transform": dataset.window_transform(window)}
+        path = folder / f"{name}.tif"
+        with rasterio.open(path, "w", **profile) as part:
+            part.write(dataset.read(window=window))
+            part.descriptions = dataset.descriptions
+    return path
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (120, 0), (30, 40), (60, 100)])
+def test_cells_of_a_part_of_a_tile_are_those_of_the_tile(made, tmp_path, left, top):
+    product = made.product.name.removesuffix(".SAFE")
+    path = part_of(made, tmp_path, left, top, 200, 180, product)
+    scene = open_scene(path, needed=["B02"])
+    grid = cell_grid(scene)
+    seen = set()
+    for row in range(grid.rows):
+        for column in range(grid.columns):
+            patch = PatchId.parse(grid.patch_id(column, row))
+            x = scene.grid.x_min + 10 * (grid.left + 120 * column)
+            y = scene.grid.y_max - 10 * (grid.top + 120 * row)
+            assert (patch.georef.x_min, patch.georef.y_max) == (x, y)
+            assert grid.left + 120 * (column + 1) <= 200
+            assert grid.top + 120 * (row + 1) <= 180
+            seen.add((patch.column, patch.row))
+    expected = {
+        (c, r) for c in range(5) for r in range(5) if left <= 120 * c <= left + 80 and top <= 120 * r <= top + 60
+    }
+    assert seen == expected
+
+
+def test_cells_of_an_unknown_tile_stand_on_the_corner(made, tmp_path):
+    scene = open_scene(part_of(made, tmp_path, 30, 40, 260, 130, "anything"), needed=["B02"])
+    grid = cell_grid(scene)
+    assert (grid.left, grid.top, grid.columns, grid.rows) == (0, 0, 2, 1)
+    assert grid.patch_id(1, 0) is None
+
+
+def test_a_reben_patch_is_one_cell_with_its_own_id(real):
+    for path in sorted((real / "reben-full-4" / "BigEarthNet-S2").glob("*/*")):
+        grid = cell_grid(open_scene(path, needed=["B02", "B09"]))
+        assert (grid.columns, grid.rows, grid.patch_id(0, 0)) == (1, 1, path.name)

@@ -15,18 +15,19 @@ from seg.engine.windows import Axis, Tiling
 from seg.models.padding import Frame
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
+from seg.scenes.cells import cell_grid
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
 
 @dataclass(frozen=True, eq=False)
 class CellRow:
-    """The cells of a row of the grid that is laid over a scene from its upper-left corner.
+    """A row of the cells of `seg.scenes.cells.cell_grid`.
 
     Attributes:
         row: Number of the row, from the top.
         columns_N: Number of each cell's column, int64.
-        data_N: Share of each cell that has data, float32, above 0.
+        data_N: Share of each cell that has data and is to be mapped, float32, above 0.
         probabilities_NK: Scene probabilities, float32.
     """
 
@@ -53,8 +54,14 @@ class CellPass:
 
 def cell_rows(scene: Scene, inner: Window) -> list[int]:
     """Rows of whole cells that touch what is mapped."""
-    last = min(-(-(inner.top + inner.height) // PATCH_SIZE), scene.grid.height // PATCH_SIZE)
-    return list(range(inner.top // PATCH_SIZE, last))
+    grid = cell_grid(scene)
+    return _touched(grid.top, grid.rows, inner.top, inner.height)
+
+
+def _touched(first: int, count: int, begin: int, length: int) -> list[int]:
+    """Those of some cells in a row, the first of which begins at a pixel, that touch a stretch of pixels."""
+    end = -(-(begin + length - first) // PATCH_SIZE)
+    return list(range(max((begin - first) // PATCH_SIZE, 0), min(end, count)))
 
 
 def predict_cells(
@@ -82,13 +89,14 @@ def predict_cells(
     tiling = Tiling(cell, cell, Frame(PATCH_SIZE, PATCH_SIZE, PATCH_SIZE, PATCH_SIZE), axis, axis)
     scene, bands, factors = view.scene, view.bands, view.factors
     prepare = StripPreparation(view, tiling, how.compute.device)
-    first = inner.left // PATCH_SIZE
-    last = min(-(-(inner.left + inner.width) // PATCH_SIZE), scene.grid.width // PATCH_SIZE)
-    if first >= last:
+    grid = cell_grid(scene)
+    columns = _touched(grid.left, grid.columns, inner.left, inner.width)
+    if not columns:
         return
     with scene.open() as reader:
         for row in how.track(rows, "rows of cells predicted", len(rows)):
-            place = Window(first * PATCH_SIZE, row * PATCH_SIZE, (last - first) * PATCH_SIZE, PATCH_SIZE)
+            left, top = grid.left + columns[0] * PATCH_SIZE, grid.top + row * PATCH_SIZE
+            place = Window(left, top, len(columns) * PATCH_SIZE, PATCH_SIZE)
             values = reader.read(place, bands)
             valid_HW = reader.valid(place)
             wanted_HW = _within(view.wanted(place, valid_HW), place, inner)
@@ -103,14 +111,14 @@ def predict_cells(
                     valid_HW[:, _columns(number)],
                     wanted_HW[:, _columns(number)],
                 )
-                for number in range(last - first)
+                for number in range(len(columns))
                 if wanted_HW[:, _columns(number)].any()
             ]
-            columns_N = [first + n for n in range(last - first) if wanted_HW[:, _columns(n)].any()]
+            columns_N = [column for n, column in enumerate(columns) if wanted_HW[:, _columns(n)].any()]
             yield CellRow(
                 row,
                 np.array(columns_N, np.int64),
-                np.array([each.valid_HW.mean() for each in cells], np.float32),
+                np.array([(each.valid_HW & each.wanted_HW).mean() for each in cells], np.float32),
                 _probabilities(model, cells, prepare, how),
             )
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seg.config.errors import WrongUseError
 from seg.models.padding import Frame
 from seg.models.segmenter import Segmenter
 from seg.scenes.grid import Window
 
 
-class WindowError(ValueError):
+class WindowError(WrongUseError):
     """Windows that cannot be laid over a scene as asked."""
 
 
@@ -156,8 +157,8 @@ def lay_windows(
         shared = min(shared, edge // 2 // multiple * multiple)
     if 2 * shared > edge:
         raise WindowError(
-            f"windows of {edge} pixels cannot overlap by {shared}; "
-            f"use --overlap up to {edge // 2 // multiple * multiple}"
+            f"windows of {edge} pixels cannot overlap by {overlap}; for this network overlaps are multiples of "
+            f"{multiple}: use --overlap up to {edge // 2 // multiple * multiple}"
         )
     area = _around(inner, shared, size)
     frame = model.frame(area.height, area.width)

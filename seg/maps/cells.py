@@ -12,7 +12,7 @@ from seg.maps.parts import window_grid
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.reben.patch import PATCHES_PER_TILE_EDGE
+from seg.scenes.cells import cell_grid
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
@@ -22,8 +22,9 @@ def write_cells(
 ) -> None:
     """Write a polygon for each cell.
 
-    Columns: ``patch_id`` (as reBEN would name it; null if the product is not known), ``column``, ``row``,
-    ``data_share``, ``predicted_labels`` and, as in the footprints of an export, a probability for each class.
+    Columns: ``patch_id`` (as reBEN would name it; null if the product is not known), ``column`` and ``row`` in the tile
+    (or in the scene, if the tile is not known), ``data_share`` (of the cell, that has data and was to be mapped),
+    ``predicted_labels`` and, as in the footprints of an export, a probability for each class.
 
     Args:
         path: The GeoParquet; a file of that name is replaced.
@@ -38,6 +39,7 @@ def write_cells(
     import geopandas
     import shapely
 
+    grid = cell_grid(scene)
     cells = [(row.row, int(column)) for row in rows for column in row.columns_N]
     data_N = np.concatenate([np.empty(0, np.float32), *(row.data_N for row in rows)])
     probabilities_NK = np.concatenate([np.empty((0, NUM_CLASSES), np.float32), *(row.probabilities_NK for row in rows)])
@@ -45,21 +47,18 @@ def write_cells(
     labels = [[name for name, there in zip(CLASS_NAMES, row, strict=True) if there] for row in decided_NK]
     table = pa.table(
         {
-            "patch_id": pa.array([_patch_id(scene, row, column) for row, column in cells], pa.string()),
-            "column": pa.array([column for _, column in cells], pa.int32()),
-            "row": pa.array([row for row, _ in cells], pa.int32()),
+            "patch_id": pa.array([grid.patch_id(column, row) for row, column in cells], pa.string()),
+            "column": pa.array([grid.column + column for _, column in cells], pa.int32()),
+            "row": pa.array([grid.row + row for row, _ in cells], pa.int32()),
             "data_share": pa.array(data_N),
             "predicted_labels": pa.array(labels, pa.list_(pa.string())),
             **{f"probability: {name}": pa.array(probabilities_NK[:, k]) for k, name in enumerate(CLASS_NAMES)},
         }
     )
-    places = [Window(column * PATCH_SIZE, row * PATCH_SIZE, PATCH_SIZE, PATCH_SIZE) for row, column in cells]
+    places = [
+        Window(grid.left + column * PATCH_SIZE, grid.top + row * PATCH_SIZE, PATCH_SIZE, PATCH_SIZE)
+        for row, column in cells
+    ]
     bounds_N4 = np.array([window_grid(scene.grid, place).bounds for place in places], float).reshape(-1, 4)
     polygons = geopandas.GeoSeries(shapely.box(*bounds_N4.T), crs=scene.grid.epsg).to_crs(CRS84)
     write_polygons(path, table, polygons.to_numpy(), tags)
-
-
-def _patch_id(scene: Scene, row: int, column: int) -> str | None:
-    """Of the reBEN patch that the cell would be, if the scene is a whole product."""
-    known = scene.product is not None and max(row, column) < PATCHES_PER_TILE_EDGE
-    return f"{scene.product}_{column:02d}_{row:02d}" if known else None

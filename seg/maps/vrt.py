@@ -195,7 +195,7 @@ def vrt_document(grid: Raster, parts: Sequence[Raster], looks: Looks, folder: Pa
         GridError: If a part is off the grid.
     """
     root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
-    ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping="1,2").text = grid.crs.to_wkt()
+    ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping=_axis_order(grid.crs)).text = grid.crs.to_wkt()
     transform = (grid.x_min, grid.pixel_size, 0.0, grid.y_max, 0.0, -grid.pixel_size)
     ET.SubElement(root, "GeoTransform").text = ", ".join(repr(float(value)) for value in transform)
     _metadata(root, looks.tags)
@@ -214,6 +214,14 @@ def vrt_document(grid: Raster, parts: Sequence[Raster], looks: Looks, folder: Pa
             _source(band, number, part, grid, folder)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _axis_order(crs: CRS) -> str:
+    """Which axes of a CRS the columns and the rows of a raster follow: some, such as EPSG:3035, have northing first."""
+    import pyproj
+
+    first = pyproj.CRS.from_wkt(crs.to_wkt()).axis_info[0].direction
+    return "2,1" if first in ("north", "south") else "1,2"
 
 
 def _offset(raster: Raster, grid: Raster) -> tuple[int, int]:

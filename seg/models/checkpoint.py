@@ -113,6 +113,11 @@ class ModelCard(Section):
             raise ValueError(f"{NUM_CLASSES} classes have {len(self.thresholds)} thresholds")
         return self
 
+    @property
+    def calibration(self) -> float:
+        """The temperature; 1 if none was fitted."""
+        return self.temperature or 1.0
+
     def network(self) -> ModelConfig:
         """The configuration of the network, without pretrained weights."""
         return ModelConfig(

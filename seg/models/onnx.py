@@ -31,12 +31,13 @@ class _Whole(nn.Module):
         self.mean: Tensor
         self.std: Tensor
         self.model = model
+        self.temperature = card.calibration
         self.register_buffer("mean", torch.tensor(card.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(card.std).view(1, -1, 1, 1))
 
     def forward(self, values_BCHW: Tensor) -> tuple[Tensor, ...]:
         pixel_logits, scene_logits = self.model((values_BCHW - self.mean) / self.std)
-        pixel = pixel_logits.softmax(1)
+        pixel = (pixel_logits / self.temperature).softmax(1)
         return (pixel,) if scene_logits is None else (pixel, scene_logits.sigmoid())
 
 
@@ -55,8 +56,8 @@ def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
 
     The input ``bands`` is float32 (batch, band, 120, 120): digital numbers and dB as reBEN stores them, in the order of
     the card's bands, 20 m and 60 m bands resampled to 10 m. The outputs are ``pixel_probabilities``, (batch, 19, 120,
-    120), and, with a scene head, ``scene_probabilities``, (batch, 19), in the order of the card's classes. A batch has
-    any size.
+    120), calibrated by the card's temperature, and, with a scene head, ``scene_probabilities``, (batch, 19), in the
+    order of the card's classes. A batch has any size.
 
     Args:
         path: The file.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from seg.config.errors import WrongUseError
 from seg.config.track import Track, silent
 from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
@@ -16,12 +17,14 @@ from seg.pipeline.data import Notify, ignore
 from seg.pipeline.mosaic_export import Sharing, write_mosaics
 from seg.pipeline.patch_maps import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, write_patches
 from seg.pipeline.patch_table import patch_rows, write_patch_table
+from seg.pipeline.run_folder import CONFIG_FILE
 from seg.pipeline.session import Session, joined_session, open_run
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
 from seg.report.figures.maps import map_figure, quicklook
 from seg.report.figures.style import write_png
+from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
 
 ClassMap = npt.NDArray[np.uint8]
@@ -30,6 +33,10 @@ OVERVIEW = "overview.png"
 _PARTS = ".parts"
 _OVERVIEW_PATCHES = 400
 _RGB = ("B04", "B03", "B02")
+
+
+class ExportError(WrongUseError):
+    """An export that cannot be made as asked."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,9 @@ def export(
     layers = tuple(layer for layer, asked in wanted.items() if asked)
     keep = not mosaic if patches is None else patches
     if not (mosaic or keep):
-        raise ValueError("there is nothing to write without patch maps and without mosaics; ask for one of them")
+        raise ExportError("there is nothing to write without patch maps and without mosaics; ask for one of them")
+    if any((out / name).is_file() for name in (CONFIG_FILE, INFO_FILE)):
+        raise ExportError(f"{out} is a run or a store; name a folder of its own for the maps, such as {out / 'maps'}")
     session = open_run(
         run,
         split=split,
@@ -135,7 +144,7 @@ def _write_maps(
     for prediction in predict(session.model, session.dataset, session.how(track)):
         names = session.dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())
         patches = [PatchId.parse(name) for name in names]
-        classes_BHW = write_patches(parts, patches, prediction, layers, tags)
+        classes_BHW = write_patches(parts, patches, prediction, layers, tags, session.card.calibration)
         tables.append(patch_rows(session, prediction))
         overview |= {patch: classes_BHW[i] for i, patch in enumerate(patches) if str(patch) in shown}
     return overview, write_patch_table(session, tables, out)

@@ -25,7 +25,7 @@ class PatchPrediction:
 
     Attributes:
         classes_HW: Class indices, uint8, 120 x 120, 0 to 18.
-        probabilities_KHW: float32, 19 x 120 x 120, summing to 1 over the classes.
+        probabilities_KHW: float32, 19 x 120 x 120, summing to 1 over the classes; calibrated by the card's temperature.
         scene_K: Probability that each class occurs, float32 (19,); None without a scene head.
         labels: Names of the classes that occur, by the thresholds fitted on validation (0.5 where none were); empty
             without a scene head.
@@ -70,7 +70,7 @@ class Model:
             raise CheckpointError(f"a band has another shape than reBEN's ({error})") from None
         with torch.inference_mode():
             pixel_logits, scene_logits = self.network(torch.from_numpy(image_CHW)[None].to(self.device))
-            shares_KHW = pixel_logits[0].float().softmax(0).cpu().numpy()
+            shares_KHW = (pixel_logits[0].float() / self.card.calibration).softmax(0).cpu().numpy()
             scene_K = None if scene_logits is None else scene_logits[0].float().sigmoid().cpu().numpy()
         return PatchPrediction(shares_KHW.argmax(0).astype(np.uint8), shares_KHW, scene_K, self._labels(scene_K))
 

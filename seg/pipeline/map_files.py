@@ -31,7 +31,7 @@ from seg.scenes.reader import Scene
 
 DESCRIPTIONS = {
     "classes": ("land cover",),
-    "confidence": ("confidence", "entropy"),
+    "confidence": ("confidence", "entropy / ln 19"),
     "probabilities": CLASS_NAMES,
 }
 """Names of the bands of each raster."""
@@ -96,7 +96,7 @@ class Job:
     @property
     def temperature(self) -> float:
         """What logits are divided by: as fitted on validation, 1 without."""
-        return self.weights.card.temperature or 1.0
+        return self.weights.card.calibration
 
     @property
     def grid(self) -> GeoRef:
@@ -149,8 +149,8 @@ def require_space(job: Job) -> None:
     free = shutil.disk_usage(job.path.parent).free
     if free < needed:
         raise MapError(
-            f"the map takes about {needed / 1e9:.1f} GB while it is made, and {job.path.parent} has "
-            f"{free / 1e9:.1f} GB free; free some space or name another --out"
+            f"the map takes about {needed / 1e6:,.0f} MB while it is made, and {job.path.parent} has "
+            f"{free / 1e6:,.0f} MB free; free some space or name another --out"
         )
 
 
@@ -170,6 +170,7 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
         OSError: If a file cannot be written.
     """
     options, unfinished = job.options, job.unfinished
+    _remove_earlier(job)
     if not counts[:NUM_CLASSES].sum():
         unfinished.remove()
         raise MapError(f"{job.scene.name} has no data where the map was to be; name another part of the scene")
@@ -177,6 +178,8 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
     if options.labels:
         files.append(job.beside("_labels.parquet"))
         rows = [unfinished.read_cells(row) for row in job.cell_rows]
+        if not sum(len(row.columns_N) for row in rows):
+            notify(f"No whole cell of 1.2 km lies in what is mapped, so {files[-1].name} is empty.")
         write_cells(files[-1], job.scene, rows, job.weights.card.thresholds, tags)
     if options.areas:
         evidence = run_assessment(options.run, notify)
@@ -200,13 +203,19 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
     return (job.path, *(path for path in files if path != job.path))
 
 
+def _remove_earlier(job: Job) -> None:
+    """What an earlier map of that name had beside it does not belong to this one."""
+    for ending in ("_labels.parquet", "_areas.csv", "_areas.md", "_probabilities.tif", "_confidence.tif", ".png"):
+        job.beside(ending).unlink(missing_ok=True)
+
+
 def run_tags(job: Job) -> dict[str, str]:
     """Metadata that all maps of a run share."""
     card = job.weights.card
     tags = model_tags(
         card, best_checkpoint(job.options.run), fingerprint=card.data.fingerprint, synthetic=job.synthetic
     )
-    return tags | {"TEMPERATURE": f"{job.temperature:g}", "TTA": "YES" if job.options.tta else "NO"}
+    return tags | {"TTA": "YES" if job.options.tta else "NO"}
 
 
 def map_tags(job: Job) -> dict[str, str]:

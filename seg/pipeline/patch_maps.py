@@ -58,15 +58,18 @@ def write_patches(
     prediction: Prediction,
     layers: tuple[Layer, ...],
     tags: Mapping[str, str],
+    temperature: float,
 ) -> npt.NDArray[np.uint8]:
-    """Write the maps of a batch.
+    """Write the maps of a batch; probabilities are calibrated by the temperature.
 
     Returns:
         The predicted classes, uint8, batch x height x width.
     """
     classes_BHW: npt.NDArray[np.uint8] = prediction.pixel_logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
     truth_BHW = prediction.batch.masks_BHW.cpu().numpy()
-    shares_BKHW = prediction.pixel_logits_BKHW.softmax(1).cpu().numpy() if PROBABILITIES in layers else None
+    shares_BKHW = None
+    if PROBABILITIES in layers:
+        shares_BKHW = (prediction.pixel_logits_BKHW / temperature).softmax(1).cpu().numpy()
     for i, patch in enumerate(patches):
         (folder / patch.product).mkdir(parents=True, exist_ok=True)
         for layer in layers:

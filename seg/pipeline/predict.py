@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from seg.config.errors import WrongUseError
 from seg.config.track import Track, silent
 from seg.engine.cells import CellPass, cell_rows, predict_cells
 from seg.engine.distributed import Ranks, joined
@@ -31,13 +32,13 @@ from seg.scenes.reader import Scene
 
 T = TypeVar("T")
 
-VRT = "maps.vrt"
+VRT = "map.vrt"
 _KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
 _PENDING = 2
 """Strips that may wait for the disk."""
 
 
-class PredictError(ValueError):
+class PredictError(WrongUseError):
     """Scenes that cannot be mapped as asked."""
 
 
@@ -77,7 +78,7 @@ class SceneMap:
         total = self.hectares_K.sum()
         shares = ", ".join(f"{name} {100 * area / total:.1f} %" for area, name in largest if area)
         return (
-            f"{self.height} x {self.width} pixels in {windows}, {self.seconds:.0f} s{speed}; "
+            f"{self.width} x {self.height} pixels in {windows}, {self.seconds:.0f} s{speed}; "
             f"{100 * self.nodata:.1f} % without data. {shares}."
         )
 
@@ -134,6 +135,7 @@ def predict(
         OSError: If a file cannot be read or written.
     """
     paths = _targets(scenes, out)
+    _require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:
         raise PredictError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
     weights = open_weights(run, train__device=device)
@@ -142,10 +144,14 @@ def predict(
     options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
     # Everything is looked at before anything is predicted.
     opened = [open_scene(path, bands=bands, s1=list(s1) or None, needed=weights.card.bands) for path in scenes]
+    for remark in dict.fromkeys(remark for scene in opened for remark in scene.remarks):
+        notify(remark)
     jobs = [
         _job(weights, scene, choose_part(scene, box, geometry), path, options, (window, overlap, batch_size))
         for scene, path in zip(opened, paths, strict=True)
     ]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
     with joined(weights.ranks, weights.compute.device) as ranks:
         joined_weights = replace(weights, ranks=ranks)
         maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
@@ -267,5 +273,12 @@ def _targets(scenes: Sequence[Path], out: Path) -> list[Path]:
     names = [_KNOWN_ENDING.sub("", path.resolve().name) + ".tif" for path in scenes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise PredictError(f"several scenes would become {out / twice[0]}; predict them one by one")
-    out.mkdir(parents=True, exist_ok=True)
     return [out / name for name in names]
+
+
+def _require_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read, or into it."""
+    for path in outputs:
+        for source in map(Path.resolve, inputs):
+            if path.resolve() == source or source in path.resolve().parents:
+                raise PredictError(f"{path} would be written over, or into, {source.name}; name another --out")

@@ -11,6 +11,7 @@ from rasterio.features import geometry_mask
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
+from seg.config.errors import WrongUseError
 from seg.engine.strips import Inside
 from seg.maps.parts import window_grid
 from seg.reben.patch import GeoRef
@@ -18,12 +19,14 @@ from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
 _LON_LAT = CRS.from_epsg(4326)
+_NEAR = 0.5
+"""Degrees around a scene."""
 
 Box = tuple[float, float, float, float]
 """West, south, east, north in degrees of longitude and latitude (WGS 84)."""
 
 
-class PartError(ValueError):
+class PartError(WrongUseError):
     """A box or polygons that name no part of the scene."""
 
 
@@ -67,8 +70,7 @@ def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> Part:
     """
     inner, grid = Window(0, 0, scene.grid.width, scene.grid.height), scene.grid
     if box is not None:
-        bounds = transform_bounds(_LON_LAT, CRS.from_epsg(grid.epsg), *box)
-        inner = _cut(inner, bounds, scene, f"the box {','.join(f'{edge:g}' for edge in box)}")
+        inner = _cut(inner, _projected(box, grid), scene, f"the box {','.join(f'{edge:g}' for edge in box)}")
     if geometry is None:
         return Part(inner, None)
     shape = _read_shape(geometry, grid.epsg)
@@ -77,6 +79,18 @@ def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> Part:
     if not inside(inner).any():
         raise PartError(f"{geometry} holds no pixel's centre of {scene.name}; give larger polygons")
     return Part(inner, inside)
+
+
+def _projected(box: Box, grid: GeoRef) -> Box:
+    """Bounds of a box in the CRS of a grid, as far as they are near it: far away, projections have no sense."""
+    west, south, east, north = transform_bounds(CRS.from_epsg(grid.epsg), _LON_LAT, *grid.bounds)
+    near = (
+        max(box[0], west - _NEAR), max(box[1], south - _NEAR), min(box[2], east + _NEAR), min(box[3], north + _NEAR)
+    )  # fmt: skip
+    if near[0] >= near[2] or near[1] >= near[3]:
+        return (np.inf,) * 4
+    bounds: Box = transform_bounds(_LON_LAT, CRS.from_epsg(grid.epsg), *near)
+    return bounds
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,7 @@ class _Inside:
 def _cut(inner: Window, bounds: Box, scene: Scene, what: str) -> Window:
     """The pixels of a window that touch bounds, which are in the CRS of the grid."""
     grid = scene.grid
-    west, south, east, north = bounds
+    west, south, east, north = np.nan_to_num(bounds, posinf=1e12)
     # Projected coordinates are exact to far less than this.
     left = max(int(np.floor((west - grid.x_min) / grid.pixel_size + 1e-6)), inner.left)
     right = min(int(np.ceil((east - grid.x_min) / grid.pixel_size - 1e-6)), inner.left + inner.width)

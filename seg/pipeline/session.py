@@ -120,6 +120,7 @@ def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic
         "MODEL_WEIGHTS": weights_digest(checkpoint) or "",
         "BANDS": ",".join(card.bands),
         "DATA_FINGERPRINT": fingerprint,
+        "TEMPERATURE": f"{card.calibration:g}",
     }
     return tags | ({"SYNTHETIC": "YES"} if synthetic or card.data.synthetic else {})
 

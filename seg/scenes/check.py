@@ -12,6 +12,8 @@ from seg.scenes.header import open_raster, readable, shown
 from seg.scenes.layer import Array, Layer
 
 _ROWS = 256
+_DARK, _FEW = 950.0, 0.001
+"""DN that noise below zero hardly reaches with the offset of 1000, and the share of pixels that may."""
 _BRIGHTEST = 10.0
 """No reflectance reaches it, and hardly a DN of land is below."""
 
@@ -43,11 +45,37 @@ def require_units(layers: list[Layer]) -> None:
                     f"{shown(layer.header.path)}: every value of {layer.band} is positive, so it is linear power or "
                     "amplitude; give it in dB, 10 * log10(power)"
                 )
+        elif layer.header.dtypes[layer.index - 1] in ("uint8", "int8") and layer.gain == 1:
+            raise SceneError(
+                f"{shown(layer.header.path)} holds 8-bit values, but models see DN of reflectance times 10000; give "
+                "the product's own values, not a picture"
+            )
         elif layer.floating and layer.gain == 1 and not any(_reaches_numbers(stored) for stored in _strips(layer)):
             raise SceneError(
                 f"{shown(layer.header.path)} holds reflectance from 0 to 1, but models see DN; multiply it by 10000 "
                 "(or store it as integers with scale and offset tags)"
             )
+
+
+def offset_remarks(layers: list[Layer]) -> list[str]:
+    """A warning if Sentinel-2 values look as if they still had the offset of 1000.
+
+    Files that were taken out of a product do not say whether it was removed. Without it, the darkest pixels of a scene
+    (water, shadow, forest in blue and red) are far below; with it, hardly a pixel is below 1000.
+    """
+    found = [layer for layer in layers if BANDS[layer.band].sensor == "s2" and layer.gain == 1 and layer.offset == 0]
+    if not found or any(_has_dark(stored) for layer in found for stored in _strips(layer)):
+        return []
+    return [
+        f"No value of {shown(found[0].header.path)} and its like is below {_DARK:g}, as if they still had the offset "
+        "of 1000 that products have since 2022; if so, say it in tags: gdal_edit.py -scale 0.0001 -offset -0.1 FILE."
+    ]
+
+
+def _has_dark(stored: Array) -> bool:
+    """Whether more than a few pixels are darker than anything with the offset is."""
+    present = stored[(stored > 0) & np.isfinite(stored)]
+    return bool((present < _DARK).sum() > _FEW * max(present.size, 1))
 
 
 def _reaches_numbers(stored: Array) -> bool:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from seg.config.errors import WrongUseError
+
 PIXEL_METRES = 10.0
 """Pixel size of the grid that every scene is read and mapped on."""
 FACTORS = (1, 2, 6)
@@ -10,6 +12,10 @@ FACTORS = (1, 2, 6)
 
 class SceneError(ValueError):
     """A scene that cannot be used; the text is one sentence with the cure."""
+
+
+class SceneUseError(SceneError, WrongUseError):
+    """An option that does not go with a scene, whatever its values are."""
 
 
 @dataclass(frozen=True, slots=True)

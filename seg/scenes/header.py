@@ -103,6 +103,8 @@ def read_header(path: str) -> Header:
         SceneError: If it cannot be opened.
     """
     with open_raster(path) as raster, readable(path):
+        if not raster.count:
+            raise SceneError(f"{shown(path)} holds no bands itself, only other rasters; name one of them")
         return Header(
             path=path,
             crs=raster.crs or None,

@@ -5,6 +5,8 @@ say how long it has to be, and its codestream ends with a marker (ISO/IEC 15444-
 """
 
 import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -13,18 +15,30 @@ from seg.scenes.product_files import ProductFiles
 
 _CODESTREAM = b"jp2c"
 _END = b"\xff\xd9"
+_CHUNK = 4 << 20
 
 
 def require_whole(files: ProductFiles, path: str) -> None:
-    """Make sure that a JPEG 2000 file of a product is not cut off; other files pass.
+    """Make sure that a file of a product is not cut off if it is JPEG 2000, or has its checksum if it is in a zip.
 
     Raises:
-        SceneError: If it is.
+        SceneError: If it is damaged.
     """
-    if not path.lower().endswith(".jp2") or files.source.is_file():
-        # The members of a zip that has a directory are whole, since the directory comes last.
-        return
-    require_whole_file(Path(files.prefix) / path)
+    if files.source.is_file():
+        _require_checksum(files, path)
+    elif path.lower().endswith(".jp2"):
+        require_whole_file(Path(files.prefix) / path)
+
+
+def _require_checksum(files: ProductFiles, path: str) -> None:
+    """GDAL does not compare the checksums of what it reads in parts."""
+    member = files.prefix.partition("}/")[2] + path
+    try:
+        with zipfile.ZipFile(files.source) as archive, archive.open(member) as file:
+            while file.read(_CHUNK):
+                pass
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        raise SceneError(f"{files.source}: {path} is damaged, its checksum is wrong; get the zip anew") from None
 
 
 def require_whole_file(path: Path) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg.reben.bands import BANDS, of_sensor
-from seg.scenes.check import require_data, require_units
+from seg.scenes.check import offset_remarks, require_data, require_units
 from seg.scenes.folder import folder_layers
-from seg.scenes.grid import SceneError
+from seg.scenes.grid import SceneError, SceneUseError
 from seg.scenes.layer import Layer, common_grid
 from seg.scenes.names import product_in
-from seg.scenes.product_files import is_product, product_files
+from seg.scenes.product_files import METADATA, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
 from seg.scenes.sentinel1 import require_overlap, sentinel1_layers
@@ -27,7 +27,7 @@ def open_scene(
     """Open a Sentinel-2 L2A SAFE folder or zip, a multi-band raster, a folder of single bands, or Sentinel-1 alone.
 
     Args:
-        path: The scene.
+        path: The scene; of a product, its ``MTD_MSIL2A.xml`` will do too.
         bands: Names of the bands of a multi-band raster in their order; ``-`` for one that is not used. None: its
             band descriptions name them.
         s1: Sentinel-1 raster(s) in dB on their own grid, which are warped onto the scene's: one with VV and VH, one
@@ -38,7 +38,10 @@ def open_scene(
         SceneError: If the scene cannot be used, in one sentence with the cure.
         OSError: If a file may not be read.
     """
+    path = path.parent if path.name == METADATA else path
     needed = [band for band in BANDS if band in needed]
+    if s1 is not None and not of_sensor(needed, "s1"):
+        raise SceneUseError("the model sees no Sentinel-1; leave out --s1")
     apart = of_sensor(needed, "s1") if s1 is not None else ()
     on_grid = [band for band in needed if band not in apart]
     if not on_grid:
@@ -57,6 +60,7 @@ def open_scene(
         if sensor:
             require_data([layer for layer in (*own, *warped) if layer.band in sensor])
     require_units([*own, *warped])
+    remarks = [] if is_product(path) else offset_remarks(own)
     layers = {layer.band: layer for layer in (*own, *warped)}
     return Scene(
         name=name,
@@ -67,12 +71,15 @@ def open_scene(
         product=product,
         layers={band: layers[band] for band in needed},
         warped=frozenset(apart),
+        remarks=tuple(remarks),
     )
 
 
 def _layers(path: Path, bands: Sequence[str] | None, needed: list[str]) -> tuple[str, str | None, list[Layer]]:
     """Name, product and bands of a scene without its warped Sentinel-1."""
     _require_there(path)
+    if bands is not None and (path.is_dir() or is_product(path)):
+        raise SceneUseError(f"--bands names the bands of a single raster; {path} has names of its own: leave it out")
     if is_product(path):
         if absent := of_sensor(needed, "s1"):
             raise SceneError(
@@ -91,7 +98,7 @@ def _layers(path: Path, bands: Sequence[str] | None, needed: list[str]) -> tuple
 
 def _require_there(path: Path) -> None:
     if not path.exists():
-        raise SceneError(f"{path} does not exist; name a scene that does")
+        raise SceneError(f"{path} does not exist; name a file or folder that does")
 
 
 def _identity(layers: list[Layer]) -> str:

@@ -18,7 +18,7 @@ import rasterio.windows
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
-from seg.reben.bands import BANDS, of_sensor
+from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, readable
@@ -44,6 +44,7 @@ class Scene:
         product: Name of the Sentinel-2 product as reBEN names it, where known.
         layers: Where each band stands.
         warped: Those of the bands that lie on another grid and are warped.
+        remarks: What the user must not miss, a sentence each.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Scene:
     product: str | None
     layers: Mapping[str, Layer] = field(repr=False)
     warped: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
 
     @contextmanager
     def open(self) -> Iterator["SceneReader"]:
@@ -117,22 +119,22 @@ class SceneReader:
     def valid(self, window: Window) -> Mask:
         """Where the scene has data: bool (height, width) at 10 m.
 
-        A pixel has data where any of the scene's Sentinel-2 bands and all of its Sentinel-1 bands do. Costs next to
-        nothing right after `read` of the scene's bands in the same window.
+        A pixel has data where all of the scene's bands do: at the edge of a swath some bands end before others. Costs
+        next to nothing right after `read` of the scene's bands in the same window.
         """
         held = self._present if window == self._window else {}
         if missing := [band for band in self._scene.bands if band not in held]:
             self.read(window, missing)
-        scene, masks = self._scene, []
-        for sensor, combine in (("s2", np.logical_or), ("s1", np.logical_and)):
-            bands = of_sensor(scene.bands, sensor)
-            # Bands of one pixel size first, so that each size is enlarged once.
-            parts = [
-                _at_10_metres(combine.reduce([self._present[band] for band in group]), factor, window)
-                for factor in sorted({scene.factors[band] for band in bands})
-                if (group := [band for band in bands if scene.factors[band] == factor])
-            ]
-            masks += [combine.reduce(parts)] if parts else []
+        scene = self._scene
+        # Bands of one pixel size first, so that each size is enlarged once.
+        masks = [
+            _at_10_metres(
+                np.logical_and.reduce([self._present[band] for band in scene.bands if scene.factors[band] == factor]),
+                factor,
+                window,
+            )
+            for factor in sorted(set(scene.factors.values()))
+        ]
         return np.asarray(np.logical_and.reduce(masks), dtype=np.bool_)
 
     def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from rasterio.warp import transform, transform_bounds
 from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
 from seg.scenes.grid import SceneError
-from seg.scenes.header import require_crs, shown
+from seg.scenes.header import read_header, require_crs, shown
 from seg.scenes.layer import Layer
 from seg.scenes.names import band_in
 from seg.scenes.stack import stack_layers
@@ -88,7 +88,7 @@ def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Lay
     else:
         files: dict[str, list[Path]] = {}
         for path in rasters:
-            found = band_files(path) if path.is_dir() else {band_in(path.stem): [path]}
+            found = band_files(path) if path.is_dir() else {_polarisation(path): [path]}
             for band, places in found.items():
                 files.setdefault(band or "", []).extend(places)
         for band in needed:
@@ -101,6 +101,11 @@ def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Lay
     for layer in layers:
         require_crs(layer.header)
     return layers
+
+
+def _polarisation(path: Path) -> str | None:
+    """What a file of one polarisation holds: by its name, else by the description of its band."""
+    return band_in(path.stem) or next(filter(None, map(band_in, read_header(str(path)).descriptions)), None)
 
 
 def require_overlap(layer: Layer, grid: GeoRef) -> None:

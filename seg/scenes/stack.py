@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg.reben.bands import BANDS, S1_BANDS
-from seg.scenes.grid import SceneError
+from seg.scenes.grid import SceneError, SceneUseError
 from seg.scenes.header import Header, read_header, shown
 from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer
@@ -50,11 +50,11 @@ def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str])
 
 def _named(header: Header, bands: Sequence[str]) -> list[str | None]:
     if unknown := [name for name in bands if name not in BANDS and name != UNUSED]:
-        raise SceneError(
+        raise SceneUseError(
             f"'{unknown[0]}' is no band of reBEN; bands: {', '.join(BANDS)}, and {UNUSED} for one that is not used"
         )
     if len(bands) != len(header.dtypes):
-        raise SceneError(
+        raise SceneUseError(
             f"{shown(header.path)} has {len(header.dtypes)} bands, but {len(bands)} were named; name every band in its "
             f"order, {UNUSED} for one that is not used"
         )
