@@ -16,7 +16,8 @@ from seg.engine import tiled
 from seg.engine.cells import CellPass, cell_rows, predict_cells
 from seg.engine.device import Compute, OutOfMemoryError
 from seg.engine.strips import StripPreparation, StripReader, View
-from seg.engine.tiled import ScenePass, predict_strips, window_probabilities
+from seg.engine.tiled import predict_strips
+from seg.engine.window_pass import ScenePass, window_probabilities
 from seg.engine.windows import lay_windows
 from seg.models.padding import Frame
 from seg.models.segmenter import build_segmenter

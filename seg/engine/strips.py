@@ -178,13 +178,17 @@ class StripPreparation:
         """A band at 10 m, over the whole place of the strip."""
         stored, band = np.ascontiguousarray(strip.bands[name]), BANDS[name]
         if stored.dtype == np.uint16:
-            # Not every device computes with uint16.
-            values_HW = torch.from_numpy(stored.view(np.int16)).to(self._device).int().bitwise_and_(0xFFFF)
+            if self._device.type == "cpu":
+                values_HW = torch.from_numpy(stored.astype(np.float32))
+            else:
+                # Half as much to move, but not every device computes with uint16.
+                values_HW = torch.from_numpy(stored.view(np.int16)).to(self._device).int().bitwise_and_(0xFFFF).float()
             empty_HW = values_HW == 0 if invalid_HW is not None else None
         else:
-            values_HW = torch.from_numpy(stored).to(self._device)
+            # A copy: it is changed below, and the strip is not.
+            values_HW = torch.from_numpy(stored).to(self._device, copy=True)
             empty_HW = values_HW.isnan()
-        normalised_HW = values_HW * float(np.float32(1 / band.std))
+        normalised_HW = values_HW.mul_(float(np.float32(1 / band.std)))
         normalised_HW += float(np.float32(-band.mean / band.std))
         if empty_HW is not None:
             if stored.dtype == np.uint16 and invalid_HW is not None:
