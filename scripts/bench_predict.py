@@ -1,15 +1,17 @@
-"""How fast whole scenes are mapped, beside the bare network on as many windows, and how much memory that takes.
+"""How fast whole scenes are mapped, beside the bare network on the same windows, and how much memory that takes.
 
-A synthetic Sentinel-2 product, U-Net with a ResNet-18 encoder and random weights, the 12 bands of Sentinel-2, on the
-GPU if there is one, else on the CPU:
+U-Net with a ResNet-18 encoder and random weights, the 12 bands of Sentinel-2, on the GPU if there is one, else on the
+CPU. Each scene in a process of its own, in which rounds of both alternate; medians of the rounds:
 
-- network: the batches of the map's windows, one after the other, of random numbers that are on the device already.
-- strips: reading the product, the network, blending, and writing strips, which all run at the same time.
-- command: everything, with putting the strips together into a Cloud-Optimized GeoTIFF.
+- network: pixel logits of the inputs of all windows, made beforehand, in the batches of the map; nothing else.
+- strips: reading, the network, blending, and writing strips, which all run at the same time.
+- command: everything, with putting the strips together into a Cloud-Optimized GeoTIFF and reading it again.
 
-The peak of memory is that of the process from its start, GPU memory apart.
+The same in CPU seconds, which other work on the machine hardly changes. The peak of memory is that of the process
+through its first map, GPU memory apart. Scenes: a synthetic Sentinel-2 product (JPEG 2000), its bands as one GeoTIFF
+repeated to the width of a tile, and with --tile a whole tile under a small network, for its memory.
 
-    python scripts/bench_predict.py [--size 1920] [--scene PRODUCT] [--window 768] [--out results/performance/predict]
+    python scripts/bench_predict.py [--size 1920] [--rounds 3] [--tile PRODUCT] [--out results/performance/predict]
 """
 
 import argparse
@@ -17,26 +19,36 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, TypeVar
 
 # As the command line does, before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
+import numpy as np
+import rasterio
 import torch
 from rich.console import Console
 
 from seg.config.load import dump_config
 from seg.config.sections import Config, ModelConfig
-from seg.engine.device import choose_compute
-from seg.engine.tiled import ScenePass, window_probabilities
+from seg.engine.strips import StripPreparation, StripReader, View
+from seg.engine.windows import lay_windows
 from seg.models.checkpoint import Data, make_card, save_checkpoint
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.predict import SceneMap, batch_of_windows, predict
-from seg.pipeline.session import open_weights
+from seg.pipeline.scene_part import choose_part
+from seg.pipeline.session import Weights, open_weights
 from seg.prepare.synthetic_scene import synthesise_scene
 from seg.reben.bands import BANDS, MODALITIES
 from seg.report.record import run_record, write_json
+from seg.scenes.open import open_scene
 from seg.store.atomic import write_text
 
 TARGET = 0.9
@@ -46,10 +58,45 @@ MEMORY_TARGET = 4.0
 USED = MODALITIES["s2"]
 
 
-def untrained_run(folder: Path) -> Path:
+T = TypeVar("T")
+
+TILE_WIDTH, STRIP_HEIGHT = 10_980, 1536
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What a scene took; seconds are medians.
+
+    Attributes:
+        name, encoder: Of the scene and the network.
+        height, width: Pixels.
+        windows, window, batch_size: Number of windows, edge, and windows at a time.
+        rounds: Of each; 0: one map and no bare network.
+        network, strips, command: Seconds; network 0 without rounds.
+        network_cpu, command_cpu: CPU seconds of all threads.
+        gigabytes: Peak of memory.
+    """
+
+    name: str
+    encoder: str
+    height: int
+    width: int
+    windows: int
+    window: int
+    batch_size: int
+    rounds: int
+    network: float
+    strips: float
+    command: float
+    network_cpu: float
+    command_cpu: float
+    gigabytes: float
+
+
+def untrained_run(folder: Path, encoder: str = "resnet18") -> Path:
     """A run folder with random weights."""
     torch.manual_seed(0)
-    model = build_segmenter(ModelConfig(arch="unet", encoder="resnet18"), USED)
+    model = build_segmenter(ModelConfig(arch="unet", encoder=encoder), USED)
     statistics = [(BANDS[name].mean, BANDS[name].std) for name in USED]
     card = make_card(model, statistics, "bilinear", Data(fingerprint="none", synthetic=True, train_patches=0))
     save_checkpoint(folder / "checkpoints" / "best", model, card)
@@ -57,82 +104,176 @@ def untrained_run(folder: Path) -> Path:
     return folder
 
 
-def network_rate(run: Path, batches: int, side: tuple[int, int]) -> float:
-    """Windows per second of the network alone."""
+def widened(stack: Path, out: Path) -> Path:
+    """The bands of a stack, repeated to the width of a tile."""
+    with rasterio.open(stack) as source:
+        values_CHW, profile, names = source.read(), source.profile, source.descriptions
+    repeats = -(-np.array([STRIP_HEIGHT, TILE_WIDTH]) // values_CHW.shape[1:])
+    tiled_CHW = np.tile(values_CHW, (1, *repeats))[:, :STRIP_HEIGHT, :TILE_WIDTH]
+    with rasterio.open(out, "w", **profile | {"height": STRIP_HEIGHT, "width": TILE_WIDTH}) as target:
+        target.write(tiled_CHW)
+        target.descriptions = names
+    return out
+
+
+def timed_scene(name: str, path: Path, run: Path, window: int | None, rounds: int) -> Timed:
+    """Map a scene, and run the bare network over its windows, in turns."""
     weights = open_weights(run)
-    compute = weights.compute
-    batch_size = batch_of_windows(weights, *side)
-    how = ScenePass(compute, batch_size)
-    images = torch.randn(batch_size, len(USED), *side, device=compute.device)
-    with torch.inference_mode():
-        window_probabilities(weights.model, images, how)
-        _wait(compute.device)
-        began = time.perf_counter()
-        for _ in range(batches):
-            window_probabilities(weights.model, images, how)
-        _wait(compute.device)
-    return batches * batch_size / (time.perf_counter() - began)
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def mapped() -> SceneMap:
+            (found,) = predict(run, [path], Path(scratch) / "map.tif", window=window)
+            return found
+
+        command, command_cpu, found = _timed(mapped)
+        gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        bare, whole = [], [(command, command_cpu, found.seconds)] if not rounds else []
+        for _ in range(rounds):
+            bare.append(network_seconds(weights, path, window))
+            seconds, cpu, again = _timed(mapped)
+            whole.append((seconds, cpu, again.seconds))
+    commands, commands_cpu, strips = zip(*whole, strict=True)
+    networks, networks_cpu = zip(*bare or [(0.0, 0.0)], strict=True)
+    batch_size = batch_of_windows(weights, *found.window)
+    return Timed(
+        name,
+        weights.card.encoder,
+        found.height,
+        found.width,
+        found.windows,
+        found.window[1],
+        batch_size,
+        rounds,
+        *(median(each) for each in (networks, strips, commands, networks_cpu, commands_cpu)),
+        gigabytes,
+    )
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def network_seconds(weights: Weights, path: Path, window: int | None) -> tuple[float, float]:
+    """Seconds and CPU seconds of the network alone on the windows of a scene, without making their inputs."""
+    compute, card = weights.compute, weights.card
+    scene = open_scene(path, needed=card.bands)
+    tiling = lay_windows(
+        weights.model, (scene.grid.height, scene.grid.width), choose_part(scene, None, None).inner, window
+    )
+    view = View(scene, card.bands, card.resampling)
+    prepare = StripPreparation(view, tiling, compute.device)
+    size = batch_of_windows(weights, tiling.rows.window, tiling.columns.window)
+    images_CHW = torch.empty(prepare.shape, device=compute.device)
+    starts, edge = tiling.columns.starts, tiling.columns.window
+    total = total_cpu = 0.0
+
+    def run(images_BCHW: torch.Tensor) -> None:
+        with compute.autocast():
+            weights.model.pixel_logits(images_BCHW)
+        if compute.device.type == "cuda":
+            torch.cuda.synchronize(compute.device)
+
+    with scene.open() as reader, torch.inference_mode():
+        strips = StripReader(view, reader, tiling)
+        for number in range(len(tiling.rows.starts)):
+            prepare(strips.read(number), images_CHW)
+            for first in range(0, len(starts), size):
+                windows = [images_CHW[:, :, start : start + edge] for start in starts[first : first + size]]
+                images_BCHW = torch.stack(windows).contiguous(memory_format=compute.memory_format)
+                seconds, cpu, _ = _timed(lambda images_BCHW=images_BCHW: run(images_BCHW))
+                total, total_cpu = total + seconds, total_cpu + cpu
+    return total, total_cpu
 
 
-def _markdown(title: str, rows: dict[str, str], record: dict[str, Any]) -> str:
+def _timed(work: Callable[[], T]) -> tuple[float, float, T]:
+    """Seconds, CPU seconds of all threads, and what came out."""
+    began, began_cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return time.perf_counter() - began, time.process_time() - began_cpu, result
+
+
+def apart(*arguments: Any) -> Timed:
+    """`timed_scene` in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(timed_scene, *arguments).result()
+
+
+def _table(found: list[Timed]) -> list[str]:
+    lines = [
+        "| scene | pixels | model | windows | network, per s | strips | command | command, CPU | km2/s | peak GB |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for each in found:
+        rate = each.windows / each.network if each.network else 0
+        shares = [
+            f"{100 * bare / ours:.0f} %" if bare else f"{each.windows / ours:.2f}/s" if ours == each.strips else "–"
+            for bare, ours in (
+                (each.network, each.strips),
+                (each.network, each.command),
+                (each.network_cpu, each.command_cpu),
+            )
+        ]
+        cells = [
+            each.name,
+            f"{each.width:,} x {each.height:,}",
+            f"U-Net {each.encoder}",
+            f"{each.windows} of {each.window}",
+            f"{rate:.2f}" if rate else "–",
+            *shares,
+            f"{each.height * each.width / 1e4 / each.command:.1f}",
+            f"{each.gigabytes:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _markdown(found: list[Timed], record: dict[str, Any]) -> str:
     hardware, versions = record["hardware"], record["versions"]
     machine = ", ".join([*hardware["gpus"], f"{hardware['cpu']} ({hardware['cores']} cores)"])
-    lines = [f"# {title}", "", "| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows.items())]
-    lines += ["", f"- {machine}; torch {versions['torch']}, Python {versions['python']}"]
-    return "\n".join(lines) + "\n"
+    settings = record["settings"]
+    notes = [
+        f"- Strips and command: share of the bare network's speed on the same windows (target {100 * TARGET:.0f} % for "
+        "strips); medians of alternating rounds. Command, CPU: the same in CPU seconds of all threads.",
+        "- Peak GB: resident memory of the whole process through its first map "
+        f"(target {MEMORY_TARGET:g} for a tile of {TILE_WIDTH:,} x {TILE_WIDTH:,}).",
+        f"- {settings['format']}; load of the machine before: {settings['load']:.1f}, {settings['threads']} threads.",
+        f"- {machine}; torch {versions['torch']}, Python {versions['python']}",
+    ]
+    return "\n".join(["# Prediction of scenes: 12 bands, random weights", "", *_table(found), "", *notes]) + "\n"
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How fast scenes are mapped, beside the bare network.")
     parser.add_argument("--size", type=int, default=1920, help="Edge of the synthetic scene, a multiple of 60.")
-    parser.add_argument("--scene", type=Path, help="Another Sentinel-2 product instead.")
     parser.add_argument("--window", type=int, help="Edge of the windows.")
-    parser.add_argument("--batches", type=int, default=4, help="Batches of the bare network.")
+    parser.add_argument("--rounds", type=int, default=3, help="Rounds of each.")
+    parser.add_argument("--tile", type=Path, help="A whole Sentinel-2 product, mapped once with a small network.")
     parser.add_argument("--out", type=Path, help="Also write OUT.md and OUT.json, with versions and hardware.")
     return parser.parse_args()
 
 
 def main() -> None:
     asked = arguments()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        run = untrained_run(Path(scratch) / "run")
-        scene = asked.scene or synthesise_scene(Path(scratch) / "scene", asked.size, swath_edge=False).product
-        began = time.perf_counter()
-        (found,) = predict(run, [scene], Path(scratch) / "map.tif", window=asked.window)
-        seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        bare = network_rate(run, asked.batches, found.window)
-        compute = choose_compute(Config().train)
-    rows, values = _results(found, seconds, bare, peak)
-    title = f"Prediction of {found.height} x {found.width} pixels: U-Net ResNet-18, 12 bands, {compute.device.type}"
-    Console().print(title)
-    for name, value in rows.items():
-        Console().print(f"{name:<40} {value}")
+        folder = Path(scratch)
+        run, small = untrained_run(folder / "run"), untrained_run(folder / "small", "tu-test_efficientnet")
+        made = synthesise_scene(folder / "scene", asked.size, swath_edge=False)
+        strip = widened(made.stack, folder / "strip.tif")
+        scenes = [("product (JPEG 2000)", made.product), ("stack (GeoTIFF)", strip)]
+        found = [apart(name, path, run, asked.window, asked.rounds) for name, path in scenes]
+        if asked.tile:
+            found.append(apart("whole tile", asked.tile, small, asked.window, 0))
+        compute = open_weights(run).compute
+    for line in _table(found):
+        Console(width=200).print(line)
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
-        settings = {"window": found.window, "windows": found.windows, "device": compute.device.type}
-        record = run_record(synthetic=True, settings=settings, results=values)
+        memory = "channels last" if compute.channels_last else "channels first"
+        settings = {
+            "format": f"{compute.device.type}, {str(compute.dtype).removeprefix('torch.')}, {memory}",
+            "load": load,
+            "threads": torch.get_num_threads(),
+        }
+        record = run_record(synthetic=True, settings=settings, results={"scenes": [asdict(each) for each in found]})
         write_json(asked.out.with_suffix(".json"), record)
-        write_text(asked.out.with_suffix(".md"), _markdown(title, rows, record))
-
-
-def _results(found: SceneMap, seconds: float, bare: float, peak: float) -> tuple[dict[str, str], dict[str, float]]:
-    strips = found.windows / found.seconds
-    area = found.height * found.width / 1e4
-    rows = {
-        "network, windows/s": f"{bare:.2f}",
-        f"strips, windows/s (target {100 * TARGET:.0f} %)": f"{strips:.2f} ({100 * strips / bare:.0f} %)",
-        "command, windows/s": f"{found.windows / seconds:.2f} ({100 * found.windows / seconds / bare:.0f} %)",
-        "command, km2/s": f"{area / seconds:.1f}",
-        f"peak memory, GB (target {MEMORY_TARGET:g})": f"{peak:.2f}",
-    }
-    values = {"network": bare, "strips": strips, "command": found.windows / seconds, "km2": area / seconds, "gb": peak}
-    return rows, values
+        write_text(asked.out.with_suffix(".md"), _markdown(found, record))
 
 
 if __name__ == "__main__":

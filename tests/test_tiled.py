@@ -16,7 +16,8 @@ from seg.engine import tiled
 from seg.engine.cells import CellPass, cell_rows, predict_cells
 from seg.engine.device import Compute, OutOfMemoryError
 from seg.engine.strips import StripPreparation, StripReader, View
-from seg.engine.tiled import ScenePass, predict_strips, window_probabilities
+from seg.engine.tiled import predict_strips
+from seg.engine.window_pass import ScenePass, window_probabilities
 from seg.engine.windows import lay_windows
 from seg.models.padding import Frame
 from seg.models.segmenter import build_segmenter
@@ -46,10 +47,19 @@ class NearSighted(nn.Module):
     def frame(self, height: int, width: int) -> Frame:
         return Frame.around(height, width, 8, 8)
 
-    def forward(self, images_BCHW):
+    def pixel_logits(self, images_BCHW):
         self.shapes.append(tuple(images_BCHW.shape))
         frame = self.frame(*images_BCHW.shape[-2:])
-        return frame.crop(self.layers(frame.pad(images_BCHW))), None
+        return frame.crop(self.layers(frame.pad(images_BCHW)))
+
+    def forward(self, images_BCHW):
+        return self.pixel_logits(images_BCHW), None
+
+
+def prepared(prepare, strip):
+    """Inputs of the network, and what is to be mapped."""
+    images = torch.full(prepare.shape, torch.nan)
+    return images, prepare(strip, images)
 
 
 def assembled(model, scene, window, overlap=None, *, inner=None, strips=None, inside=None, **how):
@@ -116,7 +126,7 @@ def test_inputs_are_those_of_the_data_set_for_the_whole_scene():
     with scene.open() as reader:
         strips = StripReader(view, reader, tiling)
         for number, start in enumerate(tiling.rows.starts):
-            images, wanted = prepare(strips.read(number))
+            images, wanted = prepared(prepare, strips.read(number))
             np.testing.assert_allclose(images.numpy(), padded[:, start : start + tiling.rows.window], atol=2e-5)
             assert wanted.all()
     read = sum(window.height for window in scene.reads)
@@ -132,7 +142,7 @@ def test_a_patch_has_the_inputs_of_the_data_set():
     tiling = lay_windows(model, (120, 120), Window(0, 0, 120, 120))
     view = View(scene, bands, "bilinear")
     with scene.open() as reader:
-        images, _ = StripPreparation(view, tiling, CPU.device)(StripReader(view, reader, tiling).read(0))
+        images, _ = prepared(StripPreparation(view, tiling, CPU.device), StripReader(view, reader, tiling).read(0))
     np.testing.assert_allclose(images.numpy(), expected, atol=2e-5)
 
 
@@ -147,7 +157,7 @@ def test_pixels_without_data_are_the_mean_and_a_value_of_zero_among_data_stays()
     tiling = lay_windows(model, (96, 96), Window(0, 0, 96, 96), 128)
     view = View(scene, ("B04", "B05"), "bilinear")
     with scene.open() as reader:
-        images, wanted = StripPreparation(view, tiling, CPU.device)(StripReader(view, reader, tiling).read(0))
+        images, wanted = prepared(StripPreparation(view, tiling, CPU.device), StripReader(view, reader, tiling).read(0))
     assert (images[:, :12, :12] == 0).all()
     assert images[0, 50, 50] == pytest.approx(-BANDS["B04"].mean / BANDS["B04"].std, rel=1e-5)
     # What lies beside a hole is drawn towards the mean, not towards the value of no light at all.
@@ -230,7 +240,7 @@ def test_certainty_is_largest_probability_and_entropy():
     tiling = lay_windows(model, (48, 56), Window(0, 0, 56, 48), 64)
     view = View(scene, USED, "bilinear")
     with scene.open() as reader:
-        images, _ = StripPreparation(view, tiling, CPU.device)(StripReader(view, reader, tiling).read(0))
+        images, _ = prepared(StripPreparation(view, tiling, CPU.device), StripReader(view, reader, tiling).read(0))
     shares = (model(images[None])[0][0] / 2).softmax(0).double().numpy()
     np.testing.assert_allclose(certainty[0], shares.max(0) * 250, atol=0.51)
     entropy = -(shares * np.log(shares)).sum(0) / np.log(NUM_CLASSES)
@@ -263,7 +273,7 @@ def test_few_strips_are_held_at_any_time(monkeypatch):
 
 def test_memory_that_runs_out_names_the_options():
     class Greedy(NearSighted):
-        def forward(self, images_BCHW):
+        def pixel_logits(self, images_BCHW):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(OutOfMemoryError, match="lower --batch-size or --window"):

@@ -142,7 +142,10 @@ def _probabilities(
     parts, compute, batch_size = [], how.compute, how.batch_size
     for begin in range(0, len(cells), batch_size):
         with named_when_full("lower --batch-size"), torch.inference_mode(), compute.autocast():
-            images = torch.stack([prepare(each)[0] for each in cells[begin : begin + batch_size]])
+            batch = cells[begin : begin + batch_size]
+            images = torch.empty((len(batch), *prepare.shape), device=compute.device)
+            for each, images_CHW in zip(batch, images, strict=True):
+                prepare(each, images_CHW)
             _, scene_logits = model(images.contiguous(memory_format=compute.memory_format))
             parts.append(scene_logits.float().sigmoid().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, NUM_CLASSES), np.float32)

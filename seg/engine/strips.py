@@ -146,37 +146,49 @@ class StripPreparation:
         rows, columns = tiling.frame.sources(torch.device("cpu"))
         self._rows, self._columns = rows + tiling.area.top, columns + tiling.area.left
 
-    def __call__(self, strip: Strip) -> tuple[Tensor, Tensor]:
-        """Network inputs and what is to be mapped.
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the inputs that are made of a strip."""
+        return len(self._view.bands), self._tiling.rows.window, len(self._columns)
+
+    def __call__(self, strip: Strip, images_CHW: Tensor) -> Tensor:
+        """Make the network's inputs.
+
+        Args:
+            strip: What was read.
+            images_CHW: Where the normalised bands are written to, float32 of `shape`, on the device.
 
         Returns:
-            Normalised bands, float32 (C, window, padded width), and bool (window, padded width), on the device.
+            What is to be mapped, bool (window, padded width), on the device.
         """
         start = self._tiling.rows.starts[strip.number]
         rows = self._rows[start : start + self._tiling.rows.window] - strip.place.top
         columns = self._columns - strip.place.left
         cut = _Cut.of(rows, self._device), _Cut.of(columns, self._device)
         invalid_HW = None if strip.valid_HW.all() else torch.from_numpy(~strip.valid_HW).to(self._device)
-        images_CHW = torch.empty((len(self._view.bands), len(rows), len(columns)), device=self._device)
         for channel_HW, name, factor in zip(images_CHW, self._view.bands, self._view.factors, strict=True):
             values_HW = self._normalised(strip, name, factor, invalid_HW)
             channel_HW.copy_(_cut(values_HW, *cut))
         if invalid_HW is not None:
             images_CHW.masked_fill_(_cut(invalid_HW, *cut), 0)
         wanted_HW = torch.from_numpy(strip.wanted_HW).to(self._device)
-        return images_CHW, _cut(wanted_HW, *cut)
+        return _cut(wanted_HW, *cut)
 
     def _normalised(self, strip: Strip, name: str, factor: int, invalid_HW: Tensor | None) -> Tensor:
         """A band at 10 m, over the whole place of the strip."""
         stored, band = np.ascontiguousarray(strip.bands[name]), BANDS[name]
         if stored.dtype == np.uint16:
-            # Not every device computes with uint16.
-            values_HW = torch.from_numpy(stored.view(np.int16)).to(self._device).int().bitwise_and_(0xFFFF)
+            if self._device.type == "cpu":
+                values_HW = torch.from_numpy(stored.astype(np.float32))
+            else:
+                # Half as much to move, but not every device computes with uint16.
+                values_HW = torch.from_numpy(stored.view(np.int16)).to(self._device).int().bitwise_and_(0xFFFF).float()
             empty_HW = values_HW == 0 if invalid_HW is not None else None
         else:
-            values_HW = torch.from_numpy(stored).to(self._device)
+            # A copy: it is changed below, and the strip is not.
+            values_HW = torch.from_numpy(stored).to(self._device, copy=True)
             empty_HW = values_HW.isnan()
-        normalised_HW = values_HW * float(np.float32(1 / band.std))
+        normalised_HW = values_HW.mul_(float(np.float32(1 / band.std)))
         normalised_HW += float(np.float32(-band.mean / band.std))
         if empty_HW is not None:
             if stored.dtype == np.uint16 and invalid_HW is not None:

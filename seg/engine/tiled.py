@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seg.config.track import Track, silent
-from seg.data.raw import SYMMETRIES
-from seg.engine.device import Compute, named_when_full
+from seg.engine.device import named_when_full
 from seg.engine.strips import Strip, StripPreparation, StripReader, View
+from seg.engine.window_pass import ScenePass, Softmax, window_probabilities
 from seg.engine.windows import Tiling
+from seg.models.segmenter import Segmenter
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.scenes.grid import Window
 
@@ -25,28 +25,6 @@ _LESS = "lower --batch-size or --window"
 _ROWS_AT_A_TIME = 64
 
 Bytes = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ScenePass:
-    """How a network goes over a scene.
-
-    Attributes:
-        compute: Device and formats.
-        batch_size: Windows at a time, all of one row of windows.
-        temperature: What pixel logits are divided by to be calibrated.
-        tta: Mean over the 8 symmetries of the square.
-        probabilities, certainty: Whether these are wanted, see `Piece`.
-        track: Progress over windows.
-    """
-
-    compute: Compute
-    batch_size: int
-    temperature: float = 1.0
-    tta: bool = False
-    probabilities: bool = False
-    certainty: bool = False
-    track: Track = silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +48,7 @@ class Piece:
 
 
 def predict_strips(
-    model: nn.Module,
+    model: Segmenter,
     view: View,
     tiling: Tiling,
     strips: Sequence[int],
@@ -82,7 +60,7 @@ def predict_strips(
     it is the same whichever strips are asked for, in whatever process.
 
     Args:
-        model: A `Segmenter` in evaluation mode, on its device.
+        model: In evaluation mode, on its device.
         view: The scene.
         tiling: The windows.
         strips: Numbers of rows of windows, ascending, from `Tiling.strips`.
@@ -94,7 +72,7 @@ def predict_strips(
     """
     wanted = set(strips)
     rows = sorted(wanted | {number - 1 for number in strips if number})
-    prepare = StripPreparation(view, tiling, how.compute.device)
+    work = _Work(model, tiling, how, StripPreparation(view, tiling, how.compute.device))
     columns = range(len(tiling.columns.starts))
     jobs = [(row, column) for row in rows for column in columns]
     with ExitStack() as stack:
@@ -104,7 +82,7 @@ def predict_strips(
         for number, column in how.track(jobs, "windows predicted", len(jobs)):
             with named_when_full(_LESS), torch.inference_mode():
                 if column == 0:
-                    row = _Row(model, tiling, how, prepare, ahead.next(), row)
+                    row = _Row(work, ahead.next(), row)
                 assert row is not None, "a row begins with its first column"
                 row.add(column)
                 piece = row.finish(number in wanted) if column == columns[-1] else None
@@ -150,35 +128,46 @@ class _ReadAhead:
         self._pending = self._pool.submit(self._read, self._rows.pop(0)) if self._rows else None
 
 
+class _Work:
+    """What the rows of windows share, their memory above all: fresh pages cost a CPU more than what is done with them.
+
+    Attributes:
+        model, tiling, how: As of `predict_strips`.
+        prepare: Makes network inputs.
+        softmax: Of pixel logits.
+        images_CHW: Network inputs of a row.
+        blended_KHW: Probabilities of a row, as high as the highest.
+    """
+
+    def __init__(self, model: Segmenter, tiling: Tiling, how: ScenePass, prepare: StripPreparation) -> None:
+        self.model, self.tiling, self.how, self.prepare = model, tiling, how, prepare
+        self.softmax = Softmax()
+        rows, device = tiling.rows, how.compute.device
+        height = max(rows.end(number) - rows.begin(number) for number in range(len(rows.starts)))
+        self.images_CHW = torch.empty(prepare.shape, device=device)
+        self.blended_KHW = torch.empty((NUM_CLASSES, height, tiling.columns.length), device=device)
+
+
 class _Row:
     """A row of windows on its way through the network.
 
     Args:
-        model, tiling, how: As of `predict_strips`.
-        prepare: Makes network inputs.
+        work: What it shares with the other rows, of which one at a time is on its way.
         strip: What the row covers.
         above: The row that was run before this one, if any.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        tiling: Tiling,
-        how: ScenePass,
-        prepare: StripPreparation,
-        strip: Strip,
-        above: "_Row | None",
-    ) -> None:
-        self._model, self._tiling, self._how = model, tiling, how
+    def __init__(self, work: _Work, strip: Strip, above: "_Row | None") -> None:
+        self._work, self._tiling, self._how = work, work.tiling, work.how
         self.number = strip.number
-        self._place = tiling.strip(strip.number)
-        self._images_CHW, self._wanted_HW = prepare(strip)
+        self._place = self._tiling.strip(strip.number)
+        self._wanted_HW = work.prepare(strip, work.images_CHW)
         # Looked at here once, because every look makes the device wait.
         self._wanted_W = self._wanted_HW.any(0).cpu().numpy()
-        rows, device = tiling.rows, how.compute.device
+        rows = self._tiling.rows
         self._first = rows.begin(self.number) - rows.starts[self.number]
-        self._weights_H = torch.from_numpy(rows.weights(self.number)).to(device)
-        self._blended_KHW = torch.zeros((NUM_CLASSES, len(self._weights_H), tiling.columns.length), device=device)
+        self._weights_H = torch.from_numpy(rows.weights(self.number)).to(work.blended_KHW.device)
+        self._blended_KHW = work.blended_KHW[:, : len(self._weights_H)].zero_()
         if above is not None and above.number == self.number - 1:
             self._blended_KHW[:, : rows.ramp] = above.carry_KHW
         self._batch: list[int] = []
@@ -199,20 +188,30 @@ class _Row:
         height = rows.begin(number + 1) - rows.begin(number)
         self.carry_KHW = self._blended_KHW[:, height:].clone()
         blended_KHW, wanted_HW = self._blended_KHW[:, :height], self._wanted_HW[self._first : self._first + height]
-        del self._blended_KHW, self._images_CHW, self._wanted_HW
+        del self._blended_KHW, self._wanted_HW
         return self._piece(blended_KHW, wanted_HW) if wanted else None
 
     def _run(self) -> None:
-        columns, width = self._tiling.columns, self._tiling.columns.window
-        lefts = [columns.starts[column] for column in self._batch]
-        images_BCHW = torch.stack([self._images_CHW[:, :, left : left + width] for left in lefts])
-        shares_BKHW = window_probabilities(self._model, images_BCHW, self._how)
-        used_H = slice(self._first, self._first + len(self._weights_H))
-        for column, shares_KHW in zip(self._batch, shares_BKHW, strict=True):
-            begin, end = columns.begin(column), columns.end(column)
+        columns, work = self._tiling.columns, self._work
+        starts = [columns.starts[column] for column in self._batch]
+        spans = [(columns.begin(column), columns.end(column)) for column in self._batch]
+        channels, *size = work.images_CHW[:, :, : columns.window].shape
+        images_BCHW = torch.empty(
+            (len(starts), channels, *size),
+            device=work.images_CHW.device,
+            memory_format=self._how.compute.memory_format,
+        )
+        for image_CHW, start in zip(images_BCHW, starts, strict=True):
+            image_CHW.copy_(work.images_CHW[:, :, start : start + columns.window])
+        # What has no weight in any window of the batch needs no probabilities.
+        left = min(begin - start for (begin, _), start in zip(spans, starts, strict=True))
+        right = max(end - start for (_, end), start in zip(spans, starts, strict=True))
+        used = (slice(self._first, self._first + len(self._weights_H)), slice(left, right))
+        shares_BKHW = window_probabilities(work.model, images_BCHW, self._how, work.softmax, used)
+        for column, start, (begin, end), shares_KHW in zip(self._batch, starts, spans, shares_BKHW, strict=True):
             weights_W = torch.from_numpy(columns.weights(column)).to(shares_KHW.device)
-            inner_KHW = shares_KHW[:, used_H, begin - columns.starts[column] : end - columns.starts[column]]
-            self._blended_KHW[:, :, begin:end] += inner_KHW * torch.outer(self._weights_H, weights_W)
+            inner_KHW = shares_KHW[:, :, begin - start - left : end - start - left]
+            self._blended_KHW[:, :, begin:end].addcmul_(inner_KHW, torch.outer(self._weights_H, weights_W))
         self._batch = []
 
     def _piece(self, blended_KHW: Tensor, wanted_HW: Tensor) -> Piece:
@@ -237,41 +236,6 @@ class _Row:
                 entropy_HW = torch.special.entr(shares_KHW).sum(0) / math.log(NUM_CLASSES)
                 certainty_2HW[some] = _stored(torch.stack([highest.values, entropy_HW]), outside_HW)
         return Piece(self.number, place, classes_HW, probabilities_KHW, certainty_2HW)
-
-
-def window_probabilities(model: nn.Module, images_BCHW: Tensor, how: ScenePass) -> Tensor:
-    """Class probabilities of windows, float32 (B, K, H, W); with test-time augmentation the mean over 8 symmetries."""
-    if not how.tta:
-        return _probabilities(model, images_BCHW, how)
-    total_BKHW: Tensor | None = None
-    for number in range(SYMMETRIES):
-        shares_BKHW = _moved_back(_probabilities(model, _moved(images_BCHW, number), how), number)
-        total_BKHW = shares_BKHW if total_BKHW is None else total_BKHW.add_(shares_BKHW)
-    assert total_BKHW is not None, "a square has symmetries"
-    return total_BKHW.div_(SYMMETRIES)
-
-
-def _probabilities(model: nn.Module, images_BCHW: Tensor, how: ScenePass) -> Tensor:
-    images_BCHW = images_BCHW.contiguous(memory_format=how.compute.memory_format)
-    with how.compute.autocast():
-        logits_BKHW, _ = model(images_BCHW)
-    logits_BKHW = logits_BKHW.float()
-    shares_BKHW: Tensor = (logits_BKHW if how.temperature == 1 else logits_BKHW / how.temperature).softmax(1)
-    return shares_BKHW
-
-
-def _moved(images_BCHW: Tensor, number: int) -> Tensor:
-    """Images under a symmetry of `seg.data.raw.SYMMETRIES`."""
-    if number & 4:
-        images_BCHW = images_BCHW.transpose(-1, -2)
-    axes = [axis for axis, bit in ((-2, 2), (-1, 1)) if number & bit]
-    return images_BCHW.flip(axes) if axes else images_BCHW
-
-
-def _moved_back(maps_BKHW: Tensor, number: int) -> Tensor:
-    axes = [axis for axis, bit in ((-2, 2), (-1, 1)) if number & bit]
-    maps_BKHW = maps_BKHW.flip(axes) if axes else maps_BKHW
-    return (maps_BKHW.transpose(-1, -2) if number & 4 else maps_BKHW).contiguous()
 
 
 def _stored(shares: Tensor, outside_HW: Tensor) -> Bytes:

@@ -16,7 +16,8 @@ from seg.config.track import Track, silent
 from seg.engine.cells import CellPass, cell_rows, predict_cells
 from seg.engine.distributed import Ranks, joined
 from seg.engine.strips import View
-from seg.engine.tiled import ScenePass, predict_strips
+from seg.engine.tiled import predict_strips
+from seg.engine.window_pass import ScenePass
 from seg.engine.windows import lay_windows
 from seg.maps.parts import begin_map
 from seg.maps.vrt import write_vrt
