@@ -199,7 +199,7 @@ def apart(*arguments: Any) -> Timed:
 
 def _table(found: list[Timed]) -> list[str]:
     lines = [
-        "| scene | pixels | model | windows | network, per s | strips | command | command, CPU | km2/s | peak GB | load |",
+        "| scene | pixels | model | windows | network, per s | strips | command | its CPU | km2/s | peak GB | load |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in found:
@@ -233,11 +233,11 @@ def _markdown(found: list[Timed], record: dict[str, Any]) -> str:
     settings = record["settings"]
     notes = [
         f"- Strips and command: share of the bare network's speed on the same windows (target {100 * TARGET:.0f} % for "
-        "strips); medians of alternating rounds. Command, CPU: the same in CPU seconds of all threads.",
+        "strips); medians of alternating rounds. Its CPU: the command's share in CPU seconds of all threads.",
         "- Peak GB: resident memory of the whole process through its first map "
         f"(target {MEMORY_TARGET:g} for a tile of {TILE_WIDTH:,} x {TILE_WIDTH:,}).",
-        f"- {settings['format']}, {settings['threads']} threads. Load: processes that wanted to run; above the number of "
-        "cores other work took part, and only CPU seconds count.",
+        f"- {settings['format']}, {settings['threads']} threads. Load: processes that wanted to run; above the number "
+        "of cores other work took part, and only CPU seconds count.",
         f"- {machine}; torch {versions['torch']}, Python {versions['python']}",
     ]
     return "\n".join(["# Prediction of scenes: 12 bands, random weights", "", *_table(found), "", *notes]) + "\n"
