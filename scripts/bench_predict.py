@@ -75,6 +75,7 @@ class Timed:
         network, strips, command: Seconds; network 0 without rounds.
         network_cpu, command_cpu: CPU seconds of all threads.
         gigabytes: Peak of memory.
+        load: Processes that wanted to run in the last minute, this one's threads among them.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Timed:
     network_cpu: float
     command_cpu: float
     gigabytes: float
+    load: float
 
 
 def untrained_run(folder: Path, encoder: str = "resnet18") -> Path:
@@ -146,6 +148,7 @@ def timed_scene(name: str, path: Path, run: Path, window: int | None, rounds: in
         rounds,
         *(median(each) for each in (networks, strips, commands, networks_cpu, commands_cpu)),
         gigabytes,
+        os.getloadavg()[0],
     )
 
 
@@ -196,8 +199,8 @@ def apart(*arguments: Any) -> Timed:
 
 def _table(found: list[Timed]) -> list[str]:
     lines = [
-        "| scene | pixels | model | windows | network, per s | strips | command | command, CPU | km2/s | peak GB |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| scene | pixels | model | windows | network, per s | strips | command | its CPU | km2/s | peak GB | load |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in found:
         rate = each.windows / each.network if each.network else 0
@@ -218,6 +221,7 @@ def _table(found: list[Timed]) -> list[str]:
             *shares,
             f"{each.height * each.width / 1e4 / each.command:.1f}",
             f"{each.gigabytes:.2f}",
+            f"{each.load:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -229,10 +233,11 @@ def _markdown(found: list[Timed], record: dict[str, Any]) -> str:
     settings = record["settings"]
     notes = [
         f"- Strips and command: share of the bare network's speed on the same windows (target {100 * TARGET:.0f} % for "
-        "strips); medians of alternating rounds. Command, CPU: the same in CPU seconds of all threads.",
+        "strips); medians of alternating rounds. Its CPU: the command's share in CPU seconds of all threads.",
         "- Peak GB: resident memory of the whole process through its first map "
         f"(target {MEMORY_TARGET:g} for a tile of {TILE_WIDTH:,} x {TILE_WIDTH:,}).",
-        f"- {settings['format']}; load of the machine before: {settings['load']:.1f}, {settings['threads']} threads.",
+        f"- {settings['format']}, {settings['threads']} threads. Load: processes that wanted to run; above the number "
+        "of cores other work took part, and only CPU seconds count.",
         f"- {machine}; torch {versions['torch']}, Python {versions['python']}",
     ]
     return "\n".join(["# Prediction of scenes: 12 bands, random weights", "", *_table(found), "", *notes]) + "\n"
@@ -250,7 +255,6 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         run, small = untrained_run(folder / "run"), untrained_run(folder / "small", "tu-test_efficientnet")
@@ -268,7 +272,6 @@ def main() -> None:
         memory = "channels last" if compute.channels_last else "channels first"
         settings = {
             "format": f"{compute.device.type}, {str(compute.dtype).removeprefix('torch.')}, {memory}",
-            "load": load,
             "threads": torch.get_num_threads(),
         }
         record = run_record(synthetic=True, settings=settings, results={"scenes": [asdict(each) for each in found]})
