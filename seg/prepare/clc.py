@@ -158,7 +158,7 @@ class WarpedCodes:
         """
         with readable(str(self.path)):
             values_HW = self.raster.read(1, window=rasterio.windows.Window(0, top, self.grid.width, rows))
-        codes_HW = np.take(_OF_VALUE, values_HW, mode="clip")
+        codes_HW: Codes = np.take(_OF_VALUE, values_HW, mode="clip")
         # 0 and 999 are where values end that are clipped.
         if not codes_HW.all() or (values_HW > NOTHING).any():
             unknown = (values_HW > NOTHING) | (codes_HW == 0)
@@ -228,7 +228,8 @@ def _codes(path: Path, values_N: npt.NDArray[Any]) -> Codes:
     if other := [value for value in different.tolist() if value.strip() not in known]:
         raise _other_codes(path, other)
     code_of = np.array([known[value.strip()] for value in different.tolist()], np.uint16)
-    return np.take(code_of, place_N)
+    codes_N: Codes = code_of[place_N]
+    return codes_N
 
 
 def _other_codes(path: Path, values: list[Any]) -> ClcError:

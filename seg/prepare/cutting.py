@@ -16,45 +16,25 @@ import rasterio
 from seg.prepare.clc import ClcError, ClcFile, Codes, LandCover
 from seg.prepare.countries import countries_at
 from seg.prepare.polygons import PolygonFile
+from seg.prepare.tile_cells import Cells, cells_of
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
-from seg.reben.patch import PATCHES_PER_TILE_EDGE, GeoRef, PatchId, tile_corner
+from seg.reben.patch import PatchId
 from seg.reben.reference_map import class_indices, implied_bits
-from seg.scenes.grid import PIXEL_METRES, SceneError, Window
+from seg.scenes.classification import CLOUD_OR_SHADOW, SNOW, Classification, open_classification
+from seg.scenes.grid import PIXEL_METRES
 from seg.scenes.layer import Array
 from seg.scenes.reader import Scene, SceneReader, cache_bytes
 
 Flags = npt.NDArray[np.bool_]
 LEAST_UNLABELLED = 0.25
 """Patches with this share of unlabelled pixels, or more, were left out of reBEN."""
+LEAST_FLAGGED = 0.1
+"""A patch is flagged where more than this share of it is snow, or cloud and shadow, by the scene classification."""
 NO_DATA, UNLABELLED, NO_S1 = "pixels without data", "25 % and more unlabelled", "no Sentinel-1"
 """Why a patch is left out."""
 _SLAB = 10
 """Rows of patches that codes are read of at a time: a polygon is handed to GDAL once per slab that it lies in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """The cells of a tile's grid that lie wholly in a scene.
-
-    Attributes:
-        left, top: Column and row of the first one in the tile's grid.
-        columns, rows: How many.
-        skip_x, skip_y: 10 m pixels of the scene to the left of it and above.
-        grid: The 10 m grid of all of them.
-    """
-
-    left: int
-    top: int
-    columns: int
-    rows: int
-    skip_x: int
-    skip_y: int
-    grid: GeoRef
-
-    def window(self, row: int) -> Window:
-        """A row of cells, counted from the first, as a window of the scene."""
-        return Window(self.skip_x, self.skip_y + row * PATCH_SIZE, self.columns * PATCH_SIZE, PATCH_SIZE)
 
 
 @dataclass(frozen=True)
@@ -68,6 +48,7 @@ class Job:
         clc: Land cover.
         countries: Countries; None: unknown.
         require_s1: Leave out patches without Sentinel-1.
+        classification: File of the product's scene classification; None: it has none.
     """
 
     product: str
@@ -76,6 +57,7 @@ class Job:
     clc: ClcFile
     countries: PolygonFile | None
     require_s1: bool
+    classification: str | None = None
 
     @property
     def tile(self) -> str:
@@ -97,6 +79,7 @@ class Cut:
         reason: Why it was left out; empty if it was not.
         unlabelled: Share of its pixels without a class, 0 to 1.
         labels: Multi-label as an integer.
+        snow, cloud: Whether the scene classification has much snow, or much cloud and shadow; never both.
         country: As in the file of countries.
         s1_name: Name of its Sentinel-1 patch; empty if there is none.
         bands: Band to array as in the GeoTIFFs; without Sentinel-1 where there is none, empty if it was left out.
@@ -107,42 +90,12 @@ class Cut:
     reason: str
     unlabelled: float
     labels: int
+    snow: bool
+    cloud: bool
     country: str
     s1_name: str
     bands: Mapping[str, Array]
     codes: Codes
-
-
-def cells_of(scene: Scene, tile: str) -> Cells:
-    """The cells of a tile's grid that lie wholly in a scene.
-
-    Raises:
-        SceneError: If the scene does not lie on the grid of the tile, or holds no cell of it.
-    """
-    epsg, x, y = tile_corner(tile)
-    grid, step = scene.grid, max(scene.factors.values())
-    where = f"{scene.name} lies in EPSG:{grid.epsg} from {grid.x_min:.10g} {grid.y_max:.10g} on"
-    if grid.epsg != epsg:
-        raise SceneError(
-            f"{where}, but the tile {tile} in EPSG:{epsg}; is that its tile? give the product as delivered"
-        )
-    east, south = (grid.x_min - x) / PIXEL_METRES, (y - grid.y_max) / PIXEL_METRES
-    if max(abs(east - round(east)), abs(south - round(south))) > 1e-3 or round(east) % step or round(south) % step:
-        raise SceneError(
-            f"{where}, which is not on the {step * PIXEL_METRES:g} m grid of the tile {tile} that begins at {x} {y}; "
-            "cut or warp it onto that grid"
-        )
-    left, top = (max(0, -(-round(first) // PATCH_SIZE)) for first in (east, south))
-    right = min(PATCHES_PER_TILE_EDGE, (round(east) + grid.width) // PATCH_SIZE)
-    bottom = min(PATCHES_PER_TILE_EDGE, (round(south) + grid.height) // PATCH_SIZE)
-    if right <= left or bottom <= top:
-        raise SceneError(f"{where} and holds no whole patch of the tile {tile} of its name; is that its tile?")
-    columns, rows = right - left, bottom - top
-    corner = (x + left * PATCH_METRES, y - top * PATCH_METRES)
-    return Cells(
-        left, top, columns, rows, left * PATCH_SIZE - round(east), top * PATCH_SIZE - round(south),
-        GeoRef(epsg, *corner, PIXEL_METRES, columns * PATCH_SIZE, rows * PATCH_SIZE),
-    )  # fmt: skip
 
 
 def cut_strips(job: Job, codes: LandCover) -> Iterator[list[Cut]]:
@@ -160,12 +113,13 @@ def cut_strips(job: Job, codes: LandCover) -> Iterator[list[Cut]]:
     countries = _countries(job, cells)
     with ExitStack() as stack:
         s1 = {name: stack.enter_context(scene.open()) for name, scene in job.s1.items()}
+        classification = stack.enter_context(open_classification(job.classification))
         reader = stack.enter_context(job.scene.open())
         # Each scene has set GDAL's block cache to what it needs alone.
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=sum(map(cache_bytes, (job.scene, *job.s1.values())))))
         for row, codes_HW in _strips_of_codes(codes, cells.rows):
             strip = _Strip(job, cells, row, codes_HW)
-            strip.read(reader)
+            strip.read(reader, classification)
             strip.pair(s1)
             labelled |= bool((strip.unlabelled_C < 1).any())
             yield strip.cuts(countries[row * cells.columns :])
@@ -193,11 +147,12 @@ class _Strip:
         self._classes_HW = class_indices(codes_HW, str(job.clc.path))
         self._bands: dict[str, Array] = {}
         self._s1_C: dict[int, tuple[str, dict[str, Array]]] = {}
-        self.unlabelled_C = _by_cell(self._classes_HW == IGNORE_INDEX, cells.columns).mean(axis=(0, 2))
+        self._snow_C = self._cloud_C = np.zeros(cells.columns, np.bool_)
+        self.unlabelled_C = self._share(self._classes_HW == IGNORE_INDEX)
         self._reason_C = np.where(self.unlabelled_C < LEAST_UNLABELLED, "", UNLABELLED).astype(object)
 
-    def read(self, reader: SceneReader) -> None:
-        """Read Sentinel-2, unless no cell has labels enough."""
+    def read(self, reader: SceneReader, classification: Classification) -> None:
+        """Read Sentinel-2 and what it is classified as, unless no cell has labels enough."""
         if not self._wanted.any():
             return
         empty_C = np.zeros(self._cells.columns, np.bool_)
@@ -206,6 +161,10 @@ class _Strip:
             finer = BANDS[band].pixel_size // round(PIXEL_METRES) // self._job.scene.factors[band]
             self._bands[band] = _averaged(array_HW, finer)
         self._reason_C[self._wanted & empty_C] = NO_DATA
+        classes_HW = classification.read(self._cells.window(self._row))
+        # The official rows never carry both flags.
+        self._snow_C = self._share(np.isin(classes_HW, SNOW)) > LEAST_FLAGGED
+        self._cloud_C = ~self._snow_C & (self._share(np.isin(classes_HW, CLOUD_OR_SHADOW)) > LEAST_FLAGGED)
 
     def pair(self, s1: Mapping[str, SceneReader]) -> None:
         """Give every cell the first of the scenes that covers it wholly."""
@@ -227,6 +186,11 @@ class _Strip:
         """The patches of all cells, from west to east."""
         return [self._cut(c, str(country_C[c])) for c in range(self._cells.columns)]
 
+    def _share(self, where_HW: Flags) -> npt.NDArray[np.float64]:
+        """The share of each cell's pixels that something holds for."""
+        share_C: npt.NDArray[np.float64] = _by_cell(where_HW, self._cells.columns).mean(axis=(0, 2))
+        return share_C
+
     @property
     def _wanted(self) -> Flags:
         return np.asarray(self._reason_C == "", np.bool_)
@@ -246,6 +210,8 @@ class _Strip:
             reason=str(self._reason_C[c]),
             unlabelled=float(self.unlabelled_C[c]),
             labels=implied_bits(_cell(self._classes_HW, c, PATCH_SIZE)),
+            snow=bool(self._snow_C[c]),
+            cloud=bool(self._cloud_C[c]),
             country=country,
             s1_name=s1_name,
             bands=bands,

@@ -96,16 +96,18 @@ def make_set(
         _cut_all(works, workers, track)
         cells = pa.concat_tables([pq.read_table(work.table) for work in works]).sort_by("patch_id")
         repaired = {work.job.tile: int(pq.read_schema(work.table).metadata[REPAIRED]) for work in works}
-        shutil.rmtree(parts)
         kept = cells.filter(pc.equal(cells["reason"], ""))
         dropped = cells.filter(pc.not_equal(cells["reason"], "")).select(["patch_id", "reason", "unlabelled"])
         if not len(kept):
+            # Then there is nothing to go on with.
+            shutil.rmtree(parts)
             raise MakeError(f"no patch is left of {len(cells):,} ({_listed(dropped)})")
         index = index_of(kept)
         pyarrow.csv.write_csv(dropped, folder / LOG)
         fingerprint = _describe_store(folder, index, jobs, mark) if store else None
         if not store:
             _write_metadata(folder, index, mark)
+        shutil.rmtree(parts)
     return Made(
         out=out,
         patches={name: int((index.splits == i).sum()) for i, name in enumerate(SPLITS)},
@@ -143,16 +145,15 @@ def _cut_all(works: Sequence[Work], workers: int | None, track: Track) -> None:
 
 def index_of(kept: pa.Table) -> Index:
     """The index of the patches that were kept, sorted by patch id."""
-    kept = kept.combine_chunks()
     some = np.ones(len(kept), np.bool_)
-    has_s1 = pc.not_equal(kept["s1_name"], "").to_numpy(zero_copy_only=False)
+    has_s1 = pc.not_equal(kept["s1_name"], "").to_numpy()
     return Index(
         **{name: kept[f"{name[:-1]}"].combine_chunks() for name in ("patch_ids", "s1_names", "s2v1_names")},
         label_bits=kept["labels"].to_numpy(),
         splits=kept["split"].to_numpy(),
         countries=kept["country"].combine_chunks().dictionary_encode(),
-        snow=~some,
-        cloud=~some,
+        snow=kept["snow"].to_numpy(),
+        cloud=kept["cloud"].to_numpy(),
         has_s1=has_s1,
         has_s2=some,
         has_map=some,

@@ -10,9 +10,11 @@ from typing import Any
 from seg.prepare.build import SYNTHETIC_FILE
 from seg.prepare.clc import open_clc, require_cover
 from seg.prepare.countries import open_countries
-from seg.prepare.cutting import Job, cells_of
+from seg.prepare.cutting import Job
+from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import S2_BANDS
 from seg.reben.patch import PatchId
+from seg.scenes.classification import find_classification
 from seg.scenes.names import product_in, s1_scene_in
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.reader import Scene
@@ -84,16 +86,17 @@ def jobs_of(request: Request) -> list[Job]:
         raise MakeError(f"{clc.path} is a raster; --column and --layer are for vector files")
     countries = open_countries(request.countries, request.country_column) if request.countries else None
     rasters = _by_scene(request.s1)
-    scenes = _scenes(request)
+    scenes, paths = _scenes(request)
     jobs = []
     for product, scene in sorted(scenes.items()):
         tile = _named(product).tile
         require_cover(clc, cells_of(scene, tile).grid, tile)
         s1 = _paired(rasters, scene, _named(product).acquired)
-        jobs.append(Job(product, scene, s1, clc, countries, request.require_s1))
+        classification = find_classification(paths[product], scene.grid)
+        jobs.append(Job(product, scene, s1, clc, countries, request.require_s1, classification))
     if idle := rasters.keys() - {name for job in jobs for name in job.s1}:
-        paths = [str(path) for path in rasters[min(idle)]]
-        raise MakeError(f"{' and '.join(paths)} overlaps none of the products; give Sentinel-1 of the same place")
+        names = " and ".join(map(str, rasters[min(idle)]))
+        raise MakeError(f"{names} overlaps none of the products; give Sentinel-1 of the same place")
     return jobs
 
 
@@ -119,9 +122,10 @@ def find_synthetic_mark(request: Request) -> dict[str, Any] | None:
     return None
 
 
-def _scenes(request: Request) -> dict[str, Scene]:
-    """The products by name."""
+def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Path]]:
+    """The products by name, and where they are."""
     scenes: dict[str, Scene] = {}
+    paths: dict[str, Path] = {}
     taken: dict[tuple[str, str], Path] = {}
     for path in request.s2:
         scene = open_scene(path, bands=request.bands, needed=S2_BANDS)
@@ -135,8 +139,8 @@ def _scenes(request: Request) -> dict[str, Scene]:
         day = f"{patch.acquired:%Y-%m-%d}"
         if (earlier := taken.setdefault((patch.tile, day), path)) != path:
             raise MakeError(f"{earlier} and {path} are both of the tile {patch.tile} on {day}; give one of them")
-        scenes[product] = scene
-    return scenes
+        scenes[product], paths[product] = scene, path
+    return scenes, paths
 
 
 def _by_scene(paths: Sequence[Path]) -> dict[str, list[Path]]:
