@@ -142,7 +142,7 @@ def test_columns_and_layers(tmp_path, codes):
 
 def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
     path = saved(tmp_path, frame((square(0, 0, 9, 9), 311), Area_Ha=[1.0], ID=["EU-1"]))
-    with pytest.raises(ClcError, match="no column 'Code_12'; its columns are Code_18, Area_Ha, ID: name one with --col"):
+    with pytest.raises(ClcError, match="no column 'Code_12'; its columns are Code_18, Area_Ha, ID: name one"):
         open_clc(path, "Code_12")
 
 
@@ -160,8 +160,8 @@ def test_other_codes_are_refused_by_name(tmp_path, values, said):
 
 
 def test_no_crs(tmp_path):
-    data = frame((square(0, 0, 9, 9), 311))
-    path = saved(tmp_path, data.set_crs(None, allow_override=True), "clc.shp")
+    path = saved(tmp_path, frame((square(0, 0, 9, 9), 311)), "clc.shp")
+    path.with_suffix(".prj").unlink()
     with pytest.raises(ClcError, match="has no CRS; give it one with ogr2ogr"):
         open_clc(path)
 
@@ -198,7 +198,7 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(ClcError, match="holds LineString, not polygons"):
         open_clc(saved(tmp_path, lines, "lines.gpkg"))
     empty = saved(tmp_path, frame((square(0, 0, 9, 9), 311)).iloc[:0], "empty.gpkg", geometry_type="Polygon")
-    with pytest.raises(ClcError, match="layer empty of .* is empty"):
+    with pytest.raises(ClcError, match=r"layer empty of .* is empty"):
         open_clc(empty)
 
 

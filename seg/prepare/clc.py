@@ -45,6 +45,8 @@ COLUMN = "Code_18"
 """Where the CLC of 2018 has its codes."""
 _CODES = sorted(CLASS_OF_CODE)
 _GRID_CODE_NOTHING = 48
+# GDAL changes values that are the destination's nodata, so this is one that no file holds.
+_OUTSIDE = -(1 << 31)
 _TOLERANCE = 0.001
 """How far a place may be off in a warped raster, in its pixels."""
 
@@ -158,6 +160,7 @@ class WarpedCodes:
         """
         with readable(str(self.path)):
             values_HW = self.raster.read(1, window=rasterio.windows.Window(0, top, self.grid.width, rows))
+        values_HW[values_HW == _OUTSIDE] = NOTHING
         codes_HW: Codes = np.take(_OF_VALUE, values_HW, mode="clip")
         # 0 and 999 are where values end that are clipped.
         if not codes_HW.all() or (values_HW > NOTHING).any():
@@ -200,7 +203,7 @@ def _warped(raster: DatasetReader, grid: GeoRef) -> WarpedVRT:
         height=grid.height,
         resampling=Resampling.nearest,
         src_nodata=NOTHING if raster.nodata is None else raster.nodata,
-        nodata=NOTHING,
+        nodata=_OUTSIDE,
         dtype="int32",
         tolerance=_TOLERANCE,
     )
