@@ -26,7 +26,7 @@ from seg.prepare.build import build_store
 from seg.prepare.clc import ClcError
 from seg.prepare.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.prepare.making import make_set
-from seg.prepare.products import MakeError, Request, check_request
+from seg.prepare.products import MakeError, Request, check_request, find_synthetic_mark
 from seg.prepare.sources import published_sources
 from seg.prepare.synthetic_scene import synthesise_scene
 from seg.prepare.tile_cells import cells_of
@@ -310,6 +310,17 @@ def test_the_store_equals_the_one_that_is_built_of_the_tree(scene, clc, countrie
         "dropped.csv",
     }
     assert (tmp_path / "store" / "dropped.csv").read_bytes() == (made[1].root / "dropped.csv").read_bytes()
+
+
+@pytest.mark.parametrize("simulated", ["product", "stack", "codes", "s1"])
+def test_simulated_inputs_say_so_wherever_they_lie(scene, tmp_path, simulated):
+    moved = tmp_path / getattr(scene, simulated).name
+    (shutil.copytree if simulated == "product" else shutil.copyfile)(getattr(scene, simulated), moved)
+    s2, s1, clc = Path("real.SAFE"), (), Path("real.gpkg")
+    asked = {"product": ((moved,), s1, clc), "stack": ((moved,), s1, clc), "codes": ((s2,), s1, moved),
+             "s1": ((s2,), (moved,), clc)}[simulated]  # fmt: skip
+    assert find_synthetic_mark(Request(asked[0], asked[2], asked[1])) == {"synthetic": True, "source": moved.name}
+    assert find_synthetic_mark(Request((s2,), clc)) is None
 
 
 # --- several products -------------------------------------------------------------------------------------------------

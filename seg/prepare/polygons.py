@@ -117,11 +117,11 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
         )
     ((layer, column),) = having.items()
     info = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
-    if not info["crs"]:
-        raise PolygonError(f"{path} has no CRS; give it one with ogr2ogr -a_srs EPSG:nnnn NEW {path.name}")
     kind = info["geometry_type"] or "no geometries"
     if not any(word in kind for word in ("Polygon", "Surface", "Unknown", "Collection")):
         raise PolygonError(f"{path} holds {kind}, not polygons; name a file of polygons")
+    if not info["crs"]:
+        raise PolygonError(f"{path} has no CRS; give it one with ogr2ogr -a_srs EPSG:nnnn NEW {path.name}")
     bounds = info["total_bounds"]
     if bounds is None or not np.isfinite(bounds).all():
         raise PolygonError(f"the layer {layer} of {path} is empty; name a file with polygons")

@@ -15,8 +15,11 @@ from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import S2_BANDS
 from seg.reben.patch import PatchId
 from seg.scenes.classification import find_classification
+from seg.scenes.grid import SceneError
+from seg.scenes.header import open_raster
 from seg.scenes.names import product_in, s1_scene_in
 from seg.scenes.open import open_scene, open_sentinel1
+from seg.scenes.product_files import is_product, product_files
 from seg.scenes.reader import Scene
 
 _EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -114,12 +117,26 @@ def plan_of(jobs: Sequence[Job], store: bool) -> dict[str, Any]:
 
 
 def find_synthetic_mark(request: Request) -> dict[str, Any] | None:
-    """What says that an input is simulated: a mark beside it; None if there is none."""
+    """What says that an input is simulated, beside it or in it; None if there is nothing."""
     for path in (*request.s2, *request.s1, request.clc):
         if (mark := path.resolve().parent / SYNTHETIC_FILE).is_file():
             document: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))
             return document
+        if _says_synthetic(path):
+            return {"synthetic": True, "source": path.name}
     return None
+
+
+def _says_synthetic(path: Path) -> bool:
+    """Whether a product's metadata or a raster's tags say what `seg.prepare.synthetic_scene` writes there."""
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return is_product(path) and b"<!-- SYNTHETIC" in product_files(path).metadata
+    try:
+        with open_raster(str(path)) as raster:
+            return "SYNTHETIC" in raster.tags()
+    except SceneError:
+        # Vector files are none of its.
+        return False
 
 
 def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Path]]:
