@@ -138,7 +138,7 @@ class BurnedCodes:
         codes_HW = np.full((rows, self.grid.width), NOTHING, np.uint16)
         near_N = (self.reach_N2[:, 0] < north) & (self.reach_N2[:, 1] > north - rows * size)
         if near_N.any():
-            burned = zip(_outlines(self.shapes_N[near_N]), self.codes_N[near_N].tolist(), strict=True)
+            burned = zip(self.shapes_N[near_N], self.codes_N[near_N].tolist(), strict=True)
             rasterize(burned, out=codes_HW, transform=Affine(size, 0, self.grid.x_min, 0, -size, north))
         return codes_HW
 
@@ -217,20 +217,6 @@ def _burned(path: Path, polygons: Polygons, grid: GeoRef, tile: str) -> BurnedCo
     bounds_N4 = shapely.bounds(polygons.shapes_N)
     codes_N = _codes(path, polygons.values_N)
     return BurnedCodes(grid, polygons.shapes_N, codes_N, bounds_N4[:, [1, 3]], polygons.repaired)
-
-
-def _outlines(shapes_N: Objects) -> list[dict[str, Any]]:
-    """Polygons as GeoJSON has them, twice as fast as they say it of themselves."""
-    import shapely
-
-    rings_R, polygon_R = shapely.get_rings(shapes_N, return_index=True)
-    points_P2 = shapely.get_coordinates(rings_R).tolist()
-    outlines: list[dict[str, Any]] = [{"type": "Polygon", "coordinates": []} for _ in shapes_N]
-    begin = 0
-    for polygon, count in zip(polygon_R.tolist(), shapely.get_num_coordinates(rings_R).tolist(), strict=True):
-        outlines[polygon]["coordinates"].append(points_P2[begin : begin + count])
-        begin += count
-    return outlines
 
 
 def _codes(path: Path, values_N: npt.NDArray[Any]) -> Codes:
