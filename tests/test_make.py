@@ -672,7 +672,7 @@ def test_what_is_told(several, tmp_path):
     asked = request(s2[:1], tmp_path / "bow.gpkg", column="code", s1=[more["s1"][0]])
     make(asked, tmp_path / "out", notify=told.append)
     assert told == [
-        "1 invalid polygons were repaired.",
+        "1 invalid polygon was repaired.",
         "No patch is in validation or test, by the published rule: other parts of the tiles belong there. Split anew "
         "with seg data split.",
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg.config.track import Track, silent
+from seg.config.wording import counted
 from seg.pipeline.data import Notify, ignore, listed
 from seg.prepare.making import Made, make_set
 from seg.prepare.products import Request, check_request
@@ -80,7 +81,7 @@ def make(
             "they are kept (--require-s1 leaves them out)."
         )
     if made.repaired:
-        notify(f"{made.repaired:,} invalid polygons were repaired.")
+        notify(f"{counted(made.repaired, 'invalid polygon was', 'invalid polygons were')} repaired.")
     zones = sorted(set(made.tiles.values()))
     if len(zones) > 1:
         listed_zones = ", ".join(f"EPSG:{zone}" for zone in zones)

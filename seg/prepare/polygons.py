@@ -59,7 +59,7 @@ class Polygons:
     """Polygons in the CRS of a tile.
 
     Attributes:
-        shapes_N: Valid shapely polygons without holes in the order of the file; a multipolygon is several of them.
+        shapes_N: Valid shapely polygons in the order of the file; a multipolygon is several of them.
         values_N: The attribute of each.
         repaired: Features that were not valid and have been made so.
     """
