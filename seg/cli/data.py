@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seg.cli import check, console, split
+from seg.cli import check, console, make, split
 from seg.config.wording import counted
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Get, make, convert, audit and describe data.", no_args_is_help=True)
 app.command("check")(check.check)
 app.command("split")(split.split)
+app.command("make", cls=make.Gathering)(make.make)
 
 
 @app.command()

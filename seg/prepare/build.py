@@ -100,12 +100,11 @@ def build_store(  # noqa: PLR0913
         index, implied = _completed(index, ledger, order)
         if resplit == "tile":
             index = index.with_splits(split_by_tile(index))
-        pq.write_table(index.to_table(), folder / INDEX_FILE, compression="zstd")
         synthetic = _synthetic_source(sources)
-        info = describe(
+        return write_description(
+            folder,
             index,
             sorted(ledger.bands),
-            seg_version=importlib.metadata.version("seg"),
             synthetic=synthetic is not None,
             source=synthetic or {kind: path.name for kind, path in sources.paths.items()},
             resplit=resplit,
@@ -115,7 +114,20 @@ def build_store(  # noqa: PLR0913
             ignored=ledger.ignored,
             unlisted=ledger.unlisted,
         )
-        (folder / INFO_FILE).write_text(info.to_json(), encoding="utf-8")
+
+
+def write_description(folder: Path, index: Index, bands: Sequence[str], **known: Any) -> StoreInfo:
+    """Write ``index.parquet`` and ``store.json`` of a store.
+
+    Args:
+        folder: Where the LMDB is.
+        index: Of what it holds.
+        bands: Of its values.
+        known: What else `describe` is to be told.
+    """
+    pq.write_table(index.to_table(), folder / INDEX_FILE, compression="zstd")
+    info = describe(index, bands, seg_version=importlib.metadata.version("seg"), **known)
+    (folder / INFO_FILE).write_text(info.to_json(), encoding="utf-8")
     return info
 
 

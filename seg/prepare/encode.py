@@ -1,7 +1,7 @@
 """The files of a patch to the value that is stored, in other processes where that pays."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -110,14 +110,27 @@ def encode_part(part: Part) -> Encoded:
         ArchiveError: See `decode_part`.
         UnknownCodeError: If a map holds a code that is not in the nomenclature; names the file.
     """
-    arrays = decode_part(part)
+    arrays, source = decode_part(part), f"{part.where}/{part.name}_{MAP_LAYER}.tif"
+    return encode_arrays(part.kind, part.row, part.name, arrays, source)
+
+
+def encode_arrays(kind: Kind, row: int, name: str, arrays: Mapping[str, Array], source: str) -> Encoded:
+    """The value of arrays by layer.
+
+    Args:
+        kind, row, name: As in `Part`.
+        arrays: As stored in the GeoTIFFs.
+        source: Where a map comes from; named in the error.
+
+    Raises:
+        UnknownCodeError: If a map holds a code that is not in the nomenclature.
+    """
     implied = None
-    if part.kind == "maps":
-        codes = arrays[MAP_LAYER]
-        implied = implied_bits(class_indices(codes, f"{part.where}/{part.name}_{MAP_LAYER}.tif"))
-        arrays = {MAP_TENSOR: codes}
+    if kind == "maps":
+        implied = implied_bits(class_indices(arrays[MAP_LAYER], source))
+        arrays = {MAP_TENSOR: arrays[MAP_LAYER]}
     value = encode_tensors(arrays)
-    return Encoded(part.kind, part.row, key_of(part.kind, part.name), value, checksum(value), implied)
+    return Encoded(kind, row, key_of(kind, name), value, checksum(value), implied)
 
 
 Encoder = Callable[[Iterable[Part]], Iterator[Encoded]]

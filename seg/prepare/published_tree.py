@@ -31,16 +31,17 @@ def write_patch(
     Args:
         root: Folder that holds ``BigEarthNet-S2``, ``BigEarthNet-S1`` and ``Reference_Maps``.
         patch: Decides names and georeference.
-        s1_name: Name of the Sentinel-1 patch.
+        s1_name: Name of the Sentinel-1 patch; empty if there is none.
         bands: Band name to (size, size) array in the band's size and dtype.
         codes: CLC level-3 codes, uint16 (120, 120).
     """
     name, corner = str(patch), patch.georef
     folders = {
         "s2": root / "BigEarthNet-S2" / patch.product / name,
-        "s1": root / "BigEarthNet-S1" / s1_scene(s1_name) / s1_name,
         "map": root / "Reference_Maps" / patch.product / name,
     }
+    if s1_name:
+        folders["s1"] = root / "BigEarthNet-S1" / s1_scene(s1_name) / s1_name
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     for band_name, pixels in bands.items():

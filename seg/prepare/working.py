@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,13 @@ class Journal:
 
 
 @contextmanager
-def working_folder(out: Path, plan: Mapping[str, Any], force: bool) -> Iterator[tuple[Path, Journal]]:
+def working_folder(
+    out: Path,
+    plan: Mapping[str, Any],
+    force: bool,
+    holds_nothing: Callable[[Path], bool] | None = None,
+    place: Callable[[Path, Path], None] = put_in_place,
+) -> Iterator[tuple[Path, Journal]]:
     """The folder to build in, new or as an earlier build of the same plan left it; becomes `out` if all goes well.
 
     If not, it stays where it holds anything of worth, with a note of that on the exception.
@@ -65,6 +71,8 @@ def working_folder(out: Path, plan: Mapping[str, Any], force: bool) -> Iterator[
         out: The store to make.
         plan: What is being built, of plain JSON types.
         force: Replace a store that is there.
+        holds_nothing: Whether a working folder is not worth keeping; None: while no batch of values is written.
+        place: Moves the finished folder to `out`.
 
     Raises:
         BuildError: If `out` may not be replaced, another process builds it, or an unfinished build has another plan.
@@ -76,11 +84,11 @@ def working_folder(out: Path, plan: Mapping[str, Any], force: bool) -> Iterator[
             recover_folder(out)
             _check_target(out, force)
             yield folder, _journal(folder, plan)
-            put_in_place(folder, out)
+            place(folder, out)
             for file in (PLAN_FILE, LOCK_FILE):
                 (out / file).unlink()
         except BaseException as error:
-            if _holds_nothing(folder):
+            if (holds_nothing or _without_values)(folder):
                 shutil.rmtree(folder, ignore_errors=True)
             elif not isinstance(error, BuildError):
                 error.add_note(f"What is done is kept in {folder}; the same command goes on from there.")
@@ -137,7 +145,7 @@ def _journal(folder: Path, plan: Mapping[str, Any]) -> Journal:
     return journal
 
 
-def _holds_nothing(folder: Path) -> bool:
+def _without_values(folder: Path) -> bool:
     """Whether not even one batch of values has been written."""
     data = folder / DATA_FILE
     return not data.is_file() or data.stat().st_size <= _EMPTY_BYTES

@@ -4,6 +4,7 @@ import re
 
 _BAND = re.compile(r"(?<![A-Z0-9])(?:B(?P<number>0?[1-9]|1[12])|(?P<other>B8A|VV|VH))(?![A-Z0-9])", re.IGNORECASE)
 _PRODUCT = re.compile(r"S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]")
+_S1_SCENE = re.compile(r"S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}")
 _RESOLUTION = re.compile(r"(?<![A-Z0-9])(?P<metres>10|20|60)m(?![A-Z0-9])", re.IGNORECASE)
 _LEVEL_1C = re.compile(r"MSIL1C", re.IGNORECASE)
 
@@ -29,6 +30,11 @@ def metres_in(text: str) -> int | None:
 def product_in(*texts: str) -> str | None:
     """The first Sentinel-2 L2A product that the texts name, without the time of its processing, as reBEN names it."""
     return next((found[0] for text in texts if (found := _PRODUCT.search(text))), None)
+
+
+def s1_scene_in(*texts: str) -> str | None:
+    """The first Sentinel-1 GRD scene that the texts name, up to its start, as reBEN names it."""
+    return next((found[0] for text in texts if (found := _S1_SCENE.search(text))), None)
 
 
 def names_level_1c(text: str) -> bool:

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg.reben.bands import BANDS, of_sensor
+from seg.reben.bands import BANDS, S1_BANDS, of_sensor
+from seg.reben.patch import GeoRef
 from seg.scenes.check import offset_remarks, require_data, require_units
 from seg.scenes.folder import folder_layers
 from seg.scenes.grid import SceneError, SceneUseError
@@ -13,7 +14,7 @@ from seg.scenes.names import product_in
 from seg.scenes.product_files import METADATA, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
-from seg.scenes.sentinel1 import require_overlap, sentinel1_layers
+from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
 from seg.scenes.stack import stack_layers
 
 
@@ -72,6 +73,35 @@ def open_scene(
         layers={band: layers[band] for band in needed},
         warped=frozenset(apart),
         remarks=tuple(remarks),
+    )
+
+
+def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
+    """Sentinel-1 alone, warped onto the 10 m grid of another scene; None if it does not overlap it.
+
+    Args:
+        rasters: In dB: one with VV and VH, one for each, or a folder of such.
+        grid: Of the other scene.
+
+    Raises:
+        SceneError: If the rasters cannot be used.
+    """
+    for raster in rasters:
+        _require_there(raster)
+    layers = sentinel1_layers(rasters, S1_BANDS)
+    if not all(overlaps(layer, grid) for layer in layers):
+        return None
+    require_data(layers)
+    require_units(layers)
+    return Scene(
+        name=rasters[0].stem,
+        grid=grid,
+        bands=S1_BANDS,
+        factors=dict.fromkeys(S1_BANDS, 1),
+        identity=_identity(layers),
+        product=None,
+        layers={layer.band: layer for layer in layers},
+        warped=frozenset(S1_BANDS),
     )
 
 

@@ -108,20 +108,25 @@ def _polarisation(path: Path) -> str | None:
     return band_in(path.stem) or next(filter(None, map(band_in, read_header(str(path)).descriptions)), None)
 
 
+def overlaps(layer: Layer, grid: GeoRef) -> bool:
+    """Whether a raster covers a part of a scene."""
+    try:
+        west, south, east, north = transform_bounds(
+            layer.header.crs, CRS.from_epsg(grid.epsg), *layer.header.bounds, densify_pts=21
+        )
+    except (CRSError, RasterioError):
+        return False
+    left, bottom, right, top = grid.bounds
+    return bool(west < right and east > left and south < top and north > bottom)
+
+
 def require_overlap(layer: Layer, grid: GeoRef) -> None:
     """Make sure that a raster covers a part of a scene.
 
     Raises:
         SceneError: If it lies elsewhere.
     """
-    try:
-        west, south, east, north = transform_bounds(
-            layer.header.crs, CRS.from_epsg(grid.epsg), *layer.header.bounds, densify_pts=21
-        )
-    except (CRSError, RasterioError):
-        west = south = east = north = np.inf
-    left, bottom, right, top = grid.bounds
-    if not (west < right and east > left and south < top and north > bottom):
+    if not overlaps(layer, grid):
         raise SceneError(
             f"{shown(layer.header.path)} does not overlap the scene; give the Sentinel-1 raster of the same place"
         )

@@ -1,0 +1,117 @@
+"""``seg data make``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from seg.cli import console
+from seg.config.wording import counted
+
+_MANY = ("--s2", "--s1")
+
+
+class Gathering(TyperCommand):
+    """A command whose ``--s2`` and ``--s1`` take several values in a row, as a shell makes them of ``*.SAFE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each of its values."""
+        with_value = {name for option in self.params if not getattr(option, "is_flag", True) for name in option.opts}
+        return super().parse_args(ctx, spread(args, with_value))
+
+
+def spread(args: Sequence[str], with_value: set[str]) -> list[str]:
+    """The arguments with ``--s2 A B`` as ``--s2 A --s2 B``.
+
+    The last argument is the folder to make where nothing else can be.
+
+    Args:
+        args: As typed.
+        with_value: Options that take a value.
+    """
+    spread_out: list[str] = []
+    option, values, others = "", 0, 0
+    for arg in args:
+        if arg.startswith("-") and arg != "-":
+            option, values = arg, 0
+            spread_out.append(arg)
+            continue
+        values += 1
+        takes = option in _MANY or (option in with_value and values == 1)
+        spread_out += [option, arg] if takes and values > 1 else [arg]
+        others += not takes
+    if not others and option in _MANY and values > 1:
+        del spread_out[-2]
+    return spread_out
+
+
+def make(
+    out: Annotated[Path, typer.Argument(help="Folder to make: the published tree, or with --store a store.")],
+    s2: Annotated[
+        list[Path],
+        typer.Option(
+            help="Sentinel-2 L2A products: SAFE folder or zip, stack, or folder of bands.", metavar="PRODUCT..."
+        ),
+    ],
+    clc: Annotated[Path, typer.Option(help="CORINE Land Cover: a GeoPackage or other vector file, or a raster.")],
+    s1: Annotated[
+        list[Path] | None,
+        typer.Option(help="Sentinel-1 rasters in dB, whose names begin with that of their scene.", metavar="RASTER..."),
+    ] = None,
+    store: Annotated[bool, typer.Option("--store", help="Make a store instead of a tree of GeoTIFFs.")] = False,
+    column: Annotated[str | None, typer.Option(help="Column with the codes; Code_18 by default.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer of the vector file, if several have the column.")] = None,
+    countries: Annotated[Path | None, typer.Option(help="Polygons of countries, by which patches get theirs.")] = None,
+    country_column: Annotated[str | None, typer.Option(help="Column with their names; country by default.")] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
+    ] = None,
+    product: Annotated[
+        str | None, typer.Option(help="Name of the product, if that of the file does not begin with it.")
+    ] = None,
+    require_s1: Annotated[bool, typer.Option("--require-s1", help="Leave out patches without Sentinel-1.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one per core by default.", min=1)] = None,
+) -> None:
+    """Cut your own Sentinel-2 products and CORINE Land Cover into patches as those of reBEN.
+
+    Names, layout, labels, splits and what is left out follow the published set. The same command goes on where it was
+    broken off, with the products that were not finished.
+    """
+    from seg.pipeline.make import make as run
+    from seg.pipeline.make import request
+
+    with console.wrong_use():
+        asked = request(
+            s2,
+            clc,
+            s1=s1 or (),
+            column=column,
+            layer=layer,
+            bands=bands,
+            product=product,
+            countries=countries,
+            country_column=country_column,
+            require_s1=require_s1,
+        )
+    with console.stoppable("Nothing has been kept yet; the same command starts anew."):
+        made = run(asked, out, store=store, workers=workers, track=console.track, notify=console.notify)
+    patches = sum(made.patches.values())
+    synthetic = "SYNTHETIC; " if made.synthetic else ""
+    console.done(
+        f"{out}: {synthetic}{counted(patches, 'patch', 'patches')} of {counted(len(made.tiles), 'tile', 'tiles')}, "
+        f"{made.with_s1:,} with Sentinel-1: " + ", ".join(f"{n:,} {split}" for split, n in made.patches.items())
+    )
+    if made.dropped:
+        left_out = ", ".join(f"{n:,} {reason}" for reason, n in made.dropped.items())
+        console.done(f"Left out: {left_out}; see {out / 'dropped.csv'}")
+    if made.fingerprint:
+        console.done(f"Fingerprint {made.fingerprint}")
+        return
+    s1_part = f"--s1 {out}/BigEarthNet-S1 " if made.with_s1 else ""
+    console.done(
+        f"Next: seg data build --s2 {out}/BigEarthNet-S2 {s1_part}--maps {out}/Reference_Maps "
+        f"--metadata {out}/metadata.parquet "
+        f"--metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"
+    )

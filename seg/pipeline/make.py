@@ -1,0 +1,94 @@
+"""Making a reBEN of one's own region."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg.config.track import Track, silent
+from seg.config.wording import counted
+from seg.pipeline.data import Notify, ignore, listed
+from seg.prepare.making import Made, make_set
+from seg.prepare.products import Request, check_request
+
+
+def request(
+    s2: Sequence[Path],
+    clc: Path,
+    *,
+    s1: Sequence[Path] = (),
+    column: str | None = None,
+    layer: str | None = None,
+    bands: str | None = None,
+    product: str | None = None,
+    countries: Path | None = None,
+    country_column: str | None = None,
+    require_s1: bool = False,
+) -> Request:
+    """What a set is to be made from, as typed on the command line; see `seg.prepare.products.Request`.
+
+    Args:
+        s2: Products.
+        clc: Land cover.
+        s1: Sentinel-1 rasters.
+        column, layer, product, countries, country_column, require_s1: As there.
+        bands: Comma-separated.
+
+    Raises:
+        ValueError: If the request makes no sense.
+    """
+    asked = Request(
+        s2=tuple(s2),
+        clc=clc,
+        s1=tuple(s1),
+        column=column,
+        layer=layer,
+        bands=None if bands is None else tuple(listed(bands)),
+        product=product,
+        countries=countries,
+        country_column=country_column,
+        require_s1=require_s1,
+    )
+    check_request(asked)
+    return asked
+
+
+def make(
+    asked: Request,
+    out: Path,
+    *,
+    store: bool = False,
+    workers: int | None = None,
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> Made:
+    """Cut Sentinel-2 products and CORINE Land Cover into patches as those of reBEN; see `seg.prepare.making`.
+
+    Args:
+        asked: From `request`.
+        out: The folder to make: the published tree, or a store.
+        store: Make a store.
+        workers: Processes, each of which cuts a product; None: one per core, up to 8.
+        track: Progress.
+        notify: Is told what the user must not miss.
+
+    Raises:
+        ValueError: One of its subclasses, in one sentence, for anything wrong with the files.
+    """
+    made = make_set(asked, out, store=store, workers=workers, track=track)
+    patches = sum(made.patches.values())
+    if asked.s1 and made.with_s1 < patches:
+        notify(
+            f"{patches - made.with_s1:,} of {patches:,} patches have no Sentinel-1, as no scene covers them wholly: "
+            "they are kept (--require-s1 leaves them out)."
+        )
+    if made.repaired:
+        notify(f"{counted(made.repaired, 'invalid polygon was', 'invalid polygons were')} repaired.")
+    zones = sorted(set(made.tiles.values()))
+    if len(zones) > 1:
+        listed_zones = ", ".join(f"EPSG:{zone}" for zone in zones)
+        notify(f"The tiles lie in {len(zones)} UTM zones ({listed_zones}); every patch lies in that of its tile.")
+    if empty := [split for split, count in made.patches.items() if not count]:
+        notify(
+            f"No patch is in {' or '.join(empty)}, by the published rule: other parts of the tiles belong there. Split "
+            "anew with seg data split."
+        )
+    return made
