@@ -7,6 +7,7 @@ not see is said in a comment before a block:
 - ``A => B; C => D``: the block runs with these words replaced, so that it takes seconds;
 - ``file NAME``: the block is a file that the reader saves;
 - ``tree FOLDER``: the block lists files that are in that folder;
+- ``when COMMAND``: the block needs a command that this version may not have yet;
 - ``not run: REASON``: the block needs what is not here.
 
 A block of text after commands shows what they print: the beginning of each of its lines, numbers aside, must be
@@ -30,7 +31,7 @@ from pathlib import Path
 import pytest
 import segmentation_models_pytorch as smp
 
-from seg.cli.main import main
+from seg.cli.main import app, main
 from seg.engine.losses.pixel import PIXEL_LOSSES
 from seg.models.architectures import ARCHITECTURES, Architecture
 from seg.reben.bands import MODALITIES
@@ -47,6 +48,11 @@ PAGES = sorted(
 TUTORIAL = "tutorial.md"
 EXTENSIBLE = (PIXEL_LOSSES, MODALITIES, TABLES, ARCHITECTURES, smp.MODEL_ARCHITECTURES_MAPPING)
 """What the pages show how to add to."""
+COMMANDS = {f"seg {one.name}" for one in app.registered_commands} | {
+    f"seg {group.name} {one.name or one.callback.__name__}"
+    for group in app.registered_groups
+    for one in group.typer_instance.registered_commands
+}
 BLOCK = re.compile(r"(?:<!-- test: (?P<say>.*?) -->\n)?^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 SHOWN_WORDS = 3
 """Words of a line of output that must be printed as they are shown."""
@@ -63,13 +69,17 @@ class Block:
 
     @property
     def is_run(self) -> bool:
-        return self.language in ("bash", "python") and not self.say.startswith("not run: ")
+        needed = self.say.partition(";")[0]
+        here = not needed.startswith("when ") or needed.removeprefix("when ") in COMMANDS
+        return self.language in ("bash", "python") and here and not self.say.startswith("not run: ")
 
     @property
     def as_tested(self) -> str:
         text = self.text
-        for words in self.say.split("; ") if " => " in self.say else ():
-            old, _, new = words.partition(" => ")
+        for one in self.say.split("; "):
+            old, arrow, new = one.partition(" => ")
+            if not arrow:
+                continue
             assert old in text, f"line {self.line}: there is no '{old}' to replace"
             text = text.replace(old, new)
         return text
@@ -300,7 +310,7 @@ def test_options_that_pages_give_exist_also_where_they_are_not_run(generators):
             for command in commands(block.text) if block.language == "bash" else ():
                 line = shlex.join(command)
                 called = re.search(r"(?:^|-m )seg ((?:data )?[a-z]+)|(?:my_seg\.py|train_slurm\.sh) ", f"{line} ")
-                if not called or called[1] == "data make":
+                if not called or (called[1] and f"seg {called[1]}" not in COMMANDS):
                     continue
                 name = f"seg {called[1] or ('train' if 'train' in line else command[2])}"
                 options = {word.partition("=")[0] for word in shlex.split(line[called.end() :]) if word[:2] == "--"}
@@ -370,8 +380,6 @@ def test_links_between_pages_lead_somewhere(site: Path):
 def test_every_command_and_option_of_the_help_is_in_the_reference(site: Path, monkeypatch: pytest.MonkeyPatch):
     import typer
     from typer.testing import CliRunner
-
-    from seg.cli.main import app
 
     monkeypatch.setenv("COLUMNS", "200")
     runner = CliRunner()
