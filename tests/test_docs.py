@@ -53,7 +53,7 @@ COMMANDS = {f"seg {one.name}" for one in app.registered_commands} | {
     for group in app.registered_groups
     for one in group.typer_instance.registered_commands
 }
-BLOCK = re.compile(r"(?:<!-- test: (?P<say>.*?) -->\n)?^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"(?:<!-- test: (?P<say>[^\n]*) -->\n)?^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 SHOWN_WORDS = 3
 """Words of a line of output that must be printed as they are shown."""
 
