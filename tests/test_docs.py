@@ -387,7 +387,9 @@ def test_every_command_and_option_of_the_help_is_in_the_reference(site: Path, mo
     def options(*command: str) -> set[str]:
         result = runner.invoke(app, [*command, "--help"])
         assert result.exit_code == 0
-        return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", typer.unstyle(result.output).partition("Options")[2]))
+        return set(
+            re.findall(r"(?<![\w-])--[a-z][\w-]*", re.sub(r"\x1b\[[\d;]*m", "", result.output).partition("Options")[2])
+        )
 
     root = typer.main.get_command(app)
     for name, command in root.commands.items():
