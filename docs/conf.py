@@ -1,0 +1,74 @@
+"""Sphinx: pages in Markdown, and a reference that is written anew from commands, settings and docstrings."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from generators import commands, modules, settings  # noqa: E402
+from pydantic import BaseModel  # noqa: E402
+
+project = "seg"
+author = "The seg authors"
+copyright = "The seg authors, MIT licence"  # noqa: A001
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["generators", "_build"]
+
+html_theme = "furo"
+html_title = "seg"
+html_static_path = ["_static"]
+html_css_files = ["seg.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {"top_of_page_buttons": []}
+
+myst_enable_extensions = ["deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+# Single backticks in docstrings name something of seg, where there is such a thing.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def write_reference(app: Sphinx) -> None:
+    """Write the generated pages below ``reference/``; those that did not change keep their time."""
+    reference = Path(app.srcdir) / "reference"
+    pages = {
+        **commands.pages(reference / "commands"),
+        reference / "settings.md": settings.page(),
+        **modules.pages(reference),
+    }
+    for path, text in pages.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for folder in (reference / "commands", reference / "modules"):
+        for left in set(folder.glob("*.md")) - pages.keys():
+            left.unlink()
+
+
+def short_signature(
+    _app: Sphinx, _what: str, _name: str, thing: Any, _options: Any, _signature: str, _returns: str
+) -> tuple[str, None] | None:
+    """No signature for sections of the configuration, whose fields stand in their docstring."""
+    if isinstance(thing, type) and issubclass(thing, BaseModel):
+        return "", None
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    """Tell Sphinx of what is done here."""
+    app.connect("builder-inited", write_reference, priority=1)
+    app.connect("autodoc-process-signature", short_signature)

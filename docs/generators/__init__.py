@@ -1,0 +1,1 @@
+"""Pages that are made when the others are built."""

@@ -1,0 +1,84 @@
+"""Pages of the Python reference: the public names, and the modules of each package by their docstrings."""
+
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+import seg
+
+PACKAGES = {
+    "reben": "What the data set is: classes, bands, patch ids, georeference, split rule.",
+    "config": "The configuration.",
+    "store": "The LMDB and its index.",
+    "data": "From a store to a batch.",
+    "models": "Networks, scene heads, weights and checkpoints.",
+    "metrics": "Counts in, scores out.",
+    "engine": "Losses, optimiser, training and evaluation loops.",
+    "report": "Tables, figures, HTML and records.",
+    "pipeline": "The table of contents: what each command does, as functions.",
+}
+"""Packages that are shown, in the order in which data walk through them."""
+
+
+def pages(reference: Path) -> dict[Path, str]:
+    """The page of the public names, a page for each package and one that lists them; by path."""
+    found = {reference / "modules" / f"{name}.md": package(name) for name in PACKAGES}
+    found[reference / "python.md"] = public()
+    found[reference / "modules" / "index.md"] = index()
+    return found
+
+
+def public() -> str:
+    """The names that ``import seg`` hands out."""
+    lines = ["# Python", "", "What `import seg` hands out; each is loaded when it is first used.", ""]
+    for name in seg.__all__:
+        lines += directive("autofunction", f"seg.{name}")
+    lines += ["## What they take and give", ""]
+    for name in PLACES:
+        module, _, what = name.rpartition(".")
+        kind = "autoclass" if isinstance(getattr(import_module(module), what), type) else "autofunction"
+        lines += directive(kind, name, ":members:", ":no-index:") if kind == "autoclass" else directive(kind, name)
+    return "\n".join(lines)
+
+
+PLACES = (
+    "seg.pipeline.job.Job",
+    "seg.pipeline.train.TrainResult",
+    "seg.pipeline.evaluate.EvalResult",
+    "seg.metrics.scores.Scores",
+    "seg.pipeline.loaded.Model",
+    "seg.pipeline.loaded.PatchPrediction",
+    "seg.models.checkpoint.ModelCard",
+    "seg.pipeline.predict.SceneMap",
+    "seg.store.open.Store",
+)
+"""What the public functions take and give."""
+
+
+def index() -> str:
+    """The page that lists the packages."""
+    lines = ["# Modules", "", "Data walks one way, upwards: a package imports those above it in this list.", ""]
+    lines += ["| package | what it holds |", "|---|---|"]
+    lines += [f"| [`seg.{name}`]({name}.md) | {text} |" for name, text in PACKAGES.items()]
+    lines += ["", "```{toctree}", ":hidden:", "", *PACKAGES, "```", ""]
+    return "\n".join(lines)
+
+
+def package(name: str) -> str:
+    """Every module of a package."""
+    lines = [f"# seg.{name}", "", PACKAGES[name], ""]
+    for module in modules_of(f"seg.{name}"):
+        lines += [f"## {module.removeprefix('seg.')}", ""]
+        lines += directive("automodule", module, ":members:")
+    return "\n".join(lines)
+
+
+def modules_of(name: str) -> list[str]:
+    """Full names of the modules in a package and in the packages within it."""
+    path = import_module(name).__path__
+    return sorted(one.name for one in pkgutil.walk_packages(path, f"{name}.") if not one.ispkg)
+
+
+def directive(kind: str, name: str, *options: str) -> list[str]:
+    """A directive of Sphinx that reads docstrings."""
+    return ["```{eval-rst}", f".. {kind}:: {name}", *(f"   {option}" for option in options), "```", ""]
