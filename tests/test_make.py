@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -25,7 +26,7 @@ from seg.prepare import cut_product
 from seg.prepare.build import build_store
 from seg.prepare.clc import ClcError
 from seg.prepare.cutting import NO_DATA, NO_S1, UNLABELLED
-from seg.prepare.making import make_set
+from seg.prepare.making import Made, make_set
 from seg.prepare.products import MakeError, Request, check_request, find_synthetic_mark
 from seg.prepare.sources import published_sources
 from seg.prepare.synthetic_scene import synthesise_scene
@@ -677,3 +678,13 @@ def test_what_is_told(several, tmp_path):
         "with seg data split.",
     ]
     assert not (tmp_path / "out" / "SYNTHETIC.json").exists()
+
+
+def test_what_is_to_be_said_of_products_is_passed_on(monkeypatch, tmp_path):
+    said = []
+    made = Made(
+        tmp_path, {"train": 1, "validation": 1, "test": 1}, {}, 1, {}, None, None, False, ("It has an offset.",)
+    )
+    monkeypatch.setattr("seg.pipeline.make.make_set", lambda *_, **__: made)
+    assert make(SimpleNamespace(s1=()), tmp_path, notify=said.append) == made
+    assert said == ["It has an offset."]

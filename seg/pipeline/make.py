@@ -74,6 +74,8 @@ def make(
         ValueError: One of its subclasses, in one sentence, for anything wrong with the files.
     """
     made = make_set(asked, out, store=store, workers=workers, track=track)
+    for remark in made.remarks:
+        notify(remark)
     patches = sum(made.patches.values())
     if asked.s1 and made.with_s1 < patches:
         notify(

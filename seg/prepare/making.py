@@ -49,6 +49,7 @@ class Made:
         repaired: Invalid polygons that were repaired; None: the land cover is a raster.
         fingerprint: Of the store; None for a tree.
         synthetic: Whether the inputs are simulated.
+        remarks: What the user must not miss about the products, a sentence each.
     """
 
     out: Path
@@ -59,6 +60,7 @@ class Made:
     repaired: int | None
     fingerprint: str | None
     synthetic: bool
+    remarks: tuple[str, ...] = ()
 
 
 def make_set(
@@ -117,6 +119,7 @@ def make_set(
         repaired=sum(repaired.values()) if jobs[0].clc.polygons else None,
         fingerprint=fingerprint,
         synthetic=mark is not None,
+        remarks=tuple(dict.fromkeys(remark for job in jobs for remark in job.scene.remarks)),
     )
 
 
