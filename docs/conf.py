@@ -1,6 +1,7 @@
 """Sphinx: pages in Markdown, and a reference that is written anew from commands, settings and docstrings."""
 
 import sys
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ author = "The seg authors"
 copyright = "The seg authors, MIT licence"  # noqa: A001
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["generators", "_build"]
+
+# Options begin with two hyphens, and typography would make a dash of them.
+smartquotes = False
 
 html_theme = "furo"
 html_title = "seg"
@@ -68,7 +72,13 @@ def short_signature(
     return None
 
 
+def skip_default(_app: Sphinx, what: str, _name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
+    """A function that is the default of a field is no method of its class."""
+    return True if what == "class" and isfunction(thing) and "." not in thing.__qualname__ else None
+
+
 def setup(app: Sphinx) -> None:
     """Tell Sphinx of what is done here."""
     app.connect("builder-inited", write_reference, priority=1)
     app.connect("autodoc-process-signature", short_signature)
+    app.connect("autodoc-skip-member", skip_default)
