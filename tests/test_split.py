@@ -398,3 +398,12 @@ def test_the_command_line(store: Path, tmp_path: Path):
     assert run(app, ["data", "split", str(store), "--rule", "tile"]).exit_code == 2
     assert run(app, ["data", "split", str(store), "--rule", "til", "--report", str(tmp_path / "r")]).exit_code == 2
     assert run(app, ["data", "split", str(store), "--rule", "block", "--shares", "a,b", "--report", "r"]).exit_code == 2
+
+
+def test_a_split_that_lacks_a_part_is_left_out_of_the_report(index_of_all: Index, tmp_path: Path):
+    made_index(tmp_path, index_of_all.patch_ids.to_pylist())
+    done = split(
+        [tmp_path / "made.parquet"], [SplitPlan("random")], out=tmp_path / "new.parquet", report=tmp_path / "r"
+    )
+    tables = {t["name"]: t["rows"] for t in json.loads(done.report[2].read_text())["tables"]}
+    assert [row["split"] for row in tables["sizes"]] == ["random, seed 0"]
