@@ -246,6 +246,6 @@ def test_models_as_typed(cli):
     assert "tu-test_vit" in out
     assert "Do not fit: tu-test_vit in unet" in out
     code, out, err = cli("models", "--arch", "unnet")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "unnet" in err
     assert cli("models", "--modality", "s1", "--bands", "VV")[0] == 2

@@ -13,6 +13,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import torch
 from rasterio.transform import Affine
 from shapely.geometry import Point, box
 
@@ -43,6 +44,15 @@ from seg.scenes.grid import SceneError
 USED = ("B02", "B03", "B04", "B05", "B09")
 SIZE = 480
 SMALL = {"window": 160, "overlap": 64}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As in the processes that torchrun starts: the number of threads decides the order of sums."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -196,7 +196,7 @@ def test_weights_of_an_earlier_run_as_typed(cli: Command, trained: Path):
 )
 def test_mistakes_leave_nothing_behind(cli: Command, place: Path, arguments: tuple[object, ...], words: str):
     code, out, err = cli(*arguments, "--out", "never")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert words in " ".join(err.split())
     assert len(err.strip().splitlines()) == 1
     assert not (place / "never").exists()

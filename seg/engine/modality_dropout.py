@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seg.config.errors import WrongUseError
 from seg.reben.bands import SENSORS, of_sensor
 from seg.store.index import Rows
 
@@ -13,7 +14,7 @@ _PURPOSE = 0x5E15
 """Tells these random numbers from others with the same seed."""
 
 
-class ModalityDropoutError(ValueError):
+class ModalityDropoutError(WrongUseError):
     """Modality dropout that makes no sense for the bands."""
 
 
