@@ -15,12 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 import seg
-from seg.pipeline.data import synthesise
 from seg.pipeline.export import OVERVIEW
 from seg.pipeline.report import REPORT_FILE
-from seg.pipeline.study import Outcome, Study, Variant, run_study
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
+from seg.pipeline.study import Outcome, Study, Variant, run_study, synthetic_store
 
 ARCHITECTURES, MODALITIES = ("unet", "deeplabv3plus"), ("s1", "s2", "s1s2")
 _console = Console()
@@ -60,17 +57,6 @@ def grid(store: Path) -> list[Variant]:
         Variant(f"{arch} {modality}", {"model__arch": arch, "data__bands": modality}, store)
         for arch, modality in itertools.product(ARCHITECTURES, MODALITIES)
     ]
-
-
-def synthetic_store(work: Path, patches: int) -> Path:
-    """A synthetic store, made once."""
-    store = work / f"synthetic-{patches}"
-    if not store.is_dir():
-        shutil.rmtree(work / "tree", ignore_errors=True)
-        synthesise(work / "tree", patches)
-        build_store(published_sources(work / "tree"), store)
-        shutil.rmtree(work / "tree")
-    return store
 
 
 def best_run(outcomes: list[Outcome]) -> Path:

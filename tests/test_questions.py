@@ -194,3 +194,11 @@ def test_the_speed_question_reads_the_benchmarks(scripts, tmp_path, monkeypatch)
     assert ours["train"] == pytest.approx(237_871 / train["seg"] / 3600)
     assert ours["first"] == pytest.approx(ours["convert"] + max(ours["read"], ours["train"]))
     assert all(row["first"] > ours["first"] for row in others)
+
+
+def test_a_synthetic_store_is_made_once(tmp_path, monkeypatch):
+    store = study.synthetic_store(tmp_path, 24)
+    assert open_store(store).info.synthetic
+    assert [path.name for path in tmp_path.iterdir()] == ["synthetic-24"]
+    monkeypatch.setattr(study, "synthesise", None)
+    assert study.synthetic_store(tmp_path, 24) == store

@@ -1,16 +1,12 @@
 """What the scripts beside it share: their options, the store that they ask, and how an answer is given."""
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from seg.pipeline.data import synthesise
-from seg.pipeline.study import SCORES, Outcome, Study, Variant, run_study
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
+from seg.pipeline.study import SCORES, Outcome, Study, Variant, run_study, synthetic_store
 from seg.report.answer import Answer, write_answer
 from seg.report.formats import Table, to_rich
 from seg.store.open import read_info
@@ -35,16 +31,7 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 def base_store(args: argparse.Namespace) -> Path:
     """The store that is asked: the one named, or a synthetic one that is made once."""
-    if args.data is not None:
-        return Path(args.data)
-    store: Path = args.work / f"synthetic-{args.patches}"
-    if not store.is_dir():
-        tree = args.work / "tree"
-        shutil.rmtree(tree, ignore_errors=True)
-        synthesise(tree, args.patches)
-        build_store(published_sources(tree), store)
-        shutil.rmtree(tree)
-    return store
+    return Path(args.data) if args.data is not None else synthetic_store(args.work, args.patches)
 
 
 def ask(variants: Sequence[Variant], args: argparse.Namespace) -> list[Outcome]:

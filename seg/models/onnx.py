@@ -90,18 +90,16 @@ def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
                 output_names=names,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
-            assert program is not None
-            program.save(path)
     # The exporter runs the whole network through torch's compiler; what that raises has no common ancestor.
     except Exception as error:
-        if isinstance(error, OSError):
-            raise
         raise OnnxError(
             f"{card.arch} with encoder {card.encoder} cannot be written as ONNX by this version of torch "
             f"({type(error).__name__}); leave out --onnx"
         ) from error
     finally:
         logger.setLevel(level)
+    assert program is not None, "the exporter gives a program"
+    program.save(path)
     return _compared(path, whole, card)
 
 

@@ -134,7 +134,8 @@ def _read_shape(path: Path, epsg: int) -> Any:
         raise PartError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
     try:
         table = geopandas.read_file(path)
-    except Exception as error:
+    # What pyogrio raises of files and layers are RuntimeErrors, of fields and CRSs ValueErrors.
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise PartError(f"{path} cannot be read as vector data ({reason}); give GeoJSON or GeoPackage") from None
     if not isinstance(table, geopandas.GeoDataFrame):

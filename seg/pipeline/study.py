@@ -16,12 +16,14 @@ from seg.config.load import load_config
 from seg.metrics.bootstrap import LEVEL, Replicates, bootstrap, intervals, paired_test
 from seg.metrics.evidence import Evidence
 from seg.metrics.scores import headline, score_evidence
-from seg.pipeline.data import Notify, ignore
+from seg.pipeline.data import Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.job import plan
 from seg.pipeline.run_folder import RunError, read_evidence
 from seg.pipeline.sweep import Job, is_scored, look
 from seg.pipeline.train import train
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
 from seg.reben.bands import Sensor
 from seg.report.formats import Column, Estimate, Table, Value
 from seg.store.open import read_info
@@ -91,6 +93,18 @@ class Outcome:
     replicates: tuple[Replicates, ...]
     patches: int
     runs: tuple[Path, ...] = ()
+
+
+def synthetic_store(work: Path, patches: int) -> Path:
+    """A synthetic store for studies, made once and kept in their folder."""
+    store = work / f"synthetic-{patches}"
+    if not store.is_dir():
+        tree = work / "tree"
+        shutil.rmtree(tree, ignore_errors=True)
+        synthesise(tree, patches)
+        build_store(published_sources(tree), store)
+        shutil.rmtree(tree)
+    return store
 
 
 def run_study(study: Study, variants: Sequence[Variant], notify: Notify = ignore) -> list[Outcome]:
