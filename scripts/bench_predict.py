@@ -1,17 +1,20 @@
 """How fast whole scenes are mapped, beside the bare network on the same windows, and how much memory that takes.
 
-U-Net with a ResNet-18 encoder and random weights, the 12 bands of Sentinel-2, on the GPU if there is one, else on the
-CPU. Each scene in a process of its own, in which rounds of both alternate; medians of the rounds:
+U-Net with a ResNet-18 or ResNet-50 encoder and random weights, the 12 bands of Sentinel-2, on the GPU if there is one,
+else on the CPU. Each scene in a process of its own, in which rounds of both alternate; medians of the rounds:
 
-- network: pixel logits of the inputs of all windows, made beforehand, in the batches of the map; nothing else.
+- network: the network as it was trained, on the inputs of all windows, made beforehand, in the batches of the map.
+- pixel part: the same without the scene head, which maps do not need.
 - strips: reading, the network, blending, and writing strips, which all run at the same time.
 - command: everything, with putting the strips together into a Cloud-Optimized GeoTIFF and reading it again.
 
 The same in CPU seconds, which other work on the machine hardly changes. The peak of memory is that of the process
 through its first map, GPU memory apart. Scenes: a synthetic Sentinel-2 product (JPEG 2000), its bands as one GeoTIFF
-repeated to the width of a tile, and with --tile a whole tile under a small network, for its memory.
+repeated to half a tile, and with --tile a whole tile under a small network, for its memory. With fewer --threads than
+cores for the network, decoding has a core of its own.
 
-    python scripts/bench_predict.py [--size 1920] [--rounds 3] [--tile PRODUCT] [--out results/performance/predict]
+    python scripts/bench_predict.py [--size 3840] [--rounds 2] [--threads 1] [--tile PRODUCT]
+        [--out results/performance/predict]
 """
 
 import argparse
@@ -60,7 +63,7 @@ USED = MODALITIES["s2"]
 
 T = TypeVar("T")
 
-TILE_WIDTH, STRIP_HEIGHT = 10_980, 1536
+TILE_WIDTH, STRIP_HEIGHT = 10_980, 5490
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Timed:
         height, width: Pixels.
         windows, window, batch_size: Number of windows, edge, and windows at a time.
         rounds: Of each; 0: one map and no bare network.
-        network, strips, command: Seconds; network 0 without rounds.
+        threads: Of the network.
+        network, pixel_part, strips, command: Seconds; those of the network 0 without rounds.
         network_cpu, command_cpu: CPU seconds of all threads.
         gigabytes: Peak of memory.
         load: Processes that wanted to run in the last minute, this one's threads among them.
@@ -86,7 +90,9 @@ class Timed:
     window: int
     batch_size: int
     rounds: int
+    threads: int
     network: float
+    pixel_part: float
     strips: float
     command: float
     network_cpu: float
@@ -109,17 +115,19 @@ def untrained_run(folder: Path, encoder: str = "resnet18") -> Path:
 def widened(stack: Path, out: Path) -> Path:
     """The bands of a stack, repeated to the width of a tile."""
     with rasterio.open(stack) as source:
-        values_CHW, profile, names = source.read(), source.profile, source.descriptions
-    repeats = -(-np.array([STRIP_HEIGHT, TILE_WIDTH]) // values_CHW.shape[1:])
-    tiled_CHW = np.tile(values_CHW, (1, *repeats))[:, :STRIP_HEIGHT, :TILE_WIDTH]
-    with rasterio.open(out, "w", **profile | {"height": STRIP_HEIGHT, "width": TILE_WIDTH}) as target:
-        target.write(tiled_CHW)
-        target.descriptions = names
+        repeats = -(-np.array([STRIP_HEIGHT, TILE_WIDTH]) // source.shape)
+        with rasterio.open(out, "w", **source.profile | {"height": STRIP_HEIGHT, "width": TILE_WIDTH}) as target:
+            for number in source.indexes:
+                target.write(np.tile(source.read(number), repeats)[:STRIP_HEIGHT, :TILE_WIDTH], number)
+            target.descriptions = source.descriptions
     return out
 
 
-def timed_scene(name: str, path: Path, run: Path, window: int | None, rounds: int) -> Timed:
+def timed_scene(name: str, path: Path, run: Path, asked: argparse.Namespace, rounds: int) -> Timed:
     """Map a scene, and run the bare network over its windows, in turns."""
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    window: int | None = asked.window
     weights = open_weights(run)
     with tempfile.TemporaryDirectory() as scratch:
 
@@ -129,13 +137,14 @@ def timed_scene(name: str, path: Path, run: Path, window: int | None, rounds: in
 
         command, command_cpu, found = _timed(mapped)
         gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        bare, whole = [], [(command, command_cpu, found.seconds)] if not rounds else []
+        networks, parts, whole = [], [], [(command, command_cpu, found.seconds)] if not rounds else []
         for _ in range(rounds):
-            bare.append(network_seconds(weights, path, window))
+            networks.append(network_seconds(weights, path, window, weights.model))
+            parts.append(network_seconds(weights, path, window, weights.model.pixel_logits))
             seconds, cpu, again = _timed(mapped)
             whole.append((seconds, cpu, again.seconds))
     commands, commands_cpu, strips = zip(*whole, strict=True)
-    networks, networks_cpu = zip(*bare or [(0.0, 0.0)], strict=True)
+    (networks_s, networks_cpu), (parts_s, _) = (zip(*each or [(0.0, 0.0)], strict=True) for each in (networks, parts))
     batch_size = batch_of_windows(weights, *found.window)
     return Timed(
         name,
@@ -146,13 +155,16 @@ def timed_scene(name: str, path: Path, run: Path, window: int | None, rounds: in
         found.window[1],
         batch_size,
         rounds,
-        *(median(each) for each in (networks, strips, commands, networks_cpu, commands_cpu)),
+        torch.get_num_threads(),
+        *(median(each) for each in (networks_s, parts_s, strips, commands, networks_cpu, commands_cpu)),
         gigabytes,
         os.getloadavg()[0],
     )
 
 
-def network_seconds(weights: Weights, path: Path, window: int | None) -> tuple[float, float]:
+def network_seconds(
+    weights: Weights, path: Path, window: int | None, network: Callable[[torch.Tensor], object]
+) -> tuple[float, float]:
     """Seconds and CPU seconds of the network alone on the windows of a scene, without making their inputs."""
     compute, card = weights.compute, weights.card
     scene = open_scene(path, needed=card.bands)
@@ -168,7 +180,7 @@ def network_seconds(weights: Weights, path: Path, window: int | None) -> tuple[f
 
     def run(images_BCHW: torch.Tensor) -> None:
         with compute.autocast():
-            weights.model.pixel_logits(images_BCHW)
+            network(images_BCHW)
         if compute.device.type == "cuda":
             torch.cuda.synchronize(compute.device)
 
@@ -199,25 +211,28 @@ def apart(*arguments: Any) -> Timed:
 
 def _table(found: list[Timed]) -> list[str]:
     lines = [
-        "| scene | pixels | model | windows | network, per s | strips | command | its CPU | km2/s | peak GB | load |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| scene | pixels | model | threads | windows | network, per s | strips | command | its CPU | strips, of pixel "
+        "part | km2/s | peak GB | load |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in found:
         rate = each.windows / each.network if each.network else 0
         shares = [
-            f"{100 * bare / ours:.0f} %" if bare else f"{each.windows / ours:.2f}/s" if ours == each.strips else "–"
+            f"{100 * bare / ours:.0f} %" if bare else "–"
             for bare, ours in (
                 (each.network, each.strips),
                 (each.network, each.command),
                 (each.network_cpu, each.command_cpu),
+                (each.pixel_part, each.strips),
             )
         ]
         cells = [
             each.name,
             f"{each.width:,} x {each.height:,}",
             f"U-Net {each.encoder}",
+            str(each.threads),
             f"{each.windows} of {each.window}",
-            f"{rate:.2f}" if rate else "–",
+            f"{rate:.2f}" if rate else f"– ({each.windows / each.strips:.2f} with all)",
             *shares,
             f"{each.height * each.width / 1e4 / each.command:.1f}",
             f"{each.gigabytes:.2f}",
@@ -233,10 +248,11 @@ def _markdown(found: list[Timed], record: dict[str, Any]) -> str:
     settings = record["settings"]
     notes = [
         f"- Strips and command: share of the bare network's speed on the same windows (target {100 * TARGET:.0f} % for "
-        "strips); medians of alternating rounds. Its CPU: the command's share in CPU seconds of all threads.",
+        "strips); medians of alternating rounds. Its CPU: the command's share in CPU seconds of all threads. Of pixel "
+        "part: against the network without its scene head, which maps do not need.",
         "- Peak GB: resident memory of the whole process through its first map "
         f"(target {MEMORY_TARGET:g} for a tile of {TILE_WIDTH:,} x {TILE_WIDTH:,}).",
-        f"- {settings['format']}, {settings['threads']} threads. Load: processes that wanted to run; above the number "
+        f"- {settings['format']}; reading has threads of its own. Load: processes that wanted to run; above the number "
         "of cores other work took part, and only CPU seconds count.",
         f"- {machine}; torch {versions['torch']}, Python {versions['python']}",
     ]
@@ -246,6 +262,7 @@ def _markdown(found: list[Timed], record: dict[str, Any]) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How fast scenes are mapped, beside the bare network.")
     parser.add_argument("--size", type=int, default=1920, help="Edge of the synthetic scene, a multiple of 60.")
+    parser.add_argument("--threads", type=int, help="Threads of the network; as many as cores if not given.")
     parser.add_argument("--window", type=int, help="Edge of the windows.")
     parser.add_argument("--rounds", type=int, default=3, help="Rounds of each.")
     parser.add_argument("--tile", type=Path, help="A whole Sentinel-2 product, mapped once with a small network.")
@@ -257,13 +274,15 @@ def main() -> None:
     asked = arguments()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        run, small = untrained_run(folder / "run"), untrained_run(folder / "small", "tu-test_efficientnet")
+        run, deep = untrained_run(folder / "run"), untrained_run(folder / "deep", "resnet50")
+        small = untrained_run(folder / "small", "tu-test_efficientnet")
         made = synthesise_scene(folder / "scene", asked.size, swath_edge=False)
         strip = widened(made.stack, folder / "strip.tif")
-        scenes = [("product (JPEG 2000)", made.product), ("stack (GeoTIFF)", strip)]
-        found = [apart(name, path, run, asked.window, asked.rounds) for name, path in scenes]
+        product, stack = "product (JPEG 2000)", "stack (GeoTIFF)"
+        scenes = [(product, made.product, run), (product, made.product, deep), (stack, strip, run)]
+        found = [apart(name, path, used, asked, asked.rounds) for name, path, used in scenes]
         if asked.tile:
-            found.append(apart("whole tile", asked.tile, small, asked.window, 0))
+            found.append(apart("whole tile", asked.tile, small, asked, 0))
         compute = open_weights(run).compute
     for line in _table(found):
         Console(width=200).print(line)
@@ -272,7 +291,6 @@ def main() -> None:
         memory = "channels last" if compute.channels_last else "channels first"
         settings = {
             "format": f"{compute.device.type}, {str(compute.dtype).removeprefix('torch.')}, {memory}",
-            "threads": torch.get_num_threads(),
         }
         record = run_record(synthetic=True, settings=settings, results={"scenes": [asdict(each) for each in found]})
         write_json(asked.out.with_suffix(".json"), record)

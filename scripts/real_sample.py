@@ -103,7 +103,8 @@ def publish(networks: list[Outcome], forests: list[Outcome], store: Path, args: 
     )
     settings = {"seeds": args.seeds, "epochs": args.epochs, "encoder": args.encoder, "fingerprint": info.fingerprint}
     write_answer(answer, args.out, settings)
-    _console.print(to_rich(table))
+    for each in answer.titled_tables:
+        _console.print(to_rich(each))
 
 
 def forest_evidence(store: Path, bands: str, seed: int) -> Evidence:

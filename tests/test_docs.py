@@ -7,7 +7,6 @@ not see is said in a comment before a block:
 - ``A => B; C => D``: the block runs with these words replaced, so that it takes seconds;
 - ``file NAME``: the block is a file that the reader saves;
 - ``tree FOLDER``: the block lists files that are in that folder;
-- ``when COMMAND``: the block needs a command that this version may not have yet;
 - ``not run: REASON``: the block needs what is not here.
 
 A block of text after commands shows what they print: the beginning of each of its lines, numbers aside, must be
@@ -69,9 +68,7 @@ class Block:
 
     @property
     def is_run(self) -> bool:
-        needed = self.say.partition(";")[0]
-        here = not needed.startswith("when ") or needed.removeprefix("when ") in COMMANDS
-        return self.language in ("bash", "python") and here and not self.say.startswith("not run: ")
+        return self.language in ("bash", "python") and not self.say.startswith("not run: ")
 
     @property
     def as_tested(self) -> str:

@@ -75,6 +75,6 @@ def answer(  # noqa: PLR0913
     )
     settings = {key: getattr(args, key) for key in ("seeds", "epochs", "encoder")} | {"fingerprint": info.fingerprint}
     files = write_answer(found, args.out, settings)
-    for table in tables:
+    for table in found.titled_tables:
         _console.print(to_rich(table))
     _console.print(f"Written: {', '.join(file.name for file in files)} in {args.out}")

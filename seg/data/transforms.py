@@ -26,7 +26,8 @@ Resampling = Literal["bilinear", "nearest"]
 
 # OpenCV aligns pixel edges, not pixel centres of the corners: output pixel i lies at (i + 0.5) / factor - 0.5 of the
 # input, so bands of different pixel size stay registered to each other, with the edge value beyond the outer centres.
-_INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+"""OpenCV's name of each way of resampling."""
 
 
 class AugmentationError(WrongUseError):
@@ -45,7 +46,7 @@ class Normaliser:
 
     def __init__(self, bands: Sequence[str], resampling: Resampling) -> None:
         self.bands = tuple(bands)
-        self._interpolation = _INTERPOLATION[resampling]
+        self._interpolation = INTERPOLATION[resampling]
         self._plan = [
             (
                 name,

@@ -4,16 +4,19 @@ The values are those of `seg.data.transforms` for the scene as a whole, up to th
 with a coarse pixel more on every side, so that bands of 20 m and 60 m come out as if the whole scene were resampled.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seg.data.transforms import Resampling
+from seg.data.transforms import INTERPOLATION, Resampling
+from seg.engine.scratch import Scratch
 from seg.engine.windows import Tiling, up
 from seg.reben.bands import BANDS
 from seg.scenes.grid import Window
@@ -143,6 +146,7 @@ class StripPreparation:
 
     def __init__(self, view: View, tiling: Tiling, device: torch.device) -> None:
         self._view, self._tiling, self._device = view, tiling, device
+        self._stored, self._fine = Scratch(), Scratch()
         rows, columns = tiling.frame.sources(torch.device("cpu"))
         self._rows, self._columns = rows + tiling.area.top, columns + tiling.area.left
 
@@ -164,22 +168,22 @@ class StripPreparation:
         start = self._tiling.rows.starts[strip.number]
         rows = self._rows[start : start + self._tiling.rows.window] - strip.place.top
         columns = self._columns - strip.place.left
-        cut = _Cut.of(rows, self._device), _Cut.of(columns, self._device)
+        pieces = _pieces(rows, self._device), _pieces(columns, self._device)
         invalid_HW = None if strip.valid_HW.all() else torch.from_numpy(~strip.valid_HW).to(self._device)
         for channel_HW, name, factor in zip(images_CHW, self._view.bands, self._view.factors, strict=True):
             values_HW = self._normalised(strip, name, factor, invalid_HW)
-            channel_HW.copy_(_cut(values_HW, *cut))
+            _fill(channel_HW, values_HW, *pieces)
+        mask_HW = torch.empty(self.shape[1:], dtype=torch.bool, device=self._device)
         if invalid_HW is not None:
-            images_CHW.masked_fill_(_cut(invalid_HW, *cut), 0)
-        wanted_HW = torch.from_numpy(strip.wanted_HW).to(self._device)
-        return _cut(wanted_HW, *cut)
+            images_CHW.masked_fill_(_fill(mask_HW, invalid_HW, *pieces), 0)
+        return _fill(mask_HW, torch.from_numpy(strip.wanted_HW).to(self._device), *pieces)
 
     def _normalised(self, strip: Strip, name: str, factor: int, invalid_HW: Tensor | None) -> Tensor:
-        """A band at 10 m, over the whole place of the strip."""
+        """A band at 10 m, over the whole place of the strip, good until the next one."""
         stored, band = np.ascontiguousarray(strip.bands[name]), BANDS[name]
         if stored.dtype == np.uint16:
             if self._device.type == "cpu":
-                values_HW = torch.from_numpy(stored.astype(np.float32))
+                values_HW = self._stored(stored.shape, self._device).copy_(torch.from_numpy(stored))
             else:
                 # Half as much to move, but not every device computes with uint16.
                 values_HW = torch.from_numpy(stored.view(np.int16)).to(self._device).int().bitwise_and_(0xFFFF).float()
@@ -195,35 +199,38 @@ class StripPreparation:
                 # A band may hold 0 where others have data; only beside pixels without data it is no value.
                 empty_HW &= _any_of(invalid_HW, factor)
             normalised_HW.masked_fill_(empty_HW, 0)
-        if factor == 1:
-            return normalised_HW
-        height, width = normalised_HW.shape
-        align = False if self._view.resampling == "bilinear" else None
-        size = (height * factor, width * factor)
-        return functional.interpolate(
-            normalised_HW[None, None], size=size, mode=self._view.resampling, align_corners=align
-        )[0, 0]
+        return normalised_HW if factor == 1 else self._resampled(normalised_HW, factor)
+
+    def _resampled(self, coarse_HW: Tensor, factor: int) -> Tensor:
+        height, width = (edge * factor for edge in coarse_HW.shape)
+        how = self._view.resampling
+        if coarse_HW.device.type == "cpu":
+            # As `seg.data.transforms` does; torch takes several times as long for a single band.
+            fine_HW = self._fine((height, width), self._device)
+            cv2.resize(coarse_HW.numpy(), (width, height), dst=fine_HW.numpy(), interpolation=INTERPOLATION[how])
+            return fine_HW
+        align = False if how == "bilinear" else None
+        return functional.interpolate(coarse_HW[None, None], (height, width), mode=how, align_corners=align)[0, 0]
 
 
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """Rows or columns to take: a stretch where they follow each other, as they do away from the reflected margins."""
-
-    stretch: slice | None
-    index: Tensor
-
-    @classmethod
-    def of(cls, index: Tensor, device: torch.device) -> "_Cut":
-        first, last = int(index[0]), int(index[-1])
-        follows = last - first + 1 == len(index) and bool((index.diff() == 1).all())
-        return cls(slice(first, last + 1) if follows else None, index.to(device))
+Pieces = list[tuple[slice, slice | Tensor]]
+"""Rows or columns of a target, and those that they are taken from."""
 
 
-def _cut(values_HW: Tensor, rows: _Cut, columns: _Cut) -> Tensor:
-    values_HW = values_HW.index_select(0, rows.index) if rows.stretch is None else values_HW[rows.stretch]
-    if columns.stretch is None:
-        return values_HW.index_select(1, columns.index)
-    return values_HW[:, columns.stretch]
+def _pieces(index: Tensor, device: torch.device) -> Pieces:
+    """An index as its longest stretch of followers, which is copied fast, and the reflected margins on either side."""
+    values = index.numpy()
+    breaks = [0, *(np.flatnonzero(np.diff(values) != 1) + 1).tolist(), len(values)]
+    begin, end = max(itertools.pairwise(breaks), key=lambda run: run[1] - run[0])
+    margins = [slice(0, begin), slice(end, len(values))]
+    pieces: Pieces = [(slice(begin, end), slice(int(values[begin]), int(values[end - 1]) + 1))]
+    return pieces + [(margin, index[margin].to(device)) for margin in margins if margin.start < margin.stop]
+
+
+def _fill(target_HW: Tensor, values_HW: Tensor, rows: Pieces, columns: Pieces) -> Tensor:
+    for (to_rows, from_rows), (to_columns, from_columns) in itertools.product(rows, columns):
+        target_HW[to_rows, to_columns] = values_HW[from_rows][:, from_columns]
+    return target_HW
 
 
 def _any_of(invalid_HW: Tensor, factor: int) -> Tensor:

@@ -198,6 +198,7 @@ class _Row:
         channels, *size = work.images_CHW[:, :, : columns.window].shape
         images_BCHW = torch.empty(
             (len(starts), channels, *size),
+            dtype=self._how.compute.dtype,
             device=work.images_CHW.device,
             memory_format=self._how.compute.memory_format,
         )

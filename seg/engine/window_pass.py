@@ -8,6 +8,7 @@ from torch import Tensor
 from seg.config.track import Track, silent
 from seg.data.raw import SYMMETRIES
 from seg.engine.device import Compute
+from seg.engine.scratch import Scratch
 from seg.models.segmenter import Segmenter
 
 
@@ -37,18 +38,16 @@ class Softmax:
     """Softmax over the classes, in memory that the next call uses again."""
 
     def __init__(self) -> None:
-        self._logits, self._shares = torch.empty(0), torch.empty(0)
+        self._logits, self._shares = Scratch(), Scratch()
 
     def __call__(self, logits_BKHW: Tensor, temperature: float) -> Tensor:
         """Class probabilities of pixel logits, float32 (B, K, H, W), good until the next call."""
-        shape, count = logits_BKHW.shape, logits_BKHW.numel()
-        if count > self._logits.numel():
-            self._logits, self._shares = (torch.empty(count, device=logits_BKHW.device) for _ in range(2))
+        shape, device = logits_BKHW.shape, logits_BKHW.device
         # In this order in memory, whatever the order of the logits: blending goes class by class.
-        scaled_BKHW = self._logits[:count].view(shape).copy_(logits_BKHW)
+        scaled_BKHW = self._logits(shape, device).copy_(logits_BKHW)
         if temperature != 1:
             scaled_BKHW.div_(temperature)
-        return torch.softmax(scaled_BKHW, 1, out=self._shares[:count].view(shape))
+        return torch.softmax(scaled_BKHW, 1, out=self._shares(shape, device))
 
 
 _WHOLE = (slice(None), slice(None))
@@ -65,7 +64,7 @@ def window_probabilities(
 
     Args:
         model: In evaluation mode, on the device of the images.
-        images_BCHW: Normalised bands, float32.
+        images_BCHW: Normalised bands, in the number format of the pass.
         how: The pass.
         softmax: Memory for the result; None: its own.
         used: Rows and columns that are needed.

@@ -42,6 +42,20 @@ class Answer:
     rows: Mapping[str, Sequence[Estimate | None]]
     scores: Sequence[str]
 
+    @property
+    def title(self) -> str:
+        """The question; of synthetic data it says so."""
+        return self._lead + self.question
+
+    @property
+    def titled_tables(self) -> list[Table]:
+        """The tables, the titles of which say if the data are synthetic."""
+        return [replace(table, title=self._lead + table.title) for table in self.tables]
+
+    @property
+    def _lead(self) -> str:
+        return _SYNTHETIC if self.synthetic else ""
+
 
 def write_answer(answer: Answer, folder: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Write ``<name>.md``, ``.csv``, ``.json`` and, if there is a picture, ``.png``; returns the files.
@@ -51,13 +65,11 @@ def write_answer(answer: Answer, folder: Path, settings: Mapping[str, Any]) -> l
         folder: Made if need be.
         settings: For the record.
     """
-    title = (_SYNTHETIC if answer.synthetic else "") + answer.question
-    lead = _SYNTHETIC if answer.synthetic else ""
-    tables = [replace(table, title=lead + table.title) for table in answer.tables]
+    tables = answer.titled_tables
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{answer.name}.{suffix}" for suffix in ("md", "csv", "json")]
     picture = folder / f"{answer.name}.png"
-    parts = [f"# {title}\n", f"{answer.setting}\n", *map(markdown, tables)]
+    parts = [f"# {answer.title}\n", f"{answer.setting}\n", *map(markdown, tables)]
     parts += [f"**What it shows.** {answer.shows}\n", f"**What it does not show.** {answer.does_not}\n"]
     parts += [f"![{answer.question}]({picture.name})\n"] if answer.rows else []
     write_text(files[0], "\n".join([*parts, f"`{answer.command}`\n"]))
@@ -67,7 +79,7 @@ def write_answer(answer: Answer, folder: Path, settings: Mapping[str, Any]) -> l
     write_json(files[2], run_record(**found))
     if answer.rows:
         dots = [DotRow(name, tuple(map(_dot, estimates))) for name, estimates in answer.rows.items()]
-        write_png(picture, dot_picture(dots, answer.scores, "%", title))
+        write_png(picture, dot_picture(dots, answer.scores, "%", answer.title))
         files.append(picture)
     return files
 

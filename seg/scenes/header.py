@@ -93,7 +93,9 @@ def open_raster(path: str) -> DatasetReader:
     """
     with readable(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, sharing=False)
+        # GDAL decodes the blocks of a GeoTIFF one by one unless told otherwise, those of JPEG 2000 several at a time.
+        threads = {"num_threads": "all_cpus"} if path.lower().endswith((".tif", ".tiff")) else {}
+        return rasterio.open(path, sharing=False, **threads)
 
 
 def read_header(path: str) -> Header:
