@@ -245,11 +245,10 @@ def _killed(*_):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_several_processes_make_the_same_map(run, scene, place, mapped, tmp_path, processes):
+def test_several_processes_make_the_same_map(run, scene, place, mapped, tmp_path):
     root = Path(__file__).resolve().parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
     options = ["--window", "160", "--overlap", "64", "--probabilities", "--confidence", "--labels"]
     command = [*torchrun, "-m", "seg", "predict", run, scene.product, "--out", tmp_path / "map.tif", *options]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
