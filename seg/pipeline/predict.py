@@ -141,10 +141,7 @@ def predict(
     _require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:
         raise PredictError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
-    weights = open_weights(run, train__device=device)
-    if weights.compute.dtype != torch.float32:
-        # Faster by a tenth, and no less exact. In float32 maps stay those of `seg export` to the last bit.
-        fold_batch_norm(weights.model, weights.compute.dtype)
+    weights = _weights_for_maps(run, device)
     if labels and weights.card.scene_head == "none":
         raise PredictError(f"{run} has no scene head; leave out --labels")
     options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
@@ -164,6 +161,15 @@ def predict(
         if len(maps) > 1 and ranks.first:
             write_vrt(out / VRT, [one.path for one in maps], tags=run_tags(jobs[0]))
     return maps
+
+
+def _weights_for_maps(run: Path, device: str | None) -> Weights:
+    """The weights of a run, as fast as they get."""
+    weights = open_weights(run, train__device=device)
+    if weights.compute.dtype != torch.float32:
+        # No less exact. In float32 maps stay those of `seg export` to the last bit.
+        fold_batch_norm(weights.model, weights.compute.dtype)
+    return weights
 
 
 def _job(
