@@ -113,7 +113,7 @@ def untrained_run(folder: Path, encoder: str = "resnet18") -> Path:
 
 
 def widened(stack: Path, out: Path) -> Path:
-    """The bands of a stack, repeated to the width of a tile."""
+    """The bands of a stack, repeated to `STRIP_HEIGHT` and `TILE_WIDTH`."""
     with rasterio.open(stack) as source:
         repeats = -(-np.array([STRIP_HEIGHT, TILE_WIDTH]) // source.shape)
         with rasterio.open(out, "w", **source.profile | {"height": STRIP_HEIGHT, "width": TILE_WIDTH}) as target:

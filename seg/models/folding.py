@@ -15,8 +15,8 @@ _TOLERANCE = 1e-3
 def fold_batch_norm(model: Segmenter, dtype: torch.dtype) -> int:
     """Fold every batch normalisation that follows a convolution into its weights, in place.
 
-    What follows what is seen on a random image, so this works for any architecture. If the logits of another random
-    image differ by more than rounding afterwards, everything is put back. The model is for inference alone from here.
+    What follows what is seen on a random image, so this works for any architecture. If its logits differ by more than
+    rounding afterwards, everything is put back. The model is for inference alone from here.
 
     Args:
         model: In evaluation mode, float32, on its device.
