@@ -34,7 +34,7 @@ from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.reben.classes import CLASS_OF_CODE, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_corner
-from seg.scenes.grid import SceneError
+from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.open import open_scene
 from seg.store.open import open_store
 
@@ -582,6 +582,12 @@ def test_files_that_name_no_product(tmp_path):
     refused([folder], clc, tmp_path, MakeError, "nothing in .* names its Sentinel-2 product.*--product, such as S2A_")
     _, tree = run([folder], clc, tmp_path / "out", product=PRODUCT)
     assert {name[:-6] for name in tree.rows} == {PRODUCT}
+
+
+def test_a_product_that_lacks_a_band(tmp_path):
+    s2, clc = [bands_of(tmp_path / "in")], codes_of(tmp_path / "clc.tif")
+    next(s2[0].glob("*_B05.tif")).unlink()
+    refused(s2, clc, tmp_path, BandMissingError, r"has no file for B05 .*_B05.tif$")
 
 
 def test_sentinel_1_that_is_of_no_use(tmp_path):

@@ -30,6 +30,7 @@ from seg.pipeline.scene_part import Box, Part, choose_part
 from seg.pipeline.session import Weights, open_weights
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
 
@@ -146,7 +147,7 @@ def predict(
         raise PredictError(f"{run} has no scene head; leave out --labels")
     options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
     # Everything is looked at before anything is predicted.
-    opened = [open_scene(path, bands=bands, s1=list(s1) or None, needed=weights.card.bands) for path in scenes]
+    opened = [_opened(path, bands, s1, weights.card.bands) for path in scenes]
     for remark in dict.fromkeys(remark for scene in opened for remark in scene.remarks):
         notify(remark)
     jobs = [
@@ -170,6 +171,13 @@ def _weights_for_maps(run: Path, device: str | None) -> Weights:
         # No less exact. In float32 maps stay those of `seg export` to the last bit.
         fold_batch_norm(weights.model, weights.compute.dtype)
     return weights
+
+
+def _opened(path: Path, bands: Sequence[str] | None, s1: Sequence[Path], needed: Sequence[str]) -> Scene:
+    try:
+        return open_scene(path, bands=bands, s1=list(s1) or None, needed=needed)
+    except BandMissingError as error:
+        raise SceneError(f"{error}, or take a model without that band") from None
 
 
 def _job(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg.reben.bands import BANDS
-from seg.scenes.grid import SceneError
+from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.header import read_header, shown
 from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer
@@ -18,7 +18,8 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
     """The needed bands of a folder.
 
     Raises:
-        SceneError: If the folder holds no bands, lacks one, has two files for one, or is a part of a SAFE folder.
+        BandMissingError: If a band lacks.
+        SceneError: If the folder holds no bands, has two files for one, or is a part of a SAFE folder.
     """
     if safe := next((place for place in (path, *path.resolve().parents) if place.suffix.upper() == ".SAFE"), None):
         raise SceneError(f"{path} is a part of a Sentinel-2 product, whose metadata are needed too; name {safe} itself")
@@ -31,9 +32,9 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
     layers = []
     for band in needed:
         if band not in files:
-            raise SceneError(
+            raise BandMissingError(
                 f"{path} has no file for {band} (it has {', '.join(name for name in BANDS if name in files)}); add one "
-                f"that is named like <scene>_{band}.tif, or take a model without that band"
+                f"that is named like <scene>_{band}.tif"
             )
         layers.append(single_band(band, only_file(band, files[band])))
     return layers

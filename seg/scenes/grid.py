@@ -14,6 +14,10 @@ class SceneError(ValueError):
     """A scene that cannot be used; the text is one sentence with the cure."""
 
 
+class BandMissingError(SceneError):
+    """A scene that lacks a needed band; the text says how to add it, and ends where an alternative may follow."""
+
+
 class SceneUseError(SceneError, WrongUseError):
     """An option that does not go with a scene, whatever its values are."""
 

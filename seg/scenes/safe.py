@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from seg.reben.bands import BANDS
-from seg.scenes.grid import SceneError
+from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.header import read_header
 from seg.scenes.jp2 import require_whole
 from seg.scenes.layer import REFLECTANCE_SCALE, Layer
@@ -85,7 +85,8 @@ def safe_layers(files: ProductFiles, needed: Sequence[str]) -> list[Layer]:
     """The needed bands of a product, each at its own resolution.
 
     Raises:
-        SceneError: If a band is missing, there twice, or its file damaged, or the level is not 2A.
+        BandMissingError: If a band is missing.
+        SceneError: If one is there twice, or its file damaged, or the level is not 2A.
     """
     how = radiometry(files)
     paths = _band_paths(files, needed)
@@ -108,9 +109,7 @@ def _band_paths(files: ProductFiles, needed: Sequence[str]) -> dict[str, str]:
     for band, paths in found.items():
         where = f"IMG_DATA/R{BANDS[band].pixel_size}m"
         if not paths:
-            raise SceneError(
-                f"{files.source} has no {band} in {where}; get the whole product, or take a model without that band"
-            )
+            raise BandMissingError(f"{files.source} has no {band} in {where}; get the whole product")
         if len(paths) > 1:
             raise SceneError(f"{files.source} has {len(paths)} files for {band} ({', '.join(paths)}); keep one")
     return {band: paths[0] for band, paths in found.items()}

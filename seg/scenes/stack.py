@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg.reben.bands import BANDS, S1_BANDS
-from seg.scenes.grid import SceneError, SceneUseError
+from seg.scenes.grid import BandMissingError, SceneError, SceneUseError
 from seg.scenes.header import Header, read_header, shown
 from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer
@@ -25,7 +25,8 @@ def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str])
         needed: What is wanted.
 
     Raises:
-        SceneError: If the file is damaged, its bands have no names, or one lacks or is there twice.
+        BandMissingError: If a band lacks.
+        SceneError: If the file is damaged, its bands have no names, or one is there twice.
     """
     if names_level_1c(path.name):
         raise level_error(path, "Level-1C")
@@ -38,10 +39,7 @@ def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str])
         places = [place for place, name in enumerate(names, 1) if name == band]
         if not places:
             held = ", ".join(name for name in names if name in BANDS)
-            raise SceneError(
-                f"{path} has no {band} (it has {held}); name its bands with --bands in their order, or take a model "
-                "without that band"
-            )
+            raise BandMissingError(f"{path} has no {band} (it has {held}); name its bands with --bands in their order")
         if len(places) > 1:
             raise SceneError(f"{path} has {len(places)} bands named {band}; name its bands with --bands, each once")
         layers.append(tagged_layer(band, header, places[0]))
