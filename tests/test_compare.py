@@ -636,9 +636,9 @@ def test_one_evidence_at_a_time_is_in_memory(runs, monkeypatch):
     read = compare_module.read_evidence
     earlier: list[weakref.ref[Any]] = []
 
-    def reading(run: Path, split: Any) -> Evidence:
+    def reading(run: Path, split: Any, **more: Any) -> Evidence:
         assert all(labels() is None for labels in earlier)
-        evidence = read(run, split)
+        evidence = read(run, split, **more)
         earlier.append(weakref.ref(evidence.labels))
         return evidence
 

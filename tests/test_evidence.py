@@ -204,6 +204,7 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         "thresholds": None,
         "temperature": None,
         "without": None,
+        "on": "",
     }
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,9 +20,11 @@ from seg.metrics.evidence_file import load_evidence
 from seg.models.architectures import ModelError
 from seg.models.checkpoint import CheckpointError, load_card
 from seg.models.weights_file import weights_digest
+from seg.pipeline.card import write_card
 from seg.pipeline.data import describe_store, find_store
 from seg.pipeline.export import export
 from seg.pipeline.job import plan
+from seg.pipeline.report import report_run
 from seg.pipeline.run_folder import RunError
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
@@ -279,7 +282,6 @@ def seg_root():
 
 
 def test_a_checkpoint_needs_its_bands(run, stores, tmp_path):
-    import shutil
 
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
@@ -301,6 +303,31 @@ def test_other_data_are_noticed(run, stores):
     with pytest.raises(EmptySelectionError, match="split validation"):
         seg.evaluate(run, split="validation", data=stores / "official", notify=heard.append)
     assert any("not those the run was trained on" in message for message in heard)
+
+
+def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_path):
+    own, other = (evaluated.folder / "scores.json").read_bytes(), open_store(stores / "official").info.fingerprint
+    on = other[:8]
+    with pytest.raises(RunError, match=f"not scored on the test split of the data {on} yet; .* --data STORE"):
+        seg.compare([run], on=on)
+    found = seg.evaluate(run, data=stores / "official", replicates=100)
+    assert found.folder == run / "eval" / f"test-on-{on}"
+    assert load_evidence(found.folder / "evidence").origin.fingerprint == other
+    assert f"other data ({on})" in (found.folder / "tables.md").read_text(encoding="utf-8")
+    report_run(run, on=on, check=True)
+    # What the run scores on its own data is neither touched nor mixed up with that.
+    assert (evaluated.folder / "scores.json").read_bytes() == own
+    for data, result in (("", evaluated), (on, found)):
+        (configuration,) = seg.compare([run], on=data, replicates=100).comparison.configurations
+        assert configuration.scores["miou"].value == result.scores.pixel.miou
+    write_card(run, tmp_path / "card", replicates=100)
+    assert "other data" not in (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
+    write_card(run, tmp_path / "card", on=on, replicates=100)
+    assert f"test split of other data ({on})" in (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
+    shutil.copytree(run, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "eval" / "test")
+    with pytest.raises(RunError, match=f"only with --on {on}, which is other data"):
+        seg.compare([tmp_path / "copy"])
 
 
 @pytest.mark.parametrize(

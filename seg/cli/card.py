@@ -17,12 +17,15 @@ def card(
     split: Annotated[
         Literal["train", "validation", "test"] | None, typer.Option(help="Split of the scores on the page.")
     ] = None,
+    on: Annotated[
+        str, typer.Option(help="Scores on other data than those of the training: see 'seg report --on'.")
+    ] = "",
 ) -> None:
     """Write a model folder to share: weights, card, a page with scores, limits, licence and citation."""
     from seg.pipeline.card import write_card
 
     done = write_card(
-        run, out, name=name, licence=licence, onnx=onnx, split=split, track=console.track, notify=console.notify
+        run, out, name=name, licence=licence, onnx=onnx, split=split, on=on, track=console.track, notify=console.notify
     )
     console.done(f"{done.folder}: seg.load_model('{done.folder}') reads it; its page is README.md")
     if done.onnx_difference is not None:

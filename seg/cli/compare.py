@@ -13,6 +13,9 @@ Score = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders that 'seg eval' has scored.")],
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split that was scored.")] = "test",
+    on: Annotated[
+        str, typer.Option(help="Data that were scored, if not those of the training: see 'seg report --on'.")
+    ] = "",
     sort: Annotated[Score, typer.Option(help="Score to sort by.")] = "miou",
     out: Annotated[Path | None, typer.Option(help="Folder for compare.md, .tex, .csv and .json.")] = None,
     allow_different_data: Annotated[
@@ -32,6 +35,7 @@ def compare(
     result = put_side_by_side(
         runs,
         split=split,
+        on=on,
         sort=sort,
         out=out,
         allow_different_data=allow_different_data,

@@ -11,7 +11,10 @@ from seg.cli import console
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to score.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Store, if not the one of the run.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Store, if not the one of the run; results on other data go to <split>-on-<fingerprint>."),
+    ] = None,
     metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     drop: Annotated[

@@ -12,6 +12,9 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder that 'seg eval' has scored.")],
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to report.")] = None,
     drop: Annotated[Literal["s1", "s2"] | None, typer.Option(help="Report the evaluation without this sensor.")] = None,
+    on: Annotated[
+        str, typer.Option(help="Report the evaluation on other data: what stands in its folder's name.")
+    ] = "",
     replicates: Annotated[int | None, typer.Option(help="Resamples for the intervals.", min=100)] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a table differs from what its evidence gives.")
@@ -25,6 +28,7 @@ def report(
         run,
         split=split,
         without=drop,
+        on=on,
         replicates=replicates,
         check=check,
         track=console.track,

@@ -51,6 +51,7 @@ class Origin:
         thresholds: Probability above which each class counts as present, fitted on validation; None: not fitted.
         temperature: What pixel logits are divided by to be calibrated, fitted on validation; None: not fitted.
         without: The sensor that the model was not shown; None: it saw all its bands.
+        on: What names the data, see `scored_on`; empty: those that the model was trained on.
     """
 
     split: Split
@@ -60,21 +61,32 @@ class Origin:
     thresholds: tuple[float, ...] | None = None
     temperature: float | None = None
     without: Sensor | None = None
+    on: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the evaluation: ``test``, or ``test-without-s1``; also that of its folder."""
-        return evaluation_name(self.split, self.without)
+        """Name of the evaluation: ``test``, ``test-without-s1`` or ``test-on-b6b20e5f``; also that of its folder."""
+        return evaluation_name(self.split, self.without, self.on)
 
     @property
     def words(self) -> str:
-        """The same for a reader: ``test split``, or ``test split without Sentinel-1``."""
-        return f"{self.split} split" + (f" without Sentinel-{self.without[1:]}" if self.without else "")
+        """The same for a reader, such as ``test split of other data (b6b20e5f) without Sentinel-1``."""
+        data = f" of other data ({self.on})" if self.on else ""
+        return f"{self.split} split{data}" + (f" without Sentinel-{self.without[1:]}" if self.without else "")
 
 
-def evaluation_name(split: Split, without: Sensor | None) -> str:
+def evaluation_name(split: Split, without: Sensor | None = None, on: str = "") -> str:
     """Name of an evaluation, see `Origin.name`."""
-    return f"{split}-without-{without}" if without else split
+    return split + (f"-on-{on}" if on else "") + (f"-without-{without}" if without else "")
+
+
+def scored_on(scored: str, trained: str) -> str:
+    """What names the data of an evaluation: the beginning of their fingerprint; empty if the model was trained on them.
+
+    Args:
+        scored, trained: Fingerprints.
+    """
+    return "" if scored == trained else scored[:8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -253,6 +253,7 @@ def _origin(path: Path, header: dict[str, Any]) -> Origin:
             None if thresholds is None else tuple(map(float, thresholds)),
             None if header["temperature"] is None else float(header["temperature"]),
             header.get("without"),
+            header.get("on", ""),
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None

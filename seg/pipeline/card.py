@@ -57,6 +57,7 @@ def write_card(
     licence: str = LICENCE,
     onnx: bool = False,
     split: Split | None = None,
+    on: str = "",
     replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
@@ -74,6 +75,7 @@ def write_card(
         licence: Of the weights, as the hub names licences.
         onnx: Also write the network as ONNX and compare it with torch.
         split: Of the scores; the configuration's ``eval.split`` (test) if None.
+        on: Scores on other data than those of the training, see `seg.metrics.evidence.scored_on`.
         replicates: Resamples behind the intervals.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -93,7 +95,7 @@ def write_card(
 
         require_onnx()
     model, card = load_checkpoint(checkpoint)
-    assessment, official = _scores(run, split or files.config.eval.split, replicates, track, notify)
+    assessment, official = _scores(run, split or files.config.eval.split, on, replicates, track, notify)
     out.parent.mkdir(parents=True, exist_ok=True)
     described = Described(
         name=name or run.resolve().name,
@@ -135,12 +137,14 @@ def _check_target(out: Path) -> None:
         raise RunError(f"{out} holds something else than a model folder; name a new one")
 
 
-def _scores(run: Path, split: Split, replicates: int, track: Track, notify: Notify) -> tuple[Assessment | None, bool]:
+def _scores(
+    run: Path, split: Split, on: str, replicates: int, track: Track, notify: Notify
+) -> tuple[Assessment | None, bool]:
     """What the run scored, and whether that is reBEN's test split; None if it was not scored."""
-    if not (run / EVALUATIONS / evaluation_name(split, None) / EVIDENCE / FILE_NAME).is_file():
+    if not on and not (run / EVALUATIONS / evaluation_name(split) / EVIDENCE / FILE_NAME).is_file():
         notify(f"{run} was not scored on the {split} split, so its page has no scores; 'seg eval {run}' makes them.")
         return None, False
-    evidence = read_evidence(run, split)
+    evidence = read_evidence(run, split, on=on)
     return assess(evidence, replicates, BOOTSTRAP_SEED, track), on_official_test(evidence)
 
 

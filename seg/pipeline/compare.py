@@ -49,6 +49,7 @@ def compare(
     runs: Sequence[Path],
     *,
     split: Split = "test",
+    on: str = "",
     sort: str = "miou",
     out: Path | None = None,
     allow_different_data: bool = False,
@@ -65,6 +66,7 @@ def compare(
     Args:
         runs: Run folders that `train` and `evaluate` have written.
         split: The split that they were scored on.
+        on: The data that they were scored on, see `seg.metrics.evidence.scored_on`; empty: those of their training.
         sort: Score that the configurations are sorted by.
         out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
         allow_different_data: Show runs of different data or patches side by side, untested.
@@ -80,12 +82,15 @@ def compare(
     files = _read_runs(runs)
     names = short_names([run.folder for run in files])
     # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
-    origins = [check_evidence(run.folder, split) for run in files]
+    # Some may have been trained on the data that others were only scored on.
+    origins = [
+        check_evidence(run.folder, split, on="" if on and run.fingerprint.startswith(on) else on) for run in files
+    ]
     if not allow_different_data:
         check_same_data(names, files, origins)
     scored: list[ScoredRun] = []
-    for run, name in zip(files, names, strict=True):
-        evidence = read_evidence(run.folder, split)
+    for run, name, origin in zip(files, names, origins, strict=True):
+        evidence = read_evidence(run.folder, split, on=origin.on)
         if scored and not allow_different_data:
             check_same_patches(scored[0], name, evidence)
         scored.append(score_run(run, name, evidence, replicates, seed, track))

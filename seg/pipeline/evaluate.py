@@ -9,7 +9,7 @@ from seg.config.track import Track, silent
 from seg.engine.evaluate import evaluate as gather_evidence
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
-from seg.metrics.evidence import Evidence, Origin
+from seg.metrics.evidence import Evidence, Origin, scored_on
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
 from seg.models.weights_file import weights_digest
@@ -39,7 +39,7 @@ class EvalResult:
     """Outcome of an evaluation.
 
     Attributes:
-        folder: ``eval/<split>`` of the run.
+        folder: ``eval/<name of the evaluation>`` of the run.
         scores: All scores.
         assessment: The scores with their intervals, and what else the report says.
         tables: The scores as tables.
@@ -68,7 +68,8 @@ def evaluate(
 
     Under ``torchrun`` the processes share the patches; the first one writes, and all return the same.
 
-    An evaluation that is broken off leaves the one before as it was, and starts over.
+    An evaluation that is broken off leaves the one before as it was, and starts over. That of other data than those the
+    run was trained on goes to a folder of its own, ``eval/<split>-on-<beginning of their fingerprint>/``.
 
     Args:
         run: Run folder of `train`.
@@ -124,6 +125,7 @@ def _evidence(session: Session, track: Track) -> Evidence:
         card.thresholds,
         card.temperature,
         session.without,
+        scored_on(info.fingerprint, card.data.fingerprint),
     )
     return gather_evidence(session.model, session.dataset, origin, session.how(track), detailed=True)
 

@@ -14,9 +14,10 @@ from seg.pipeline.run_folder import (
     EVALUATIONS,
     RunError,
     RunFiles,
-    evaluation_options,
     read_evidence,
     read_run,
+    report_options,
+    scoring_options,
     section,
 )
 from seg.reben.bands import Sensor, selection_name
@@ -41,7 +42,7 @@ class ReportResult:
     """Outcome of a report.
 
     Attributes:
-        folder: ``eval/<split>`` of the run.
+        folder: ``eval/<name of the evaluation>`` of the run.
         assessment: Everything that was computed.
         tables: The tables that a user sees first.
     """
@@ -56,6 +57,7 @@ def report_run(
     *,
     split: Split | None = None,
     without: Sensor | None = None,
+    on: str = "",
     replicates: int | None = None,
     check: bool = False,
     track: Track = silent,
@@ -67,6 +69,7 @@ def report_run(
         run: Run folder of `train` that was evaluated.
         split: The split; the configuration's ``eval.split`` (test) if None.
         without: Report how it did without this sensor.
+        on: Report how it did on other data than those of its training, see `seg.metrics.evidence.scored_on`.
         replicates: Resamples of the bootstrap; None: 1,000, or with `check` as many as the tables rest on.
         check: Write nothing; compare the tables that are there with what the evidence gives.
         track: Progress.
@@ -79,9 +82,9 @@ def report_run(
     """
     files = read_run(run)
     split = split or files.config.eval.split
-    evidence = read_evidence(run, split, without)
+    evidence = read_evidence(run, split, without, on)
     folder = run / EVALUATIONS / evidence.origin.name
-    options = evaluation_options(split, without)
+    options = scoring_options(split, without, on)
     if not len(evidence):
         raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} {options}")
     if replicates is None:
@@ -127,7 +130,8 @@ def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evid
     if page.exists() and (sentence := difference(page, _page(files, folder, assessment, evidence, ignore))):
         differences.append(sentence)
     if differences:
-        options = evaluation_options(evidence.origin.split, evidence.origin.without)
+        origin = evidence.origin
+        options = report_options(origin.split, origin.without, origin.on)
         cure = f"write them anew with: seg report {files.folder} {options}"
         error = StaleReportError(f"{differences[0]}; {cure}")
         for more in differences[1:]:

@@ -67,13 +67,13 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(folder, load_config(folder / CONFIG_FILE), _read_record(folder / RECORD_FILE))
 
 
-def read_evaluation(run: Path, split: Split, without: Sensor | None = None) -> dict[str, Any]:
+def read_evaluation(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> dict[str, Any]:
     """The record of an evaluation; empty if none was kept.
 
     Raises:
         RunError: If it is damaged.
     """
-    path = run / EVALUATIONS / evaluation_name(split, without) / EVALUATION_FILE
+    path = run / EVALUATIONS / evaluation_name(split, without, on) / EVALUATION_FILE
     return _read_record(path) if path.is_file() else {}
 
 
@@ -87,44 +87,62 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def evaluation_options(split: Split, without: Sensor | None) -> str:
+def scoring_options(split: Split, without: Sensor | None, on: str = "") -> str:
     """Options of ``seg eval`` that make an evaluation."""
-    return f"--split {split}" + (f" --drop {without}" if without else "")
+    return f"--split {split}" + (f" --drop {without}" if without else "") + (" --data STORE" if on else "")
 
 
-def check_evidence(run: Path, split: Split, without: Sensor | None = None) -> Origin:
-    """What the evidence of a run on a split is of, and without a sensor if one is named; it is not read for this.
+def report_options(split: Split, without: Sensor | None, on: str = "") -> str:
+    """Options of ``seg report`` that name an evaluation."""
+    return f"--split {split}" + (f" --drop {without}" if without else "") + (f" --on {on}" if on else "")
+
+
+def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> Origin:
+    """What the evidence of a run is of; it is not read for this.
+
+    Args:
+        run: The run folder.
+        split: What it was scored on.
+        without: The sensor that it was not shown.
+        on: The data, where they are not those of the training; see `seg.metrics.evidence.scored_on`.
 
     Raises:
         RunError: If there is none, or it is of another split or of other weights than the run's best.
         EvidenceError: If it is no evidence that this seg reads.
     """
-    folder = run / EVALUATIONS / evaluation_name(split, without) / EVIDENCE
-    cure = f"run: seg eval {run} {evaluation_options(split, without)}"
+    folder = run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE
+    cure = f"run: seg eval {run} {scoring_options(split, without, on)}"
     if not (folder / FILE_NAME).is_file():
-        lack = f" without {without}" if without else ""
-        raise RunError(f"{run} was not scored on the {split} split{lack} yet; {cure}")
+        lack = f" of the data {on}" * bool(on) + f" without {without}" * bool(without)
+        raise RunError(f"{run} was not scored on the {split} split{lack} yet{_scored_elsewhere(run, split)}; {cure}")
     origin = load_origin(folder)
-    if (origin.split, origin.without) != (split, without):
+    if (origin.split, origin.without, origin.on) != (split, without, on):
         raise RunError(f"{folder} holds evidence of the {origin.words}; {cure}")
     weights = weights_digest(run / CHECKPOINTS / BEST)
     # A run may have been copied without its weights, and evidence does not name its weights if nobody told it.
     if weights and origin.weights and weights != origin.weights:
         raise RunError(f"{run} has other weights than those that were scored; {cure}")
-    scored = read_evaluation(run, split, without).get("weights")
+    scored = read_evaluation(run, split, without, on).get("weights")
     if scored and scored != origin.weights:
         raise RunError(f"{folder} holds evidence of other weights than {EVALUATION_FILE} beside it; {cure}")
     return origin
 
 
-def read_evidence(run: Path, split: Split, without: Sensor | None = None) -> Evidence:
-    """The evidence of a run on a split, and without a sensor if one is named.
+def _scored_elsewhere(run: Path, split: Split) -> str:
+    """A word about evaluations of other data."""
+    names = [path.name for path in sorted((run / EVALUATIONS).glob(evaluation_name(split, on="*")))]
+    known = [name.partition("-on-")[2] for name in names if "-without-" not in name]
+    return f" (only with --on {' or '.join(known)}, which is other data)" if known else ""
+
+
+def read_evidence(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> Evidence:
+    """The evidence of a run on a split; arguments as of `check_evidence`.
 
     Raises:
         RunError, EvidenceError: As `check_evidence`, and if it is damaged.
     """
-    check_evidence(run, split, without)
-    evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without) / EVIDENCE)
+    check_evidence(run, split, without, on)
+    evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE)
     record = _read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     # What synthetic data have taught says as little about reBEN as what it is measured on.
     synthetic = evidence.origin.synthetic or record.get("synthetic") is True

@@ -66,7 +66,7 @@ def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, see
         replicates, seed: Of the bootstrap.
         track: Progress.
     """
-    evaluation = read_evaluation(run.folder, evidence.origin.split)
+    evaluation = read_evaluation(run.folder, evidence.origin.split, on=evidence.origin.on)
     # Neither details nor fitted thresholds are compared, and resampling them takes time.
     origin = replace(evidence.origin, thresholds=None, temperature=None)
     evidence = replace(evidence, origin=origin, details=None)

@@ -14,7 +14,7 @@ import numpy as np
 
 from seg.config.load import load_config
 from seg.metrics.bootstrap import LEVEL, Replicates, bootstrap, intervals, paired_test
-from seg.metrics.evidence import Evidence
+from seg.metrics.evidence import Evidence, scored_on
 from seg.metrics.scores import headline, score_evidence
 from seg.pipeline.data import Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
@@ -137,15 +137,12 @@ def _evidence(variant: Variant, folder: Path, settings: Mapping[str, Any], notif
         resume = state.todo == "resume"
         train(plan(out=folder, resume=True) if resume else plan(out=folder, data__store=variant.store, **settings))
     test = variant.test or variant.store
-    if not is_scored(job, "test") or _scored_on(folder) != read_info(test).fingerprint:
+    on = scored_on(read_info(test).fingerprint, read_info(variant.store).fingerprint)
+    if not is_scored(job, "test", on):
         evaluate(folder, data=test, replicates=_QUICK)
     if variant.drop is not None:
         evaluate(folder, data=test, drop=variant.drop, replicates=_QUICK)
-    return read_evidence(folder, "test", variant.drop)
-
-
-def _scored_on(folder: Path) -> str:
-    return read_evidence(folder, "test").origin.fingerprint
+    return read_evidence(folder, "test", variant.drop, on)
 
 
 def outcome_of(name: str, evidences: Sequence[Evidence]) -> Outcome:

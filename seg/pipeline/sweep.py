@@ -135,10 +135,10 @@ def look(job: Job, split: Split | None) -> State:
     return State("finished")
 
 
-def is_scored(job: Job, split: Split) -> bool:
-    """Whether a run's best weights were scored on a split; a damaged record counts as none."""
+def is_scored(job: Job, split: Split, on: str = "") -> bool:
+    """Whether a run's best weights were scored on a split (`on` other data); a damaged record counts as none."""
     try:
-        record = read_evaluation(job.folder, split)
+        record = read_evaluation(job.folder, split, on=on)
     except RunError:
         return False
     return bool(record) and record.get("weights") == weights_digest(job.folder / CHECKPOINTS / BEST)
