@@ -565,7 +565,7 @@ def test_a_tile_without_any_label(tmp_path, value, store):
 
 def test_nothing_left(tmp_path):
     s2 = [bands_of(tmp_path / "in", columns=1, rows=1, holes=[(0, 0)])]
-    said = r"no patch is left of 1 \(1 pixels without data\)"
+    said = r"no patch is left of 1 \(pixels without data: 1\)"
     refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, MakeError, said)
 
 
@@ -596,6 +596,21 @@ def test_sentinel_1_that_is_of_no_use(tmp_path):
     refused(s2, clc, tmp_path, MakeError, "does not name its Sentinel-1 scene", s1=(nameless,))
     elsewhere = s1_of(tmp_path / f"{S1_NAME}.tif", column=50)
     refused(s2, clc, tmp_path, MakeError, "overlaps none of the products", s1=(elsewhere,))
+    late = S1_NAME.replace("20170612", "20170712")
+    half = written(tmp_path / f"{late}.tif", [np.full((240, 240), -12, np.float32)], place(), names=("VV",))
+    refused(s2, clc, tmp_path, SceneError, f"{late}.tif does not hold VV and VH; give a raster with both", s1=(half,))
+
+
+def test_sentinel_1_of_another_month_is_told(tmp_path):
+    s2, clc = [bands_of(tmp_path / "in")], codes_of(tmp_path / "clc.tif")
+    said = []
+    late = S1_NAME.replace("20170612", "20170712")
+    for name in (S1_NAME, late):
+        asked = request(s2, clc, s1=[s1_of(tmp_path / f"{name}.tif")])
+        make(asked, tmp_path / f"with-{name}", notify=said.append)
+    assert [one for one in said if "days from" in one] == [
+        f"{late} was taken 29 days from {PRODUCT}, whose patches it is paired with."
+    ]
 
 
 @pytest.mark.parametrize(

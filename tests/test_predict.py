@@ -450,7 +450,10 @@ def test_files_of_an_earlier_map_of_that_name_go(run, scene, tmp_path):
     extras = {"confidence": True, "labels": True, "areas": True, "quicklook": True}
     (first,) = predict(run, [scene.product], out, **SMALL, **extras)
     assert len(first.files) == 7
-    (second,) = predict(run, [scene.product], out, **SMALL, confidence=True)
+    heard: list[str] = []
+    (second,) = predict(run, [scene.product], out, **SMALL, confidence=True, notify=heard.append)
+    lost = "map_labels.parquet, map_areas.csv, map_areas.md, map.png"
+    assert heard == [f"Removed {lost}, which belonged to the earlier map.tif."]
     assert {path for path in tmp_path.iterdir() if path.suffix != ".xml"} == set(second.files)
 
 

@@ -351,6 +351,8 @@ def test_synthetic_metadata_stay_synthetic(tmp_path: Path):
 
 def test_a_report_on_several_splits(official: Index, real: Path, tmp_path: Path):
     folder = real / "official-metadata"
+    with pytest.raises(SplitError, match=r"the centres of neighbours are 1\.2 km apart"):
+        plans_of(["block"], "2,1,1", 20, 1.2, 0)
     plans = plans_of(["block", "random", "block"], "2,1,1", 20, 0, 0)
     done = split([folder / "metadata.parquet"], plans, report=tmp_path / "report")
     assert [path.name for path in done.report] == ["leakage.md", "leakage.csv", "leakage.json", "leakage.png"]

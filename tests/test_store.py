@@ -127,6 +127,17 @@ def test_a_store_that_has_lost_something(real, tmp_path, file, content, message)
     assert "\n" not in str(caught.value)
 
 
+def test_the_arrays_of_a_patch_are_those_of_both_sensors(real, tmp_path):
+    build_store(published_sources(real / "reben-10m-80"), tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    for row in (0, 41, 79):
+        arrays = store.arrays(row)
+        assert set(arrays) == {"VV", "VH", "B02", "B03", "B04", "B08"}
+        for name in (store.index.patch_id(row), store.index.s1_name(row)):
+            for band, array in store.patches.tensors(name).items():
+                assert np.array_equal(arrays[band], array)
+
+
 def test_a_store_without_what_later_versions_tell(real, tmp_path):
     info = build_store(published_sources(real / "reben-full-4"), tmp_path / "store")
     path = tmp_path / "store" / "store.json"

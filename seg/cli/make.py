@@ -55,7 +55,9 @@ def make(
             help="Sentinel-2 L2A products: SAFE folder or zip, stack, or folder of bands.", metavar="PRODUCT..."
         ),
     ],
-    clc: Annotated[Path, typer.Option(help="CORINE Land Cover: a GeoPackage or other vector file, or a raster.")],
+    clc: Annotated[
+        Path, typer.Option(help="CORINE Land Cover: a GeoPackage or other vector file, or a raster of codes.")
+    ],
     s1: Annotated[
         list[Path] | None,
         typer.Option(help="Sentinel-1 rasters in dB, whose names begin with that of their scene.", metavar="RASTER..."),
@@ -64,7 +66,9 @@ def make(
     column: Annotated[str | None, typer.Option(help="Column with the codes; Code_18 by default.")] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the vector file, if several have the column.")] = None,
     countries: Annotated[Path | None, typer.Option(help="Polygons of countries, by which patches get theirs.")] = None,
-    country_column: Annotated[str | None, typer.Option(help="Column with their names; country by default.")] = None,
+    country_column: Annotated[
+        str | None, typer.Option(help="Column with their names; else country, name, NAME_ENGL or ADMIN.")
+    ] = None,
     bands: Annotated[
         str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
     ] = None,
@@ -104,8 +108,9 @@ def make(
         f"{made.with_s1:,} with Sentinel-1: " + ", ".join(f"{n:,} {split}" for split, n in made.patches.items())
     )
     if made.dropped:
-        left_out = ", ".join(f"{n:,} {reason}" for reason, n in made.dropped.items())
-        console.done(f"Left out: {left_out}; see {out / 'dropped.csv'}")
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in made.dropped.items())
+        left_out = counted(sum(made.dropped.values()), "patch", "patches")
+        console.done(f"Left out: {left_out} ({reasons}); see {out / 'dropped.csv'}")
     if made.fingerprint:
         console.done(f"Fingerprint {made.fingerprint}")
         return

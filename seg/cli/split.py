@@ -20,7 +20,11 @@ def split(
     shares: Annotated[str, typer.Option(help="Of train, validation and test, for tile, block and random.")] = "2,1,1",
     block: Annotated[float, typer.Option(help="Edge of a block, km.")] = 20.0,
     buffer: Annotated[
-        float, typer.Option(help="Leave out patches nearer than this to another split, km.", min=0)
+        float,
+        typer.Option(
+            help="Leave out patches nearer than this to another split, km between centres; neighbours are 1.2 apart.",
+            min=0,
+        ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of what is drawn at random.", min=0)] = 0,
 ) -> None:

@@ -67,8 +67,8 @@ class DataConfig(Section):
         resampling: How 20 m and 60 m bands are brought onto the 10 m grid.
         drop_incomplete: Leave out patches that lack a sensor instead of refusing the modality.
         flagged: Use patches with seasonal snow, cloud or cloud shadow too.
-        countries, months, classes: Use only patches from these; empty means all. A patch qualifies by any of the
-            named classes.
+        countries, months: Use only patches from these; empty means all.
+        classes: Use only patches that have any of these; empty means all.
         augment: albumentations transforms for training, applied to image and reference map alike.
         order: How training shuffles: ``shuffle`` draws from everywhere; ``blocks`` reads neighbouring patches together
             and mixes those of many places, for a store that does not fit into memory on a disk that seeks slowly.

@@ -122,6 +122,10 @@ def _neighbours(tiles: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(other for other in sorted(others) if other != own) for own, others in enumerate(near))
 
 
+LEAST_PAIRS = 100
+"""Distances with fewer pairs of patches are not shown."""
+
+
 @dataclass(frozen=True, eq=False)
 class Correlogram:
     """How alike the labels of patches are by their distance, within products.

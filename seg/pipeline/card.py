@@ -89,16 +89,13 @@ def write_card(
         raise RunError(f"{run} is a model folder already")
     checkpoint = best_checkpoint(run)
     files = read_run(run)
-    _check_target(out)
-    if onnx:
-        from seg.models.onnx import require_onnx
-
-        require_onnx()
+    _check_request(out, onnx, notify)
     model, card = load_checkpoint(checkpoint)
     assessment, official = _scores(run, split or files.config.eval.split, on, replicates, track, notify)
     out.parent.mkdir(parents=True, exist_ok=True)
     described = Described(
         name=name or run.resolve().name,
+        folder=out.name,
         licence=licence,
         bands=card.bands,
         resampling=card.resampling,
@@ -132,9 +129,15 @@ def _copy_weights(checkpoint: Path, folder: Path, card: ModelCard) -> None:
     (folder / HUB_CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
-def _check_target(out: Path) -> None:
+def _check_request(out: Path, onnx: bool, notify: Notify) -> None:
+    if onnx:
+        from seg.models.onnx import require_onnx
+
+        require_onnx()
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / HUB_CONFIG_FILE).is_file())):
         raise RunError(f"{out} holds something else than a model folder; name a new one")
+    if not onnx and (out / ONNX_FILE).is_file():
+        notify(f"The {ONNX_FILE} of the earlier {out} goes; --onnx writes it anew.")
 
 
 def _scores(

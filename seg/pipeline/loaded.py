@@ -15,7 +15,7 @@ from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.pipeline.run_folder import best_checkpoint
-from seg.reben.bands import PATCH_SIZE
+from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES
 
 
@@ -62,12 +62,14 @@ class Model:
             CheckpointError: If a band that the model needs is missing or has another shape.
         """
         if missing := [name for name in self.card.bands if name not in bands]:
-            raise CheckpointError(f"the model needs {', '.join(self.card.bands)}; {', '.join(missing)} is missing")
+            are = "is" if len(missing) == 1 else "are"
+            raise CheckpointError(f"the model needs {', '.join(self.card.bands)}; {', '.join(missing)} {are} missing")
+        for name in self.card.bands:
+            size, shape = BANDS[name].size, np.shape(bands[name])
+            if shape != (size, size):
+                raise CheckpointError(f"{name} has another shape than reBEN's: {shape} instead of {(size, size)}")
         image_CHW = np.empty((len(self.card.bands), PATCH_SIZE, PATCH_SIZE), np.float32)
-        try:
-            Normaliser(self.card.bands, self.card.resampling)(bands, image_CHW)
-        except ValueError as error:
-            raise CheckpointError(f"a band has another shape than reBEN's ({error})") from None
+        Normaliser(self.card.bands, self.card.resampling)(bands, image_CHW)
         with torch.inference_mode():
             pixel_logits, scene_logits = self.network(torch.from_numpy(image_CHW)[None].to(self.device))
             shares_KHW = (pixel_logits[0].float() / self.card.calibration).softmax(0).cpu().numpy()

@@ -170,7 +170,7 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
         OSError: If a file cannot be written.
     """
     options, unfinished = job.options, job.unfinished
-    _remove_earlier(job)
+    _remove_earlier(job, notify)
     if not counts[:NUM_CLASSES].sum():
         unfinished.remove()
         raise MapError(f"{job.scene.name} has no data where the map was to be; name another part of the scene")
@@ -203,10 +203,22 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
     return (job.path, *(path for path in files if path != job.path))
 
 
-def _remove_earlier(job: Job) -> None:
+def _remove_earlier(job: Job, notify: Notify) -> None:
     """What an earlier map of that name had beside it does not belong to this one."""
-    for ending in ("_labels.parquet", "_areas.csv", "_areas.md", "_probabilities.tif", "_confidence.tif", ".png"):
-        job.beside(ending).unlink(missing_ok=True)
+    options = job.options
+    written = {
+        "_labels.parquet": options.labels,
+        "_areas.csv": options.areas,
+        "_areas.md": options.areas,
+        "_probabilities.tif": options.probabilities,
+        "_confidence.tif": options.confidence,
+        ".png": options.quicklook,
+    }
+    earlier = [ending for ending in written if job.beside(ending).exists()]
+    for ending in earlier:
+        job.beside(ending).unlink()
+    if lost := [job.beside(ending).name for ending in earlier if not written[ending]]:
+        notify(f"Removed {', '.join(lost)}, which belonged to the earlier {job.path.name}.")
 
 
 def run_tags(job: Job) -> dict[str, str]:

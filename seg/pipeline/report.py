@@ -166,7 +166,7 @@ def facts_of_run(files: RunFiles) -> dict[str, str]:
         "Epochs": f"{training.get('epochs', '')}, best {training.get('best_epoch', '')}",
         "Training speed": f"{speed:.3g} patches/s" if speed else "",
         "Seed": str(config.train.seed),
-        "Trained on": files.fingerprint,
+        "Trained on data": files.fingerprint,
         "Trained": str(record.get("written_utc", "")).replace("T", " ").replace("+00:00", " UTC"),
         "Versions": ", ".join(f"{name} {versions[name]}" for name in ("seg", "torch", "python") if versions.get(name)),
     }

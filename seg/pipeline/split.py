@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from seg.config.track import Track, silent
 from seg.prepare.split import LEFT_OUT, SplitError, SplitPlan, Splits, assign, published
+from seg.reben.bands import PATCH_METRES
 from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
 from seg.store.geography import geography
@@ -102,6 +103,11 @@ def plans_of(rules: Sequence[str], shares: str, block: float, buffer: float, see
     Raises:
         SplitError: If one of them makes no sense.
     """
+    if 0 < 1000 * buffer <= PATCH_METRES:
+        raise SplitError(
+            f"a buffer of {buffer:g} km leaves nothing out, as the centres of neighbours are 1.2 km apart, and 1.7 km "
+            "corner to corner; take more than that"
+        )
     try:
         numbers = tuple(float(share) for share in shares.split(","))
     except ValueError:

@@ -165,7 +165,10 @@ class WarpedCodes:
         # 0 and 999 are where values end that are clipped.
         if not codes_HW.all() or (values_HW > NOTHING).any():
             unknown = (values_HW > NOTHING) | (codes_HW == 0)
-            raise _other_codes(self.path, np.unique(values_HW[unknown]).tolist())
+            cure = (
+                "if one stands for no data, say so with gdal_edit.py -a_nodata VALUE; else give a raster of CLC codes"
+            )
+            raise _other_codes(self.path, np.unique(values_HW[unknown]).tolist(), cure)
         return codes_HW
 
 
@@ -229,15 +232,16 @@ def _codes(path: Path, values_N: npt.NDArray[Any]) -> Codes:
     different, place_N = np.unique(text_N, return_inverse=True)
     known = {str(code): code for code in _CODES} | {f"{code}.0": code for code in _CODES}
     if other := [value for value in different.tolist() if value.strip() not in known]:
-        raise _other_codes(path, other)
+        cure = "name another column with --column, or correct or remove the polygons that have them"
+        raise _other_codes(path, other, cure)
     code_of = np.array([known[value.strip()] for value in different.tolist()], np.uint16)
     codes_N: Codes = code_of[place_N]
     return codes_N
 
 
-def _other_codes(path: Path, values: list[Any]) -> ClcError:
+def _other_codes(path: Path, values: list[Any], cure: str) -> ClcError:
     listed = ", ".join(str(value) or "nothing" for value in values[:5]) + (" and more" if len(values) > 5 else "")
     return ClcError(
         f"{path} holds {listed}, which {'is no code' if len(values) == 1 else 'are no codes'} of CLC level 3 such as "
-        "311; name another column with --column, or declare what stands for no data"
+        f"311; {cure}"
     )

@@ -24,7 +24,7 @@ from seg.prepare.cutting import Job
 from seg.prepare.encode import WorkerError
 from seg.prepare.layout import KINDS
 from seg.prepare.processes import ProcessEndedError, process_count, processes
-from seg.prepare.products import MakeError, Request, check_request, find_synthetic_mark, jobs_of, plan_of
+from seg.prepare.products import MakeError, Request, check_request, find_synthetic_mark, jobs_of, plan_of, remarks_on
 from seg.prepare.sources import METADATA_FILES
 from seg.prepare.working import working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
@@ -89,7 +89,7 @@ def make_set(
     jobs = jobs_of(request)
     mark = find_synthetic_mark(request)
     ready = working_folder(
-        out, plan_of(jobs, store), force=False, holds_nothing=_nothing_done, place=put_in_place if store else _move
+        out, plan_of(jobs, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
     )
     with ready as (folder, _):
         parts = folder / PARTS
@@ -119,7 +119,7 @@ def make_set(
         repaired=sum(repaired.values()) if jobs[0].clc.polygons else None,
         fingerprint=fingerprint,
         synthetic=mark is not None,
-        remarks=tuple(dict.fromkeys(remark for job in jobs for remark in job.scene.remarks)),
+        remarks=remarks_on(jobs),
     )
 
 
@@ -189,7 +189,7 @@ def _write_metadata(folder: Path, index: Index, mark: dict[str, Any] | None) -> 
 
 def _listed(dropped: pa.Table) -> str:
     counts = pc.value_counts(dropped["reason"]).to_pylist()
-    return ", ".join(f"{row['counts']:,} {row['values']}" for row in counts)
+    return ", ".join(f"{row['values']}: {row['counts']:,}" for row in counts)
 
 
 def _move(folder: Path, out: Path) -> None:

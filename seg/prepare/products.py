@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from seg.scenes.product_files import is_product, product_files
 from seg.scenes.reader import Scene
 
 _EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
+
+
+_CYCLE = 12
+"""Days after which a Sentinel-1 satellite sees a place again from the same orbit."""
 
 
 class MakeError(ValueError):
@@ -103,11 +107,22 @@ def jobs_of(request: Request) -> list[Job]:
     return jobs
 
 
+def remarks_on(jobs: Sequence[Job]) -> tuple[str, ...]:
+    """What the user must not miss about the products, a sentence each."""
+    said = [remark for job in jobs for remark in job.scene.remarks]
+    for job in jobs:
+        for name in job.s1:
+            days = _days_apart(name, _named(job.product).acquired)
+            if days > _CYCLE:
+                said.append(f"{name} was taken {days:.0f} days from {job.product}, whose patches it is paired with.")
+    return tuple(dict.fromkeys(said))
+
+
 def plan_of(jobs: Sequence[Job], store: bool) -> dict[str, Any]:
     """What decides on the content of a set, of plain JSON types: an unfinished one goes on only if it is the same."""
     first = jobs[0]
     return {
-        "made": "store" if store else "tree",
+        "tree or store": "store" if store else "tree",
         "s2": {job.product: job.scene.identity for job in jobs},
         "s1": {job.product: {name: scene.identity for name, scene in job.s1.items()} for job in jobs},
         "clc": first.clc.identity,
@@ -179,10 +194,14 @@ def _paired(rasters: Mapping[str, Sequence[Path]], scene: Scene, acquired: datet
     """Sentinel-1 scenes that overlap a product, the nearest in time first."""
 
     def apart(name: str) -> tuple[float, str]:
-        return abs((datetime.strptime(name[-15:], "%Y%m%dT%H%M%S") - acquired).total_seconds()), name
+        return _days_apart(name, acquired), name
 
     opened = {name: open_sentinel1(rasters[name], scene.grid) for name in sorted(rasters, key=apart)}
     return {name: found for name, found in opened.items() if found is not None}
+
+
+def _days_apart(s1_name: str, acquired: datetime) -> float:
+    return abs(datetime.strptime(s1_name[-15:], "%Y%m%dT%H%M%S") - acquired) / timedelta(days=1)
 
 
 def _named(product: str) -> PatchId:

@@ -59,7 +59,7 @@ class Journal:
 def working_folder(
     out: Path,
     plan: Mapping[str, Any],
-    force: bool,
+    force: bool | None,
     holds_nothing: Callable[[Path], bool] | None = None,
     place: Callable[[Path, Path], None] = put_in_place,
 ) -> Iterator[tuple[Path, Journal]]:
@@ -70,7 +70,7 @@ def working_folder(
     Args:
         out: The store to make.
         plan: What is being built, of plain JSON types.
-        force: Replace a store that is there.
+        force: Replace a store that is there; None: never.
         holds_nothing: Whether a working folder is not worth keeping; None: while no batch of values is written.
         place: Moves the finished folder to `out`.
 
@@ -95,11 +95,12 @@ def working_folder(
             raise
 
 
-def _check_target(out: Path, force: bool) -> None:
+def _check_target(out: Path, force: bool | None) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not force:
-        raise BuildError(f"{out} is there already; choose another folder or replace it with --force")
+        cure = "" if force is None else " or replace it with --force"
+        raise BuildError(f"{out} is there already; choose another folder{cure}")
     if not (out / INFO_FILE).is_file():
         raise BuildError(f"{out} is no store, so --force does not replace it; choose another folder")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seg.metrics.leakage import NEXT_DOOR, Correlogram, Leakage
+from seg.metrics.leakage import LEAST_PAIRS, NEXT_DOOR, Correlogram, Leakage
 from seg.reben.bands import PATCH_METRES
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import SPLITS
@@ -120,7 +120,7 @@ def _alike(alike: Correlogram) -> Table:
     )
     rows: list[tuple[Value, ...]] = []
     for lag in _SHOWN_LAGS:
-        if lag > len(alike.distance_L) or not alike.pairs_L[lag - 1]:
+        if lag > len(alike.distance_L) or alike.pairs_L[lag - 1] < LEAST_PAIRS:
             continue
         moran_K = alike.moran_LK[lag - 1]
         kilometres = f"{lag * PATCH_METRES / 1000:g} km"

@@ -34,6 +34,7 @@ class Described:
 
     Attributes:
         name: Of the model.
+        folder: Name of its folder.
         licence: Of the weights, as the hub names it: ``mit``, ``cdla-permissive-1.0``.
         bands: Input channels, in order.
         resampling: How 20 m and 60 m bands are brought to 10 m.
@@ -44,6 +45,7 @@ class Described:
     """
 
     name: str
+    folder: str
     licence: str
     bands: tuple[str, ...]
     resampling: str
@@ -74,7 +76,7 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
             _front_matter(described, assessment, official), sort_keys=False, allow_unicode=True
         ),
         title=described.name,
-        folder=described.name,
+        folder=described.folder,
         synthetic=described.synthetic,
         bands=", ".join(described.bands),
         bands_words=f"the {len(described.bands)} bands {selection}" if "," not in selection else f"bands {selection}",

@@ -16,7 +16,7 @@ from rasterio.warp import transform, transform_bounds
 
 from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
-from seg.scenes.grid import SceneError
+from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.header import read_header, require_crs, shown
 from seg.scenes.layer import Layer
 from seg.scenes.names import band_in
@@ -84,7 +84,13 @@ def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Lay
         SceneError: If one lacks, is there twice, or a file is damaged.
     """
     if len(rasters) == 1 and not rasters[0].is_dir():
-        layers = stack_layers(rasters[0], None, needed)
+        try:
+            layers = stack_layers(rasters[0], None, needed)
+        except BandMissingError:
+            raise SceneError(
+                f"{rasters[0]} does not hold {' and '.join(needed)}; give a raster with both polarisations, or one for "
+                "each"
+            ) from None
     else:
         files: dict[str, list[Path]] = {}
         for path in rasters:

@@ -16,6 +16,7 @@ from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
 from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index, synthetic_mark
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
+from seg.store.tensors import Array
 
 INDEX_FILE = "index.parquet"
 INFO_FILE = "store.json"
@@ -75,6 +76,19 @@ class Store:
     patches: PatchReader
     index: Index
     info: StoreInfo
+
+    def arrays(self, row: int) -> dict[str, Array]:
+        """The bands of a patch, of both sensors as far as it has them, by name and as reBEN stores them.
+
+        Args:
+            row: Of the index.
+
+        Raises:
+            DamagedStoreError: If a value is missing or damaged.
+        """
+        index = self.index
+        names = [index.s1_name(row)] * bool(index.has_s1[row]) + [index.patch_id(row)] * bool(index.has_s2[row])
+        return {band: array for name in names for band, array in self.patches.tensors(name).items()}
 
     def usable(self, rows: Rows, bands: Sequence[str], drop_incomplete: bool, need_map: bool = True) -> Rows:
         """The rows that have everything a band selection needs.

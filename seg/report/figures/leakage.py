@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seg.metrics.leakage import Correlogram, Leakage
+from seg.metrics.leakage import LEAST_PAIRS, Correlogram, Leakage
 from seg.report.figures.style import INK, LINES, canvas, write_title
 from seg.report.figures.svg import GRID, MUTED
 
@@ -35,11 +35,15 @@ def leakage_figure(found: Sequence[Leakage], alike: Correlogram, synthetic: bool
     left.set(xlim=(0, _FARTHEST), ylim=(0, 102))
     left.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     right = figure.add_axes((0.56, 0.22, 0.42, 0.68))
-    distance_L = alike.distance_L / 1000
-    right.plot(distance_L, alike.moran_LK, color=MUTED, linewidth=0.6, alpha=0.6)
-    right.plot(distance_L, alike.mean_moran, color=INK, linewidth=2, label="mean over the classes; thin: each class")
+    # A handful of pairs tells nothing, and draws lines from one end of the axes to the other.
+    told = alike.pairs_L >= LEAST_PAIRS
+    distance_L = alike.distance_L[told] / 1000
+    right.plot(distance_L, alike.moran_LK[told], color=MUTED, linewidth=0.6, alpha=0.6)
+    right.plot(
+        distance_L, alike.mean_moran[told], color=INK, linewidth=2, label="mean over the classes; thin: each class"
+    )
     _style(right, "Distance between patches, km", "Moran's I of the labels")
-    right.set(xlim=(0, distance_L[-1]))
+    right.set_xlim(0, max(distance_L, default=1))
     right.axhline(0, color=MUTED, linewidth=0.8)
     right.legend(fontsize=8, frameon=False, loc="upper right")
     return figure
