@@ -8,9 +8,10 @@ from typing import Any
 import jinja2
 import yaml
 
+from seg.config.wording import counted
 from seg.metrics.assess import Assessment
 from seg.metrics.scores import headline
-from seg.reben.bands import selection_name
+from seg.reben.bands import SENSORS, of_sensor
 from seg.reben.classes import NUM_CLASSES
 from seg.report.formats import markdown
 from seg.report.results import summary_tables
@@ -70,7 +71,7 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
         keep_trailing_newline=True,
     )
     onnx_file, difference = described.onnx or ("", 0.0)
-    selection = selection_name(described.bands)
+    sensors = [f"Sentinel-{sensor[1:]}" for sensor in SENSORS if of_sensor(described.bands, sensor)]
     return environment.get_template("model_card.md.j2").render(
         front_matter=yaml.safe_dump(
             _front_matter(described, assessment, official), sort_keys=False, allow_unicode=True
@@ -79,7 +80,7 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
         folder=described.folder,
         synthetic=described.synthetic,
         bands=", ".join(described.bands),
-        bands_words=f"the {len(described.bands)} bands {selection}" if "," not in selection else f"bands {selection}",
+        bands_words=f"{counted(len(described.bands), 'band', 'bands')} of {' and '.join(sensors)}",
         scene_words=_HEAD_WORDS.get(described.scene_head, ""),
         num_classes=NUM_CLASSES,
         resampling=described.resampling,
