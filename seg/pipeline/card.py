@@ -95,7 +95,7 @@ def write_card(
     out.parent.mkdir(parents=True, exist_ok=True)
     described = Described(
         name=name or run.resolve().name,
-        folder=out.name,
+        folder=out.resolve().name,
         licence=licence,
         bands=card.bands,
         resampling=card.resampling,
