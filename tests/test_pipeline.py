@@ -317,9 +317,12 @@ def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_
     report_run(run, on=on, check=True)
     # What the run scores on its own data is neither touched nor mixed up with that.
     assert (evaluated.folder / "scores.json").read_bytes() == own
-    for data, result in (("", evaluated), (on, found)):
+    trained = load_card(run / "checkpoints" / "best").data.fingerprint
+    for data, result in (("", evaluated), (trained, evaluated), (trained[:6], evaluated), (on, found), (other, found)):
         (configuration,) = seg.compare([run], on=data, replicates=100).comparison.configurations
         assert configuration.scores["miou"].value == result.scores.pixel.miou
+        assert report_run(run, on=data, check=True).folder == result.folder
+    assert seg.compare([run], on=on, replicates=100).tables[0].title.endswith(f"test split of other data ({on})")
     write_card(run, tmp_path / "card", replicates=100)
     assert "other data" not in (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
     write_card(run, tmp_path / "card", on=on, replicates=100)

@@ -86,6 +86,12 @@ def test_strips_map_every_row_once(model, height, width, shares, edge):
     assert area.top <= inner.top
     assert area.left + area.width <= width
     assert area.top + area.height <= height
+    # A part is seen on the grid on which the whole scene is, unless it is padded to the least that the network takes.
+    whole, part, least = model.frame(height, width), model.frame(area.height, area.width), model.frame(1, 1).full_height
+    if area.height + whole.full_height - height >= least:
+        assert (area.top - part.top + whole.top) % model.multiple == 0
+    if area.width + whole.full_width - width >= least:
+        assert (area.left - part.left + whole.left) % model.multiple == 0
 
 
 def test_a_scene_that_fits_into_a_window_is_shown_as_it_is(model):

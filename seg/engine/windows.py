@@ -160,7 +160,7 @@ def lay_windows(
             f"windows of {edge} pixels cannot overlap by {overlap}; for this network overlaps are multiples of "
             f"{multiple}: use --overlap up to {edge // 2 // multiple * multiple}"
         )
-    area = _around(inner, shared, size)
+    area = _around(inner, shared, size, multiple)
     frame = model.frame(area.height, area.width)
     if max(frame.full_height, frame.full_width) <= edge:
         frame = Frame(area.height, area.width, area.height, area.width)
@@ -174,7 +174,8 @@ WINDOW, OVERLAP = 768, 128
 
 Measured against the scene as a whole, with a U-Net with a ResNet-18 encoder on synthetic land in float32: windows of
 640 that share 128 differ in 0.05 % of the pixels, of 512 in 0.14 %, at the seams as elsewhere; windows of 256 that
-share 64 in 0.5 %. The larger the windows, the less is computed twice, but the more memory they take.
+share 64 in 0.5 to 1.1 %, most of it at the seams, and that share 128 in 0.3 %. The larger the windows, the less is
+computed twice, but the more memory they take.
 """
 
 
@@ -183,8 +184,10 @@ def up(pixels: int, multiple: int) -> int:
     return -(-pixels // multiple) * multiple
 
 
-def _around(inner: Window, margin: int, size: tuple[int, int]) -> Window:
+def _around(inner: Window, margin: int, size: tuple[int, int], multiple: int) -> Window:
+    """A part with its surroundings; its edges lie whole strides from those of the scene, so both are padded alike."""
     height, width = size
-    left, top = max(inner.left - margin, 0), max(inner.top - margin, 0)
-    right, bottom = min(inner.left + inner.width + margin, width), min(inner.top + inner.height + margin, height)
+    left, top = (max(begin - margin, 0) // multiple * multiple for begin in (inner.left, inner.top))
+    right = width - max(width - inner.left - inner.width - margin, 0) // multiple * multiple
+    bottom = height - max(height - inner.top - inner.height - margin, 0) // multiple * multiple
     return Window(left, top, right - left, bottom - top)

@@ -80,13 +80,26 @@ def evaluation_name(split: Split, without: Sensor | None = None, on: str = "") -
     return split + (f"-on-{on}" if on else "") + (f"-without-{without}" if without else "")
 
 
+_SHORT = 8
+
+
+def named_data(name: str, trained: str) -> str:
+    """The same from a fingerprint or its beginning, as somebody types it.
+
+    Args:
+        name: What was typed; empty: the data of the training.
+        trained: Fingerprint of the data of the training.
+    """
+    return "" if trained.startswith(name) else name[:_SHORT]
+
+
 def scored_on(scored: str, trained: str) -> str:
     """What names the data of an evaluation: the beginning of their fingerprint; empty if the model was trained on them.
 
     Args:
         scored, trained: Fingerprints.
     """
-    return "" if scored == trained else scored[:8]
+    return "" if scored == trained else scored[:_SHORT]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
-from seg.metrics.evidence import evaluation_name
+from seg.metrics.evidence import evaluation_name, named_data
 from seg.metrics.evidence_file import FILE_NAME
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
@@ -91,7 +91,9 @@ def write_card(
     files = read_run(run)
     _check_request(out, onnx, notify)
     model, card = load_checkpoint(checkpoint)
-    assessment, official = _scores(run, split or files.config.eval.split, on, replicates, track, notify)
+    assessment, official = _scores(
+        run, split or files.config.eval.split, named_data(on, files.fingerprint), replicates, track, notify
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     described = Described(
         name=name or run.resolve().name,

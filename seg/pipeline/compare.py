@@ -11,6 +11,7 @@ import numpy as np
 
 from seg.config.track import Track, silent
 from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
+from seg.metrics.evidence import named_data
 from seg.metrics.holm import holm
 from seg.pipeline.run_folder import RunError, RunFiles, check_evidence, read_evidence, read_run, section
 from seg.pipeline.run_names import configuration_names, short_names
@@ -69,7 +70,7 @@ def compare(
         on: The data that they were scored on, see `seg.metrics.evidence.scored_on`; empty: those of their training.
         sort: Score that the configurations are sorted by.
         out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
-        allow_different_data: Show runs of different data or patches side by side, untested.
+        allow_different_data: Show runs of different data or patches side by side, tested on patches that are the same.
         replicates, seed: Of the bootstrap over tiles.
         anchors: Show published results too.
         track: Progress.
@@ -83,9 +84,7 @@ def compare(
     names = short_names([run.folder for run in files])
     # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
     # Some may have been trained on the data that others were only scored on.
-    origins = [
-        check_evidence(run.folder, split, on="" if on and run.fingerprint.startswith(on) else on) for run in files
-    ]
+    origins = [check_evidence(run.folder, split, on=named_data(on, run.fingerprint)) for run in files]
     if not allow_different_data:
         check_same_data(names, files, origins)
     scored: list[ScoredRun] = []
@@ -99,6 +98,7 @@ def compare(
     groups = _sorted_groups(scored, sort)
     comparison = Comparison(
         split=split,
+        on=max(origin.on for origin in origins),
         synthetic=any(run.synthetic for run in scored),
         official=all(run.official for run in scored),
         sort=sort,

@@ -204,7 +204,12 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
 
 
 def _remove_earlier(job: Job, notify: Notify) -> None:
-    """What an earlier map of that name had beside it does not belong to this one."""
+    """What an earlier map of that name had beside it does not belong to this one.
+
+    The class map goes first and comes last: while it is there, everything beside it is of the same run.
+    """
+    for path in (job.path, job.path.with_name(f"{job.path.name}.aux.xml"), job.beside(".qml")):
+        path.unlink(missing_ok=True)
     options = job.options
     written = {
         "_labels.parquet": options.labels,

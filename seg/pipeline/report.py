@@ -8,7 +8,7 @@ from pathlib import Path
 from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
-from seg.metrics.evidence import Evidence
+from seg.metrics.evidence import Evidence, named_data
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.run_folder import (
     EVALUATIONS,
@@ -82,6 +82,7 @@ def report_run(
     """
     files = read_run(run)
     split = split or files.config.eval.split
+    on = named_data(on, files.fingerprint)
     evidence = read_evidence(run, split, without, on)
     folder = run / EVALUATIONS / evidence.origin.name
     options = scoring_options(split, without, on)

@@ -14,6 +14,7 @@ from seg.pipeline.run_names import experiment
 from seg.report.anchors import on_official_test
 
 _CURE = "so their scores do not compare; score them on the same data, or add --allow-different-data"
+_ALLOW = "so they differ in more than their settings; to compare them all the same, add --allow-different-data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +103,14 @@ def check_same_data(names: Sequence[str], runs: Sequence[RunFiles], origins: Seq
     Raises:
         RunError: With the fingerprints, and the way round.
     """
-    for what, fingerprints in (
-        ("scored", [origin.fingerprint for origin in origins]),
-        ("trained", [run.fingerprint for run in runs]),
+    for what, cure, fingerprints in (
+        ("scored", _CURE, [origin.fingerprint for origin in origins]),
+        ("trained", _ALLOW, [run.fingerprint for run in runs]),
     ):
         for name, fingerprint in zip(names, fingerprints, strict=True):
             if fingerprint != fingerprints[0]:
                 pair = f"{fingerprints[0] or 'unknown'} and {fingerprint or 'unknown'}"
-                raise RunError(f"{names[0]} and {name} were {what} on different data ({pair}), {_CURE}")
+                raise RunError(f"{names[0]} and {name} were {what} on different data ({pair}), {cure}")
 
 
 def check_same_patches(first: ScoredRun, name: str, evidence: Evidence) -> None:

@@ -92,6 +92,7 @@ class Comparison:
 
     Attributes:
         split: The split that they were scored on.
+        on: The data, if any of them was not trained on those; see `seg.metrics.evidence.scored_on`.
         synthetic: Whether the data of any of them is synthetic.
         official: Whether all of them were scored on reBEN's test split.
         sort: Score that the configurations are sorted by.
@@ -103,6 +104,7 @@ class Comparison:
     """
 
     split: Split
+    on: str
     synthetic: bool
     official: bool
     sort: str
@@ -112,6 +114,11 @@ class Comparison:
     configurations: tuple[ComparedConfiguration, ...]
     pairs: tuple[ComparedPair, ...]
     remarks: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """What was scored, for a title."""
+        return f"{self.split} split" + (f" of other data ({self.on})" if self.on else "")
 
 
 def configurations_table(comparison: Comparison) -> Table:
@@ -140,7 +147,7 @@ def configurations_table(comparison: Comparison) -> Table:
             "Where there are several seeds, scores are means over them, ± is the standard deviation over them, and the "
             "interval is that of the mean."
         )
-    title = titled("Comparison", f"{comparison.split} split", comparison.synthetic)
+    title = titled("Comparison", comparison.words, comparison.synthetic)
     return Table("compare", title, tuple(columns), tuple(rows), (*notes, *comparison.remarks))
 
 
@@ -157,7 +164,7 @@ def runs_table(comparison: Comparison) -> Table:
         for configuration in comparison.configurations
         for run in configuration.runs
     )
-    title = titled("Runs one by one", f"{comparison.split} split", comparison.synthetic)
+    title = titled("Runs one by one", comparison.words, comparison.synthetic)
     return Table("runs", title, columns, rows, (_interval_note(comparison),))
 
 
@@ -184,7 +191,7 @@ def pairs_table(comparison: Comparison) -> Table | None:
         f"scored on the same resamples of whole S2 tiles; brackets hold the {_LEVEL} interval of this bootstrap.",
         "p-values are two-sided and adjusted by Holm over the pairs of a score; the intervals are not adjusted.",
     )
-    title = titled("Paired tests", f"{comparison.split} split", comparison.synthetic)
+    title = titled("Paired tests", comparison.words, comparison.synthetic)
     return Table("pairs", title, tuple(columns), rows, notes)
 
 
@@ -206,7 +213,7 @@ def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, 
         OSError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = ("split", "synthetic", "official", "sort", "replicates", "seed", "tiles")
+    settings = ("split", "on", "synthetic", "official", "sort", "replicates", "seed", "tiles")
     record = {name: getattr(comparison, name) for name in settings}
     write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})
     write_text(folder / "compare.md", "\n".join(map(FORMATS["md"], tables)))
