@@ -81,16 +81,7 @@ def evaluation_name(split: Split, without: Sensor | None = None, on: str = "") -
 
 
 _SHORT = 8
-
-
-def named_data(name: str, trained: str) -> str:
-    """The same from a fingerprint or its beginning, as somebody types it.
-
-    Args:
-        name: What was typed; empty: the data of the training.
-        trained: Fingerprint of the data of the training.
-    """
-    return "" if trained.startswith(name) else name[:_SHORT]
+"""Characters of a fingerprint that name data."""
 
 
 def scored_on(scored: str, trained: str) -> str:
@@ -100,6 +91,16 @@ def scored_on(scored: str, trained: str) -> str:
         scored, trained: Fingerprints.
     """
     return "" if scored == trained else scored[:_SHORT]
+
+
+def named_data(name: str, trained: str) -> str:
+    """What names the data of an evaluation, see `scored_on`, from what somebody types.
+
+    Args:
+        name: A fingerprint or its beginning; empty: the data of the training.
+        trained: Fingerprint of the data of the training.
+    """
+    return "" if trained.startswith(name) else name[:_SHORT]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
