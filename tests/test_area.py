@@ -1,5 +1,7 @@
 """Areas adjusted for confusion: the published example, brute force, and what is not known."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,22 +30,23 @@ def test_example_of_olofsson_and_others():
 
 @given(arrays(np.int64, (4, 4), elements=st.integers(0, 50)), arrays(np.float64, 4, elements=st.floats(0, 1e6)))
 def test_equations_9_to_11_term_by_term(confusion, mapped):
+    """In fractions, because the terms of equation 10 cancel."""
     found = adjusted_areas(mapped, confusion)
-    total = mapped.sum()
+    total = sum(map(Fraction, mapped.tolist()))
     for j in range(4):
-        share = variance = 0.0
+        share, variance, unknown = Fraction(0), Fraction(0), False
         for i in range(4):
-            n_i = confusion[:, i].sum()
-            weight = mapped[i] / total if total else 0.0
+            n_i = int(confusion[:, i].sum())
+            weight = Fraction(mapped[i].item()) / total if total else Fraction(0)
             if not n_i:
                 share += weight * (i == j)
                 continue
-            p_ij = weight * confusion[j, i] / n_i
+            p_ij = weight * int(confusion[j, i]) / n_i
             share += p_ij
-            if weight:
-                variance += (weight * p_ij - p_ij**2) / (n_i - 1) if n_i > 1 else np.nan
-        assert found.area_K[j] == pytest.approx(total * share, abs=1e-6)
-        expected = total * np.sqrt(max(variance, 0)) if not np.isnan(variance) else np.nan
+            unknown |= bool(weight) and n_i == 1
+            variance += (weight * p_ij - p_ij**2) / (n_i - 1) if n_i > 1 else 0
+        assert found.area_K[j] == pytest.approx(float(total * share), abs=1e-6)
+        expected = np.nan if unknown else float(total) * np.sqrt(float(variance))
         assert found.error_K[j] == pytest.approx(expected, abs=1e-3, nan_ok=True)
     np.testing.assert_array_equal(found.assessed_K, confusion.sum(0) > 0)
 

@@ -318,7 +318,8 @@ def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_
     # What the run scores on its own data is neither touched nor mixed up with that.
     assert (evaluated.folder / "scores.json").read_bytes() == own
     trained = load_card(run / "checkpoints" / "best").data.fingerprint
-    for data, result in (("", evaluated), (trained, evaluated), (trained[:6], evaluated), (on, found), (other, found)):
+    typed = {"": evaluated, trained: evaluated, trained[:6]: evaluated, on: found, other: found, on[:4]: found}
+    for data, result in typed.items():
         (configuration,) = seg.compare([run], on=data, replicates=100).comparison.configurations
         assert configuration.scores["miou"].value == result.scores.pixel.miou
         assert report_run(run, on=data, check=True).folder == result.folder

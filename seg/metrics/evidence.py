@@ -80,7 +80,7 @@ def evaluation_name(split: Split, without: Sensor | None = None, on: str = "") -
     return split + (f"-on-{on}" if on else "") + (f"-without-{without}" if without else "")
 
 
-_SHORT = 8
+DATA_NAME = 8
 """Characters of a fingerprint that name data."""
 
 
@@ -90,17 +90,7 @@ def scored_on(scored: str, trained: str) -> str:
     Args:
         scored, trained: Fingerprints.
     """
-    return "" if scored == trained else scored[:_SHORT]
-
-
-def named_data(name: str, trained: str) -> str:
-    """What names the data of an evaluation, see `scored_on`, from what somebody types.
-
-    Args:
-        name: A fingerprint or its beginning; empty: the data of the training.
-        trained: Fingerprint of the data of the training.
-    """
-    return "" if trained.startswith(name) else name[:_SHORT]
+    return "" if scored == trained else scored[:DATA_NAME]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

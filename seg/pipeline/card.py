@@ -9,7 +9,7 @@ from typing import Any
 from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
-from seg.metrics.evidence import evaluation_name, named_data
+from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
@@ -21,6 +21,7 @@ from seg.pipeline.run_folder import (
     RunError,
     best_checkpoint,
     is_model_folder,
+    named_data,
     read_evidence,
     read_run,
 )
@@ -92,7 +93,7 @@ def write_card(
     _check_request(out, onnx, notify)
     model, card = load_checkpoint(checkpoint)
     assessment, official = _scores(
-        run, split or files.config.eval.split, named_data(on, files.fingerprint), replicates, track, notify
+        run, split or files.config.eval.split, named_data(files, on), replicates, track, notify
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     described = Described(

@@ -11,9 +11,8 @@ import numpy as np
 
 from seg.config.track import Track, silent
 from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
-from seg.metrics.evidence import named_data
 from seg.metrics.holm import holm
-from seg.pipeline.run_folder import RunError, RunFiles, check_evidence, read_evidence, read_run, section
+from seg.pipeline.run_folder import RunError, RunFiles, check_evidence, named_data, read_evidence, read_run, section
 from seg.pipeline.run_names import configuration_names, short_names
 from seg.pipeline.scored_run import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.reben.patch import Split
@@ -84,7 +83,7 @@ def compare(
     names = short_names([run.folder for run in files])
     # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
     # Some may have been trained on the data that others were only scored on.
-    origins = [check_evidence(run.folder, split, on=named_data(on, run.fingerprint)) for run in files]
+    origins = [check_evidence(run.folder, split, on=named_data(run, on)) for run in files]
     if not allow_different_data:
         check_same_data(names, files, origins)
     scored: list[ScoredRun] = []

@@ -8,12 +8,13 @@ from pathlib import Path
 from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
-from seg.metrics.evidence import Evidence, named_data
+from seg.metrics.evidence import Evidence
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.run_folder import (
     EVALUATIONS,
     RunError,
     RunFiles,
+    named_data,
     read_evidence,
     read_run,
     report_options,
@@ -82,7 +83,7 @@ def report_run(
     """
     files = read_run(run)
     split = split or files.config.eval.split
-    on = named_data(on, files.fingerprint)
+    on = named_data(files, on)
     evidence = read_evidence(run, split, without, on)
     folder = run / EVALUATIONS / evidence.origin.name
     options = scoring_options(split, without, on)

@@ -7,7 +7,7 @@ from typing import Any
 
 from seg.config.load import load_config
 from seg.config.sections import Config
-from seg.metrics.evidence import Evidence, Origin, evaluation_name
+from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
 from seg.models.weights_file import BEST, CARD_FILE, weights_digest
 from seg.reben.bands import Sensor
@@ -128,10 +128,28 @@ def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: s
     return origin
 
 
+def named_data(run: RunFiles, name: str) -> str:
+    """What names the data of an evaluation, see `seg.metrics.evidence.scored_on`, from what somebody types.
+
+    Args:
+        run: The run.
+        name: A fingerprint or its beginning; empty: the data of the training.
+    """
+    if run.fingerprint.startswith(name):
+        return ""
+    found = [known for known in _other_data(run.folder, "*") if known.startswith(name[:DATA_NAME])]
+    return found[0] if len(found) == 1 else name[:DATA_NAME]
+
+
+def _other_data(run: Path, split: str) -> list[str]:
+    """What names other data than those of the training that a run was scored on."""
+    names = [path.name.partition("-on-")[2] for path in (run / EVALUATIONS).glob(f"{split}-on-*")]
+    return sorted({name.partition("-without-")[0] for name in names})
+
+
 def _scored_elsewhere(run: Path, split: Split) -> str:
     """A word about evaluations of other data."""
-    names = [path.name for path in sorted((run / EVALUATIONS).glob(evaluation_name(split, on="*")))]
-    known = [name.partition("-on-")[2] for name in names if "-without-" not in name]
+    known = _other_data(run, split)
     return f" (only with --on {' or '.join(known)}, which is other data)" if known else ""
 
 
