@@ -457,6 +457,21 @@ def test_files_of_an_earlier_map_of_that_name_go(run, scene, tmp_path):
     assert {path for path in tmp_path.iterdir() if path.suffix != ".xml"} == set(second.files)
 
 
+def test_while_a_map_is_replaced_no_map_is_there(run, scene, tmp_path, monkeypatch):
+    """So that what a kill leaves never passes for a map with all that belongs to it."""
+    out = tmp_path / "map.tif"
+    predict(run, [scene.product], out, **SMALL, confidence=True)
+    write, there = map_files.write_cog, []
+
+    def writing(path, *arguments, **more):
+        there.append({file.name for file in tmp_path.iterdir() if file.is_file()})
+        return write(path, *arguments, **more)
+
+    monkeypatch.setattr(map_files, "write_cog", writing)
+    predict(run, [scene.product], out, **SMALL, confidence=True)
+    assert there == [set(), {"map_confidence.tif"}]
+
+
 def test_a_box_around_everything_takes_the_whole_scene(run, scene, mapped, tmp_path):
     (one,) = predict(run, [scene.product], tmp_path / "map.tif", box=(-180, -90, 180, 90), **SMALL)
     np.testing.assert_array_equal(read(one.path), read(mapped.path))
