@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from seg.reben.bands import PATCH_METRES, PATCH_SIZE
+from seg.reben.mgrs import FALSE_NORTHING, SquareError, square
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -15,6 +16,8 @@ TILE_METRES = 109_800
 """Edge of a Sentinel-2 tile: 10,980 pixels of 10 m."""
 PATCHES_PER_TILE_EDGE = 91
 """Patch columns and rows run from 00 to 90; the last 600 m of a tile are not used."""
+_STEP = 60
+"""Tiles begin at multiples of it, metres, so that pixels of 10, 20 and 60 m share their corners."""
 
 _PATCH_ID = re.compile(
     r"(?P<product>S2[A-Z]_MSIL2A_(?P<time>\d{8}T\d{6})_N\d{4}_R\d{3}_T(?P<tile>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]))"
@@ -23,18 +26,6 @@ _PATCH_ID = re.compile(
 _S1_NAME = re.compile(
     r"(?P<scene>S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6})_\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]_\d{1,2}_\d{1,2}"
 )
-
-# Southernmost northing of each MGRS latitude band, in units of 100 km with UTM's false northing in the south: the
-# band says which of the 2,000 km cycles of row letters is meant (NGA.STND.0037, table of minimum northings).
-_BAND_MIN_ROW = dict(
-    zip(
-        "CDEFGHJKLMNPQRSTUVWX",
-        (11, 20, 28, 37, 46, 55, 64, 73, 82, 91, 0, 8, 17, 26, 35, 44, 53, 62, 70, 79),
-        strict=True,
-    )
-)
-_COLUMN_LETTERS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
-_ROW_LETTERS = "ABCDEFGHJKLMNPQRSTUV"
 
 
 class PatchNameError(ValueError):
@@ -148,7 +139,8 @@ def tile_corner(tile: str) -> tuple[int, int, int]:
     """Upper-left corner of a Sentinel-2 tile.
 
     The tile begins where the 100 km square of the same name does, moved outward onto the 60 m grid: the square's
-    western edge rounded down and its northern edge rounded up to a multiple of 60 m.
+    western edge rounded down and its northern edge rounded up to a multiple of 60 m. In the south these are counted
+    from the equator, not from the false northing of 10,000 km, which is no multiple of 60 m.
 
     Args:
         tile: Zone, latitude band, column and row letter, such as ``33UUP``.
@@ -159,20 +151,12 @@ def tile_corner(tile: str) -> tuple[int, int, int]:
     Raises:
         PatchNameError: If no such tile exists.
     """
-    zone, band, column, row = int(tile[:2]), tile[2], tile[3], tile[4]
-    columns = _COLUMN_LETTERS[zone % 3]
-    if not 1 <= zone <= 60 or column not in columns:
-        raise PatchNameError(
-            f"there is no MGRS tile {tile}; columns of zone {zone} run from {columns[0]} to {columns[-1]}"
-        )
-    # Row letters start at A in odd zones and at F in even ones and repeat every 2,000 km.
-    index = (_ROW_LETTERS.index(row) - (0 if zone % 2 else 5)) % 20
-    lowest = _BAND_MIN_ROW[band]
-    index += 20 * math.ceil((lowest - index) / 20)
-    west = 100_000 * (columns.index(column) + 1)
-    north = 100_000 * (index + 1)
-    epsg = (32600 if band >= "N" else 32700) + zone
-    return epsg, west // 60 * 60, -(-north // 60) * 60
+    try:
+        place = square(tile)
+    except SquareError as error:
+        raise PatchNameError(str(error)) from None
+    equator = FALSE_NORTHING if place.southern else 0
+    return place.epsg, place.west // _STEP * _STEP, equator - (equator - place.north) // _STEP * _STEP
 
 
 def geographic_split(column: int, row: int) -> Split:
