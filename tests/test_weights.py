@@ -83,9 +83,11 @@ class PublishedModel(nn.Module):
         self.model.vision_encoder = network
 
 
-def write_reben(folder: Path, network: nn.Module) -> None:
+def write_reben(folder: Path, network: nn.Module, page: str = "# resnet50-all-v0.2.0") -> None:
+    """As the hub has it, with the page of the model."""
     save_file(plain(PublishedModel(network).state_dict()), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"lr": 0.001}))
+    (folder / "README.md").write_text(page)
 
 
 def start(bands: tuple[str, ...] = S1S2, **model: object) -> tuple[Segmenter, tuple[Loaded, ...], list[str]]:
@@ -184,7 +186,9 @@ def test_every_family_starts_from_weights_for_other_bands(arch: str, encoder: st
     model = build_segmenter(ModelConfig(arch=arch, encoder=encoder), L1C_BANDS[:10] + L1C_BANDS[11:])
     source = plain(model.network.encoder.state_dict())
     save_file(source, tmp_path / "encoder.safetensors")
-    started, (loaded,), said = start(bands, arch=arch, encoder=encoder, weights=str(tmp_path / "encoder.safetensors"))
+    started, (loaded,), said = start(
+        bands, arch=arch, encoder=encoder, weights=str(tmp_path / "encoder.safetensors"), weights_bands=S2_BANDS
+    )
     stems = find_stems(started.network.encoder, 4, started.patch_edge)
     target = started.network.encoder.state_dict()
     assert stems
@@ -269,6 +273,30 @@ def test_the_older_reben_models_have_another_band_order(hub: Path, tmp_path: Pat
     write_reben(file.parent, network)
     model, _, _ = start(V2_ORDER, weights="reben:test_resnet-all-v0.1.1")
     encoder_like(network, model, V1_ORDER, V2_ORDER)
+
+
+def test_bands_that_contradict_what_is_published_are_refused(hub: Path, tmp_path: Path):
+    file = cached(hub, "BIFOLD-BigEarthNetv2-0/test_resnet-all-v0.2.0", "model.safetensors")
+    write_reben(file.parent, timm_network("test_resnet", 12))
+    sentence = refused(weights="reben:test_resnet-all-v0.2.0", weights_bands=V1_ORDER)
+    assert f"but also {','.join(V2_ORDER)} (reBEN v0.2 by the id BIFOLD-BigEarthNetv2-0/test_resnet-all" in sentence
+    save_file(plain(timm_network("test_resnet", 3, 1000).state_dict()),
+              cached(hub, "timm/test_resnet.r160_in1k", "model.safetensors"))  # fmt: skip
+    assert "but also B04,B03,B02 (as imagenet has them)" in refused(
+        weights="imagenet", weights_bands=("B02", "B03", "B04")
+    )
+    write_run(tmp_path / "run", built(("B02", "B03", "B04")))
+    sentence = refused(weights=str(tmp_path / "run"), weights_bands=("B04", "B03", "B02"))
+    assert "was trained with B02,B03,B04, as its card.json says, not with model.weights_bands=B04,B03,B02" in sentence
+    start(weights=str(tmp_path / "run"), weights_bands=("B02", "B03", "B04"))
+
+
+def test_the_order_of_somebody_elses_copy_may_be_set(hub: Path):
+    network = timm_network("test_resnet", 12)
+    write_reben(cached(hub, "me/test_resnet-all-v0.2.0", "model.safetensors").parent, network)
+    for told, order in ((None, V2_ORDER), (V1_ORDER, V1_ORDER)):
+        model, _, _ = start(V2_ORDER, weights="reben:me/test_resnet-all-v0.2.0", weights_bands=told)
+        encoder_like(network, model, order, V2_ORDER)
 
 
 @pytest.mark.parametrize(
@@ -694,12 +722,20 @@ def test_what_the_hub_does_not_have_is_said_to_be_missing(monkeypatch: pytest.Mo
     assert "there is no model.safetensors in a/b (revision c)" in refused(HubError, weights="reben:a/b@c")
 
 
-def test_the_file_that_the_sentence_names_is_taken_as_the_sentence_says(hub: Path, tmp_path: Path):
+@pytest.mark.parametrize(("version", "order"), [("v0.2.0", V2_ORDER), ("v0.1.1", V1_ORDER)])
+def test_the_file_that_the_sentence_names_is_taken_as_the_sentence_says(tmp_path: Path, version: str, order):
+    """On the disk nothing tells the version any more, so the sentence names the bands."""
     network = timm_network("test_resnet", 12)
-    write_reben(tmp_path, network)
-    assert "--weights reben:/path/model.safetensors" in refused(HubError, weights="reben")
-    model, _, _ = start(V2_ORDER, weights=f"reben:{tmp_path / 'model.safetensors'}")
-    encoder_like(network, model, V2_ORDER, V2_ORDER)
+    save_file(plain(PublishedModel(network).state_dict()), tmp_path / "model.safetensors")
+    sentence = refused(HubError, weights=f"reben:test_resnet-all-{version}")
+    typed = sentence.partition(" --weights reben:/path/model.safetensors ")[2]
+    setting, _, bands = typed.removeprefix("--set ").partition("=")
+    assert setting == "model.weights_bands"
+    config = load_config(
+        None, [f"model.weights_bands={bands}"], model__weights=f"reben:{tmp_path / 'model.safetensors'}"
+    )
+    model, _, _ = start(V2_ORDER, weights=config.model.weights, weights_bands=config.model.weights_bands)
+    encoder_like(network, model, order, V2_ORDER)
 
 
 # ------------------------------------------------------------------------------------------------------------- the rest

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from seg.config.terms import plain_terms, read_terms
-from seg.reben.bands import MODALITIES, band_names, selection_name
+from seg.reben.bands import CIRRUS, MODALITIES, band_names, selection_name
 from seg.reben.classes import class_index
 from seg.reben.patch import Split
 
@@ -31,6 +31,10 @@ def _bands(value: Any) -> tuple[str, ...]:
     return band_names(value if isinstance(value, str) else ",".join(map(str, value)))
 
 
+def _weights_bands(value: Any) -> tuple[str, ...]:
+    return band_names(value if isinstance(value, str) else ",".join(map(str, value)), beyond=(CIRRUS,))
+
+
 def _names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
@@ -43,6 +47,7 @@ def _classes(value: Any) -> tuple[str, ...]:
 
 
 Bands = Annotated[tuple[str, ...], BeforeValidator(_bands), PlainSerializer(selection_name)]
+WeightsBands = Annotated[tuple[str, ...], BeforeValidator(_weights_bands), PlainSerializer(selection_name)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(_classes)]
 
@@ -124,7 +129,7 @@ class ModelConfig(Section):
         encoder: An smp encoder, or a timm one as ``tu-<name>``.
         weights: What the network starts from: ``none`` (random), ``imagenet``, ``reben[:<hub id or file>]``,
             ``ssl4eo[:<method or file>]``, a file with the tensors of an encoder, or the folder of an earlier run.
-        weights_bands: Input bands of a weights file in order, where the file and its number of bands do not say.
+        weights_bands: Input bands of a weights file in order, where nothing in it or beside it says them.
         fusion: ``stack`` feeds all bands to one encoder; ``dual`` has one for Sentinel-1 and one for Sentinel-2, whose
             features are merged level by level.
         scene_head: ``derived`` pools the pixel logits, ``learned`` pools encoder features, ``none`` has no scene score.
@@ -137,7 +142,7 @@ class ModelConfig(Section):
     arch: str = "unet"
     encoder: str = "resnet18"
     weights: Weights = None
-    weights_bands: Bands | None = None
+    weights_bands: WeightsBands | None = None
     fusion: Fusion = "stack"
     scene_head: Literal["derived", "learned", "none"] = "derived"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15

@@ -1,12 +1,11 @@
 """Published weights as tensors of an encoder, whatever layout the file has."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -14,8 +13,10 @@ from seg.models.architectures import ModelError
 from seg.models.checkpoint import CheckpointError, ModelCard, read_checkpoint
 from seg.models.hub import fetch
 from seg.models.torch_file import read_torch_file
-from seg.models.weights_catalogue import HubFile, bands_of, reben_bands
+from seg.models.weights_bands import SETTING, Evidence, Family, InputBands, bands_of_id, file_evidence, reben_evidence
+from seg.models.weights_catalogue import SSL4EO_BANDS, HubFile
 from seg.models.weights_file import BEST, CARD_FILE, WEIGHTS_FILE
+from seg.models.weights_names import SSL4EO, split_weights
 from seg.reben.bands import of_sensor
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 
@@ -30,8 +31,7 @@ class Published:
     Attributes:
         source: Where they are from, in words.
         tensors: Those of the encoder, by the names of smp or timm, and possibly others.
-        bands: Input bands in order; None where nobody says, see `bands_for`.
-        by_number: Input bands in order by their number, None for a number that is unknown.
+        evidence: What says the input bands.
         revision: Commit of the hub; None for a file.
         classifier: Names of weight and bias of a scene classifier among the tensors, rows in the order of
             `CLASS_NAMES`; None if there is none.
@@ -41,33 +41,22 @@ class Published:
 
     source: str
     tensors: Mapping[str, Tensor]
-    bands: tuple[str, ...] | None
-    by_number: Callable[[int], tuple[str, ...] | None] = bands_of
+    evidence: Evidence
     revision: str | None = None
     classifier: tuple[str, str] | None = None
     network: Mapping[str, Tensor] = field(default_factory=dict)
     card: ModelCard | None = None
 
-    def bands_for(self, channels: int) -> tuple[str, ...]:
-        """Names of the input bands in order.
+    def bands_for(self, channels: int) -> InputBands:
+        """Names of the input bands in order, and what says so.
 
         Args:
             channels: How many the first layer takes.
 
         Raises:
-            ModelError: If they are not known, or said to be another number.
+            ModelError: If nothing does, or things contradict each other.
         """
-        bands = self.bands or self.by_number(channels)
-        if bands is None:
-            raise ModelError(
-                f"the first layer of {self.source} takes {channels} bands and nothing says which; name them in order "
-                "with --set model.weights_bands=[...]"
-            )
-        if len(bands) != channels:
-            raise ModelError(
-                f"the first layer of {self.source} takes {channels} bands, not the {len(bands)} of {', '.join(bands)}"
-            )
-        return bands
+        return self.evidence.resolve(channels, self.source)
 
 
 def read_published(place: Path | HubFile, bands: Sequence[str] | None, sensor: str | None, weights: str) -> Published:
@@ -82,39 +71,55 @@ def read_published(place: Path | HubFile, bands: Sequence[str] | None, sensor: s
     Raises:
         ModelError, CheckpointError, HubError, TorchFileError: If they cannot be read.
     """
+    kind, _ = split_weights(weights)
     if isinstance(place, HubFile):
-        kind = weights.partition(":")[0]
-        cure = f"and pass it with --weights {kind}:/path/{place.file}"
-        path = fetch(place.repository, place.file, place.revision, cure)
-        found = _read_file(path, f"{place.file} of {place.repository}", place.repository, bands or place.bands)
+        path = fetch(place.repository, place.file, place.revision, f"and pass it with {_passed(place, kind)}")
+        found = _read_file(path, f"{place.file} of {place.repository}", kind, bands, place)
         # The cache keeps each file below the commit it is of.
         return replace(found, revision=path.parent.name)
     for run in (place, place / "checkpoints" / BEST):
         if (run / CARD_FILE).is_file():
-            return _read_run(run, sensor)
+            return _read_run(run, sensor, bands)
     path = place / WEIGHTS_FILE if place.is_dir() else place
     if not path.is_file():
         raise ModelError(f"{place} holds neither a {WEIGHTS_FILE} nor the checkpoints of a run; give another folder")
-    return _read_file(path, path.name, str(place), bands)
+    return _read_file(path, path.name, kind, bands)
 
 
-def _read_file(path: Path, source: str, name: str, bands: Sequence[str] | None) -> Published:
+def _passed(place: HubFile, kind: str) -> str:
+    """How a file of the hub is passed once it is on the disk, where nothing but settings tells what its id told."""
+    bands = bands_of_id(place.repository)
+    told = f" --set {SETTING}={','.join(bands)}" if bands else ""
+    return f"--weights {kind}:/path/{place.file}{told}"
+
+
+def _read_file(
+    path: Path, source: str, kind: str, bands: Sequence[str] | None, place: HubFile | None = None
+) -> Published:
     """Weights of an encoder, as timm, smp, torchgeo or the reBEN training scripts write them."""
+    metadata: Mapping[str, str] = {}
     if path.suffix == ".safetensors":
         try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path} is damaged ({error}); fetch it again") from None
     else:
         tensors = read_torch_file(path)
-    told = None if bands is None else tuple(bands)
     if any(key.startswith(_REBEN_PREFIX) for key in tensors):
-        return _reben(tensors, source, name, told)
+        evidence = reben_evidence(path, metadata, bands, place.repository if place else None)
+        return _reben(tensors, source, evidence)
+    families: tuple[Family, ...] = ()
+    if place is not None and place.bands is not None:
+        families = (Family({len(place.bands): place.bands}, "SSL4EO-S12 as published", binding=True),)
+    elif kind == SSL4EO:
+        families = (Family(SSL4EO_BANDS, f"SSL4EO-S12, as '{SSL4EO}:' says"),)
     tensors = {key.removeprefix("encoder."): value for key, value in tensors.items()}
-    return Published(source, tensors, told)
+    return Published(source, tensors, file_evidence(path, metadata, bands, families))
 
 
-def _reben(tensors: dict[str, Tensor], source: str, name: str, bands: tuple[str, ...] | None) -> Published:
+def _reben(tensors: dict[str, Tensor], source: str, evidence: Evidence) -> Published:
     inner = {key.removeprefix(_REBEN_PREFIX): value for key, value in tensors.items() if key.startswith(_REBEN_PREFIX)}
     classifier = _classifier(inner)
     if classifier is not None:
@@ -122,7 +127,7 @@ def _reben(tensors: dict[str, Tensor], source: str, name: str, bands: tuple[str,
         alphabetical = sorted(CLASS_NAMES)
         rows = torch.tensor([alphabetical.index(each) for each in CLASS_NAMES])
         inner |= {key: inner[key][rows] for key in classifier}
-    return Published(source, inner, bands, partial(reben_bands, name), classifier=classifier)
+    return Published(source, inner, evidence, classifier=classifier)
 
 
 def _classifier(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
@@ -133,9 +138,14 @@ def _classifier(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
     return None
 
 
-def _read_run(folder: Path, sensor: str | None) -> Published:
+def _read_run(folder: Path, sensor: str | None, told: Sequence[str] | None) -> Published:
     """The checkpoint of an earlier run."""
     card, tensors = read_checkpoint(folder)
+    if told is not None and tuple(told) != card.bands:
+        raise ModelError(
+            f"{folder} was trained with {','.join(card.bands)}, as its {CARD_FILE} says, not with {SETTING}="
+            f"{','.join(told)}; leave {SETTING} out"
+        )
     prefix, bands = "network.encoder.", card.bands
     if card.fusion == "dual":
         sensor = sensor or "s2"
@@ -146,4 +156,5 @@ def _read_run(folder: Path, sensor: str | None) -> Published:
     if not encoder:
         raise CheckpointError(f"{folder} holds no encoder; give the folder of a run of 'seg train'")
     run = folder.parents[1].name if folder.name == BEST else folder.name
-    return Published(f"run {run}", encoder, bands, network=rest, card=card)
+    evidence = Evidence(stated=(InputBands(bands, f"its {CARD_FILE}"),))
+    return Published(f"run {run}", encoder, evidence, network=rest, card=card)

@@ -18,6 +18,7 @@ from seg.models.scene_transfer import take_scene_classifier
 from seg.models.segmenter import Segmenter, build_segmenter, encoder_options, smp_model
 from seg.models.stems import BandFit
 from seg.models.transfer import Fitted, fit_encoder
+from seg.models.weights_bands import Evidence, Family, InputBands
 from seg.models.weights_catalogue import IMAGENET_BANDS, published_file
 from seg.models.weights_names import IMAGENET
 from seg.reben.bands import SENSORS, of_sensor
@@ -41,6 +42,7 @@ class Loaded:
         scene_head: Whether the scene head was taken over too.
         decoder: Number of tensors beyond encoder and scene head that were taken over.
         left_out: Names of published tensors that were not.
+        inputs: The input bands of the published weights, in order, and what says so.
     """
 
     encoder: str | None
@@ -51,6 +53,7 @@ class Loaded:
     scene_head: bool = False
     decoder: int = 0
     left_out: tuple[str, ...] = ()
+    inputs: InputBands | None = None
 
     def record(self) -> dict[str, Any]:
         """All of it, for ``run.json``."""
@@ -61,6 +64,8 @@ class Loaded:
         whose = f" of the {self.encoder} encoder" if self.encoder else ""
         revision = f" (revision {self.revision})" if self.revision else ""
         parts = [f"{self.tensors} tensors"]
+        if self.inputs is not None:
+            parts.append(f"for bands {self.inputs}")
         if self.bands.estimated or self.bands.dropped:
             parts.append(f"bands by name: {', '.join(self.bands.kept) or 'none'}")
         if self.bands.estimated:
@@ -146,7 +151,9 @@ def _imagenet(config: ModelConfig, fixed_size: int | None) -> Published:
             f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {words} into the local cache "
             f"on a machine with a network, or {cure}"
         ) from error
-    return Published(words, encoder.state_dict(), IMAGENET_BANDS, revision=revision)
+    family = Family({len(IMAGENET_BANDS): IMAGENET_BANDS}, f"as {IMAGENET} has them", binding=True)
+    evidence = Evidence(told=config.weights_bands, families=(family,))
+    return Published(words, encoder.state_dict(), evidence, revision=revision)
 
 
 def _check_published(encoder: str) -> str:
@@ -180,6 +187,7 @@ def _finish(model: Segmenter, sensor: str | None, published: Published, fitted: 
         scene_head,
         decoder,
         tuple(left_out),
+        fitted.inputs,
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seg.models.architectures import ModelError
 from seg.models.published import Published
 from seg.models.stems import BandFit, find_stems, fit_stem
+from seg.models.weights_bands import InputBands
 
 _RUNNING = ("running_mean", "running_var")
 
@@ -22,12 +23,14 @@ class Fitted:
     Attributes:
         tensors: By the names of the encoder's state dict, in its shapes.
         bands: How the input bands fit.
+        inputs: The input bands of the published weights; None if their first layer was not taken.
         unused: Published tensors that the encoder has no place for.
         stems: Those of its first layers, by their published names.
     """
 
     tensors: Mapping[str, Tensor]
     bands: BandFit
+    inputs: InputBands | None
     unused: tuple[str, ...]
     stems: Mapping[str, Tensor]
 
@@ -67,14 +70,16 @@ def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, 
         raise _other_encoder(published, name, f"it lacks '{lacking[0]}' and {len(lacking) - 1} more")
     tensors: dict[str, Tensor] = {}
     fit = BandFit.between(bands, bands)
-    for key in shared:
+    inputs: InputBands | None = None
+    # First layers come last: which bands they see is asked only of weights that are right otherwise.
+    for key in sorted(shared, key=lambda key: key in stems):
         value = _finite(published, source[_plain(key)])
         wanted = state[key]
         if key in stems:
             if value.ndim == wanted.ndim:
-                known = published.bands_for(value.shape[1])
-                fit = BandFit.between(known, bands)
-                value = fit_stem(value, known, bands)
+                inputs = published.bands_for(value.shape[1])
+                fit = BandFit.between(inputs.names, bands)
+                value = fit_stem(value, inputs.names, bands)
         elif value.shape != wanted.shape and key in learned:
             value = _on_other_grid(encoder, key, value, wanted)
         if value.shape == wanted.shape:
@@ -84,7 +89,7 @@ def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, 
             raise _other_encoder(published, name, shapes)
     taken = {_plain(key) for key in shared}
     unused = tuple(key for key in published.tensors if _plain(key) not in taken)
-    return Fitted(tensors, fit, unused, {source[_plain(key)]: tensors[key] for key in stems})
+    return Fitted(tensors, fit, inputs, unused, {source[_plain(key)]: tensors[key] for key in stems})
 
 
 def _finite(published: Published, name: str) -> Tensor:

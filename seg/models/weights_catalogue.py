@@ -6,21 +6,42 @@ from pathlib import Path
 
 from seg.models.architectures import ModelError
 from seg.models.weights_names import REBEN, split_weights
-from seg.reben.bands import MODALITIES, S1_BANDS, S2_BANDS
+from seg.reben.bands import CIRRUS, MODALITIES, S1_BANDS, S2_BANDS
 
 IMAGENET_BANDS = MODALITIES["rgb"]
 """Red, green and blue, in ImageNet's order."""
-L1C_BANDS = (*S2_BANDS[:10], "B10", *S2_BANDS[10:])
+L1C_BANDS = (*S2_BANDS[:10], CIRRUS, *S2_BANDS[10:])
 """The 13 bands of a Sentinel-2 L1C product, in the order of torchgeo and SSL4EO-S12: reBEN's and the cirrus band."""
 
-_REBEN_HUB = "BIFOLD-BigEarthNetv2-0"
+REBEN_HUB = "BIFOLD-BigEarthNetv2-0"
+"""Who publishes the reBEN models."""
 _REBEN_VERSION = "v0.2.0"
 _REBEN_10 = MODALITIES["s2-10m-20m"]
 # From the model cards. The older order is that of ConfigILM: 10 m bands, 20 m bands, Sentinel-1, each by name.
 _OLD_10 = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B11", "B12", "B8A")
-_REBEN_BANDS = {2: S1_BANDS, 10: _REBEN_10, 12: (*S1_BANDS, *_REBEN_10)}
-_OLD_REBEN_BANDS = {2: ("VH", "VV"), 10: _OLD_10, 12: (*_OLD_10, "VH", "VV")}
-_BANDS_BY_NUMBER = {2: S1_BANDS, 3: IMAGENET_BANDS, 10: _REBEN_10, 12: S2_BANDS, 13: L1C_BANDS}
+REBEN_BANDS: dict[str, dict[int, tuple[str, ...]]] = {
+    "0.2": {2: S1_BANDS, 10: _REBEN_10, 12: (*S1_BANDS, *_REBEN_10)},
+    "0.1": {2: ("VH", "VV"), 10: _OLD_10, 12: (*_OLD_10, "VH", "VV")},
+}
+"""Input bands of the published reBEN models by version and number."""
+SSL4EO_BANDS: dict[int, tuple[str, ...]] = {2: S1_BANDS, 13: L1C_BANDS}
+"""Input bands of the encoders of SSL4EO-S12, which torchgeo publishes, by their number."""
+_EUROSAT = (*S2_BANDS[:8], "B09", CIRRUS, "B11", "B12", "B8A")
+
+# Orders in which models are published or data come, by number of bands; none of a number is taken for granted.
+ORDERS: dict[int, dict[tuple[str, ...], str]] = {
+    2: {S1_BANDS: "SSL4EO-S12, reBEN v0.2", ("VH", "VV"): "reBEN v0.1"},
+    3: {IMAGENET_BANDS: "red, green, blue", tuple(reversed(IMAGENET_BANDS)): "blue, green, red"},
+    4: {(*IMAGENET_BANDS, "B08"): "red first", ("B02", "B03", "B04", "B08"): "blue first"},
+    10: {_REBEN_10: "reBEN v0.2", _OLD_10: "reBEN v0.1, ConfigILM"},
+    12: {
+        REBEN_BANDS["0.2"][12]: "reBEN v0.2",
+        REBEN_BANDS["0.1"][12]: "reBEN v0.1",
+        S2_BANDS: "Sentinel-2 L2A",
+    },
+    13: {L1C_BANDS: "Sentinel-2 L1C, SSL4EO-S12", _EUROSAT: "EuroSAT"},
+    14: {MODALITIES["s1s2"]: "Sentinel-1 first", (*S2_BANDS, *S1_BANDS): "Sentinel-2 first"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +50,7 @@ class HubFile:
 
     Attributes:
         repository, revision, file: Where it is.
-        bands: Its input bands in order; None: by their number, see `bands_of`.
+        bands: Its input bands in order; None: its id tells them.
     """
 
     repository: str
@@ -138,26 +159,11 @@ def published_file(weights: str, encoder: str, bands: Sequence[str]) -> Path | H
     return _ssl4eo_file(detail, encoder, bands)
 
 
-def reben_bands(name: str, channels: int) -> tuple[str, ...] | None:
-    """Input bands of a published reBEN model in order; None for a number of bands that none has.
-
-    Args:
-        name: Its id or path; the version in it decides about the order, and without one it is that of v0.2.0.
-        channels: Bands that its first layer takes.
-    """
-    return (_OLD_REBEN_BANDS if "-v0.1." in name else _REBEN_BANDS).get(channels)
-
-
-def bands_of(channels: int) -> tuple[str, ...] | None:
-    """What bands a file that does not say so most likely takes, by their number; None if that is no usual number."""
-    return _BANDS_BY_NUMBER.get(channels)
-
-
 def _reben_file(detail: str, encoder: str, bands: Sequence[str]) -> HubFile:
     s1, s2 = any(name in S1_BANDS for name in bands), any(name in S2_BANDS for name in bands)
     sensors = "all" if s1 and s2 else "s1" if s1 else "s2"
     name = detail or f"{timm_name(encoder)}-{sensors}-{_REBEN_VERSION}"
-    repository, _, revision = (name if "/" in name else f"{_REBEN_HUB}/{name}").partition("@")
+    repository, _, revision = (name if "/" in name else f"{REBEN_HUB}/{name}").partition("@")
     return HubFile(repository, revision or "main", "model.safetensors")
 
 

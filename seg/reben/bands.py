@@ -81,6 +81,9 @@ BANDS: dict[str, Band] = {
 S1_BANDS: tuple[str, ...] = tuple(b.name for b in BANDS.values() if b.sensor == "s1")
 S2_BANDS: tuple[str, ...] = tuple(b.name for b in BANDS.values() if b.sensor == "s2")
 
+CIRRUS = "B10"
+"""The band of Sentinel-2 that L2A products, and with them reBEN, lack."""
+
 MODALITIES: dict[str, tuple[str, ...]] = {
     "s1": S1_BANDS,
     "s2": S2_BANDS,
@@ -92,11 +95,12 @@ MODALITIES: dict[str, tuple[str, ...]] = {
 """Band sets by name."""
 
 
-def band_names(selection: str) -> tuple[str, ...]:
+def band_names(selection: str, beyond: Sequence[str] = ()) -> tuple[str, ...]:
     """Names of the bands that a modality or a comma-separated list selects, in that order.
 
     Args:
         selection: A modality (``s1s2``) or a list (``VV,VH,B02,B03,B04,B08``).
+        beyond: Names that are taken too, although reBEN does not have the bands.
 
     Raises:
         UnknownBandError: If the selection is empty, names an unknown band or modality, or names a band twice.
@@ -105,7 +109,7 @@ def band_names(selection: str) -> tuple[str, ...]:
         return MODALITIES[selection]
     names = tuple(part.strip() for part in selection.split(","))
     for name in names:
-        if name not in BANDS:
+        if name not in BANDS and name not in beyond:
             near = get_close_matches(name.upper(), BANDS, n=1) or get_close_matches(name.lower(), MODALITIES, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise UnknownBandError(
