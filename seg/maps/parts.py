@@ -6,8 +6,10 @@ only once all of them are there.
 
 import io
 import json
-import shutil
+import os
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,10 @@ SUFFIX = ".unfinished"
 IDENTITY_FILE = "identity.json"
 LAYERS = {"classes": 1, "confidence": 2, "probabilities": 19}
 """Rasters of a map, and their bands."""
+_STRIP = rf"(?:{'|'.join(LAYERS)})-\d{{4,}}\.tif|cells-\d{{4,}}\.npy|{re.escape(IDENTITY_FILE)}"
+_OWN = re.compile(rf"(?:{_STRIP})|\.(?:{_STRIP})(?:\.[0-9a-f]{{8}})?\.partial")
+"""Names of what is written into the folder, complete or not."""
+_NAMED = 5
 
 
 class UnfinishedError(ValueError):
@@ -104,8 +110,8 @@ class Unfinished:
         return CellRow(row, table[:, 0].astype(np.int64), table[:, 1], table[:, 2:])
 
     def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder, unless somebody has put something else into it."""
+        _remove_own(self.folder)
 
 
 def unfinished_folder(path: Path) -> Path:
@@ -128,18 +134,43 @@ def begin_map(folder: Path, identity: dict[str, Any], notify: Callable[[str], No
     text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
     known = folder / IDENTITY_FILE
     if folder.is_dir() and any(folder.iterdir()):
-        if not known.is_file():
-            raise UnfinishedError(
-                f"{folder} is where the strips of the map go, but holds something else; move it away or name another "
-                "--out"
-            )
+        require_strips(folder)
         if known.read_text(encoding="utf-8") == text:
             notify(f"Taking up the map that was begun in {folder}.")
             return
         notify(f"{folder} was begun with another scene, other weights or other settings; starting anew.")
-        shutil.rmtree(folder)
+        _remove_own(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(known, text)
+
+
+def require_strips(folder: Path) -> None:
+    """Refuse a folder in the place of the strips of a map that holds anything else.
+
+    Args:
+        folder: From `unfinished_folder`; need not exist.
+
+    Raises:
+        UnfinishedError: Naming what it holds.
+    """
+    if not os.path.lexists(folder):
+        return
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [folder.name]
+    strange = [name for name in there if not _OWN.fullmatch(name)] if IDENTITY_FILE in there else there
+    if strange:
+        raise UnfinishedError(
+            f"{folder} is where the strips of the map go, but holds something else ({', '.join(strange[:_NAMED])}); "
+            "move it away or name another --out"
+        )
+
+
+def _remove_own(folder: Path) -> None:
+    # What says what the folder is goes last.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == IDENTITY_FILE) if folder.is_dir() else ():
+        if _OWN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def window_grid(grid: GeoRef, place: Window) -> GeoRef:

@@ -16,7 +16,7 @@ _VERSION = "3.22.0-Białowieża"
 
 
 def write_qml(path: Path, palette: Palette = LAND_COVER) -> None:
-    """Write a style for QGIS 3: a legend entry for every value; nodata stays transparent.
+    """Write a style for QGIS 3.
 
     Args:
         path: The style; QGIS takes it for the map of the same name.
@@ -25,6 +25,11 @@ def write_qml(path: Path, palette: Palette = LAND_COVER) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
+    write_text(path, style(palette))
+
+
+def style(palette: Palette = LAND_COVER) -> str:
+    """The text of a style for QGIS 3: a legend entry for every value; nodata stays transparent."""
     root = ET.Element("qgis", version=_VERSION, styleCategories="Symbology", hasScaleBasedVisibilityFlag="0")
     pipe = ET.SubElement(root, "pipe")
     renderer = ET.SubElement(
@@ -41,4 +46,4 @@ def write_qml(path: Path, palette: Palette = LAND_COVER) -> None:
     ET.SubElement(pipe, "rasterresampler", maxOversampling="2")
     ET.SubElement(root, "blendMode").text = "0"
     ET.indent(root)
-    write_text(path, _DOCTYPE + ET.tostring(root, encoding="unicode") + "\n")
+    return _DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"

@@ -28,6 +28,8 @@ from seg.reben.patch import GeoRef
 from seg.report.figures.land_cover import LARGEST, land_cover_figure
 from seg.report.figures.style import write_png
 from seg.scenes.reader import Scene
+from seg.store.atomic import remove_file
+from seg.store.targets import SIDECAR
 
 DESCRIPTIONS = {
     "classes": ("land cover",),
@@ -35,6 +37,16 @@ DESCRIPTIONS = {
     "probabilities": CLASS_NAMES,
 }
 """Names of the bands of each raster."""
+
+_ENDINGS = (
+    ".qml",
+    ".png",
+    "_labels.parquet",
+    "_areas.csv",
+    "_areas.md",
+    *(f"_{layer}.tif" for layer in LAYERS if layer != "classes"),
+)
+"""What stands beside the class map, after its stem."""
 
 
 class MapError(ValueError):
@@ -115,6 +127,11 @@ class Job:
     def beside(self, ending: str) -> Path:
         """A file that belongs to the map."""
         return self.path.with_name(self.path.stem + ending)
+
+
+def map_files(path: Path) -> tuple[Path, ...]:
+    """All files that a map may have, whatever is asked for: a new one takes the place of all of an earlier one."""
+    return (path, *(path.with_name(path.stem + ending) for ending in _ENDINGS))
 
 
 def map_identity(job: Job) -> dict[str, Any]:
@@ -208,8 +225,8 @@ def _remove_earlier(job: Job, notify: Notify) -> None:
 
     The class map goes first and comes last: while it is there, everything beside it is of the same run.
     """
-    for path in (job.path, job.path.with_name(f"{job.path.name}.aux.xml"), job.beside(".qml")):
-        path.unlink(missing_ok=True)
+    for path in (job.path, job.path.with_name(f"{job.path.name}{SIDECAR}"), job.beside(".qml")):
+        remove_file(path)
     options = job.options
     written = {
         "_labels.parquet": options.labels,
@@ -221,7 +238,7 @@ def _remove_earlier(job: Job, notify: Notify) -> None:
     }
     earlier = [ending for ending in written if job.beside(ending).exists()]
     for ending in earlier:
-        job.beside(ending).unlink()
+        remove_file(job.beside(ending))
     if lost := [job.beside(ending).name for ending in earlier if not written[ending]]:
         notify(f"Removed {', '.join(lost)}, which belonged to the earlier {job.path.name}.")
 

@@ -3,8 +3,9 @@
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -20,12 +21,13 @@ from seg.engine.strips import View
 from seg.engine.tiled import predict_strips
 from seg.engine.window_pass import ScenePass
 from seg.engine.windows import lay_windows
-from seg.maps.parts import begin_map
+from seg.maps.parts import begin_map, require_strips, unfinished_folder
+from seg.maps.qgis import style
 from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
 from seg.models.folding import fold_batch_norm
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.map_files import Job, MapOptions, finish_map, map_identity, require_space, run_tags
+from seg.pipeline.map_files import Job, MapOptions, finish_map, map_files, map_identity, require_space, run_tags
 from seg.pipeline.scene_part import Box, Part, choose_part
 from seg.pipeline.session import Weights, open_weights
 from seg.reben.bands import PATCH_SIZE
@@ -33,6 +35,7 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
+from seg.store.targets import Known, claimed_files, claimed_folder
 
 T = TypeVar("T")
 
@@ -142,26 +145,41 @@ def predict(
     _require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:
         raise PredictError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
-    weights = _weights_for_maps(run, device)
-    if labels and weights.card.scene_head == "none":
-        raise PredictError(f"{run} has no scene head; leave out --labels")
-    options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
-    # Everything is looked at before anything is predicted.
-    opened = [_opened(path, bands, s1, weights.card.bands) for path in scenes]
-    for remark in dict.fromkeys(remark for scene in opened for remark in scene.remarks):
-        notify(remark)
-    jobs = [
-        _job(weights, scene, choose_part(scene, box, geometry), path, options, (window, overlap, batch_size))
-        for scene, path in zip(opened, paths, strict=True)
-    ]
+    with _claimed(paths, out):
+        weights = _weights_for_maps(run, device)
+        if labels and weights.card.scene_head == "none":
+            raise PredictError(f"{run} has no scene head; leave out --labels")
+        options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
+        # Everything is looked at before anything is predicted.
+        opened = [_opened(path, bands, s1, weights.card.bands) for path in scenes]
+        for remark in dict.fromkeys(remark for scene in opened for remark in scene.remarks):
+            notify(remark)
+        jobs = [
+            _job(weights, scene, choose_part(scene, box, geometry), path, options, (window, overlap, batch_size))
+            for scene, path in zip(opened, paths, strict=True)
+        ]
+        with joined(weights.ranks, weights.compute.device) as ranks:
+            joined_weights = replace(weights, ranks=ranks)
+            maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
+            if len(maps) > 1 and ranks.first:
+                write_vrt(out / VRT, [one.path for one in maps], tags=run_tags(jobs[0]))
+        return maps
+
+
+@contextmanager
+def _claimed(paths: Sequence[Path], out: Path) -> Iterator[None]:
+    """Claim everything that maps consist of, before anything is loaded."""
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with joined(weights.ranks, weights.compute.device) as ranks:
-        joined_weights = replace(weights, ranks=ranks)
-        maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
-        if len(maps) > 1 and ranks.first:
-            write_vrt(out / VRT, [one.path for one in maps], tags=run_tags(jobs[0]))
-    return maps
+        require_strips(unfinished_folder(path))
+    files = [file for path in paths for file in map_files(path)]
+    known = Known(contents={file.name: style() for file in files if file.suffix == ".qml"})
+    if paths == [out]:
+        with claimed_files(files, known):
+            yield
+        return
+    names = [file.name for file in files] + [VRT, *(f"{Path(VRT).stem}_warped/{path.stem}.vrt" for path in paths)]
+    with claimed_folder(out, names, known):
+        yield
 
 
 def _weights_for_maps(run: Path, device: str | None) -> Weights:

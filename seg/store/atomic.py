@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from seg.store.written import note_file, partial_of, require_ours
+
 _READ_ATTEMPTS = 5
 T = TypeVar("T")
 
@@ -33,9 +35,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         partial.write_bytes(content)
+        note_file(path, partial)
         partial.replace(path)
     except BaseException as error:
         with suppress(OSError):
@@ -45,17 +48,28 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file of a target, if it is there.
+
+    Raises:
+        ForeignFileError: If it is claimed, and somebody else has put it there since.
+        OSError: If it cannot be removed.
+    """
+    require_ours(path)
+    path.unlink(missing_ok=True)
+
+
 @contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
     """A place for a library to write a file to; on leaving, the file takes the place of `path`, complete and on disk.
 
     The place is in a hidden folder beside `path`, with whatever else the library puts there meanwhile; the folder is
-    gone afterwards, and that of a process that was killed is when the file is written again.
+    gone afterwards, and that of a process that was killed is when its target is claimed again (`seg.store.targets`).
 
     Raises:
         OSError: If the disk does not take it. The old file, if any, is still there.
     """
-    folder = path.with_name(f".{path.name}.partial")
+    folder = partial_of(path)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -63,6 +77,7 @@ def staged_file(path: Path) -> Iterator[Path]:
         yield staged
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
+        note_file(path, staged)
         staged.replace(path)
         _flush_entries(path.parent)
     except OSError as error:

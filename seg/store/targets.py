@@ -1,0 +1,241 @@
+"""What a command is about to write: it is claimed as a whole before the work begins.
+
+A claim holds a lock, so that no two processes are at one target; refuses to begin where a file stands in the way that
+seg cannot tell to be its own; and keeps a record of what is written (`seg.store.written`). Under ``torchrun`` the first
+process does so, and the others only keep the record.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg.config.errors import WrongUseError
+from seg.store.locks import locked
+from seg.store.marks import is_marked
+from seg.store.written import ForeignFileError, Keeper, Stamp, Written, keeping, stamp_of
+
+LOCK_FILE = ".seg.lock"
+"""The lock of a folder, in it; that of anything else is ``.<name>.seg.lock`` beside it."""
+SIDECAR = ".aux.xml"
+"""What GDAL keeps beside a raster, and rewrites whenever somebody looks at statistics."""
+_NAMED = 8
+_ELSEWHERE = "move them away, or name another --out"
+
+
+class TargetError(WrongUseError):
+    """A target that cannot be what is asked for."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the files of a target before its record is read.
+
+    Attributes:
+        contents: What a file would hold, where that is known: writing it again destroys nothing.
+        vouchers: Files that, if they carry a mark of seg, vouch for all others of a folder that has no record, because
+            only seg writes there.
+        cure: What to do about files that are not seg's.
+    """
+
+    contents: Mapping[str, str] | None = None
+    vouchers: Collection[str] = ()
+    cure: str = _ELSEWHERE
+
+
+@contextmanager
+def claimed_folder(folder: Path, names: Iterable[str], known: Known | None = None) -> Iterator[Keeper]:
+    """Claim files within a folder, which may hold other things and is made if need be.
+
+    Args:
+        folder: The folder.
+        names: Paths from the folder of all that may be written, replaced or removed.
+        known: What is known of them.
+
+    Raises:
+        TargetError: If the folder is something else.
+        ForeignFileError: If a file is not seg's.
+        BusyError: If another process is at it.
+        OSError: If the folder cannot be written.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise TargetError(f"{folder} is no folder; name one, or one that is not there yet")
+    with _made(folder), _claimed(folder, folder / LOCK_FILE, folder, names, known or Known()) as keeper:
+        yield keeper
+        if _rank() == 0:
+            keeper.written.merge(keeper.work)
+
+
+@contextmanager
+def claimed_files(paths: Sequence[Path], known: Known | None = None) -> Iterator[Keeper]:
+    """Claim files that belong together, in one folder that is there.
+
+    Args:
+        paths: The files, the one that the user named first.
+        known: What is known of them, by their names.
+
+    Raises:
+        ForeignFileError, BusyError, OSError: As of `claimed_folder`.
+    """
+    folder, names = paths[0].parent, [path.name for path in paths]
+    with _claimed(folder, lock_beside(paths[0]), paths[0], names, known or Known()) as keeper:
+        yield keeper
+
+
+@contextmanager
+def claimed_place(
+    folder: Path, working: Mapping[Path, Callable[[Path], bool]], cure: str = "move it away, or name another folder"
+) -> Iterator[None]:
+    """Claim the place of a folder that appears as a whole.
+
+    Args:
+        folder: The folder.
+        working: Folders beside it that will be replaced or removed, and how each is known to be seg's.
+        cure: What to do about one that is not.
+
+    Raises:
+        ForeignFileError: If one is something else.
+        BusyError, OSError: As of `claimed_folder`.
+    """
+    with _made(folder.parent), locked(lock_beside(folder), folder):
+        for path, is_ours in working.items():
+            if os.path.lexists(path) and not (is_folder(path) and (not any(path.iterdir()) or is_ours(path))):
+                raise ForeignFileError(f"{path} is needed for the work, and seg has not made it; {cure}")
+        yield
+
+
+def lock_beside(path: Path) -> Path:
+    """The lock of what is no folder to write into."""
+    path = path.parent.resolve() / path.name
+    return path.with_name(f".{path.name}.seg.lock")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder itself, and not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def foreign_files(
+    folder: Path, names: Iterable[str], written: Written, known: Known
+) -> tuple[list[str], dict[str, Stamp]]:
+    """What of some files is there and not seg's.
+
+    Args:
+        folder: The folder that they are in.
+        names: Their paths from it.
+        written: Its record.
+        known: What else is known.
+
+    Returns:
+        The names of those, or of what stands where a folder should be; and the files that are known to be seg's though
+        the record does not hold them so.
+    """
+    foreign: dict[str, None] = {}
+    told: dict[str, Stamp] = {}
+    vouched = not written and any(is_file(folder / name) and is_marked(folder / name) for name in known.vouchers)
+    parents: dict[Path, bool] = {}
+    for name in names:
+        path = folder / name
+        if path.parent not in parents:
+            parents[path.parent] = path.parent.is_dir()
+            if not parents[path.parent] and (blocking := _blocking(path, folder)):
+                foreign[blocking.relative_to(folder).as_posix()] = None
+        if parents[path.parent] and os.path.lexists(path) and not (is_file(path) and written.is_unchanged(name)):
+            if is_file(path) and (_is_known(folder, name, written, known) or (vouched and not written.holds(name))):
+                told[name] = stamp_of(path)
+            else:
+                foreign[name] = None
+    return list(foreign), told
+
+
+def _blocking(path: Path, folder: Path) -> Path | None:
+    """What stands where a folder of a file should be; None if nothing does."""
+    there = next((parent for parent in path.parents if os.path.lexists(parent)), folder)
+    return there if folder in there.parents and not there.is_dir() else None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file itself, and not a link to one: seg makes no links."""
+    return path.is_file() and not path.is_symlink()
+
+
+def _is_known(folder: Path, name: str, written: Written, known: Known) -> bool:
+    """Whether a file that the record does not hold as it is can be told to be seg's all the same."""
+    path = folder / name
+    text = (known.contents or {}).get(name)
+    if text is not None and path.read_bytes() == text.encode():
+        return True
+    if name.endswith(SIDECAR):
+        raster = name.removesuffix(SIDECAR)
+        there = is_file(folder / raster) and path.read_bytes().lstrip().startswith(b"<PAMDataset")
+        return there and (written.is_unchanged(raster) or _is_marked_anew(folder, raster, written))
+    return _is_marked_anew(folder, name, written)
+
+
+def _is_marked_anew(folder: Path, name: str, written: Written) -> bool:
+    # What the record holds otherwise was changed by somebody, who has left the marks where they are.
+    return not written.holds(name) and is_marked(folder / name)
+
+
+@contextmanager
+def _claimed(folder: Path, lock: Path, target: Path, names: Iterable[str], known: Known) -> Iterator[Keeper]:
+    all_names = frozenset(names)
+    all_names |= {f"{name}{SIDECAR}" for name in all_names if name.lower().endswith((".tif", ".tiff"))}
+    if rank := _rank():
+        with _made(folder):
+            keeper = Keeper(Written(folder, rank), all_names, target.name, known=None)
+            with keeping(keeper):
+                yield keeper
+        return
+    with locked(lock, target):
+        written = Written(folder)
+        foreign, told = foreign_files(folder, sorted(all_names), written, known)
+        if foreign:
+            what = "which seg did not write or somebody has changed since"
+            raise ForeignFileError(f"{folder} holds {_listed(foreign)}, {what}; {known.cure}")
+        _remove_abandoned(folder, written, target)
+        keeper = Keeper(written, all_names, target.name, told)
+        try:
+            with keeping(keeper):
+                yield keeper
+        finally:
+            # Nothing temporary is left, whatever became of the work, unless it was killed and did not get here.
+            written.end(target.name)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _remove_abandoned(folder: Path, written: Written, target: Path) -> None:
+    """Remove the temporary files that killed processes have left of this work."""
+    for token in written.abandoned(target.name):
+        found = folder.rglob(f".*.{token}.partial") if target == folder else folder.glob(f".*.{token}.partial")
+        for path in list(found):
+            if is_folder(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder, with its parents; what was made is removed again if nothing has come into it."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _rank() -> int:
+    """Which of the processes of ``torchrun`` this one is."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    rank = os.environ.get("RANK", "0")
+    return int(rank) if several and rank.isdigit() else 0
