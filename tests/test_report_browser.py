@@ -94,7 +94,8 @@ def report(tmp_path_factory) -> str:
     origin = Origin("test", "made-up", True, "", made.origin.thresholds)
     evidence = batch_evidence(origin, made.patch_ids.to_pylist(), counts, labels, made.probabilities, countries)
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, assess(evidence, 20), evidence, [some_picture("best"), some_picture("worst")], {"Run": "a-run"})
+    about = {"Run": "a-run", "Model": "unet resnet18 · s2"}
+    write_report(path, assess(evidence, 20), evidence, [some_picture("best"), some_picture("worst")], about)
     return path.as_uri()
 
 
@@ -113,9 +114,9 @@ def browser() -> Iterator["webdriver.Chrome"]:
             driver.quit()
 
 
-def opened(browser, report: str, width: int = 1280, scheme: str = "light") -> None:
-    """Load the page anew on a screen of a width, in light or dark."""
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+def opened(browser, report: str, width: int = 1280, scheme: str = "light", height: int = 900) -> None:
+    """Load the page anew on a screen of a size, in light or dark."""
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
@@ -133,7 +134,7 @@ def table_of(browser, caption: str):
 
 def test_the_page_loads_without_errors(browser, report):
     opened(browser, report)
-    assert browser.title == "SYNTHETIC – a-run, test split"
+    assert browser.title == "SYNTHETIC – unet resnet18 · s2 · test split of synthetic data · seg"
     assert browser.get_log("browser") == []
     assert len(browser.find_elements("tag name", "svg")) > 20
     assert all(
@@ -196,6 +197,151 @@ def test_the_confusion_matrix_tells_what_is_pointed_at(browser, report):
     cell.click()
     assert readout.text == cell.get_attribute("title")
     assert "predicted right" in readout.text
+
+
+PHONE = (360, 740)
+
+
+def rectangle(browser, element) -> dict[str, float]:
+    """Left, right, top and bottom of an element on the screen, pixels."""
+    script = (
+        "const {left, right, top, bottom} = arguments[0].getBoundingClientRect(); return {left, right, top, bottom}"
+    )
+    return browser.execute_script(script, element)
+
+
+def settled(browser) -> None:
+    """Wait until the page has answered to a scroll: observers are called after the next frame."""
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(arguments[0])))")
+
+
+def scrolled(browser, element, script: str) -> set[str]:
+    """Run a script on an element, and return the element's classes afterwards."""
+    browser.execute_script(script, element)
+    settled(browser)
+    return set(element.get_attribute("class").split())
+
+
+def tap(browser, element) -> None:
+    """Touch an element below its middle with a finger, without moving the page before."""
+    box = rectangle(browser, element)
+    place = {"x": (box["left"] + box["right"]) / 2, "y": 0.3 * box["top"] + 0.7 * box["bottom"]}
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [place]})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settled(browser)
+
+
+@pytest.mark.parametrize("edge", ["above", "middle", "below"])
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (9, 10), (17, 18)])
+def test_a_tapped_cell_and_its_counts_are_on_the_screen_of_a_phone(browser, report, edge, row, column):
+    opened(browser, report, PHONE[0], height=PHONE[1])
+    cell = browser.find_elements("css selector", "table.matrix td[title]")[row * NUM_CLASSES + column]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", cell)
+    # To where half of the cell is below the links, or the read-out will be.
+    move = {
+        "above": "top - document.querySelector('nav').offsetHeight + 16",
+        "middle": "0",
+        "below": "bottom - innerHeight",
+    }
+    browser.execute_script(
+        f"const {{top, bottom}} = arguments[0].getBoundingClientRect(); window.scrollBy(0, {move[edge]})", cell
+    )
+    settled(browser)
+    tap(browser, cell)
+    readout = browser.find_element("css selector", ".readout")
+    assert readout.text == cell.get_attribute("title")
+    box, of_cell = rectangle(browser, readout), rectangle(browser, cell)
+    assert 0 <= box["left"] < box["right"] <= PHONE[0]
+    assert 0 <= box["top"] < box["bottom"] <= PHONE[1]
+    links = rectangle(browser, browser.find_element("tag name", "nav"))
+    # Neither the links nor the read-out lie over the cell.
+    assert of_cell["top"] >= links["bottom"]
+    assert of_cell["bottom"] <= box["top"]
+    assert "chosen" in cell.get_attribute("class").split()
+
+
+def test_the_matrix_is_read_by_the_arrow_keys_from_one_tab_stop(browser, report):
+    opened(browser, report)
+    rows = [
+        row.find_elements("css selector", "td[title]")
+        for row in browser.find_elements("css selector", "table.matrix tbody tr")
+    ]
+    assert not rows[ABSENT]
+    readout = browser.find_element("css selector", ".readout")
+    browser.execute_script("arguments[0].focus()", rows[0][0])
+    for keys, row, column in (
+        ("\ue014", 0, 1),  # right
+        ("\ue015", 1, 1),  # down
+        ("\ue015" * 6, 8, 1),  # over the row of the class that the reference does not have
+        ("\ue013", 6, 1),  # up
+        ("\ue012" * 3, 6, 0),  # left, and on to where nothing is
+    ):
+        for key in keys:
+            browser.switch_to.active_element.send_keys(key)
+        assert browser.switch_to.active_element == rows[row][column]
+        assert readout.text == rows[row][column].get_attribute("title")
+        assert browser.execute_script("return document.querySelectorAll('.matrix td[tabindex=\"0\"]').length") == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_wide_table_fades_out_where_it_goes_on(browser, report, scheme):
+    opened(browser, report, PHONE[0], scheme, PHONE[1])
+    tables = browser.find_elements("css selector", ".scroll")
+    wide = [
+        t for t in tables if browser.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", t)
+    ]
+    assert len(wide) > 5
+    for table in tables:
+        classes = scrolled(browser, table, "arguments[0].scrollLeft = 0")
+        assert ("more-right" in classes) == (table in wide)
+        assert "more-left" not in classes
+    mask = "return getComputedStyle(arguments[0]).maskImage.split('linear-gradient')[1]"
+    for table in wide[:2]:
+        assert "44px" in browser.execute_script(mask, table)
+        assert scrolled(browser, table, "arguments[0].scrollLeft = 20") >= {"more-left", "more-right"}
+        at_the_end = scrolled(browser, table, "arguments[0].scrollLeft = 1e5")
+        assert "more-left" in at_the_end
+        assert "more-right" not in at_the_end
+        assert "44px" not in browser.execute_script(mask, table)
+
+
+@pytest.mark.parametrize("size", [PHONE, (1280, 900)])
+def test_the_links_stay_in_sight_and_the_warning_does_not(browser, report, size):
+    opened(browser, report, size[0], height=size[1])
+    nav, banner = browser.find_element("tag name", "nav"), browser.find_element("css selector", ".synthetic")
+    assert rectangle(browser, banner)["top"] == 0
+    for link in browser.find_elements("css selector", "nav a"):
+        name = link.get_attribute("hash")
+        browser.execute_script("arguments[0].click()", link)
+        settled(browser)
+        box, heading = rectangle(browser, nav), browser.find_element("css selector", f"{name} h2")
+        if name == "#summary":
+            continue
+        assert box["top"] == 0
+        assert box["bottom"] < 60
+        assert rectangle(browser, banner)["bottom"] < 0
+        assert box["bottom"] < rectangle(browser, heading)["top"] < size[1]
+        # The link of what is read is marked, and moved into sight where the list is wider than the screen.
+        assert link.get_attribute("aria-current") == "true"
+        assert len(browser.find_elements("css selector", "nav a[aria-current]")) == 1
+        at = rectangle(browser, link)
+        assert 0 <= at["left"] < at["right"] <= size[0]
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+@pytest.mark.parametrize("width", [PHONE[0], 1280])
+def test_no_interval_hides_behind_its_score(browser, report, width, media):
+    opened(browser, report, width)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
+    scales = browser.find_elements("css selector", ".scale")
+    assert len(scales) == 6
+    for scale in scales:
+        # As narrow as an interval can be.
+        script = "const span = arguments[0].querySelector('.span'); span.style.width = '0%'; return span"
+        span = browser.execute_script(script, scale)
+        dot = scale.find_element("css selector", ".dot")
+        assert rectangle(browser, dot)["bottom"] <= rectangle(browser, span)["top"]
+        assert rectangle(browser, span)["right"] - rectangle(browser, span)["left"] >= 3
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -24,7 +24,7 @@ from seg.report.html_tables import confusion_rows, html_table
 from seg.report.results import detail_tables, summary_tables
 
 K = NUM_CLASSES
-ABOUT = {"Run": "unet-s2", "Architecture": "unet", "Encoder": "resnet18"}
+ABOUT = {"Run": "unet-s2", "Model": "unet resnet18 · s2", "Architecture": "unet", "Encoder": "resnet18"}
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 ID = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
 
@@ -379,6 +379,27 @@ def test_headlines_show_scores_with_intervals():
     assert page().find("h1")[0].words == "unet-s2, test split"
 
 
+def test_the_title_names_model_and_data():
+    assert page().find("title")[0].words == "unet resnet18 · s2 · test split of reBEN · seg"
+    expected = "SYNTHETIC – unet resnet18 · s2 · validation split of synthetic data · seg"
+    assert page("synthetic").find("title")[0].words == expected
+    assert "Model" not in {node.words for node in page().find("dt")}
+
+
+@pytest.mark.parametrize(
+    ("origin", "data"),
+    [
+        (Origin("test", "f00d", False, without="s1"), "test split of reBEN without Sentinel-1"),
+        (Origin("test", "f00d", False, on="f00df00d"), "test split of other data (f00df00d)"),
+    ],
+)
+def test_the_title_says_what_was_left_out_and_which_data(origin, data):
+    assessment, evidence = case("one patch")
+    scored = replace(assessment, scores=replace(assessment.scores, origin=origin))
+    title = parsed(render_report(scored, evidence, [], {"Run": "a-run"})).find("title")[0].words
+    assert title == f"a-run · {data} · seg"
+
+
 def test_what_is_undefined_is_a_dash():
     summary = next(node for node in page("unlabelled").find("section") if node.attributes["id"] == "summary")
     miou = summary.find("div", class_="headline")[0]
@@ -409,7 +430,7 @@ def test_all_text_is_escaped():
     countries = pa.array([EVIL] * len(evidence)).dictionary_encode()
     origin = replace(evidence.origin, fingerprint=EVIL, weights=EVIL)
     evil = replace(evidence, countries=countries, origin=origin)
-    about = {"Run": EVIL, EVIL: "x", "Encoder": EVIL, "Markup": "{{ 7 * 7 }}{% for %}"}
+    about = {"Run": EVIL, "Model": EVIL, EVIL: "x", "Encoder": EVIL, "Markup": "{{ 7 * 7 }}{% for %}"}
     text = render_report(assess(evil, 5), evil, [picture(patch_id=EVIL, why=EVIL)], about)
     assert "<script>alert" not in text
     assert "<img src=x" not in text
@@ -417,7 +438,7 @@ def test_all_text_is_escaped():
     assert len(root.find("script")) == 1
     assert len(root.find("img")) == 5
     assert root.find("h1")[0].text == f"{EVIL}, test split"
-    assert root.find("title")[0].text == f"{EVIL}, test split"
+    assert root.find("title")[0].text == f"{EVIL} · test split of reBEN · seg"
     assert "{{ 7 * 7 }}{% for %}" in root.words
     facts = root.find("dl", class_="facts")[0]
     assert [node.text for node in facts.find("dd")].count(EVIL) == 3

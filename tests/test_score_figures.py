@@ -15,7 +15,10 @@ import rasterio.warp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import made_up_evidence
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
@@ -25,7 +28,7 @@ from seg.reben.patch import PatchId
 from seg.report.figures.curves import MAX_POINTS, Curve, curve_chart, drawn_curve, reliability_chart, thin
 from seg.report.figures.dots import Dot, DotRow, dot_chart
 from seg.report.figures.places import places_chart
-from seg.report.figures.svg import PAGE_COLORS, chart, inline_svg
+from seg.report.figures.svg import BLUE, ORANGE, PAGE_COLORS, chart, inline_svg
 from seg.report.places import patch_centres
 
 
@@ -205,6 +208,32 @@ def test_thinning_keeps_the_ends_and_the_extremes(number, seed, steps):
             assert thin_y[kept].max() == y[inside].max()
 
 
+def intervals(axes: Axes) -> list[Line2D]:
+    return [line for line in axes.get_lines() if line.get_label() == "interval"]
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+@pytest.mark.parametrize("width", [0.0, 0.001, 0.01, 0.1])
+def test_an_interval_is_seen_beside_its_dot_however_narrow(names, width):
+    """Held against the same chart without intervals: the pixels that they add, in the colour of their dot."""
+
+    def drawn(half: float) -> np.ndarray:
+        dot = Dot(0.5, 0.5 - half, 0.5 + half)
+        figure = dot_chart([DotRow("row", (dot,) * len(names))], names, "x")
+        figure.set(facecolor="white", dpi=144)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+    with_interval = drawn(width / 2)
+    added = np.abs(with_interval - drawn(math.nan)).sum(axis=-1) > 60
+    for color in (BLUE, ORANGE)[: len(names)]:
+        ink = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+        alike = added & (np.abs(with_interval - ink).sum(axis=-1) < 90)
+        # At two pixels a point: at least a point and a half of a cap above the dot, and as much below.
+        assert np.count_nonzero(alike.any(axis=1)) >= 6
+
+
 def test_dots_stand_at_their_scores():
     rows = [
         DotRow("one", (Dot(0.25, 0.2, 0.35), Dot(0.75))),
@@ -215,11 +244,10 @@ def test_dots_stand_at_their_scores():
     dots = {
         (line.get_marker(), *map(float, line.get_xydata()[0]))
         for line in axes.get_lines()
-        if line.get_marker() not in ("None", None, "")
+        if line.get_marker() in ("o", "D")
     }
-    assert dots == {("o", 25, 0), ("D", 75, 0), ("D", 50, 1)}
-    spans = [line.get_xdata() for line in axes.get_lines() if line.get_alpha()]
-    assert [list(map(float, span)) for span in spans] == [[20, 35]]
+    assert {(marker, x, round(y)) for marker, x, y in dots} == {("o", 25, 0), ("D", 75, 0), ("D", 50, 1)}
+    assert [list(map(float, line.get_xdata())) for line in intervals(axes)] == [[20, 35]]
     drawn = [text.get_text() for text in axes.texts]
     assert drawn.count("– undefined") == 1
     assert axes.get_xlim() == (0, 100)

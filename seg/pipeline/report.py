@@ -179,7 +179,8 @@ def _about(files: RunFiles, evidence: Evidence) -> Mapping[str, str]:
     """The same for a report, with what was scored."""
     origin = evidence.origin
     scored = {"Scored on": f"{origin.fingerprint}, {origin.words}", "Weights": origin.weights or ""}
-    facts = {"Run": files.folder.resolve().name, **facts_of_run(files), **scored}
+    model = f"{files.config.model.arch} {files.config.model.encoder} · {selection_name(files.config.data.bands)}"
+    facts = {"Run": files.folder.resolve().name, "Model": model, **facts_of_run(files), **scored}
     return {name: text for name, text in facts.items() if text}
 
 

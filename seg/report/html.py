@@ -33,6 +33,8 @@ from seg.report.results import detail_tables, interval_note, summary_tables
 from seg.store.atomic import write_text
 
 _TEMPLATES = "templates"
+_TITLES = ("Run", "Model")
+"""What of a run stands in titles."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Section:
     Attributes:
         id: Anchor.
         title: Heading.
+        link: The same in a word or two, for the list of sections.
         text: What is to be seen, in a sentence or two.
         names: Names of its tables, in order.
         tables, charts, curves, confusion, pictures: What it shows.
@@ -62,6 +65,7 @@ class Section:
 
     id: str
     title: str
+    link: str
     text: str
     names: tuple[str, ...] = ()
     tables: tuple[HtmlTable, ...] = ()
@@ -79,6 +83,7 @@ class Section:
 PIXELS = Section(
     "pixels",
     "The land-cover map",
+    "Map",
     "Scores of single pixels, over all labelled pixels of the split. A class that the reference does not have is "
     "undefined: it is shown as a dash and left out of every mean.",
     ("pixel_summary", "pixel_per_class", "boundary", "hierarchy"),
@@ -86,6 +91,7 @@ PIXELS = Section(
 CONFUSION = Section(
     "confusion",
     "What is taken for what",
+    "Confusions",
     "Each row is a true class: of 100 of its pixels, so many were predicted as the class of the column. Point at a "
     "cell, or tap it, for the counts.",
     ("confused",),
@@ -93,6 +99,7 @@ CONFUSION = Section(
 SCENES = Section(
     "scenes",
     "The scene labels",
+    "Scene labels",
     "Scores of the multi-label of whole patches. Average precision needs no threshold. In the curves, the dashed line "
     "is guessing and the grey curve all classes together; a ring marks the threshold 0.5, a dot the one fitted on "
     "validation.",
@@ -101,15 +108,22 @@ SCENES = Section(
 JOINT = Section(
     "joint",
     "Map and labels together",
+    "Map and labels",
     "The predicted map implies labels too: how they compare with those of the scene head, and who is right where the "
     "two disagree.",
     ("joint_summary", "implied", "pooled", "pooled_per_class", "disagreement"),
 )
-MASK_ALONE = ("The labels that the map implies", "The predicted map of a patch implies a multi-label for it.")
-"""Title and text of that section for a model without a scene head."""
+MASK_ALONE = replace(
+    JOINT,
+    title="The labels that the map implies",
+    link="Implied labels",
+    text="The predicted map of a patch implies a multi-label for it.",
+)
+"""That section for a model without a scene head."""
 CALIBRATION = Section(
     "calibration",
     "Can its confidence be trusted?",
+    "Confidence",
     "A calibrated model is right in 80 % of the cases in which it says 80 %: its dots lie on the dashed diagonal. The "
     "orange lines are what is missing to it, the bars show how often each confidence occurs.",
     ("calibration", "calibration_per_class"),
@@ -117,6 +131,7 @@ CALIBRATION = Section(
 SLICES = Section(
     "slices",
     "Where it works, and where not",
+    "Where it works",
     "The same scores for parts of the split. Parts hold different classes, so compare their means with care: the "
     "number of classes stands beside each.",
     ("slices",),
@@ -124,10 +139,11 @@ SLICES = Section(
 GALLERY = Section(
     "gallery",
     "Patches to look at",
+    "Patches",
     "The best, the median and the worst patches by overall accuracy, of those with at least a quarter of their pixels "
     "labelled; and, where the model has a scene head, those in which it contradicts the map most.",
 )
-OTHER = Section("other", "More tables", "")
+OTHER = Section("other", "More tables", "More tables", "")
 
 
 def write_report(
@@ -140,7 +156,8 @@ def write_report(
         assessment: What is reported.
         evidence: What it was computed from.
         pictures: Patches to show; none: the report has no gallery.
-        about: What the reader should know of the run, by name; ``Run`` becomes part of the title.
+        about: What the reader should know of the run, by name; ``Run`` becomes the heading, and ``Model`` names the
+            page in the tabs and bookmarks of a browser.
 
     Raises:
         OSError: If the file cannot be written.
@@ -155,10 +172,11 @@ def render_report(
     origin = assessment.scores.origin
     context = {
         "title": f"{about.get('Run') or 'Evaluation'}, {origin.words}",
+        "tab": _tab(about, origin),
         "synthetic": origin.synthetic,
         "level": f"{100 * LEVEL:g} %",
         "headlines": _headlines(assessment),
-        "facts": _facts(assessment) | {name: text for name, text in about.items() if name != "Run"},
+        "facts": _facts(assessment) | {name: text for name, text in about.items() if name not in _TITLES},
         "interval_note": interval_note(assessment).replace("Brackets hold", "Intervals are"),
         "sections": [section for section in _sections(assessment, evidence, pictures) if not section.empty],
         "classes": [(c, css_color(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
@@ -166,6 +184,16 @@ def render_report(
         "script": Markup(_resource("report.js")),
     }
     return _template().render(context)
+
+
+def _tab(about: Mapping[str, str], origin: Origin) -> str:
+    """Model and data, so that the tabs of several reports can be told apart."""
+    model = about.get("Model") or about.get("Run") or "Evaluation"
+    named = origin.words
+    if not origin.on:
+        data = "synthetic data" if origin.synthetic else "reBEN"
+        named = named.replace(" split", f" split of {data}", 1)
+    return f"{model} · {named} · seg"
 
 
 def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture]) -> list[Section]:
@@ -176,7 +204,7 @@ def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Pic
         replace(PIXELS, charts=pixel_charts(assessment)),
         replace(CONFUSION, confusion=confusion_rows(assessment.counts_KK)),
         replace(SCENES, charts=scene_charts(assessment), curves=curve_charts(assessment, evidence)),
-        JOINT if scores.scene is not None else replace(JOINT, title=MASK_ALONE[0], text=MASK_ALONE[1]),
+        JOINT if scores.scene is not None else MASK_ALONE,
         replace(CALIBRATION, charts=calibration_charts(assessment)),
         replace(SLICES, charts=place_charts(assessment, evidence)),
         replace(GALLERY, pictures=gallery),

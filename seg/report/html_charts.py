@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from seg.metrics.assess import Assessment
+from seg.metrics.bootstrap import LEVEL
 from seg.metrics.calibration import Reliability
 from seg.metrics.evidence import Evidence
 from seg.metrics.patch import patch_accuracy
@@ -157,7 +158,9 @@ def _class_chart(
     names = [score for score, _, _ in scores]
     values = ", ".join(f"{row.name} {' and '.join(_percent(dot.value) for dot in row.dots)}" for row in rows)
     what = " and ".join(names)
-    caption = f"{what} of each class; lines are its interval." if assessment.intervals else f"{what} of each class."
+    caption = f"{what} of each class."
+    if assessment.intervals:
+        caption += f" Bars are {100 * LEVEL:g} % intervals; what lies in a single tile has none."
     return _chart(dot_chart(rows, names, f"{what}, %"), name, title, f"{what}: {values}.", caption, "medium")
 
 

@@ -11,12 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from seg.report.figures.style import INK
-from seg.report.figures.svg import BLUE, GRID, MUTED, ORANGE, WIDTH, chart
+from seg.report.figures.svg import BLUE, GRID, MUTED, ORANGE, SURFACE, WIDTH, chart
 
 _LEFT, _RIGHT = 0.42, 0.97  # of the width: rows are named to the left
 _HEAD, _FOOT = 22, 36  # points above and below the rows
 _WIDE, _TITLE, _TITLE_LETTERS = 560, 32, 84
-_MARKS = (("o", BLUE), ("D", ORANGE))
+_STEP, _STEP_NOTED = 22, 27  # points from row to row; the same for one score and for two, so that charts line up
+_SWATCH = 9.2  # points
+_MARKS = (("o", BLUE, 5.8), ("D", ORANGE, 4.4))  # shape, colour and size of the dots of the first and second score
+_CAPS = 10  # points: longer than the dots are high, so that an interval as narrow as a dot is still seen
+_APART = 0.25  # of a row: how far two scores stand above and below its middle, so that no interval covers another
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class DotRow:
 
 
 def dot_chart(rows: Sequence[DotRow], scores: Sequence[str], across: str) -> Figure:
-    """Scores as dots, with their intervals as lines; from 0 to 100 %. Two dots of a row are joined by a thin line.
+    """Scores as dots on bars with caps, which are their intervals; from 0 to 100 %. Of two scores, one is above.
 
     Args:
         rows: From the top down.
@@ -66,7 +70,7 @@ def dot_picture(rows: Sequence[DotRow], scores: Sequence[str], across: str, titl
 
 def _chart(rows: Sequence[DotRow], scores: Sequence[str], across: str, width: float, head: float) -> Figure:
     """A chart with room for its head above the rows, points."""
-    step = 27 if any(row.note for row in rows) else 18
+    step = _STEP_NOTED if any(row.note for row in rows) else _STEP
     height = head + step * len(rows) + _FOOT
     figure = chart(width, height)
     axes = figure.add_axes((_LEFT, _FOOT / height, _RIGHT - _LEFT, step * len(rows) / height))
@@ -80,15 +84,15 @@ def _chart(rows: Sequence[DotRow], scores: Sequence[str], across: str, width: fl
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set(color=MUTED, linewidth=0.7)
     for position, row in enumerate(rows):
-        _name(axes, position, row)
+        _name(axes, position, row, step)
         _draw(axes, position, row)
     if len(scores) > 1:
         _key(figure, scores, 1 - (head - 13) / height)
     return figure
 
 
-def _name(axes: Axes, position: int, row: DotRow) -> None:
-    """Name and note of a row, left of the axes; x is a share of their width, y a row."""
+def _name(axes: Axes, position: int, row: DotRow, step: float) -> None:
+    """Name and note of a row of so many points, left of the axes; x is a share of their width, y a row."""
     place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "parse_math": False, "ha": "right"}
     undefined = all(math.isnan(dot.value) for dot in row.dots)
     right = -0.05 if row.color is None else -0.11
@@ -101,29 +105,33 @@ def _name(axes: Axes, position: int, row: DotRow) -> None:
         axes.text(1.5, position, "– undefined", fontsize=8.5, color=MUTED, va="center_baseline")
     if row.color is not None:
         face = "#{:02x}{:02x}{:02x}".format(*row.color)
-        swatch = Rectangle((-0.075, position - 0.28), 0.046, 0.56, transform=axes.get_yaxis_transform(), facecolor=face)
+        size = _SWATCH / step
+        place = {"transform": axes.get_yaxis_transform(), "facecolor": face}
+        swatch = Rectangle((-0.075, position - size / 2), 0.046, size, **place)
         swatch.set(edgecolor=MUTED, linewidth=0.6, clip_on=False)
         axes.add_patch(swatch)
 
 
 def _draw(axes: Axes, position: int, row: DotRow) -> None:
-    values = [100 * dot.value for dot in row.dots if not math.isnan(dot.value)]
-    axes.plot(values, [position] * len(values), color=MUTED, linewidth=1.0)
-    for dot, (marker, color) in zip(row.dots, _MARKS, strict=False):
+    apart = _APART if len(row.dots) > 1 else 0.0
+    for dot, (marker, color, size), side in zip(row.dots, _MARKS, (-apart, apart), strict=False):
         if math.isnan(dot.value):
             continue
+        style: dict[str, Any] = {"color": color, "clip_on": False}
         if not math.isnan(dot.low) and not math.isnan(dot.high):
-            line = ([100 * dot.low, 100 * dot.high], [position] * 2)
-            axes.plot(*line, color=color, linewidth=2.4, alpha=0.45, solid_capstyle="round", clip_on=False)
-        size = 5.5 if marker == "o" else 4.8
-        axes.plot([100 * dot.value], [position], marker, color=color, markersize=size, clip_on=False)
+            ends = ([100 * dot.low, 100 * dot.high], [position + side] * 2)
+            axes.plot(*ends, linewidth=1.6, solid_capstyle="butt", label="interval", **style)
+            axes.plot(*ends, "|", markersize=_CAPS, markeredgewidth=1.3, **style)
+        # The rim keeps the dot apart from its bar.
+        rim: dict[str, Any] = {"markeredgecolor": SURFACE, "markeredgewidth": 0.8}
+        axes.plot([100 * dot.value], [position + side], marker, markersize=size, **rim, **style)
 
 
 def _key(figure: Figure, scores: Sequence[str], y: float) -> None:
     height = 72 * figure.get_figheight()
-    for number, (name, (marker, color)) in enumerate(zip(scores, _MARKS, strict=False)):
+    for number, (name, (marker, color, size)) in enumerate(zip(scores, _MARKS, strict=False)):
         x = _LEFT + 0.02 + 0.22 * number
         axes = figure.add_axes((x - 0.015, y - 5 / height, 0.03, 10 / height), xlim=(-1, 1), ylim=(-1, 1))
         axes.set_axis_off()
-        axes.plot([0], [0], marker, color=color, markersize=5.5 if marker == "o" else 4.8)
+        axes.plot([0], [0], marker, color=color, markersize=size)
         figure.text(x + 0.025, y, name, fontsize=9.5, color=INK, va="center_baseline", parse_math=False)
