@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
+from seg.cli.command import default_text
 from seg.cli.main import app
 
 WORDS: dict[Any, str] = {Path: "path", str: "text", int: "whole number", float: "number", bool: ""}
@@ -159,7 +160,9 @@ def _row(one: Parameter) -> str:
         notes.append("May be given several times.")
     if one.needed and not one.argument:
         notes.append("Needed.")
-    if one.default not in (None, False):
+    if isinstance(one.info.show_default, str):
+        notes.append(f"Default: `{default_text(one.info.show_default)}`.")
+    elif one.default not in (None, False):
         notes.append("On by default." if one.default is True else f"Default: `{one.default}`.")
     meaning = " ".join(dict.fromkeys(filter(None, notes)))
     return f"| {', '.join(f'`{name}`' for name in one.names)} | {takes} | {cell(meaning)} |"

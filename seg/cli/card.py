@@ -1,22 +1,22 @@
 """``seg card``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from seg.cli import console
+from seg.cli import console, options
 
 
 def card(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
-    name: Annotated[str | None, typer.Option(help="Name of the model; that of the run's folder if not given.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model.", show_default="that of the run's folder")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, as the Hugging Face hub names it.")] = "mit",
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx, and compare it with torch.")] = False,
-    split: Annotated[
-        Literal["train", "validation", "test"] | None, typer.Option(help="Split of the scores on the page.")
-    ] = None,
+    split: options.OfRunSplit = None,
     on: Annotated[
         str, typer.Option(help="Scores on other data than those of the training: see 'seg report --on'.")
     ] = "",

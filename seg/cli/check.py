@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seg.cli import console
+from seg.cli import console, options
 from seg.config.wording import counted
 
 
@@ -23,7 +23,7 @@ def check(
         bool, typer.Option("--repair", help="Read bad values anew; nobody else may have the store open.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes that read; one per core by default.", min=1)] = None,
+    workers: options.Processes = None,
 ) -> None:
     """Check every value of a store: format, checksums, codes, labels; with the source, georeference and pixels.
 

@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seg.cli import check, console, make, split
+from seg.cli import check, console, make, options, split
+from seg.cli.command import Command, Group
 from seg.config.wording import counted
 
 if TYPE_CHECKING:
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from seg.prepare.download import Fetched
     from seg.store.open import StoreInfo
 
-app = typer.Typer(help="Get, make, convert, audit and describe data.", no_args_is_help=True)
-app.command("check")(check.check)
-app.command("split")(split.split)
+app = typer.Typer(cls=Group, help="Get, make, convert, audit and describe data.", no_args_is_help=True)
+app.command("check", cls=Command)(check.check)
+app.command("split", cls=Command)(split.split)
 app.command("make", cls=make.Gathering)(make.make)
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     out: Annotated[Path, typer.Argument(help="Folder to put the files in.")],
     only: Annotated[
-        str | None, typer.Option(help="Fetch some parts only, comma-separated: metadata, maps, s2, s1.")
+        str | None, typer.Option(help="Fetch some parts only, comma-separated.", show_default="metadata,maps,s2,s1")
     ] = None,
     mirror: Annotated[
         str | None, typer.Option(help="Address of a folder with the same files, or with split archives.")
@@ -73,17 +74,19 @@ def _next_step(out: Path, mirror: str | None) -> str:
     return f"Next: {shlex.join(command)} STORE"
 
 
-@app.command()
+@app.command(cls=Command)
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make; the published tree is written into it.")],
-    patches: Annotated[int | None, typer.Option(help="Number of patches; 400 by default.", min=12)] = None,
+    patches: Annotated[
+        int | None, typer.Option(help="Number of patches.", min=12, show_default="{seg.pipeline.data.DEMO_PATCHES}")
+    ] = None,
     scene: Annotated[
         int | None, typer.Option(help="Write a scene of SIZE x SIZE pixels instead of patches.", metavar="SIZE")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
 ) -> None:
     """Write a synthetic reBEN, or a whole Sentinel scene: the published names and formats, simulated landscapes."""
-    from seg.pipeline.data import check_synthesis, synthesise
+    from seg.pipeline.data import DEMO_PATCHES, check_synthesis, synthesise
 
     if scene is not None:
         with console.wrong_use():
@@ -91,7 +94,7 @@ def synth(
                 raise ValueError("--patches and --scene are two different things to write; give one of them")
         _synthesise_scene(out, scene, seed)
         return
-    patches = 400 if patches is None else patches
+    patches = DEMO_PATCHES if patches is None else patches
     with console.wrong_use():
         check_synthesis(patches, seed)
     report = synthesise(out, patches, seed, console.track)
@@ -120,7 +123,7 @@ def _synthesise_scene(out: Path, size: int, seed: int) -> None:
     console.done(f"Next: seg predict RUN {scene.product} --s1 {scene.s1} --out MAP.tif (--s1 if the run sees it)")
 
 
-@app.command()
+@app.command(cls=Command)
 def build(
     out: Annotated[Path, typer.Argument(help="The store to make.")],
     metadata: Annotated[list[Path], typer.Option(help="Metadata parquet; may be given more than once.")],
@@ -128,11 +131,15 @@ def build(
     s1: Annotated[Path | None, typer.Option(help="Sentinel-1 archive, or its unpacked folder BigEarthNet-S1.")] = None,
     maps: Annotated[Path | None, typer.Option(help="Archive of the reference maps, or Reference_Maps.")] = None,
     only_split: Annotated[
-        Literal["train", "validation", "test"] | None, typer.Option(help="Build one split only.")
+        Literal["train", "validation", "test"] | None, typer.Option(help="Build one split only.", show_default="all")
     ] = None,
-    countries: Annotated[str | None, typer.Option(help="Build these countries only, comma-separated.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Store these bands only: a modality, or bands by name.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Build so many patches only.", min=1)] = None,
+    countries: Annotated[
+        str | None, typer.Option(help="Build these countries only, comma-separated.", show_default="all")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Store these bands only: a modality, or bands by name.", show_default="all")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Build so many patches only.", min=1, show_default="all")] = None,
     resplit: Annotated[
         Literal["tile"] | None,
         typer.Option(help="Assign the splits anew by whole MGRS tiles, for small sets."),
@@ -141,7 +148,7 @@ def build(
         bool, typer.Option("--partial", help="Build what is both in the metadata and on disk instead of refusing.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the store if it is there.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes that decode; one per core by default.", min=1)] = None,
+    workers: options.Processes = None,
 ) -> None:
     """Convert the published archives into a store: an LMDB in rico-hdl's layout, an index and a description.
 
@@ -208,7 +215,7 @@ def _have(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
-@app.command()
+@app.command(cls=Command)
 def info(
     store: Annotated[Path, typer.Argument(help="A store, or a bare LMDB written by rico-hdl.")],
     metadata: Annotated[list[Path] | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,

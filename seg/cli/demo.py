@@ -10,8 +10,14 @@ from seg.cli import console
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("seg-demo"),
-    patches: Annotated[int | None, typer.Option(help="Synthetic patches.", min=100)] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of training.", min=1)] = None,
+    patches: Annotated[
+        int | None,
+        typer.Option(help="Synthetic patches.", min=100, show_default="{seg.pipeline.demo.DemoSettings.patches}"),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of training.", min=1, show_default="{seg.pipeline.demo.DemoSettings.epochs}"),
+    ] = None,
 ) -> None:
     """The whole way on synthetic data: make it, build a store, train, evaluate, export maps. Minutes on a laptop."""
     from seg.cli.train import training_progress

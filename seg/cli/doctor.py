@@ -1,14 +1,13 @@
 """``seg doctor``."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seg.cli import console
+from seg.cli import console, options
 
 if TYPE_CHECKING:
     from seg.pipeline.doctor import Diagnosis, FoundStore
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    data: Annotated[Path | None, typer.Option(help="Store; SEG_DATA or the demo store if not given.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
+    data: options.Data = None,
+    metadata: options.Metadata = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what this machine has, the store found, and what to install or change; exit code 1 if seg cannot work."""

@@ -5,22 +5,26 @@ from typing import Annotated, Literal
 
 import typer
 
-from seg.cli import console
+from seg.cli import console, options
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
-    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to score.")] = None,
+    split: options.OfRunSplit = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Store, if not the one of the run; results on other data go to <split>-on-<fingerprint>."),
+        typer.Option(
+            help="Store; results on other data go to <split>-on-<fingerprint>.", show_default="that of the run"
+        ),
     ] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    metadata: options.Metadata = None,
+    device: options.OfRunDevice = None,
     drop: Annotated[
         Literal["s1", "s2"] | None, typer.Option(help="Do without this sensor; results go to <split>-without-<sensor>.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Patches per step.", min=1)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Patches per step.", min=1, show_default="that of the run; {eval.batch_size}")
+    ] = None,
 ) -> None:
     """Score a run: pixel and scene tables on the screen and as files, with the evidence behind them."""
     from seg.pipeline.evaluate import evaluate as score

@@ -1,19 +1,19 @@
 """``seg export``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from seg.cli import console
+from seg.cli import console, options
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
     out: Annotated[Path, typer.Option(help="Folder for the maps; made if need be.")],
-    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to export.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Store, if not the one of the run.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
+    split: options.OfRunSplit = None,
+    data: Annotated[Path | None, typer.Option(help="Store.", show_default="that of the run")] = None,
+    metadata: options.Metadata = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write files of 19 probability bands.")
     ] = False,
@@ -25,9 +25,9 @@ def export(
         bool, typer.Option("--mosaic", help="One Cloud-Optimized GeoTIFF per Sentinel-2 product, instead of patches.")
     ] = False,
     patches: Annotated[
-        bool | None, typer.Option("--patches/--no-patches", help="Patch maps; with --mosaic only if asked for.")
+        bool | None, typer.Option("--patches/--no-patches", help="Patch maps.", show_default="on; with --mosaic off")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    device: options.OfRunDevice = None,
 ) -> None:
     """Write the predicted maps of a split as GeoTIFF, of patches or as mosaics, and their footprints as GeoParquet."""
     from seg.pipeline.export import export as write

@@ -16,8 +16,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, predict, report, train
+from seg.cli.command import Command, Group
+from seg.config.wording import SENTENCE, clipped
 
 app = typer.Typer(
+    cls=Group,
     name="seg",
     help="The benchmark for land-cover segmentation on reBEN (BigEarthNet v2.0).",
     no_args_is_help=True,
@@ -25,22 +28,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("demo")(demo.demo)
+app.command("demo", cls=Command)(demo.demo)
 app.add_typer(data.app, name="data")
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("export")(export.export)
-app.command("predict")(predict.predict)
-app.command("report")(report.report)
-app.command("card")(card.card)
-app.command("models")(models.models)
-app.command("doctor")(doctor.doctor)
+app.command("train", cls=Command)(train.train)
+app.command("eval", cls=Command)(evaluate.evaluate)
+app.command("compare", cls=Command)(compare.compare)
+app.command("export", cls=Command)(export.export)
+app.command("predict", cls=Command)(predict.predict)
+app.command("report", cls=Command)(report.report)
+app.command("card", cls=Command)(card.card)
+app.command("models", cls=Command)(models.models)
+app.command("doctor", cls=Command)(doctor.doctor)
 
 _SHARED = ("train", "eval", "export", "predict")
 """Commands whose work several processes can share."""
 
 _CURES = {
+    errno.ENAMETOOLONG: "; take a shorter name",
     errno.ENOSPC: "; free some space and run the same command again",
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST),
@@ -92,7 +96,7 @@ def main() -> None:
             console.err.quiet = not first_to_say(text)
         console.err.print(f"[bold red]seg:[/] {escape(text)}", soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
-            console.notify(note)
+            console.notify(clipped(note, SENTENCE))
         from seg.config.errors import WrongUseError
 
         sys.exit(2 if isinstance(error, WrongUseError) else 1)
@@ -101,9 +105,10 @@ def main() -> None:
 def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence with the cure where there is one."""
     if isinstance(error, OSError) and error.strerror:
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({clipped(str(error.filename), SENTENCE // 3)})" if error.filename else ""
         cure = _CURES.get(error.errno or 0, "")
         return f"{error.strerror}{where}{cure}"
     if isinstance(error, MemoryError):
         return "out of memory; lower --set train.batch_size"
-    return " ".join(str(error).split()) or type(error).__name__
+    # Whoever quotes a value clips it; this is for what nobody thought of.
+    return clipped(str(error), SENTENCE) or type(error).__name__

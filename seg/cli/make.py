@@ -2,24 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from seg.cli import console
+from seg.cli import console, options
+from seg.cli.command import Command
 from seg.config.wording import counted
 
 _MANY = ("--s2", "--s1")
 
 
-class Gathering(TyperCommand):
+class Gathering(Command):
     """A command whose ``--s2`` and ``--s1`` take several values in a row, as a shell makes them of ``*.SAFE``."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    gathers = _MANY
+
+    def arranged(self, args: list[str]) -> list[str]:
         """Repeat the option before each of its values."""
         with_value = {name for option in self.params if not getattr(option, "is_flag", True) for name in option.opts}
-        return super().parse_args(ctx, spread(args, with_value))
+        return spread(args, with_value)
 
 
 def spread(args: Sequence[str], with_value: set[str]) -> list[str]:
@@ -63,11 +65,13 @@ def make(
         typer.Option(help="Sentinel-1 rasters in dB, whose names begin with that of their scene.", metavar="RASTER..."),
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="Make a store instead of a tree of GeoTIFFs.")] = False,
-    column: Annotated[str | None, typer.Option(help="Column with the codes; Code_18 by default.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column with the codes.", show_default="{seg.prepare.clc.COLUMN}")
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the vector file, if several have the column.")] = None,
     countries: Annotated[Path | None, typer.Option(help="Polygons of countries, by which patches get theirs.")] = None,
     country_column: Annotated[
-        str | None, typer.Option(help="Column with their names; else country, name, NAME_ENGL or ADMIN.")
+        str | None, typer.Option(help="Column with their names.", show_default="country, name, NAME_ENGL or ADMIN")
     ] = None,
     bands: Annotated[
         str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
@@ -76,7 +80,7 @@ def make(
         str | None, typer.Option(help="Name of the product, if that of the file does not begin with it.")
     ] = None,
     require_s1: Annotated[bool, typer.Option("--require-s1", help="Leave out patches without Sentinel-1.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes; one per core by default.", min=1)] = None,
+    workers: options.Processes = None,
 ) -> None:
     """Cut your own Sentinel-2 products and CORINE Land Cover into patches as those of reBEN.
 

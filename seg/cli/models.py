@@ -15,7 +15,10 @@ _NAMED_MISFITS = 12
 
 
 def models(
-    modality: Annotated[str | None, typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.")] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.", show_default="s2; with --fusion dual s1s2"),
+    ] = None,
     bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
     arch: Annotated[str | None, typer.Option(help="This architecture, with the encoders that fit it.")] = None,
     encoder: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seg.cli import console
+from seg.cli import console, options
 
 
 def predict(
@@ -20,7 +20,10 @@ def predict(
     bands: Annotated[
         str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
     ] = None,
-    bbox: Annotated[str | None, typer.Option(help="Map this box only: west,south,east,north in degrees.")] = None,
+    bbox: Annotated[
+        str | None,
+        typer.Option(help="Map this box only: west,south,east,north in degrees.", show_default="the whole scene"),
+    ] = None,
     geometry: Annotated[Path | None, typer.Option(help="Map inside the polygons of this vector file only.")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write 19 probability bands.")] = False,
     confidence: Annotated[bool, typer.Option("--confidence", help="Also write confidence and entropy.")] = False,
@@ -30,10 +33,10 @@ def predict(
     ] = False,
     quicklook: Annotated[bool, typer.Option("--quicklook", help="Also write a picture.")] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; takes 8 times as long.")] = False,
-    window: Annotated[int | None, typer.Option(help="Edge of the windows, pixels.", min=1)] = None,
-    overlap: Annotated[int | None, typer.Option(help="Pixels that windows share.", min=0)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Windows at a time.", min=1)] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    window: options.Window = None,
+    overlap: options.Overlap = None,
+    batch_size: options.WindowBatch = None,
+    device: options.OfRunDevice = None,
 ) -> None:
     """Map a whole scene: a GeoTIFF with a QGIS style. The same command goes on where it was broken off."""
     from seg.pipeline.predict import SceneMap

@@ -5,17 +5,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from seg.cli import console
+from seg.cli import console, options
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder that 'seg eval' has scored.")],
-    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="Split to report.")] = None,
+    split: options.OfRunSplit = None,
     drop: Annotated[Literal["s1", "s2"] | None, typer.Option(help="Report the evaluation without this sensor.")] = None,
     on: Annotated[
         str, typer.Option(help="Report the evaluation on other data: what stands in its folder's name.")
     ] = "",
-    replicates: Annotated[int | None, typer.Option(help="Resamples for the intervals.", min=100)] = None,
+    replicates: Annotated[
+        int | None,
+        typer.Option(help="Resamples for the intervals.", min=100, show_default="{seg.metrics.bootstrap.REPLICATES}"),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a table differs from what its evidence gives.")
     ] = False,

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from seg.cli import console
+from seg.cli import console, options
 
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
@@ -18,37 +18,29 @@ if TYPE_CHECKING:
 
 
 def train(
-    arch: Annotated[str | None, typer.Option(help="Architecture, such as unet or deeplabv3plus.")] = None,
-    modality: Annotated[str | None, typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.")] = None,
+    arch: options.Arch = None,
+    modality: Annotated[
+        str | None, typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.", show_default="{data.bands}")
+    ] = None,
     bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.")] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="What the network starts from: none, imagenet, reben[:<hub id or file>], ssl4eo[:<method or file>], a "
-            "file, or the folder of a run."
-        ),
-    ] = None,
-    fusion: Annotated[
-        Literal["stack", "dual"] | None, typer.Option(help="One encoder for all bands, or one for each sensor.")
-    ] = None,
-    scene_head: Annotated[
-        Literal["derived", "learned", "none"] | None, typer.Option(help="Where the multi-label comes from.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Store; SEG_DATA or the synthetic demo store if not given.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")] = None,
+    encoder: options.Encoder = None,
+    weights: options.Weights = None,
+    fusion: options.Fusion = None,
+    scene_head: options.SceneHead = None,
+    data: options.Data = None,
+    metadata: options.Metadata = None,
     config: Annotated[Path | None, typer.Option(help="YAML configuration.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: train.lr=1e-3. May be repeated.")
     ] = None,
-    modality_dropout: Annotated[
-        float | None, typer.Option(help="Probability that a training patch loses one sensor.")
+    modality_dropout: options.ModalityDropout = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the train split, at most.", show_default="{train.epochs}")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the train split, at most.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<arch>-<modality> if not given.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches per step.", show_default="{train.batch_size}")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="{train.seed}")] = None,
+    device: options.Device = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/<arch>-<modality>")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
     allow: Annotated[
         list[str] | None, typer.Option(help="With --resume: a setting that may be another one. May be repeated.")

@@ -205,6 +205,9 @@ Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", 
 """Validation scores that training can follow; those of the scene head are taken at threshold 0.5."""
 
 
+MOST = 1_000_000
+"""Epochs, patches or batches: more is a slip of the finger, and much more no number that a float holds."""
+
 MOST_LR = {"adamw": 1.0, "sgd": 10.0}
 """Learning rates above which one step changes every weight by more than weights are large."""
 
@@ -258,8 +261,8 @@ class TrainConfig(Section):
         loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 30
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    epochs: Annotated[int, Field(ge=1, le=MOST)] = 30
+    batch_size: Annotated[int, Field(ge=1, le=MOST)] = 32
     optimiser: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -281,8 +284,8 @@ class TrainConfig(Section):
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
-    max_steps: Annotated[int, Field(ge=0)] = 0
-    accumulate: Annotated[int, Field(ge=1)] = 1
+    max_steps: Annotated[int, Field(ge=0, le=MOST**2)] = 0
+    accumulate: Annotated[int, Field(ge=1, le=MOST)] = 1
     compile: bool | Literal["auto"] = "auto"
     sync_batchnorm: bool = False
     save_every: Annotated[float, Field(ge=0)] = 600.0
@@ -324,7 +327,7 @@ class EvalConfig(Section):
     """
 
     split: Split = "test"
-    batch_size: Annotated[int, Field(ge=1)] = 64
+    batch_size: Annotated[int, Field(ge=1, le=MOST)] = 64
 
 
 class Config(Section):

@@ -1,0 +1,68 @@
+"""Options that several commands take, or that are too long for the list of a command's own."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+OfRunSplit = Annotated[
+    Literal["train", "validation", "test"] | None,
+    typer.Option(help="Split of the data.", show_default="that of the run; {eval.split}"),
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Store.", show_default="that of SEG_DATA, else the synthetic demo store")
+]
+Metadata = Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")]
+OfRunDevice = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", show_default="that of the run; {train.device}")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", show_default="{train.device}")]
+Processes = Annotated[
+    int | None, typer.Option(help="Processes.", min=1, show_default="one per core, up to {seg.prepare.processes._MOST}")
+]
+
+Arch = Annotated[str | None, typer.Option(help="Architecture, such as deeplabv3plus.", show_default="{model.arch}")]
+Encoder = Annotated[
+    str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.", show_default="{model.encoder}")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="What the network starts from: none, imagenet, reben[:<hub id or file>], ssl4eo[:<method or file>], a "
+        "file, or the folder of a run.",
+        show_default="{model.weights}",
+    ),
+]
+Fusion = Annotated[
+    Literal["stack", "dual"] | None,
+    typer.Option(help="One encoder for all bands, or one for each sensor.", show_default="{model.fusion}"),
+]
+SceneHead = Annotated[
+    Literal["derived", "learned", "none"] | None,
+    typer.Option(help="Where the multi-label comes from.", show_default="{model.scene_head}"),
+]
+ModalityDropout = Annotated[
+    float | None,
+    typer.Option(help="Probability that a training patch loses one sensor.", show_default="{train.modality_dropout}"),
+]
+
+Window = Annotated[
+    int | None,
+    typer.Option(
+        help="Edge of the windows, pixels.",
+        min=1,
+        show_default="about {seg.engine.windows.WINDOW}, as the network takes it",
+    ),
+]
+Overlap = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixels that windows share.",
+        min=0,
+        show_default="about {seg.engine.windows.OVERLAP}, as the network takes it",
+    ),
+]
+WindowBatch = Annotated[
+    int | None,
+    typer.Option(help="Windows at a time.", min=1, show_default="1 on a CPU; on a GPU as 'seg eval' has pixels"),
+]
