@@ -1,9 +1,9 @@
 """YAML files and ``--set`` overrides to a `Config`, and back."""
 
-import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import yaml
@@ -11,11 +11,20 @@ from pydantic import BaseModel, ValidationError
 
 from seg.config.errors import WrongUseError
 from seg.config.sections import Config
+from seg.config.wording import SENTENCE, VALUE, clipped
+from seg.config.yaml_text import LONGEST, YamlTextError, parse
 
 
 class ConfigError(WrongUseError):
-    """A configuration that cannot be used."""
+    """A configuration that cannot be used; the message is a few lines long, whatever values it quotes."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(clipped(message, SENTENCE))
+
+
+_QUOTED = Repr()
+_QUOTED.maxstring = _QUOTED.maxother = _QUOTED.maxlong = VALUE
+"""Shows a value of any size in some characters, without going through all of it."""
 
 _DEPTH = 2
 """Parts of a setting's full name."""
@@ -31,30 +40,15 @@ _WANTED = {
 """What was expected, by pydantic's name of the error."""
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads ``1e-3`` as a number, as YAML 1.2 does and PyYAML does not."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    """A mapping whose keys are all different: YAML forbids repeated ones, and PyYAML lets the last one win."""
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"'{key_node.value}' occurs twice", key_node.start_mark)
-        seen.add(key_node.value)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_OTHER_NAMES = {
+    "modality": "data.bands",
+    "dataset": "data.store",
+    "architecture": "model.arch",
+    "backbone": "model.encoder",
+    "pretrained": "model.weights",
+    "learning_rate": "train.lr",
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
+"""What others, and options of ``seg train``, call settings."""
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = (), **settings: Any) -> Config:
@@ -75,8 +69,8 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = (), **setti
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"'--set {override}' has no '='; write it as --set train.lr=1e-3")
-        _put(tree, key.strip().split("."), _parse(text, f"--set {override}"))
+            raise ConfigError(f"'--set {clipped(override)}' has no '='; write it as --set train.lr=1e-3")
+        _put(tree, key.strip().split("."), _parse(text, f"--set {clipped(override)}"))
     return validate(tree, str(path) if path else "the configuration")
 
 
@@ -99,7 +93,9 @@ def dump_config(config: Config) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            # One more than is allowed: what is longer is refused without being read.
+            text = file.read(LONGEST + 1)
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -114,19 +110,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _parse(text: str, source: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        what = f": {error.problem}" if isinstance(error, yaml.constructor.ConstructorError) else ""
-        raise ConfigError(f"{source} is no valid YAML{where}{what}") from None
+        return parse(text)
+    except YamlTextError as error:
+        raise ConfigError(f"{source} {error}") from None
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         below = tree.setdefault(key, {})
         if not isinstance(below, dict):
-            raise ConfigError(f"'{'.'.join(keys)}' cannot be set: '{key}' is a value, not a section")
+            raise ConfigError(f"'{clipped('.'.join(keys))}' cannot be set: '{clipped(key)}' is a value, not a section")
         tree = below
     tree[keys[-1]] = value
 
@@ -135,8 +128,7 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(key, _keys(Config), n=1, cutoff=0.5)
-        return f"there is no setting '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+        return f"there is no setting '{clipped(key)}'{_hint(first['loc'], first['input'])}"
     if first["type"] == "value_error":
         return f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     if len(first["loc"]) > _DEPTH:
@@ -145,8 +137,45 @@ def _sentence(error: ValidationError) -> str:
     wanted = _WANTED.get(first["type"])
     message = first["msg"][0].lower() + first["msg"][1:]
     reason = f"it should be {wanted}" if wanted else message.replace("input should", "it should")
-    value = "no value" if first["input"] is None else f"the value {first['input']!r}"
+    value = "no value" if first["input"] is None else f"the value {clipped(_QUOTED.repr(first['input']))}"
     return f"setting '{key}' has {value}, but {reason}"
+
+
+def _hint(place: tuple[int | str, ...], value: Any) -> str:
+    """The setting that was probably meant, as the end of a sentence; empty if nothing is like it.
+
+    Args:
+        place: Where the unknown key stands.
+        value: What it was given.
+    """
+    sections = list(Config.model_fields)
+    own, last = clipped(str(place[0])), clipped(str(place[-1]))
+    if len(place) == 1 and isinstance(value, dict):
+        inner = [clipped(str(key)) for key in value]
+        if near := get_close_matches(own.lower(), sections, n=1):
+            known = [f"{near[0]}.{key}" for key in inner if f"{near[0]}.{key}" in _keys(Config)]
+            return f"; did you mean '{near[0]}'" + (f", as in {known[0]}?" if known else "?")
+        last = inner[0] if len(inner) == 1 else last
+    if found := _named_like(last.lower().replace("-", "_").rpartition(".")[2], own):
+        return f"; did you mean {' or '.join(repr(name) for name in found)}?"
+    if near := get_close_matches(own.lower(), sections, n=1):
+        return f"; the settings of '{near[0]}' are {', '.join(_of_section(near[0]))}"
+    return ""
+
+
+def _named_like(name: str, section: str) -> list[str]:
+    """Settings whose own name is like this one; of several, those of the section."""
+    by_name = {other: [setting] for other, setting in _OTHER_NAMES.items()}
+    for one in Config.model_fields:
+        for setting in _of_section(one):
+            by_name.setdefault(setting, []).append(f"{one}.{setting}")
+    near = [name] if name in by_name else get_close_matches(name, by_name, n=1, cutoff=0.6)
+    found = by_name[near[0]] if near else []
+    return [setting for setting in found if setting.startswith(f"{section}.")] or found
+
+
+def _of_section(section: str) -> list[str]:
+    return [name.partition(".")[2] for name in _keys(Config) if name.startswith(f"{section}.")]
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -48,6 +48,7 @@ def _classes(value: Any) -> tuple[str, ...]:
 
 Bands = Annotated[tuple[str, ...], BeforeValidator(_bands), PlainSerializer(selection_name)]
 WeightsBands = Annotated[tuple[str, ...], BeforeValidator(_weights_bands), PlainSerializer(selection_name)]
+ShortName = Annotated[str, Field(max_length=100)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(_classes)]
 
@@ -139,8 +140,8 @@ class ModelConfig(Section):
         encoder_dropout: Share of features that the encoder drops within its blocks. None: as the encoder is published.
     """
 
-    arch: str = "unet"
-    encoder: str = "resnet18"
+    arch: ShortName = "unet"
+    encoder: ShortName = "resnet18"
     weights: Weights = None
     weights_bands: WeightsBands | None = None
     fusion: Fusion = "stack"
@@ -281,7 +282,7 @@ class TrainConfig(Section):
     monitor: Monitor = "miou"
     patience: Annotated[int, Field(ge=0)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    device: str = "auto"
+    device: ShortName = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
     max_steps: Annotated[int, Field(ge=0, le=MOST**2)] = 0
