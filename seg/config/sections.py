@@ -49,6 +49,7 @@ def _classes(value: Any) -> tuple[str, ...]:
 Bands = Annotated[tuple[str, ...], BeforeValidator(_bands), PlainSerializer(selection_name)]
 WeightsBands = Annotated[tuple[str, ...], BeforeValidator(_weights_bands), PlainSerializer(selection_name)]
 ShortName = Annotated[str, Field(max_length=100)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]  # more is a slip of the finger, and much more no float
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(_classes)]
 
@@ -206,18 +207,13 @@ Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", 
 """Validation scores that training can follow; those of the scene head are taken at threshold 0.5."""
 
 
-MOST = 1_000_000
-"""Epochs, patches or batches: more is a slip of the finger, and much more no number that a float holds."""
-
 MOST_LR = {"adamw": 1.0, "sgd": 10.0}
 """Learning rates above which one step changes every weight by more than weights are large."""
 
 
 def _loggers(value: Any) -> tuple[str, ...]:
-    if value is None or value == "none":
-        return ()
-    names = value.split(",") if isinstance(value, str) else [str(name) for name in value]
-    return tuple(dict.fromkeys(name.strip() for name in names))
+    names = value.split(",") if isinstance(value, str) else [str(name) for name in value or ()]
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip() != "none"))
 
 
 Loggers = Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(_loggers)]
@@ -262,8 +258,8 @@ class TrainConfig(Section):
         loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.
     """
 
-    epochs: Annotated[int, Field(ge=1, le=MOST)] = 30
-    batch_size: Annotated[int, Field(ge=1, le=MOST)] = 32
+    epochs: Count = 30
+    batch_size: Count = 32
     optimiser: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -285,8 +281,8 @@ class TrainConfig(Section):
     device: ShortName = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
-    max_steps: Annotated[int, Field(ge=0, le=MOST**2)] = 0
-    accumulate: Annotated[int, Field(ge=1, le=MOST)] = 1
+    max_steps: Annotated[int, Field(ge=0, le=10**12)] = 0
+    accumulate: Count = 1
     compile: bool | Literal["auto"] = "auto"
     sync_batchnorm: bool = False
     save_every: Annotated[float, Field(ge=0)] = 600.0
@@ -328,7 +324,7 @@ class EvalConfig(Section):
     """
 
     split: Split = "test"
-    batch_size: Annotated[int, Field(ge=1, le=MOST)] = 64
+    batch_size: Count = 64
 
 
 class Config(Section):
