@@ -35,7 +35,8 @@ from seg.prepare.polygons import (
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import SceneError
-from seg.scenes.header import open_raster, read_header, readable, require_crs
+from seg.scenes.header import open_raster, read_header, readable
+from seg.scenes.place import require_crs
 
 Codes = npt.NDArray[np.uint16]
 

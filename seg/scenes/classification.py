@@ -16,8 +16,9 @@ from rasterio.io import DatasetReader
 
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import SceneError, Window
-from seg.scenes.header import grid_of, open_raster, read_header, readable, shown
+from seg.scenes.header import open_raster, read_header, readable, shown
 from seg.scenes.jp2 import require_whole
+from seg.scenes.place import grid_of
 from seg.scenes.product_files import is_product, product_files
 
 FACTOR = 2

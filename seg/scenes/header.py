@@ -1,4 +1,4 @@
-"""What the header of a raster says, and whether a scene can stand on its grid."""
+"""What the header of a raster says."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,14 +12,11 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine, array_bounds
 
-from seg.reben.patch import GeoRef
 from seg.scenes.grid import SceneError
 
 _ZIP = "/vsizip/{"
 # With more threads GDAL keeps errors of the JPEG 2000 decoder to itself and returns whatever the memory held.
 _ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
-_METRES = ("metre", "meter", "m")
-_TO_UTM = "warp it onto a UTM grid first, for example with gdalwarp -t_srs EPSG:326zz -tr 10 10 (zz: the UTM zone)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,7 @@ class Header:
         descriptions: Per band; empty where there is none.
         dtypes, scales, offsets, nodata: Per band.
         block: Rows and columns of a block of the first band.
+        control_points: Number of ground control points, which rasters have that are on no map grid yet.
     """
 
     path: str
@@ -46,6 +44,7 @@ class Header:
     offsets: tuple[float, ...]
     nodata: tuple[float | None, ...]
     block: tuple[int, int]
+    control_points: int = 0
 
     @property
     def pixel_size(self) -> float:
@@ -119,35 +118,5 @@ def read_header(path: str) -> Header:
             offsets=tuple(raster.offsets),
             nodata=tuple(raster.nodatavals),
             block=tuple(raster.block_shapes[0]),
-        )
-
-
-def grid_of(header: Header) -> GeoRef:
-    """The grid of a raster that a scene can stand on.
-
-    Raises:
-        SceneError: If it has no CRS or no EPSG code, is not in metres, or is not north-up with square pixels.
-    """
-    require_crs(header)
-    assert header.crs is not None
-    epsg = header.crs.to_epsg()
-    if epsg is None:
-        raise SceneError(f"{shown(header.path)}: its CRS has no EPSG code; {_TO_UTM}")
-    if not header.crs.is_projected or header.crs.linear_units.lower() not in _METRES:
-        raise SceneError(f"{shown(header.path)} lies in EPSG:{epsg}, which is not in metres; {_TO_UTM}")
-    a, b, x_min, d, e, y_max = tuple(header.transform)[:6]
-    if b or d or a <= 0 or abs(a + e) > 1e-6 * a:
-        raise SceneError(f"{shown(header.path)} does not lie north-up with square pixels; {_TO_UTM}")
-    return GeoRef(epsg, x_min, y_max, a, header.width, header.height)
-
-
-def require_crs(header: Header) -> None:
-    """Make sure that a raster says where it lies.
-
-    Raises:
-        SceneError: If it has no CRS.
-    """
-    if header.crs is None:
-        raise SceneError(
-            f"{shown(header.path)} has no CRS; give it one with gdal_edit.py -a_srs EPSG:326zz (zz: the UTM zone)"
+            control_points=len(raster.gcps[0]),
         )

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import FACTORS, PIXEL_METRES, SceneError
-from seg.scenes.header import Header, grid_of, shown
+from seg.scenes.header import Header, shown
+from seg.scenes.place import grid_of, warp_advice
 
 Array = npt.NDArray[Any]
 REFLECTANCE_SCALE = 10_000
@@ -106,7 +107,7 @@ def common_grid(layers: Sequence[Layer]) -> GeoRef:
         SceneError: If a band has no usable georeference, its pixel size is none of 10, 20 and 60 m or coarser than that
             of reBEN, or the bands do not cover the same place.
     """
-    grids = [grid_of(layer.header) for layer in layers]
+    grids = [grid_of(layer.header, radar=BANDS[layer.band].sensor == "s1") for layer in layers]
     for layer, grid in zip(layers, grids, strict=True):
         _require_pixel_size(layer, grid.pixel_size)
     finest = min(range(len(layers)), key=lambda i: layers[i].factor)
@@ -134,7 +135,7 @@ def _require_pixel_size(layer: Layer, metres: float) -> None:
     if layer.factor not in FACTORS or abs(metres - layer.factor * PIXEL_METRES) > 1e-6:
         raise SceneError(
             f"{shown(layer.header.path)} has pixels of {metres:g} m; the bands of a scene have 10, 20 or 60 m: "
-            "resample it first, for example with gdalwarp -tr 10 10"
+            f"{warp_advice(layer.header, own)}"
         )
     if layer.factor * PIXEL_METRES > own:
         raise SceneError(

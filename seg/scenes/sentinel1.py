@@ -17,9 +17,10 @@ from rasterio.warp import transform, transform_bounds
 from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
 from seg.scenes.grid import BandMissingError, SceneError
-from seg.scenes.header import read_header, require_crs, shown
+from seg.scenes.header import read_header, shown
 from seg.scenes.layer import Layer
 from seg.scenes.names import band_in
+from seg.scenes.place import require_crs
 from seg.scenes.stack import stack_layers
 
 # Places are interpolated between exact ones to within so many pixels of the raster, so that it does not show in which
@@ -105,7 +106,7 @@ def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Lay
                 )
         layers = [single_band(band, only_file(band, files[band])) for band in needed]
     for layer in layers:
-        require_crs(layer.header)
+        require_crs(layer.header, radar=True)
     return layers
 
 

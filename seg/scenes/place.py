@@ -1,0 +1,169 @@
+"""Where a raster lies, and whether a scene can stand on its grid."""
+
+import math
+import re
+import shlex
+
+import numpy as np
+from rasterio.transform import xy
+
+from seg.reben.mgrs import FALSE_NORTHING
+from seg.reben.patch import GeoRef
+from seg.scenes.grid import FACTORS, PIXEL_METRES, SceneError
+from seg.scenes.ground import Scale, scale_of
+from seg.scenes.header import Header, shown
+from seg.scenes.names import band_in
+
+_METRES = ("metre", "meter", "m")
+_RADAR_GRID = re.compile(r"S1[A-Z][_-][A-Z0-9]{2}[_-](GRD|SLC)", re.IGNORECASE)
+"""Begins the names of Sentinel-1 products and of their measurements as they are delivered."""
+_STEP = 60
+_NEAR_ZONE = 3.5
+"""Degrees from the central meridian of a UTM zone: tiles reach a little beyond their zone."""
+_NOWHERE = "is that its CRS? give the file as it was delivered"
+_MAY_BE_LOST = ((1.0, 0.0), (1 / 10_000, 0.0))
+"""Scales and offsets without which DN are the same."""
+
+
+def grid_of(header: Header, *, radar: bool = False) -> GeoRef:
+    """The grid of a raster that a scene can stand on.
+
+    Args:
+        header: Of the raster.
+        radar: Whether it holds Sentinel-1.
+
+    Raises:
+        SceneError: If it has no CRS or no EPSG code, its metres are none on the ground, or it is not north-up with
+            square pixels.
+    """
+    require_crs(header, radar=radar)
+    assert header.crs is not None
+    epsg = header.crs.to_epsg()
+    if epsg is None:
+        raise SceneError(f"{shown(header.path)}: its CRS has no EPSG code; {warp_advice(header)}")
+    if not header.crs.is_projected or header.crs.linear_units.lower() not in _METRES:
+        raise SceneError(f"{shown(header.path)} lies in EPSG:{epsg}, which is not in metres; {warp_advice(header)}")
+    a, b, x_min, d, e, y_max = tuple(header.transform)[:6]
+    if b or d or a <= 0 or abs(a + e) > 1e-6 * a:
+        raise SceneError(f"{shown(header.path)} does not lie north-up with square pixels; {warp_advice(header)}")
+    grid = GeoRef(epsg, x_min, y_max, a, header.width, header.height)
+    scale = scale_of(grid)
+    if not scale.acceptable:
+        raise SceneError(
+            f"{shown(header.path)} lies in EPSG:{epsg}, a metre of which is {_on_the_ground(scale)}, so its "
+            f"pixels are not of the size that they say; {warp_advice(header)}"
+        )
+    return grid
+
+
+def require_crs(header: Header, *, radar: bool = False) -> None:
+    """Make sure that a raster says where it lies.
+
+    Args:
+        header: Of the raster.
+        radar: Whether it holds Sentinel-1.
+
+    Raises:
+        SceneError: If it has no CRS, or no corner and pixel size.
+    """
+    path, nowhere = shown(header.path), header.transform.is_identity
+    if nowhere and (radar or header.control_points or _RADAR_GRID.match(header.file.name)):
+        raise radar_grid_error(path)
+    if nowhere:
+        epsg = header.crs.to_epsg() if header.crs else None
+        raise SceneError(
+            f"{path} does not say where it lies, not even its corner; take the file that it was made from, or say it "
+            f"(zz: the UTM zone, X and Y: the upper-left corner): rio edit-info {shlex.quote(path)} --crs "
+            f"EPSG:{epsg or '326zz'} --transform '[10, 0, X, 0, -10, Y]'"
+        )
+    if header.crs is None:
+        raise SceneError(
+            f"{path} has no CRS; give it that of the file that it was made from (zz: the UTM zone): "
+            f"rio edit-info {shlex.quote(path)} --crs EPSG:326zz"
+        )
+
+
+def radar_grid_error(path: object) -> SceneError:
+    """The error for Sentinel-1 as it is delivered."""
+    return SceneError(
+        f"{path} is on no map grid yet, as Sentinel-1 GRD is delivered: amplitude counts in the radar's own rows and "
+        "columns; calibrate and terrain-correct it to dB first with ESA's SNAP (free, from step.esa.int), or take a "
+        "provider's terrain-corrected product (RTC)"
+    )
+
+
+def warp_advice(header: Header, metres: int | None = None) -> str:
+    """How a raster is brought onto a UTM grid, with a command that rasterio brings; the advice ends with it.
+
+    The result begins and ends at multiples of 60 m, as tiles do, so that bands of any resolution that cover one place
+    still do so after it.
+
+    Args:
+        header: Of the raster; it has a CRS.
+        metres: Pixel size that it is to have; None: of those of a scene, the nearest to its own on the ground.
+    """
+    import pyproj
+
+    assert header.crs is not None
+    width, height = header.width, header.height
+    xs, ys = map(np.array, xy(header.transform, [0, 0, height, height], [0, width, width, 0], offset="ul"))
+    try:
+        source = pyproj.CRS.from_wkt(header.crs.to_wkt())
+        middle = pyproj.Transformer.from_crs(source, 4326, always_xy=True).transform(xs.mean(), ys.mean())
+        if not np.isfinite(middle).all():
+            return _NOWHERE
+        epsg = _utm(*middle, now=header.crs.to_epsg())
+        to_utm = pyproj.Transformer.from_crs(source, epsg, always_xy=True)
+        edges = to_utm.transform_bounds(xs.min(), ys.min(), xs.max(), ys.max(), densify_pts=21)
+        corners_x, corners_y = to_utm.transform(xs, ys)
+    except pyproj.exceptions.ProjError:
+        return _NOWHERE
+    if not np.isfinite([*edges, *corners_x, *corners_y]).all():
+        return _NOWHERE
+    area = abs(np.dot(corners_x, np.roll(corners_y, 1)) - np.dot(corners_y, np.roll(corners_x, 1))) / 2
+    own = math.log(max(area, 1) / (width * height)) / 2
+    metres = metres or min((round(factor * PIXEL_METRES) for factor in FACTORS), key=lambda m: abs(math.log(m) - own))
+    equator = FALSE_NORTHING if epsg // 100 == 327 else 0
+    west, east = math.floor(edges[0] / _STEP) * _STEP, math.ceil(edges[2] / _STEP) * _STEP
+    south = math.floor((edges[1] - equator) / _STEP) * _STEP + equator
+    north = math.ceil((edges[3] - equator) / _STEP) * _STEP + equator
+    target = f"{header.file.stem}_utm.tif"
+    note, after = _lost(header, target)
+    return (
+        f"warp it onto UTM{note}: rio warp {shlex.quote(header.path)} {shlex.quote(target)} --dst-crs EPSG:{epsg} "
+        f"--res {metres} --bounds {west} {south} {east} {north}{after}"
+    )
+
+
+def _lost(header: Header, target: str) -> tuple[str, str]:
+    """What is to be said of band names that rio does not keep, and a command that brings back scales and offsets."""
+    tags = zip(header.scales, header.offsets, strict=True)
+    if any(not any(np.allclose(tag, known, rtol=1e-6, atol=1e-9) for known in _MAY_BE_LOST) for tag in tags):
+        code = (
+            f"import rasterio as r; a, b = r.open({header.path!r}), r.open({target!r}, 'r+'); "
+            "b.descriptions, b.scales, b.offsets = a.descriptions, a.scales, a.offsets; b.close()"
+        )
+        return " and take its tags along, which rio does not keep", f" && python -c {shlex.quote(code)}"
+    names = [band_in(text) for text in header.descriptions]
+    if not any(names):
+        return "", ""
+    listed = ",".join(name or "-" for name in names)
+    return f" (its bands then need --bands {listed}, because rio keeps no names)", ""
+
+
+def _utm(longitude: float, latitude: float, now: int | None) -> int:
+    """EPSG code of the UTM zone of a place, or of UPS near the poles; `now` if that is a zone which is near enough."""
+    if now and now // 100 in (326, 327) and 1 <= now % 100 <= 60:
+        away = (longitude - (6 * (now % 100) - 183) + 180) % 360 - 180
+        if abs(away) <= _NEAR_ZONE and (latitude >= 0) == (now // 100 == 326):
+            return now
+    if latitude > 84 or latitude < -80:
+        return 32661 if latitude > 0 else 32761
+    return (32600 if latitude >= 0 else 32700) + int((longitude + 180) // 6) % 60 + 1
+
+
+def _on_the_ground(scale: Scale) -> str:
+    if not math.isfinite(scale.off):
+        return "nowhere"
+    least, most = (f"{float(edge):.3g}" for edge in (scale.least_N.min(), scale.most_N.max()))
+    return f"{least if least == most else f'{least} to {most}'} m on the ground"
