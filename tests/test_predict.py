@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import geopandas
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import torch
-from rasterio.transform import Affine
+from rasterio.transform import Affine, xy
 from shapely.geometry import Point, box
 
 import seg
@@ -172,8 +173,16 @@ def test_probabilities_confidence_and_classes_agree(mapped, place):
 
 
 def test_areas_are_those_of_the_map_and_of_the_evidence(mapped, run, place):
-    hectares = np.bincount(read(mapped.path).ravel(), minlength=256)[:NUM_CLASSES] / 100
-    np.testing.assert_allclose(mapped.hectares_K, hectares)
+    with rasterio.open(mapped.path) as dataset:
+        classes = dataset.read(1).ravel()
+        rows, columns = (each.ravel() for each in np.indices(dataset.shape))
+        projection = pyproj.Proj(dataset.crs.to_epsg())
+        degrees = projection(*(np.array(each) for each in xy(dataset.transform, rows, columns)), inverse=True)
+    on_the_ground = 0.01 / projection.get_factors(*degrees).areal_scale
+    hectares = np.bincount(classes, on_the_ground, minlength=256)[:NUM_CLASSES]
+    np.testing.assert_allclose(mapped.hectares_K, hectares, rtol=1e-5)
+    assert abs(hectares.sum() / (np.sum(classes < NUM_CLASSES) / 100) - 1) > 1e-4
+    hectares = mapped.hectares_K
     with (place / "map_areas.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list(CLASS_NAMES)

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from seg.engine.tiled import Piece
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
+from seg.scenes.ground import hectares_of
 from seg.scenes.layer import Array
 from seg.store.atomic import write_bytes, write_text
 
@@ -81,13 +82,16 @@ class Unfinished:
             assert values_BHW is not None, f"{layer} was not asked for"
             write_bytes(self.part(layer, piece.number), _encoded(values_BHW, window_grid(self.grid, piece.place)))
 
-    def counts(self, strips: Sequence[int]) -> npt.NDArray[np.int64]:
-        """Pixels of each value in the class maps of strips, int64 (256,)."""
-        total = np.zeros(256, np.int64)
+    def areas(self, strips: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Of each value in the class maps of strips: pixels, int64 (256,), and hectares on the ground, float64."""
+        counts, hectares = np.zeros(256, np.int64), np.zeros(256)
         for number in strips:
             with rasterio.open(self.part("classes", number)) as dataset:
-                total += np.bincount(dataset.read(1).ravel(), minlength=256)
-        return total
+                corner = dataset.transform
+                grid = replace(self.grid, x_min=corner.c, y_max=corner.f, width=dataset.width, height=dataset.height)
+                of_strip = hectares_of(dataset.read(1), grid)
+            counts, hectares = counts + of_strip[0], hectares + of_strip[1]
+        return counts, hectares
 
     def cells(self, row: int) -> Path:
         """File of a row of cells."""

@@ -14,8 +14,8 @@ from seg.report.formats import Column, Table, Value, comma_separated, markdown, 
 from seg.store.atomic import write_text
 
 _COUNTED = (
-    "Areas as counted are those of the map. The errors of a map do not cancel, so they are biased wherever classes are "
-    "confused."
+    "Areas as counted are those of the map's pixels on the ground, that is on the ellipsoid. The errors of a map do "
+    "not cancel, so they are biased wherever classes are confused."
 )
 _ADJUSTED = (
     "Adjusted areas are those of the stratified estimator of Olofsson et al. (2014), equations 9 to 11, with the "

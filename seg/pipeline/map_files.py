@@ -7,8 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seg.engine.windows import Tiling
 from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
@@ -120,10 +118,6 @@ class Job:
         """Whether the model has learned from synthetic data."""
         return self.weights.card.data.synthetic
 
-    def hectares(self, counts: Counts) -> Floats:
-        """Areas of the classes from the pixels of each value."""
-        return counts[:NUM_CLASSES].astype(np.float64) * (self.grid.pixel_size**2 / 10_000)
-
     def beside(self, ending: str) -> Path:
         """A file that belongs to the map."""
         return self.path.with_name(self.path.stem + ending)
@@ -171,12 +165,13 @@ def require_space(job: Job) -> None:
         )
 
 
-def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
+def finish_map(job: Job, counts: Counts, hectares_K: Floats, notify: Notify) -> tuple[Path, ...]:
     """Put the strips together and write what else belongs to the map.
 
     Args:
         job: The map, all of whose strips are there.
         counts: Pixels of each value.
+        hectares_K: Area of each class on the ground.
         notify: Is told what the user must not miss.
 
     Returns:
@@ -201,7 +196,7 @@ def finish_map(job: Job, counts: Counts, notify: Notify) -> tuple[Path, ...]:
     if options.areas:
         evidence = run_assessment(options.run, notify)
         synthetic = job.synthetic or (evidence is not None and evidence.origin.synthetic)
-        table = area_table(job.hectares(counts), evidence, job.scene.name, synthetic)
+        table = area_table(hectares_K, evidence, job.scene.name, synthetic)
         files += write_areas(job.path.with_suffix(""), table)
     for layer in job.layers:
         files.append(job.path if layer == "classes" else job.beside(f"_{layer}.tif"))

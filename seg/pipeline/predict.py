@@ -62,7 +62,7 @@ class SceneMap:
         window: Height and width of each, pixels.
         seconds: Time that it took to predict them, cells included.
         nodata: Share of the pixels without data or outside of what was to be mapped.
-        hectares_K: Area of each class, float64.
+        hectares_K: Area of each class on the ground, float64.
     """
 
     path: Path
@@ -236,8 +236,9 @@ def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
     _predict_lacking(job, _share(lacking, ranks), _share(lacking_rows, ranks), track)
     seconds = time.perf_counter() - began
     ranks.wait()
-    counts = np.array(ranks.from_first(unfinished.counts(job.tiling.strips).tolist() if ranks.first else None))
-    files = finish_map(job, counts, notify) if ranks.first else ()
+    areas = [values.tolist() for values in unfinished.areas(job.tiling.strips)] if ranks.first else None
+    counts, hectares = map(np.array, ranks.from_first(areas))
+    files = finish_map(job, counts, hectares[:NUM_CLASSES], notify) if ranks.first else ()
     ranks.wait()
     return SceneMap(
         job.path,
@@ -249,7 +250,7 @@ def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
         (job.tiling.rows.window, job.tiling.columns.window),
         seconds,
         float(1 - counts[:NUM_CLASSES].sum() / counts.sum()),
-        job.hectares(counts),
+        hectares[:NUM_CLASSES],
     )
 
 

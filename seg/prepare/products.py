@@ -17,6 +17,7 @@ from seg.reben.patch import PatchId
 from seg.scenes.classification import find_classification
 from seg.scenes.grid import SceneError
 from seg.scenes.header import open_raster
+from seg.scenes.listing import files_below
 from seg.scenes.names import product_in, s1_scene_in
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.product_files import is_product, product_files
@@ -144,13 +145,13 @@ def find_synthetic_mark(request: Request) -> dict[str, Any] | None:
 
 def _says_synthetic(path: Path) -> bool:
     """Whether a product's metadata or a raster's tags say what `seg.prepare.synthetic_scene` writes there."""
-    if path.is_dir() or path.suffix.lower() == ".zip":
-        return is_product(path) and b"<!-- SYNTHETIC" in product_files(path).metadata
     try:
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            return is_product(path) and b"<!-- SYNTHETIC" in product_files(path).metadata
         with open_raster(str(path)) as raster:
             return "SYNTHETIC" in raster.tags()
     except SceneError:
-        # Vector files are none of its.
+        # Vector files are none of its, nor are zips of land cover.
         return False
 
 
@@ -179,7 +180,7 @@ def _by_scene(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Sentinel-1 rasters by the scene that they name: one with both polarisations, or one for each."""
     rasters: dict[str, list[Path]] = {}
     for path in paths:
-        inside = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+        inside = files_below(path, 1) if path.is_dir() else []
         name = s1_scene_in(path.name, *inside)
         if name is None:
             raise MakeError(

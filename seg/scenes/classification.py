@@ -26,7 +26,7 @@ FACTOR = 2
 CLOUD_OR_SHADOW = (3, 8, 9)
 """Thin cirrus is not among them: sen2cor sees it over much that is clear."""
 SNOW = (11,)
-_PLACE = re.compile(r"GRANULE/[^/]+/IMG_DATA/R20m/[^/]+_SCL_20m\.(?:jp2|tiff?)", re.IGNORECASE)
+_PLACE = re.compile(r"GRANULE/[^/]+/IMG_DATA/(?:R20m/)?[^/]*_SCL_(?:[^/]+_)?20m\.(?:jp2|tiff?)", re.IGNORECASE)
 
 
 def find_classification(path: Path, grid: GeoRef) -> str | None:

@@ -8,7 +8,9 @@ from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.header import read_header, shown
 from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer
+from seg.scenes.listing import files_below
 from seg.scenes.names import band_in, metres_in, names_level_1c
+from seg.scenes.place import require_no_radar_product
 from seg.scenes.product_files import level_error
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
@@ -25,6 +27,7 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
         raise SceneError(f"{path} is a part of a Sentinel-2 product, whose metadata are needed too; name {safe} itself")
     files = band_files(path)
     if not files:
+        require_no_radar_product(path, files_below(path, 3))
         raise SceneError(
             f"{path} holds no files of single bands; they are named like <scene>_B02.tif or B02_10m.jp2, and a SAFE "
             "folder has an MTD_MSIL2A.xml at its top"
@@ -43,9 +46,9 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
 def band_files(path: Path) -> dict[str, list[Path]]:
     """Files of a folder by the band that they name."""
     found: dict[str, list[Path]] = {}
-    for file in sorted(path.iterdir()):
+    for file in (path / name for name in files_below(path, 1)):
         band = band_in(file.stem)
-        if band and file.suffix.lower() in _SUFFIXES and file.is_file():
+        if band and file.suffix.lower() in _SUFFIXES:
             if names_level_1c(file.name):
                 raise level_error(file, "Level-1C")
             found.setdefault(band, []).append(file)

@@ -1,5 +1,6 @@
 """What the header of a raster says."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from rasterio.transform import Affine, array_bounds
 
 from seg.scenes.grid import SceneError
 
-_ZIP = "/vsizip/{"
+_ZIP = "/vsizip/"
+_ZIP_SUFFIX = re.compile(r"\.zip(?=/)", re.IGNORECASE)
 # With more threads GDAL keeps errors of the JPEG 2000 decoder to itself and returns whatever the memory held.
 _ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
 
@@ -60,17 +62,45 @@ class Header:
     @property
     def file(self) -> Path:
         """The file on the disk: the zip of a member of one."""
-        return Path(self.path.removeprefix(_ZIP).split("}")[0]) if self.path.startswith(_ZIP) else Path(self.path)
+        return _archive_and_member(self.path)[0]
 
 
 def in_zip(archive: Path) -> str:
-    """The path of a zip's root as GDAL opens it; the braces tell where it ends, whatever its suffix is."""
-    return f"{_ZIP}{archive.resolve()}}}/"
+    """The path of a zip's root as GDAL opens it.
+
+    Braces tell where it ends, whatever its suffix is; unless it has braces of its own that do not pair.
+    """
+    place = str(archive.resolve())
+    return f"{_ZIP}{{{place}}}/" if _paired(place) else f"{_ZIP}{place}/"
 
 
 def shown(path: str) -> str:
     """A path as the user knows it, without GDAL's prefix."""
-    return path.removeprefix(_ZIP).replace("}", "", 1) if path.startswith(_ZIP) else path
+    archive, member = _archive_and_member(path)
+    return f"{archive}/{member}" if member else path
+
+
+def _archive_and_member(path: str) -> tuple[Path, str]:
+    """Zip and path in it of what GDAL opens; a file on the disk is itself and has none."""
+    if not path.startswith(_ZIP):
+        return Path(path), ""
+    place = path.removeprefix(_ZIP)
+    if place.startswith("{"):
+        ends = [i for i, letter in enumerate(place) if letter == "}" and _paired(place[: i + 1])]
+        return Path(place[1 : ends[0]]), place[ends[0] + 2 :]
+    ends = [found.end() for found in _ZIP_SUFFIX.finditer(place)]
+    end = next((end for end in ends if Path(place[:end]).is_file()), ends[-1] if ends else len(place))
+    return Path(place[:end]), place[end + 1 :]
+
+
+def _paired(text: str) -> bool:
+    """Whether every brace has its counterpart."""
+    depth = 0
+    for letter in text:
+        depth += (letter == "{") - (letter == "}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 @contextmanager

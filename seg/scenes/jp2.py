@@ -32,7 +32,7 @@ def require_whole(files: ProductFiles, path: str) -> None:
 
 def _require_checksum(files: ProductFiles, path: str) -> None:
     """GDAL does not compare the checksums of what it reads in parts."""
-    member = files.prefix.partition("}/")[2] + path
+    member = files.inside + path
     try:
         with zipfile.ZipFile(files.source) as archive, archive.open(member) as file:
             while file.read(_CHUNK):

@@ -11,7 +11,7 @@ from seg.scenes.folder import folder_layers
 from seg.scenes.grid import SceneError, SceneUseError
 from seg.scenes.layer import Layer, common_grid
 from seg.scenes.names import product_in
-from seg.scenes.product_files import METADATA, is_product, product_files
+from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
@@ -39,7 +39,7 @@ def open_scene(
         SceneError: If the scene cannot be used, in one sentence with the cure.
         OSError: If a file may not be read.
     """
-    path = path.parent if path.name == METADATA else path
+    path = path.parent if is_metadata(path.name) else path
     needed = [band for band in BANDS if band in needed]
     if s1 is not None and not of_sensor(needed, "s1"):
         raise SceneUseError("the model sees no Sentinel-1; leave out --s1")

@@ -3,6 +3,8 @@
 import math
 import re
 import shlex
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from rasterio.transform import xy
@@ -81,6 +83,20 @@ def require_crs(header: Header, *, radar: bool = False) -> None:
             f"{path} has no CRS; give it that of the file that it was made from (zz: the UTM zone): "
             f"rio edit-info {shlex.quote(path)} --crs EPSG:326zz"
         )
+
+
+def require_no_radar_product(source: Path, paths: Iterable[str]) -> None:
+    """Make sure that what holds no files of use is not Sentinel-1 as it is delivered.
+
+    Args:
+        source: A folder or zip.
+        paths: Of the files in it.
+
+    Raises:
+        SceneError: If it or a part of a path has such a name.
+    """
+    if any(_RADAR_GRID.match(part) for path in (source.name, *paths) for part in path.split("/")):
+        raise radar_grid_error(source)
 
 
 def radar_grid_error(path: object) -> SceneError:

@@ -1,16 +1,26 @@
 """The files of a Sentinel-2 product, in a folder or in a zip that is read as it is."""
 
+import re
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seg.scenes.grid import SceneError
 from seg.scenes.header import in_zip
+from seg.scenes.listing import DAMAGED_ZIP, damaged_zip, files_below, files_in_zip
+from seg.scenes.names import band_in
+from seg.scenes.place import require_no_radar_product
 
 METADATA = "MTD_MSIL2A.xml"
 """The file at the top of a Level-2A product."""
-_METADATA_1C = "MTD_MSIL1C.xml"
+# Before format 14 of December 2016, the file bore the name of the product.
+_METADATA_2A = re.compile(r"MTD_MSIL2A\.xml|S2[A-Z]_[A-Z]{4}_MTD_SAFL2A_.+\.xml", re.IGNORECASE)
+_METADATA_1C = re.compile(r"MTD_MSIL1C\.xml|S2[A-Z]_[A-Z]{4}_MTD_SAFL1C_.+\.xml", re.IGNORECASE)
+_DEEPEST = 5
+"""Parts of the path of that file in a folder: people unpack products into folders of folders."""
+_DEPTH_OF_BANDS = 2
+"""The same in a folder that has bands of its own."""
+_DEEPEST_IN_PRODUCT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,7 @@ class ProductFiles:
         prefix: What stands before every path for GDAL.
         paths: Relative paths with slashes.
         metadata: Content of `METADATA`.
+        inside: What stands before every path in a zip; empty for a folder.
     """
 
     source: Path
@@ -30,63 +41,74 @@ class ProductFiles:
     prefix: str
     paths: tuple[str, ...]
     metadata: bytes
+    inside: str = ""
+
+
+def is_metadata(name: str) -> bool:
+    """Whether a file is what says of a Level-2A product what it is."""
+    return _METADATA_2A.fullmatch(name) is not None
 
 
 def is_product(path: Path) -> bool:
-    """Whether a path is to be read as a Sentinel-2 product: a zip, or a folder that holds one at its top."""
+    """Whether a path is to be read as a Sentinel-2 product: a zip, or a folder that holds one."""
     if path.is_file():
         return path.suffix.lower() == ".zip"
-    if path.suffix.upper() == ".SAFE":
-        return True
-    return bool(_tops([file.relative_to(path).as_posix() for file in _within(path, depth=2)]))
+    return path.suffix.upper() == ".SAFE" or bool(_metadata_of(_near_top(path)))
 
 
 def product_files(path: Path) -> ProductFiles:
-    """Find a product in a folder or zip, at its top or one level in.
+    """Find a product in a folder or zip, at its top or some levels in.
 
     Raises:
         SceneError: If the zip is damaged, there is no Level-2A product or more than one.
     """
     if path.is_dir():
-        top = _only_top(path, [file.relative_to(path).as_posix() for file in _within(path, depth=2)])
-        folder = path / top
-        paths = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-        metadata = (folder / METADATA).read_bytes()
+        found = _only_metadata(path, _near_top(path))
+        folder = path / found.parent
+        paths = files_below(folder, _DEEPEST_IN_PRODUCT)
+        metadata = (path / found).read_bytes()
         return ProductFiles(path, _product_name(folder.resolve().name), f"{folder}/", tuple(paths), metadata)
+    members = files_in_zip(path)
+    found = _only_metadata(path, members)
+    inside = "" if len(found.parts) == 1 else f"{found.parent}/"
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [name for name in archive.namelist() if not name.endswith("/")]
-            top = _only_top(path, members)
-            prefix = f"{top}/" if top != "." else ""
-            metadata = archive.read(prefix + METADATA)
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError):
-        raise SceneError(f"{path} is damaged or cut off, or no zip: get it anew") from None
-    paths = sorted(name.removeprefix(prefix) for name in members if name.startswith(prefix))
-    name = _product_name(top if prefix else path.stem)
-    return ProductFiles(path, name, in_zip(path) + prefix, tuple(paths), metadata)
+            metadata = archive.read(str(found))
+    except DAMAGED_ZIP:
+        raise damaged_zip(path) from None
+    paths = sorted(name.removeprefix(inside) for name in members if name.startswith(inside))
+    name = _product_name(found.parent.name if inside else path.stem)
+    return ProductFiles(path, name, in_zip(path) + inside, tuple(paths), metadata, inside)
 
 
-def _within(folder: Path, depth: int) -> list[Path]:
-    entries = sorted(folder.iterdir())
-    below = [file for entry in entries if entry.is_dir() and depth > 1 for file in _within(entry, depth - 1)]
-    return [entry for entry in entries if entry.is_file()] + below
+def _near_top(folder: Path) -> list[str]:
+    """Files of a folder where the metadata of a product are looked for."""
+    top = files_below(folder, 1)
+    has_bands = any(band_in(PurePosixPath(name).stem) for name in top)
+    return files_below(folder, _DEPTH_OF_BANDS if has_bands else _DEEPEST)
 
 
-def _tops(paths: list[str]) -> list[str]:
-    """Folders that hold the metadata of a product, of whatever level."""
-    found = [PurePosixPath(path) for path in paths]
-    return [str(path.parent) for path in found if path.name in (METADATA, _METADATA_1C) and len(path.parts) <= 2]
+def _metadata_of(paths: list[str]) -> list[PurePosixPath]:
+    """The files that say what a product is, of whatever level."""
+    found = map(PurePosixPath, paths)
+    return [path for path in found if is_metadata(path.name) or _METADATA_1C.fullmatch(path.name)]
 
 
-def _only_top(source: Path, paths: list[str]) -> str:
-    tops = _tops(paths)
-    if not tops:
+def _only_metadata(source: Path, paths: list[str]) -> PurePosixPath:
+    found = _metadata_of(paths)
+    if not found:
+        require_no_radar_product(source, paths)
         raise SceneError(f"{source} holds no {METADATA}, so it is no complete Sentinel-2 L2A product; get it anew")
+    # What lies in a product belongs to it, whatever its name is.
+    found = [path for path in found if not any(other.parent in path.parent.parents for other in found)]
+    tops = sorted({str(path.parent) for path in found})
     if len(tops) > 1:
-        raise SceneError(f"{source} holds several products ({', '.join(sorted(set(tops)))}); name one of them")
-    if str(PurePosixPath(tops[0]) / METADATA) not in paths:
+        listed = ", ".join(tops[:3]) + (f" and {len(tops) - 3} more" if len(tops) > 3 else "")
+        raise SceneError(f"{source} holds several products ({listed}); name one of them")
+    level_2a = [path for path in found if is_metadata(path.name)]
+    if not level_2a:
         raise level_error(source, "Level-1C")
-    return tops[0]
+    return level_2a[0]
 
 
 def level_error(source: Path, level: str) -> SceneError:

@@ -1,8 +1,9 @@
 """Sentinel-2 Level-2A products: SAFE folders and zips.
 
-The names are those of the product format from baseline 02.06 on (S2-PDGS-TAS-DI-PSD, 14.2 and later): the bands lie in
-``GRANULE/*/IMG_DATA/R10m``, ``R20m`` and ``R60m``, and ``MTD_MSIL2A.xml`` says how DN become reflectance. From baseline
-04.00 on DN carry an offset of 1000, so that noise does not cut off at zero; reBEN's do not.
+The bands lie in ``GRANULE/*/IMG_DATA/R10m``, ``R20m`` and ``R60m``, and ``MTD_MSIL2A.xml`` says how DN become
+reflectance (S2-PDGS-TAS-DI-PSD). Before format 14.5, which came with baseline 02.07, the names of elements and files of
+Level-2A began with ``L2A_``, and before 14 those of files with ``S2A_USER_``. From baseline 04.00 on DN carry an offset
+of 1000, so that noise does not cut off at zero; reBEN's do not.
 """
 
 import re
@@ -27,6 +28,10 @@ _OFFSET = -1000.0
 _LOCAL = 99.0
 """Baselines from here on (99.99, N9999) are of local runs of sen2cor, which say it if they add the offset."""
 _PLACE = re.compile(r"GRANULE/[^/]+/IMG_DATA/R(?P<metres>\d+)m/[^/]+\.(?:jp2|tiff?)", re.IGNORECASE)
+
+
+# Elements of the format before 14.5, and what they are called now.
+_RENAMED = {"L2A_BOA_QUANTIFICATION_VALUE": "BOA_QUANTIFICATION_VALUE", "PRODUCT_URI_2A": "PRODUCT_URI"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def radiometry(files: ProductFiles) -> Radiometry:
     try:
         for element in root.iter():
             tag, text = element.tag.rsplit("}", 1)[-1], (element.text or "").strip()
-            values.setdefault(tag, text)
+            values.setdefault(_RENAMED.get(tag, tag), text)
             if tag == "BOA_ADD_OFFSET":
                 offsets[_BAND_OF_ID[int(element.attrib["band_id"])]] = float(text)
         level, baseline = values.get("PROCESSING_LEVEL", "unknown"), float(values["PROCESSING_BASELINE"])
@@ -110,6 +115,10 @@ def _band_paths(files: ProductFiles, needed: Sequence[str]) -> dict[str, str]:
         where = f"IMG_DATA/R{BANDS[band].pixel_size}m"
         if not paths:
             raise BandMissingError(f"{files.source} has no {band} in {where}; get the whole product")
+        if len(granules := {PurePosixPath(path).parts[1] for path in paths}) > 1:
+            raise SceneError(
+                f"{files.source} holds {len(granules)} tiles ({', '.join(sorted(granules))}); leave one in GRANULE"
+            )
         if len(paths) > 1:
             raise SceneError(f"{files.source} has {len(paths)} files for {band} ({', '.join(paths)}); keep one")
     return {band: paths[0] for band, paths in found.items()}
