@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from seg.cli.main import main
+from seg.engine.instructions import cpu_instructions
+from seg.engine.speed import Speed
 from seg.pipeline import machine as machine_module
 from seg.pipeline.data import demo_folder
 from seg.pipeline.doctor import FoundStore, diagnose, judge, judge_store, look_for_store
+from seg.pipeline.expectation import Expectation
 from seg.pipeline.machine import Gpu, Machine, Place, inspect_machine
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -32,6 +35,7 @@ GOOD = Machine(
     gpus=(CARD,),
     device="cuda",
     dtype="bfloat16",
+    instructions="AVX-512 with bfloat16",
     work=Place(Path("/work"), 900 * GB, True),
     cache=Place(Path("/cache"), 900 * GB, True),
     open_files=65536,
@@ -188,15 +192,30 @@ def test_limits_of_a_container(tmp_path, monkeypatch):
     assert (facts.quota, facts.memory_bytes) == (1.5, 1_000_000)
 
 
+def test_what_to_expect_is_measured(home):
+    diagnosis = diagnose()
+    assert diagnosis.works
+    expected = diagnosis.expectation
+    assert expected.network == "unet resnet18 on 12 bands"
+    speed = expected.speed
+    assert expected.epoch_hours == pytest.approx((237_871 / speed.training + 122_342 / speed.running) / 3600)
+
+
 def test_what_stops_seg_comes_first(home, monkeypatch):
     monkeypatch.setattr("seg.pipeline.doctor.inspect_machine", lambda _: changed(open_files=9, missing=("lmdb",)))
     diagnosis = diagnose()
     assert not diagnosis.works
+    assert diagnosis.expectation is None
     assert [advice.stops for advice in diagnosis.advice] == [True, False, False]
+
+
+EXPECTED = Expectation("unet resnet18 on 12 bands", "float32, AVX2", Speed(8.0, 30.0, 8, 2), 9.4)
 
 
 @pytest.fixture
 def cli(home, capfd, monkeypatch):
+    monkeypatch.setattr("seg.pipeline.doctor.expect_default", lambda: EXPECTED)
+
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["seg", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
@@ -213,6 +232,9 @@ def test_the_command(cli, store):
     info = open_store(store).info
     assert info.fingerprint in " ".join(out.split())
     assert "4 patches" in " ".join(out.split())
+    expected = "9.4 h for an epoch of unet resnet18 on 12 bands over all of reBEN (float32, AVX2): 8.0 patches/s"
+    assert expected in " ".join(out.split())
+    assert f"{cpu_instructions().name} of the CPU" in out
     code, out, _ = cli("doctor", "--data", store, "--json")
     document = json.loads(out)
     assert code == 0
@@ -220,6 +242,7 @@ def test_the_command(cli, store):
     assert document["store"]["info"]["fingerprint"] == info.fingerprint
     assert document["machine"]["cores"] >= 1
     assert document["versions"]["torch"]
+    assert document["expectation"]["epoch_hours"] == 9.4
     code, out, _ = cli("doctor", "--data", "nowhere")
     assert code == 1
     assert "stops seg: the store of --data" in " ".join(out.split())

@@ -460,3 +460,11 @@ def test_a_later_visit_sees_the_same_land_on_another_day() -> None:
     difference = np.abs(scene.bands["B08"].astype(float) - later_scene.bands["B08"]).mean()
     assert difference > 200
     assert capacity() > 100_000
+
+
+def test_other_processes_draw_the_same_bytes(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert synthesise(here, 24, seed=1, workers=1) == synthesise(there, 24, seed=1, workers=2)
+    files = sorted(file.relative_to(here) for file in here.rglob("*") if file.is_file())
+    assert files == sorted(file.relative_to(there) for file in there.rglob("*") if file.is_file())
+    assert all((here / file).read_bytes() == (there / file).read_bytes() for file in files)

@@ -11,6 +11,7 @@ from seg.cli import console, options
 
 if TYPE_CHECKING:
     from seg.pipeline.doctor import Diagnosis, FoundStore
+    from seg.pipeline.expectation import Expectation
     from seg.pipeline.machine import Machine
 
 
@@ -48,6 +49,8 @@ def _show(diagnosis: "Diagnosis") -> None:
         **_machine_rows(diagnosis.machine),
         "store": _store_row(diagnosis.store),
     }
+    if diagnosis.expectation:
+        rows["to expect"] = _expectation_row(diagnosis.expectation)
     for name, value in rows.items():
         grid.add_row(name, escape(value))
     console.out.print(grid)
@@ -75,6 +78,7 @@ def _machine_rows(machine: "Machine") -> dict[str, str]:
         "torch": f"{machine.torch_build}, NVIDIA driver {machine.nvidia_driver or 'not there'}",
         "devices": "; ".join(gpus) or "no CUDA device",
         "trains on": f"{machine.device} in {machine.dtype} ({why})",
+        "instructions": f"{machine.instructions} of the CPU",
         "cores": f"{machine.cores}{quota}; {threads}",
         "memory": memory,
         "free disk": "; ".join(disk),
@@ -82,6 +86,20 @@ def _machine_rows(machine: "Machine") -> dict[str, str]:
         "/dev/shm": "not there" if machine.shared_bytes is None else f"{machine.shared_bytes / 1e9:.1f} GB",
         "optional": ", ".join(f"{name} {version or 'not installed'}" for name, version in machine.optional.items()),
     }
+
+
+def _expectation_row(expected: "Expectation") -> str:
+    speed = expected.speed
+    hours = expected.epoch_hours
+    return (
+        f"{f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.0f} min'} for an epoch of {expected.network} over all of "
+        f"reBEN ({expected.compute}): {_rate(speed.training)} patches/s in training and {_rate(speed.running)} in "
+        f"evaluation, measured just now with {speed.steps} steps of {speed.batch_size} random patches, without reading"
+    )
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _store_row(store: "FoundStore") -> str:

@@ -11,6 +11,7 @@ import torch
 
 from seg.config.errors import WrongUseError
 from seg.config.sections import TrainConfig
+from seg.engine.instructions import cpu_instructions
 
 
 class DeviceError(WrongUseError):
@@ -128,6 +129,5 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
+        return cpu_instructions().bfloat16
     return False

@@ -1,18 +1,33 @@
 """The demo: the whole way on synthetic data, from nothing to tables and maps."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seg.config.track import Track, silent
+from seg.engine.device import choose_compute
+from seg.engine.events import Epoch, Step
+from seg.engine.speed import measure_speed
 from seg.pipeline.data import DEMO_PATCHES, DEMO_SEED, Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
+from seg.pipeline.expectation import duration, in_words
 from seg.pipeline.export import export
-from seg.pipeline.job import plan
+from seg.pipeline.job import Job, plan
 from seg.pipeline.report import REPORT_FILE
 from seg.pipeline.train import Observe, train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.formats import Table
+
+_TRAIN_SHARE, _HELD_OUT_SHARE = 0.44, 0.21
+"""Of the synthetic patches, those that are trained on, and those of validation and test each: without flagged ones."""
+_TEST_PASSES = 2
+"""How often the test split goes through the network after training: for its scores and for its maps."""
+_REST_SECONDS = 25.0
+"""What a demo of the usual size takes beside the network: drawing, building, scores, pictures, files."""
+_OFF = 1.4
+"""Factor by which the first epoch has to differ from what was said before it is said anew."""
 
 
 class DemoError(ValueError):
@@ -59,7 +74,7 @@ def demo(
     track: Track = silent,
     notify: Notify = ignore,
 ) -> DemoResult:
-    """Synthesise a reBEN, build a store, train a U-Net on Sentinel-1 and Sentinel-2, evaluate it and export its maps.
+    """Synthesise a reBEN, build a store, train on Sentinel-1 and Sentinel-2, evaluate and export maps.
 
     Args:
         out: Folder for everything; must not hold anything yet.
@@ -75,19 +90,12 @@ def demo(
         raise DemoError(f"{out} is there already; remove it or choose another folder with --out")
     notify("The demo runs on SYNTHETIC data: its scores say nothing about reBEN.")
     tree, store, run, maps = out / "reben", out / "store", out / "run", out / "maps"
+    job = demo_job(run, store, settings)
+    outlook = Outlook(job, settings, observe, notify)
     out.mkdir(parents=True, exist_ok=True)
     synthesise(tree, settings.patches, DEMO_SEED, track)
     build_store(published_sources(tree), store, track=track)
-    job = plan(
-        out=run,
-        model__arch="unet",
-        data__bands="s1s2",
-        data__store=store,
-        train__epochs=settings.epochs,
-        train__batch_size=16,
-        train__patience=0,
-    )
-    train(job, observe, track, notify)
+    train(job, outlook, track, notify)
     result = evaluate(run, track=track, notify=notify)
     exported = export(run, maps, reference=True, track=track, notify=notify)
     places = {
@@ -101,3 +109,65 @@ def demo(
     if exported.overview:
         places["picture of a map"] = exported.overview
     return DemoResult(result.tables, places)
+
+
+def demo_job(run: Path, store: Path, settings: DemoSettings = DEMO) -> Job:
+    """The training run of the demo.
+
+    The network is one that learns in few steps and computes fast on a processor without bfloat16 too; small batches
+    give it more steps in the same time. `scripts/bench_demo.py` measures both.
+
+    Args:
+        run: Its folder.
+        store: What it trains on; need not be there yet.
+        settings: Size.
+    """
+    return plan(
+        out=run,
+        model__arch="unet",
+        data__bands="s1s2",
+        data__store=store,
+        train__epochs=settings.epochs,
+        train__batch_size=16,
+        train__patience=0,
+    )
+
+
+class Outlook:
+    """Says how long the demo will take on this machine, and once more if it turns out otherwise.
+
+    Args:
+        job: The training run, whose first steps are timed on random patches.
+        settings: Size of the demo.
+        observe: Is told of steps and epochs too.
+        notify: Is told how long it will take.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        settings: DemoSettings,
+        observe: Observe,
+        notify: Notify,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._began, self._clock = clock(), clock
+        self._observe, self._notify = observe, notify
+        self._epochs = settings.epochs
+        compute = choose_compute(job.config.train)
+        speed = measure_speed(job.config, compute)
+        train, held_out = (round(share * settings.patches) for share in (_TRAIN_SHARE, _HELD_OUT_SHARE))
+        # The test split is run three times over: for its scores, the gallery and its maps.
+        self._after = _REST_SECONDS / 2 + speed.seconds(0, _TEST_PASSES * held_out)
+        self._said = _REST_SECONDS / 2 + settings.epochs * speed.seconds(train, held_out) + self._after
+        notify(f"It takes about {duration(self._said)} on this machine ({in_words(compute)}).")
+
+    def __call__(self, event: Step | Epoch) -> None:
+        """Compare with the first epoch what was said."""
+        if isinstance(event, Epoch) and event.epoch == 0:
+            whole = self._clock() - self._began + (self._epochs - 1) * event.seconds + self._after
+            if not 1 / _OFF < whole / self._said < _OFF:
+                left = whole - (self._clock() - self._began)
+                self._notify(f"By the first epoch it is rather {duration(whole)}: another {duration(left)}.")
+        self._observe(event)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.pipeline.data import cache_folder, demo_folder
+from seg.pipeline.expectation import Expectation, expect_default
 from seg.pipeline.machine import OPTIONAL, Machine, inspect_machine
 from seg.report.record import versions
 from seg.store.open import INFO_FILE, StoreInfo, open_store
@@ -63,12 +64,14 @@ class Diagnosis:
         machine: The machine.
         store: The data.
         advice: What to install or change, what stops seg first.
+        expectation: What training on all of reBEN takes here; None where nothing can be trained.
     """
 
     versions: dict[str, str | None]
     machine: Machine
     store: FoundStore
     advice: tuple[Advice, ...]
+    expectation: Expectation | None = None
 
     @property
     def works(self) -> bool:
@@ -77,7 +80,7 @@ class Diagnosis:
 
 
 def diagnose(data: Path | None = None, metadata: Path | None = None) -> Diagnosis:
-    """Look at this machine and at the data; nothing is made or changed.
+    """Look at this machine and at the data, and time a few steps of training; nothing is made or changed.
 
     Args:
         data: A store; None: that of ``SEG_DATA``, else the demo store.
@@ -85,8 +88,10 @@ def diagnose(data: Path | None = None, metadata: Path | None = None) -> Diagnosi
     """
     machine = inspect_machine(cache_folder())
     store = look_for_store(data, metadata)
-    advice = sorted((*judge(machine), *judge_store(store, machine)), key=lambda one: not one.stops)
-    return Diagnosis(versions(), machine, store, tuple(advice))
+    of_machine = tuple(judge(machine))
+    advice = sorted((*of_machine, *judge_store(store, machine)), key=lambda one: not one.stops)
+    able = not any(one.stops for one in of_machine)
+    return Diagnosis(versions(), machine, store, tuple(advice), expect_default() if able else None)
 
 
 def look_for_store(data: Path | None = None, metadata: Path | None = None) -> FoundStore:

@@ -12,6 +12,7 @@ import torch
 
 from seg.config.sections import TrainConfig
 from seg.engine.device import choose_compute
+from seg.engine.instructions import cpu_instructions
 from seg.report.record import hardware
 
 OPTIONAL = {"wandb": "train.loggers=wandb", "mlflow": "train.loggers=mlflow"}
@@ -68,6 +69,7 @@ class Machine:
         nvidia_driver: Version of the driver, also where torch cannot use it; None: no driver.
         gpus: CUDA devices that torch sees.
         device, dtype: What ``train.device=auto`` and ``train.precision=auto`` come to here.
+        instructions: The vector instructions that the processor computes networks with, see `cpu_instructions`.
         work, cache: The folder in which seg was started, and the one of the demo store.
         open_files: Files that a process may open (``ulimit -n``); None: no limit, or not known.
         shared_bytes: Size of ``/dev/shm``; None if there is none.
@@ -87,6 +89,7 @@ class Machine:
     gpus: tuple[Gpu, ...]
     device: str
     dtype: str
+    instructions: str
     work: Place
     cache: Place
     open_files: int | None
@@ -117,6 +120,7 @@ def inspect_machine(cache: Path) -> Machine:
         gpus=_gpus(),
         device=compute.device.type,
         dtype=str(compute.dtype).removeprefix("torch."),
+        instructions=cpu_instructions().name,
         work=_place(Path.cwd()),
         cache=_place(cache),
         open_files=_open_files(),

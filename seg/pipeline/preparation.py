@@ -17,6 +17,7 @@ from seg.data.frequency import class_frequencies
 from seg.data.transforms import moves_pixels_only
 from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import Ranks, check_shares, joined, started_ranks
+from seg.engine.instructions import cpu_instructions
 from seg.engine.losses.joint import JointLoss, check_losses
 from seg.engine.modality_dropout import check_modality_dropout
 from seg.engine.run import Run
@@ -72,6 +73,7 @@ class Prepared:
                 "dtype": str(compute.dtype).removeprefix("torch."),
                 "channels_last": compute.channels_last,
                 "compile": compute.compile,
+                "cpu_instructions": cpu_instructions().name,
                 "preprocess": "device" if run.train.raw else "host",
                 "workers": run.workers,
             },

@@ -7,8 +7,10 @@ so that all of `seg` runs on it. Scores on it say nothing about the real data se
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pyarrow.parquet as pq
 
 from seg.prepare.landscape import Codes, Field, land_cover
 from seg.prepare.places import MIN_PATCHES, REGIONS, Block, Region, acquisition, capacity, plan
+from seg.prepare.processes import InOrder, ProcessEndedError, process_count, processes
 from seg.prepare.published_tree import write_patch
 from seg.prepare.radiometry import Scene, correction, observe
 from seg.prepare.surface import draw_surface
@@ -33,6 +36,9 @@ VERSION = 1
 """Raised whenever the same seed gives other data."""
 MARKER = "SYNTHETIC.json"
 """File at the top of the tree that says that nothing in it was observed."""
+
+_POOL_PAYS = 200
+"""Patches from which drawing in other processes saves more time than starting them takes."""
 
 SNOW_FLAG = 0.28
 CLOUD_FLAG = 0.1
@@ -100,7 +106,9 @@ def check_request(patches: int, seed: int) -> None:
         raise SynthesisError(f"the seed must be 0 or more, not {seed}")
 
 
-def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) -> SynthesisReport:
+def synthesise(
+    out: Path, patches: int, seed: int = 0, track: Track = identity, workers: int | None = None
+) -> SynthesisReport:
     """Write a synthetic reBEN.
 
     The tree appears at `out` only when it is complete. The same arguments give the same bytes on the same machine.
@@ -110,9 +118,11 @@ def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) 
         patches: How many patches, flagged ones included.
         seed: Decides everything else, 0 or more.
         track: Progress, called once with the blocks.
+        workers: Processes that draw, which changes no byte; None: one per core, up to 8, where that pays.
 
     Raises:
-        SynthesisError: If the number of patches or the seed is out of range, or `out` holds something.
+        SynthesisError: If the number of patches or the seed is out of range, `out` holds something, or a process ends
+            unexpectedly.
     """
     check_request(patches, seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -123,8 +133,12 @@ def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) 
     try:
         rows: list[dict[str, Any]] = []
         blocks = list(plan(patches, seed))
-        for block in track(blocks, "Synthesising", len(blocks)):
-            rows += _write_block(unfinished, block, seed)
+        if workers is None and patches < _POOL_PAYS:
+            workers = 1
+        with _drawing(workers) as in_order:
+            written = in_order(partial(_write_block, unfinished, seed), blocks)
+            for of_block in track(written, "Synthesising", len(blocks)):
+                rows += of_block
         mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
         _write_metadata(unfinished, rows, mark)
         (unfinished / MARKER).write_text(json.dumps(mark, indent=2) + "\n")
@@ -143,7 +157,24 @@ def synthesise(out: Path, patches: int, seed: int = 0, track: Track = identity) 
     )
 
 
-def _write_block(root: Path, block: Block, seed: int) -> list[dict[str, Any]]:
+@contextmanager
+def _drawing(workers: int | None) -> Iterator[InOrder]:
+    """A map function that keeps the order, in other processes if more than one is to work."""
+    count = process_count(workers)
+    if count == 1:
+        yield map
+        return
+    try:
+        with processes(count) as in_order:
+            yield in_order
+    except ProcessEndedError:
+        raise SynthesisError(
+            "a drawing process ended unexpectedly, for want of memory or because the calling script has no "
+            "'if __name__ == \"__main__\"'"
+        ) from None
+
+
+def _write_block(root: Path, seed: int, block: Block) -> list[dict[str, Any]]:
     """Draw one block and write its patches; returns their metadata rows."""
     codes, scene = draw_block(block, seed)
     region = REGIONS[block.region]
