@@ -12,8 +12,9 @@ from rasterio.features import shapes
 from rasterio.transform import Affine
 from rasterio.warp import reproject
 
-from seg.prepare.clc import NOTHING, ClcError, codes_on, open_clc, require_cover
+from seg.prepare.clc import codes_on, open_clc, require_cover
 from seg.prepare.countries import UNKNOWN, countries_at, open_countries
+from seg.prepare.numbering import NOTHING, ClcError
 from seg.prepare.polygons import PolygonError
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.patch import GeoRef, tile_corner
@@ -148,7 +149,8 @@ def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [(["311", "128"], "holds 128, which is no code"), (["", "3111"], "holds nothing, 3111, which are no codes"),
+    [(["311", "128"], "holds 128, which is no code"), (["", "3111"], "holds 3111: that looks like level 4 of CORINE"),
+     (["", "311"], "holds nothing, which is no code"),
      ([311.5, 311], "holds 311.5,"), ([None, "311"], "holds None,"), ([1, 44], "holds 1, 44,")],
 )  # fmt: skip
 def test_other_codes_are_refused_by_name(tmp_path, values, said):
@@ -246,12 +248,12 @@ def test_the_numbers_of_the_official_raster(tmp_path):
     assert (CODES[0], CODES[11], CODES[43], CODES[44]) == (111, 211, 523, NOTHING)
 
 
-@pytest.mark.parametrize(("value", "dtype"), [(0, "uint16"), (45, "uint8"), (600, "uint16"), (1000, "uint16"),
+@pytest.mark.parametrize(("value", "dtype"), [(0, "uint16"), (50, "uint8"), (600, "uint16"), (1000, "uint16"),
                                               (65535, "uint16"), (-1, "int16")])  # fmt: skip
 def test_other_values_are_refused_by_name(tmp_path, value, dtype):
-    values = np.full((240, 240), 12, dtype)
+    values = np.full((240, 240), 25, dtype)
     values[200, 200] = value
-    with pytest.raises(ClcError, match=f"holds {value}, which is no code"):
+    with pytest.raises(ClcError, match=f"holds {value}, which is no number of CORINE from 1 to 44; if {value} stands"):
         read(raster(tmp_path, values))
 
 

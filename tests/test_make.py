@@ -24,9 +24,9 @@ from seg.cli.make import spread
 from seg.pipeline.make import make, request
 from seg.prepare import cut_product
 from seg.prepare.build import build_store
-from seg.prepare.clc import ClcError
 from seg.prepare.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.prepare.making import Made, make_set
+from seg.prepare.numbering import ClcError
 from seg.prepare.products import MakeError, Request, check_request, find_synthetic_mark
 from seg.prepare.sources import published_sources
 from seg.prepare.synthetic_scene import synthesise_scene

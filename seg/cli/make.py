@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -69,6 +69,10 @@ def make(
         str | None, typer.Option(help="Column with the codes.", show_default="{seg.prepare.clc.COLUMN}")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the vector file, if several have the column.")] = None,
+    numbering: Annotated[
+        Literal["clc", "grid"] | None,
+        typer.Option(help="Numbers of the land cover, if it does not say: codes 111 to 523 (clc) or 1 to 44 (grid)."),
+    ] = None,
     countries: Annotated[Path | None, typer.Option(help="Polygons of countries, by which patches get theirs.")] = None,
     country_column: Annotated[
         str | None, typer.Option(help="Column with their names.", show_default="country, name, NAME_ENGL or ADMIN")
@@ -102,6 +106,7 @@ def make(
             countries=countries,
             country_column=country_column,
             require_s1=require_s1,
+            numbering=numbering,
         )
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         made = run(asked, out, store=store, workers=workers, track=console.track, notify=console.notify)

@@ -7,6 +7,7 @@ from seg.config.track import Track, silent
 from seg.config.wording import counted
 from seg.pipeline.data import Notify, ignore, listed
 from seg.prepare.making import Made, make_set
+from seg.prepare.numbering import Numbering
 from seg.prepare.products import Request, check_request
 
 
@@ -22,6 +23,7 @@ def request(
     countries: Path | None = None,
     country_column: str | None = None,
     require_s1: bool = False,
+    numbering: Numbering | None = None,
 ) -> Request:
     """What a set is to be made from, as typed on the command line; see `seg.prepare.products.Request`.
 
@@ -29,7 +31,7 @@ def request(
         s2: Products.
         clc: Land cover.
         s1: Sentinel-1 rasters.
-        column, layer, product, countries, country_column, require_s1: As there.
+        column, layer, product, countries, country_column, require_s1, numbering: As there.
         bands: Comma-separated.
 
     Raises:
@@ -46,6 +48,7 @@ def request(
         countries=countries,
         country_column=country_column,
         require_s1=require_s1,
+        numbering=numbering,
     )
     check_request(asked)
     return asked

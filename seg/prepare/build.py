@@ -23,7 +23,7 @@ from seg.prepare.tree import Tree
 from seg.prepare.working import BuildError, working_folder
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
-from seg.store.index import BoolArray, Index, read_index, select, synthetic_mark
+from seg.store.index import BoolArray, Index, land_cover_note, read_index, select, synthetic_mark
 from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe, hash_names
 
 SYNTHETIC_FILE = "SYNTHETIC.json"
@@ -106,7 +106,7 @@ def build_store(  # noqa: PLR0913
             index,
             sorted(ledger.bands),
             synthetic=synthetic is not None,
-            source=synthetic or {kind: path.name for kind, path in sources.paths.items()},
+            source=(synthetic or {kind: path.name for kind, path in sources.paths.items()}) | _land_cover(sources),
             resplit=resplit,
             label_mismatches=int((implied[index.has_map] != index.label_bits[index.has_map]).sum())
             if index.has_map.any()
@@ -235,6 +235,12 @@ def _plan(index: Index, chosen: BoolArray, sources: Sources, subset: Subset) -> 
         "limit": subset.limit,
         "patches": digest.hexdigest(),
     }
+
+
+def _land_cover(sources: Sources) -> dict[str, Any]:
+    """How the land cover of a reBEN of one's own was read."""
+    note = land_cover_note(sources.metadata)
+    return {} if note is None else {"clc": note}
 
 
 def _synthetic_source(sources: Sources) -> dict[str, Any] | None:

@@ -104,8 +104,10 @@ def _keep_in_tree(work: Work) -> "Keep":
     for folder in (PUBLISHED["s2"], PUBLISHED["maps"]):
         shutil.rmtree(work.folder / folder / work.job.product, ignore_errors=True)
 
+    tags = {"LAND_COVER": f"{work.job.clc.path.name}: {work.job.clc.decision}"}
+
     def keep(cut: Cut) -> tuple[int, ...]:
-        write_patch(work.folder, cut.patch, cut.s1_name, dict(cut.bands), cut.codes)
+        write_patch(work.folder, cut.patch, cut.s1_name, dict(cut.bands), cut.codes, tags)
         return (0, 0, 0)
 
     return keep

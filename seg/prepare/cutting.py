@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
-from seg.prepare.clc import ClcError, ClcFile, Codes, LandCover
+from seg.prepare.clc import ClcFile, Codes, LandCover
 from seg.prepare.countries import countries_at
+from seg.prepare.numbering import ClcError
 from seg.prepare.polygons import PolygonFile
 from seg.prepare.tile_cells import Cells, cells_of
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE, S1_BANDS, S2_BANDS

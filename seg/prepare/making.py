@@ -30,7 +30,7 @@ from seg.prepare.working import working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
 from seg.store.atomic import put_in_place
-from seg.store.index import OFFICIAL_COLUMNS, SYNTHETIC_NOTE, Index
+from seg.store.index import LAND_COVER_NOTE, OFFICIAL_COLUMNS, SYNTHETIC_NOTE, Index
 
 LOG = "dropped.csv"
 """The patches that were left out, and why."""
@@ -108,7 +108,7 @@ def make_set(
         pyarrow.csv.write_csv(dropped, folder / LOG)
         fingerprint = _describe_store(folder, index, jobs, mark) if store else None
         if not store:
-            _write_metadata(folder, index, mark)
+            _write_metadata(folder, index, jobs[0].clc.record, mark)
         shutil.rmtree(parts)
     return Made(
         out=out,
@@ -166,22 +166,19 @@ def index_of(kept: pa.Table) -> Index:
 
 def _describe_store(folder: Path, index: Index, jobs: Sequence[Job], mark: dict[str, Any] | None) -> str:
     """Write index and description of a store; gives its fingerprint."""
-    source = mark or {
-        "s2": [job.product for job in jobs],
-        "s1": sorted({name for job in jobs for name in job.s1}),
-        "clc": jobs[0].clc.path.name,
-    }
+    inputs = {"s2": [job.product for job in jobs], "s1": sorted({name for job in jobs for name in job.s1})}
+    source = (mark or inputs) | {"clc": jobs[0].clc.record}
     bands = S2_BANDS + (S1_BANDS if index.has_s1.any() else ())
     info = write_description(folder, index, bands, synthetic=mark is not None, source=source, label_mismatches=0)
     return info.fingerprint
 
 
-def _write_metadata(folder: Path, index: Index, mark: dict[str, Any] | None) -> None:
-    """Both parquets with the published columns, and the mark of simulated inputs."""
+def _write_metadata(folder: Path, index: Index, clc: dict[str, str], mark: dict[str, Any] | None) -> None:
+    """Both parquets with the published columns, how the land cover was read, and the mark of simulated inputs."""
     flagged = index.snow | index.cloud
-    table = index.to_table().select(OFFICIAL_COLUMNS)
+    notes = {LAND_COVER_NOTE: json.dumps(clc)} | ({SYNTHETIC_NOTE: json.dumps(mark)} if mark else {})
+    table = index.to_table().select(OFFICIAL_COLUMNS).replace_schema_metadata(notes)
     if mark is not None:
-        table = table.replace_schema_metadata({SYNTHETIC_NOTE: json.dumps(mark)})
         (folder / SYNTHETIC_FILE).write_text(json.dumps(mark, indent=2) + "\n")
     for name, rows in zip(METADATA_FILES, (~flagged, flagged), strict=True):
         pq.write_table(table.filter(pa.array(rows)), folder / name, compression="zstd")

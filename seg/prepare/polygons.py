@@ -121,7 +121,9 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
     if not any(word in kind for word in ("Polygon", "Surface", "Unknown", "Collection")):
         raise PolygonError(f"{path} holds {kind}, not polygons; name a file of polygons")
     if not info["crs"]:
-        raise PolygonError(f"{path} has no CRS; give it one with ogr2ogr -a_srs EPSG:nnnn NEW {path.name}")
+        raise PolygonError(
+            f"{path} has no CRS; give it one with ogr2ogr -a_srs EPSG:nnnn NEW {path.name} (of GDAL or QGIS)"
+        )
     bounds = info["total_bounds"]
     if bounds is None or not np.isfinite(bounds).all():
         raise PolygonError(f"the layer {layer} of {path} is empty; name a file with polygons")
@@ -159,6 +161,27 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
     keep = shapely.get_type_id(parts_N) == _POLYGON
     parts_N, owner_N = parts_N[keep], owner_N[inner_N][keep]
     return Polygons(_reprojected(file, parts_N, grid.epsg), values_N[owner_N], repaired)
+
+
+def first_values(file: PolygonFile, most: int) -> list[str]:
+    """Different values of the attribute among the first polygons of a file, as text.
+
+    Args:
+        file: The file.
+        most: So many polygons are looked at.
+
+    Raises:
+        PolygonError: If it is damaged.
+    """
+    import pyogrio
+
+    try:
+        _, _, _, fields = pyogrio.raw.read(
+            file.path, layer=file.layer, columns=[file.column], read_geometry=False, max_features=most
+        )
+    except pyogrio.errors.DataSourceError:
+        raise PolygonError(f"{file.path} cannot be read; it is damaged: get it anew") from None
+    return [str(value) for value in np.unique(fields[0].astype(str))]
 
 
 def bounds_in(grid: GeoRef, crs: str) -> Bounds | None:

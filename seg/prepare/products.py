@@ -11,6 +11,7 @@ from seg.prepare.build import SYNTHETIC_FILE
 from seg.prepare.clc import open_clc, require_cover
 from seg.prepare.countries import open_countries
 from seg.prepare.cutting import Job
+from seg.prepare.numbering import Numbering
 from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import S2_BANDS
 from seg.reben.patch import PatchId
@@ -48,6 +49,7 @@ class Request:
         countries: Polygons of countries.
         country_column: Where they have their names.
         require_s1: Leave out patches without Sentinel-1.
+        numbering: Which of CORINE's numbers the land cover has; None: what it says itself.
     """
 
     s2: tuple[Path, ...]
@@ -60,6 +62,7 @@ class Request:
     countries: Path | None = None
     country_column: str | None = None
     require_s1: bool = False
+    numbering: Numbering | None = None
 
 
 def check_request(request: Request) -> None:
@@ -89,7 +92,7 @@ def jobs_of(request: Request) -> list[Job]:
         MakeError: If a product has no name, or two are of the same tile and date, or a Sentinel-1 raster is of no use.
         SceneError, ClcError, PolygonError: If a file cannot be used, or lies elsewhere than the products.
     """
-    clc = open_clc(request.clc, request.column, request.layer)
+    clc = open_clc(request.clc, request.column, request.layer, request.numbering)
     if clc.polygons is None and (request.column or request.layer):
         raise MakeError(f"{clc.path} is a raster; --column and --layer are for vector files")
     countries = open_countries(request.countries, request.country_column) if request.countries else None
@@ -110,7 +113,9 @@ def jobs_of(request: Request) -> list[Job]:
 
 def remarks_on(jobs: Sequence[Job]) -> tuple[str, ...]:
     """What the user must not miss about the products, a sentence each."""
-    said = [remark for job in jobs for remark in job.scene.remarks]
+    clc = jobs[0].clc
+    said = [] if clc.polygons else [f"The values of {clc.path.name} are {clc.decision}."]
+    said += [remark for job in jobs for remark in job.scene.remarks]
     for job in jobs:
         for name in job.s1:
             days = _days_apart(name, _named(job.product).acquired)

@@ -6,6 +6,7 @@ these bytes replaced: identical to what GDAL would write, and twenty times faste
 """
 
 import struct
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ _MARK = (123457.0, 7654321.0)
 
 
 def write_patch(
-    root: Path, patch: PatchId, s1_name: str, bands: dict[str, npt.NDArray[Any]], codes: npt.NDArray[np.uint16]
+    root: Path,
+    patch: PatchId,
+    s1_name: str,
+    bands: dict[str, npt.NDArray[Any]],
+    codes: npt.NDArray[np.uint16],
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write one patch into the published tree.
 
@@ -34,6 +40,7 @@ def write_patch(
         s1_name: Name of the Sentinel-1 patch; empty if there is none.
         bands: Band name to (size, size) array in the band's size and dtype.
         codes: CLC level-3 codes, uint16 (120, 120).
+        tags: Metadata of the reference map; none as published.
     """
     name, corner = str(patch), patch.georef
     folders = {
@@ -48,7 +55,7 @@ def write_patch(
         sensor = BANDS[band_name].sensor
         file = f"{name if sensor == 's2' else s1_name}_{band_name}.tif"
         (folders[sensor] / file).write_bytes(encode_band(BANDS[band_name], pixels, corner))
-    (folders["map"] / f"{name}_reference_map.tif").write_bytes(encode_map(codes, corner))
+    (folders["map"] / f"{name}_reference_map.tif").write_bytes(encode_map(codes, corner, tags))
 
 
 def encode_band(band: Band, pixels: npt.NDArray[Any], corner: GeoRef) -> bytes:
@@ -71,14 +78,15 @@ def encode_band(band: Band, pixels: npt.NDArray[Any], corner: GeoRef) -> bytes:
     return bytes(out)
 
 
-def encode_map(codes: npt.NDArray[np.uint16], corner: GeoRef) -> bytes:
+def encode_map(codes: npt.NDArray[np.uint16], corner: GeoRef, tags: Mapping[str, str] | None = None) -> bytes:
     """GeoTIFF of a reference map: deflate with predictor 2, nodata 0, as published.
 
     Args:
         codes: CLC level-3 codes, uint16 (120, 120).
         corner: Georeference of the patch.
+        tags: Metadata; none as published.
     """
-    return _gdal(codes, corner.epsg, Affine(*corner.transform), compress="deflate", predictor=2)
+    return _gdal(codes, corner.epsg, Affine(*corner.transform), tags, compress="deflate", predictor=2)
 
 
 @cache
@@ -93,7 +101,9 @@ def _template(dtype: str, size: int, pixel_size: int, epsg: int) -> tuple[bytes,
     return file, place, begin
 
 
-def _gdal(pixels: npt.NDArray[Any], epsg: int, transform: Affine, **options: Any) -> bytes:
+def _gdal(
+    pixels: npt.NDArray[Any], epsg: int, transform: Affine, tags: Mapping[str, str] | None = None, **options: Any
+) -> bytes:
     height, width = pixels.shape
     nodata = 0 if pixels.dtype == np.uint16 else None
     with MemoryFile() as memory:
@@ -102,6 +112,8 @@ def _gdal(pixels: npt.NDArray[Any], epsg: int, transform: Affine, **options: Any
             transform=transform, nodata=nodata, **options,
         ) as raster:  # fmt: skip
             raster.write(pixels, 1)
+            if tags:
+                raster.update_tags(**tags)
         return bytes(memory.read())
 
 
