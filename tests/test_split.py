@@ -26,7 +26,8 @@ from seg.prepare.split import LEFT_OUT, RULES, SplitError, SplitPlan, assign, pu
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import SPLITS, PatchId
 from seg.store.geography import geography
-from seg.store.index import Index, read_index, synthetic_mark
+from seg.store.index import Index, read_index
+from seg.store.notes import synthetic_mark
 from seg.store.open import open_store, read_description
 
 TILES = ("32UPC", "32UQC", "33UUT", "32UPB")

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from seg.cli import console, options
 from seg.cli.command import Command
 from seg.config.wording import counted
+
+if TYPE_CHECKING:
+    from seg.prepare.making import Made
 
 _MANY = ("--s2", "--s1")
 
@@ -110,6 +113,11 @@ def make(
         )
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         made = run(asked, out, store=store, workers=workers, track=console.track, notify=console.notify)
+    _tell(out, made)
+
+
+def _tell(out: Path, made: "Made") -> None:
+    """What was made, and what comes next."""
     patches = sum(made.patches.values())
     synthetic = "SYNTHETIC; " if made.synthetic else ""
     console.done(

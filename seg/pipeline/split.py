@@ -19,7 +19,8 @@ from seg.reben.bands import PATCH_METRES
 from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
 from seg.store.geography import geography
-from seg.store.index import OFFICIAL_COLUMNS, SYNTHETIC_NOTE, Index, read_index, synthetic_mark
+from seg.store.index import OFFICIAL_COLUMNS, Index, read_index
+from seg.store.notes import SYNTHETIC_NOTE, synthetic_mark
 from seg.store.open import INDEX_FILE, INFO_FILE, describe, read_description
 from seg.store.patches import DATA_FILE
 

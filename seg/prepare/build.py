@@ -23,7 +23,8 @@ from seg.prepare.tree import Tree
 from seg.prepare.working import BuildError, working_folder
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
-from seg.store.index import BoolArray, Index, land_cover_note, read_index, select, synthetic_mark
+from seg.store.index import BoolArray, Index, read_index, select
+from seg.store.notes import land_cover_note, synthetic_mark
 from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe, hash_names
 
 SYNTHETIC_FILE = "SYNTHETIC.json"

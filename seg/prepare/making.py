@@ -30,7 +30,8 @@ from seg.prepare.working import working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
 from seg.store.atomic import put_in_place
-from seg.store.index import LAND_COVER_NOTE, OFFICIAL_COLUMNS, SYNTHETIC_NOTE, Index
+from seg.store.index import OFFICIAL_COLUMNS, Index
+from seg.store.notes import LAND_COVER_NOTE, SYNTHETIC_NOTE
 
 LOG = "dropped.csv"
 """The patches that were left out, and why."""

@@ -29,7 +29,7 @@ from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import names_of_bits
 from seg.reben.patch import SPLITS, PatchId, Split
 from seg.reben.reference_map import class_indices, implied_bits
-from seg.store.index import SYNTHETIC_NOTE
+from seg.store.notes import SYNTHETIC_NOTE
 
 GENERATOR = "seg.prepare.synthetic"
 VERSION = 1

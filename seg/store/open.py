@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
-from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index, synthetic_mark
+from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index
+from seg.store.notes import synthetic_mark
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
 from seg.store.tensors import Array
 
