@@ -650,8 +650,9 @@ def test_damage_that_shows_only_when_read(tmp_path, safe):
     with rasterio.open(path) as raster:
         offset = int(raster.get_tag_item("BLOCK_OFFSET_0_3", "TIFF", bidx=1))
     content[offset : offset + 1000] = bytes(1000)
-    path.write_bytes(content)
+    # Of a large file not all is looked at; here it is damaged after that.
     scene = open_scene(path, needed=["B02"])
+    path.write_bytes(content)
     with scene.open() as reader, pytest.raises(SceneError, match=r"x.tif cannot be read"):
         reader.read(Window(0, 0, 256, 1024), ["B02"])
 
@@ -744,7 +745,7 @@ def test_all_nodata(tmp_path, folder, truth):
     image = truth["B02"] * 0
     image[-1, -1] = 1
     write(folder / "scene_B02.tif", image)
-    assert whole(open_scene(folder, needed=S2_BANDS))[1].sum() == 0
+    refused(folder, "holds no data in B01, B03, B04", S2_BANDS)
     assert whole(open_scene(folder, needed=["B02"]))[1].sum() == 1
 
 

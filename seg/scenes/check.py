@@ -1,7 +1,6 @@
 """What only the values of a scene show: that there are any, and that they are DN and dB."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import rasterio.windows
@@ -10,6 +9,7 @@ from seg.reben.bands import BANDS
 from seg.scenes.grid import SceneError
 from seg.scenes.header import open_raster, readable, shown
 from seg.scenes.layer import Array, Layer
+from seg.scenes.sample import sample_of
 
 _ROWS = 256
 _DARK, _FEW = 950.0, 0.001
@@ -19,16 +19,22 @@ _BRIGHTEST = 10.0
 
 
 def require_data(layers: list[Layer]) -> None:
-    """Make sure that some pixel has data; small bands are looked at first.
+    """Make sure that some pixel of every band has data.
 
     Raises:
-        SceneError: If none has, or a file is damaged.
+        SceneError: If a band has none, or a file is damaged.
     """
-    for layer in sorted(layers, key=lambda layer: layer.header.width * layer.header.height):
-        empty = np.isnan if BANDS[layer.band].sensor == "s1" else partial(np.equal, 0)
-        if any(not empty(layer.decode(stored)).all() for stored in _strips(layer)):
-            return
-    raise SceneError(f"{shown(layers[0].header.path)} holds no data: every pixel is nodata; give another scene")
+    empty = [layer for layer in layers if not sample_of(layer).valid]
+    if not empty:
+        return
+    path = shown(empty[0].header.path)
+    if len(empty) == len(layers):
+        raise SceneError(f"{path} holds no data: every pixel is nodata; give another scene")
+    names = ", ".join(layer.band for layer in empty)
+    raise SceneError(
+        f"{path} holds no data in {names}: every pixel is nodata, NaN or masked; give a scene that has data in all of "
+        f"{', '.join(layer.band for layer in layers)}"
+    )
 
 
 def require_units(layers: list[Layer]) -> None:

@@ -12,6 +12,7 @@ from seg.scenes.listing import files_below
 from seg.scenes.names import band_in, metres_in, names_level_1c
 from seg.scenes.place import require_no_radar_product
 from seg.scenes.product_files import level_error
+from seg.scenes.validity import alpha_band
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 
@@ -79,9 +80,11 @@ def single_band(band: str, file: Path) -> Layer:
     if file.suffix.lower() == ".jp2":
         require_whole_file(file)
     header = read_header(str(file))
-    if len(header.dtypes) > 1:
+    names = [band, *[None] * (len(header.dtypes) - 1)]
+    alpha = alpha_band(header, names)
+    if len(header.dtypes) > (1 if alpha is None else 2):
         raise SceneError(
             f"{shown(header.path)} holds {len(header.dtypes)} bands, but its name says {band}; name the file itself as "
             "the scene and its bands with --bands"
         )
-    return tagged_layer(band, header)
+    return tagged_layer(band, header, alpha=alpha)

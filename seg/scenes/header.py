@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rasterio
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine, array_bounds
@@ -33,6 +34,10 @@ class Header:
         dtypes, scales, offsets, nodata: Per band.
         block: Rows and columns of a block of the first band.
         control_points: Number of ground control points, which rasters have that are on no map grid yet.
+        masked: Bands, from 1, with a mask of GDAL's that is made neither of their nodata value nor of an alpha band:
+            in the file, in a ``.msk`` beside it, or in a VRT.
+        one_mask: Whether that mask is the same for all bands.
+        alphas: Bands whose colour is alpha.
     """
 
     path: str
@@ -47,6 +52,9 @@ class Header:
     nodata: tuple[float | None, ...]
     block: tuple[int, int]
     control_points: int = 0
+    masked: frozenset[int] = frozenset()
+    one_mask: bool = False
+    alphas: frozenset[int] = frozenset()
 
     @property
     def pixel_size(self) -> float:
@@ -136,6 +144,7 @@ def read_header(path: str) -> Header:
     with open_raster(path) as raster, readable(path):
         if not raster.count:
             raise SceneError(f"{shown(path)} holds no bands itself, only other rasters; name one of them")
+        flags = [set(each) for each in raster.mask_flag_enums]
         return Header(
             path=path,
             crs=raster.crs or None,
@@ -149,4 +158,18 @@ def read_header(path: str) -> Header:
             nodata=tuple(raster.nodatavals),
             block=tuple(raster.block_shapes[0]),
             control_points=len(raster.gcps[0]),
+            masked=frozenset(i for i, held in enumerate(flags, 1) if _has_mask(held)),
+            one_mask=all(MaskFlags.per_dataset in held for held in flags),
+            alphas=frozenset(i for i, color in enumerate(raster.colorinterp, 1) if color == ColorInterp.alpha),
         )
+
+
+def _has_mask(flags: set[MaskFlags]) -> bool:
+    """Whether GDAL's flags of a band are those of a mask that nothing else in the header tells.
+
+    Values of all bands together that stand for no data (the ``NODATA_VALUES`` of a file) are flagged as a nodata value
+    of the whole file.
+    """
+    if MaskFlags.nodata in flags:
+        return MaskFlags.per_dataset in flags
+    return not flags & {MaskFlags.all_valid, MaskFlags.alpha}

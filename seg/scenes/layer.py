@@ -1,6 +1,7 @@
 """One band of a scene: where it stands, and how its stored values become those of reBEN."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,12 @@ from seg.scenes.header import Header, shown
 from seg.scenes.place import grid_of, warp_advice
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 REFLECTANCE_SCALE = 10_000
 """reBEN's DN of reflectance 1."""
+POSSIBLE: Mapping[str, tuple[float, float]] = {"s1": (-80.0, 60.0), "s2": (-2000.0, 65535.5)}
+"""Values by sensor, in dB and DN, beyond which there is no measurement: the noise of Sentinel-1 lies above -60 dB, DN
+without the offset cannot be below -1000 and are stored in 16 bits."""
 _TOLERANCE = 0.01
 """How far corners may be apart, metres: file formats round coordinates."""
 
@@ -31,6 +36,8 @@ class Layer:
         header: Of the file.
         index: Of the band in the file, from 1.
         gain, offset: reBEN's value of a stored value v is ``gain * v + offset``.
+        alpha: Band of the file that is 0 where this one has no data, from 1; None if there is none.
+        fills: Stored values that stand for no data though the file does not declare them; see `seg.scenes.fill`.
     """
 
     band: str
@@ -38,66 +45,119 @@ class Layer:
     index: int = 1
     gain: float = 1.0
     offset: float = 0.0
+    alpha: int | None = None
+    fills: tuple[float, ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """Of stored values."""
+        return self.header.dtypes[self.index - 1]
 
     @property
     def nodata(self) -> float | None:
-        """The declared stored value of pixels without data."""
-        return self.header.nodata[self.index - 1]
+        """The declared stored value of pixels without data; None also if the data type cannot hold what is declared."""
+        value = self.header.nodata[self.index - 1]
+        return value if value is None or self.floating or float(value).is_integer() else None
+
+    @property
+    def masked(self) -> bool:
+        """Whether the file has a mask or an alpha band for it."""
+        return self.alpha is not None or self.index in self.header.masked
+
+    @property
+    def zero_is_empty(self) -> bool:
+        """Whether a stored 0 is no data: it is what tools fill with that declare nothing, and products do."""
+        return not self.nodata
 
     @property
     def floating(self) -> bool:
         """Whether stored values are floating-point numbers."""
-        return self.header.dtypes[self.index - 1].startswith("float")
+        return self.dtype.startswith("float")
 
     @property
     def factor(self) -> int:
         """10 m pixels per pixel of the band along an edge."""
         return round(self.header.pixel_size / PIXEL_METRES)
 
-    def decode(self, stored: Array) -> Array:
+    def present(self, stored: Array, mask: Mask | None = None) -> Mask:
+        """Which stored values are data, as far as the file and its undeclared fills tell: finite, and none of them.
+
+        Args:
+            stored: Values as the file holds them.
+            mask: Where its masks have data, as `seg.scenes.validity.read_bands` gives them; None: everywhere.
+        """
+        present: Mask = np.isfinite(stored) if self.floating else np.ones(stored.shape, np.bool_)
+        declared = 0.0 if self.zero_is_empty else self.nodata or 0.0
+        for value in (declared, *self.fills):
+            # Integers are compared as such, which is faster; a NaN differs from everything.
+            present &= stored != (value if self.floating else int(value))
+            if stored.dtype == np.float64:
+                # What was declared, or computed, in single precision.
+                present &= stored != float(np.float32(value))
+        return present if mask is None else present & mask
+
+    def decode(self, stored: Array, mask: Mask | None = None) -> Array:
         """Values as in reBEN of stored ones.
+
+        Args:
+            stored: Values as the file holds them.
+            mask: As `present` takes it.
 
         Returns:
             Same shape. Sentinel-2: uint16 DN, 0 without data, 1 to 65535 elsewhere. Sentinel-1: float32 dB, NaN
-            without data.
+            without data. What cannot be measured is no data.
         """
-        return self._decibels(stored) if BANDS[self.band].sensor == "s1" else self._numbers(stored)
+        return self._decibels(stored, mask) if BANDS[self.band].sensor == "s1" else self._numbers(stored, mask)
 
-    def _numbers(self, stored: Array) -> npt.NDArray[np.uint16]:
+    def _numbers(self, stored: Array, mask: Mask | None) -> npt.NDArray[np.uint16]:
         if stored.dtype == np.uint16 and stored.size > _STORED.size:
-            return np.take(self._numbers(_STORED), stored)
-        empty = stored == 0
-        if self.nodata is not None and self.nodata != 0:
-            empty |= stored == self.nodata
-        if self.floating:
-            empty |= ~np.isfinite(stored)
-        # Data darker than the offset stay data.
+            numbers: npt.NDArray[np.uint16] = np.take(self._numbers(_STORED, None), stored)
+            if mask is not None:
+                numbers[~mask] = 0
+            return numbers
         values = stored.astype(np.float64) * self.gain + self.offset
-        numbers = np.clip(np.rint(np.nan_to_num(values, nan=1)), 1, 65535).astype(np.uint16)
-        numbers[empty] = 0
+        present = self.present(stored, mask) & _possible(values, "s2")
+        # Data darker than the offset stay data.
+        numbers = np.clip(np.rint(np.where(present, values, 1)), 1, 65535).astype(np.uint16)
+        numbers[~present] = 0
         return numbers
 
-    def _decibels(self, stored: Array) -> npt.NDArray[np.float32]:
+    def _decibels(self, stored: Array, mask: Mask | None) -> npt.NDArray[np.float32]:
         values = stored.astype(np.float32)
-        # Zero is what tools fill with that declare nothing; a measurement is never exactly 0 dB.
-        empty = values == np.float32(0 if self.nodata is None else self.nodata)
         if (self.gain, self.offset) != (1.0, 0.0):
             values = values * np.float32(self.gain) + np.float32(self.offset)
-        empty |= ~np.isfinite(values)
-        values[empty] = np.nan
+        values[~(self.present(stored, mask) & _possible(values, "s1"))] = np.nan
         return values
 
 
-def tagged_layer(band: str, header: Header, index: int = 1) -> Layer:
+def _possible(values: Array, sensor: str) -> Mask:
+    low, high = POSSIBLE[sensor]
+    return np.asarray((values >= low) & (values <= high), np.bool_)
+
+
+def tagged_layer(band: str, header: Header, index: int = 1, alpha: int | None = None) -> Layer:
     """A band whose scale and offset stand in the file's tags.
 
     By GDAL's convention ``stored * scale + offset`` is the physical value: a reflectance for Sentinel-2, dB for
     Sentinel-1. Sentinel-2 values without a scale are DN.
+
+    Raises:
+        SceneError: If the scale is 0 or a tag no number, or the values are complex.
     """
     scale, offset = header.scales[index - 1], header.offsets[index - 1]
+    if header.dtypes[index - 1].startswith("complex"):
+        raise SceneError(
+            f"{shown(header.path)} holds complex numbers for {band}; give "
+            + ("calibrated backscatter in dB" if BANDS[band].sensor == "s1" else "DN of reflectance")
+        )
+    if not scale or not math.isfinite(scale) or not math.isfinite(offset):
+        raise SceneError(
+            f"{shown(header.path)} gives {band} a scale of {scale:g} and an offset of {offset:g}, which leave nothing "
+            "of its values; set these tags right, or write the file anew without them"
+        )
     if BANDS[band].sensor == "s2" and scale != 1:
         scale, offset = scale * REFLECTANCE_SCALE, offset * REFLECTANCE_SCALE
-    return Layer(band, header, index, scale, offset)
+    return Layer(band, header, index, scale, offset, alpha)
 
 
 def common_grid(layers: Sequence[Layer]) -> GeoRef:

@@ -7,8 +7,10 @@ from pathlib import Path
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.patch import GeoRef
 from seg.scenes.check import offset_remarks, require_data, require_units
+from seg.scenes.fill import without_fills
 from seg.scenes.folder import folder_layers
 from seg.scenes.grid import SceneError, SceneUseError
+from seg.scenes.header import Header
 from seg.scenes.layer import Layer, common_grid
 from seg.scenes.names import product_in
 from seg.scenes.product_files import is_metadata, is_product, product_files
@@ -16,6 +18,7 @@ from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
 from seg.scenes.stack import stack_layers
+from seg.scenes.validity import alpha_remarks
 
 
 def open_scene(
@@ -57,11 +60,13 @@ def open_scene(
         warped = sentinel1_layers(rasters, apart)
         for layer in warped:
             require_overlap(layer, grid)
-    for sensor in (of_sensor(on_grid, "s1"), of_sensor(on_grid, "s2"), apart):
-        if sensor:
-            require_data([layer for layer in (*own, *warped) if layer.band in sensor])
+    # Products say what 0 and 65535 are.
+    checked, remarks = without_fills([*warped] if is_product(path) else [*own, *warped])
+    own, warped = (own if is_product(path) else checked[: len(own)]), checked[len(checked) - len(warped) :]
+    require_data([*own, *warped])
     require_units([*own, *warped])
-    remarks = [] if is_product(path) else offset_remarks(own)
+    remarks += alpha_remarks([*own, *warped])
+    remarks += [] if is_product(path) else offset_remarks(own)
     layers = {layer.band: layer for layer in (*own, *warped)}
     return Scene(
         name=name,
@@ -91,6 +96,7 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
     layers = sentinel1_layers(rasters, S1_BANDS)
     if not all(overlaps(layer, grid) for layer in layers):
         return None
+    layers, remarks = without_fills(layers)
     require_data(layers)
     require_units(layers)
     return Scene(
@@ -102,6 +108,7 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
         product=None,
         layers={layer.band: layer for layer in layers},
         warped=frozenset(S1_BANDS),
+        remarks=(*remarks, *alpha_remarks(layers)),
     )
 
 
@@ -132,11 +139,23 @@ def _require_there(path: Path) -> None:
 
 
 def _identity(layers: list[Layer]) -> str:
-    """Digest of the files' names, sizes and times and of what their headers say; not of where they lie."""
+    """Digest of files' names, sizes and times, of what their headers say and what was found; not of where they lie."""
     digest = hashlib.sha256()
     for layer in sorted(layers, key=lambda layer: layer.band):
         header, state = layer.header, layer.header.file.stat()
         file = (header.file.name, state.st_size, state.st_mtime_ns)
         place = (str(header.crs), tuple(header.transform), header.width, header.height)
-        digest.update(repr((layer.band, file, place, layer.index, layer.gain, layer.offset, layer.nodata)).encode())
+        told = (layer.index, layer.gain, layer.offset, layer.nodata)
+        digest.update(repr((layer.band, file, place, *told)).encode())
+        if layer.masked or layer.fills:
+            digest.update(repr((layer.alpha, layer.fills, _mask_state(header))).encode())
     return digest.hexdigest()
+
+
+def _mask_state(header: Header) -> tuple[int, int] | None:
+    """Size and time of a mask in a file of its own."""
+    mask = Path(f"{header.path}.msk")
+    if not mask.is_file():
+        return None
+    state = mask.stat()
+    return state.st_size, state.st_mtime_ns

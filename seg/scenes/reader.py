@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 import rasterio.windows
 from rasterio.io import DatasetReader
@@ -22,10 +21,10 @@ from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, readable
-from seg.scenes.layer import Array, Layer
+from seg.scenes.layer import Array, Layer, Mask
 from seg.scenes.sentinel1 import warp_onto
+from seg.scenes.validity import read_bands
 
-Mask = npt.NDArray[np.bool_]
 _LEAST_CACHE, _MOST_CACHE = 64 << 20, 768 << 20
 _THREADS = 4
 """Files that are decoded at a time; every one of them holds blocks while it is."""
@@ -86,8 +85,8 @@ class SceneReader:
             raster = stack.enter_context(open_raster(path))
             if bands[0] in scene.warped:
                 with readable(path):
-                    layer = scene.layers[bands[0]]
-                    raster = stack.enter_context(warp_onto(scene.grid, layer).of(raster, layer.nodata))
+                    layers = [scene.layers[band] for band in bands]
+                    raster = stack.enter_context(warp_onto(scene.grid, layers[0]).of(raster, layers))
             self._rasters[path] = raster
         self._window: Window | None = None
         self._present: dict[str, Mask] = {}
@@ -142,9 +141,15 @@ class SceneReader:
         factor = self._scene.factors[bands[0]]
         rows, columns = window.shape(factor)
         part = rasterio.windows.Window(window.left // factor, window.top // factor, columns, rows)
+        raster = self._rasters[path]
         with readable(path):
-            stored = self._rasters[path].read([layer.index for layer in layers], window=part)
-        return {layer.band: layer.decode(array) for layer, array in zip(layers, stored, strict=True)}
+            # Of what is warped, pixels without data are NaN.
+            stored = (
+                [(array, None) for array in raster.read([layer.index for layer in layers], window=part)]
+                if isinstance(raster, WarpedVRT)
+                else read_bands(raster, layers, part)
+            )
+        return {layer.band: layer.decode(*each) for layer, each in zip(layers, stored, strict=True)}
 
     def _require_inside(self, window: Window) -> None:
         grid, step = self._scene.grid, max(self._scene.factors.values())
@@ -163,7 +168,9 @@ def cache_bytes(scene: Scene) -> int:
     for layer in scene.layers.values():
         rows, columns = layer.header.block
         blocks = -(-layer.header.width // columns)
-        total += 2 * rows * columns * blocks * np.dtype(layer.header.dtypes[layer.index - 1]).itemsize
+        # An alpha band is as wide as the others, a mask has a byte per pixel.
+        bytes_each = np.dtype(layer.dtype).itemsize * (2 if layer.alpha else 1) + (layer.index in layer.header.masked)
+        total += 2 * rows * columns * blocks * bytes_each
     return int(min(max(total, _LEAST_CACHE), _MOST_CACHE))
 
 

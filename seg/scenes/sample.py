@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import rasterio.windows
 
-from seg.reben.bands import BANDS
 from seg.scenes.header import Header, open_raster, readable
 from seg.scenes.layer import Array, Layer
+from seg.scenes.validity import read_bands
 
 _ENOUGH = 1 << 22
 """Pixels to look at: four blocks of JPEG 2000, each of which takes a fifth of a second to decode."""
@@ -59,17 +59,12 @@ def sample_of(layer: Layer) -> Sample:
         for window in _cells(header):
             if looked_at >= _ENOUGH and found >= _FOUND:
                 break
-            stored = raster.read(layer.index, window=window)
-            present = stored[_has_data(layer, stored)]
+            ((stored, mask),) = read_bands(raster, [layer], window)
+            present = stored[layer.present(stored, mask)]
             looked_at, found = looked_at + stored.size, found + present.size
             parts.append(present[:: -(-present.size // kept_of_cell) or 1])
     kept = np.concatenate(parts)
     return Sample(kept, kept.astype(np.float64) * layer.gain + layer.offset, looked_at, found / looked_at)
-
-
-def _has_data(layer: Layer, stored: Array) -> npt.NDArray[np.bool_]:
-    values = layer.decode(stored)
-    return np.isfinite(values) if BANDS[layer.band].sensor == "s1" else values != 0
 
 
 def _cells(header: Header) -> Iterator[rasterio.windows.Window]:

@@ -1,11 +1,13 @@
 """Sentinel-1 rasters on a grid of their own, warped onto that of a scene."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
@@ -16,6 +18,7 @@ from rasterio.warp import transform, transform_bounds
 
 from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
+from seg.scenes.gaps import needs_gaps, raster_with_gaps
 from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.header import read_header, shown
 from seg.scenes.layer import Layer
@@ -43,13 +46,22 @@ class Warp:
     grid: GeoRef
     scale: tuple[float, float]
 
-    def of(self, raster: DatasetReader, nodata: float | None) -> WarpedVRT:
+    @contextmanager
+    def of(self, raster: DatasetReader, layers: Sequence[Layer]) -> Iterator[WarpedVRT]:
         """A raster as seen on the grid: bilinear, float32, NaN where it has no data.
 
         Args:
             raster: Sentinel-1, in dB.
-            nodata: Its value without data; zero if it declares none.
+            layers: Its bands.
         """
+        if not needs_gaps(layers):
+            with self._warped(raster, layers[0].nodata or 0) as warped:
+                yield warped
+            return
+        with rasterio.open(raster_with_gaps(layers), sharing=False) as gaps, self._warped(gaps, math.nan) as warped:
+            yield warped
+
+    def _warped(self, raster: DatasetReader, nodata: float) -> WarpedVRT:
         return WarpedVRT(
             raster,
             crs=CRS.from_epsg(self.grid.epsg),
@@ -57,7 +69,7 @@ class Warp:
             width=self.grid.width,
             height=self.grid.height,
             resampling=Resampling.bilinear,
-            src_nodata=0 if nodata is None else nodata,
+            src_nodata=nodata,
             nodata=np.nan,
             dtype="float32",
             tolerance=_TOLERANCE,

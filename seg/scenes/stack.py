@@ -10,6 +10,7 @@ from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer
 from seg.scenes.names import band_in, names_level_1c
 from seg.scenes.product_files import level_error
+from seg.scenes.validity import alpha_band
 
 UNUSED = "-"
 """Stands for a band of the file that is none of reBEN's, in a list of names."""
@@ -34,6 +35,7 @@ def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str])
         require_whole_file(path)
     header = read_header(str(path))
     names = _described(header, path, needed) if bands is None else _named(header, bands)
+    alpha = alpha_band(header, names)
     layers = []
     for band in needed:
         places = [place for place, name in enumerate(names, 1) if name == band]
@@ -42,7 +44,7 @@ def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str])
             raise BandMissingError(f"{path} has no {band} (it has {held}); name its bands with --bands in their order")
         if len(places) > 1:
             raise SceneError(f"{path} has {len(places)} bands named {band}; name its bands with --bands, each once")
-        layers.append(tagged_layer(band, header, places[0]))
+        layers.append(tagged_layer(band, header, places[0], alpha))
     return layers
 
 
@@ -63,8 +65,11 @@ def _described(header: Header, path: Path, needed: Sequence[str]) -> list[str | 
     names = [band_in(text) for text in header.descriptions]
     if any(names):
         return names
-    if len(names) == 1 and (band := band_in(path.stem)):
-        return [band]
-    if len(names) == len(S1_BANDS) and set(needed) <= set(S1_BANDS):
-        return list(S1_BANDS)
+    # An alpha band needs no name, and takes none from the others.
+    plain = len(names) - 1 if len(names) > 1 and alpha_band(header, names) == len(names) else len(names)
+    rest = [None] * (len(names) - plain)
+    if plain == 1 and (band := band_in(path.stem)):
+        return [band, *rest]
+    if plain == len(S1_BANDS) and set(needed) <= set(S1_BANDS):
+        return [*S1_BANDS, *rest]
     raise SceneError(f"{path}: its bands have no names; name them with --bands in their order, {UNUSED} for others")
