@@ -10,8 +10,8 @@ block stands for no data only if its value
 - or is one that tools fill with and stands amid floating-point dB of Sentinel-1, or beyond them with a gap between.
 
 It is then no data, and that is said. If tools are not known to fill with such a value, it might be either: then the
-user has to say, unless the file does by a nodata value or a mask. Values that cannot be measured and are known from tools
-are no data wherever they stand, in blocks or not.
+user has to say, unless the file does by a nodata value or a mask. Values that cannot be measured and are known from
+tools are no data wherever they stand, in blocks or not.
 """
 
 import shlex
@@ -260,8 +260,8 @@ def _by_value(fills: Sequence[_Fill]) -> list[list[_Fill]]:
 
 def _remark(fills: Sequence[_Fill]) -> str:
     return (
-        f"{_places(fills)}: {_written(fills[0].value)}, which is not declared as nodata, fills {_percent(fills)} of the "
-        "pixels looked at; nothing measured has that value there, so they are taken as pixels without data."
+        f"{_places(fills)}: {_written(fills[0].value)}, which is not declared as nodata, fills {_percent(fills)} of "
+        "the pixels looked at; nothing measured has that value there, so they are taken as pixels without data."
     )
 
 

@@ -6,7 +6,7 @@ left out; nothing is copied.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from seg.scenes.header import Header
@@ -16,11 +16,16 @@ _EXACT_IN_SINGLE = ("int8", "uint8", "int16", "uint16", "float32")
 
 
 def needs_gaps(layers: Sequence[Layer]) -> bool:
-    """Whether bands of one file say where they have data by more than one nodata value that they share."""
+    """Whether the warper has to be told where bands of one file have no data.
+
+    rasterio makes it leave a pixel out where all bands of the file have their nodata value. Where one has it alone,
+    only NaN keeps apart from what is measured.
+    """
     header = layers[0].header
-    several = len({repr(layer.nodata) for layer in layers}) > 1
+    nan = all(layer.nodata is not None and math.isnan(layer.nodata) for layer in layers)
+    alone = len(header.dtypes) == 1 or (nan and len(layers) == len(header.dtypes))
     # A band that is coloured as alpha hides the others from GDAL, even if it is VH.
-    return several or bool(header.alphas) or any(layer.masked or layer.fills for layer in layers)
+    return not alone or bool(header.alphas) or any(layer.masked or layer.fills for layer in layers)
 
 
 def raster_with_gaps(layers: Sequence[Layer]) -> str:
@@ -66,7 +71,7 @@ def _source(path: str, index: int) -> str:
 
 
 class _Vrt:
-    """Writes VRTs of the size and place of a file, all of whose bands they have."""
+    """Writes VRTs of the size and place of a file, with as many bands."""
 
     def __init__(self, header: Header, dtype: str) -> None:
         self._count, self._dtype = len(header.dtypes), dtype
@@ -77,11 +82,18 @@ class _Vrt:
             f"<GeoTransform>{place}</GeoTransform>"
         )
 
-    def over(self, source: str, inner: dict[int, str], mask: str = "") -> str:
-        """A VRT over a file or another VRT: NaN where what stands inside of the sources of bands leaves pixels out."""
-        bands = "".join(
-            f'<VRTRasterBand dataType="{self._dtype}" band="{index}"><NoDataValue>nan</NoDataValue><ComplexSource>'
-            f"{_source(source, index)}{inner.get(index, '')}</ComplexSource></VRTRasterBand>"
-            for index in range(1, self._count + 1)
-        )
+    def over(self, source: str, inner: Mapping[int, str], mask: str = "") -> str:
+        """A VRT over a file or another VRT.
+
+        Args:
+            source: Path or XML.
+            inner: By band what is said of its source, such as what it leaves out; that is NaN. All other bands are
+                empty: the warper looks at all of them to tell where there is nothing.
+            mask: Mask band.
+        """
+        bands = ""
+        for index in range(1, self._count + 1):
+            held = f"<ComplexSource>{_source(source, index)}{inner[index]}</ComplexSource>" if index in inner else ""
+            head = f'<VRTRasterBand dataType="{self._dtype}" band="{index}"><NoDataValue>nan</NoDataValue>'
+            bands += f"{head}{held}</VRTRasterBand>"
         return f"{self._head}{bands}{mask}</VRTDataset>"

@@ -24,6 +24,7 @@ without the offset cannot be below -1000 and are stored in 16 bits."""
 _TOLERANCE = 0.01
 """How far corners may be apart, metres: file formats round coordinates."""
 
+_SINGLE = float(np.finfo(np.float32).max)
 _STORED = np.arange(65536, dtype=np.uint16)
 
 
@@ -91,7 +92,7 @@ class Layer:
         for value in (declared, *self.fills):
             # Integers are compared as such, which is faster; a NaN differs from everything.
             present &= stored != (value if self.floating else int(value))
-            if stored.dtype == np.float64:
+            if stored.dtype == np.float64 and abs(value) <= _SINGLE:
                 # What was declared, or computed, in single precision.
                 present &= stored != float(np.float32(value))
         return present if mask is None else present & mask
