@@ -15,21 +15,18 @@ a job that comes twice finds the work done; jobs of the same run never overlap. 
 """
 
 import argparse
-import errno
-import fcntl
 import hashlib
-import itertools
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seg.pipeline.sweep import Job, Sweep, SweepError, is_scored, look, make_jobs
+from seg.pipeline.sweep import Job, Sweep, SweepError, is_scored, look, make_jobs, set_aside
+from seg.store.locks import BusyError, locked
 
 SLURM_FOLDER = "slurm"
 
@@ -52,23 +49,29 @@ def run_job(job: Job, sweep: Sweep, seg: Sequence[str]) -> str:
     Raises:
         Stopped: If the sweep was asked to stop meanwhile.
     """
-    with alone(job) as free:
-        if not free:
-            return "another process works on it"
-        # Another sweep may have been at it since the plan was made.
-        state = look(job, sweep.split)
-        failure = ""
-        if state.todo == "blocked":
-            return state.why
-        if state.todo == "restart":
-            print(f"{job.name}: what there was is kept as {set_aside(job.folder)}")
-        if state.todo in ("train", "restart"):
-            failure = call([*seg, "train", *job.options, *sweep.places, "--out", str(job.folder)])
-        elif state.todo == "resume":
-            failure = call([*seg, "train", "--out", str(job.folder), "--resume", *sweep.places])
-        if not failure and sweep.split and not is_scored(job, sweep.split):
-            failure = call([*seg, "eval", str(job.folder), "--split", sweep.split, *sweep.places])
-        return failure
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(job.folder.parent / f".{job.name}.lock", job.folder):
+            return _do_the_rest(job, sweep, seg)
+    except BusyError as error:
+        return str(error)
+
+
+def _do_the_rest(job: Job, sweep: Sweep, seg: Sequence[str]) -> str:
+    # Another sweep may have been at it since the plan was made.
+    state = look(job, sweep.split)
+    failure = ""
+    if state.todo == "blocked":
+        return state.why
+    if state.todo == "restart":
+        print(f"{job.name}: what there was is kept as {set_aside(job.folder)}")
+    if state.todo in ("train", "restart"):
+        failure = call([*seg, "train", *job.options, *sweep.places, "--out", str(job.folder)])
+    elif state.todo == "resume":
+        failure = call([*seg, "train", "--out", str(job.folder), "--resume", *sweep.places])
+    if not failure and sweep.split and not is_scored(job, sweep.split):
+        failure = call([*seg, "eval", str(job.folder), "--split", sweep.split, *sweep.places])
+    return failure
 
 
 def call(command: Sequence[str]) -> str:
@@ -102,26 +105,6 @@ def call(command: Sequence[str]) -> str:
     if stopped:
         raise Stopped
     return f"'{shlex.join(command)}' ended with exit code {code}" if code else ""
-
-
-@contextmanager
-def alone(job: Job) -> Iterator[bool]:
-    """Whether no other sweep works on the run; none begins to as long as the context lasts."""
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    with (job.folder.parent / f".{job.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except OSError as error:
-            # Some network file systems know no locks; there, SLURM's order of jobs has to do.
-            free = error.errno not in (errno.EAGAIN, errno.EACCES)
-        yield free
-
-
-def set_aside(folder: Path) -> Path:
-    """Rename a run without a checkpoint, which can neither be resumed nor written over."""
-    names = (folder.with_name(f"{folder.name}.unfinished-{number}") for number in itertools.count(1))
-    return folder.rename(next(name for name in names if not name.exists()))
 
 
 def batch_file(job: Job, sweep: Sweep, options: Sequence[str], again: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from seg.prepare.layout import ArchiveError
 from seg.prepare.sources import Sources
 from seg.prepare.tiff import decode_tiff
 from seg.prepare.working import BuildError
+from seg.store.locks import BusyError
 from seg.store.patches import PatchReader
 
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
@@ -577,7 +578,7 @@ def test_a_killed_build_goes_on(tree, tmp_path, archives, expected, form, after)
 
 def test_two_builds_into_one_store(tree, tmp_path, archives):
     def another(items, *_):
-        with pytest.raises(BuildError, match="another process is building"):
+        with pytest.raises(BusyError, match=r"is writing .*store; wait for it to end"):
             build(tree, archives, tmp_path / "store")
         return items
 

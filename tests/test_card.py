@@ -32,6 +32,7 @@ from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.reference_map import class_indices
+from seg.store import written
 from seg.store.open import open_store
 
 SIX = ("VV", "VH", "B02", "B03", "B04", "B08")
@@ -70,7 +71,7 @@ def front_matter(page: str) -> dict:
 
 def test_the_folder_holds_what_a_reader_needs(run: Path, card: Path):
     assert sorted(path.name for path in card.iterdir()) == [
-        "README.md", "card.json", "config.json", "model.onnx", "model.safetensors"]  # fmt: skip
+        written.FILE_NAME, "README.md", "card.json", "config.json", "model.onnx", "model.safetensors"]  # fmt: skip
     for name in ("card.json", "model.safetensors"):
         assert (card / name).read_bytes() == (run / "checkpoints" / "best" / name).read_bytes()
     config = json.loads((card / "config.json").read_text())

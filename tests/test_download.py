@@ -19,6 +19,8 @@ import pytest
 from seg.cli.main import main
 from seg.prepare import download, transfer
 from seg.prepare.download import DownloadError, RecordFile, fetch
+from seg.store.locks import BusyError
+from seg.store.written import ForeignFileError
 
 DATA = {
     "metadata.parquet": b"PAR1" * 2_000,
@@ -320,19 +322,38 @@ def test_a_changed_byte_in_a_file_that_is_there_is_found(server, tmp_path):
     with pytest.raises(DownloadError, match="is damaged or another file"):
         fetch(tmp_path, ["maps"])
     (tmp_path / ".fetched.json").write_text("[junk")
-    with pytest.raises(DownloadError, match="is damaged or another file"):
+    with pytest.raises(ForeignFileError, match=r"fetched\.json is not the list that seg keeps"):
         fetch(tmp_path, ["maps"])
+    assert (tmp_path / ".fetched.json").read_text() == "[junk"
 
 
 def test_a_file_that_is_too_short_is_continued(server, tmp_path):
     name = "Reference_Maps.tar.zst"
     (tmp_path / name).write_bytes(DATA[name][:30_001])
     assert [file.new for file in fetch(tmp_path, ["maps"])] == [True]
-    assert server.ranges_asked(name) == ["bytes=30001-"]
+    assert server.ranges_asked(name)[-1] == "bytes=30001-"
     assert contents(tmp_path) == {name: DATA[name]}
-    (tmp_path / name).write_bytes(b"something else")
-    fetch(tmp_path, ["maps"])
-    assert contents(tmp_path) == {name: DATA[name]}
+
+
+@pytest.mark.parametrize("place", ["{}", ".{}.part", ".{}.json"])
+def test_what_a_fetch_has_not_begun_stays_and_is_named(server, tmp_path, place):
+    """A file that is shorter than the published one, and not its beginning."""
+    path = tmp_path / place.format("Reference_Maps.tar.zst")
+    path.write_bytes(b"mine" * 1000)
+    with pytest.raises(ForeignFileError, match=f"holds {re.escape(path.name)}, which seg did not fetch"):
+        fetch(tmp_path, ["maps"])
+    assert contents(tmp_path) == {path.name: b"mine" * 1000}
+
+
+def test_a_beginning_is_only_one_if_its_end_fits_too(server, tmp_path):
+    name = "BigEarthNet-S2.tar.zst"
+    for at in (0, 249_999):
+        content = bytearray(DATA[name][:250_000])
+        content[at] ^= 1
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ForeignFileError):
+            fetch(tmp_path, ["s2"])
+        assert (tmp_path / name).read_bytes() == content
 
 
 def test_without_a_version_the_md5_sum_is_enough_to_go_on(server, tmp_path):
@@ -441,7 +462,7 @@ def test_wrong_options(typed, tmp_path, options):
 
 def test_two_at_once(server, tmp_path):
     def another(items, *_):
-        with pytest.raises(DownloadError, match="another process is fetching"):
+        with pytest.raises(BusyError, match=r"is writing .*; wait for it to end"):
             fetch(tmp_path, ["maps"])
         return items
 

@@ -31,6 +31,7 @@ from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.reben.patch import PatchId, PatchNameError
 from seg.report.figures.land_cover import land_cover_figure, legend_figure
 from seg.report.figures.style import png_bytes
+from seg.store import written
 from seg.store.open import open_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,7 +151,7 @@ def test_virtual_raster_and_companions(exported):
         assert mosaic.with_suffix(".qml").is_file()
         assert imread(mosaic.with_suffix(".png")).shape[0] > 100
     assert (out / "legend.png").is_file()
-    assert not [f for f in out.iterdir() if f.name.startswith(".")]
+    assert [f.name for f in out.iterdir() if f.name.startswith(".")] == [written.FILE_NAME]
 
 
 def test_footprints_against_the_files_and_scikit_learn(exported, footprints, run):
@@ -245,7 +246,8 @@ def test_an_error_leaves_no_parts(run, tmp_path, monkeypatch):
     monkeypatch.setattr("seg.pipeline.mosaic_export.write_cog", full)
     with pytest.raises(OSError, match="no space"):
         export(run, tmp_path, mosaic=True)
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".") or path.suffix == ".tif"]
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith(".") or path.suffix == ".tif"]
+    assert left == [written.FILE_NAME]
 
 
 def test_footprints_of_no_patch_and_of_odd_names(tmp_path):

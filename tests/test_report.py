@@ -24,6 +24,8 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES
 from seg.report.gallery import load_gallery
+from seg.store import written
+from seg.store.written import ForeignFileError
 
 K = len(CLASS_NAMES)
 RESULTS = {"scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv", "report.html"}
@@ -74,7 +76,8 @@ def softmax(logits):
 
 def test_an_evaluation_holds_everything(run):
     folder = run / "eval" / "test"
-    assert {path.name for path in folder.iterdir()} == RESULTS | {"evidence", "gallery.safetensors", "eval.json"}
+    others = {"evidence", "gallery.safetensors", "eval.json", written.FILE_NAME}
+    assert {path.name for path in folder.iterdir()} == RESULTS | others
     record = json.loads((folder / "eval.json").read_text())
     assert record["throughput"]["patches_per_second"] > 0
     evidence = load_evidence(folder / "evidence")
@@ -143,7 +146,10 @@ def test_check_passes_and_finds_what_was_changed(copied):
     tables.write_text(text.replace("| test ", "| tset ", 1))
     with pytest.raises(StaleReportError, match=r"tables\.md, line \d+: .*but the evidence gives"):
         report_run(copied, replicates=100, check=True)
+    with pytest.raises(ForeignFileError, match=r"holds tables\.md, which .* somebody has changed"):
+        report_run(copied, replicates=100)
     assert "| tset " in tables.read_text()
+    tables.unlink()
     report_run(copied, replicates=100)
     assert tables.read_text() == text
 

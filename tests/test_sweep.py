@@ -255,7 +255,7 @@ def test_a_run_that_another_sweep_works_on_is_left_alone(desk, sweep):
         fcntl.flock(file, fcntl.LOCK_EX)
         done = sweep("a.yaml", "b.yaml", "--no-eval")
     assert done.returncode == 1
-    assert "FAILED a-seed0: another process works on it" in done.stdout
+    assert "FAILED a-seed0: another process is writing runs/a-seed0; wait for it to end" in done.stdout
     assert diary() == [train_line("b.yaml", "b-seed0", 0)]
 
 

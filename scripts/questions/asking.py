@@ -1,15 +1,19 @@
 """What the scripts beside it share: their options, the store that they ask, and how an answer is given."""
 
 import argparse
+import atexit
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from seg.pipeline.study import SCORES, Outcome, Study, Variant, run_study, synthetic_store
-from seg.report.answer import Answer, write_answer
+from seg.report.answer import Answer, answer_files, write_answer
 from seg.report.formats import Table, to_rich
 from seg.store.open import read_info
+from seg.store.targets import claimed_folder
 
 _console = Console()
 
@@ -26,7 +30,20 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--encoder", default="resnet18", help="Encoder of the U-Net.")
     parser.add_argument("--work", type=Path, default=Path("runs/questions"), help="Folder for stores and runs.")
     parser.add_argument("--out", type=Path, default=Path("results/questions"), help="Folder for the answer.")
-    return parser.parse_args()
+    args = parser.parse_args()
+    # Before hours of training: what is in the way of the answer shows at once.
+    claim(args.out)
+    return args
+
+
+def claim(out: Path) -> None:
+    """Claim the files of the answer until the script ends; a file that is not seg's ends it at once."""
+    claims = ExitStack()
+    try:
+        claims.enter_context(claimed_folder(out, answer_files(Path(sys.argv[0]).stem)))
+    except (ValueError, OSError) as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    atexit.register(claims.close)
 
 
 def base_store(args: argparse.Namespace) -> Path:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -86,13 +87,20 @@ def degraded_store(store: Path, out: Path, degrade: Degrade, name: str) -> Path:
     """A store whose train and validation maps, and the labels that they imply, are degraded; the test split stays."""
     if out.is_dir():
         return out
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        copy = Path(scratch) / out.name
+        shutil.copytree(store, copy)
+        _degrade(store, copy, degrade, name)
+        copy.rename(out)
+    return out
+
+
+def _degrade(store: Path, copy: Path, degrade: Degrade, name: str) -> None:
+    """Write degraded maps, and the labels that they imply, into the copy of a store."""
     index, info = read_description(store)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(store, unfinished)
     reader = PatchReader(store)
     bits, sums = index.label_bits.copy(), index.checksums.copy()
-    with PatchWriter(unfinished, replace=True) as writer:
+    with PatchWriter(copy, replace=True) as writer:
         for row in np.flatnonzero((index.splits != 2) & index.has_map):
             patch = index.patch_id(row)
             codes_HW = degrade(reader.reference_map(patch).copy(), np.random.default_rng((1, int(row))))
@@ -101,11 +109,9 @@ def degraded_store(store: Path, out: Path, degrade: Degrade, name: str) -> Path:
             bits[row], sums[row, 2] = implied_bits(class_indices(codes_HW, patch)), checksum(value)
     new = Index(**{**vars(index), "label_bits": bits, "checksums": sums})
 
-    pq.write_table(new.to_table(), unfinished / INDEX_FILE, compression="zstd")
+    pq.write_table(new.to_table(), copy / INDEX_FILE, compression="zstd")
     description = describe(
         new, info.bands, seg_version=info.seg_version, synthetic=info.synthetic,
         source={**info.source, "degraded": name}, resplit=info.resplit,
     )  # fmt: skip
-    (unfinished / INFO_FILE).write_text(description.to_json(), encoding="utf-8")
-    unfinished.rename(out)
-    return out
+    (copy / INFO_FILE).write_text(description.to_json(), encoding="utf-8")

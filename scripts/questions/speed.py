@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from asking import claim
 from rich.console import Console
 
 from seg.report.formats import Column, Table, document, markdown, tidy_csv, to_rich
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--performance", type=Path, default=Path("results/performance"), help="Figures to read.")
     parser.add_argument("--out", type=Path, default=Path("results/questions"), help="Folder for the answer.")
     args = parser.parse_args()
+    claim(args.out)
     data, train = (json.loads((args.performance / f"{name}.json").read_text()) for name in ("data", "train"))
     table = way_table(data["figures"], train["patches_per_second"])
     shows = sentence(table)
@@ -38,7 +40,6 @@ def main() -> None:
         "Reading is from a warm cache, training is on two CPU cores; on a GPU, reading decides more. rico-hdl was "
         "measured on another machine, from GeoTIFFs that lay unpacked, which takes a further 8 million files."
     )
-    args.out.mkdir(parents=True, exist_ok=True)
     text = f"# {QUESTION}\n\n{markdown(table)}\n**What it shows.** {shows}\n\n**What it does not show.** {does_not}\n"
     write_text(args.out / "speed.md", text + "\n`python scripts/questions/speed.py`\n")
     write_text(args.out / "speed.csv", tidy_csv([table]))

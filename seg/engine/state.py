@@ -17,10 +17,10 @@ from seg.config.identity import ALLOWABLE
 from seg.config.sections import TrainConfig
 from seg.engine.distributed import ALONE, Ranks
 from seg.models.checkpoint import ModelCard, load_weights, save_checkpoint
+from seg.models.weights_file import STATE_FILES
 from seg.store.atomic import recover_folder
 
-TENSORS_FILE = "state.safetensors"
-PROGRESS_FILE = "state.json"
+TENSORS_FILE, PROGRESS_FILE = STATE_FILES
 FORMAT = 2
 
 Identity = Mapping[str, Any]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seg.config.sections import Fusion, ModelConfig, Section
 from seg.models.architectures import ModelError
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
-from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
+from seg.models.weights_file import CARD_FILE, STATE_FILES, WEIGHTS_FILE
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 from seg.store.atomic import read_folder, replace_folder
@@ -200,7 +200,7 @@ def save_checkpoint(
     try:
         if folder.exists() and not (folder / CARD_FILE).is_file() and any(folder.iterdir()):
             raise CheckpointError(f"{folder} holds files but no checkpoint; choose another folder, or empty it")
-        replace_folder(folder, write)
+        replace_folder(folder, write, (WEIGHTS_FILE, CARD_FILE, *STATE_FILES))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"the checkpoint {folder} cannot be written ({error}); free space there, or choose another --out"

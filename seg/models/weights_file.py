@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
+STATE_FILES = "state.safetensors", "state.json"
+"""What stands beside them in a checkpoint that a run continues from."""
 LAST, BEST = "last", "best"
 """The checkpoints of a run."""
 

@@ -1,6 +1,7 @@
 """Checking and repairing a store."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from seg.prepare.layout import Kind
 from seg.prepare.repair import repair_store, source_parts
 from seg.prepare.sources import Sources, find_sources, open_sources
 from seg.store.index import BoolArray, Index
+from seg.store.locks import locked
 from seg.store.open import INFO_FILE, StoreError, StoreInfo, open_store, read_description
+from seg.store.targets import lock_beside
 
 
 def check_store(
@@ -49,12 +52,13 @@ def check_store(
         )
     index, info = _described(folder, metadata, own)
     opened = open_sources(sources, info.bands)
-    audit = audit_store(folder, index, info, workers, track)
-    if repair and audit.bad_values():
-        repair_store(folder, index, info.bands, opened, audit, track)
-        before = [finding for finding in audit.findings if CHECKS[finding.check]]
+    with locked(lock_beside(folder), folder) if repair else nullcontext():
         audit = audit_store(folder, index, info, workers, track)
-        audit = replace(audit, repaired=tuple(finding for finding in before if finding not in audit.findings))
+        if repair and audit.bad_values():
+            repair_store(folder, index, info.bands, opened, audit, track)
+            before = [finding for finding in audit.findings if CHECKS[finding.check]]
+            audit = audit_store(folder, index, info, workers, track)
+            audit = replace(audit, repaired=tuple(finding for finding in before if finding not in audit.findings))
     if opened:
         needed = _held(index)
         total = sum(int(needed[kind].sum()) for kind in opened)

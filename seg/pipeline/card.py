@@ -29,7 +29,9 @@ from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
 from seg.report.model_card import Described, model_page
-from seg.store.atomic import put_in_place
+from seg.store.atomic import aside_of, put_in_place
+from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
+from seg.store.written import ForeignFileError, Written, keep_all
 
 README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
 LICENCE = "mit"
@@ -90,39 +92,41 @@ def write_card(
         raise RunError(f"{run} is a model folder already")
     checkpoint = best_checkpoint(run)
     files = read_run(run)
-    _check_request(out, onnx, notify)
-    model, card = load_checkpoint(checkpoint)
-    assessment, official = _scores(
-        run, split or files.config.eval.split, named_data(files, on), replicates, track, notify
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    described = Described(
-        name=name or run.resolve().name,
-        folder=out.resolve().name,
-        licence=licence,
-        bands=card.bands,
-        resampling=card.resampling,
-        scene_head=card.scene_head,
-        synthetic=card.data.synthetic or (assessment is not None and assessment.scores.origin.synthetic),
-        facts=facts_of_run(files),
-    )
-    folder = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        _copy_weights(checkpoint, folder, card)
-        difference = None
-        if onnx:
-            from seg.models.onnx import write_onnx
-
-            difference = write_onnx(folder / ONNX_FILE, model, card)
-            described = replace(described, onnx=(ONNX_FILE, difference))
-        (folder / README_FILE).write_text(model_page(described, assessment, official), encoding="utf-8")
-        put_in_place(folder, out)
-    except BaseException:
+    folder = out.resolve().with_name(f".{out.resolve().name}.unfinished")
+    with claimed_place(out.resolve(), {folder: has_record, aside_of(out): holds_nothing_else}):
+        _check_request(out, onnx, notify)
+        model, card = load_checkpoint(checkpoint)
+        assessment, official = _scores(
+            run, split or files.config.eval.split, named_data(files, on), replicates, track, notify
+        )
+        described = Described(
+            name=name or run.resolve().name,
+            folder=out.resolve().name,
+            licence=licence,
+            bands=card.bands,
+            resampling=card.resampling,
+            scene_head=card.scene_head,
+            synthetic=card.data.synthetic or (assessment is not None and assessment.scores.origin.synthetic),
+            facts=facts_of_run(files),
+        )
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return Published(out, assessment is not None, difference)
+        folder.mkdir()
+        try:
+            Written(folder).begin(out.name)
+            _copy_weights(checkpoint, folder, card)
+            difference = None
+            if onnx:
+                from seg.models.onnx import write_onnx
+
+                difference = write_onnx(folder / ONNX_FILE, model, card)
+                described = replace(described, onnx=(ONNX_FILE, difference))
+            (folder / README_FILE).write_text(model_page(described, assessment, official), encoding="utf-8")
+            keep_all(folder)
+            put_in_place(folder, out)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Published(out, assessment is not None, difference)
 
 
 def _copy_weights(checkpoint: Path, folder: Path, card: ModelCard) -> None:
@@ -139,6 +143,12 @@ def _check_request(out: Path, onnx: bool, notify: Notify) -> None:
         require_onnx()
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / HUB_CONFIG_FILE).is_file())):
         raise RunError(f"{out} holds something else than a model folder; name a new one")
+    if out.is_dir() and any(out.iterdir()) and not holds_nothing_else(out):
+        others = ", ".join(files_of_others(out))
+        raise ForeignFileError(
+            f"{out} holds {others}, which seg did not write or somebody has changed since, and all of it is replaced; "
+            "move that away or name another --out"
+        )
     if not onnx and (out / ONNX_FILE).is_file():
         notify(f"The {ONNX_FILE} of the earlier {out} goes; --onnx writes it anew.")
 

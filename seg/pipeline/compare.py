@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from seg.pipeline.run_names import configuration_names, short_names
 from seg.pipeline.scored_run import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.reben.patch import Split
 from seg.report.compare_tables import (
+    COMPARISON_FILES,
     SCORES,
     TESTED,
     ComparedConfiguration,
@@ -27,6 +29,7 @@ from seg.report.compare_tables import (
     write_comparison,
 )
 from seg.report.formats import Estimate, Table
+from seg.store.targets import claimed_folder
 
 MOST_PAIRED = 6
 """Up to so many configurations are tested each against each; of more, the best against the others."""
@@ -79,39 +82,40 @@ def compare(
     """
     if sort not in SCORES:
         raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}")
-    files = _read_runs(runs)
-    names = short_names([run.folder for run in files])
-    # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
-    # Some may have been trained on the data that others were only scored on.
-    origins = [check_evidence(run.folder, split, on=named_data(run, on)) for run in files]
-    if not allow_different_data:
-        check_same_data(names, files, origins)
-    scored: list[ScoredRun] = []
-    for run, name, origin in zip(files, names, origins, strict=True):
-        evidence = read_evidence(run.folder, split, on=origin.on)
-        if scored and not allow_different_data:
-            check_same_patches(scored[0], name, evidence)
-        scored.append(score_run(run, name, evidence, replicates, seed, track))
-        del evidence  # before the next one is read
-        check_no_copy(scored)
-    groups = _sorted_groups(scored, sort)
-    comparison = Comparison(
-        split=split,
-        on=max(origin.on for origin in origins),
-        synthetic=any(run.synthetic for run in scored),
-        official=all(run.official for run in scored),
-        sort=sort,
-        replicates=replicates,
-        seed=seed,
-        tiles=min(run.replicates.tiles for run in scored),
-        configurations=tuple(_configuration(name, group) for name, group in groups),
-        pairs=_pairs(groups),
-        remarks=_remarks(scored),
-    )
-    tables = comparison_tables(comparison, anchors)
-    if out is not None:
-        write_comparison(out, comparison, tables)
-    return CompareResult(comparison, tables)
+    with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):
+        files = _read_runs(runs)
+        names = short_names([run.folder for run in files])
+        # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
+        # Some may have been trained on the data that others were only scored on.
+        origins = [check_evidence(run.folder, split, on=named_data(run, on)) for run in files]
+        if not allow_different_data:
+            check_same_data(names, files, origins)
+        scored: list[ScoredRun] = []
+        for run, name, origin in zip(files, names, origins, strict=True):
+            evidence = read_evidence(run.folder, split, on=origin.on)
+            if scored and not allow_different_data:
+                check_same_patches(scored[0], name, evidence)
+            scored.append(score_run(run, name, evidence, replicates, seed, track))
+            del evidence  # before the next one is read
+            check_no_copy(scored)
+        groups = _sorted_groups(scored, sort)
+        comparison = Comparison(
+            split=split,
+            on=max(origin.on for origin in origins),
+            synthetic=any(run.synthetic for run in scored),
+            official=all(run.official for run in scored),
+            sort=sort,
+            replicates=replicates,
+            seed=seed,
+            tiles=min(run.replicates.tiles for run in scored),
+            configurations=tuple(_configuration(name, group) for name, group in groups),
+            pairs=_pairs(groups),
+            remarks=_remarks(scored),
+        )
+        tables = comparison_tables(comparison, anchors)
+        if out is not None:
+            write_comparison(out, comparison, tables)
+        return CompareResult(comparison, tables)
 
 
 def _read_runs(runs: Sequence[Path]) -> list[RunFiles]:

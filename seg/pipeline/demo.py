@@ -19,6 +19,7 @@ from seg.pipeline.train import Observe, train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.formats import Table
+from seg.store.targets import LOCK_FILE, claimed_folder
 
 _TRAIN_SHARE, _HELD_OUT_SHARE = 0.44, 0.21
 """Of the synthetic patches, those that are trained on, and those of validation and test each: without flagged ones."""
@@ -86,13 +87,17 @@ def demo(
     Raises:
         DemoError: If the folder is in use.
     """
-    if out.exists() and any(out.iterdir()):
-        raise DemoError(f"{out} is there already; remove it or choose another folder with --out")
+    with claimed_folder(out, ()):
+        if any(path.name != LOCK_FILE for path in out.iterdir()):
+            raise DemoError(f"{out} is there already; remove it or choose another folder with --out")
+        return _walk(out, settings, observe, track, notify)
+
+
+def _walk(out: Path, settings: DemoSettings, observe: Observe, track: Track, notify: Notify) -> DemoResult:
     notify("The demo runs on SYNTHETIC data: its scores say nothing about reBEN.")
     tree, store, run, maps = out / "reben", out / "store", out / "run", out / "maps"
     job = demo_job(run, store, settings)
     outlook = Outlook(job, settings, observe, notify)
-    out.mkdir(parents=True, exist_ok=True)
     synthesise(tree, settings.patches, DEMO_SEED, track)
     build_store(published_sources(tree), store, track=track)
     train(job, outlook, track, notify)

@@ -15,7 +15,7 @@ from seg.metrics.scores import Scores
 from seg.models.weights_file import weights_digest
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.pictures import draw_pictures
-from seg.pipeline.report import BOOTSTRAP_SEED, write_all
+from seg.pipeline.report import BOOTSTRAP_SEED, claimed_evaluation, write_all
 from seg.pipeline.run_folder import (
     EVALUATION_FILE,
     EVALUATIONS,
@@ -97,11 +97,11 @@ def evaluate(
         track=track,
         notify=notify,
     )
-    with joined_session(session) as session:
+    folder = run / EVALUATIONS / _origin(session).name
+    with claimed_evaluation(folder), joined_session(session) as session:
         began = time.perf_counter()
-        evidence = _evidence(session, track)
+        evidence = gather_evidence(session.model, session.dataset, _origin(session), session.how(track), detailed=True)
         seconds = time.perf_counter() - began
-        folder = run / EVALUATIONS / evidence.origin.name
         if session.ranks.first:
             pictures = draw_pictures(session, evidence)
             save_evidence(folder / EVIDENCE, evidence)
@@ -114,9 +114,9 @@ def evaluate(
     return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))
 
 
-def _evidence(session: Session, track: Track) -> Evidence:
+def _origin(session: Session) -> Origin:
     info, card = session.store.info, session.card
-    origin = Origin(
+    return Origin(
         session.split,
         info.fingerprint,
         # What synthetic data have taught says as little about reBEN as what it is measured on.
@@ -127,7 +127,6 @@ def _evidence(session: Session, track: Track) -> Evidence:
         session.without,
         scored_on(info.fingerprint, card.data.fingerprint),
     )
-    return gather_evidence(session.model, session.dataset, origin, session.how(track), detailed=True)
 
 
 def _record(session: Session, evidence: Evidence, seconds: float) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
 from seg.maps.mosaic import assemble
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.mosaic_export import Sharing, write_mosaics
-from seg.pipeline.patch_maps import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, write_patches
-from seg.pipeline.patch_table import patch_rows, write_patch_table
+from seg.pipeline.mosaic_export import Sharing, index_files, product_files, styles, write_mosaics
+from seg.pipeline.patch_maps import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, patch_file, write_patches
+from seg.pipeline.patch_table import FOOTPRINTS, patch_rows, write_patch_table
 from seg.pipeline.run_folder import CONFIG_FILE
 from seg.pipeline.session import Session, joined_session, open_run
 from seg.reben.bands import PATCH_SIZE
@@ -26,11 +26,13 @@ from seg.report.figures.maps import map_figure, quicklook
 from seg.report.figures.style import write_png
 from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
+from seg.store.targets import Known, claimed_besides, claimed_folder
+from seg.store.written import partial_of
 
 ClassMap = npt.NDArray[np.uint8]
 
 OVERVIEW = "overview.png"
-_PARTS = ".parts"
+_PARTS = "parts"
 _OVERVIEW_PATCHES = 400
 _RGB = ("B04", "B03", "B02")
 
@@ -104,29 +106,44 @@ def export(
         raise ExportError("there is nothing to write without patch maps and without mosaics; ask for one of them")
     if any((out / name).is_file() for name in (CONFIG_FILE, INFO_FILE)):
         raise ExportError(f"{out} is a run or a store; name a folder of its own for the maps, such as {out / 'maps'}")
-    session = open_run(
-        run,
-        split=split,
-        data=data,
-        metadata=metadata,
-        device=device,
-        need_maps=reference or agreement or None,
-        track=track,
-        notify=notify,
-    )
-    parts = out if keep else out / _PARTS
-    with joined_session(session) as session:
-        try:
-            predicted, members = _write_maps(session, out, parts, layers, track)
-            overview = _gathered(predicted, session.ranks)
-            picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
-            how = Sharing(session.ranks, track, keep_parts=keep)
-            mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
-            session.ranks.wait()
-        finally:
-            if not keep:
-                shutil.rmtree(parts, ignore_errors=True)
+    names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ())]
+    with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
+        session = open_run(
+            run,
+            split=split,
+            data=data,
+            metadata=metadata,
+            device=device,
+            need_maps=reference or agreement or None,
+            track=track,
+            notify=notify,
+        )
+        names, known = _files_of_patches(session, layers, keep, mosaic)
+        with claimed_besides(keeper, names, known), joined_session(session) as session:
+            parts = out if keep else out / session.ranks.from_first(partial_of(out / OVERVIEW, _PARTS).name)
+            try:
+                predicted, members = _write_maps(session, out, parts, layers, track)
+                overview = _gathered(predicted, session.ranks)
+                picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
+                how = Sharing(session.ranks, track, keep_parts=keep)
+                mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
+                session.ranks.wait()
+            finally:
+                if not keep:
+                    shutil.rmtree(parts, ignore_errors=True)
     return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
+
+
+def _files_of_patches(session: Session, layers: tuple[Layer, ...], keep: bool, mosaic: bool) -> tuple[list[str], Known]:
+    """Files of single patches and products, by their paths from the folder, and what is known of them."""
+    patches = [PatchId.parse(name) for name in session.store.index.patch_ids.take(session.dataset.rows).to_pylist()]
+    names: list[str] = []
+    if keep:
+        names += [patch_file(Path(), patch, layer).as_posix() for patch in patches for layer in layers]
+    products = sorted({patch.product for patch in patches}) if mosaic else []
+    contents = {name: text for product in products for name, text in styles(layers, product).items()}
+    names += [name for product in products for name in product_files(product, layers)]
+    return names, Known(contents=contents)
 
 
 def _write_maps(

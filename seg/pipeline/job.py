@@ -10,6 +10,7 @@ from seg.config.sections import Config
 from seg.models.weights_names import whole_path
 from seg.pipeline.run_folder import CONFIG_FILE, RunError
 from seg.reben.bands import selection_name
+from seg.store.targets import LOCK_FILE
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,19 @@ def plan(
         if not saved.is_file():
             raise RunError(f"there is no run to resume in {folder}; name its folder with --out")
         config = with_whole_weights(load_config(path or saved, overrides, **settings))
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
+    else:
+        require_new(folder)
     return Job(config, folder, resume, tuple(allow))
+
+
+def require_new(folder: Path) -> None:
+    """Refuse a folder that holds anything for a new run.
+
+    Raises:
+        RunError: With what can be done instead.
+    """
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())):
+        raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
 
 
 def with_whole_weights(config: Config) -> Config:

@@ -10,15 +10,16 @@ from seg.engine.distributed import Ranks
 from seg.maps.cog import read_overview, write_cog
 from seg.maps.geotiff import write_category_names
 from seg.maps.mosaic import write_strips
-from seg.maps.qgis import write_qml
+from seg.maps.qgis import style, write_qml
 from seg.maps.vrt import write_vrt
 from seg.pipeline.patch_maps import MAP, Layer, patch_file
 from seg.reben.patch import PatchId
 from seg.report.figures.land_cover import LARGEST, land_cover_figure, legend_figure
 from seg.report.figures.style import write_png
+from seg.store.written import partial_of
 
 LEGEND = "legend.png"
-_STRIPS = ".strips"
+_STRIPS = "strips"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,30 @@ def mosaic_file(out: Path, product: str, layer: Layer) -> Path:
     return out / f"{product}_{layer.name}.tif"
 
 
+def index_files(layers: Sequence[Layer]) -> list[str]:
+    """Files that span all products, of an export with mosaics."""
+    return [LEGEND, *(f"{layer.name}{ending}" for layer in layers if layer.palette for ending in (".vrt", ".qml"))]
+
+
+def product_files(product: str, layers: Sequence[Layer]) -> list[str]:
+    """Files of a product, of an export with mosaics, by their paths from its folder."""
+    names = []
+    for layer in layers:
+        path = mosaic_file(Path(), product, layer)
+        names.append(path.name)
+        if layer.palette:
+            names += [path.with_suffix(".qml").name, f"{layer.name}_warped/{path.stem}.vrt"]
+        if layer is MAP:
+            names.append(path.with_suffix(".png").name)
+    return names
+
+
+def styles(layers: Sequence[Layer], product: str | None = None) -> dict[str, str]:
+    """What the styles of an export hold, by their names: those of a product, or those that span all."""
+    stems = {layer: layer.name if product is None else mosaic_file(Path(), product, layer).stem for layer in layers}
+    return {f"{stem}.qml": style(layer.palette) for layer, stem in stems.items() if layer.palette}
+
+
 def write_companions(path: Path, title: str, synthetic: bool) -> Path:
     """Write what a user opens beside a class map: ``.qml``, ``.aux.xml`` with the class names, and a quick-look.
 
@@ -105,7 +130,7 @@ def write_companions(path: Path, title: str, synthetic: bool) -> Path:
 
 
 def _write_mosaic(path: Path, files: Mapping[PatchId, Path], layer: Layer, tags: Mapping[str, str]) -> None:
-    folder = path.with_name(f".{path.stem}{_STRIPS}")
+    folder = partial_of(path, _STRIPS)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         strips = write_strips(folder, files, layer.palette)

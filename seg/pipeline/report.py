@@ -1,7 +1,8 @@
 """Report a run from its evidence: neither model, images nor GPU are needed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
+from seg.metrics.evidence_file import FILE_NAME as EVIDENCE_NAME
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.run_folder import (
+    EVALUATION_FILE,
     EVALUATIONS,
+    EVIDENCE,
     RunError,
     RunFiles,
     named_data,
@@ -27,8 +31,9 @@ from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
 from seg.report.gallery import GalleryError, Picture, load_gallery
 from seg.report.html import render_report
-from seg.report.results import SCORES_FILE, difference, differing_results, summary_tables, write_results
+from seg.report.results import RESULT_FILES, SCORES_FILE, difference, differing_results, summary_tables, write_results
 from seg.store.atomic import write_text
+from seg.store.targets import Known, claimed_folder
 
 REPORT_FILE = "report.html"
 BOOTSTRAP_SEED = 0
@@ -91,12 +96,29 @@ def report_run(
         raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} {options}")
     if replicates is None:
         replicates = _replicates_of(folder) if check else REPLICATES
-    assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
-    if check:
-        _check(files, folder, assessment, evidence)
-    else:
-        write_all(files, folder, assessment, evidence, notify)
+    with nullcontext() if check else claimed_evaluation(folder, (*RESULT_FILES, REPORT_FILE)):
+        assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+        if check:
+            _check(files, folder, assessment, evidence)
+        else:
+            write_all(files, folder, assessment, evidence, notify)
     return ReportResult(folder, assessment, summary_tables(assessment))
+
+
+_EVIDENCE_FILE = f"{EVIDENCE}/{EVIDENCE_NAME}"
+ALL_FILES = (*RESULT_FILES, REPORT_FILE, EVALUATION_FILE, GALLERY_FILE, _EVIDENCE_FILE)
+"""Files of an evaluation."""
+
+
+def claimed_evaluation(folder: Path, names: Sequence[str] = ALL_FILES) -> AbstractContextManager[object]:
+    """Claim files of an evaluation, see `seg.store.targets.claimed_folder`.
+
+    Args:
+        folder: ``eval/<name of the evaluation>`` of a run.
+        names: Some of `ALL_FILES`.
+    """
+    known = Known(vouchers=(_EVIDENCE_FILE,), family=ALL_FILES, cure="move them away, and they are written anew")
+    return claimed_folder(folder, names, known)
 
 
 def write_all(
@@ -134,7 +156,7 @@ def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evid
     if differences:
         origin = evidence.origin
         options = report_options(origin.split, origin.without, origin.on)
-        cure = f"write them anew with: seg report {files.folder} {options}"
+        cure = f"remove what was changed and write it anew with: seg report {files.folder} {options}"
         error = StaleReportError(f"{differences[0]}; {cure}")
         for more in differences[1:]:
             error.add_note(more)

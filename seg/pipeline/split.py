@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,6 +24,7 @@ from seg.store.index import OFFICIAL_COLUMNS, Index, read_index
 from seg.store.notes import SYNTHETIC_NOTE, synthetic_mark
 from seg.store.open import INDEX_FILE, INFO_FILE, describe, read_description
 from seg.store.patches import DATA_FILE
+from seg.store.targets import Known, claimed_files, claimed_folder, claimed_place
 
 AS_IS = "as it is"
 """The name of the split that the metadata have, unless it is the published one."""
@@ -70,19 +72,44 @@ def split(
     """
     check_request(sources, plans, out, report)
     store = _store_of(sources)
-    index, synthetic = _opened(sources, store)
-    assigned = {plan.words: assign(index, plan) for plan in plans}
-    files = _report(index, assigned, report, synthetic, track) if report else []
-    splits = next(iter(assigned.values()), index.splits)
-    if out is not None:
-        rows = np.flatnonzero(splits != LEFT_OUT)
-        kept = index.take(rows).with_splits(splits[rows])
-        if store is not None:
-            _write_store(out, store, kept, plans[0].words)
-        else:
-            _write_metadata(out, sources, kept)
+    with _claimed(out, store, report):
+        index, synthetic = _opened(sources, store)
+        assigned = {plan.words: assign(index, plan) for plan in plans}
+        files = _report(index, assigned, report, synthetic, track) if report else []
+        splits = next(iter(assigned.values()), index.splits)
+        if out is not None:
+            rows = np.flatnonzero(splits != LEFT_OUT)
+            kept = index.take(rows).with_splits(splits[rows])
+            if store is not None:
+                _write_store(out, store, kept, plans[0].words)
+            else:
+                _write_metadata(out, sources, kept)
     counts: dict[str, int] = {name: int((splits == position).sum()) for position, name in enumerate(SPLITS)}
     return Splitted(out, counts, int((splits == LEFT_OUT).sum()), tuple(files))
+
+
+@contextmanager
+def _claimed(out: Path | None, store: Path | None, report: Path | None) -> Iterator[None]:
+    """Claim what is to be written."""
+    with ExitStack() as claims:
+        if out is not None and store is not None:
+            claims.enter_context(claimed_place(out, {}))
+            # Somebody may have been faster.
+            _require_new(out)
+        elif out is not None:
+            claims.enter_context(claimed_files([out]))
+        if report is not None:
+            from seg.report.leakage_tables import LEAKAGE_FILES
+
+            claims.enter_context(
+                claimed_folder(report, LEAKAGE_FILES, Known(cure="move them away, or name another --report"))
+            )
+        yield
+
+
+def _require_new(out: Path) -> None:
+    if os.path.lexists(out):
+        raise SplitError(f"{out} is there already; name a new store or parquet")
 
 
 def _store_of(sources: Sequence[Path]) -> Path | None:
@@ -126,8 +153,10 @@ def check_request(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path
         raise SplitError("say what is to be made: --out for the new splits, --report for what they let through")
     if out is not None and len(plans) != 1:
         raise SplitError(f"one split can be written, not {len(plans) or 'none'}; give --out with one --rule")
-    if out is not None and (out in sources or out.is_dir()):
+    if out is not None and out.resolve() in map(Path.resolve, sources):
         raise SplitError(f"{out} is there already; name a new store or parquet")
+    if out is not None and (out.is_dir() or _store_of(sources)):
+        _require_new(out)
     if out is not None and not _store_of(sources) and out.suffix != ".parquet":
         raise SplitError(f"the new metadata are a parquet; name it {out}.parquet")
 

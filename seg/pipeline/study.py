@@ -4,10 +4,10 @@ What is finished with the same settings and data is not done again, so a study t
 it is started again.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from seg.pipeline.data import Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.job import plan
 from seg.pipeline.run_folder import RunError, read_evidence
-from seg.pipeline.sweep import Job, is_scored, look
+from seg.pipeline.sweep import Job, is_scored, look, set_aside
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -99,11 +99,11 @@ def synthetic_store(work: Path, patches: int) -> Path:
     """A synthetic store for studies, made once and kept in their folder."""
     store = work / f"synthetic-{patches}"
     if not store.is_dir():
-        tree = work / "tree"
-        shutil.rmtree(tree, ignore_errors=True)
-        synthesise(tree, patches)
-        build_store(published_sources(tree), store)
-        shutil.rmtree(tree)
+        work.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{store.name}.", dir=work) as scratch:
+            tree = Path(scratch) / "tree"
+            synthesise(tree, patches)
+            build_store(published_sources(tree), store)
     return store
 
 
@@ -131,7 +131,7 @@ def _evidence(variant: Variant, folder: Path, settings: Mapping[str, Any], notif
     if state.todo == "blocked":
         raise RunError(state.why)
     if state.todo == "restart":
-        shutil.rmtree(folder)
+        notify(f"What there was of {folder.name} is kept as {set_aside(folder).name}")
     if state.todo != "finished":
         notify(f"Training {folder.name}")
         resume = state.todo == "resume"

@@ -135,6 +135,12 @@ def look(job: Job, split: Split | None) -> State:
     return State("finished")
 
 
+def set_aside(folder: Path) -> Path:
+    """Rename a run without a checkpoint, which can neither be resumed nor written over."""
+    names = (folder.with_name(f"{folder.name}.unfinished-{number}") for number in itertools.count(1))
+    return folder.rename(next(name for name in names if not name.exists()))
+
+
 def is_scored(job: Job, split: Split, on: str = "") -> bool:
     """Whether a run's best weights were scored on a split (`on` other data); a damaged record counts as none."""
     try:

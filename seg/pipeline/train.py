@@ -3,33 +3,37 @@
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg.config.load import dump_config
+from seg.config.load import dump_config, load_config
 from seg.config.sections import Config
 from seg.config.track import Track, silent
 from seg.engine.distributed import Ranks
 from seg.engine.events import Epoch, Step
+from seg.engine.guard import NOT_FINITE_FILE
 from seg.engine.rehearsal import Rehearsal, rehearse
 from seg.engine.run import Run
 from seg.engine.state import Progress, has_state, read_progress
 from seg.engine.train import fit
 from seg.models.weights_file import LAST
 from seg.pipeline.data import Notify, ignore
-from seg.pipeline.job import Job
+from seg.pipeline.job import Job, require_new
 from seg.pipeline.preparation import joined_by, prepare
 from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
 from seg.reben.bands import selection_name
 from seg.report.figures.style import write_png
 from seg.report.figures.training import training_figure
+from seg.report.log import FILE_NAME as LOG_FILE
 from seg.report.log import EpochLog, read_log
 from seg.report.record import run_record, write_json
+from seg.report.trackers import FILE_NAME as TRACKERS_FILE
 from seg.report.trackers import Status, Trackers
 from seg.store.atomic import write_text
+from seg.store.targets import Known, claimed_folder
 
 Observe = Callable[[Step | Epoch], None]
 
@@ -82,22 +86,47 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
     with joined_by(job.config) as (ranks, compute):
         # Nothing is written before all of them have planned, so that they see the same folders.
         job = replace(job, folder=Path(ranks.from_first(str(job.folder))))
-        if job.resume and not ranks.from_first("yes" if ranks.first and has_state(run_state(job)) else ""):
-            notify(f"The run in {job.folder} had saved nothing yet, so it starts from the beginning.")
-            job = replace(job, resume=False)
-        prepared = prepare(
-            job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
-        )
-        run, record = prepared.run, prepared.record()
-        if job.resume:
-            record["weights"] = read_run(job.folder).record.get("weights")
-            # Before anything is written: a refusal must leave the settings of the run as they are.
-            done = read_progress(run.folder / LAST, run.identity, run.allow, ranks)
-            _complete_log(job.folder, done, ranks)
-        if ranks.first:
-            job.folder.mkdir(parents=True, exist_ok=True)
-            write_text(job.folder / CONFIG_FILE, dump_config(_located(job.config)))
-        return _follow(job, run, record, observe, track, notify)
+        with _claimed(job, ranks):
+            if job.resume and not ranks.from_first("yes" if ranks.first and has_state(run_state(job)) else ""):
+                notify(f"The run in {job.folder} had saved nothing yet, so it starts from the beginning.")
+                job = replace(job, resume=False)
+            prepared = prepare(
+                job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
+            )
+            run, record = prepared.run, prepared.record()
+            if job.resume:
+                record["weights"] = read_run(job.folder).record.get("weights")
+                # Before anything is written: a refusal must leave the settings of the run as they are.
+                done = read_progress(run.folder / LAST, run.identity, run.allow, ranks)
+                _complete_log(job.folder, done, ranks)
+            if ranks.first:
+                _write_settings(job)
+            return _follow(job, run, record, observe, track, notify)
+
+
+@contextmanager
+def _claimed(job: Job, ranks: Ranks) -> Iterator[None]:
+    """Claim a run folder: all that a run writes anew whenever it goes on."""
+    names = [RECORD_FILE, LOG_FILE, FIGURE_FILE, TRACKERS_FILE, f"{CHECKPOINTS}/{NOT_FINITE_FILE}"]
+    if not (job.resume and _settings_stand(job)):
+        names.append(CONFIG_FILE)
+    known = Known(vouchers=(RECORD_FILE,), cure="move them away, and they are written anew")
+    with claimed_folder(job.folder, names, known):
+        if ranks.first and not job.resume:
+            # Another run may have been faster.
+            require_new(job.folder)
+        yield
+
+
+def _settings_stand(job: Job) -> bool:
+    """Whether ``config.yaml`` says what it would say anew, be it in other words."""
+    return dump_config(load_config(job.folder / CONFIG_FILE)) == dump_config(_located(job.config))
+
+
+def _write_settings(job: Job) -> None:
+    path = job.folder / CONFIG_FILE
+    if not (path.is_file() and _settings_stand(job)):
+        write_text(path, dump_config(_located(job.config)))
 
 
 def dry_run(job: Job, track: Track = silent, notify: Notify = ignore) -> DryRun:

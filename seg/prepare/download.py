@@ -1,12 +1,9 @@
 """Fetching the published record, or a mirror of it."""
 
-import fcntl
 import json
-import os
 import shutil
 import string
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,8 +13,11 @@ from urllib.parse import urlsplit
 import requests
 
 from seg.config.track import Track, silent
+from seg.prepare.begun import refuse_foreign
 from seg.prepare.transfer import DownloadError, Remote, ask, fetch_file, md5_of
 from seg.store.atomic import write_text
+from seg.store.targets import claimed_folder
+from seg.store.written import ForeignFileError
 
 RECORD = "https://zenodo.org/records/10891137/files"
 """The published record; a file lies at ``<RECORD>/<name>?download=1``."""
@@ -105,12 +105,17 @@ def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, t
 
     Raises:
         DownloadError: If a file cannot be fetched, is damaged, or there is too little space.
+        ForeignFileError: If a file is in the way that seg has not begun.
+        BusyError: If another process fetches into the folder.
         OSError: If a file cannot be written.
     """
     check_request(parts, mirror)
     wanted = [file for file in FILES if file.part in parts]
-    with _locked(out), requests.Session() as client:
+    if out.exists() and not out.is_dir():
+        raise DownloadError(f"{out} is a file; name a folder")
+    with claimed_folder(out, ()), requests.Session() as client:
         remotes = [(file.part, remote) for file in wanted for remote in _find(client, file, mirror)]
+        refuse_foreign(client, out, [remote for _, remote in remotes])
         receipts = _Receipts(out)
         missing = [remote for _, remote in remotes if not _is_there(out, remote)]
         earlier = {remote for _, remote in remotes if remote not in missing and receipts.hold(remote)}
@@ -152,9 +157,13 @@ class _Receipts:
         self._file = folder / ".fetched.json"
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except FileNotFoundError:
             known = {}
-        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
+        except ValueError:
+            known = None
+        if not isinstance(known, dict) or not all(isinstance(one, dict) and "md5" in one for one in known.values()):
+            raise ForeignFileError(f"{self._file} is not the list that seg keeps there; move it away")
+        self._known: dict[str, Any] = known
 
     def hold(self, remote: Remote) -> bool:
         """Whether a file is still the one whose md5 sum was compared."""
@@ -169,29 +178,6 @@ class _Receipts:
     def _state(self, remote: Remote) -> dict[str, Any]:
         status = (self._folder / remote.name).stat()
         return {"md5": remote.md5, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Held by one process at a time."""
-    if out.exists() and not out.is_dir():
-        raise DownloadError(f"{out} is a file; name a folder")
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / ".fetch.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DownloadError(
-                f"another process is fetching into {out}; wait for it, or choose another folder"
-            ) from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
 
 
 def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> list[Remote]:

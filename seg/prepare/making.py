@@ -26,15 +26,12 @@ from seg.prepare.layout import KINDS
 from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.prepare.products import MakeError, Request, check_request, find_synthetic_mark, jobs_of, plan_of, remarks_on
 from seg.prepare.sources import METADATA_FILES
-from seg.prepare.working import working_folder
+from seg.prepare.working import LOG, working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
 from seg.store.atomic import put_in_place
 from seg.store.index import OFFICIAL_COLUMNS, Index
 from seg.store.notes import LAND_COVER_NOTE, SYNTHETIC_NOTE
-
-LOG = "dropped.csv"
-"""The patches that were left out, and why."""
 
 
 @dataclass(frozen=True)

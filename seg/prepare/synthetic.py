@@ -30,6 +30,7 @@ from seg.reben.classes import names_of_bits
 from seg.reben.patch import SPLITS, PatchId, Split
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.notes import SYNTHETIC_NOTE
+from seg.store.targets import claimed_place
 
 GENERATOR = "seg.prepare.synthetic"
 VERSION = 1
@@ -125,27 +126,17 @@ def synthesise(
             unexpectedly.
     """
     check_request(patches, seed)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SynthesisError(f"{out} exists and is not an empty folder; name a new one or empty it first")
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
+    blocks = list(plan(patches, seed))
+    with new_folder(out, mark) as unfinished:
         rows: list[dict[str, Any]] = []
-        blocks = list(plan(patches, seed))
         if workers is None and patches < _POOL_PAYS:
             workers = 1
         with _drawing(workers) as in_order:
             written = in_order(partial(_write_block, unfinished, seed), blocks)
             for of_block in track(written, "Synthesising", len(blocks)):
                 rows += of_block
-        mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
         _write_metadata(unfinished, rows, mark)
-        (unfinished / MARKER).write_text(json.dumps(mark, indent=2) + "\n")
-        unfinished.rename(out)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     splits = Counter(row["split"] for row in rows)
     return SynthesisReport(
         patches=len(rows),
@@ -155,6 +146,44 @@ def synthesise(
         snow=sum(row["contains_seasonal_snow"] for row in rows),
         cloud=sum(row["contains_cloud_or_shadow"] for row in rows),
     )
+
+
+@contextmanager
+def new_folder(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
+    """A folder to fill; it becomes `out` on leaving, or is removed if something went wrong.
+
+    Args:
+        out: May exist if it is empty.
+        mark: What `MARKER` says; by it, the folder of a process that was killed is known.
+
+    Raises:
+        SynthesisError: If `out` holds something.
+        ForeignFileError, BusyError: As of `seg.store.targets.claimed_place`.
+    """
+    place = out.resolve()
+    unfinished = place.with_name(f".{place.name}.unfinished")
+    with claimed_place(place, {unfinished: _is_marked}):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise SynthesisError(f"{out} exists and is not an empty folder; name a new one or empty it first")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            (unfinished / MARKER).write_text(json.dumps(mark, indent=2) + "\n")
+            yield unfinished
+            if out.exists():
+                out.rmdir()
+            unfinished.rename(place)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def _is_marked(folder: Path) -> bool:
+    try:
+        document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("generator") == GENERATOR
 
 
 @contextmanager

@@ -5,7 +5,6 @@ neighbouring UTM zone, all Sentinel-2 bands as one GeoTIFF, and the CLC codes. T
 so that memory stays bounded; it changes abruptly where they meet.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, calculate_default_transform
 
 from seg.prepare.places import REGIONS, acquisition
-from seg.prepare.synthetic import GENERATOR, MARKER, VERSION, SynthesisError, Track, draw_place, identity
+from seg.prepare.synthetic import GENERATOR, VERSION, SynthesisError, Track, draw_place, identity, new_folder
 from seg.prepare.synthetic_safe import ProductName, write_product, zip_product
 from seg.reben.bands import BANDS, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.patch import GeoRef, tile_corner
@@ -109,12 +108,9 @@ def synthesise_scene(
         SynthesisError: If the size or the seed is out of range, or `out` holds something.
     """
     check_scene(size, seed)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SynthesisError(f"{out} exists and is not an empty folder; name a new one or empty it first")
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    (unfinished / "staged").mkdir(parents=True)
-    try:
+    mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "scene": size}
+    with new_folder(out, mark) as unfinished:
+        (unfinished / "staged").mkdir()
         with rasterio.Env(**_BOUNDED):
             written = _write(unfinished, size, seed, baseline, swath_edge, track)
         shutil.rmtree(unfinished / "staged")
@@ -122,14 +118,6 @@ def synthesise_scene(
             folder = written.product
             written = replace(written, product=zip_product(folder))
             shutil.rmtree(folder)
-        mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "scene": size}
-        (unfinished / MARKER).write_text(json.dumps(mark, indent=2) + "\n")
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     moved = {name: out / getattr(written, name).name for name in ("product", "s1", "stack", "codes")}
     return replace(written, **moved)
 

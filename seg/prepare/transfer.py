@@ -65,6 +65,11 @@ class Remote:
         return folder / f".{self.name}.part"
 
 
+def note_of(remote: Remote, folder: Path) -> Path:
+    """Where it is kept of what file the beginning has arrived."""
+    return folder / f".{remote.name}.json"
+
+
 def ask(client: requests.Session, name: str, url: str, md5: str | None) -> Remote | None:
     """What the server says of a file; None if it has none.
 
@@ -99,7 +104,7 @@ def fetch_file(client: requests.Session, folder: Path, remote: Remote, track: Tr
         DownloadError: If it breaks off for good, or arrives damaged.
         OSError: If it cannot be written.
     """
-    part, note = remote.partial(folder), folder / f".{remote.name}.json"
+    part, note = remote.partial(folder), note_of(remote, folder)
     _keep_what_continues(remote, part, note)
     while True:
         anew = not part.stat().st_size

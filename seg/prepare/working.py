@@ -4,21 +4,23 @@
 being built, and how far each source has been read. The same command goes on from there.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seg.store.atomic import put_in_place, recover_folder, write_text
-from seg.store.open import INFO_FILE
-from seg.store.patches import DATA_FILE
+from seg.store.atomic import aside_of, put_in_place, recover_folder, write_text
+from seg.store.open import INDEX_FILE, INFO_FILE
+from seg.store.patches import DATA_FILE, LOCK_FILE
+from seg.store.targets import claimed_place
+from seg.store.written import ForeignFileError
 
 PLAN_FILE = "build.json"
-LOCK_FILE = "lock"
+LOG = "dropped.csv"
+"""In a store that was cut out of products: the patches that were left out, and why."""
+_OF_A_STORE = (DATA_FILE, LOCK_FILE, INDEX_FILE, INFO_FILE, LOG)
 
 
 class BuildError(ValueError):
@@ -75,18 +77,19 @@ def working_folder(
         place: Moves the finished folder to `out`.
 
     Raises:
-        BuildError: If `out` may not be replaced, another process builds it, or an unfinished build has another plan.
+        BuildError: If `out` may not be replaced, or an unfinished build has another plan.
+        ForeignFileError: If what is in the way is not seg's.
+        BusyError: If another process builds it.
     """
     folder = out.resolve().with_name(f".{out.resolve().name}.building")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, out):
+    with claimed_place(out, {folder: _is_build, aside_of(out): _is_store}):
+        recover_folder(out)
+        _check_target(out, force)
+        folder.mkdir(exist_ok=True)
         try:
-            recover_folder(out)
-            _check_target(out, force)
             yield folder, _journal(folder, plan)
             place(folder, out)
-            for file in (PLAN_FILE, LOCK_FILE):
-                (out / file).unlink()
+            (out / PLAN_FILE).unlink()
         except BaseException as error:
             if (holds_nothing or _without_values)(folder):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -103,29 +106,24 @@ def _check_target(out: Path, force: bool | None) -> None:
         raise BuildError(f"{out} is there already; choose another folder{cure}")
     if not (out / INFO_FILE).is_file():
         raise BuildError(f"{out} is no store, so --force does not replace it; choose another folder")
+    if others := sorted(path.name for path in out.iterdir() if path.name not in _OF_A_STORE):
+        raise ForeignFileError(
+            f"{out} holds {', '.join(others)}, which is no part of a store, and --force replaces all of it; move that "
+            "away or choose another folder"
+        )
 
 
-@contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
-    """Held by one process at a time, and let go of however it ends."""
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+def _is_build(folder: Path) -> bool:
+    """Whether a folder is an unfinished build: its journal is the first file that it gets."""
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(f"another process is building {out}; wait for it, or choose another folder") from None
-        if not _is_open(folder / LOCK_FILE, descriptor):
-            raise BuildError(f"another process has just built {out}")
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_open(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
+        document = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
+    return isinstance(document, dict) and document.keys() == {"plan", "sources"}
+
+
+def _is_store(folder: Path) -> bool:
+    return (folder / INFO_FILE).is_file() and all(path.name in _OF_A_STORE for path in folder.iterdir())
 
 
 def _journal(folder: Path, plan: Mapping[str, Any]) -> Journal:

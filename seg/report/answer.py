@@ -57,6 +57,11 @@ class Answer:
         return _SYNTHETIC if self.synthetic else ""
 
 
+def answer_files(name: str) -> tuple[str, ...]:
+    """All that `write_answer` may write for an answer of that name, the picture last."""
+    return tuple(f"{name}.{suffix}" for suffix in ("md", "csv", "json", "png"))
+
+
 def write_answer(answer: Answer, folder: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Write ``<name>.md``, ``.csv``, ``.json`` and, if there is a picture, ``.png``; returns the files.
 
@@ -67,8 +72,7 @@ def write_answer(answer: Answer, folder: Path, settings: Mapping[str, Any]) -> l
     """
     tables = answer.titled_tables
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{answer.name}.{suffix}" for suffix in ("md", "csv", "json")]
-    picture = folder / f"{answer.name}.png"
+    *files, picture = (folder / name for name in answer_files(answer.name))
     parts = [f"# {answer.title}\n", f"{answer.setting}\n", *map(markdown, tables)]
     parts += [f"**What it shows.** {answer.shows}\n", f"**What it does not show.** {answer.does_not}\n"]
     parts += [f"![{answer.question}]({picture.name})\n"] if answer.rows else []

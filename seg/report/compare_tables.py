@@ -203,6 +203,13 @@ def comparison_tables(comparison: Comparison, anchors: bool = True) -> tuple[Tab
     return tuple(table for table in tables if table is not None)
 
 
+COMPARISON_FILES = (
+    *(f"compare.{suffix}" for suffix in ("json", "md", "tex", "csv")),
+    *(f"compare_{name}.csv" for name in ("pairs", "runs", "anchors")),
+)
+"""All that `write_comparison` may write."""
+
+
 def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, ...]) -> None:
     """Write ``compare.md``, ``.tex`` and ``.json`` with all tables, and a CSV for each of them.
 

@@ -25,6 +25,10 @@ _SHOWN_LAGS = (1, 2, 3, 5, 8, 10, 15, 20, 30, 40, 50)
 """Of the correlogram, in patches."""
 
 
+LEAKAGE_FILES = tuple(f"leakage.{suffix}" for suffix in ("md", "csv", "json", "png"))
+"""What `write_leakage` writes."""
+
+
 def leakage_tables(found: Sequence[Leakage], alike: Correlogram, synthetic: bool) -> list[Table]:
     """Sizes, nearness, seen ground and labels of some splits, and how alike neighbours are."""
     lead = "SYNTHETIC data, no benchmark result: " if synthetic else ""
@@ -40,7 +44,7 @@ def write_leakage(folder: Path, found: Sequence[Leakage], alike: Correlogram, sy
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables = leakage_tables(found, alike, synthetic)
-    files = [folder / f"leakage.{suffix}" for suffix in ("md", "csv", "json", "png")]
+    files = [folder / name for name in LEAKAGE_FILES]
     write_text(files[0], "\n".join(markdown(table) for table in tables))
     write_text(files[1], tidy_csv(tables))
     write_json(files[2], {"synthetic": synthetic, "tables": [document(table) for table in tables]})

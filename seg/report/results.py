@@ -19,6 +19,7 @@ from seg.report.tables import per_class, score_tables
 from seg.store.atomic import write_text
 
 SCORES_FILE = "scores.json"
+RESULT_FILES = (SCORES_FILE, "per_class.csv", "tables.md", "tables.tex", "tables.csv")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _UNCHECKED = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*|<title>.*?</title>|<h1\b.*?</h1>")
 """What of a page does not follow from the evidence: images, and the name of the run, whose folder may be renamed."""

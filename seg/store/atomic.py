@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -92,14 +92,16 @@ def _refused(path: Path, error: OSError) -> OSError:
     return OSError(f"{path} cannot be written ({error.strerror or error}); {cure}")
 
 
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+def replace_folder(folder: Path, write: Callable[[Path], None], own: Collection[str] = ()) -> None:
     """Put a newly written folder in the place of a folder.
 
-    One process at a time may do this; others may read meanwhile.
+    One process at a time may do this; others may read meanwhile. What somebody else has put into the folder is taken
+    over.
 
     Args:
         folder: What is replaced; made, with its parents, if there is none.
         write: Writes the files into the empty folder that it is given.
+        own: Files of the old folder that go, if they are not written again.
 
     Raises:
         OSError: If the disk does not take it. The old folder is still there, in place or aside.
@@ -111,10 +113,21 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     staged.mkdir(parents=True)
     try:
         write(staged)
+        _take_over(folder, staged, own)
         put_in_place(staged, folder)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def _take_over(old: Path, new: Path, own: Collection[str]) -> None:
+    """Bring what is only in an old folder into the new one."""
+    for path in old.iterdir() if old.is_dir() else ():
+        if path.name not in own and not os.path.lexists(new / path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, new / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, new / path.name, follow_symlinks=False)
 
 
 def put_in_place(staged: Path, folder: Path) -> None:
@@ -176,6 +189,11 @@ def read_folder(folder: Path, read: Callable[[Path], T]) -> T:
             if _identity(_place(folder)) == before:
                 return result
     raise OSError(f"{folder} is replaced faster than it can be read")
+
+
+def aside_of(folder: Path) -> Path:
+    """Where a folder is moved while another one takes its place."""
+    return _beside(folder.resolve())[1]
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:

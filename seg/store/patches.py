@@ -21,7 +21,7 @@ from seg.store.tensors import Array, encode_tensors, view_tensors
 
 MAP_SUFFIX = "_reference_map"
 MAP_TENSOR = "Data"
-DATA_FILE = "data.mdb"
+DATA_FILE, LOCK_FILE = "data.mdb", "lock.mdb"
 
 _FIRST_MAP_SIZE = 1 << 28
 _BATCH_BYTES = 1 << 26
@@ -220,7 +220,7 @@ class PatchWriter:
                 raise self._failure(error) if isinstance(error, lmdb.Error) else error from None
         finally:
             self._env.close()
-            (self.folder / "lock.mdb").unlink(missing_ok=True)
+            (self.folder / LOCK_FILE).unlink(missing_ok=True)
 
     def put(self, key: str, value: bytes | Mapping[str, Array]) -> None:
         """Store a value.

@@ -15,7 +15,8 @@ from pathlib import Path
 from seg.config.errors import WrongUseError
 from seg.store.locks import locked
 from seg.store.marks import is_marked
-from seg.store.written import ForeignFileError, Keeper, Stamp, Written, keeping, stamp_of
+from seg.store.written import FILE_NAME as RECORD_FILE
+from seg.store.written import ForeignFileError, Keeper, State, Written, is_record, keeping
 
 LOCK_FILE = ".seg.lock"
 """The lock of a folder, in it; that of anything else is ``.<name>.seg.lock`` beside it."""
@@ -35,13 +36,14 @@ class Known:
 
     Attributes:
         contents: What a file would hold, where that is known: writing it again destroys nothing.
-        vouchers: Files that, if they carry a mark of seg, vouch for all others of a folder that has no record, because
-            only seg writes there.
+        vouchers: Files that, if they carry a mark of seg, vouch for the whole family in a folder that has no record.
+        family: Files of a folder that only seg writes into, beside those that are claimed.
         cure: What to do about files that are not seg's.
     """
 
     contents: Mapping[str, str] | None = None
     vouchers: Collection[str] = ()
+    family: Collection[str] = ()
     cure: str = _ELSEWHERE
 
 
@@ -66,6 +68,17 @@ def claimed_folder(folder: Path, names: Iterable[str], known: Known | None = Non
         yield keeper
         if _rank() == 0:
             keeper.written.merge(keeper.work)
+
+
+@contextmanager
+def claimed_besides(keeper: Keeper, names: Iterable[str], known: Known | None = None) -> Iterator[None]:
+    """Claim further files of a folder that is claimed already, the names of which were not known then.
+
+    Raises:
+        ForeignFileError: If a file is not seg's.
+    """
+    with keeping(_checked(keeper.written, names, keeper.work, known or Known())):
+        yield
 
 
 @contextmanager
@@ -108,7 +121,7 @@ def claimed_place(
 
 def lock_beside(path: Path) -> Path:
     """The lock of what is no folder to write into."""
-    path = path.parent.resolve() / path.name
+    path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
     return path.with_name(f".{path.name}.seg.lock")
 
 
@@ -117,9 +130,7 @@ def is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def foreign_files(
-    folder: Path, names: Iterable[str], written: Written, known: Known
-) -> tuple[list[str], dict[str, Stamp]]:
+def foreign_files(folder: Path, names: Iterable[str], written: Written, known: Known) -> tuple[list[str], list[str]]:
     """What of some files is there and not seg's.
 
     Args:
@@ -133,8 +144,7 @@ def foreign_files(
         the record does not hold them so.
     """
     foreign: dict[str, None] = {}
-    told: dict[str, Stamp] = {}
-    vouched = not written and any(is_file(folder / name) and is_marked(folder / name) for name in known.vouchers)
+    told: list[str] = []
     parents: dict[Path, bool] = {}
     for name in names:
         path = folder / name
@@ -143,11 +153,28 @@ def foreign_files(
             if not parents[path.parent] and (blocking := _blocking(path, folder)):
                 foreign[blocking.relative_to(folder).as_posix()] = None
         if parents[path.parent] and os.path.lexists(path) and not (is_file(path) and written.is_unchanged(name)):
-            if is_file(path) and (_is_known(folder, name, written, known) or (vouched and not written.holds(name))):
-                told[name] = stamp_of(path)
+            if is_file(path) and _is_known(folder, name, written, known):
+                told.append(name)
             else:
                 foreign[name] = None
     return list(foreign), told
+
+
+def files_of_others(folder: Path) -> list[str]:
+    """The files of a folder that are not seg's, by its record, by their paths from it."""
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not is_folder(path)]
+    written = Written(folder)
+    return sorted(name for name in names if not is_record(name) and not written.is_unchanged(name))
+
+
+def has_record(folder: Path) -> bool:
+    """Whether seg has made a folder, or written into it: its record is the first file that it gets."""
+    return (folder / RECORD_FILE).is_file()
+
+
+def holds_nothing_else(folder: Path) -> bool:
+    """Whether seg has made a folder, by the record in it, and nothing in it is anybody else's or unfinished."""
+    return has_record(folder) and not files_of_others(folder)
 
 
 def _blocking(path: Path, folder: Path) -> Path | None:
@@ -181,28 +208,46 @@ def _is_marked_anew(folder: Path, name: str, written: Written) -> bool:
 
 @contextmanager
 def _claimed(folder: Path, lock: Path, target: Path, names: Iterable[str], known: Known) -> Iterator[Keeper]:
-    all_names = frozenset(names)
-    all_names |= {f"{name}{SIDECAR}" for name in all_names if name.lower().endswith((".tif", ".tiff"))}
     if rank := _rank():
-        with _made(folder):
-            keeper = Keeper(Written(folder, rank), all_names, target.name, known=None)
-            with keeping(keeper):
-                yield keeper
+        keeper = _checked(Written(folder, rank), names, target.name, known)
+        with _made(folder), keeping(keeper):
+            yield keeper
         return
     with locked(lock, target):
         written = Written(folder)
-        foreign, told = foreign_files(folder, sorted(all_names), written, known)
-        if foreign:
-            what = "which seg did not write or somebody has changed since"
-            raise ForeignFileError(f"{folder} holds {_listed(foreign)}, {what}; {known.cure}")
+        keeper = _checked(written, names, target.name, known)
         _remove_abandoned(folder, written, target)
-        keeper = Keeper(written, all_names, target.name, told)
         try:
             with keeping(keeper):
                 yield keeper
         finally:
-            # Nothing temporary is left, whatever became of the work, unless it was killed and did not get here.
-            written.end(target.name)
+            # Nothing temporary is left, whatever became of the work, unless it was killed and did not get here. A full
+            # disk must not hide what went wrong before.
+            with suppress(OSError):
+                written.end(target.name)
+
+
+def _checked(written: Written, names: Iterable[str], work: str, known: Known) -> Keeper:
+    """What keeps the record of some files, none of which is foreign; the first process has looked."""
+    all_names = frozenset(names)
+    all_names |= {f"{name}{SIDECAR}" for name in all_names if name.lower().endswith((".tif", ".tiff"))}
+    if _rank():
+        return Keeper(written, all_names, work, looks=False)
+    vouched = set() if written else _vouched(written.folder, all_names, known)
+    foreign, told = foreign_files(written.folder, sorted(all_names - vouched), written, known)
+    if foreign:
+        what = "which seg did not write or somebody has changed since"
+        raise ForeignFileError(f"{written.folder} holds {_listed(foreign)}, {what}; {known.cure}")
+    for name in (*sorted(vouched), *told):
+        written.note(name, State.of(written.folder / name))
+    return Keeper(written, all_names, work)
+
+
+def _vouched(folder: Path, names: Collection[str], known: Known) -> set[str]:
+    """The files of a folder without a record that are seg's because another one of them is."""
+    if not any(is_file(folder / name) and is_marked(folder / name) for name in known.vouchers):
+        return set()
+    return {name for name in (*names, *known.family) if is_file(folder / name)}
 
 
 def _listed(names: Sequence[str]) -> str:

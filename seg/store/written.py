@@ -9,9 +9,10 @@ that somebody has edited or replaced is not seg's any more.
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,15 +31,6 @@ TOKEN = secrets.token_hex(4)
 
 class ForeignFileError(WrongUseError):
     """Files that seg would have to replace or remove, and cannot tell to be its own."""
-
-
-Stamp = tuple[int, int, int]
-
-
-def stamp_of(path: Path) -> Stamp:
-    """What changes if somebody puts another file at a path: size, time of change and inode."""
-    status = path.lstat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 @dataclass(frozen=True)
@@ -116,6 +108,8 @@ class Written:
         """Keep that there are no temporary files of some work any more."""
         for token in [token for token, of in self._begun.items() if of == work]:
             self._append({"ended": token})
+        if not self and not self._begun:
+            self._file.unlink(missing_ok=True)
 
     def merge(self, work: str) -> None:
         """Take over what other processes have kept of some work that is done, and keep each file once.
@@ -126,10 +120,10 @@ class Written:
         for file in others:
             for line in _lines(file):
                 self._take(line)
-        self._begun = {token: of for token, of in self._begun.items() if of != work}
         lines = sum(map(len, self._states.values()))
         if not others and lines < 2 * len(self._states):
             return
+        self._begun = {token: of for token, of in self._begun.items() if of != work}
         kept = [{"name": name, **asdict(states[-1])} for name, states in self._states.items()]
         kept += [{"begun": token, "work": of} for token, of in self._begun.items()]
         partial = self._file.with_name(f".{self._file.name}.{TOKEN}.partial")
@@ -168,14 +162,13 @@ class Keeper:
         written: The record.
         names: The files that may be written, by their paths from the folder.
         work: What tells this work from other work in the same folder.
-        known: Files that were found to be seg's when the work began though the record does not hold them so; None where
-            another process has looked at what was there.
+        looks: Whether this process looks at what is in the way, and no other one.
     """
 
     written: Written
     names: frozenset[str]
     work: str
-    known: Mapping[str, Stamp] | None
+    looks: bool = True
 
     def name_of(self, path: Path) -> str | None:
         """The name of a file that is kept here; None for any other."""
@@ -187,9 +180,7 @@ class Keeper:
 
     def is_ours(self, name: str) -> bool:
         """Whether what stands at a name may be replaced or removed."""
-        if self.known is None or self.written.is_unchanged(name):
-            return True
-        return name in self.known and stamp_of(self.written.folder / name) == self.known[name]
+        return not self.looks or self.written.is_unchanged(name)
 
 
 _keepers: list[Keeper] = []
@@ -206,12 +197,30 @@ def keeping(keeper: Keeper) -> Iterator[None]:
         _keepers.remove(keeper)
 
 
-def partial_of(path: Path) -> Path:
-    """A place beside a file, for what becomes that file; a next run finds and removes what a killed one left there."""
+def keep_all(folder: Path) -> None:
+    """Keep all files of a folder that this process has filled, before it gets its place."""
+    written = Written(folder)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not is_record(path.name):
+            written.note(path.relative_to(folder).as_posix(), State.of(path))
+
+
+def is_record(name: str) -> bool:
+    """Whether a file of a folder is the record itself."""
+    return fnmatch(name, _FILES)
+
+
+def partial_of(path: Path, what: str = "") -> Path:
+    """A place beside a file, for what becomes that file; a next run finds and removes what a killed one left there.
+
+    Args:
+        path: The file.
+        what: Tells places from each other of which one file needs several.
+    """
     for keeper in _keepers:
         if keeper.name_of(path) is not None:
             keeper.written.begin(keeper.work)
-    return path.with_name(f".{path.name}.{TOKEN}.partial")
+    return path.with_name(f".{path.name}{what and f'.{what}'}.{TOKEN}.partial")
 
 
 def note_file(path: Path, staged: Path) -> None:
