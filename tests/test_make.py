@@ -429,6 +429,44 @@ def test_one_pixel_without_data_in_one_band_leaves_a_patch_out(tmp_path):
     assert [name[-5:] for name in tree.dropped] == ["01_00"]
 
 
+def test_no_pixel_that_is_masked_or_filled_enters_a_patch(tmp_path):
+    """A mask beside a file, an alpha band, fills that are not declared, and bright or clipped data that stay."""
+    folder, grid = bands_of(tmp_path / "s2", columns=3, rows=2), place(columns=3, rows=2)
+    files = {band: folder / f"{PRODUCT}_{band}.tif" for band in S2_BANDS}
+    stored = {band: pixels(path) for band, path in files.items()}
+    held = np.ones(stored["B05"].shape, bool)
+    held[10, 10] = False
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(files["B05"], "r+") as file:
+        file.write_mask(held)
+    opaque = np.full((240, 360), 65535, np.uint16)
+    opaque[20:25, 130] = 0
+    written(files["B02"], [stored["B02"], opaque], grid, alpha="yes")
+    stored["B08"][:100, 250:] = 65535
+    written(files["B08"], [stored["B08"]], grid)
+    signed = stored["B09"].astype(np.int16)
+    signed[30, 50] = -9999
+    written(files["B09"], [signed], grid, 60)
+    stored["B11"][60:, :60] = 10_000
+    written(files["B11"], [stored["B11"]], grid, 20)
+    s1 = s1_of(tmp_path / f"{S1_NAME}.tif", columns=3, rows=2)
+    with rasterio.open(s1, "r+") as file:
+        radar = file.read()
+        radar[1, 130:150, 130:240] = -9999
+        file.write(radar)
+    made, tree = run([folder], codes_of(tmp_path / "clc.tif", columns=3, rows=2), tmp_path / "out", s1=(s1,))
+    assert {name[-5:]: row["reason"] for name, row in tree.dropped.items()} == dict.fromkeys(
+        ("00_00", "01_00", "02_00", "02_01"), NO_DATA
+    )
+    assert {name[-5:]: bool(row["s1_name"]) for name, row in tree.rows.items()} == {"00_01": True, "01_01": False}
+    for band in S2_BANDS:
+        size = BANDS[band].size
+        own = tree.read(f"{PRODUCT}_00_01", band)
+        assert np.array_equal(own, stored[band][size : 2 * size, :size])
+    assert tree.read(f"{PRODUCT}_00_01", "VV").min() > -40
+    for value in ("65535", "-9999"):
+        assert any(f": {value}, which is not declared as nodata" in remark for remark in made.remarks)
+
+
 def test_sentinel_1_that_is_nearest_in_time_and_covers_the_patch(tmp_path):
     s2 = [bands_of(tmp_path / "in", columns=3, rows=1)]
     # 13 June: a gap in the first patch; 10 June: the first two patches; the third has none.

@@ -334,6 +334,32 @@ def _stack(path: Path, bands: tuple[str, ...], values: np.ndarray) -> Path:
     return path
 
 
+def test_pixels_that_are_masked_or_filled_are_not_mapped(run, tmp_path):
+    random, size = np.random.default_rng(0), 240
+    held = np.ones((size, size), bool)
+    held[:, :50] = False
+    values = random.integers(200, 3000, (len(USED), size, size)).astype(np.int16)
+    values[:, :40] = -9999
+    values[2, 100:140, 100:150] = -9999
+    path, mapped = tmp_path / "scene.tif", held & (values != -9999).all(0)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=size, height=size, count=len(USED), dtype="int16", crs="EPSG:32633",
+        transform=Affine(10, 0, 300000, 0, -10, 5300040),
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+        dataset.write_mask(held)
+        dataset.descriptions = USED
+    said: list[str] = []
+    extras = {"probabilities": True, "confidence": True, "notify": said.append}
+    (one,) = predict(run, [path], tmp_path / "map.tif", **SMALL, **extras)
+    assert np.array_equal(read(one.path) != 255, mapped)
+    for other in ("probabilities", "confidence"):
+        there = read(tmp_path / f"map_{other}.tif") != 255
+        assert (there == mapped).all()
+    assert one.nodata == pytest.approx(1 - mapped.mean())
+    assert sum("-9999, which is not declared as nodata" in remark for remark in said) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [

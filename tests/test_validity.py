@@ -592,6 +592,9 @@ def test_clipped_and_saturated_data_stay(tmp_path: Path) -> None:
         scene = nothing_said(write(tmp_path / "a.tif", clouds.astype(dtype)), RGB)
         assert (clouds == 10_000).mean() > 0.01
         assert read(scene)[1].all()
+    sharp = numbers().astype(np.uint16)
+    sharp[:, :100] = 10_000
+    assert read(nothing_said(write(tmp_path / "d.tif", sharp), RGB))[1].all()
     dark = np.clip(numbers() - 1200, 1, None)
     assert (dark == 1).mean() > 0.3
     assert read(nothing_said(write(tmp_path / "b.tif", dark.astype(np.uint16)), RGB))[1].all()

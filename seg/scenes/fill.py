@@ -25,11 +25,11 @@ import numpy.typing as npt
 from seg.reben.bands import BANDS
 from seg.scenes.grid import SceneError
 from seg.scenes.header import open_raster, readable, shown
-from seg.scenes.layer import POSSIBLE, Array, Layer, Mask
+from seg.scenes.layer import POSSIBLE, REFLECTANCE_SCALE, Array, Layer, Mask
 from seg.scenes.validity import outline, read_bands
 
 _KNOWN = frozenset(
-    {-1, -9, -99, -999, -9999, -99999, -10_000, -32_767, -32_768, -2_147_483_648, -128, 99, 127, 255, 999, 9999, 10_000}
+    {-1, -9, -99, -999, -9999, -99999, -10_000, -32_767, -32_768, -2_147_483_648, -128, 99, 127, 255, 999, 9999}
     | {32_767, 32_768, 55_536, 55_537, 65_534, 65_535, 99_999, 2_147_483_647, 4_294_967_295}
 )
 """What tools fill with. -10000 is that of MAJA; 55536 and 55537 are -10000 and -9999 that were stored as uint16."""
@@ -231,6 +231,9 @@ def _stands_apart(fill: _Fill, seen: _Seen, others: npt.NDArray[np.float64]) -> 
         return True
     if sensor == "s1" and layer.floating and fill.share > _AMID and not _clipped(number, others):
         return True
+    if sensor == "s2" and number == REFLECTANCE_SCALE:
+        # Clouds, by tools that clip reflectance to 1.
+        return False
     lowest, highest = np.quantile(others, (_STRAY, 1 - _STRAY))
     declared = layer.nodata is not None or layer.masked
     gap = max(lowest - number, number - highest)
