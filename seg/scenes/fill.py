@@ -231,13 +231,12 @@ def _stands_apart(fill: _Fill, seen: _Seen, others: npt.NDArray[np.float64]) -> 
         return True
     if sensor == "s1" and layer.floating and fill.share > _AMID and not _clipped(number, others):
         return True
-    if sensor == "s2" and number == REFLECTANCE_SCALE:
-        # Clouds, by tools that clip reflectance to 1.
-        return False
     lowest, highest = np.quantile(others, (_STRAY, 1 - _STRAY))
     declared = layer.nodata is not None or layer.masked
     gap = max(lowest - number, number - highest)
-    return bool(gap > (highest - lowest) * (_DECLARED_APART if declared else 1))
+    # Reflectance of 1 is that of clouds, by tools that clip to it.
+    cloud = sensor == "s2" and number == REFLECTANCE_SCALE
+    return not cloud and bool(gap > (highest - lowest) * (_DECLARED_APART if declared else 1))
 
 
 def _clipped(number: float, others: npt.NDArray[np.float64]) -> bool:
