@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from seg.config.errors import WrongUseError
+from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config
 from seg.config.wording import SENTENCE, VALUE, clipped
 from seg.config.yaml_text import LONGEST, YamlTextError, parse
@@ -51,7 +52,7 @@ _OTHER_NAMES = {
 """What others, and options of ``seg train``, call settings."""
 
 
-def load_config(path: Path | None = None, overrides: Iterable[str] = (), **settings: Any) -> Config:
+def load_config(path: AnyPath | None = None, overrides: Iterable[str] = (), **settings: Any) -> Config:
     """A configuration from a file, overrides and settings, the later ones winning.
 
     Args:
@@ -62,6 +63,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = (), **setti
     Raises:
         ConfigError: If the file is no YAML mapping, a key is unknown or a value is out of range.
     """
+    path = path_or_none(path)
     tree = _read(path) if path else {}
     for name, value in settings.items():
         if value is not None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from seg.config.paths import AnyPath
 from seg.config.sections import Fusion, ModelConfig, Section
 from seg.models.architectures import ModelError
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
@@ -217,7 +218,7 @@ def load_card(folder: Path) -> ModelCard:
     return read_folder(folder, _read_card)
 
 
-def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> tuple[Segmenter, ModelCard]:
+def load_checkpoint(folder: AnyPath, device: str | torch.device = "cpu") -> tuple[Segmenter, ModelCard]:
     """The network of a checkpoint, in evaluation mode, and its card. Nothing is downloaded and no code is unpickled.
 
     If the card names the classes in another order, the weights are reordered; the card that is returned, thresholds
@@ -231,6 +232,7 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> tuple[S
         CheckpointError: If anything is missing, damaged or does not fit, or a newer seg wrote it.
         OSError: If it is replaced faster than it can be read.
     """
+    folder = Path(folder)
     card, tensors = _read(folder)
     try:
         model = build_segmenter(card.network(), card.bands)

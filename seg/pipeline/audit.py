@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.prepare.audit import CHECKS, Audit, audit_source, audit_store
 from seg.prepare.layout import Kind
@@ -17,12 +18,12 @@ from seg.store.targets import lock_beside
 
 
 def check_store(
-    folder: Path,
+    folder: AnyPath,
     *,
-    metadata: Sequence[Path] = (),
-    s2: Path | None = None,
-    s1: Path | None = None,
-    maps: Path | None = None,
+    metadata: AnyPaths = (),
+    s2: AnyPath | None = None,
+    s1: AnyPath | None = None,
+    maps: AnyPath | None = None,
     repair: bool = False,
     workers: int | None = None,
     track: Track = silent,
@@ -43,6 +44,13 @@ def check_store(
     Raises:
         StoreError: If there is no store, or a bare LMDB is to be repaired.
     """
+    folder, metadata, s2, s1, maps = (
+        Path(folder),
+        path_list(metadata),
+        path_or_none(s2),
+        path_or_none(s1),
+        path_or_none(maps),
+    )
     sources = Sources(s2=s2, s1=s1, maps=maps, metadata=())
     find_sources(sources)
     own = (folder / INFO_FILE).is_file()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from seg.config.paths import AnyPath
 from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
@@ -53,8 +54,8 @@ class Published:
 
 
 def write_card(
-    run: Path,
-    out: Path,
+    run: AnyPath,
+    out: AnyPath,
     *,
     name: str | None = None,
     licence: str = LICENCE,
@@ -88,6 +89,7 @@ def write_card(
         OnnxError: If the network cannot be written as ONNX.
         OSError: If the folder cannot be written.
     """
+    run, out = Path(run), Path(out)
     if is_model_folder(run):
         raise RunError(f"{run} is a model folder already")
     checkpoint = best_checkpoint(run)

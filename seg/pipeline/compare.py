@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
 from seg.metrics.holm import holm
@@ -49,12 +50,12 @@ class CompareResult:
 
 
 def compare(
-    runs: Sequence[Path],
+    runs: AnyPaths,
     *,
     split: Split = "test",
     on: str = "",
     sort: str = "miou",
-    out: Path | None = None,
+    out: AnyPath | None = None,
     allow_different_data: bool = False,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -80,6 +81,7 @@ def compare(
     Raises:
         ValueError: One of its subclasses, in one sentence, if runs cannot be compared.
     """
+    runs, out = path_list(runs), path_or_none(out)
     if sort not in SCORES:
         raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}")
     with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):

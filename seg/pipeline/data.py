@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
 from seg.prepare.build import Subset, build_store, check_request
@@ -17,8 +18,8 @@ from seg.prepare.sources import Sources, published_sources
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASSES
 from seg.reben.patch import Split
-from seg.store.index import Rows, select
-from seg.store.open import FORMAT, INFO_FILE, Store, StoreInfo, open_store
+from seg.store.index import EmptySelectionError, MetadataError, Rows, select
+from seg.store.open import FORMAT, INFO_FILE, Store, StoreError, StoreInfo, open_store
 
 if TYPE_CHECKING:
     from seg.prepare.download import Fetched
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 
+SEG_DATA = "SEG_DATA"
+"""The environment variable that names a store where no option does."""
 DEMO_PATCHES = 400
 DEMO_SEED = 0
 
@@ -54,7 +57,7 @@ def record_parts(only: str | None, mirror: str | None) -> list["RecordPart"]:
 
 
 def fetch(
-    out: Path, parts: Sequence["RecordPart"] | None = None, mirror: str | None = None, track: Track = silent
+    out: AnyPath, parts: Sequence["RecordPart"] | None = None, mirror: str | None = None, track: Track = silent
 ) -> list["Fetched"]:
     """Fetch the published record; see `seg.prepare.download`.
 
@@ -67,6 +70,7 @@ def fetch(
     Raises:
         DownloadError: If a part does not exist, or a file cannot be fetched.
     """
+    out = Path(out)
     from seg.prepare import download
 
     return download.fetch(out, download.PARTS if parts is None else parts, mirror, track)
@@ -91,8 +95,9 @@ def check_synthesis(patches: int, seed: int) -> None:
     check(patches, seed)
 
 
-def synthesise(out: Path, patches: int, seed: int = 0, track: Track = silent) -> "SynthesisReport":
+def synthesise(out: AnyPath, patches: int, seed: int = 0, track: Track = silent) -> "SynthesisReport":
     """Write a synthetic reBEN in the published tree; see `seg.prepare.synthetic`."""
+    out = Path(out)
     from seg.prepare.synthetic import synthesise as synthesise_tree
 
     return synthesise_tree(out, patches, seed, track)
@@ -105,20 +110,21 @@ def check_scene(size: int, seed: int) -> None:
     check(size, seed)
 
 
-def synthesise_scene(out: Path, size: int, seed: int = 0, track: Track = silent) -> "SyntheticScene":
+def synthesise_scene(out: AnyPath, size: int, seed: int = 0, track: Track = silent) -> "SyntheticScene":
     """Write a synthetic Sentinel scene; see `seg.prepare.synthetic_scene`."""
+    out = Path(out)
     from seg.prepare.synthetic_scene import synthesise_scene as write
 
     return write(out, size, seed, track=track)
 
 
 def build(
-    out: Path,
+    out: AnyPath,
     *,
-    s2: Path | None = None,
-    s1: Path | None = None,
-    maps: Path | None = None,
-    metadata: Sequence[Path],
+    s2: AnyPath | None = None,
+    s1: AnyPath | None = None,
+    maps: AnyPath | None = None,
+    metadata: AnyPaths,
     subset: Subset | None = None,
     resplit: str | None = None,
     partial: bool = False,
@@ -127,6 +133,7 @@ def build(
     track: Track = silent,
 ) -> StoreInfo:
     """Convert published trees or archives into a store; see `seg.prepare.build`."""
+    out, s2, s1, maps, metadata = Path(out), path_or_none(s2), path_or_none(s1), path_or_none(maps), path_list(metadata)
     sources = Sources(s2=s2, s1=s1, maps=maps, metadata=tuple(metadata))
     return build_store(
         sources, out, subset=subset, resplit=resplit, partial=partial, force=force, workers=workers, track=track
@@ -171,18 +178,41 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
 
     The demo store is made when it is first needed and kept in the user's cache folder.
     """
-    named = data.store or os.environ.get("SEG_DATA")
+    named = data.store or store_of_environment()
     if named:
-        store = open_store(Path(named), (data.metadata,) if data.metadata else ())
+        store = open_named_store(named, data.metadata, of_environment=not data.store)
     else:
+        empty = " which is set but empty" if SEG_DATA in os.environ else ""
         notify(
-            "No data given (--data, SEG_DATA): using the SYNTHETIC demo store. "
+            f"No data given (--data, {SEG_DATA}{empty}): using the SYNTHETIC demo store. "
             "Its scores say nothing about reBEN; the README shows the way to real data."
         )
         folder = _demo_store(track)
         notify(f"The demo store is kept in {folder}.")
         store = open_store(folder)
     return store
+
+
+def store_of_environment() -> Path | None:
+    """The store that the environment variable ``SEG_DATA`` names; None if it names none."""
+    named = os.environ.get(SEG_DATA, "").strip()
+    return Path(named) if named else None
+
+
+def open_named_store(folder: Path, metadata: Path | None, of_environment: bool) -> Store:
+    """Open a store that somebody named; what is wrong with one of ``SEG_DATA`` is said of that.
+
+    Raises:
+        StoreError, MetadataError: As `open_store`.
+    """
+    try:
+        return open_store(folder, (metadata,) if metadata else ())
+    except (StoreError, MetadataError) as error:
+        if not of_environment:
+            raise
+        raise type(error)(
+            f"the environment variable {SEG_DATA} is '{folder}', but {error}; set it anew, or name a store with --data"
+        ) from error
 
 
 def cache_folder() -> Path:
@@ -214,8 +244,19 @@ def _demo_store(track: Track) -> Path:
 
 
 def split_rows(store: Store, data: DataConfig, split: Split, need_map: bool = True) -> Rows:
-    """Rows of a split that the configuration selects and that have all its bands need."""
-    return store.usable(select(store.index, data, split), data.bands, data.drop_incomplete, need_map)
+    """Rows of a split that the configuration selects and that have all its bands need.
+
+    Raises:
+        EmptySelectionError: If there are none; says of the bands too if the store lacks any.
+        StoreError: As `Store.usable`.
+    """
+    try:
+        rows = select(store.index, data, split)
+    except EmptySelectionError as error:
+        if lack := store.lack(data.bands):
+            raise EmptySelectionError(f"{error}; besides, {lack}") from None
+        raise
+    return store.usable(rows, data.bands, data.drop_incomplete, need_map)
 
 
 @dataclass(frozen=True)
@@ -239,8 +280,9 @@ class Description:
     bytes: int
 
 
-def describe_store(folder: Path, metadata: Sequence[Path] = ()) -> Description:
+def describe_store(folder: AnyPath, metadata: AnyPaths = ()) -> Description:
     """Open a store and count what it holds."""
+    folder, metadata = Path(folder), path_list(metadata)
     store = open_store(folder, metadata)
     # An LMDB is opened when it is first asked for something; one that cannot be read is no store to describe.
     len(store.patches)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from seg.config.paths import AnyPath
 from seg.config.track import Track, silent
 from seg.engine.device import choose_compute
 from seg.engine.events import Epoch, Step
@@ -69,7 +70,7 @@ class DemoResult:
 
 
 def demo(
-    out: Path,
+    out: AnyPath,
     settings: DemoSettings = DEMO,
     observe: Observe = lambda _: None,
     track: Track = silent,
@@ -87,6 +88,7 @@ def demo(
     Raises:
         DemoError: If the folder is in use.
     """
+    out = Path(out)
     with claimed_folder(out, ()):
         if any(path.name != LOCK_FILE for path in out.iterdir()):
             raise DemoError(f"{out} is there already; remove it or choose another folder with --out")

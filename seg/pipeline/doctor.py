@@ -1,15 +1,15 @@
 """What this machine and its data are good for, and what to install or change."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.pipeline.data import cache_folder, demo_folder
+from seg.config.paths import AnyPath, path_or_none
+from seg.pipeline.data import SEG_DATA, cache_folder, demo_folder, open_named_store, store_of_environment
 from seg.pipeline.expectation import Expectation, expect_default
 from seg.pipeline.machine import OPTIONAL, Machine, inspect_machine
 from seg.report.record import versions
-from seg.store.open import INFO_FILE, StoreInfo, open_store
+from seg.store.open import INFO_FILE, StoreInfo
 
 _GB = 10**9
 _LEAST_WORK = _GB // 10
@@ -79,13 +79,14 @@ class Diagnosis:
         return not any(advice.stops for advice in self.advice)
 
 
-def diagnose(data: Path | None = None, metadata: Path | None = None) -> Diagnosis:
+def diagnose(data: AnyPath | None = None, metadata: AnyPath | None = None) -> Diagnosis:
     """Look at this machine and at the data, and time a few steps of training; nothing is made or changed.
 
     Args:
         data: A store; None: that of ``SEG_DATA``, else the demo store.
         metadata: Metadata parquet, for a bare LMDB.
     """
+    data, metadata = path_or_none(data), path_or_none(metadata)
     machine = inspect_machine(cache_folder())
     store = look_for_store(data, metadata)
     of_machine = tuple(judge(machine))
@@ -96,13 +97,13 @@ def diagnose(data: Path | None = None, metadata: Path | None = None) -> Diagnosi
 
 def look_for_store(data: Path | None = None, metadata: Path | None = None) -> FoundStore:
     """The store that a command would use; the demo store is not made for this."""
-    named = data or (Path(os.environ["SEG_DATA"]) if os.environ.get("SEG_DATA") else None)
-    source = "--data" if data else "SEG_DATA" if named else "demo"
+    named = data or store_of_environment()
+    source = "--data" if data else SEG_DATA if named else "demo"
     folder = named or demo_folder()
     if source == "demo" and not (folder / INFO_FILE).is_file():
         return FoundStore(source, folder)
     try:
-        return FoundStore(source, folder, open_store(folder, (metadata,) if metadata else ()).info)
+        return FoundStore(source, folder, open_named_store(folder, metadata, of_environment=source == SEG_DATA).info)
     except (ValueError, OSError) as error:
         return FoundStore(source, folder, failure=" ".join(str(error).split()))
 

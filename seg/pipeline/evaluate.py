@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Track, silent
 from seg.engine.evaluate import evaluate as gather_evidence
 from seg.metrics.assess import Assessment, assess
@@ -52,11 +53,11 @@ class EvalResult:
 
 
 def evaluate(
-    run: Path,
+    run: AnyPath,
     *,
     split: Split | None = None,
-    data: Path | None = None,
-    metadata: Path | None = None,
+    data: AnyPath | None = None,
+    metadata: AnyPath | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     drop: Sensor | None = None,
@@ -84,6 +85,7 @@ def evaluate(
     Raises:
         ValueError: One of its subclasses, in one sentence, for anything wrong with the run or the data.
     """
+    run, data, metadata = Path(run), path_or_none(data), path_or_none(metadata)
     if is_model_folder(run):
         raise RunError(f"{run} is a model folder; its scores stand on its page, README.md; 'seg eval' scores runs")
     session = open_run(

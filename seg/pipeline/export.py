@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from seg.config.errors import WrongUseError
+from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Track, silent
 from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
@@ -59,12 +60,12 @@ class ExportResult:
 
 
 def export(
-    run: Path,
-    out: Path,
+    run: AnyPath,
+    out: AnyPath,
     *,
     split: Split | None = None,
-    data: Path | None = None,
-    metadata: Path | None = None,
+    data: AnyPath | None = None,
+    metadata: AnyPath | None = None,
     probabilities: bool = False,
     reference: bool = False,
     agreement: bool = False,
@@ -99,6 +100,7 @@ def export(
         ValueError: One of its subclasses, in one sentence, for anything wrong with the run or the data.
         OSError: If a map cannot be written.
     """
+    run, out, data, metadata = Path(run), Path(out), path_or_none(data), path_or_none(metadata)
     wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities}
     layers = tuple(layer for layer, asked in wanted.items() if asked)
     keep = not mosaic if patches is None else patches

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.load import load_config
+from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config
 from seg.models.weights_names import whole_path
 from seg.pipeline.run_folder import CONFIG_FILE, RunError
@@ -31,9 +32,9 @@ class Job:
 
 
 def plan(
-    path: Path | None = None,
+    path: AnyPath | None = None,
     overrides: Iterable[str] = (),
-    out: Path | None = None,
+    out: AnyPath | None = None,
     resume: bool = False,
     allow: Iterable[str] = (),
     **settings: Any,
@@ -55,6 +56,7 @@ def plan(
         RunError: If a new run's folder is taken, or there is no run to resume.
         ConfigError: If the configuration is wrong.
     """
+    path, out = path_or_none(path), path_or_none(out)
     config = with_whole_weights(load_config(path, overrides, **settings))
     folder = out or _default_folder(config, resume)
     saved = folder / CONFIG_FILE

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seg.config.paths import AnyPath
 from seg.data.transforms import Normaliser
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.models.checkpoint import CheckpointError, ModelCard, load_checkpoint
@@ -84,7 +85,7 @@ class Model:
         return tuple(name for name, present in zip(CLASS_NAMES, decided_K, strict=True) if present)
 
 
-def load_model(source: str | Path, device: str | torch.device = "cpu", revision: str = "main") -> Model:
+def load_model(source: AnyPath, device: str | torch.device = "cpu", revision: str = "main") -> Model:
     """A trained model, ready to predict.
 
     Args:
@@ -102,7 +103,7 @@ def load_model(source: str | Path, device: str | torch.device = "cpu", revision:
     return Model(network, card, device)
 
 
-def _folder(source: str | Path, revision: str) -> Path:
+def _folder(source: AnyPath, revision: str) -> Path:
     path = Path(source)
     if path.is_dir():
         return best_checkpoint(path)
@@ -110,4 +111,4 @@ def _folder(source: str | Path, revision: str) -> Path:
         cure = f"into a folder, with {WEIGHTS_FILE} beside {CARD_FILE}, and load that"
         fetched = [fetch(source, name, revision, cure) for name in (CARD_FILE, WEIGHTS_FILE)]
         return fetched[0].parent
-    raise CheckpointError(f"there is no folder {source}; give a folder of 'seg card' or 'seg train', or a hub id")
+    raise CheckpointError(f"there is no folder {path}; give a folder of 'seg card' or 'seg train', or a hub id")

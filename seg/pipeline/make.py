@@ -1,8 +1,8 @@
 """Making a reBEN of one's own region."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.config.wording import counted
 from seg.pipeline.data import Notify, ignore, listed
@@ -12,15 +12,15 @@ from seg.prepare.products import Request, check_request
 
 
 def request(
-    s2: Sequence[Path],
-    clc: Path,
+    s2: AnyPaths,
+    clc: AnyPath,
     *,
-    s1: Sequence[Path] = (),
+    s1: AnyPaths = (),
     column: str | None = None,
     layer: str | None = None,
     bands: str | None = None,
     product: str | None = None,
-    countries: Path | None = None,
+    countries: AnyPath | None = None,
     country_column: str | None = None,
     require_s1: bool = False,
     numbering: Numbering | None = None,
@@ -37,6 +37,7 @@ def request(
     Raises:
         ValueError: If the request makes no sense.
     """
+    s2, clc, s1, countries = path_list(s2), Path(clc), path_list(s1), path_or_none(countries)
     asked = Request(
         s2=tuple(s2),
         clc=clc,
@@ -56,7 +57,7 @@ def request(
 
 def make(
     asked: Request,
-    out: Path,
+    out: AnyPath,
     *,
     store: bool = False,
     workers: int | None = None,
@@ -76,6 +77,7 @@ def make(
     Raises:
         ValueError: One of its subclasses, in one sentence, for anything wrong with the files.
     """
+    out = Path(out)
     made = make_set(asked, out, store=store, workers=workers, track=track)
     for remark in made.remarks:
         notify(remark)

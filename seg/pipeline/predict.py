@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from seg.config.errors import WrongUseError
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.engine.cells import CellPass, cell_rows, predict_cells
 from seg.engine.distributed import Ranks, joined
@@ -91,14 +92,14 @@ class SceneMap:
 
 
 def predict(
-    run: Path,
-    scenes: Sequence[Path],
-    out: Path,
+    run: AnyPath,
+    scenes: AnyPaths,
+    out: AnyPath,
     *,
     bands: Sequence[str] | None = None,
-    s1: Sequence[Path] = (),
+    s1: AnyPaths = (),
     box: Box | None = None,
-    geometry: Path | None = None,
+    geometry: AnyPath | None = None,
     probabilities: bool = False,
     confidence: bool = False,
     labels: bool = False,
@@ -141,6 +142,7 @@ def predict(
         ValueError: One of its subclasses, in one sentence, for anything wrong with the run or a scene.
         OSError: If a file cannot be read or written.
     """
+    run, scenes, out, s1, geometry = Path(run), path_list(scenes), Path(out), path_list(s1), path_or_none(geometry)
     paths = _targets(scenes, out)
     _require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:

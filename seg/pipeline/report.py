@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from seg.config.paths import AnyPath
 from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
@@ -59,7 +60,7 @@ class ReportResult:
 
 
 def report_run(
-    run: Path,
+    run: AnyPath,
     *,
     split: Split | None = None,
     without: Sensor | None = None,
@@ -86,6 +87,7 @@ def report_run(
         EvidenceError: If the evidence is damaged.
         StaleReportError: If a table differs, with `check`.
     """
+    run = Path(run)
     files = read_run(run)
     split = split or files.config.eval.split
     on = named_data(files, on)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.prepare.split import LEFT_OUT, SplitError, SplitPlan, Splits, assign, published
 from seg.reben.bands import PATCH_METRES
@@ -48,11 +49,11 @@ class Splitted:
 
 
 def split(
-    sources: Sequence[Path],
+    sources: AnyPaths,
     plans: Sequence[SplitPlan] = (),
     *,
-    out: Path | None = None,
-    report: Path | None = None,
+    out: AnyPath | None = None,
+    report: AnyPath | None = None,
     track: Track = silent,
 ) -> Splitted:
     """Assign splits, write them, and measure what they let through from train to test.
@@ -70,6 +71,7 @@ def split(
         StoreError, MetadataError: If a source cannot be read.
         OSError: If a file cannot be written.
     """
+    sources, out, report = path_list(sources), path_or_none(out), path_or_none(report)
     check_request(sources, plans, out, report)
     store = _store_of(sources)
     with _claimed(out, store, report):

@@ -1,7 +1,6 @@
 """The runs of a sweep: configurations x settings x seeds, and what is left to do for each."""
 
 import itertools
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from seg.config.identity import settings_of_run
 from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.models.weights_file import BEST, LAST, weights_digest
+from seg.pipeline.data import store_of_environment
 from seg.pipeline.job import with_whole_weights
 from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, RunError, RunFiles, read_evaluation, read_run
 from seg.reben.patch import Split
@@ -178,7 +178,7 @@ def _difference(job: Job, run: RunFiles) -> str:
     if changed:
         name = changed[0]
         return f"{name} is {there.get(name)} there and {planned.get(name)} here"
-    store = job.config.data.store or os.environ.get("SEG_DATA")
+    store = job.config.data.store or store_of_environment()
     if store and (Path(store) / INFO_FILE).is_file():
         fingerprint = read_info(Path(store)).fingerprint
         if run.fingerprint and fingerprint != run.fingerprint:

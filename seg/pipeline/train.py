@@ -1,7 +1,6 @@
 """Train a network: from a configuration to a run folder."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,7 +19,7 @@ from seg.engine.run import Run
 from seg.engine.state import Progress, has_state, read_progress
 from seg.engine.train import fit
 from seg.models.weights_file import LAST
-from seg.pipeline.data import Notify, ignore
+from seg.pipeline.data import Notify, ignore, store_of_environment
 from seg.pipeline.job import Job, require_new
 from seg.pipeline.preparation import joined_by, prepare
 from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
@@ -234,7 +233,7 @@ def _conclude(folder: Path, run: Run, log: EpochLog | None, record: dict[str, An
 
 def _located(config: Config) -> Config:
     """The configuration with whole paths, so that it loads from any folder. The demo store stays unnamed."""
-    named = config.data.store or os.environ.get("SEG_DATA")
+    named = config.data.store or store_of_environment()
     paths = {"store": named, "metadata": config.data.metadata}
     resolved = {key: Path(path).resolve() for key, path in paths.items() if path}
     return config.model_copy(update={"data": config.data.model_copy(update=resolved)})

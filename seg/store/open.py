@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
+from seg.config.paths import AnyPath, AnyPaths, path_list
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
 from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index
@@ -91,6 +92,13 @@ class Store:
         names = [index.s1_name(row)] * bool(index.has_s1[row]) + [index.patch_id(row)] * bool(index.has_s2[row])
         return {band: array for name in names for band, array in self.patches.tensors(name).items()}
 
+    def lack(self, bands: Sequence[str]) -> str:
+        """The bands of a selection that the store does not hold, as a sentence; empty if it has all of them."""
+        absent = [band for band in bands if band not in self.info.bands]
+        held = ", ".join(self.info.bands) or "no bands"
+        needed = f"'{selection_name(tuple(bands))}' needs {', '.join(absent)}"
+        return f"{needed}, which the store {self.folder.name} does not hold; it has {held}" if absent else ""
+
     def usable(self, rows: Rows, bands: Sequence[str], drop_incomplete: bool, need_map: bool = True) -> Rows:
         """The rows that have everything a band selection needs.
 
@@ -105,11 +113,8 @@ class Store:
                 the modality and what is missing.
         """
         name = selection_name(tuple(bands))
-        if absent := [band for band in bands if band not in self.info.bands]:
-            raise StoreError(
-                f"'{name}' needs {', '.join(absent)}, which the store {self.folder.name} does not hold; "
-                f"it has {', '.join(self.info.bands) or 'no bands'}"
-            )
+        if lack := self.lack(bands):
+            raise StoreError(lack)
         needs = {
             "Sentinel-1": (any(b in S1_BANDS for b in bands), self.index.has_s1),
             "Sentinel-2": (any(b in S2_BANDS for b in bands), self.index.has_s2),
@@ -130,7 +135,7 @@ class Store:
         return rows[keep]
 
 
-def open_store(folder: Path, metadata: Sequence[Path] = ()) -> Store:
+def open_store(folder: AnyPath, metadata: AnyPaths = ()) -> Store:
     """Open a store for reading.
 
     Args:
@@ -140,6 +145,7 @@ def open_store(folder: Path, metadata: Sequence[Path] = ()) -> Store:
     Raises:
         StoreError: If the folder is neither, or was written by a newer version.
     """
+    folder, metadata = Path(folder), path_list(metadata)
     if not folder.is_dir():
         what = f"{folder} is a file, not a store" if folder.is_file() else f"there is no store {folder}"
         raise StoreError(f"{what}; make one with 'seg data build'")
