@@ -30,7 +30,7 @@ def compare(
     Needs neither a GPU nor the images: everything comes from the evidence of 'seg eval'.
     """
     from seg.pipeline.compare import compare as put_side_by_side
-    from seg.report.formats import pages, to_rich
+    from seg.report.screen import in_parts
 
     result = put_side_by_side(
         runs,
@@ -48,7 +48,7 @@ def compare(
     for table in result.tables:
         # Where every configuration has one run, the table of runs says the same again; the files have it all the same.
         if several or table.name != "runs":
-            for page in pages(table, console.out.width):
-                console.out.print(to_rich(page))
+            for part in in_parts(table, console.out.width):
+                console.out.print(part)
     if out is not None:
         console.done(f"Tables: {out}")

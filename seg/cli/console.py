@@ -31,6 +31,11 @@ def done(message: str) -> None:
     out.print(escape(message), soft_wrap=True)
 
 
+def wrapped(message: str) -> None:
+    """Show a long sentence, in lines that end between words."""
+    out.print(escape(message), overflow="fold")
+
+
 @contextmanager
 def stoppable(otherwise: str) -> Iterator[None]:
     """Around work that the same command continues: Ctrl-C and SIGTERM end it in order, and a sentence says so.

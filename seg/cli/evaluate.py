@@ -30,6 +30,7 @@ def evaluate(
     from seg.pipeline.evaluate import evaluate as score
     from seg.pipeline.report import REPORT_FILE
     from seg.report.formats import to_rich
+    from seg.report.tables import headline_lines
 
     result = score(
         run,
@@ -45,4 +46,6 @@ def evaluate(
     for table in result.tables:
         console.out.print(to_rich(table))
     console.done(f"Tables, scores and evidence: {result.folder}")
+    for line in headline_lines(result.scores, result.assessment.intervals):
+        console.done(line)
     console.done(f"Report: {result.folder / REPORT_FILE}")

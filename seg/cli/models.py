@@ -53,11 +53,13 @@ def _show(listing: "Listing") -> None:
 
     sensors = ", an encoder for each sensor" if listing.fusion == "dual" else ""
     title = f"networks on {selection_name(listing.bands)}{sensors}, a patch of {PATCH_SIZE} x {PATCH_SIZE}"
-    table = Table(title=title)
-    for name in ("architecture", "encoder"):
-        table.add_column(name, no_wrap=True)
-    for name in ("parameters M", "of the encoder M", "multiply-adds G"):
-        table.add_column(name, justify="right")
+    caption = "parameters in millions, and those of them in the encoder; MACs: multiply-adds in billions"
+    table = Table(title=title, caption=caption)
+    table.add_column("architecture", no_wrap=True)
+    # Its names are of any length; in a narrow terminal they go on in the next line, numbers and headings never do.
+    table.add_column("encoder", overflow="fold")
+    for name in ("params", "in encoder", "MACs"):
+        table.add_column(name, justify="right", min_width=7)
     for network in listing.networks:
         cost = network.cost
         table.add_row(
@@ -70,8 +72,8 @@ def _show(listing: "Listing") -> None:
     console.out.print(table)
     for takes in dict.fromkeys(listing.takes.values()):
         archs = [arch for arch, one in listing.takes.items() if one == takes]
-        console.done(f"{', '.join(archs)}: {takes}.")
+        console.wrapped(f"{', '.join(archs)}: {takes}.")
     if listing.misfits:
         named = ", ".join(f"{encoder} in {arch}" for arch, encoder in listing.misfits[:_NAMED_MISFITS])
         more = len(listing.misfits) - _NAMED_MISFITS
-        console.done(f"Do not fit: {named}{f' and {more} more (--json names them)' if more > 0 else ''}.")
+        console.wrapped(f"Do not fit: {named}{f' and {more} more (--json names them)' if more > 0 else ''}.")

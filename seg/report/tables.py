@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
-from seg.metrics.scores import Scores
+from seg.metrics.scores import Scores, headline
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.report.formats import Column, Estimate, Table, Value, percent_columns, shown, table_title
 
@@ -19,6 +19,15 @@ Intervals = Mapping[str, "Interval"]
 NO_INTERVALS: Intervals = {}
 _AT_DEFAULT = f"at {DEFAULT_THRESHOLD}"
 _AT_FITTED = "at thresholds fitted on validation"
+
+HEADLINE = {
+    "miou": "mIoU",
+    "oa": "OA",
+    "ap_macro": "AP macro",
+    "f1_macro": f"F1 macro {_AT_DEFAULT}",
+    "f1_micro": f"F1 micro {_AT_DEFAULT}",
+}
+"""The five scores that sum up an evaluation on a screen, two of the masks and three of the labels, with titles."""
 
 _F1_COLUMNS = percent_columns(("f1_macro", "F1 macro"), ("f1_micro", "F1 micro"), ("f1_samples", "F1 samples"))
 _PIXEL_COLUMNS = (
@@ -43,6 +52,20 @@ def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     row = (*head, *(_estimate(getattr(pixel, name), intervals, name) for name in _PIXEL_MEANS))
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
     return Table("pixel_summary", table_title(scores.origin, "Pixel scores"), columns, (row,), (note,))
+
+
+def headline_lines(scores: Scores, intervals: Intervals = NO_INTERVALS) -> tuple[str, ...]:
+    """The scores of `HEADLINE` for the end of a screen, a line each, below what they are of."""
+    values = headline(scores)
+    lines = {
+        title: shown(Column(key, title, "percent"), _estimate(values[key], intervals, key))
+        for key, title in HEADLINE.items()
+        if key in values
+    }
+    width = max(map(len, lines))
+    without = "" if scores.scene is not None else "; the model has no scene head"
+    title = f"{table_title(scores.origin, 'Scores in %')}, {scores.patches:,} patches{without}"
+    return (title, *(f"  {name:<{width}}  {value}" for name, value in lines.items()))
 
 
 def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
