@@ -58,17 +58,16 @@ def _show(listing: "Listing") -> None:
     table.add_column("architecture", no_wrap=True)
     # Its names are of any length; in a narrow terminal they go on in the next line, numbers and headings never do.
     table.add_column("encoder", overflow="fold")
-    for name in ("params", "in encoder", "MACs"):
-        table.add_column(name, justify="right", min_width=7)
-    for network in listing.networks:
-        cost = network.cost
-        table.add_row(
-            network.arch,
-            network.encoder,
-            f"{cost.parameters / 1e6:.2f}",
-            f"{cost.encoder_parameters / 1e6:.2f}",
-            f"{cost.multiply_adds / 1e9:.3f}",
-        )
+    costs = [network.cost for network in listing.networks]
+    columns = {
+        "params": [f"{cost.parameters / 1e6:.2f}" for cost in costs],
+        "in encoder": [f"{cost.encoder_parameters / 1e6:.2f}" for cost in costs],
+        "MACs": [f"{cost.multiply_adds / 1e9:.3f}" for cost in costs],
+    }
+    for name, numbers in columns.items():
+        table.add_column(name, justify="right", width=max(map(len, [*numbers, *name.split()])))
+    for network, *numbers in zip(listing.networks, *columns.values(), strict=True):
+        table.add_row(network.arch, network.encoder, *numbers)
     console.out.print(table)
     for takes in dict.fromkeys(listing.takes.values()):
         archs = [arch for arch, one in listing.takes.items() if one == takes]

@@ -22,11 +22,17 @@ from seg.reben.classes import NUM_CLASSES
 
 _FIXED_SIZE = 128
 """Edge of the padded patch, pixels, for encoders that are built for images of one size."""
+_PARTS = ("encoder", "decoder", "segmentation_head", "encoder.out_channels", "encoder.output_stride")
+"""What is built upon in a network."""
 _OTHER_SIZES = (72, 264)
 """Sizes, pixels, that an encoder which might be one of those has to take before it is believed to take any."""
 
 # What smp, timm and torch raise when an encoder does not fit an architecture.
 _MISFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
+
+
+class NetworkPartsError(ModelError):
+    """A network of somebody's own that is not put together as smp's are."""
 
 
 class Segmenter(nn.Module):
@@ -196,14 +202,44 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
             model = Segmenter(config, names, _network(config, names, options), fixed_size)
             is_last = (fixed_size, options) == attempts[-1]
             _try_out(model, (PATCH_SIZE,) if is_last else (PATCH_SIZE, *_OTHER_SIZES))
+        except NetworkPartsError:
+            raise
         except _MISFIT as error:
             failure = error
         else:
             set_drops(model.network.encoder, config)
             return model
+    if failure is not None and not _of_smp(config.arch):
+        # Whoever wrote the network has to see what went wrong in it, not what seg makes of it.
+        failure.add_note(f"This is an error of the network '{config.arch}', which is not one of smp's.")
+        raise failure
     raise ModelError(
         f"encoder '{config.encoder}' does not fit {config.arch}, which takes {architecture.takes}"
     ) from failure
+
+
+def _of_smp(arch: str) -> bool:
+    home: str = smp.MODEL_ARCHITECTURES_MAPPING[arch].__module__
+    return home.startswith(f"{smp.__name__}.")
+
+
+def check_parts(arch: str, network: nn.Module) -> None:
+    """Check that a network has what is built upon; smp's own have it, one of somebody's own may not.
+
+    Raises:
+        NetworkPartsError: Naming what it lacks.
+    """
+    lacking = [name for name in _PARTS if not _has(network, name)]
+    if lacking:
+        raise NetworkPartsError(
+            f"the network of architecture '{arch}' ({type(network).__name__}) has no {' and no '.join(lacking[:3])}; "
+            "build it as a SegmentationModel of smp is built: docs/how-to/architecture.md"
+        )
+
+
+def _has(network: nn.Module, name: str) -> bool:
+    part, _, of_it = name.partition(".")
+    return hasattr(network, part) and (not of_it or hasattr(getattr(network, part), of_it))
 
 
 def check_fusion(fusion: Fusion, bands: Sequence[str]) -> None:
@@ -262,7 +298,9 @@ def smp_model(
     """
     # smp passes timm's encoders a switch where its own take the name of the weights.
     switch: Any = True if weights and config.encoder.startswith("tu-") else weights
-    return smp.create_model(config.arch, config.encoder, switch, channels, NUM_CLASSES, **options)
+    network = smp.create_model(config.arch, config.encoder, switch, channels, NUM_CLASSES, **options)
+    check_parts(config.arch, network)
+    return network
 
 
 def _network(config: ModelConfig, bands: tuple[str, ...], options: dict[str, Any]) -> SegmentationModel:

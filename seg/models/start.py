@@ -1,5 +1,6 @@
 """A network that starts from weights: ImageNet's, reBEN's, SSL4EO's, those of a file or of an earlier run."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
+from seg.config.wording import clipped
 from seg.models.architectures import ModelError, check_encoder, pretrained_file, pretrained_hub_file
 from seg.models.fusion import DualEncoder
 from seg.models.hub import fetch, silent_hub
@@ -26,7 +28,17 @@ from seg.reben.bands import SENSORS, of_sensor
 Notify = Callable[[str], None]
 
 _MOST_NAMED = 4
-"""Tensors that are named where some were left out."""
+"""Tensors that are named where some were left out; of more, only their numbers are told."""
+_PARTS = {
+    "network.encoder.": "encoder",
+    "encoder.": "encoder",
+    "network.decoder.": "decoder",
+    "decoder.": "decoder",
+    "network.segmentation_head.": "pixel head",
+    "segmentation_head.": "pixel head",
+    "scene_head.": "scene head",
+}
+"""Parts of a network by how the names of their tensors begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +89,22 @@ class Loaded:
         if self.decoder:
             parts.append(f"with {self.decoder} tensors beyond the encoder")
         if self.left_out:
-            more = f" and {len(self.left_out) - _MOST_NAMED} more" if len(self.left_out) > _MOST_NAMED else ""
-            parts.append(f"left out: {', '.join(self.left_out[:_MOST_NAMED])}{more}")
+            parts.append(f"left out: {_summed_up(self.left_out)}")
         return f"Weights{whose} from {self.source}{revision}: {'; '.join(parts)}."
+
+
+def _summed_up(names: Sequence[str]) -> str:
+    """Tensors in a few words: the names of a few, of many how many there are in each part of a network."""
+    if len(names) <= _MOST_NAMED:
+        return ", ".join(clipped(name) for name in names)
+    counts = Counter(next((part for start, part in _PARTS.items() if name.startswith(start)), "") for name in names)
+    parts = [f"{counts.pop(part)} of the {part}" for part in dict.fromkeys(_PARTS.values()) if part in counts]
+    rest = counts[""]
+    return " and ".join([*parts, *([f"{rest} others, such as {clipped(_odd(names))}"] if rest else [])])
+
+
+def _odd(names: Sequence[str]) -> str:
+    return next(name for name in names if not name.startswith(tuple(_PARTS)))
 
 
 def start_segmenter(

@@ -8,6 +8,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
 from torch import Tensor, nn
 
+from seg.config.wording import clipped
 from seg.models.architectures import ModelError
 from seg.models.published import Published
 from seg.models.stems import BandFit, find_stems, fit_stem
@@ -55,7 +56,7 @@ def fit_encoder(encoder: nn.Module, name: str, bands: Sequence[str], edge: int, 
     state = encoder.state_dict()
     shared = [key for key in state if _plain(key) in source]
     if not shared:
-        example = next(iter(published.tensors), "nothing")
+        example = clipped(next(iter(published.tensors), "nothing"))
         raise ModelError(
             f"{published.source} holds nothing that fits encoder '{name}': its tensors are named like '{example}'"
         )
@@ -109,10 +110,8 @@ def _plain(name: str) -> str:
 
 
 def _other_encoder(published: Published, name: str, reason: str) -> ModelError:
-    return ModelError(
-        f"{published.source} is for another encoder than '{name}': {reason}; name the encoder it was made for with "
-        "--encoder"
-    )
+    made_for = f"--encoder {published.card.encoder}" if published.card else "--encoder, as the one it was made for"
+    return ModelError(f"{published.source} is for another encoder than '{name}': {reason}; name {made_for}")
 
 
 def _on_other_grid(encoder: nn.Module, key: str, value: Tensor, wanted: Tensor) -> Tensor:
