@@ -22,6 +22,9 @@ def card(
     ] = "",
 ) -> None:
     """Write a model folder to share: weights, card, a page with scores, limits, licence and citation."""
+    from seg.pipeline.run_folder import best_checkpoint
+
+    best_checkpoint(run)
     from seg.pipeline.card import write_card
 
     done = write_card(

@@ -46,7 +46,7 @@ def train(
         list[str] | None, typer.Option(help="With --resume: a setting that may be another one. May be repeated.")
     ] = None,
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Run two steps; show memory and time. Nothing is written.")
+        bool, typer.Option("--dry-run", help="Run a step or two; show memory and time. Nothing is written.")
     ] = False,
 ) -> None:
     """Train a network that gives a pixel mask and a multi-label."""
@@ -54,6 +54,7 @@ def train(
         raise typer.BadParameter("give either --modality or --bands, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
+    from seg.pipeline.foresight import foresee_training
     from seg.pipeline.job import plan
 
     job = plan(
@@ -76,6 +77,7 @@ def train(
         train__device=device,
         train__modality_dropout=modality_dropout,
     )
+    foresee_training(job)
     if dry:
         from seg.pipeline.train import dry_run
 
@@ -114,7 +116,7 @@ def show_dry_run(result: "DryRun") -> None:
         f"Batch: {batch['effective_batch']} patches a step ({batch['batch_size']} x {batch['accumulate']} accumulated "
         f"x {batch['processes']} processes), learning rate {batch['lr']:g}"
     )
-    console.done(f"Memory: {memory}")
+    console.done(f"Memory: {memory}" + ("" if need.whole else ", by a part of a batch; a whole one takes more"))
     speed = batch["effective_batch"] / need.step_seconds
     console.done(f"Step: {need.step_seconds:.3f} s, {speed:.0f} patches/s; {need.steps} steps an epoch")
     console.done(f"Epoch: {_time(need.epoch_seconds)}, validation included")

@@ -1,4 +1,4 @@
-"""Two steps and a batch of validation, to see what a run will need; nothing is written."""
+"""A step or two and a batch of validation, to see what a run will need; nothing is written."""
 
 import resource
 import sys
@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from seg.data.dataset import Batch
 from seg.data.loader import make_loader
 from seg.engine.evaluate import Pass, predict
 from seg.engine.optimiser import set_learning_rate
@@ -17,6 +18,10 @@ from seg.engine.schedule import learning_rate
 from seg.engine.train import train_step, training_batches
 
 STEPS = 2
+_SHARE = 10
+"""Of the patches of a run, a rehearsal takes one in so many: the first step is slow, and it is to end in a fifth."""
+_LEAST = 2
+"""Patches of a batch: fewer cannot be normalised."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Rehearsal:
     """What a run will need.
 
     Attributes:
-        step_seconds: An optimiser step, reading included, after the first one.
+        step_seconds: An optimiser step, reading included; the second one where the run is long enough for two.
         epoch_seconds: An epoch, validation included.
         run_seconds: All epochs.
         steps: Optimiser steps of an epoch.
@@ -32,6 +37,7 @@ class Rehearsal:
         memory_bytes: The most that was used: of the GPU, or of this process where the CPU trains.
         memory_total: What the GPU has, in bytes; None where the CPU trains.
         loss: Of the last step.
+        whole: Whether the batches were whole; of a run of a few batches a part is taken, and memory is then more.
     """
 
     step_seconds: float
@@ -42,10 +48,11 @@ class Rehearsal:
     memory_bytes: int
     memory_total: int | None
     loss: float
+    whole: bool = True
 
 
 def rehearse(run: Run) -> Rehearsal:
-    """Train two steps and validate a batch.
+    """Train two steps and validate a batch; of a short run, a tenth of its patches at most.
 
     Args:
         run: What takes part; its network is another one afterwards.
@@ -56,22 +63,32 @@ def rehearse(run: Run) -> Rehearsal:
     """
     loader = make_loader(run.train, run.order, run.workers, pin_memory=run.compute.device.type == "cuda")
     sums = torch.zeros(3, dtype=torch.float64, device=run.compute.device)
-    seconds: list[float] = []
-    loss = float("nan")
+    per_step = own_patches(run)
+    left = max(_LEAST, run.total_steps * per_step // _SHARE)
+    seconds_per_patch, loss, whole = 0.0, float("nan"), True
     batches = training_batches(run, loader)
     for _ in range(min(STEPS, run.steps_per_epoch)):
-        began = time.perf_counter()
+        if left < _LEAST:
+            break
+        began, done = time.perf_counter(), 0
         run.begin_step(sums)
-        for batch in islice(batches, run.config.accumulate):
+        for given in islice(batches, run.config.accumulate):
+            batch = given if len(given) <= left else _first(given, left)
             set_learning_rate(run.optimiser, learning_rate(run.progress.step, run.total_steps, run.config))
             loss = float(train_step(run, batch)[0])
             run.progress.batch += 1
+            done, left = done + len(batch), left - len(batch)
+            whole = whole and batch is given
+            if left < _LEAST:
+                break
         run.progress.step += 1
         run.settle()
         _wait(run.compute.device)
-        seconds.append(time.perf_counter() - began)
-    step = seconds[-1]
-    part = run.validation.take(np.arange(min(run.config.batch_size, len(run.validation))))
+        seconds_per_patch = (time.perf_counter() - began) / done
+    step = seconds_per_patch * per_step
+    epochs = -(-run.total_steps // run.steps_per_epoch)
+    judged = min(run.config.batch_size, len(run.validation), max(1, epochs * len(run.validation) // _SHARE))
+    part = run.validation.take(np.arange(judged))
     began = time.perf_counter()
     for _ in predict(run.scored, part, Pass(run.compute, run.config.batch_size)):
         pass
@@ -84,11 +101,21 @@ def rehearse(run: Run) -> Rehearsal:
         epoch_seconds=epoch,
         run_seconds=run.total_steps / run.steps_per_epoch * epoch,
         steps=run.steps_per_epoch,
-        epochs=-(-run.total_steps // run.steps_per_epoch),
+        epochs=epochs,
         memory_bytes=used,
         memory_total=total,
         loss=loss,
+        whole=whole,
     )
+
+
+def own_patches(run: Run) -> int:
+    """Patches that a step goes over in this process; the train split may be smaller than what was asked for."""
+    return min(run.config.batch_size * min(run.config.accumulate, len(run.order)), len(run.train) // run.ranks.count)
+
+
+def _first(batch: Batch, count: int) -> Batch:
+    return Batch(*(tensor[:count] for tensor in batch.tensors))
 
 
 def _wait(device: torch.device) -> None:

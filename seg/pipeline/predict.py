@@ -1,6 +1,5 @@
 """Maps of whole scenes: a run over Sentinel products, stacks or folders of bands."""
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from seg.config.errors import WrongUseError
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.engine.cells import CellPass, cell_rows, predict_cells
@@ -29,6 +27,7 @@ from seg.metrics.ratio import Floats
 from seg.models.folding import fold_batch_norm
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.map_files import Job, MapOptions, finish_map, map_files, map_identity, require_space, run_tags
+from seg.pipeline.map_targets import PredictError, map_targets, require_apart
 from seg.pipeline.scene_part import Box, Part, choose_part
 from seg.pipeline.session import Weights, open_weights
 from seg.reben.bands import PATCH_SIZE
@@ -41,13 +40,8 @@ from seg.store.targets import Known, claimed_files, claimed_folder
 T = TypeVar("T")
 
 VRT = "map.vrt"
-_KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
 _PENDING = 2
 """Strips that may wait for the disk."""
-
-
-class PredictError(WrongUseError):
-    """Scenes that cannot be mapped as asked."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +137,8 @@ def predict(
         OSError: If a file cannot be read or written.
     """
     run, scenes, out, s1, geometry = Path(run), path_list(scenes), Path(out), path_list(s1), path_or_none(geometry)
-    paths = _targets(scenes, out)
-    _require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
+    paths = map_targets(scenes, out)
+    require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:
         raise PredictError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
     with _claimed(paths, out):
@@ -293,33 +287,3 @@ def _share(numbers: Sequence[int], ranks: Ranks) -> Sequence[int]:
     """What a process does of some rows: neighbours, because each needs the row above it."""
     begin, end = (len(numbers) * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
     return numbers[begin:end]
-
-
-def _targets(scenes: Sequence[Path], out: Path) -> list[Path]:
-    """The class map of each scene."""
-    if not scenes:
-        raise PredictError("there is no scene to map; name one or more")
-    if len(scenes) == 1:
-        if out.is_dir():
-            raise PredictError(f"{out} is a folder; name the map itself, such as --out {out / 'map.tif'}")
-        if out.suffix.lower() not in (".tif", ".tiff"):
-            raise PredictError(f"{out} is no name of a GeoTIFF; let --out end in .tif")
-        if not out.parent.is_dir():
-            raise PredictError(f"there is no folder {out.parent}; make it or name another --out")
-        return [out]
-    if out.suffix.lower() in (".tif", ".tiff") or out.is_file():
-        raise PredictError(
-            f"{len(scenes)} scenes need a folder for their maps, and {out} is none; name a folder as --out"
-        )
-    names = [_KNOWN_ENDING.sub("", path.resolve().name) + ".tif" for path in scenes]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise PredictError(f"several scenes would become {out / twice[0]}; predict them one by one")
-    return [out / name for name in names]
-
-
-def _require_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Refuse to write over what is read, or into it."""
-    for path in outputs:
-        for source in map(Path.resolve, inputs):
-            if path.resolve() == source or source in path.resolve().parents:
-                raise PredictError(f"{path} would be written over, or into, {source.name}; name another --out")

@@ -20,6 +20,7 @@ from seg.engine.distributed import Ranks, check_shares, joined, started_ranks
 from seg.engine.instructions import cpu_instructions
 from seg.engine.losses.joint import JointLoss, check_losses
 from seg.engine.modality_dropout import check_modality_dropout
+from seg.engine.rehearsal import own_patches
 from seg.engine.run import Run
 from seg.engine.state import DATA, RANKS
 from seg.engine.train import seed_everything
@@ -172,9 +173,7 @@ def prepare(
 
 def effective_batch(run: Run) -> int:
     """Patches that an optimiser step averages over."""
-    # The train split may be smaller than what was asked for.
-    own = min(run.config.batch_size * min(run.config.accumulate, len(run.order)), len(run.train) // run.ranks.count)
-    return own * run.ranks.count
+    return own_patches(run) * run.ranks.count
 
 
 def prepared_on_device(data: DataConfig, compute: Compute, augmented: bool) -> bool:

@@ -1,0 +1,75 @@
+"""A dry run is short beside the run that it predicts, however short that is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seg
+from seg.engine import rehearsal
+from seg.engine.rehearsal import Rehearsal, rehearse
+from seg.pipeline.job import plan
+from seg.pipeline.preparation import joined_by, prepare
+
+SMALL: dict[str, Any] = {"model__arch": "linknet", "model__encoder": "tu-test_resnet", "data__bands": "rgb"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rehearsal")
+    seg.synthesise(folder / "tree", 120)
+    tree = folder / "tree"
+    seg.build(
+        folder / "store",
+        s2=tree / "BigEarthNet-S2",
+        maps=tree / "Reference_Maps",
+        metadata=[tree / "metadata.parquet"],
+        partial=True,
+    )
+    return folder / "store"
+
+
+def rehearsed(store: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[Rehearsal, int, int, int, int]:
+    """The rehearsal of a run, the patches that it trained on and validated, and those of the run."""
+    trained: list[int] = []
+    validated: list[int] = []
+    step, predict = rehearsal.train_step, rehearsal.predict
+
+    def counted_step(run: Any, batch: Any) -> Any:
+        trained.append(len(batch))
+        return step(run, batch)
+
+    def counted_predict(model: Any, part: Any, how: Any) -> Any:
+        validated.append(len(part))
+        return predict(model, part, how)
+
+    monkeypatch.setattr(rehearsal, "train_step", counted_step)
+    monkeypatch.setattr(rehearsal, "predict", counted_predict)
+    job = plan(out=store.parent / "run", data__store=store, **SMALL, **settings)
+    with joined_by(job.config) as (ranks, compute):
+        run = prepare(job.config, job.folder, ranks=ranks, compute=compute).run
+        need = rehearse(run)
+    training = run.total_steps * rehearsal.own_patches(run)
+    return need, sum(trained), sum(validated), training, need.epochs * len(run.validation)
+
+
+@pytest.mark.parametrize("batch_size", [4, 64])
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("limit", [{"train__epochs": 1}, {"train__max_steps": 2}])
+def test_it_takes_a_tenth_of_the_patches_at_most(
+    store: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, accumulate: int, limit: dict[str, int]
+) -> None:
+    need, trained, validated, training, validation = rehearsed(
+        store, monkeypatch, train__batch_size=batch_size, train__accumulate=accumulate, **limit
+    )
+    assert 2 <= trained <= max(2, training / 10)
+    assert 1 <= validated <= max(1, validation / 10)
+    assert need.run_seconds > 0
+    assert need.step_seconds * need.steps < need.epoch_seconds
+    assert need.whole == (trained % min(batch_size, training) == 0)
+
+
+def test_a_long_run_is_judged_by_a_whole_second_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need, trained, _, _, _ = rehearsed(store, monkeypatch, train__batch_size=8, train__epochs=30)
+    assert need.whole
+    assert trained == rehearsal.STEPS * 8
