@@ -74,7 +74,10 @@ def make(
     layer: Annotated[str | None, typer.Option(help="Layer of the vector file, if several have the column.")] = None,
     numbering: Annotated[
         Literal["clc", "grid"] | None,
-        typer.Option(help="Numbers of the land cover, if it does not say: codes 111 to 523 (clc) or 1 to 44 (grid)."),
+        typer.Option(
+            help="Numbers of the land cover, if it does not say: codes 111 to 523 (clc) or 1 to 44 (grid).",
+            show_default="what it says",
+        ),
     ] = None,
     countries: Annotated[Path | None, typer.Option(help="Polygons of countries, by which patches get theirs.")] = None,
     country_column: Annotated[
