@@ -69,8 +69,7 @@ def write_card(
     """Write a model folder in the style of the Hugging Face hub.
 
     It holds ``model.safetensors``, ``card.json`` (what seg reads), ``config.json`` (what the hub reads), ``README.md``
-    with scores, intervals, limits, licence and citation, and ``model.onnx`` if asked for. It appears complete or not at
-    all. `seg.load_model` reads it, and so does ``seg train --weights``.
+    with scores, intervals, limits, licence and citation, and ``model.onnx`` if asked for; complete or not at all.
 
     Args:
         run: Run folder of `train`; one that was scored gets its scores onto the page.
