@@ -15,7 +15,7 @@ def run_printed(message: str, folder: Path, monkeypatch, **filled: str) -> list[
     """Run the commands at the end of a message.
 
     Args:
-        message: Its commands begin with ``: rio`` and are joined by ``&&``.
+        message: Its commands begin with ``: rio`` or ``: python`` and are joined by ``&&``.
         folder: Where they run.
         monkeypatch: Of pytest.
         filled: What stands for words in capitals, such as ``X="300000"``, or for ``zz``.
@@ -23,7 +23,7 @@ def run_printed(message: str, folder: Path, monkeypatch, **filled: str) -> list[
     Returns:
         The words of the first command.
     """
-    text = message[message.index(": rio ") + 2 :]
+    text = message[re.search(r": (?=(rio|python) )", message).end() :]  # type: ignore[union-attr]
     for word, value in filled.items():
         text = re.sub(rf"(?<![A-Z]){word}(?![a-z])", value, text)
     monkeypatch.chdir(folder)

@@ -164,7 +164,7 @@ def test_other_codes_are_refused_by_name(tmp_path, values, said):
 def test_no_crs(tmp_path):
     path = saved(tmp_path, frame((square(0, 0, 9, 9), 311)), "clc.shp")
     path.with_suffix(".prj").unlink()
-    with pytest.raises(ClcError, match="has no CRS; give it one with ogr2ogr"):
+    with pytest.raises(ClcError, match="has no CRS; give it that of its source"):
         open_clc(path)
 
 

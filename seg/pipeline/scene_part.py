@@ -1,5 +1,7 @@
 """The part of a scene that is mapped: a box, polygons, or all of it."""
 
+import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from rasterio.warp import transform_bounds
 from seg.config.errors import WrongUseError
 from seg.engine.strips import Inside
 from seg.maps.parts import window_grid
+from seg.prepare.packed import source_of
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
@@ -133,7 +136,8 @@ def _read_shape(path: Path, epsg: int) -> Any:
     if not path.exists():
         raise PartError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
     try:
-        table = geopandas.read_file(path)
+        source = source_of(path)
+        table = geopandas.read_file(source)
     # What pyogrio raises of files and layers are RuntimeErrors, of fields and CRSs ValueErrors.
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -144,5 +148,9 @@ def _read_shape(path: Path, epsg: int) -> Any:
     if polygons.empty:
         raise PartError(f"{path} holds no polygons; give polygons as GeoJSON or GeoPackage")
     if polygons.crs is None:
-        raise PartError(f"{path} has no CRS; save it with one, for example with ogr2ogr -a_srs EPSG:4326")
+        code = f"import geopandas as g; g.read_file({json.dumps(source)})"
+        code += '.set_crs("EPSG:nnnn").to_file("with_crs.gpkg")'
+        raise PartError(
+            f"{path} has no CRS; give it that of its source (nnnn: the EPSG code): python -c {shlex.quote(code)}"
+        )
     return polygons.to_crs(epsg=epsg).geometry.make_valid().union_all()

@@ -39,6 +39,7 @@ from seg.prepare.numbering import (
     other_values,
     values_of,
 )
+from seg.prepare.packed import source_of
 from seg.prepare.polygons import (
     Bounds,
     Objects,
@@ -125,11 +126,12 @@ def open_clc(
             polygons = open_polygons(path, (column or COLUMN,), "--column", layer)
             decision = _decide_on_polygons(polygons, numbering)
             return ClcFile(path, polygons.crs, polygons.bounds, polygons, decision)
-        header = read_header(str(path))
+        source = source_of(path)
+        header = read_header(source)
         require_crs(header)
         _require_one_band_of_whole_numbers(header)
-        with open_raster(str(path)) as raster, readable(str(path)):
-            decision = decide(str(path), values_in(raster), legend_of(raster), numbering, partial(fill_cure, str(path)))
+        with open_raster(source) as raster, readable(source):
+            decision = decide(str(path), values_in(raster), legend_of(raster), numbering, partial(fill_cure, source))
     except (PolygonError, SceneError) as error:
         raise ClcError(str(error)) from None
     return ClcFile(path, CRS.from_user_input(header.crs).to_wkt(), header.bounds, None, decision)
@@ -248,7 +250,7 @@ def codes_on(clc: ClcFile, grid: GeoRef, tile: str) -> Iterator[LandCover]:
             raise ClcError(str(error)) from None
         yield _burned(clc, polygons, grid, tile)
         return
-    with open_raster(str(clc.path)) as raster:
+    with open_raster(source_of(clc.path)) as raster:
         with readable(str(clc.path)):
             warped = _warped(raster, grid)
         with warped:

@@ -4,6 +4,8 @@ GeoPackage, Shapefile, GeoJSON and whatever else GDAL reads. Only the polygons t
 file may cover a continent.
 """
 
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,9 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform_bounds
 
+from seg.prepare.packed import source_of
 from seg.reben.patch import GeoRef
+from seg.scenes.grid import SceneError
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
@@ -80,7 +84,7 @@ def holds_polygons(path: Path) -> bool:
     if not path.exists():
         raise PolygonError(f"{path} does not exist; name a file that does")
     try:
-        return len(pyogrio.list_layers(path)) > 0
+        return len(pyogrio.list_layers(_source(path))) > 0
     except pyogrio.errors.DataSourceError:
         return False
 
@@ -101,10 +105,11 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
 
     if not holds_polygons(path):
         raise PolygonError(f"{path} cannot be read as a vector file; it is damaged, or none: give a GeoPackage")
-    names = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+    source = _source(path)
+    names = [str(name) for name in pyogrio.list_layers(source)[:, 0]]
     if layer is not None and layer not in names:
         raise PolygonError(f"{path} has no layer '{layer}'; its layers are {', '.join(names)}")
-    fields = {name: _fields(path, name) for name in ([layer] if layer else names)}
+    fields = {name: _fields(source, name) for name in ([layer] if layer else names)}
     having = {name: column for name, held in fields.items() if (column := _column(held, columns))}
     if not having:
         held = dict.fromkeys(column for held in fields.values() for column in held)
@@ -116,13 +121,17 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
             f"{path} has the column '{columns[0]}' in {len(having)} layers ({', '.join(having)}); name one with --layer"
         )
     ((layer, column),) = having.items()
-    info = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
+    info = pyogrio.read_info(source, layer=layer, force_total_bounds=True)
     kind = info["geometry_type"] or "no geometries"
     if not any(word in kind for word in ("Polygon", "Surface", "Unknown", "Collection")):
         raise PolygonError(f"{path} holds {kind}, not polygons; name a file of polygons")
     if not info["crs"]:
+        code = (
+            f"import geopandas as g; g.read_file({json.dumps(source)}, layer={json.dumps(layer)})"
+            '.set_crs("EPSG:nnnn").to_file("with_crs.gpkg")'
+        )
         raise PolygonError(
-            f"{path} has no CRS; give it one with ogr2ogr -a_srs EPSG:nnnn NEW {path.name} (of GDAL or QGIS)"
+            f"{path} has no CRS; give it that of its source (nnnn: the EPSG code): python -c {shlex.quote(code)}"
         )
     bounds = info["total_bounds"]
     if bounds is None or not np.isfinite(bounds).all():
@@ -147,7 +156,7 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
         return Polygons(np.empty(0, object), np.empty(0, object), 0)
     try:
         _, fids_N, binary_N, fields = pyogrio.raw.read(
-            file.path, layer=file.layer, columns=[file.column], bbox=bounds, return_fids=True, force_2d=True
+            _source(file.path), layer=file.layer, columns=[file.column], bbox=bounds, return_fids=True, force_2d=True
         )
         shapes_N = shapely.from_wkb(binary_N, on_invalid="ignore")
     except (pyogrio.errors.DataSourceError, pyogrio.errors.GeometryError, shapely.GEOSException):
@@ -177,7 +186,7 @@ def first_values(file: PolygonFile, most: int) -> list[str]:
 
     try:
         _, _, _, fields = pyogrio.raw.read(
-            file.path, layer=file.layer, columns=[file.column], read_geometry=False, max_features=most
+            _source(file.path), layer=file.layer, columns=[file.column], read_geometry=False, max_features=most
         )
     except pyogrio.errors.DataSourceError:
         raise PolygonError(f"{file.path} cannot be read; it is damaged: get it anew") from None
@@ -200,10 +209,18 @@ def overlap(one: Bounds | None, other: Bounds) -> bool:
     return one is not None and one[0] < other[2] and one[2] > other[0] and one[1] < other[3] and one[3] > other[1]
 
 
-def _fields(path: Path, layer: str) -> list[str]:
+def _source(path: Path) -> str:
+    """What GDAL opens of a path."""
+    try:
+        return source_of(path)
+    except SceneError as error:
+        raise PolygonError(str(error)) from None
+
+
+def _fields(source: str, layer: str) -> list[str]:
     import pyogrio
 
-    return [str(name) for name in pyogrio.read_info(path, layer=layer)["fields"]]
+    return [str(name) for name in pyogrio.read_info(source, layer=layer)["fields"]]
 
 
 def _column(held: Sequence[str], wanted: Sequence[str]) -> str | None:

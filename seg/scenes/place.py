@@ -1,5 +1,6 @@
 """Where a raster lies, and whether a scene can stand on its grid."""
 
+import json
 import math
 import re
 import shlex
@@ -155,9 +156,10 @@ def _lost(header: Header, target: str) -> tuple[str, str]:
     """What is to be said of band names that rio does not keep, and a command that brings back scales and offsets."""
     tags = zip(header.scales, header.offsets, strict=True)
     if any(not any(np.allclose(tag, known, rtol=1e-6, atol=1e-9) for known in _MAY_BE_LOST) for tag in tags):
+        files = f'r.open({json.dumps(header.path)}), r.open({json.dumps(target)}, "r+")'
         code = (
-            f"import rasterio as r; a, b = r.open({header.path!r}), r.open({target!r}, 'r+'); "
-            "b.descriptions, b.scales, b.offsets = a.descriptions, a.scales, a.offsets; b.close()"
+            f"import rasterio as r; a, b = {files}; b.descriptions, b.scales, b.offsets = a.descriptions, a.scales, "
+            "a.offsets; b.close()"
         )
         return " and take its tags along, which rio does not keep", f" && python -c {shlex.quote(code)}"
     names = [band_in(text) for text in header.descriptions]

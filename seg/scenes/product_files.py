@@ -115,7 +115,7 @@ def level_error(source: Path, level: str) -> SceneError:
     """The error for a product that is not of Level-2A."""
     return SceneError(
         f"{source} is a {level} product, but the models saw surface reflectance: give the Level-2A product of the "
-        "same acquisition, or make one with sen2cor"
+        "same acquisition, or make one with ESA's sen2cor (free, from step.esa.int)"
     )
 
 
