@@ -12,10 +12,11 @@ from seg.config.sections import Config, TrainConfig
 from seg.engine.device import Compute, choose_compute
 from seg.engine.events import Epoch, Step
 from seg.engine.instructions import cpu_instructions
+from seg.engine.rehearsal import Rehearsal
 from seg.engine.speed import Speed, _timed, measure_speed
 from seg.pipeline import demo as demo_module
 from seg.pipeline.demo import DEMO, Outlook, demo_job
-from seg.pipeline.expectation import duration, in_words, published_epoch_hours
+from seg.pipeline.expectation import duration, in_words, published_epoch_hours, rehearsed_epoch_hours
 
 ZEN5 = {"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": True, "sse4_1": True}
 XEON = {**ZEN5, "amx_bf16": True}
@@ -108,6 +109,18 @@ def test_speed_of_a_network():
 def test_hours_of_an_epoch_of_the_published_split():
     speed = Speed(training=100.0, running=400.0, batch_size=8, steps=3)
     assert published_epoch_hours(speed) == pytest.approx((237_871 / 100 + 122_342 / 400) / 3600)
+
+
+def test_hours_of_reben_from_a_rehearsal():
+    """2 s for a step of 8 and 0.1 s for a patch of validation: what a small store says of the large one."""
+    rehearsal = Rehearsal(
+        2.0, 20 * 2.0 + 81 * 0.1, 0.0, steps=20, epochs=1, memory_bytes=0, memory_total=None, loss=0.0
+    )
+    patches = {"train": 175, "validation": 81}
+    record = {"data": {"patches": patches}, "batch": {"effective_batch": 8}}
+    assert rehearsed_epoch_hours(rehearsal, record) == pytest.approx((237_871 / 4 + 122_342 * 0.1) / 3600)
+    patches["train"] = 237_871
+    assert rehearsed_epoch_hours(rehearsal, record) is None
 
 
 @pytest.mark.parametrize(

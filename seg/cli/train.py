@@ -108,6 +108,8 @@ def run_and_show(job: "Job") -> None:
 
 def show_dry_run(result: "DryRun") -> None:
     """Show what a run will need."""
+    from seg.pipeline.expectation import duration, rehearsed_epoch_hours
+
     need, batch = result.rehearsal, result.record["batch"]
     memory = f"{need.memory_bytes / 2**30:.2f} GiB"
     if need.memory_total:
@@ -121,6 +123,12 @@ def show_dry_run(result: "DryRun") -> None:
     console.done(f"Step: {need.step_seconds:.3f} s, {speed:.0f} patches/s; {need.steps} steps an epoch")
     console.done(f"Epoch: {_time(need.epoch_seconds)}, validation included")
     console.done(f"Run: {_time(need.run_seconds)} for {need.epochs} epochs, unless it stops early")
+    if hours := rehearsed_epoch_hours(need, result.record):
+        compute = result.record["compute"]
+        where = compute["cpu_instructions"] if compute["device"] == "cpu" else compute["device"]
+        console.done(
+            f"On all of reBEN: {duration(3600 * hours)} an epoch here, by the same steps ({compute['dtype']}, {where})"
+        )
 
 
 def _time(seconds: float) -> str:

@@ -1,10 +1,13 @@
 """What a run takes on this machine, from a few steps that are timed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from seg.config.sections import Config
 from seg.engine.device import Compute, OutOfMemoryError, choose_compute
 from seg.engine.instructions import cpu_instructions
+from seg.engine.rehearsal import Rehearsal
 from seg.engine.speed import Speed, measure_speed
 from seg.reben.patch import PUBLISHED_PATCHES
 
@@ -45,6 +48,22 @@ def expect_default() -> Expectation | None:
 def published_epoch_hours(speed: Speed) -> float:
     """Hours of an epoch over reBEN's train split, and of its validation."""
     return speed.seconds(PUBLISHED_PATCHES["train"], PUBLISHED_PATCHES["validation"]) / 3600
+
+
+def rehearsed_epoch_hours(rehearsal: Rehearsal, record: Mapping[str, Any]) -> float | None:
+    """Hours of an epoch over all of reBEN, from the rehearsal of a run on fewer patches; None if it is on as many.
+
+    Args:
+        rehearsal: What was timed.
+        record: What ``run.json`` would say of the run.
+    """
+    patches, batch = record["data"]["patches"], record["batch"]["effective_batch"]
+    if patches["train"] >= PUBLISHED_PATCHES["train"]:
+        return None
+    evaluation = max(0.0, rehearsal.epoch_seconds - rehearsal.steps * rehearsal.step_seconds) / patches["validation"]
+    training = rehearsal.step_seconds / batch
+    hours: float = (PUBLISHED_PATCHES["train"] * training + PUBLISHED_PATCHES["validation"] * evaluation) / 3600
+    return hours
 
 
 def in_words(compute: Compute) -> str:
