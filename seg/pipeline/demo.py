@@ -121,8 +121,8 @@ def _walk(out: Path, settings: DemoSettings, observe: Observe, track: Track, not
 def demo_job(run: Path, store: Path, settings: DemoSettings = DEMO) -> Job:
     """The training run of the demo.
 
-    The smallest SegFormer: a processor without bfloat16 trains it twice as fast as a U-Net with ResNet-18, and it learns
-    in fewer epochs, which faster networks of separable convolutions do not. Small batches make few epochs do.
+    The smallest SegFormer: a processor without bfloat16 trains it twice as fast as a U-Net with ResNet-18, and it
+    learns in fewer epochs, which faster networks of separable convolutions do not. Small batches make few epochs do.
     `scripts/bench_demo.py` times it.
 
     Args:
