@@ -16,6 +16,8 @@ from seg.store.open import read_info
 from seg.store.targets import claimed_folder
 
 _console = Console()
+_claims = ExitStack()
+atexit.register(_claims.close)
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -37,13 +39,12 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 def claim(out: Path) -> None:
-    """Claim the files of the answer until the script ends; a file that is not seg's ends it at once."""
-    claims = ExitStack()
+    """Claim the files of the answer until the script ends or asks anew; a file that is not seg's ends it at once."""
+    _claims.close()
     try:
-        claims.enter_context(claimed_folder(out, answer_files(Path(sys.argv[0]).stem)))
+        _claims.enter_context(claimed_folder(out, answer_files(Path(sys.argv[0]).stem)))
     except (ValueError, OSError) as error:
         sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
-    atexit.register(claims.close)
 
 
 def base_store(args: argparse.Namespace) -> Path:
