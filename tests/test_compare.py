@@ -40,6 +40,7 @@ from seg.pipeline.run_names import short_names
 from seg.report import anchors
 from seg.report.anchors import ANCHORS, anchors_table, on_official_test
 from seg.report.formats import FORMATS, Column, Estimate, Table, pages
+from seg.store import written
 
 REPLICATES = 100
 RECORD: dict[str, Any] = {
@@ -509,7 +510,7 @@ def test_synthetic_data_is_named_in_every_title(tmp_path, how):
     result = compare(folders, replicates=REPLICATES, out=tmp_path / "out")
     assert all("SYNTHETIC" in table.title for table in result.tables if table.name != "anchors")
     assert not any("SYNTHETIC" in table.title for table in compare(folders[:1], replicates=REPLICATES).tables)
-    for path in (tmp_path / "out").iterdir():
+    for path in (tmp_path / "out").glob("compare*"):
         assert ("SYNTHETIC" in path.read_text()) == (path.name != "compare_anchors.csv")
 
 
@@ -602,7 +603,8 @@ def test_files(compared):
     result, out = compared
     tables = {table.name: table for table in result.tables}
     csvs = {"compare.csv", "compare_pairs.csv", "compare_runs.csv", "compare_anchors.csv"}
-    assert {path.name for path in out.iterdir()} == {"compare.md", "compare.tex", "compare.json"} | csvs
+    others = {"compare.md", "compare.tex", "compare.json", written.FILE_NAME}
+    assert {path.name for path in out.iterdir()} == others | csvs
     for suffix in ("md", "tex"):
         text = (out / f"compare.{suffix}").read_text()
         assert all(FORMATS[suffix](table) in text for table in result.tables)
