@@ -16,7 +16,8 @@ from seg.metrics.sparse import sparse_counts
 from seg.reben.classes import NUM_CLASSES
 
 K = NUM_CLASSES
-LETTERS = "PQRSTUV"
+COLUMNS, ROWS = ("CDEFG", "LMNPQ", "UVWXY"), "PQRSTUV"
+"""Letters of squares that exist in band U of odd zones: of columns, by the zone, and of rows."""
 COUNTRIES = ("Austria", "Finland", "Ireland", "Portugal", "Serbia")
 _CHUNK = 4000
 
@@ -35,7 +36,7 @@ def made_up_evidence(
 
     Args:
         patches: Number of patches.
-        tiles: MGRS tiles that they lie in, at most 49 x 6.
+        tiles: MGRS tiles that they lie in, at most 35 x 15.
         seed: Of everything random.
         head: Whether there are scene probabilities.
         details: Whether there are details.
@@ -59,7 +60,8 @@ def _ids(numbers: np.ndarray, tiles: int) -> list[str]:
     ids = []
     for n in numbers.tolist():
         tile, cell = n % tiles, n // tiles
-        square = f"{32 + tile // 49}U{LETTERS[tile % 7]}{LETTERS[tile // 7 % 7]}"
+        zone = 31 + 2 * (tile // 35)
+        square = f"{zone}U{COLUMNS[(zone - 1) % 3][tile % 5]}{ROWS[tile // 5 % 7]}"
         month = 1 + tile % 12
         column, row = cell // 91 % 91, cell % 91
         ids.append(f"S2A_MSIL2A_2017{month:02d}13T101031_N9999_R022_T{square}_{column:02d}_{row:02d}")

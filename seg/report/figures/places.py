@@ -8,16 +8,19 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 from seg.metrics.ratio import Floats
 from seg.reben.bands import PATCH_METRES
+from seg.report.figures.coastline import draw_land
 from seg.report.figures.style import INK
 from seg.report.figures.svg import MUTED, PLATE, chart
 
 _FEWEST_CELLS, _MOST_CELLS = 60, 220
 """Cells along the longer edge of the map: fewer and thus larger ones for few patches, lest these be overlooked."""
+_MOST_RIMMED = 400  # cells
 _MIN_ASPECT = 0.5
 """Least width of the map as a share of its height, and the other way round."""
 _DEGREE_METRES = 111_320.0
@@ -40,6 +43,10 @@ def places_chart(
         names: Longitude and latitude below which names stand, the most important first.
     """
     assert len(score_N), "there is no patch to show"
+    if np.ptp(longitude_N % 360) < np.ptp(longitude_N):
+        # Both sides of the date line are one region, and not two at the ends of a map of the world.
+        longitude_N = longitude_N % 360
+        names = {name: (east % 360, north) for name, (east, north) in names.items()}
     aspect = 1 / math.cos(math.radians(float(latitude_N.mean())))
     image, extent = _cells(longitude_N, latitude_N, score_N, aspect)
     width_deg, height_deg = extent[1] - extent[0], (extent[3] - extent[2]) * aspect
@@ -53,7 +60,10 @@ def places_chart(
         ((left + shift) / total_width, below / total_height, width / total_width, height / total_height)
     )
     axes.set_facecolor(PLATE)
+    draw_land(axes, extent, scale)
     axes.imshow(image, extent=extent, origin="upper", interpolation="none", aspect="auto", zorder=2)
+    _rim(axes, image, extent)
+    axes.set(xlim=extent[:2], ylim=extent[2:])
     axes.grid(color="white", linewidth=0.8, zorder=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("Longitude, degrees east", fontsize=9.5, color=INK)
@@ -61,7 +71,8 @@ def places_chart(
     axes.tick_params(labelsize=9, color=MUTED, labelcolor=INK, length=3, width=0.7)
     axes.locator_params(nbins=max(3, int(width // 75)), axis="x")
     axes.locator_params(nbins=max(3, int(height // 60)), axis="y")
-    axes.ticklabel_format(useOffset=False)
+    axes.xaxis.set_major_formatter(lambda degrees, _: f"{(degrees + 180) % 360 - 180:g}")
+    axes.ticklabel_format(axis="y", useOffset=False)
     for spine in axes.spines.values():
         spine.set(color=MUTED, linewidth=0.7)
     _histogram(figure, score_N, total_width, total_height)
@@ -97,6 +108,18 @@ def _cells(
     left, top = west - (margin_x + 0.5) * step_x, north + (margin_y + 0.5) * step_y
     extent = (left, left + columns * step_x, top - rows * step_y, top)
     return image.reshape(rows, columns, 4), extent
+
+
+def _rim(axes: Axes, image: npt.NDArray[np.uint8], extent: tuple[float, float, float, float]) -> None:
+    """Frame the cells, where they are few: a bright one would hardly be seen on land."""
+    row_N, column_N = np.nonzero(image[..., 3])
+    if len(row_N) > _MOST_RIMMED:
+        return
+    west, east, south, north = extent
+    across, down = (east - west) / image.shape[1], (north - south) / image.shape[0]
+    for row, column in zip(row_N, column_N, strict=True):
+        corner = (west + column * across, north - (row + 1) * down)
+        axes.add_patch(Rectangle(corner, across, down, fill=False, edgecolor=_LABEL_INK, linewidth=0.5, zorder=2.5))
 
 
 def _histogram(figure: Figure, score_N: Floats, width: float, height: float) -> None:

@@ -14,13 +14,16 @@ from seg.report.figures.style import INK, LINES
 
 WIDTH = 360
 """Width of a chart in points: at this many pixels on the screen its letters are as large as those of the page."""
-MUTED, GRID, PLATE, SURFACE = "#6b7280", "#e4e4e4", "#f1f3f5", "#fefefe"
+MUTED, GRID, SURFACE = "#6b7280", "#e4e4e4", "#fefefe"
+PLATE, LAND, COAST = "#eef2f5", "#c7cdd2", "#8d979f"
 BLUE, ORANGE = LINES[:2]
 PAGE_COLORS = {
     INK: "--ink",
     MUTED: "--muted",
     GRID: "--grid",
     PLATE: "--plate",
+    LAND: "--land",
+    COAST: "--coast",
     SURFACE: "--surface",
     BLUE: "--blue",
     ORANGE: "--orange",
