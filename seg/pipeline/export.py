@@ -13,9 +13,9 @@ from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Track, silent
 from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
-from seg.maps.mosaic import assemble
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.mosaic_export import Sharing, index_files, product_files, styles, write_mosaics
+from seg.pipeline.overview import overview_figure
 from seg.pipeline.patch_maps import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, patch_file, write_patches
 from seg.pipeline.patch_table import FOOTPRINTS, patch_rows, write_patch_table
 from seg.pipeline.run_folder import CONFIG_FILE
@@ -23,7 +23,7 @@ from seg.pipeline.session import Session, joined_session, open_run
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
-from seg.report.figures.maps import map_figure, quicklook
+from seg.report.figures.maps import quicklook
 from seg.report.figures.style import write_png
 from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
@@ -201,16 +201,12 @@ def _overview_patches(session: Session) -> set[str]:
 def _draw_overview(session: Session, predicted: dict[PatchId, ClassMap], out: Path) -> Path:
     reader = session.store.patches
     reference = {patch: class_indices(reader.reference_map(str(patch)), f"{patch}{MAP_SUFFIX}") for patch in predicted}
-    rgb_HW3 = None
-    if set(_RGB) <= set(session.store.info.bands):
-        looks = {patch: _quicklook(session, patch) for patch in predicted}
-        # A channel of a quick-look is uint8 like a map, and is put together in the same way.
-        channels = [assemble({patch: look[..., i] for patch, look in looks.items()})[0] for i in range(3)]
-        rgb_HW3 = np.stack(channels, axis=-1)
-    figure = map_figure(
-        assemble(reference)[0],
-        assemble(predicted)[0],
-        rgb_HW3,
+    seen = set(_RGB) <= set(session.store.info.bands)
+    looks = {patch: _quicklook(session, patch) for patch in predicted} if seen else {}
+    figure = overview_figure(
+        reference,
+        predicted,
+        looks,
         title=f"{next(iter(predicted)).product} · {session.card.arch} {session.card.encoder}",
         synthetic=session.store.info.synthetic,
     )

@@ -23,6 +23,8 @@ _GAP, _HEAD, _ROW = 18, 80, 25  # pixels at DPI, as are these
 _CAPTION_WIDTH, _ENTRY_WIDTH = 230, 246  # room for the longest caption of a panel and the longest short name
 _LARGEST = 1440  # pixels of a map that are drawn along an edge; larger maps are thinned out
 
+_HATCH = "#c9ced3"
+
 _Entries = list[tuple[str, tuple[int, int, int]]]
 
 
@@ -49,6 +51,7 @@ def map_figure(
     predicted_HW: npt.NDArray[np.uint8],
     rgb_HW3: npt.NDArray[np.uint8] | None = None,
     *,
+    covered_HW: npt.NDArray[np.bool_] | None = None,
     title: str,
     synthetic: bool,
     pixel_size: float = 10.0,
@@ -59,6 +62,7 @@ def map_figure(
         reference_HW: Class indices, uint8, height x width; 255 where unlabelled.
         predicted_HW: Class indices likewise; 255 where there is no prediction.
         rgb_HW3: True-colour image, uint8, height x width x 3 (see `quicklook`); None leaves its panel out.
+        covered_HW: Where there is a patch; elsewhere is nothing, and it is hatched. Everywhere if None.
         title: Title of the figure.
         synthetic: Whether the data are synthetic; the title then says so.
         pixel_size: Metres per pixel, for the scale bar.
@@ -69,8 +73,12 @@ def map_figure(
     shapes = [array.shape[:2] for array in (reference_HW, predicted_HW, rgb_HW3) if array is not None]
     if len(set(shapes)) != 1:
         raise ValueError(f"image and maps of a figure must have the same height and width, not {shapes}")
+    if covered_HW is None:
+        covered_HW = np.ones(reference_HW.shape, dtype=np.bool_)
     panels = _panels(reference_HW, predicted_HW, rgb_HW3)
-    present = set(np.unique(reference_HW)) | set(np.unique(predicted_HW))
+    present = set(np.unique(reference_HW[covered_HW])) | set(np.unique(predicted_HW[covered_HW]))
+    nth = math.ceil(max(reference_HW.shape) / _LARGEST)
+    opaque_HW1 = np.where(covered_HW[::nth, ::nth, None], 255, 0).astype(np.uint8)
     classes: _Entries = [(c.short, c.color) for c in CLASSES if c.index in present]
     marks: _Entries = [("Right", RIGHT), ("Wrong", WRONG)]
     if IGNORE_INDEX in present:
@@ -86,7 +94,13 @@ def map_figure(
     figure = canvas(2 * MARGIN + len(panels) * step - _GAP, _HEAD + panel_height + below)
     for i, (name, image_HW3) in enumerate(panels):
         axes = framed_axes(figure, (MARGIN + i * step, below, panel_width, panel_height))
-        axes.imshow(image_HW3, interpolation="nearest", aspect="auto", extent=(0, width, height, 0))
+        axes.patch.set(hatch="////", edgecolor=_HATCH, linewidth=0)
+        axes.imshow(
+            np.concatenate([image_HW3, opaque_HW1], axis=-1),
+            interpolation="nearest",
+            aspect="auto",
+            extent=(0, width, height, 0),
+        )
         axes.set_title(name, fontsize=9, color=INK, loc="left", pad=4)
         if i == 0:
             draw_scale_bar(axes, width, height, pixel_size)
