@@ -20,6 +20,7 @@ from seg.pipeline.map_targets import map_targets, require_apart
 from seg.pipeline.run_folder import CONFIG_FILE, best_checkpoint, is_model_folder
 from seg.reben.patch import Split
 from seg.report.trackers import check_trackers
+from seg.scenes.grid import SceneError
 
 _DEVICE = re.compile(r"auto|[a-z]+(:\d+)?")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -72,13 +73,13 @@ def foresee_maps(
 
     Raises:
         ValueError: One of its subclasses, as `seg.pipeline.predict.predict` would raise it.
-        OSError: If a file is not there.
+        OSError: If the map's folder cannot be written to.
     """
     others = [*s1, *([geometry] if geometry else [])]
     require_apart(map_targets(scenes, out), [*scenes, *others])
     for path in (*scenes, *others):
         if not path.exists():
-            raise FileNotFoundError(2, "there is no such file or folder", str(path))
+            raise SceneError(f"{path} does not exist; name a file or folder that does")
     check_place(out)
     _bands_of(run)
     config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, train__device=device)
