@@ -66,7 +66,7 @@ def test_it_takes_a_tenth_of_the_patches_at_most(
     assert 1 <= validated <= max(1, validation / 10)
     assert need.run_seconds > 0
     assert need.step_seconds * need.steps < need.epoch_seconds
-    assert need.whole == (trained % min(batch_size, training) == 0)
+    assert not need.whole  # memory that is measured by a part of a batch is said to be that
 
 
 def test_a_long_run_is_judged_by_a_whole_second_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

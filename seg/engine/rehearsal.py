@@ -29,7 +29,7 @@ class Rehearsal:
     """What a run will need.
 
     Attributes:
-        step_seconds: An optimiser step, reading included; the second one where the run is long enough for two.
+        step_seconds: An optimiser step, reading included, as fast as the second one.
         epoch_seconds: An epoch, validation included.
         run_seconds: All epochs.
         steps: Optimiser steps of an epoch.
@@ -64,27 +64,26 @@ def rehearse(run: Run) -> Rehearsal:
     loader = make_loader(run.train, run.order, run.workers, pin_memory=run.compute.device.type == "cuda")
     sums = torch.zeros(3, dtype=torch.float64, device=run.compute.device)
     per_step = own_patches(run)
-    left = max(_LEAST, run.total_steps * per_step // _SHARE)
+    budget = max(_LEAST, run.total_steps * per_step // _SHARE)
+    # The first step is slower than the others, so that of a short run two parts of a batch say more than a whole one.
+    most = max(_LEAST, min(per_step, budget // STEPS))
     seconds_per_patch, loss, whole = 0.0, float("nan"), True
     batches = training_batches(run, loader)
-    for _ in range(min(STEPS, run.steps_per_epoch)):
-        if left < _LEAST:
-            break
-        began, done = time.perf_counter(), 0
+    for _ in range(min(STEPS, run.steps_per_epoch, budget // most)):
+        began, left = time.perf_counter(), most
         run.begin_step(sums)
         for given in islice(batches, run.config.accumulate):
             batch = given if len(given) <= left else _first(given, left)
             set_learning_rate(run.optimiser, learning_rate(run.progress.step, run.total_steps, run.config))
             loss = float(train_step(run, batch)[0])
             run.progress.batch += 1
-            done, left = done + len(batch), left - len(batch)
-            whole = whole and batch is given
+            left, whole = left - len(batch), whole and batch is given
             if left < _LEAST:
                 break
         run.progress.step += 1
         run.settle()
         _wait(run.compute.device)
-        seconds_per_patch = (time.perf_counter() - began) / done
+        seconds_per_patch = (time.perf_counter() - began) / (most - left)
     step = seconds_per_patch * per_step
     epochs = -(-run.total_steps // run.steps_per_epoch)
     judged = min(run.config.batch_size, len(run.validation), max(1, epochs * len(run.validation) // _SHARE))
