@@ -189,9 +189,9 @@ def test_synthetic_models_say_so(run: Path, tmp_path: Path):
     path.write_text(json.dumps(document))
     write_card(copy, tmp_path / "card", replicates=10)
     page = (tmp_path / "card" / "README.md").read_text()
-    assert "**SYNTHETIC.**" in page
+    assert "**SYNTHETIC.** This model was trained on simulated data" in page
     assert "synthetic-data" in front_matter(page)["tags"]
-    assert front_matter(page)["model-index"][0]["results"][0]["dataset"]["type"] == "synthetic"
+    assert front_matter(page)["model-index"][0]["results"][0]["dataset"]["type"] == "other"
 
 
 def test_a_model_folder_is_replaced_and_nothing_else(run: Path, card: Path, tmp_path: Path):

@@ -496,8 +496,10 @@ def test_runs_that_happen_to_agree_are_no_copies(tmp_path, cells, settings):
         write_run(tmp_path / "a", counted({(2, 2): 5, (2, 3): 1})),
         write_run(tmp_path / "b", counted(cells), **settings),
     ]
-    (row,) = rows_of(compare(folders, replicates=REPLICATES), "compare")
-    assert (row["miou"].sd == 0) == (settings["train__seed"] == 1)
+    rows = rows_of(compare(folders, replicates=REPLICATES), "compare")
+    # Two seeds are one configuration; one seed that gave other numbers is not.
+    assert [row["seeds"] for row in rows] == (["0, 1"] if settings["train__seed"] else ["0", "0"])
+    assert (rows[0]["miou"].sd == 0) == (settings["train__seed"] == 1)
 
 
 @pytest.mark.parametrize("how", ["scored", "trained"])
@@ -514,10 +516,45 @@ def test_synthetic_data_is_named_in_every_title(tmp_path, how):
         assert ("SYNTHETIC" in path.read_text()) == (path.name != "compare_anchors.csv")
 
 
+def test_a_seed_that_was_trained_twice_is_no_second_seed(tmp_path):
+    """Other weights under one seed are kept apart; a mean over seeds takes each of them once."""
+    folders = [
+        write_run(tmp_path / "a", evidence_of(0.5)),
+        write_run(tmp_path / "b", evidence_of(0.7, origin=origin(weights="0b"))),
+        write_run(tmp_path / "c", evidence_of(0.6), train__seed=1),
+    ]
+    result = compare(folders, replicates=REPLICATES)
+    rows = {row["configuration"]: row for row in rows_of(result, "compare")}
+    assert {row["seeds"] for row in rows.values()} == {"0, 1", "0"}
+    (twice,) = (name for name, row in rows.items() if row["seeds"] == "0")
+    assert "(b)" in twice
+    assert np.isnan(rows[twice]["miou"].sd)
+    assert "a and b have the same seed and settings but other weights; they are kept apart" in notes_of(result)
+
+
+def test_the_same_weights_are_the_same_run(tmp_path):
+    """Also where another machine gave slightly other numbers."""
+    folders = [
+        write_run(tmp_path / name, evidence_of(skill, origin=origin(weights="00ff")))
+        for name, skill in (("a", 0.5), ("b", 0.501))
+    ]
+    with pytest.raises(RunError, match="a and b are the same run; leave one of them out"):
+        compare(folders, replicates=REPLICATES)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [({"synthetic": True}, "SYNTHETIC data"), ({"synthetic_model": True}, "SYNTHETIC model")],
+)
+def test_titles_say_what_is_synthetic(tmp_path, made, words):
+    result = compare([write_run(tmp_path / "a", evidence_of(origin=origin(**made)))], replicates=REPLICATES)
+    assert all(table.title.startswith(words) for table in result.tables if table.name != "anchors")
+
+
 def test_remarks_on_what_does_not_compare_well(tmp_path):
     folders = [
         write_run(tmp_path / "a", evidence_of(), {"status": "interrupted"}),
-        write_run(tmp_path / "b", evidence_of(0.6)),
+        write_run(tmp_path / "b", evidence_of(0.6, origin=origin(weights="0b"))),
         write_run(tmp_path / "c", evidence_of(0.5), {"compute": {"device": "cpu"}}, train__seed=1),
     ]
     notes = notes_of(compare(folders, replicates=REPLICATES))

@@ -205,6 +205,7 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         "temperature": None,
         "without": None,
         "on": "",
+        "synthetic_model": False,
     }
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seg.config.synthetic import Synthetic
 from seg.metrics.ratio import Bools
 from seg.metrics.scene import check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, Rows, concatenate, sparse_counts
@@ -52,6 +53,7 @@ class Origin:
         temperature: What pixel logits are divided by to be calibrated, fitted on validation; None: not fitted.
         without: The sensor that the model was not shown; None: it saw all its bands.
         on: What names the data, see `scored_on`; empty: those that the model was trained on.
+        synthetic_model: True if the data that the model was trained on is synthetic.
     """
 
     split: Split
@@ -62,6 +64,12 @@ class Origin:
     temperature: float | None = None
     without: Sensor | None = None
     on: str = ""
+    synthetic_model: bool = False
+
+    @property
+    def simulated(self) -> Synthetic:
+        """Which of the data and what the model learned from is synthetic."""
+        return Synthetic.of(data=self.synthetic, model=self.synthetic_model)
 
     @property
     def name(self) -> str:

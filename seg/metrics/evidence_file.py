@@ -254,6 +254,7 @@ def _origin(path: Path, header: dict[str, Any]) -> Origin:
             None if header["temperature"] is None else float(header["temperature"]),
             header.get("without"),
             header.get("on", ""),
+            header.get("synthetic_model", False) is True,
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seg.config.synthetic import Synthetic
 from seg.metrics.area import adjusted_areas, tile_errors
 from seg.metrics.evidence import Evidence, EvidenceError, total_counts
 from seg.metrics.ratio import Floats
@@ -40,14 +41,14 @@ def run_assessment(run: Path, notify: Notify) -> Evidence | None:
         return None
 
 
-def area_table(hectares_K: Floats, evidence: Evidence | None, scene: str, synthetic: bool) -> Table:
+def area_table(hectares_K: Floats, evidence: Evidence | None, scene: str, synthetic: Synthetic) -> Table:
     """Areas of the classes in hectares, with the adjusted ones if there is an assessment.
 
     Args:
         hectares_K: As counted in the map.
         evidence: The assessment.
         scene: What was mapped.
-        synthetic: Whether model or assessment come from synthetic data.
+        synthetic: What of model and assessment comes from synthetic data.
     """
     total = float(hectares_K.sum())
     columns = [

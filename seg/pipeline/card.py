@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.paths import AnyPath
+from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
@@ -107,7 +108,7 @@ def write_card(
             bands=card.bands,
             resampling=card.resampling,
             scene_head=card.scene_head,
-            synthetic=card.data.synthetic or (assessment is not None and assessment.scores.origin.synthetic),
+            synthetic=_synthetic(card, assessment),
             facts=facts_of_run(files),
         )
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,6 +129,11 @@ def write_card(
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return Published(out, assessment is not None, difference)
+
+
+def _synthetic(card: ModelCard, assessment: Assessment | None) -> Synthetic:
+    scored = assessment is not None and assessment.scores.origin.synthetic
+    return Synthetic.of(data=scored, model=card.data.synthetic)
 
 
 def _copy_weights(checkpoint: Path, folder: Path, card: ModelCard) -> None:

@@ -1,10 +1,13 @@
 """Compare runs: from their evidence to one table, paired tests, and published results beside it."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import combinations
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +107,7 @@ def compare(
         comparison = Comparison(
             split=split,
             on=max(origin.on for origin in origins),
-            synthetic=any(run.synthetic for run in scored),
+            synthetic=reduce(or_, (run.synthetic for run in scored)),
             official=all(run.official for run in scored),
             sort=sort,
             replicates=replicates,
@@ -137,8 +140,13 @@ _Group = tuple[str, list[ScoredRun]]
 def _sorted_groups(scored: list[ScoredRun], sort: str) -> list[_Group]:
     """The runs by configuration, with its name; the best configuration first, undefined ones last."""
     by_experiment: dict[tuple[str, ...], list[ScoredRun]] = {}
+    times: Counter[tuple[str, ...]] = Counter()
     for run in scored:
-        by_experiment.setdefault((*run.experiment.values(), run.subject), []).append(run)
+        key = (*run.experiment.values(), run.subject)
+        # A seed that was trained twice is no second seed: the other run is a configuration of its own.
+        repeated = times[(*key, str(run.seed))]
+        times[(*key, str(run.seed))] += 1
+        by_experiment.setdefault((*key, str(repeated)), []).append(run)
     groups = [sorted(group, key=lambda run: run.seed) for group in by_experiment.values()]
     first = [group[0] for group in groups]
     names = configuration_names(
@@ -237,7 +245,10 @@ def _remarks(scored: list[ScoredRun]) -> tuple[str, ...]:
     for run in scored:
         key = repr((run.experiment, run.seed))
         if key in seen:
-            remarks.append(f"{seen[key]} and {run.name} have the same seed, so they say little about other seeds.")
+            remarks.append(
+                f"{seen[key]} and {run.name} have the same seed and settings but other weights; they are kept "
+                "apart, as a mean over seeds takes each seed once."
+            )
         seen[key] = run.name
     for what, records in (
         ("Training", [run.files.record for run in scored]),

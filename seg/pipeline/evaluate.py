@@ -121,21 +121,26 @@ def _origin(session: Session) -> Origin:
     return Origin(
         session.split,
         info.fingerprint,
-        # What synthetic data have taught says as little about reBEN as what it is measured on.
-        info.synthetic or card.data.synthetic,
+        info.synthetic,
         weights_digest(best_checkpoint(session.run)) or "",
         card.thresholds,
         card.temperature,
         session.without,
         scored_on(info.fingerprint, card.data.fingerprint),
+        card.data.synthetic,
     )
 
 
 def _record(session: Session, evidence: Evidence, seconds: float) -> dict[str, Any]:
     origin, compute = evidence.origin, session.compute
     return run_record(
-        synthetic=origin.synthetic,
-        data={"fingerprint": origin.fingerprint, "split": origin.split, "patches": len(evidence)},
+        synthetic=bool(origin.simulated),
+        data={
+            "synthetic": origin.synthetic,
+            "fingerprint": origin.fingerprint,
+            "split": origin.split,
+            "patches": len(evidence),
+        },
         weights=origin.weights,
         compute={
             "processes": session.ranks.count,

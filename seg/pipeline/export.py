@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from seg.config.errors import WrongUseError
 from seg.config.paths import AnyPath, path_or_none
+from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
@@ -208,7 +209,7 @@ def _draw_overview(session: Session, predicted: dict[PatchId, ClassMap], out: Pa
         predicted,
         looks,
         title=f"{next(iter(predicted)).product} · {session.card.arch} {session.card.encoder}",
-        synthetic=session.store.info.synthetic,
+        synthetic=Synthetic.of(data=session.store.info.synthetic, model=session.card.data.synthetic),
     )
     write_png(out / OVERVIEW, figure)
     return out / OVERVIEW

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from seg.config.synthetic import Synthetic
 from seg.engine.windows import Tiling
 from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
@@ -114,9 +115,9 @@ class Job:
         return window_grid(self.scene.grid, self.part.inner)
 
     @property
-    def synthetic(self) -> bool:
+    def synthetic(self) -> Synthetic:
         """Whether the model has learned from synthetic data."""
-        return self.weights.card.data.synthetic
+        return Synthetic.of(model=self.weights.card.data.synthetic)
 
     def beside(self, ending: str) -> Path:
         """A file that belongs to the map."""
@@ -195,7 +196,7 @@ def finish_map(job: Job, counts: Counts, hectares_K: Floats, notify: Notify) -> 
         write_cells(files[-1], job.scene, rows, job.weights.card.thresholds, tags)
     if options.areas:
         evidence = run_assessment(options.run, notify)
-        synthetic = job.synthetic or (evidence is not None and evidence.origin.synthetic)
+        synthetic = job.synthetic | Synthetic.of(data=evidence is not None and evidence.origin.synthetic)
         table = area_table(hectares_K, evidence, job.scene.name, synthetic)
         files += write_areas(job.path.with_suffix(""), table)
     for layer in job.layers:
@@ -241,9 +242,7 @@ def _remove_earlier(job: Job, notify: Notify) -> None:
 def run_tags(job: Job) -> dict[str, str]:
     """Metadata that all maps of a run share."""
     card = job.weights.card
-    tags = model_tags(
-        card, best_checkpoint(job.options.run), fingerprint=card.data.fingerprint, synthetic=job.synthetic
-    )
+    tags = model_tags(card, best_checkpoint(job.options.run), fingerprint=card.data.fingerprint, synthetic=False)
     return tags | {"TTA": "YES" if job.options.tta else "NO"}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seg.config.synthetic import Synthetic
 from seg.config.track import Track
 from seg.engine.distributed import Ranks
 from seg.maps.cog import read_overview, write_cog
@@ -107,13 +108,13 @@ def styles(layers: Sequence[Layer], product: str | None = None) -> dict[str, str
     return {f"{stem}.qml": style(layer.palette) for layer, stem in stems.items() if layer.palette}
 
 
-def write_companions(path: Path, title: str, synthetic: bool) -> Path:
+def write_companions(path: Path, title: str, synthetic: Synthetic | bool) -> Path:
     """Write what a user opens beside a class map: ``.qml``, ``.aux.xml`` with the class names, and a quick-look.
 
     Args:
         path: The class map.
         title: Title of the quick-look.
-        synthetic: Whether data or model are synthetic.
+        synthetic: What is synthetic, or whether the data are.
 
     Returns:
         The quick-look, ``<stem>.png``.
@@ -142,7 +143,7 @@ def _write_mosaic(path: Path, files: Mapping[PatchId, Path], layer: Layer, tags:
         shutil.rmtree(folder, ignore_errors=True)
     if layer is MAP:
         title = f"{next(iter(files)).product} · {tags['MODEL']}"
-        write_companions(path, title, "SYNTHETIC" in tags)
+        write_companions(path, title, Synthetic.in_tags(tags))
     else:
         write_qml(path.with_suffix(".qml"), layer.palette)
         write_category_names(path, layer.palette)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from seg.config.synthetic import Synthetic
 from seg.maps.mosaic import assemble
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX
@@ -27,7 +28,7 @@ def overview_figure(
     looks: Mapping[PatchId, _Map],
     *,
     title: str,
-    synthetic: bool,
+    synthetic: Synthetic | bool,
 ) -> Drawing:
     """A picture of patches of one product beside their reference.
 
@@ -59,7 +60,7 @@ def _one_by_one(
     looks: Mapping[PatchId, _Map],
     *,
     title: str,
-    synthetic: bool,
+    synthetic: Synthetic | bool,
 ) -> Drawing:
     """As many patches as there is room for, from all over the product."""
     every = sorted(predicted, key=str)

@@ -163,8 +163,8 @@ def read_evidence(run: Path, split: Split, without: Sensor | None = None, on: st
     evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE)
     record = _read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     # What synthetic data have taught says as little about reBEN as what it is measured on.
-    synthetic = evidence.origin.synthetic or record.get("synthetic") is True
-    return replace(evidence, origin=replace(evidence.origin, synthetic=synthetic))
+    taught = evidence.origin.synthetic_model or record.get("synthetic") is True
+    return replace(evidence, origin=replace(evidence.origin, synthetic_model=taught))
 
 
 def is_model_folder(folder: Path) -> bool:

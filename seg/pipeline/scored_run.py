@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from seg.config.synthetic import Synthetic
 from seg.config.track import Track
 from seg.metrics.bootstrap import Replicates, bootstrap
 from seg.metrics.evidence import Evidence, Origin, reference_areas
@@ -26,9 +27,10 @@ class ScoredRun:
         evaluation: Record of its evaluation.
         name: Short name of its folder.
         fingerprint: Of the data it was scored on.
-        synthetic: Whether it was trained or scored on synthetic data.
+        synthetic: Which of what it was scored and trained on is synthetic.
         official: Whether it was scored on reBEN's test split.
         patches: Number of patches.
+        weights: Digest of its weights; empty if unknown.
         subject: Digest of what was to be predicted: patches, labels and reference areas.
         outcome: Digest of what was predicted.
         scores: Headline scores.
@@ -39,9 +41,10 @@ class ScoredRun:
     evaluation: dict[str, Any]
     name: str
     fingerprint: str
-    synthetic: bool
+    synthetic: Synthetic
     official: bool
     patches: int
+    weights: str
     subject: str
     outcome: str
     scores: dict[str, float]
@@ -80,9 +83,10 @@ def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, see
         evaluation=evaluation,
         name=name,
         fingerprint=origin.fingerprint,
-        synthetic=origin.synthetic or run.record.get("synthetic") is True,
+        synthetic=origin.simulated | Synthetic.of(model=run.record.get("synthetic") is True),
         official=on_official_test(evidence),
         patches=len(evidence),
+        weights=origin.weights,
         subject=_subject(evidence),
         outcome=_digest(
             confusion.offsets.tobytes(), confusion.keys.tobytes(), confusion.counts.tobytes(), probabilities
@@ -132,7 +136,8 @@ def check_no_copy(scored: Sequence[ScoredRun]) -> None:
     """
     *earlier, last = scored
     for run in earlier:
-        if run.outcome == last.outcome and run.seed == last.seed and run.experiment == last.experiment:
+        same = run.outcome == last.outcome or (run.weights and run.weights == last.weights)
+        if same and run.seed == last.seed and run.experiment == last.experiment:
             raise RunError(f"{run.name} and {last.name} are the same run; leave one of them out")
 
 

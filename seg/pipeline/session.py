@@ -12,6 +12,7 @@ from torch import nn
 
 from seg.config.load import load_config
 from seg.config.sections import Config
+from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
@@ -112,7 +113,7 @@ def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic
     Args:
         card, checkpoint: The model.
         fingerprint: Of the data that it was applied to, or else was trained on.
-        synthetic: Whether those are synthetic; if the model's own are, the file is in any case.
+        synthetic: Whether the data that it was applied to are.
     """
     tags = {
         "SEG_VERSION": version("seg"),
@@ -122,7 +123,7 @@ def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic
         "DATA_FINGERPRINT": fingerprint,
         "TEMPERATURE": f"{card.calibration:g}",
     }
-    return tags | ({"SYNTHETIC": "YES"} if synthetic or card.data.synthetic else {})
+    return tags | Synthetic.of(data=synthetic, model=card.data.synthetic).tags
 
 
 def open_run(

@@ -42,7 +42,7 @@ ANCHORS = (
 def on_official_test(evidence: Evidence) -> bool:
     """Whether the patches are those of reBEN's test split, so that scores stand beside published ones."""
     origin = evidence.origin
-    if origin.split != "test" or origin.without or origin.synthetic or len(evidence) != TEST_PATCHES:
+    if origin.split != "test" or origin.without or origin.simulated or len(evidence) != TEST_PATCHES:
         return False
     try:
         return all(PatchId.parse(patch_id).split == "test" for patch_id in evidence.patch_ids.to_pylist())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seg.config.synthetic import Synthetic
 from seg.metrics.bootstrap import LEVEL
 from seg.metrics.scene import DEFAULT_THRESHOLD
 from seg.reben.patch import Split
@@ -93,7 +94,7 @@ class Comparison:
     Attributes:
         split: The split that they were scored on.
         on: The data, if any of them was not trained on those; see `seg.metrics.evidence.scored_on`.
-        synthetic: Whether the data of any of them is synthetic.
+        synthetic: What of any of them is synthetic.
         official: Whether all of them were scored on reBEN's test split.
         sort: Score that the configurations are sorted by.
         replicates, seed: Of the bootstrap.
@@ -105,7 +106,7 @@ class Comparison:
 
     split: Split
     on: str
-    synthetic: bool
+    synthetic: Synthetic
     official: bool
     sort: str
     replicates: int
@@ -221,7 +222,7 @@ def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = ("split", "on", "synthetic", "official", "sort", "replicates", "seed", "tiles")
-    record = {name: getattr(comparison, name) for name in settings}
+    record = {name: getattr(comparison, name) for name in settings} | {"synthetic": bool(comparison.synthetic)}
     write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})
     write_text(folder / "compare.md", "\n".join(map(FORMATS["md"], tables)))
     header = "% needs \\usepackage{booktabs}; a table that is too wide fits within \\resizebox of graphicx\n\n"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from seg.config.synthetic import Synthetic
 from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
 
@@ -124,14 +125,13 @@ def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
 
 
 def table_title(origin: Origin, what: str) -> str:
-    """Title of a table: what it shows, of which split, and a warning in front if the data are synthetic."""
-    return titled(what, origin.words, origin.synthetic)
+    """Title of a table: what it shows, of which split, and a warning in front if data or model are synthetic."""
+    return titled(what, origin.words, origin.simulated)
 
 
-def titled(what: str, of_which: str, synthetic: bool) -> str:
+def titled(what: str, of_which: str, synthetic: Synthetic) -> str:
     """The same for what comes from several origins; ``test split``."""
-    warning = "SYNTHETIC data, no benchmark result: " if synthetic else ""
-    return f"{warning}{what}, {of_which}"
+    return f"{synthetic.warning}{what}, {of_which}"
 
 
 def plain(value: Scalar) -> Scalar:

@@ -173,7 +173,7 @@ def render_report(
     context = {
         "title": f"{about.get('Run') or 'Evaluation'}, {origin.words}",
         "tab": _tab(about, origin),
-        "synthetic": origin.synthetic,
+        "synthetic": origin.simulated,
         "level": f"{100 * LEVEL:g} %",
         "headlines": _headlines(assessment),
         "facts": _facts(assessment) | {name: text for name, text in about.items() if name not in _TITLES},

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from seg.config.synthetic import Synthetic
 from seg.config.wording import counted
 from seg.metrics.assess import Assessment
 from seg.metrics.scores import headline
@@ -40,7 +41,7 @@ class Described:
         bands: Input channels, in order.
         resampling: How 20 m and 60 m bands are brought to 10 m.
         scene_head: ``derived``, ``learned`` or ``none``.
-        synthetic: Whether it was trained or scored on synthetic data.
+        synthetic: Which of what it was scored and trained on is synthetic.
         facts: What else a reader wants to know, by name.
         onnx: Name of the ONNX file, and largest difference of a probability from torch; None without one.
     """
@@ -51,7 +52,7 @@ class Described:
     bands: tuple[str, ...]
     resampling: str
     scene_head: str
-    synthetic: bool
+    synthetic: Synthetic
     facts: Mapping[str, str]
     onnx: tuple[str, float] | None = None
 
@@ -114,7 +115,7 @@ def _front_matter(described: Described, assessment: Assessment | None, official:
         if not math.isnan(score)
     ]
     data = {"type": "reben" if official else "other", "name": "reBEN (BigEarthNet v2.0)" if official else "own patches"}
-    if described.synthetic:
+    if described.synthetic & Synthetic.DATA:
         data = {"type": "synthetic", "name": "SYNTHETIC data of seg"}
     task = {"type": "image-segmentation", "name": "Land-cover segmentation"}
     result = {"task": task, "dataset": {**data, "split": assessment.scores.origin.split}, "metrics": metrics}

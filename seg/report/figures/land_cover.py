@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from seg.config.synthetic import Synthetic
 from seg.reben.classes import CLASSES, IGNORE_INDEX
 from seg.report.figures.maps import draw_legend, draw_scale_bar, framed_axes
 from seg.report.figures.pictures import class_image
@@ -20,7 +21,12 @@ _OUTLINE = withStroke(linewidth=2, foreground="black")
 
 
 def land_cover_figure(
-    classes_HW: npt.NDArray[np.uint8], *, title: str, synthetic: bool, pixel_size: float, nodata: str = "No data"
+    classes_HW: npt.NDArray[np.uint8],
+    *,
+    title: str,
+    synthetic: Synthetic | bool,
+    pixel_size: float,
+    nodata: str = "No data",
 ) -> Figure:
     """A class map with a legend of the classes in it, a scale bar and an arrow to grid north.
 
@@ -28,7 +34,7 @@ def land_cover_figure(
         classes_HW: Class indices, uint8, height x width, 255 where there is none; thinned out to at most `LARGEST`
             pixels along an edge (`seg.maps.cog.read_overview`).
         title: Title of the figure.
-        synthetic: Whether data or model are synthetic; the title then says so.
+        synthetic: What is synthetic, or whether the data are; the title then says so.
         pixel_size: Metres per pixel.
         nodata: What 255 stands for in the legend.
     """

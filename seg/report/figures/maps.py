@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
+from seg.config.synthetic import Synthetic
 from seg.reben.classes import CLASSES, IGNORE_INDEX
 from seg.report.figures.pictures import agreement_image, class_image
 from seg.report.figures.style import INK, MARGIN, RIGHT, UNLABELLED, WRONG, canvas, fraction, write_title
@@ -53,7 +54,7 @@ def map_figure(
     *,
     covered_HW: npt.NDArray[np.bool_] | None = None,
     title: str,
-    synthetic: bool,
+    synthetic: Synthetic | bool,
     pixel_size: float = 10.0,
 ) -> Figure:
     """The image, the reference map, the predicted map and where the two agree, side by side.
@@ -64,7 +65,7 @@ def map_figure(
         rgb_HW3: True-colour image, uint8, height x width x 3 (see `quicklook`); None leaves its panel out.
         covered_HW: Where there is a patch; elsewhere is nothing, and it is hatched. Everywhere if None.
         title: Title of the figure.
-        synthetic: Whether the data are synthetic; the title then says so.
+        synthetic: What is synthetic, or whether the data are; the title then says so.
         pixel_size: Metres per pixel, for the scale bar.
 
     Raises:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from seg.config.synthetic import Synthetic
 from seg.reben.classes import CLASSES, IGNORE_INDEX
 from seg.report.figures.maps import draw_legend, framed_axes
 from seg.report.figures.pictures import agreement_image, class_image
@@ -37,13 +38,13 @@ class PatchMaps:
     rgb_HW3: npt.NDArray[np.uint8] | None
 
 
-def patches_figure(patches: Sequence[PatchMaps], *, title: str, synthetic: bool) -> Figure:
+def patches_figure(patches: Sequence[PatchMaps], *, title: str, synthetic: Synthetic | bool) -> Figure:
     """Patches side by side; below each other image, reference, prediction and agreement.
 
     Args:
         patches: One to `MOST`; all with an image, or none.
         title: Title of the figure.
-        synthetic: Whether the data are synthetic; the title then says so.
+        synthetic: What is synthetic, or whether the data are; the title then says so.
     """
     assert 0 < len(patches) <= MOST
     names = ["Sentinel-2,\ntrue colour"] if patches[0].rgb_HW3 is not None else []

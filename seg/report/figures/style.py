@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from seg.config.synthetic import Synthetic
 from seg.reben.classes import CLASSES, IGNORE_INDEX, NUM_CLASSES
 from seg.store.atomic import write_bytes
 
@@ -59,14 +60,15 @@ def fraction(figure: Figure, x: float, y: float) -> tuple[float, float]:
     return x / figure.bbox.width, y / figure.bbox.height
 
 
-def write_title(figure: Figure, title: str, synthetic: bool) -> None:
-    """The title, in letters small enough for the width of the figure."""
+def write_title(figure: Figure, title: str, synthetic: Synthetic | bool) -> None:
+    """The title, in letters small enough for the width of the figure; True says that the data are synthetic."""
+    what = Synthetic.of(data=synthetic) if isinstance(synthetic, bool) else synthetic
     text = figure.text(
         *fraction(figure, MARGIN, figure.bbox.height - 16),
-        f"SYNTHETIC – {title}" if synthetic else title,
+        f"{what.mark}{title}",
         fontsize=11,
         fontweight="bold",
-        color=_SYNTHETIC_INK if synthetic else INK,
+        color=_SYNTHETIC_INK if what else INK,
         va="top",
         parse_math=False,
     )
