@@ -80,7 +80,7 @@ def bands_of(folder, product=PRODUCT, seed=0, holes=(), **where):
 
 def s1_of(path, seed=0, gap=None, **where):
     grid, random = place(**where), np.random.default_rng(seed)
-    arrays = [random.normal(-12, 3, (grid.height, grid.width)).astype(np.float32) for _ in S1_BANDS]
+    arrays = [random.normal(BANDS[band].mean, 3, (grid.height, grid.width)).astype(np.float32) for band in S1_BANDS]
     if gap:
         arrays[1][gap] = np.nan
     return written(path, arrays, grid, names=S1_BANDS, nodata=np.nan)
@@ -510,7 +510,7 @@ def test_a_part_of_a_tile_in_its_middle(tmp_path):
 
 def test_bands_finer_than_those_of_reben_are_averaged(tmp_path):
     grid, random = place(columns=1, rows=1), np.random.default_rng(0)
-    arrays = [random.integers(1, 65535, (120, 120)).astype(np.uint16) for _ in S2_BANDS]
+    arrays = [random.integers(1, 15000, (120, 120)).astype(np.uint16) for _ in S2_BANDS]
     stack = written(tmp_path / "mine.tif", arrays, grid)
     clc = codes_of(tmp_path / "clc.tif")
     _, tree = run([stack], clc, tmp_path / "out", bands=S2_BANDS, product=f"{PRODUCT}_20170613T235959.SAFE")

@@ -223,9 +223,9 @@ def stored(safe, band):
 
 
 def test_every_band_has_its_own_offset_and_dark_data_stay_data(safe):
-    edit(safe, (r'band_id="4">-1000<', 'band_id="4">-3000<'), (r'band_id="12">-1000<', 'band_id="12">0<'))
+    edit(safe, (r'band_id="4">-1000<', 'band_id="4">-1500<'), (r'band_id="12">-1000<', 'band_id="12">0<'))
     arrays, _ = whole(open_scene(safe, needed=["B05", "B11", "B12"]))
-    for band, offset in (("B05", 3000), ("B11", 1000), ("B12", 0)):
+    for band, offset in (("B05", 1500), ("B11", 1000), ("B12", 0)):
         dn = stored(safe, band)
         assert np.array_equal(arrays[band], np.where(dn == 0, 0, np.maximum(dn - offset, 1)))
     assert (arrays["B05"] == 1).any()
@@ -307,7 +307,7 @@ def test_float_dn_are_dn(tmp_path, truth):
 
 def test_untagged_reflectance_is_refused(tmp_path, truth):
     path = write(tmp_path / "x.tif", reflectance(truth)[0].astype(np.float32), names=["B02"])
-    refused(path, "multiply it by 10000", ["B02"])
+    refused(path, r"holds reflectance from 0 to 1.*\(\* 10000 \(read 1\)\)", ["B02"])
 
 
 def test_a_pixel_is_valid_where_all_bands_have_data(tmp_path):
@@ -777,12 +777,20 @@ def test_bytes_in_a_zip_that_changed_are_found(safe, tmp_path):
     assert open_scene(path, needed=["B03"]).bands == ("B03",)
 
 
-def test_values_that_still_have_the_offset_are_remarked_upon(made, folder, truth, tmp_path):
+def test_values_that_still_have_the_offset_need_a_decision(made, folder, truth, tmp_path):
     (tmp_path / "raised").mkdir()
     raised = {band: np.where(array, array + 1000, 0) for band, array in truth.items() if band in S2_BANDS}
     with_offset = bands_folder(tmp_path / "raised", raised)
-    (remark,) = open_scene(with_offset, needed=S2_BANDS).remarks
-    assert "as if they still had the offset of 1000" in remark
+    refused(with_offset, "as if it still had the offset of 1000.*--offset 1000 .*--offset 0 if it is off already")
+    taken_off = open_scene(with_offset, needed=S2_BANDS, offset=1000)
+    assert taken_off.remarks == ()
+    assert taken_off.decisions == {"OFFSET_REMOVED": "1000 (asked for)"}
+    for band, array in whole(taken_off)[0].items():
+        np.testing.assert_array_equal(array, truth[band])
+    left = open_scene(with_offset, needed=S2_BANDS, offset=0)
+    assert left.decisions == {"OFFSET_REMOVED": "0 (asked for)"}
+    np.testing.assert_array_equal(whole(left)[0]["B02"], raised["B02"])
+    assert left.identity != taken_off.identity
     assert open_scene(folder, needed=S2_BANDS).remarks == ()
     assert open_scene(made.product, needed=S2_BANDS).remarks == ()
 

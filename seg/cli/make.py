@@ -86,6 +86,7 @@ def make(
     bands: Annotated[
         str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
     ] = None,
+    offset: options.Offset = None,
     product: Annotated[
         str | None, typer.Option(help="Name of the product, if that of the file does not begin with it.")
     ] = None,
@@ -113,6 +114,7 @@ def make(
             country_column=country_column,
             require_s1=require_s1,
             numbering=numbering,
+            offset=offset,
         )
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         made = run(asked, out, store=store, workers=workers, track=console.track, notify=console.notify)

@@ -46,6 +46,13 @@ ModalityDropout = Annotated[
     typer.Option(help="Probability that a training patch loses one sensor.", show_default="{train.modality_dropout}"),
 ]
 
+Offset = Annotated[
+    int | None,
+    typer.Option(
+        help="What DN of files without metadata are too high by, 0 or 1000; products say it themselves.",
+        show_default="asked for where it matters",
+    ),
+]
 Window = Annotated[
     int | None,
     typer.Option(

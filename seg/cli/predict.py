@@ -20,6 +20,7 @@ def predict(
     bands: Annotated[
         str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
     ] = None,
+    offset: options.Offset = None,
     bbox: Annotated[
         str | None,
         typer.Option(help="Map this box only: west,south,east,north in degrees.", show_default="the whole scene"),
@@ -55,6 +56,7 @@ def predict(
             out,
             bands=None if bands is None else [name.strip() for name in bands.split(",")],
             s1=s1 or (),
+            offset=offset,
             box=box,
             geometry=geometry,
             probabilities=probabilities,

@@ -24,6 +24,7 @@ def request(
     country_column: str | None = None,
     require_s1: bool = False,
     numbering: Numbering | None = None,
+    offset: int | None = None,
 ) -> Request:
     """What a set is to be made from, as typed on the command line; see `seg.prepare.products.Request`.
 
@@ -31,7 +32,7 @@ def request(
         s2: Products.
         clc: Land cover.
         s1: Sentinel-1 rasters.
-        column, layer, product, countries, country_column, require_s1, numbering: As there.
+        column, layer, product, countries, country_column, require_s1, numbering, offset: As there.
         bands: Comma-separated.
 
     Raises:
@@ -50,6 +51,7 @@ def request(
         country_column=country_column,
         require_s1=require_s1,
         numbering=numbering,
+        offset=offset,
     )
     check_request(asked)
     return asked

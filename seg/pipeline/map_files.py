@@ -248,5 +248,7 @@ def run_tags(job: Job) -> dict[str, str]:
 
 def map_tags(job: Job) -> dict[str, str]:
     """Metadata of a map."""
-    tiling = job.tiling
-    return run_tags(job) | {"SCENE": job.scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
+    tiling, scene = job.tiling, job.scene
+    warned = {"WARNINGS": " ".join(scene.remarks)} if scene.remarks else {}
+    seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
+    return run_tags(job) | seen | dict(scene.decisions) | warned

@@ -24,6 +24,7 @@ from seg.maps.parts import begin_map, require_strips, unfinished_folder
 from seg.maps.qgis import style
 from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
+from seg.models.checkpoint import ModelCard
 from seg.models.folding import fold_batch_norm
 from seg.pipeline.data import Notify, ignore
 from seg.pipeline.map_files import Job, MapOptions, finish_map, map_files, map_identity, require_space, run_tags
@@ -92,6 +93,7 @@ def predict(
     *,
     bands: Sequence[str] | None = None,
     s1: AnyPaths = (),
+    offset: int | None = None,
     box: Box | None = None,
     geometry: AnyPath | None = None,
     probabilities: bool = False,
@@ -117,6 +119,7 @@ def predict(
         out: The map, ``<name>.tif``; for several scenes a folder, in which each map has the name of its scene.
         bands: Names of the bands of a stack; None: its band descriptions name them.
         s1: Sentinel-1 rasters in dB that belong to the scene, for models that see Sentinel-1.
+        offset: Of DN in files that do not say it, 0 or 1000; see `seg.scenes.open.open_scene`.
         box: The part of the scene to map.
         geometry: Vector file; pixels outside of its polygons become nodata.
         probabilities: Also write ``<stem>_probabilities.tif``, a band per class.
@@ -129,8 +132,7 @@ def predict(
         window, overlap: Of the windows, pixels; see `seg.engine.windows.lay_windows`.
         batch_size: Windows at a time.
         device: Instead of the run's setting.
-        track: Progress.
-        notify: Is told what the user must not miss.
+        track, notify: Are told of progress, and what the user must not miss.
 
     Raises:
         ValueError: One of its subclasses, in one sentence, for anything wrong with the run or a scene.
@@ -147,7 +149,7 @@ def predict(
             raise PredictError(f"{run} has no scene head; leave out --labels")
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
         # Everything is looked at before anything is predicted.
-        opened = [_opened(path, bands, s1, weights.card.bands) for path in scenes]
+        opened = [_opened(path, bands, s1, offset, weights.card) for path in scenes]
         for remark in dict.fromkeys(remark for scene in opened for remark in scene.remarks):
             notify(remark)
         jobs = [
@@ -187,9 +189,10 @@ def _weights_for_maps(run: Path, device: str | None) -> Weights:
     return weights
 
 
-def _opened(path: Path, bands: Sequence[str] | None, s1: Sequence[Path], needed: Sequence[str]) -> Scene:
+def _opened(path: Path, bands: Sequence[str] | None, s1: Sequence[Path], offset: int | None, card: ModelCard) -> Scene:
+    statistics = dict(zip(card.bands, zip(card.mean, card.std, strict=True), strict=True))
     try:
-        return open_scene(path, bands=bands, s1=list(s1) or None, needed=needed)
+        return open_scene(path, bands=bands, s1=list(s1) or None, needed=card.bands, offset=offset, expected=statistics)
     except BandMissingError as error:
         raise SceneError(f"{error}, or take a model without that band") from None
 

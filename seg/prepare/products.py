@@ -50,6 +50,8 @@ class Request:
         country_column: Where they have their names.
         require_s1: Leave out patches without Sentinel-1.
         numbering: Which of CORINE's numbers the land cover has; None: what it says itself.
+        offset: What is to be taken off the DN of files that do not say it themselves, 0 or 1000; None: nothing, and a
+            scene that looks as if it had to be is refused.
     """
 
     s2: tuple[Path, ...]
@@ -63,6 +65,7 @@ class Request:
     country_column: str | None = None
     require_s1: bool = False
     numbering: Numbering | None = None
+    offset: int | None = None
 
 
 def check_request(request: Request) -> None:
@@ -115,7 +118,7 @@ def remarks_on(jobs: Sequence[Job]) -> tuple[str, ...]:
     """What the user must not miss about the products, a sentence each."""
     clc = jobs[0].clc
     said = [] if clc.polygons else [f"The values of {clc.path.name} are {clc.decision}."]
-    said += [remark for job in jobs for remark in job.scene.remarks]
+    said += [remark for job in jobs for scene in (job.scene, *job.s1.values()) for remark in scene.remarks]
     for job in jobs:
         for name in job.s1:
             days = _days_apart(name, _named(job.product).acquired)
@@ -166,7 +169,7 @@ def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Path]]:
     paths: dict[str, Path] = {}
     taken: dict[tuple[str, str], Path] = {}
     for path in request.s2:
-        scene = open_scene(path, bands=request.bands, needed=S2_BANDS)
+        scene = open_scene(path, bands=request.bands, needed=S2_BANDS, offset=request.offset)
         product = product_in(request.product or "") or scene.product
         if product is None:
             raise MakeError(

@@ -1,24 +1,31 @@
 """Opening a scene of whatever form."""
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.patch import GeoRef
-from seg.scenes.check import offset_remarks, require_data, require_units
+from seg.scenes.check import require_data
 from seg.scenes.fill import without_fills
+from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
 from seg.scenes.grid import SceneError, SceneUseError
-from seg.scenes.header import Header
+from seg.scenes.header import Header, shown
 from seg.scenes.layer import Layer, common_grid
 from seg.scenes.names import product_in
+from seg.scenes.offset import without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
-from seg.scenes.stack import stack_layers
+from seg.scenes.stack import stack_layers, unnamed_pair
+from seg.scenes.units import Judged, require_units
 from seg.scenes.validity import alpha_remarks
+
+POLARISATIONS = "POLARISATIONS"
+"""Under which it is kept which polarisations were assumed."""
 
 
 def open_scene(
@@ -27,6 +34,8 @@ def open_scene(
     bands: Sequence[str] | None = None,
     s1: Path | Sequence[Path] | None = None,
     needed: Sequence[str],
+    offset: int | None = None,
+    expected: Expected | None = None,
 ) -> Scene:
     """Open a Sentinel-2 L2A SAFE folder or zip, a multi-band raster, a folder of single bands, or Sentinel-1 alone.
 
@@ -37,6 +46,9 @@ def open_scene(
         s1: Sentinel-1 raster(s) in dB on their own grid, which are warped onto the scene's: one with VV and VH, one
             for each, or a folder of such.
         needed: The bands that the model sees.
+        offset: What is to be taken off the DN of files that do not say it themselves, 0 or 1000; None: nothing, and a
+            scene that looks as if it had to be is refused.
+        expected: Mean and standard deviation by band of what the model was trained on; None: those of reBEN.
 
     Raises:
         SceneError: If the scene cannot be used, in one sentence with the cure.
@@ -61,12 +73,14 @@ def open_scene(
         for layer in warped:
             require_overlap(layer, grid)
     # Products say what 0 and 65535 are.
-    checked, remarks = without_fills([*warped] if is_product(path) else [*own, *warped])
-    own, warped = (own if is_product(path) else checked[: len(own)]), checked[len(checked) - len(warped) :]
+    stated = is_product(path)
+    checked, filled = without_fills([*warped] if stated else [*own, *warped])
+    own, warped = (own if stated else checked[: len(own)]), checked[len(checked) - len(warped) :]
     require_data([*own, *warped])
-    require_units([*own, *warped])
-    remarks += alpha_remarks([*own, *warped])
-    remarks += [] if is_product(path) else offset_remarks(own)
+    own = without_offset(own, offset, path, stated=stated)
+    judged = require_units([*own, *warped], path, asked=offset, stated=stated, expected=expected)
+    remarks, decisions = _with_names([*own, *warped], bands, judged)
+    remarks = (*filled, *alpha_remarks([*own, *warped]), *remarks)
     layers = {layer.band: layer for layer in (*own, *warped)}
     return Scene(
         name=name,
@@ -77,7 +91,8 @@ def open_scene(
         product=product,
         layers={band: layers[band] for band in needed},
         warped=frozenset(apart),
-        remarks=tuple(remarks),
+        remarks=remarks,
+        decisions=decisions,
     )
 
 
@@ -96,9 +111,9 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
     layers = sentinel1_layers(rasters, S1_BANDS)
     if not all(overlaps(layer, grid) for layer in layers):
         return None
-    layers, remarks = without_fills(layers)
+    layers, filled = without_fills(layers)
     require_data(layers)
-    require_units(layers)
+    remarks, decisions = _with_names(layers, None, require_units(layers, rasters[0]))
     return Scene(
         name=rasters[0].stem,
         grid=grid,
@@ -108,8 +123,24 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
         product=None,
         layers={layer.band: layer for layer in layers},
         warped=frozenset(S1_BANDS),
-        remarks=(*remarks, *alpha_remarks(layers)),
+        remarks=(*filled, *alpha_remarks(layers), *remarks),
+        decisions=decisions,
     )
+
+
+def _with_names(
+    layers: Sequence[Layer], bands: Sequence[str] | None, judged: Judged
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Remarks and decisions of a scene, with what was assumed of bands that have no names."""
+    assumed = [layer for layer in layers if unnamed_pair(layer, bands)]
+    if not assumed:
+        return judged.remarks, judged.decisions
+    path = shown(assumed[0].header.path)
+    said = (
+        f"The two bands of {path} have no names and are taken for VV and VH, in that order; name them with rio "
+        f"edit-info --bidx 1 --description VV {shlex.quote(path)}, and the other one likewise."
+    )
+    return (*judged.remarks, said), {**judged.decisions, POLARISATIONS: "VV,VH (assumed of two bands without names)"}
 
 
 def _layers(path: Path, bands: Sequence[str] | None, needed: list[str]) -> tuple[str, str | None, list[Layer]]:

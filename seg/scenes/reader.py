@@ -44,6 +44,7 @@ class Scene:
         layers: Where each band stands.
         warped: Those of the bands that lie on another grid and are warped.
         remarks: What the user must not miss, a sentence each.
+        decisions: What was decided where the files leave it open, and why, by the name of a map's tag.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Scene:
     layers: Mapping[str, Layer] = field(repr=False)
     warped: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
+    decisions: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
     def open(self) -> Iterator["SceneReader"]:

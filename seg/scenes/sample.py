@@ -21,7 +21,7 @@ _ENOUGH = 1 << 22
 """Pixels to look at: four blocks of JPEG 2000, each of which takes a fifth of a second to decode."""
 _FOUND = 1 << 16
 """Pixels with data to find before giving up on the rest."""
-_KEPT = 1 << 20
+_KEPT = 1 << 18
 """Values to keep of a band."""
 _CELL = 1 << 16
 """Pixels to read at a time where blocks are smaller."""

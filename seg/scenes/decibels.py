@@ -1,0 +1,125 @@
+"""Whether Sentinel-1 values are dB, and VV and VH are the right way round.
+
+Backscatter of land and sea in dB: VV of a scene has its median between -28 (calm sea) and -4 (the middle of a city), VH
+between -35 and -8; the noise of the instrument ends at about -50. On 83 real reBEN patches medians are -29 to -7.1 (VV)
+and -31.7 to -14.1 (VH), and the 5 % to 95 % range of a band is wider than 4 dB because of speckle.
+"""
+
+import numpy as np
+
+from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
+
+_POSITIVE = -1.0
+"""No half of a scene is above it in dB; power of land is, whatever noise removal does to its darkest pixels."""
+_POWER = 1.5
+"""Medians of power and amplitude are below it unless they are scaled."""
+_SIGNLESS = 60.0
+"""dB without their sign are below it, digital numbers of a GRD are above."""
+_MULTIPLE = -50.0
+"""The noise floor; a median below it is a multiple of dB."""
+_TENFOLD = -450.0
+"""Multiples by 10 are above it, those by 100 below."""
+_FAINT = -38.0
+_NARROW, _NARROW_ABOVE = 2.0, -5.0
+"""Speckle alone spreads dB further than that, dB; together with a median above, it is a tenth of dB (bel)."""
+_BRIGHT = {"VV": -4.0, "VH": -7.0}
+_FAR = 4.0
+"""Standard deviations from the mean of what a model was trained on."""
+_BEYOND, _FEW = -60.0, 0.01
+"""Below the noise floor, and the share of pixels that may be."""
+_SWAPPED = 1.5
+"""dB that VH must be above VV to be called VV."""
+_NOISE = -24.0
+"""Medians below it are near the noise floor, where VV and VH are alike: on two real patches of the sea VH is above."""
+_APART = 20.0
+
+
+def judge_decibels(spreads: list[Spread], expected: Expected) -> list[Finding]:
+    """Look at the polarisations of a scene.
+
+    Args:
+        spreads: Of Sentinel-1, with data.
+        expected: What the model was trained on, dB.
+    """
+    found = [finding for spread in spreads if (finding := _judge(spread, expected[spread.band]))]
+    pair = {spread.band: spread for spread in spreads}
+    if not any(finding.certain for finding in found) and len(pair) == 2:
+        found += _compared(pair["VV"], pair["VH"])
+    return found
+
+
+def _judge(spread: Spread, expected: tuple[float, float]) -> Finding | None:
+    middle, what = spread.at(0.5), named([spread])
+    if middle > _POSITIVE:
+        return _not_logarithmic(spread, middle, what)
+    if middle < _MULTIPLE:
+        if tags_of(spread.layer):
+            return Finding(f"{what}: half of the values are below {middle:.0f} dB; {cure(spread.layer, '')}", True)
+        factor = 10 if middle > _TENFOLD else 100
+        formula = cure(spread.layer, f"(/ (read 1) {factor}.0)")
+        return Finding(f"{what} looks like dB times {factor}: half of it is below {middle:.0f}; {formula}", True)
+    if middle > _NARROW_ABOVE and spread.at(0.95) - spread.at(0.05) < _NARROW:
+        formula = cure(spread.layer, "(* (read 1) 10.0)")
+        return Finding(f"{what} looks like dB divided by 10: nearly all of it is around {middle:.1f}; {formula}", True)
+    return _doubtful(spread, what, expected)
+
+
+def _doubtful(spread: Spread, what: str, expected: tuple[float, float]) -> Finding | None:
+    middle, (mean, deviation) = spread.at(0.5), expected
+    if middle < _FAINT or middle > _BRIGHT[spread.band] or abs(middle - mean) > _FAR * deviation:
+        return Finding(
+            f"{what} has a median of {middle:.1f} dB, which no land or sea has, and the model has seen {mean:.1f} on "
+            "average; make sure that it is in dB",
+            False,
+        )
+    if (beyond := spread.share(-np.inf, _BEYOND)) > _FEW:
+        return Finding(
+            f"{100 * beyond:.0f} % of {what} are below {_BEYOND:g} dB, less than the instrument's noise; if they are "
+            "no data, declare it as nodata",
+            False,
+        )
+    return None
+
+
+def _not_logarithmic(spread: Spread, middle: float, what: str) -> Finding:
+    """Values that are above zero, more or less."""
+    if tags_of(spread.layer):
+        return Finding(
+            f"{what}: half of the values are above {middle:.2g} dB, as no land or sea is; {cure(spread.layer, '')}",
+            True,
+        )
+    if middle < _POWER:
+        formula = cure(spread.layer, "(* 10 (log10 (read 1)))")
+        return Finding(
+            f"{what} looks like linear power or amplitude, not dB: half of it is above {middle:.3g}; of power, "
+            f"{formula} (of amplitude, 20 instead of 10)",
+            True,
+        )
+    if spread.at(0.95) < _SIGNLESS:
+        formula = cure(spread.layer, "(* (read 1) -1.0)")
+        return Finding(f"{what} looks like dB without their sign: half of it is above {middle:.1f}; {formula}", True)
+    return Finding(
+        f"{what} looks like digital numbers, not dB: half of it is above {middle:.0f}; calibrate the product to sigma "
+        "nought in dB first",
+        True,
+    )
+
+
+def _compared(vv: Spread, vh: Spread) -> list[Finding]:
+    """VV is above VH by 3 to 15 dB nearly everywhere."""
+    apart = float(np.median([vv.at(q) - vh.at(q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)]))
+    if max(vv.at(0.5), vh.at(0.5)) < _NOISE and apart > -2 * _SWAPPED:
+        return []
+    if apart < -_SWAPPED:
+        return [
+            Finding(
+                f"{named([vv, vh])} look swapped: VH is {-apart:.1f} dB above VV, but it is below nearly everywhere; "
+                "name them the other way round",
+                True,
+            )
+        ]
+    if apart < _SWAPPED or apart > _APART:
+        return [
+            Finding(f"VV is {apart:.1f} dB above VH in {named([vv, vh])}, not 3 to 15; make sure which is which", False)
+        ]
+    return []

@@ -1,0 +1,108 @@
+"""What the values of a band are found to be: as a model expects them, doubtful, or in another unit."""
+
+import math
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seg.scenes.header import shown
+from seg.scenes.layer import Layer
+from seg.scenes.sample import Sample
+
+Expected = Mapping[str, tuple[float, float]]
+"""Mean and standard deviation by band of what a model was trained on."""
+NEW = "new.tif"
+"""What a file is called in advice that makes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about the values that is not as it should be.
+
+    Attributes:
+        text: One sentence with the cure, without a full stop.
+        certain: Whether it must be another unit; if not, it is a warning.
+    """
+
+    text: str
+    certain: bool
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The values of a band in reBEN's unit, as far as they were looked at.
+
+    Attributes:
+        layer: The band.
+        sample: Its pixels with data, at least one.
+    """
+
+    layer: Layer
+    sample: Sample
+
+    @cached_property
+    def _sorted(self) -> npt.NDArray[np.float64]:
+        return np.sort(self.sample.values)
+
+    @property
+    def band(self) -> str:
+        """Its name."""
+        return self.layer.band
+
+    def at(self, quantile: float) -> float:
+        """A quantile, 0 to 1, of the values."""
+        place = quantile * (self._sorted.size - 1)
+        low, high = self._sorted[math.floor(place)], self._sorted[math.ceil(place)]
+        return float(low + (high - low) * (place % 1))
+
+    def share(self, low: float, high: float) -> float:
+        """The share of the values from `low` to below `high`, 0 to 1."""
+        begin, end = np.searchsorted(self._sorted, (low, high))
+        return float((end - begin) / self._sorted.size)
+
+    @cached_property
+    def fractional(self) -> bool:
+        """Whether most of the values that the file holds are no whole numbers."""
+        stored: npt.NDArray[Any] = self.sample.stored
+        return self.layer.floating and bool((stored != np.rint(stored)).mean() > 0.5)
+
+
+def spreads_of(layers: Iterable[Layer], samples: Mapping[str, Sample]) -> list[Spread]:
+    """The bands that have data."""
+    return [Spread(layer, samples[layer.band]) for layer in layers if samples[layer.band].values.size]
+
+
+def named(found: Iterable[Spread]) -> str:
+    """Bands and the file, or the first of the files, that they are in."""
+    spreads = list(found)
+    paths = list(dict.fromkeys(shown(spread.layer.header.path) for spread in spreads))
+    like = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{', '.join(spread.band for spread in spreads)} of {paths[0]}{like}"
+
+
+def tags_of(layer: Layer) -> str:
+    """The scale and offset that a file declares for a band; empty if it has none."""
+    scale, offset = layer.header.scales[layer.index - 1], layer.header.offsets[layer.index - 1]
+    return "" if (scale, offset) == (1, 0) else f"scale {scale:g} and offset {offset:g}"
+
+
+def cure(layer: Layer, formula: str) -> str:
+    """What to type so that a file holds what it should, with what seg is installed with.
+
+    Args:
+        layer: One of the bands of the file.
+        formula: Of the stored values, as ``rio calc`` understands it.
+    """
+    path = shown(layer.header.path)
+    if tags_of(layer):
+        return (
+            f'its tags say {tags_of(layer)}: correct them, or take them out with python -c "import rasterio; f = '
+            f"rasterio.open({path!r}, 'r+'); f.scales, f.offsets = [1] * f.count, [0] * f.count; f.close()\""
+        )
+    names = ", and name its bands with --bands" if len(layer.header.dtypes) > 1 else ""
+    return f'type rio calc -t float32 "{formula}" {shlex.quote(path)} {NEW}{names}'

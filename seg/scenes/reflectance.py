@@ -1,0 +1,262 @@
+"""Whether Sentinel-2 values are DN of surface reflectance: reflectance times 10,000, without the offset of 1000.
+
+Water is dark in all bands, and darker the longer the wave; everything else is bright somewhere. On 85 real reBEN
+patches the brightest band has its 99 % quantile above 1,170 unless the near infrared is darker than the visible (at
+most 0.65 of it, but for one of water that is cut off at DN 1). Snow and clouds end at 20,000. The offset is looked at
+in `seg.scenes.offset`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from seg.reben.bands import S2_BANDS
+from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
+
+VISIBLE = ("B01", "B02", "B03", "B04")
+INFRARED = ("B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+_UNITY = 2.0
+"""Hardly any reflectance is above it, and hardly a DN below."""
+_BRIGHTEST = 20_000.0
+"""DN at which snow and clouds saturate."""
+_GLARING = 8_000.0
+"""Median DN of the near infrared of no land that is not white."""
+_WRAPPED = (60_000.0, 65_535.0)
+"""Where DN below the offset end in unsigned integers of 16 bits; the last one is a common fill value."""
+_SEVERAL = 2e-4
+_BELOW_ZERO, _FILL = -400.0, -2_000.0
+"""Corrections err by 200 DN at most in shadow and over water; values below the last one are no measurements."""
+_MANY = 0.01
+_CUT = 1.0
+"""Where DN below zero are cut off."""
+_SHADE = 300.0
+"""Water and shadow are below it in the near infrared."""
+_CUT_WRONG, _CUT_DOUBTFUL = 0.4, 0.25
+"""Shares of the visible that are cut off without being dark in the infrared; the most on real patches is 0.15."""
+_LIT = 500.0
+_PERCENT, _BYTES, _THOUSANDS, _DIM = 100.0, 300.0, 600.0, 900.0
+"""99 % quantiles of the brightest band: of percent, bytes, reflectance times 1000, and of what is seldom so dark."""
+_WATER, _LAND = 0.9, 1.3
+"""Infrared as a part of the visible: water is below the first, land above the second."""
+_NOISE = 20.0
+"""DN that keep ratios of dark values from meaning anything."""
+_DEEP, _DEEPER = 40.0, 20.0
+"""99 % quantiles of the visible of water that is cut off at zero, and what no water has where values have fractions."""
+_DIP, _DIP_DOUBTFUL = 5.0, 3.8
+"""Factor by which a band is darker, or brighter, than both of its neighbours in the spectrum."""
+_END, _END_DOUBTFUL = 5.5, 4.5
+"""The same at the ends, where there is one neighbour."""
+_GROUPS = (("B01", "B02", "B03", "B04", "B05"), ("B06", "B07", "B08", "B8A", "B09"), ("B11", "B12"))
+"""Bands that are alike; from one group to the next plants, snow and water differ twentyfold."""
+_QUANTILES = (0.5, 0.75, 0.9)
+_LEVEL = 60.0
+"""DN added to both before they are compared."""
+_UNSEEN = 0.3
+"""Part of the mean of what the model was trained on that some band should reach."""
+
+
+def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding]:
+    """Look at the Sentinel-2 bands of a scene, each for itself and all together.
+
+    Args:
+        spreads: Of Sentinel-2, with data.
+        expected: What the model was trained on, DN.
+    """
+    looks: tuple[Callable[[list[Spread]], list[Finding]], ...] = (_unity, _extremes, _scale, _neighbours)
+    for look in looks:
+        # What is in another unit makes the rest look odd too.
+        if certain := [finding for finding in look(spreads) if finding.certain]:
+            return certain
+    found = [finding for look in looks for finding in look(spreads)]
+    return found or _unseen(spreads, expected)
+
+
+def _unity(spreads: list[Spread]) -> list[Finding]:
+    """Reflectance from 0 to 1, and 8-bit pictures."""
+    for spread in spreads:
+        dtype = spread.layer.header.dtypes[spread.layer.index - 1]
+        if dtype in ("uint8", "int8") and spread.layer.gain == 1:
+            return [
+                Finding(
+                    f"{named([spread])} holds 8-bit values, but models see DN of reflectance times 10000; give the "
+                    "product's own values, not a picture",
+                    True,
+                )
+            ]
+    low = [spread for spread in spreads if spread.fractional and spread.share(-_UNITY, _UNITY) > 0.5]
+    if low:
+        formula = cure(low[0].layer, "(* 10000 (read 1))")
+        return [Finding(f"{named(low)} holds reflectance from 0 to 1, but models see DN; {formula}", True)]
+    return []
+
+
+def _extremes(spreads: list[Spread]) -> list[Finding]:
+    """Values that DN cannot have: wrapped, too bright, and below zero."""
+    found = []
+    for spread in spreads:
+        what, values = named([spread]), spread.sample.values
+        if spread.share(*_WRAPPED) > _SEVERAL and np.unique(values[(values >= _WRAPPED[0])]).size > 2:
+            found.append(
+                Finding(
+                    f"{100 * spread.share(*_WRAPPED):.1f} % of {what} are just below 65536: an offset was taken off "
+                    "integers that cannot be negative; take it off anew in int16 or float32",
+                    True,
+                )
+            )
+        elif spread.at(0.95) > _BRIGHTEST:
+            tags = f"; {cure(spread.layer, '')}" if tags_of(spread.layer) else ": give them so"
+            found.append(
+                Finding(
+                    f"{what} is brighter than snow and clouds (5 % above {spread.at(0.95):,.0f}), so it is no "
+                    f"reflectance times 10000{tags}",
+                    True,
+                )
+            )
+        elif (below := spread.share(_FILL, _BELOW_ZERO)) > _MANY:
+            found.append(
+                Finding(
+                    f"{100 * below:.0f} % of {what} are far below zero (down to {spread.at(0.01):.0f}), as if the "
+                    f"offset of 1000 had been taken off twice; {_once(spread)}",
+                    True,
+                )
+            )
+    return found or _cut_off(spreads)
+
+
+def _once(spread: Spread) -> str:
+    return cure(spread.layer, "") if tags_of(spread.layer) else "take it off once (--offset 0 where it is off already)"
+
+
+def _cut_off(spreads: list[Spread]) -> list[Finding]:
+    """Visible bands that are cut off at zero where the infrared is not dark: water and shadow are dark in both."""
+    visible = [spread for spread in spreads if spread.band in VISIBLE]
+    infrared = [spread for spread in spreads if spread.band in INFRARED[:5]]
+    if not visible:
+        return []
+    cut = float(np.median([spread.share(-np.inf, _CUT + 0.5) for spread in visible]))
+    dark = min((spread.share(-np.inf, _SHADE) for spread in infrared), default=0.0)
+    lit = max(spread.at(0.99) for spread in visible) > _LIT or bool(infrared)
+    if not lit or cut - dark < _CUT_DOUBTFUL:
+        return []
+    # Without the infrared it may be water that was corrected too far.
+    certain = bool(infrared) and cut - dark > _CUT_WRONG
+    return [
+        Finding(
+            f"{100 * cut:.0f} % of {named(visible)} are cut off at zero, as if the offset of 1000 had been taken off "
+            "twice; make sure that it was taken off once",
+            certain,
+        )
+    ]
+
+
+def _shape(spreads: Sequence[Spread], quantile: float) -> float | None:
+    """Infrared as a part of the visible at a quantile; without it, red as a part of the brightest. None: unknown."""
+    visible = [spread.at(quantile) for spread in spreads if spread.band in VISIBLE]
+    infrared = [spread.at(quantile) for spread in spreads if spread.band in INFRARED]
+    if visible and infrared:
+        return float((np.median(infrared) + _NOISE) / (np.median(visible) + _NOISE))
+    red = [spread.at(quantile) for spread in spreads if spread.band == "B04"]
+    if red and len(visible) > 1:
+        # Of water, red is at most 0.6 of green and blue; counted like the infrared it is at most 0.9.
+        return float(1.5 * red[0] / max(*visible, 1e-9))
+    return None
+
+
+def _scale(spreads: list[Spread]) -> list[Finding]:
+    """Everything darker, or brighter, than land, water, snow and clouds are."""
+    top = max(spread.at(0.99) for spread in spreads)
+    shapes = [shape for quantile in (0.5, 0.95) if (shape := _shape(spreads, quantile)) is not None]
+    infrared = any(spread.band in INFRARED for spread in spreads)
+    water = not shapes or max(shapes) < _WATER
+    land = infrared and bool(shapes) and max(shapes) > _LAND
+    near = [spread for spread in spreads if spread.band in ("B06", "B07", "B08", "B8A")]
+    if land and near and min(spread.at(0.5) for spread in near) > _GLARING:
+        return [_bright(near)]
+    # In the visible alone, forest and water are as dark as everything is in some other unit.
+    if top > (_BYTES if water or not infrared else _DIM):
+        return []
+    cut = max(spread.share(-np.inf, _CUT + 0.5) for spread in spreads) > 0.005
+    fractional = all(spread.fractional for spread in spreads)
+    if fractional:
+        certain = top < (_THOUSANDS if land else _DEEPER if water else _BYTES if infrared else _PERCENT)
+    elif water:
+        # Water is as dark as that, and what is no water in another unit can look like it.
+        certain = False
+        if top > _DEEP and cut:
+            return []
+    else:
+        certain = top < (_THOUSANDS if land else _BYTES if infrared else _PERCENT)
+        certain &= not cut or (land and top < _BYTES / 2)
+    if water and not fractional and _visible_top(spreads) > _PERCENT:
+        return []
+    return [_dark(spreads, top, certain)]
+
+
+def _visible_top(spreads: Sequence[Spread]) -> float:
+    return max((spread.at(0.99) for spread in spreads if spread.band in VISIBLE), default=np.inf)
+
+
+def _dark(spreads: list[Spread], top: float, certain: bool) -> Finding:
+    if top < _PERCENT and (top < _PERCENT / 2 or all(spread.fractional for spread in spreads)):
+        like, factor = "percent", 100.0
+    elif top < 256:
+        like, factor = "a picture of 0 to 255", 0.0
+    else:
+        like, factor = "reflectance times 1000", 10.0
+    how = f"99 % of every band are below {top:.4g}"
+    if not certain:
+        return Finding(
+            f"{named(spreads)} are very dark ({how}): if they are {like}, the map is wrong; make sure that they are DN "
+            "of reflectance times 10000",
+            False,
+        )
+    formula = "give the product's own values"
+    if factor or tags_of(spreads[0].layer):
+        formula = cure(spreads[0].layer, f"(* {factor:g} (read 1))")
+    return Finding(f"{named(spreads)} look like {like}, not reflectance times 10000 ({how}); {formula}", True)
+
+
+def _bright(near: list[Spread]) -> Finding:
+    return Finding(
+        f"{named(near)} have a median of {min(spread.at(0.5) for spread in near):,.0f}, but are no snow or cloud; make "
+        "sure that they are DN of reflectance times 10000",
+        False,
+    )
+
+
+def _neighbours(spreads: list[Spread]) -> list[Finding]:
+    """Bands that do not fit between their neighbours in the spectrum, so that one is in another unit."""
+    # Of a band and its neighbours, the one that fits neither of two is meant.
+    found: list[tuple[int, Finding]] = []
+    for group in _GROUPS:
+        held = sorted((spread for spread in spreads if spread.band in group), key=lambda one: S2_BANDS.index(one.band))
+        levels_QB = np.array([[max(spread.at(q), 0) + _LEVEL for spread in held] for q in _QUANTILES])
+        for b, spread in enumerate(held):
+            beside = [i for i in (b - 1, b + 1) if 0 <= i < len(held)]
+            if not beside:
+                continue
+            steps_QB = np.log(levels_QB[:, beside] / levels_QB[:, [b]])
+            darker, brighter = float(np.exp(steps_QB.min())), float(np.exp(-steps_QB.max()))
+            certain, doubtful = (_DIP, _DIP_DOUBTFUL) if len(beside) == 2 else (_END, _END_DOUBTFUL)
+            if max(darker, brighter) > doubtful:
+                how = "darker" if darker > brighter else "brighter"
+                others = " and ".join(held[i].band for i in beside)
+                text = (
+                    f"{named([spread])} is {max(darker, brighter):.0f} times {how} than {others}, beside it in the "
+                    "spectrum, as if in another unit; give all bands as DN of reflectance times 10000"
+                )
+                found.append((-len(beside), Finding(text, max(darker, brighter) > certain)))
+    return [finding for _, finding in sorted(found, key=lambda one: one[0])]
+
+
+def _unseen(spreads: list[Spread], expected: Expected) -> list[Finding]:
+    """Nothing that the model has seen is so dark in every band."""
+    if any(spread.at(0.99) > _UNSEEN * expected[spread.band][0] for spread in spreads):
+        return []
+    return [
+        Finding(
+            f"{named(spreads)} are darker than what the model was trained on, in every band; make sure that they are "
+            "DN of reflectance times 10000",
+            False,
+        )
+    ]

@@ -1,0 +1,395 @@
+"""Units of scenes: right ones pass, wrong ones are refused with a cure that works, doubtful ones are remarked upon."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.rio.main import main_group
+from rasterio.transform import from_origin
+
+from seg.prepare.synthetic_scene import synthesise_scene
+from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
+from seg.scenes.findings import Spread
+from seg.scenes.grid import SceneError, SceneUseError, Window
+from seg.scenes.header import read_header
+from seg.scenes.layer import tagged_layer
+from seg.scenes.open import open_scene, open_sentinel1
+from seg.scenes.sample import sample_of
+
+Images = dict[str, npt.NDArray[np.float64]]
+RGB = ("B02", "B03", "B04")
+SPECTRA = {
+    "forest": (140, 180, 380, 220, 600, 1900, 2300, 2400, 2550, 2600, 1100, 500),
+    "field": (350, 420, 720, 450, 1100, 2800, 3400, 3500, 3700, 3700, 1900, 1000),
+    "bare soil": (800, 1000, 1350, 1750, 2000, 2200, 2400, 2500, 2700, 2700, 3500, 3000),
+    "snow": (8500, 8800, 8600, 8700, 8600, 8500, 8400, 8200, 8000, 7500, 900, 800),
+    "bright snow": (15500, 15800, 15600, 15700, 15600, 15500, 15000, 14500, 14000, 13000, 1400, 1200),
+    "sea": (700, 480, 250, 90, 70, 45, 40, 35, 30, 30, 18, 14),
+    "glint": (700, 620, 560, 500, 480, 460, 460, 450, 440, 420, 380, 330),
+    "lake": (190, 200, 190, 155, 150, 130, 130, 130, 125, 110, 105, 95),
+    "dark winter": (90, 110, 150, 120, 220, 600, 750, 760, 820, 800, 330, 150),
+}
+BRIGHT = {
+    "cloud": (6200, 6100, 5900, 6000, 6200, 6400, 6500, 6600, 6700, 6500, 5000, 4200),
+    "desert": (2100, 2200, 3000, 4000, 4300, 4500, 4700, 4800, 4900, 4900, 6200, 5600),
+}
+BACKSCATTER = {
+    "calm sea": (-25, -33),
+    "noise floor": (-29, -28.5),
+    "city": (-4.5, -10.5),
+    "forest": (-9, -14.5),
+    "wet snow": (-17, -25),
+}
+
+
+def surface(spectrum: tuple[int, ...], size: int = 120, bands: tuple[str, ...] = S2_BANDS) -> Images:
+    """DN of a kind of land with texture and noise."""
+    rng = np.random.default_rng(sum(spectrum))
+    light = np.exp(0.12 * np.kron(rng.normal(size=(size // 20, size // 20)), np.ones((20, 20))))
+    levels = dict(zip(S2_BANDS, spectrum, strict=True))
+    return {b: np.clip(levels[b] * light + rng.normal(0, 8, light.shape), 1, 20000) for b in bands}
+
+
+def land(size: int = 120) -> Images:
+    """Forest, fields, soil and a lake, side by side."""
+    parts = [surface(SPECTRA[kind], size) for kind in ("forest", "field", "bare soil", "lake")]
+    return {band: np.block([[parts[0][band], parts[1][band]], [parts[2][band], parts[3][band]]]) for band in S2_BANDS}
+
+
+def radar(levels: tuple[float, float] = (-12, -18.5), size: int = 120) -> Images:
+    """dB with texture and speckle."""
+    rng = np.random.default_rng(3)
+    texture = 1.5 * np.kron(rng.normal(size=(size // 20, size // 20)), np.ones((20, 20)))
+    speckle = [10 * np.log10(rng.gamma(4.4, 1 / 4.4, (size, size))) for _ in levels]
+    return {b: level + texture + s for b, level, s in zip(S1_BANDS, levels, speckle, strict=True)}
+
+
+def write(
+    path: Path,
+    images: Images,
+    dtype: str = "uint16",
+    nodata: float | None = None,
+    *,
+    tags: tuple[float, float] = (1, 0),
+    named: bool = True,
+) -> Path:
+    stack: npt.NDArray[Any] = np.stack(list(images.values()))
+    if not dtype.startswith("float"):
+        stack = np.rint(stack)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=stack.shape[2], height=stack.shape[1], count=len(stack), dtype=dtype,
+        nodata=nodata, crs="EPSG:32633", transform=from_origin(300000, 5300040, 10, 10),
+    ) as raster:  # fmt: skip
+        raster.write(stack.astype(dtype))
+        raster.descriptions = tuple(images) if named else ("",) * len(stack)
+        raster.scales, raster.offsets = [tags[0]] * len(stack), [tags[1]] * len(stack)
+    return path
+
+
+def refusal(path: Path, images: Images, **more: Any) -> str:
+    with pytest.raises(SceneError) as error:
+        open_scene(path, needed=tuple(images), **more)
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 600
+    return text
+
+
+# --- right ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, RGB, ("B02", "B03", "B04", "B08"), ("B08", "B11", "B12")], ids=len)
+@pytest.mark.parametrize("kind", SPECTRA)
+def test_land_water_and_snow_pass_without_a_word(tmp_path: Path, kind: str, bands: tuple[str, ...]) -> None:
+    images = surface(SPECTRA[kind], bands=bands)
+    for dtype in ("uint16", "float32"):
+        scene = open_scene(write(tmp_path / "x.tif", images, dtype), needed=bands)
+        bright = min(np.quantile(image, 0.001) for image in images.values()) > 950
+        dark = max(np.quantile(image, 0.99) for image in images.values()) < 300
+        assert not scene.remarks or bright or dark or kind == "bare soil"
+
+
+@pytest.mark.parametrize("kind", BRIGHT)
+def test_where_nothing_is_dark_the_offset_cannot_be_told_and_that_is_said(tmp_path: Path, kind: str) -> None:
+    scene = open_scene(write(tmp_path / "x.tif", surface(BRIGHT[kind])), needed=S2_BANDS)
+    (remark,) = scene.remarks
+    assert "dark enough to tell" in remark
+    assert scene.decisions == {"OFFSET_REMOVED": "0 (assumed)"}
+    asked = open_scene(tmp_path / "x.tif", needed=S2_BANDS, offset=0)
+    assert (asked.remarks, asked.decisions) == ((), {"OFFSET_REMOVED": "0 (asked for)"})
+
+
+@pytest.mark.parametrize("kind", BACKSCATTER)
+def test_backscatter_passes_without_a_word(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / "x.tif", radar(BACKSCATTER[kind]), "float32", np.nan)
+    assert open_scene(path, needed=S1_BANDS).remarks == ()
+
+
+def test_no_real_patch_is_refused(real: Path, tmp_path: Path) -> None:
+    doubted = 0
+    folders = sorted({file.parent for file in real.glob("**/*_B02.tif")} | {p.parent for p in real.glob("**/*_VV.tif")})
+    assert len(folders) > 160
+    for folder in folders[::3]:
+        held = [band for band in BANDS if list(folder.glob(f"*_{band}.tif"))]
+        doubted += bool(open_scene(folder, needed=held).remarks)
+    assert doubted <= 1
+
+
+def test_a_product_is_judged_too_and_says_its_offset_itself(tmp_path: Path) -> None:
+    made = synthesise_scene(tmp_path / "out", 240, seed=1)
+    scene = open_scene(made.product, needed=S2_BANDS)
+    assert (scene.remarks, scene.decisions) == ((), {"OFFSET_REMOVED": "1000 (said by the product)"})
+    assert open_scene(made.product, needed=S2_BANDS, offset=1000).identity == scene.identity
+    with pytest.raises(SceneUseError, match="itself says that B01 has an offset of 1000, so --offset 0 contradicts it"):
+        open_scene(made.product, needed=S2_BANDS, offset=0)
+    older = synthesise_scene(tmp_path / "older", 240, seed=1, baseline="02.07")
+    with pytest.raises(SceneUseError, match="has an offset of 0, so --offset 1000 contradicts it"):
+        open_scene(older.product, needed=S2_BANDS, offset=1000)
+
+
+# --- wrong ------------------------------------------------------------------------------------------------------------
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, RGB], ids=len)
+@pytest.mark.parametrize("fill", [np.nan, -9999, 9999, 65535, LARGEST, 9.96921e36])
+def test_reflectance_behind_any_declared_fill_value(tmp_path: Path, fill: float, bands: tuple[str, ...]) -> None:
+    images = {band: land()[band] / 10_000 for band in bands}
+    for image in images.values():
+        image[:, :60] = fill
+    text = refusal(write(tmp_path / "x.tif", images, "float32", fill), images)
+    assert "holds reflectance from 0 to 1" in text
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    hot=st.lists(st.tuples(st.integers(0, 119), st.integers(0, 119)), max_size=40),
+    value=st.floats(3, 2.0**127, width=32),
+    kind=st.sampled_from(["forest", "field", "sea", "snow"]),
+)
+def test_hot_pixels_do_not_hide_reflectance(
+    tmp_path: Path, hot: list[tuple[int, int]], value: float, kind: str
+) -> None:
+    images = {band: image / 10_000 for band, image in surface(SPECTRA[kind], bands=RGB).items()}
+    for at in hot:
+        images["B02"][at] = value
+    assert "reflectance from 0 to 1" in refusal(write(tmp_path / "x.tif", images, "float32"), images)
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, ("B02", "B03", "B04", "B08")], ids=len)
+@pytest.mark.parametrize(
+    ("change", "dtype", "tags", "said"),
+    [
+        (lambda v: v / 100, "float32", (1, 0), "look like percent"),
+        (lambda v: np.maximum(v / 100, 1), "uint16", (1, 0), "look like percent"),
+        (lambda v: np.clip(v * 0.0255, 1, 255), "uint16", (1, 0), "a picture of 0 to 255|look like percent"),
+        (lambda v: np.maximum(v / 10, 1), "uint16", (1, 0), "look like reflectance times 1000"),
+        (lambda v: v / 10, "float32", (1, 0), "look like reflectance times 1000"),
+        (lambda v: v / 1e4, "float32", (1e-4, 0), "reflectance from 0 to 1.*tags say scale 0.0001"),
+        (lambda v: v, "uint16", (0.9, 0), "brighter than snow and clouds.*tags say scale 0.9"),
+        (lambda v: (v - 1000) % 65536, "uint16", (1, 0), "just below 65536: an offset was taken off integers"),
+        (lambda v: v, "uint16", (1e-4, -0.1), "taken off twice; its tags say scale 0.0001 and offset -0.1"),
+        (lambda v: v - 1000, "int16", (1, 0), "taken off twice"),
+        (lambda v: np.maximum(v - 1000, 1), "uint16", (1, 0), "cut off at zero, as if the offset"),
+        (lambda v: v + 1000, "uint16", (1, 0), "looks as if it still had the offset of 1000"),
+    ],
+)  # fmt: skip
+def test_sentinel2_in_another_unit(
+    tmp_path: Path, change: Any, dtype: str, tags: tuple[float, float], said: str, bands: tuple[str, ...]
+) -> None:
+    images = {band: change(land()[band]) for band in bands}
+    assert re.search(said, refusal(write(tmp_path / "x.tif", images, dtype, tags=tags), images))
+
+
+@pytest.mark.parametrize("band", ["B01", "B03", "B05", "B07", "B12"])
+@pytest.mark.parametrize("factor", [10_000, 100])
+def test_one_band_in_another_unit_is_named(tmp_path: Path, band: str, factor: float) -> None:
+    images = land()
+    images[band] = images[band] / factor
+    text = refusal(write(tmp_path / "x.tif", images, "float32"), images)
+    assert re.match(rf"{band} of ", text) or f"than {band}, beside it" in text
+
+
+def test_a_lake_in_one_band_does_not_hide_the_offset(tmp_path: Path) -> None:
+    images = {band: land()[band] + 1000 for band in RGB}
+    images["B03"][:40, :40] = 300
+    assert "--offset 1000" in refusal(write(tmp_path / "x.tif", images), images)
+
+
+def test_what_looks_much_like_another_unit_is_remarked_upon(tmp_path: Path) -> None:
+    images = {band: np.maximum(image / 10, 1) for band, image in surface(SPECTRA["forest"], bands=RGB).items()}
+    scene = open_scene(write(tmp_path / "x.tif", images), needed=RGB)
+    assert "very dark" in scene.remarks[0]
+
+
+def test_the_statistics_of_the_model_count(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tif", land())
+    assert open_scene(path, needed=S2_BANDS).remarks == ()
+    brighter = {name: (20 * band.mean, band.std) for name, band in BANDS.items()}
+    assert "darker than what the model was trained on" in open_scene(
+        path, needed=S2_BANDS, expected=brighter
+    ).remarks[0]  # fmt: skip
+    path = write(tmp_path / "y.tif", radar(), "float32")
+    louder = {"VV": (-1.0, 2.0), "VH": (-2.0, 3.0)}
+    assert "the model has seen -1.0 on average" in open_scene(path, needed=S1_BANDS, expected=louder).remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype", "tags", "said"),
+    [
+        (lambda v: 10 ** (v / 10), "float32", (1, 0), "VV.*looks like linear power"),
+        (lambda v: 10 ** (v / 10) - 0.02, "float32", (1, 0), "looks like linear power"),
+        (lambda v: 10 ** (v / 20), "float32", (1, 0), "power or amplitude"),
+        (lambda v: 600 * 10 ** (v / 20), "uint16", (1, 0), "looks like digital numbers"),
+        (lambda v: v * 10, "int16", (1, 0), "looks like dB times 10:"),
+        (lambda v: v * 100, "int16", (1, 0), "looks like dB times 100:"),
+        (lambda v: v / 10, "float32", (1, 0), "looks like dB divided by 10"),
+        (np.abs, "float32", (1, 0), "looks like dB without their sign"),
+        (lambda v: v, "float32", (1e-4, -0.1), "tags say scale 0.0001 and offset -0.1"),
+        (lambda v: v, "float32", (1, -1000), "tags say scale 1 and offset -1000"),
+    ],
+)
+def test_sentinel1_in_another_unit(
+    tmp_path: Path, change: Any, dtype: str, tags: tuple[float, float], said: str
+) -> None:
+    images = {band: change(image) for band, image in radar().items()}
+    path = write(tmp_path / "x.tif", images, dtype, tags=tags)
+    assert re.search(said, refusal(path, images))
+    with rasterio.open(path) as raster:
+        grid = open_scene(write(tmp_path / "s2.tif", land()), needed=RGB).grid
+        assert raster.shape == (grid.height // 2, grid.width // 2)
+    with pytest.raises(SceneError, match=said):
+        open_sentinel1([path], grid)
+
+
+def test_dB_times_ten_with_its_scale_tag_are_dB(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tif", {b: 10 * v for b, v in radar().items()}, "int16", tags=(0.1, 0))
+    assert open_scene(path, needed=S1_BANDS).remarks == ()
+
+
+# --- what is assumed --------------------------------------------------------------------------------------------------
+
+
+def test_swapped_polarisations(tmp_path: Path) -> None:
+    held = radar()
+    swapped = {"VV": held["VH"], "VH": held["VV"]}
+    for named in (True, False):
+        text = refusal(write(tmp_path / "x.tif", swapped, "float32", named=named), swapped)
+        assert re.search(r"VV, VH of .*look swapped: VH is 6\.\d dB above VV", text)
+    same = {"VV": held["VV"], "VH": held["VV"]}
+    scene = open_scene(write(tmp_path / "x.tif", same, "float32"), needed=S1_BANDS)
+    assert "VV is 0.0 dB above VH" in scene.remarks[0]
+
+
+def test_two_bands_without_names_are_said_to_be_assumed(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tif", radar(), "float32", named=False)
+    scene = open_scene(path, needed=S1_BANDS)
+    (remark,) = scene.remarks
+    assert "have no names and are taken for VV and VH" in remark
+    assert scene.decisions == {"POLARISATIONS": "VV,VH (assumed of two bands without names)"}
+    assert open_scene(path, needed=S1_BANDS, bands=["VV", "VH"]).decisions == {}
+    command = re.search(r"rio (edit-info .*?), and", remark)
+    assert command
+    _rio(command[1])
+    _rio(command[1].replace("--bidx 1 --description VV", "--bidx 2 --description VH"))
+    assert open_scene(path, needed=S1_BANDS).remarks == ()
+
+
+def test_an_offset_that_contradicts_tags_or_means_nothing(tmp_path: Path) -> None:
+    raised = {band: image + 1000 for band, image in land().items()}
+    path = write(tmp_path / "x.tif", raised, tags=(1e-4, -0.1))
+    scene = open_scene(path, needed=S2_BANDS)
+    assert scene.decisions == {"OFFSET_REMOVED": "1000 (said by the file)"}
+    assert open_scene(path, needed=S2_BANDS, offset=1000).identity == scene.identity
+    with pytest.raises(SceneUseError, match="has an offset of 1000, so --offset 0 contradicts it; leave out --offset"):
+        open_scene(path, needed=S2_BANDS, offset=0)
+    with pytest.raises(SceneUseError, match="is 0 or 1000, not 500"):
+        open_scene(path, needed=S2_BANDS, offset=500)
+    s1 = write(tmp_path / "s1.tif", radar(), "float32")
+    with pytest.raises(SceneUseError, match="no band of Sentinel-2 is read"):
+        open_scene(s1, needed=S1_BANDS, offset=0)
+
+
+def test_an_offset_taken_off_by_request_that_is_not_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tif", land())
+    assert "--offset 0 where it is off already" in refusal(path, land(), offset=1000)
+
+
+# --- the cures --------------------------------------------------------------------------------------------------------
+
+
+def _rio(arguments: str) -> None:
+    with np.errstate(divide="ignore"):
+        ran = CliRunner().invoke(main_group, shlex.split(arguments))
+    assert ran.exit_code == 0, ran.output
+
+
+@pytest.mark.parametrize(
+    ("images", "dtype"),
+    [
+        ({band: image / 10_000 for band, image in land().items()}, "float32"),
+        ({band: image / 100 for band, image in land().items()}, "float32"),
+        ({band: np.maximum(image / 10, 1) for band, image in land().items()}, "uint16"),
+        ({band: 10 ** (image / 10) for band, image in radar().items()}, "float32"),
+        ({band: 10 * image for band, image in radar().items()}, "int16"),
+        ({band: image / 10 for band, image in radar().items()}, "float32"),
+        ({band: -image for band, image in radar().items()}, "float32"),
+    ],
+    ids=["0 to 1", "percent", "x 1000", "power", "dB x 10", "dB / 10", "no sign"],
+)
+def test_what_is_advised_works_when_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Images, dtype: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    held = {band: image.copy() for band, image in images.items()}
+    for image in held.values():
+        image[:, :30] = 0
+    path = write(tmp_path / "my scene.tif", held, dtype, 0)
+    command = re.search(r"rio (calc .*? new\.tif)", refusal(path, held))
+    assert command
+    _rio(command[1])
+    scene = open_scene(Path("new.tif"), needed=tuple(held), bands=list(held))
+    assert scene.remarks == ()
+    right = land() if len(held) > 2 else radar()
+    with scene.open() as reader:
+        found = reader.read(Window(0, 0, scene.grid.width // 6 * 6, scene.grid.height // 6 * 6), scene.bands)
+    for band, array in found.items():
+        inside = right[band][:, 30:]
+        np.testing.assert_allclose(array[:, 30:], inside, atol=6 if len(held) > 2 else 0.06)
+
+
+def test_taking_out_tags_as_advised(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tif", land(), tags=(1e-4, -0.1))
+    code = re.search(r'python -c "(.*)"', refusal(path, land()))
+    assert code
+    exec(code[1], {})
+    assert open_scene(path, needed=S2_BANDS).remarks == ()
+
+
+# --- quantiles --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.lists(st.integers(1, 20000), min_size=1, max_size=50),
+    quantile=st.floats(0, 1),
+    bounds=st.tuples(st.integers(0, 20001), st.integers(0, 20001)),
+)
+def test_quantiles_and_shares_are_those_of_numpy(
+    tmp_path: Path, values: list[int], quantile: float, bounds: tuple[int, int]
+) -> None:
+    path = write(tmp_path / "x.tif", {"B02": np.array([values], np.float64)})
+    layer = tagged_layer("B02", read_header(str(path)))
+    spread = Spread(layer, sample_of(layer))
+    assert spread.at(quantile) == pytest.approx(np.quantile(values, quantile))
+    low, high = sorted(bounds)
+    assert spread.share(low, high) == pytest.approx(np.mean([low <= value < high for value in values]))
