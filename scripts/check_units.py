@@ -315,7 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--real", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "real")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "results" / "units")
-    parser.add_argument("--every", type=int, default=3, help="put every n-th scene into all wrong units")
+    parser.add_argument("--every", type=int, default=6, help="put every n-th scene into all wrong units")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         right = table(counted(right_files(asked.real), Path(folder)), "in the right unit")

@@ -523,3 +523,29 @@ def test_cells_say_how_much_of_them_was_mapped(run, scene, tmp_path):
     (row,) = geopandas.read_parquet(one.path.with_name("m_labels.parquet")).itertuples()
     assert (row.column, row.row) == (2, 1)
     assert row.data_share == pytest.approx(0.1, abs=0.001)
+
+
+def test_what_was_decided_and_doubted_stands_in_the_tags(run, scene, tmp_path):
+    with rasterio.open(scene.stack) as source:
+        profile, names = source.profile, source.descriptions
+        values = source.read().astype(np.int64)
+    raised = np.where(values == 0, 0, values + 1000).astype(np.uint16)
+    clouds = np.where(values == 0, 0, np.maximum(values, 4000)).astype(np.uint16)
+    for name, images in (("raised", raised), ("clouds", clouds)):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
+            file.write(images)
+            file.descriptions = names
+    with pytest.raises(SceneError, match="say --offset 1000"):
+        predict(run, [tmp_path / "raised.tif"], tmp_path / "a.tif", **SMALL)
+    (one,) = predict(run, [tmp_path / "raised.tif"], tmp_path / "a.tif", offset=1000, **SMALL)
+    (other,) = predict(run, [scene.stack], tmp_path / "b.tif", **SMALL)
+    with rasterio.open(one.path) as a, rasterio.open(other.path) as b:
+        assert np.array_equal(a.read(1), b.read(1))
+        assert a.tags()["OFFSET_REMOVED"] == "1000 (asked for)"
+        assert b.tags()["OFFSET_REMOVED"] == "0 (judged by the darkest pixels)"
+        assert "WARNINGS" not in a.tags()
+    said = []
+    (doubted,) = predict(run, [tmp_path / "clouds.tif"], tmp_path / "c.tif", notify=said.append, **SMALL)
+    with rasterio.open(doubted.path) as file:
+        assert file.tags()["WARNINGS"] == said[0]
+    assert "dark enough to tell" in said[0]

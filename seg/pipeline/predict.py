@@ -119,8 +119,7 @@ def predict(
         out: The map, ``<name>.tif``; for several scenes a folder, in which each map has the name of its scene.
         bands: Names of the bands of a stack; None: its band descriptions name them.
         s1: Sentinel-1 rasters in dB that belong to the scene, for models that see Sentinel-1.
-        offset: Of DN in files that do not say it, 0 or 1000; see `seg.scenes.open.open_scene`.
-        box: The part of the scene to map.
+        offset, box: That of DN in files that do not say it, as for `open_scene`; the part of the scene to map.
         geometry: Vector file; pixels outside of its polygons become nodata.
         probabilities: Also write ``<stem>_probabilities.tif``, a band per class.
         confidence: Also write ``<stem>_confidence.tif``: confidence and entropy.

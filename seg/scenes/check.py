@@ -1,24 +1,24 @@
 """What only the values of a scene show: that there are any."""
 
-from collections.abc import Iterator
-
-import rasterio.windows
+from collections.abc import Mapping, Sequence
 
 from seg.scenes.grid import SceneError
-from seg.scenes.header import open_raster, readable, shown
-from seg.scenes.layer import Array, Layer
-from seg.scenes.sample import sample_of
-
-_ROWS = 256
+from seg.scenes.header import shown
+from seg.scenes.layer import Layer
+from seg.scenes.sample import Sample
 
 
-def require_data(layers: list[Layer]) -> None:
+def require_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) -> None:
     """Make sure that some pixel of every band has data.
 
+    Args:
+        layers: The bands of a scene.
+        samples: What they hold.
+
     Raises:
-        SceneError: If a band has none, or a file is damaged.
+        SceneError: If a band has none.
     """
-    empty = [layer for layer in layers if not sample_of(layer).valid]
+    empty = [layer for layer in layers if not samples[layer.band].valid]
     if not empty:
         return
     path = shown(empty[0].header.path)
@@ -29,14 +29,3 @@ def require_data(layers: list[Layer]) -> None:
         f"{path} holds no data in {names}: every pixel is nodata, NaN or masked; give a scene that has data in all of "
         f"{', '.join(layer.band for layer in layers)}"
     )
-
-
-def _strips(layer: Layer) -> Iterator[Array]:
-    """Stored values of a band, strip by strip, from the middle outwards."""
-    header = layer.header
-    rows = max(_ROWS, header.block[0] if header.block[0] < header.height else _ROWS)
-    tops = sorted(range(0, header.height, rows), key=lambda top: abs(top + rows // 2 - header.height // 2))
-    with open_raster(header.path) as raster, readable(header.path):
-        for top in tops:
-            window = rasterio.windows.Window(0, top, header.width, min(rows, header.height - top))
-            yield raster.read(layer.index, window=window)

@@ -19,6 +19,7 @@ from seg.scenes.offset import without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
+from seg.scenes.sample import samples_of
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
 from seg.scenes.stack import stack_layers, unnamed_pair
 from seg.scenes.units import Judged, require_units
@@ -76,9 +77,10 @@ def open_scene(
     stated = is_product(path)
     checked, filled = without_fills([*warped] if stated else [*own, *warped])
     own, warped = (own if stated else checked[: len(own)]), checked[len(checked) - len(warped) :]
-    require_data([*own, *warped])
     own = without_offset(own, offset, path, stated=stated)
-    judged = require_units([*own, *warped], path, asked=offset, stated=stated, expected=expected)
+    samples = samples_of([*own, *warped])
+    require_data([*own, *warped], samples)
+    judged = require_units([*own, *warped], samples, path, asked=offset, stated=stated, expected=expected)
     remarks, decisions = _with_names([*own, *warped], bands, judged)
     remarks = (*filled, *alpha_remarks([*own, *warped]), *remarks)
     layers = {layer.band: layer for layer in (*own, *warped)}
@@ -112,8 +114,9 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
     if not all(overlaps(layer, grid) for layer in layers):
         return None
     layers, filled = without_fills(layers)
-    require_data(layers)
-    remarks, decisions = _with_names(layers, None, require_units(layers, rasters[0]))
+    samples = samples_of(layers)
+    require_data(layers, samples)
+    remarks, decisions = _with_names(layers, None, require_units(layers, samples, rasters[0]))
     return Scene(
         name=rasters[0].stem,
         grid=grid,

@@ -31,7 +31,7 @@ _CUT = 1.0
 """Where DN below zero are cut off."""
 _SHADE = 300.0
 """Water and shadow are below it in the near infrared."""
-_CUT_WRONG, _CUT_DOUBTFUL = 0.4, 0.25
+_CUT_WRONG, _CUT_DOUBTFUL = 0.4, 0.3
 """Shares of the visible that are cut off without being dark in the infrared; the most on real patches is 0.15."""
 _LIT = 500.0
 _PERCENT, _BYTES, _THOUSANDS, _DIM = 100.0, 300.0, 600.0, 900.0

@@ -5,9 +5,7 @@ so that a few hot or broken ones count for nothing, each for itself and together
 what may be is said. `scripts/check_units.py` measures how often either is wrong.
 """
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +16,9 @@ from seg.scenes.grid import SceneError
 from seg.scenes.layer import Layer
 from seg.scenes.offset import OFFSET_REMOVED, judge_offset
 from seg.scenes.reflectance import judge_reflectance
-from seg.scenes.sample import sample_of
+from seg.scenes.sample import Sample
 
 REBEN: Expected = {band.name: (band.mean, band.std) for band in BANDS.values()}
-_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,7 @@ class Judged:
 
 def require_units(
     layers: Sequence[Layer],
+    samples: Mapping[str, Sample],
     path: Path,
     *,
     asked: int | None = None,
@@ -49,16 +47,15 @@ def require_units(
 
     Args:
         layers: The bands of a scene.
+        samples: What they hold.
         path: The scene.
         asked: The offset that the user said Sentinel-2 values have, already taken off; None if nothing was said.
         stated: Whether the scene itself says which offset it has.
         expected: What the model was trained on; None, and bands that are not in it: reBEN.
 
     Raises:
-        SceneError: If they are not, or a file is damaged.
+        SceneError: If they are not.
     """
-    with ThreadPoolExecutor(min(_THREADS, len(layers), os.cpu_count() or 1)) as pool:
-        samples = dict(zip((layer.band for layer in layers), pool.map(sample_of, layers), strict=True))
     spreads = spreads_of(layers, samples)
     by_sensor = {s: [one for one in spreads if BANDS[one.band].sensor == s] for s in ("s1", "s2")}
     known = {**REBEN, **(expected or {})}
