@@ -163,10 +163,10 @@ def test_every_sample_comes_once_an_epoch(samples, batch_size, epoch):
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 10))
 def test_an_epoch_continues_where_it_stopped(samples, batch_size, start):
     order = BatchOrder(samples, batch_size, shuffle_seed=1, drop_last=True)
-    whole = list(order)
+    whole = [key.positions for key in order]
     order.start = start
-    assert list(order) == whole[start:]
-    assert all(len(key.positions) == min(batch_size, samples) for key in whole)
+    assert [key.positions for key in order] == whole[start:]
+    assert all(len(positions) == min(batch_size, samples) for positions in whole)
 
 
 def test_epochs_differ_and_repeat():

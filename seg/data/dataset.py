@@ -1,6 +1,6 @@
 """From a store to batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,7 +21,7 @@ from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
 from seg.store.index import Rows
 from seg.store.open import Store
-from seg.store.patches import MAP_SUFFIX, ReadAhead
+from seg.store.patches import MAP_SUFFIX
 
 
 class PatchReadError(ValueError):
@@ -111,7 +111,8 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         self._form = RawForm(data.bands) if raw else None
         self.raw = raw
         self.bands, self.resampling = data.bands, data.resampling
-        self._ahead = ReadAhead()
+        # Found before other processes are started, which inherit it.
+        self._offsets = store.offsets and store.offsets.take(rows)
 
     def take(self, positions: Rows) -> "PatchDataset":
         """Some of the samples only, in that order, without augmentation."""
@@ -173,32 +174,21 @@ class PatchDataset(Dataset[Batch | RawBatch]):
             PatchReadError, UnknownCodeError: As `__getitem__`.
         """
         masks_BHW = arrays[-1]
-        with self._ahead.watching():
-            if self._ahead.pays:
-                self._reader.read_ahead(self._keys((*key.ahead, *key.positions)))
-            if not self.with_maps:
-                masks_BHW.fill(IGNORE_INDEX)
-            for i, position in enumerate(key.positions):
-                self._read(position, arrays, i)
-                seed = None if self._seed is None else (self._seed, *key.seed(i))
-                if self._form is not None:
-                    arrays[-2][i] = self._augment.symmetry(seed) if self._augment and seed else 0
-                elif self._augment is not None and seed is not None:
-                    self._augment(arrays[0][i], masks_BHW[i], seed)
+        if key.ahead and self._offsets:
+            with_s1, with_s2 = self._sensors
+            kinds = (with_s2, with_s1, self.with_maps)
+            self._reader.read_ahead(self._offsets.stretches(np.array(key.ahead), kinds))
+        if not self.with_maps:
+            masks_BHW.fill(IGNORE_INDEX)
+        for i, position in enumerate(key.positions):
+            self._read(position, arrays, i)
+            seed = None if self._seed is None else (self._seed, *key.seed(i))
+            if self._form is not None:
+                arrays[-2][i] = self._augment.symmetry(seed) if self._augment and seed else 0
+            elif self._augment is not None and seed is not None:
+                self._augment(arrays[0][i], masks_BHW[i], seed)
         positions = np.array(key.positions, dtype=np.int64)
         return self._index.labels(positions).astype(np.float32), self.rows[positions]
-
-    def _keys(self, positions: Sequence[int]) -> Iterator[str]:
-        """The keys that samples are read from."""
-        with_s1, with_s2 = self._sensors
-        for position in positions:
-            patch_id = self._index.patch_id(position)
-            if with_s2:
-                yield patch_id
-            if with_s1:
-                yield self._index.s1_name(position)
-            if self.with_maps:
-                yield patch_id + MAP_SUFFIX
 
     def _read(self, position: int, arrays: Sequence[npt.NDArray[Any]], sample: int) -> None:
         patch_id = self._index.patch_id(position)

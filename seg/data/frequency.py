@@ -17,7 +17,7 @@ from seg.reben.reference_map import class_indices
 from seg.store.atomic import write_text
 from seg.store.index import Rows
 from seg.store.open import Store, hash_names
-from seg.store.patches import DATA_FILE, MAP_SUFFIX, ReadAhead
+from seg.store.patches import DATA_FILE, MAP_SUFFIX
 from seg.store.tensors import DamagedValueError
 
 _CHUNK = 64
@@ -99,20 +99,19 @@ def count_pixels(store: Store, rows: Rows, track: Track = silent) -> Counts:
     Raises:
         MissingPatchError, DamagedValueError, UnknownCodeError: If a map is missing or damaged.
     """
-    ahead = ReadAhead()
     pairs = np.zeros(1 << 16, np.int64)
     indices_BHW = np.empty((_CHUNK, PATCH_SIZE, PATCH_SIZE), np.uint8)
     begins = range(0, len(rows), _CHUNK)
     for begin in track(begins, "maps counted", len(begins)):
         ids = [store.index.patch_id(int(row)) for row in rows[begin : begin + _CHUNK]]
-        with ahead.watching():
-            if ahead.pays:
-                store.patches.read_ahead(patch_id + MAP_SUFFIX for patch_id in ids)
-            for patch_id, indices_HW in zip(ids, indices_BHW, strict=False):
-                codes = store.patches.reference_map(patch_id)
-                if codes.shape != indices_HW.shape:
-                    raise DamagedValueError(f"the map of {patch_id} has the shape {codes.shape}; build the store again")
-                class_indices(codes, patch_id + MAP_SUFFIX, out=indices_HW)
+        if store.offsets:
+            soon = rows[begin + (_CHUNK if begin else 0) : begin + 2 * _CHUNK]
+            store.patches.read_ahead(store.offsets.stretches(soon, (False, False, True)))
+        for patch_id, indices_HW in zip(ids, indices_BHW, strict=False):
+            codes = store.patches.reference_map(patch_id)
+            if codes.shape != indices_HW.shape:
+                raise DamagedValueError(f"the map of {patch_id} has the shape {codes.shape}; build the store again")
+            class_indices(codes, patch_id + MAP_SUFFIX, out=indices_HW)
         # Two neighbouring pixels as one number: half as many to count, which takes half the time.
         pairs += np.bincount(indices_BHW[: len(ids)].reshape(-1).view(np.uint16), minlength=len(pairs))
     square = pairs.reshape(IGNORE_INDEX + 1, IGNORE_INDEX + 1)

@@ -14,8 +14,9 @@ BLOCK = 16
 """Neighbouring samples that stay together on the way from the disk: 5 MB of Sentinel-1, Sentinel-2 and map."""
 WINDOW = 64
 """Blocks whose samples are mixed with each other: 1,024 samples, 300 MB."""
-_BATCHES_AHEAD = 4
-"""How many batches before its own a sample is asked for from the disk."""
+_AHEAD = 512
+"""How many samples, at least a batch, the disk is asked for before their turn: 150 MB of Sentinel-1, Sentinel-2 and map
+on their way to this process."""
 
 Shuffle = Literal["shuffle", "blocks"]
 
@@ -27,7 +28,7 @@ class BatchKey:
     Attributes:
         epoch: The epoch.
         positions: The samples.
-        ahead: Samples that will be needed soon, in the order in which they best come from the disk.
+        ahead: Samples that will be needed soon, this batch included at the beginning, each named once in an epoch.
         slot: Memory to put the batch into; None: new memory.
         repeats: How often each sample has come before in the epoch; empty: never.
     """
@@ -98,14 +99,19 @@ class BatchOrder(Sampler[BatchKey]):
 
     def __iter__(self) -> Iterator[BatchKey]:
         order, repeats = (part[: self._batches * self.batch_size] for part in self._own())
-        ahead = self._ahead(order)
+        upcoming, lead = self._upcoming(order)
+        asked = self.start * self.batch_size
+        if self._in_blocks:
+            asked = asked // lead * lead
         for number in range(self.start, self._batches):
-            batch = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            begin, end = number * self.batch_size, (number + 1) * self.batch_size
+            ahead = upcoming[asked : end + lead]
+            asked += len(ahead)
             yield BatchKey(
                 self.epoch,
-                tuple(order[batch].tolist()),
-                tuple(ahead[batch].tolist()),
-                repeats=tuple(repeats[batch].tolist()),
+                tuple(order[begin:end].tolist()),
+                tuple(ahead.tolist()),
+                repeats=tuple(repeats[begin:end].tolist()),
             )
 
     def _own(self) -> tuple[Rows, Rows]:
@@ -121,22 +127,24 @@ class BatchOrder(Sampler[BatchKey]):
         if self._seed is None:
             return np.arange(self._samples), once
         random = np.random.default_rng((self._seed, self.epoch))
-        in_blocks = self._shuffle == "blocks"
-        order = block_order(self._samples, random) if in_blocks else random.permutation(self._samples)
+        order = block_order(self._samples, random) if self._in_blocks else random.permutation(self._samples)
         if self.factors is None:
             return order, once
         drawn = draw(self.factors, random)
         repeats = np.arange(len(drawn)) - np.searchsorted(drawn, drawn)
         return drawn[order], repeats[order]
 
-    def _ahead(self, own: Rows) -> Rows:
-        """What to ask the disk for while the samples at the same place are read, as far as there is anything left."""
-        if self._seed is None or self._shuffle == "shuffle":
-            return own[_BATCHES_AHEAD * self.batch_size :]
-        # The samples one window later, in the order of the data set.
+    @property
+    def _in_blocks(self) -> bool:
+        return self._seed is not None and self._shuffle == "blocks"
+
+    def _upcoming(self, own: Rows) -> tuple[Rows, int]:
+        """The samples in the order in which the disk is asked for them, and how many of them before their turn."""
+        if not self._in_blocks:
+            return own, max(_AHEAD // self.batch_size, 1) * self.batch_size
+        # Those of a window in the order of the data set, while the window before it is read.
         window = -(-BLOCK * WINDOW // self._ranks)
-        sequential = own[np.lexsort((own, np.arange(len(own)) // window))]
-        return sequential[window:]
+        return own[np.lexsort((own, np.arange(len(own)) // window))], window
 
 
 def block_order(samples: int, random: np.random.Generator, block: int = BLOCK, window: int = WINDOW) -> Rows:

@@ -18,6 +18,7 @@ from seg.prepare.sources import Sources, published_sources
 from seg.reben.bands import band_names
 from seg.reben.classes import CLASSES
 from seg.reben.patch import Split
+from seg.store.cache import cache_folder
 from seg.store.index import EmptySelectionError, MetadataError, Rows, select
 from seg.store.open import FORMAT, INFO_FILE, Store, StoreError, StoreInfo, open_store
 
@@ -213,11 +214,6 @@ def open_named_store(folder: Path, metadata: Path | None, of_environment: bool) 
         raise type(error)(
             f"the environment variable {SEG_DATA} is '{folder}', but {error}; set it anew, or name a store with --data"
         ) from error
-
-
-def cache_folder() -> Path:
-    """Where seg keeps what it can make again; need not exist."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seg"
 
 
 def demo_folder() -> Path:

@@ -27,11 +27,12 @@ from seg.engine.train import seed_everything
 from seg.metrics.evidence import Origin
 from seg.models.checkpoint import Data, make_card
 from seg.models.start import start_segmenter
-from seg.pipeline.data import Notify, cache_folder, find_store, ignore, split_rows
+from seg.pipeline.data import Notify, find_store, ignore, split_rows
 from seg.pipeline.run_folder import CHECKPOINTS
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
 from seg.report.trackers import check_trackers
+from seg.store.cache import cache_folder
 from seg.store.open import Store
 
 

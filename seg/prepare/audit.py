@@ -18,8 +18,10 @@ from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.patch import SPLITS, PatchId
 from seg.reben.reference_map import UnknownCodeError, class_indices, implied_bits
+from seg.store.ahead import Stretch
 from seg.store.index import Index, read_index
-from seg.store.open import INDEX_FILE, StoreInfo, fingerprint
+from seg.store.offsets import Offsets
+from seg.store.open import INDEX_FILE, StoreInfo, fingerprint, offsets_of
 from seg.store.patches import MAP_SUFFIX, MAP_TENSOR, DamagedStoreError, PatchReader
 from seg.store.tensors import Array, DamagedValueError, checksum, view_tensors
 
@@ -157,7 +159,7 @@ def audit_store(
         with processes(min(process_count(workers), 1 + len(index) // 1000)) as in_order:
             for foreign in in_order(_foreign_keys, [folder] if _is_whole(info) else []):
                 findings += foreign
-            chunks = in_order(_audit_chunk, _chunks(index, folder, info))
+            chunks = in_order(_audit_chunk, _chunks(index, folder, info, offsets_of(folder, index, info)))
             for found_here in track(chunks, "checking values", -(-len(index) // _CHUNK)):
                 findings += found_here
     except ProcessEndedError:
@@ -244,7 +246,25 @@ def _foreign_keys(folder: Path) -> list[Finding]:
     return [Finding("foreign key", None, key, "is not in the index") for key in foreign.to_pylist()]
 
 
-def _chunks(index: Index, folder: Path, info: StoreInfo) -> Iterator[tuple[Path, tuple[str, ...], bool, list[_Row]]]:
+@dataclass(frozen=True)
+class _Chunk:
+    """Neighbouring patches of a store.
+
+    Attributes:
+        folder, bands: Of the store.
+        official: Whether splits are those of the geographic rule.
+        rows: The patches.
+        stretches: Where their values lie, as far as that is known.
+    """
+
+    folder: Path
+    bands: tuple[str, ...]
+    official: bool
+    rows: list[_Row]
+    stretches: list[Stretch]
+
+
+def _chunks(index: Index, folder: Path, info: StoreInfo, offsets: Offsets | None) -> Iterator[_Chunk]:
     names = [SPLITS[split] for split in range(len(SPLITS))]
     rows = (
         _Row(
@@ -257,14 +277,16 @@ def _chunks(index: Index, folder: Path, info: StoreInfo) -> Iterator[tuple[Path,
         )
         for i in range(len(index))
     )
-    while chunk := list(islice(rows, _CHUNK)):
-        yield folder, info.bands, info.resplit is None, chunk
+    for begin in range(0, len(index), _CHUNK):
+        chunk = list(islice(rows, _CHUNK))
+        stretches = offsets.stretches(np.arange(begin, begin + len(chunk))) if offsets else []
+        yield _Chunk(folder, info.bands, info.resplit is None, chunk, stretches)
 
 
-def _audit_chunk(task: tuple[Path, tuple[str, ...], bool, list[_Row]]) -> list[Finding]:
-    folder, bands, official, rows = task
-    reader = PatchReader(folder)
-    return [finding for row in rows for finding in _audit_row(reader, bands, official, row)]
+def _audit_chunk(chunk: _Chunk) -> list[Finding]:
+    reader = PatchReader(chunk.folder)
+    reader.read_ahead(chunk.stretches)
+    return [finding for row in chunk.rows for finding in _audit_row(reader, chunk.bands, chunk.official, row)]
 
 
 def _audit_row(reader: PatchReader, bands: Sequence[str], official: bool, row: _Row) -> Iterator[Finding]:

@@ -15,7 +15,10 @@ from seg.prepare.layout import KINDS, ArchiveError, Kind
 from seg.prepare.sources import ArchiveParts, Names, Opened, Wanted, names_of, tree_parts, wanted_layers
 from seg.prepare.tree import Tree
 from seg.reben.reference_map import UnknownCodeError
+from seg.store.atomic import write_bytes
 from seg.store.index import BoolArray, Index
+from seg.store.offsets import index_bytes
+from seg.store.open import INDEX_FILE
 from seg.store.patches import PatchWriter
 
 
@@ -86,4 +89,7 @@ def repair_store(
             if value.checksum == int(index.checksums[part.row, KINDS.index(part.kind)]):
                 writer.put(value.key, value.value)
                 written += 1
+    if written:
+        # Values have moved.
+        write_bytes(folder / INDEX_FILE, index_bytes(index, folder))
     return written

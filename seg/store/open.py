@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
 from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index
 from seg.store.notes import synthetic_mark
+from seg.store.offsets import Offsets, find_offsets
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
 from seg.store.tensors import Array
 
@@ -78,6 +80,11 @@ class Store:
     patches: PatchReader
     index: Index
     info: StoreInfo
+
+    @cached_property
+    def offsets(self) -> Offsets | None:
+        """Where the values of each row lie in the LMDB; None if its format does not tell."""
+        return offsets_of(self.folder, self.index, self.info)
 
     def arrays(self, row: int) -> dict[str, Array]:
         """The bands of a patch, of both sensors as far as it has them, by name and as reBEN stores them.
@@ -165,6 +172,16 @@ def open_store(folder: AnyPath, metadata: AnyPaths = ()) -> Store:
     raise StoreError(
         f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}; make one with 'seg data build'"
     )
+
+
+def offsets_of(folder: Path, index: Index, info: StoreInfo) -> Offsets | None:
+    """Where the values of a store lie in its LMDB, which is not opened; None if its format does not tell.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    own = folder / INDEX_FILE
+    return find_offsets(index, own if own.is_file() else None, folder, info.fingerprint)
 
 
 def read_description(folder: Path) -> tuple[Index, StoreInfo]:

@@ -4,19 +4,17 @@ Keys are UTF-8: ``<patch_id>`` holds the Sentinel-2 bands, ``<s1_name>`` VV and 
 codes under the name ``Data``. Values are safetensors; what they hold is bit-identical to the GeoTIFFs.
 """
 
-import ctypes
 import errno
-import mmap
-import resource
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lmdb
-import numpy as np
 
+from seg.store.ahead import Stretch, ask_for, in_memory
+from seg.store.btree import TreeError, read_meta, walk
 from seg.store.tensors import Array, encode_tensors, view_tensors
 
 MAP_SUFFIX = "_reference_map"
@@ -37,8 +35,8 @@ class DamagedStoreError(ValueError):
     """An LMDB that cannot be read."""
 
 
-_OPEN: dict[tuple[int, int], tuple[Any, Any]] = {}
-"""Environment and read transaction of every LMDB that this process reads, by device and inode of its file.
+_OPEN: dict[tuple[int, int], tuple[Any, Any, int]] = {}
+"""Environment, read transaction and descriptor of every LMDB that this process reads, by device and inode of its file.
 
 They stay open until the process ends: views into the memory map are handed out, and LMDB allows one environment per
 file and process. Without a lock table, a forked process may go on using what it inherits.
@@ -56,12 +54,12 @@ class PatchReader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._opened: tuple[Any, Any] | None = None
+        self._opened: tuple[Any, Any, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_opened": None}
 
-    def _environment(self) -> tuple[Any, Any]:
+    def _environment(self) -> tuple[Any, Any, int]:
         if self._opened is None:
             try:
                 status = (self.folder / DATA_FILE).stat()
@@ -73,7 +71,7 @@ class PatchReader:
             self._opened = _OPEN[identity]
         return self._opened
 
-    def _open(self) -> tuple[Any, Any]:
+    def _open(self) -> tuple[Any, Any, int]:
         try:
             # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
             environment = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
@@ -83,7 +81,8 @@ class PatchReader:
             if (self.folder / DATA_FILE).stat().st_size < used:
                 environment.close()
                 raise DamagedStoreError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
-            return environment, environment.begin(buffers=True)
+            file = os.open(self.folder / DATA_FILE, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            return environment, environment.begin(buffers=True), file
         except lmdb.Error as error:
             raise DamagedStoreError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
 
@@ -95,7 +94,7 @@ class PatchReader:
             raise self._damaged(error) from None
         return value
 
-    def _damaged(self, error: lmdb.Error) -> DamagedStoreError:
+    def _damaged(self, error: Exception) -> DamagedStoreError:
         return DamagedStoreError(f"{self.folder} is damaged: {error}; copy it again or build the store again")
 
     def tensors(self, key: str) -> dict[str, Array]:
@@ -121,66 +120,35 @@ class PatchReader:
             raise MissingPatchError(f"the reference map of {patch_id} has no tensor '{MAP_TENSOR}'")
         return tensors[MAP_TENSOR]
 
-    def read_ahead(self, keys: Iterable[str]) -> None:
-        """Ask the kernel to read values from the disk, without waiting for them. Keys that are not there are left out.
+    def read_ahead(self, stretches: Sequence[Stretch]) -> None:
+        """Ask the disk for stretches of the file, without waiting for them.
 
         LMDB's map is read in single pages, since most readers need a little here and there; a value of 160 kB then
-        waits for the disk forty times. Asked for beforehand, it waits once, and many values wait together.
+        waits for the disk forty times. Asked for beforehand, it waits once, and many values wait together. What is in
+        memory already is not asked for, as far as a few of the stretches tell.
+
+        Args:
+            stretches: Where values lie, see `seg.store.offsets`, in the order of the file. They only say what is
+                likely to be read; what is read is looked up in the LMDB.
         """
-        if _MADVISE is None:
-            return
-        transaction = self._environment()[1]
-        for key in keys:
-            value = transaction.get(key.encode())
-            if value:
-                address = np.frombuffer(value, np.uint8).ctypes.data
-                begin = address // mmap.PAGESIZE * mmap.PAGESIZE
-                _MADVISE(begin, address + len(value) - begin, mmap.MADV_WILLNEED)
+        if stretches and not in_memory(file := self._environment()[2], stretches):
+            ask_for(file, stretches)
 
     def keys(self) -> Iterator[str]:
         """All keys in sorted order."""
+        transaction, path = self._environment()[1], self.folder / DATA_FILE
         try:
-            for key in self._environment()[1].cursor().iternext(keys=True, values=False):
+            if (meta := read_meta(path)) is not None:
+                # A cursor of py-lmdb reads every value that it passes.
+                yield from (key.decode() for key in walk(path, meta).keys)
+                return
+            for key in transaction.cursor().iternext(keys=True, values=False):
                 yield bytes(key).decode()
-        except lmdb.Error as error:
+        except (lmdb.Error, TreeError) as error:
             raise self._damaged(error) from None
 
     def __len__(self) -> int:
         return int(self._environment()[0].stat()["entries"])
-
-
-def _find_madvise() -> Any:
-    if not hasattr(mmap, "MADV_WILLNEED"):
-        return None
-    function = ctypes.CDLL(None).madvise
-    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return function
-
-
-_MADVISE = _find_madvise()
-
-
-class ReadAhead:
-    """Tells whether reading ahead pays: while pages of the store come from the disk, and not once they are in memory.
-
-    Attributes:
-        pays: Whether to read ahead.
-    """
-
-    _TRIAL = 32
-
-    def __init__(self) -> None:
-        self.pays = True
-        self._left = self._TRIAL
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Around the reading of a batch: page faults that wait for the disk show that it pays."""
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
-        yield
-        waited = resource.getrusage(resource.RUSAGE_SELF).ru_majflt > before
-        self._left = self._TRIAL if waited else self._left - 1
-        self.pays = self._left > 0
 
 
 class PatchWriter:

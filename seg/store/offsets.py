@@ -1,0 +1,190 @@
+"""Where the values of each patch lie in the LMDB of a store, so that the disk can be asked for them in time.
+
+A store that seg builds keeps them in its index. For other LMDBs they are taken out of the B-tree once and kept in the
+user's cache. They belong to one state of the file: after any change to it, or with another file in its place, they are
+left aside and found anew. What is read never depends on them alone, see `PatchReader`.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from seg.store.ahead import Stretch
+from seg.store.atomic import write_bytes
+from seg.store.btree import Meta, TreeError, find, read_meta, walk
+from seg.store.cache import cache_folder
+from seg.store.index import Index, Rows
+from seg.store.patches import DATA_FILE, MAP_SUFFIX
+
+KINDS = ("s2", "s1", "map")
+"""Values of a patch, in the order of `Index.checksums`."""
+_COLUMNS = tuple(f"{kind}_{what}" for what in ("begin", "length") for kind in KINDS)
+_STATE = b"seg.lmdb"
+"""Key of the parquet's metadata under which the state of the file stands that the columns are of."""
+_CHECKED = 16
+"""Values that are looked up again before offsets are believed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Offsets:
+    """Where values lie in a file.
+
+    Attributes:
+        begins_RK: First byte of the Sentinel-2, Sentinel-1 and map value of each row of the index, int64; 0: none.
+        lengths_RK: Bytes of each, int64; 0: none.
+    """
+
+    begins_RK: npt.NDArray[np.int64]
+    lengths_RK: npt.NDArray[np.int64]
+
+    def stretches(self, rows: Rows, kinds: tuple[bool, bool, bool] = (True, True, True)) -> list[Stretch]:
+        """Stretches of the file that hold the values of some rows, in its order.
+
+        Args:
+            rows: Rows of the index.
+            kinds: Whether Sentinel-2, Sentinel-1 and maps are wanted.
+        """
+        begins, lengths = (values[rows][:, list(kinds)].ravel() for values in (self.begins_RK, self.lengths_RK))
+        there = np.flatnonzero(lengths)
+        order = there[np.argsort(begins[there], kind="stable")]
+        return list(zip(begins[order].tolist(), lengths[order].tolist(), strict=True))
+
+    def take(self, rows: Rows) -> "Offsets":
+        """The offsets of some rows only, in that order."""
+        return Offsets(self.begins_RK[rows], self.lengths_RK[rows])
+
+
+def index_bytes(index: Index, folder: Path) -> bytes:
+    """The ``index.parquet`` of a store: its index, and where its values lie as far as the format of the LMDB is known.
+
+    Args:
+        index: Of a store.
+        folder: Of its LMDB, which is complete.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    table = index.to_table()
+    path = folder / DATA_FILE
+    meta = read_meta(path)
+    found = None if meta is None else _found(index, path, meta)
+    if meta is not None and found is not None:
+        for name, column in _columns(found).items():
+            table = table.append_column(name, pa.array(column))
+        table = table.replace_schema_metadata({_STATE: _state(path, meta)})
+    return _parquet(table)
+
+
+def find_offsets(index: Index, index_file: Path | None, folder: Path, fingerprint: str) -> Offsets | None:
+    """Where the values of a store lie: from its index, from the user's cache, or out of the tree of its LMDB.
+
+    Args:
+        index: Of the store.
+        index_file: Its parquet; None for a bare LMDB.
+        folder: Of its LMDB.
+        fingerprint: Of the store.
+
+    Returns:
+        None if the format of the LMDB is not known, or the file damaged, which shows when it is read.
+
+    Raises:
+        OSError: If the LMDB cannot be read.
+    """
+    path = folder / DATA_FILE
+    meta = read_meta(path)
+    if meta is None:
+        return None
+    state = _state(path, meta)
+    kept = cache_folder() / "offsets" / f"{state.decode()}-{fingerprint}.parquet"
+    for file in (index_file, kept):
+        offsets = None if file is None else _read(file, state, len(index))
+        if offsets is not None and _hold(offsets, index, path, meta):
+            return offsets
+    offsets = _found(index, path, meta)
+    if offsets is not None:
+        # Walking the tree again is no harm, so a folder that cannot be written is none either.
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(kept, _parquet(pa.table(_columns(offsets)).replace_schema_metadata({_STATE: state})))
+    return offsets
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def _state(path: Path, meta: Meta) -> bytes:
+    return f"{meta.digest}-{path.stat().st_size:x}".encode()
+
+
+def _columns(offsets: Offsets) -> Mapping[str, npt.NDArray[np.int64]]:
+    values = np.concatenate([offsets.begins_RK, offsets.lengths_RK], axis=1)
+    return {name: np.ascontiguousarray(column) for name, column in zip(_COLUMNS, values.T, strict=True)}
+
+
+def _read(file: Path, state: bytes, rows: int) -> Offsets | None:
+    """What a parquet says of this state of the file; None if it says nothing, or something else."""
+    try:
+        schema = pq.read_schema(file)
+        if (schema.metadata or {}).get(_STATE) != state or not set(_COLUMNS) <= set(schema.names):
+            return None
+        table = pq.read_table(file, columns=list(_COLUMNS))
+        values = np.stack([table[name].to_numpy().astype(np.int64, casting="safe") for name in _COLUMNS], axis=1)
+    except (OSError, pa.ArrowException, TypeError, ValueError):
+        return None
+    return Offsets(values[:, :3].copy(), values[:, 3:].copy()) if len(values) == rows else None
+
+
+def _hold(offsets: Offsets, index: Index, path: Path, meta: Meta) -> bool:
+    """Whether offsets are right, by a sample of values that are looked up in the tree."""
+    end = (meta.last_page + 1) * meta.page_size
+    if len(offsets.begins_RK) and (
+        min(offsets.begins_RK.min(), offsets.lengths_RK.min()) < 0
+        or int((offsets.begins_RK + offsets.lengths_RK).max()) > end
+    ):
+        return False
+    rows, kinds = np.nonzero(offsets.lengths_RK)
+    if not len(rows):
+        return meta.entries == 0
+    chosen = np.unique(np.linspace(0, len(rows) - 1, _CHECKED).astype(np.int64))
+    keys = [_key(index, int(rows[i]), KINDS[kinds[i]]) for i in chosen]
+    claimed = [(int(offsets.begins_RK[rows[i], kinds[i]]), int(offsets.lengths_RK[rows[i], kinds[i]])) for i in chosen]
+    try:
+        return list(find(path, meta, keys)) == claimed
+    except TreeError:
+        return False
+
+
+def _key(index: Index, row: int, kind: str) -> bytes:
+    name = index.s1_name(row) if kind == "s1" else index.patch_id(row)
+    return (name + MAP_SUFFIX if kind == "map" else name).encode()
+
+
+def _found(index: Index, path: Path, meta: Meta) -> Offsets | None:
+    """Offsets out of the tree of the LMDB; None if it is damaged."""
+    try:
+        entries = walk(path, meta)
+    except TreeError:
+        return None
+    keys = pa.array(entries.keys, pa.binary())
+    names = (
+        index.patch_ids,
+        index.s1_names,
+        pc.binary_join_element_wise(index.patch_ids, MAP_SUFFIX, ""),
+    )
+    begins_RK, lengths_RK = (np.zeros((len(index), len(KINDS)), np.int64) for _ in range(2))
+    for kind, column in enumerate(names):
+        places = pc.fill_null(pc.index_in(column.cast(pa.binary()), keys), -1).to_numpy(zero_copy_only=False)
+        there = np.flatnonzero(places >= 0)
+        begins_RK[there, kind] = entries.begins[places[there]]
+        lengths_RK[there, kind] = entries.lengths[places[there]]
+    return Offsets(begins_RK, lengths_RK)

@@ -1,0 +1,323 @@
+"""Where values lie: the B-tree of the LMDB against py-lmdb, offsets that belong to their file, and asking the disk."""
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg.config.sections import DataConfig
+from seg.data.dataset import PatchDataset
+from seg.data.loader import make_loader
+from seg.data.order import BatchOrder
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+from seg.store import ahead, offsets
+from seg.store.ahead import in_memory, joined
+from seg.store.btree import TreeError, find, read_meta, walk
+from seg.store.index import read_index
+from seg.store.offsets import find_offsets
+from seg.store.open import INDEX_FILE, open_store
+from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader, PatchWriter
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "seg" / "offsets"
+
+
+@pytest.fixture(scope="module")
+def store(real, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("offsets") / "store"
+    build_store(published_sources(real / "reben-10m-80"), folder, partial=True)
+    return folder
+
+
+def copied(store: Path, tmp_path: Path, name: str = "copy") -> Path:
+    return Path(shutil.copytree(store, tmp_path / name))
+
+
+def bare(store: Path, tmp_path: Path, real: Path) -> Path:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    shutil.copy(store / DATA_FILE, folder)
+    shutil.copy(real / "reben-10m-80" / "metadata.parquet", folder)
+    return folder
+
+
+def located(folder: Path, index, found) -> int:
+    """Compare every stretch with what py-lmdb gives for its key; how many there were."""
+    content = (folder / DATA_FILE).read_bytes()
+    names = (index.patch_ids, index.s1_names, [f"{name}{MAP_SUFFIX}" for name in index.patch_ids])
+    values = 0
+    # py-lmdb opens a file once in a process.
+    with (
+        tempfile.TemporaryDirectory() as copy,
+        lmdb.open(str(shutil.copy(folder / DATA_FILE, copy)), subdir=False, readonly=True, lock=False) as environment,
+        environment.begin() as transaction,
+    ):
+        for kind, column in enumerate(names):
+            for row, name in enumerate(column):
+                value = transaction.get(str(name).encode()) or b""
+                begin, length = int(found.begins_RK[row, kind]), int(found.lengths_RK[row, kind])
+                assert content[begin : begin + length] == value
+                values += bool(value)
+    return values
+
+
+# --- the tree -----------------------------------------------------------------------------------------------------
+
+SIZES = st.sampled_from([0, 1, 7, 1990, 2030, 4079, 4081, 20_000])
+
+
+@given(
+    st.lists(st.dictionaries(st.binary(min_size=1, max_size=90), SIZES, max_size=60), max_size=5),
+    st.integers(0, 9),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_tree_says_where_every_value_lies(commits, removed, compacted):
+    """Values in leaves and on pages of their own, after removals and compaction, against py-lmdb."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, random = Path(name), np.random.default_rng(1)
+        expected: dict[bytes, bytes] = {}
+        with lmdb.open(name, map_size=1 << 26) as environment:
+            for commit in commits:
+                with environment.begin(write=True) as transaction:
+                    for key, size in commit.items():
+                        expected[key] = random.bytes(size)
+                        transaction.put(key, expected[key])
+                    for key in sorted(expected)[:: removed or len(expected) + 1]:
+                        transaction.delete(key)
+                        del expected[key]
+            if compacted:
+                (folder / "small").mkdir()
+                environment.copy(str(folder / "small"), compact=True)
+        path = folder / ("small" if compacted else ".") / DATA_FILE
+        meta = read_meta(path)
+        assert meta is not None
+        assert meta.entries == len(expected)
+        entries, content = walk(path, meta), path.read_bytes()
+        assert entries.keys == sorted(expected)
+        places = list(zip(entries.begins.tolist(), entries.lengths.tolist(), strict=True))
+        assert [content[begin : begin + length] for begin, length in places] == [expected[k] for k in entries.keys]
+        assert list(find(path, meta, entries.keys)) == places
+        assert list(find(path, meta, [b"", b"\xff" * 91])) == [None, None]
+
+
+def test_what_is_no_lmdb_of_a_known_format_has_no_state(tmp_path):
+    for content in (b"", b"x" * 100, bytes(8192), os.urandom(8192)):
+        (tmp_path / "file").write_bytes(content)
+        assert read_meta(tmp_path / "file") is None
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_tree_is_an_error_or_a_tree(data):
+    """Whatever its bytes are, walking it ends, and values lie within the file."""
+    with tempfile.TemporaryDirectory() as name:
+        with lmdb.open(name, map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
+            for number in range(300):
+                transaction.put(f"{number:060d}".encode(), bytes(100 * (number % 50)))
+        path = Path(name) / DATA_FILE
+        content = bytearray(path.read_bytes())
+        meta = read_meta(path)
+        for _ in range(data.draw(st.integers(1, 30))):
+            place = data.draw(st.integers(0, min(len(content), 1 << 18) - 1))
+            content[place] = data.draw(st.integers(0, 255))
+        path.write_bytes(content)
+        try:
+            entries = walk(path, meta)
+        except TreeError:
+            return
+        end = (meta.last_page + 1) * meta.page_size
+        assert ((entries.begins >= 0) & (entries.begins + entries.lengths <= end)).all()
+
+
+# --- offsets ------------------------------------------------------------------------------------------------------
+
+
+def test_a_built_store_keeps_its_offsets_and_a_copy_may_use_them(store, tmp_path, cache, monkeypatch):
+    folder = copied(store, tmp_path)
+    shutil.move(folder / DATA_FILE, tmp_path / "moved")
+    shutil.copy(tmp_path / "moved", folder / DATA_FILE)
+    monkeypatch.setattr(offsets, "walk", lambda *_: pytest.fail("the tree was walked"))
+    opened = open_store(folder)
+    assert located(folder, opened.index, opened.offsets) == 240
+    assert not cache.exists()
+
+
+def test_offsets_of_other_lmdbs_are_kept_in_the_cache(store, tmp_path, real, cache, monkeypatch):
+    folder = bare(store, tmp_path, real)
+    opened = open_store(folder)
+    assert located(folder, opened.index, opened.offsets) == 240
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(offsets, "walk", lambda *_: pytest.fail("the tree was walked"))
+    again = open_store(folder).offsets
+    assert (again.begins_RK == opened.offsets.begins_RK).all()
+
+
+def test_a_cache_that_cannot_be_written_is_no_harm(store, tmp_path, real, cache):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("in the way")
+    folder = bare(store, tmp_path, real)
+    opened = open_store(folder)
+    assert located(folder, opened.index, opened.offsets) == 240
+
+
+@pytest.mark.parametrize("how", ["compacted", "rewritten", "more", "other order"])
+def test_another_file_under_the_index_is_noticed(store, tmp_path, how):
+    """Whatever became of the file, offsets are those of the file that is there."""
+    folder = copied(store, tmp_path)
+    path = folder / DATA_FILE
+    with lmdb.open(str(folder), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        values = {bytes(key): bytes(value) for key, value in transaction.cursor()}
+        if how == "compacted":
+            (tmp_path / "new").mkdir()
+            environment.copy(str(tmp_path / "new"), compact=True)
+    if how == "compacted":
+        shutil.move(tmp_path / "new" / DATA_FILE, path)
+    elif how in ("rewritten", "more"):
+        with PatchWriter(folder, replace=True) as writer:
+            for key in list(values)[::7]:
+                writer.put(key.decode(), values[key])
+            if how == "more":
+                writer.put("zzz", b"more")
+    else:
+        path.unlink()
+        with PatchWriter(folder) as writer:
+            for key in sorted(values, key=lambda key: key[::-1]):
+                writer.put(key.decode(), values[key])
+    opened = open_store(folder)
+    assert located(folder, opened.index, opened.offsets) == 240
+
+
+def test_a_file_of_the_same_shape_with_other_keys_is_noticed(tmp_path, store):
+    """Its meta pages are the same to the last byte, and its size; a sample of the keys is looked up."""
+    found = {}
+    for name, letter in (("a", "A"), ("b", "B")):
+        folder = tmp_path / name
+        folder.mkdir()
+        with PatchWriter(folder) as writer:
+            for number in range(50):
+                writer.put(f"S2{letter}_{number:02d}", bytes([ord(letter)]) * 9000)
+        found[name] = read_meta(folder / DATA_FILE)
+    assert found["a"] == found["b"]
+    index = open_store(store).index
+    parquet = tmp_path / "index.parquet"
+    there = open_store(store).offsets
+    state = offsets._state(tmp_path / "a" / DATA_FILE, found["a"])
+    table = pa.table(offsets._columns(there)).replace_schema_metadata({offsets._STATE: state})
+    pq.write_table(table, parquet)
+    wrong = find_offsets(index, parquet, tmp_path / "a", "f")
+    assert not wrong.lengths_RK.any()
+
+
+@pytest.mark.parametrize("change", ["beyond", "negative", "shifted", "text", "shorter"])
+def test_edited_offsets_are_left_aside(store, tmp_path, change):
+    folder = copied(store, tmp_path)
+    table = pq.read_table(folder / INDEX_FILE)
+    place = table.schema.get_field_index("s2_begin")
+    column = table["s2_begin"].to_numpy().copy()
+    column += {"beyond": 1 << 50, "negative": -(1 << 50), "shifted": 4096}.get(change, 0)
+    edited = table.set_column(place, "s2_begin", pa.array([str(c) for c in column] if change == "text" else column))
+    if change == "shorter":
+        edited = edited.slice(0, 10)
+        index = read_index([folder / INDEX_FILE])
+        pq.write_table(edited, tmp_path / "short.parquet")
+        found = find_offsets(index, tmp_path / "short.parquet", folder, "f")
+        assert located(folder, index, found) == 240
+        return
+    pq.write_table(edited, folder / INDEX_FILE)
+    opened = open_store(folder)
+    assert located(folder, opened.index, opened.offsets) == 240
+
+
+def test_an_unknown_format_is_read_without_offsets(store, monkeypatch):
+    monkeypatch.setattr("seg.store.offsets.read_meta", lambda _: None)
+    monkeypatch.setattr("seg.store.patches.read_meta", lambda _: None)
+    opened = open_store(store)
+    assert opened.offsets is None
+    data = PatchDataset(opened, np.arange(20), DataConfig(bands=("VV", "B02")))
+    batches = list(make_loader(data, BatchOrder(20, 8), 0))
+    assert sum(len(batch) for batch in batches) == 20
+    assert len(list(opened.patches.keys())) == 240
+
+
+# --- asking the disk ----------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 10**6)), max_size=30))
+def test_joined_stretches_cover_what_was_asked_for_and_little_more(stretches):
+    result = joined(sorted(stretches))
+    for begin, length in stretches:
+        assert any(first <= begin and begin + length <= first + held for first, held in result)
+    assert all(b - (a + held) > ahead._GAP for (a, held), (b, _) in pairwise(result))
+
+
+@contextmanager
+def cold(path: Path):
+    """A file of which nothing is in memory, as far as the system lets go of it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if in_memory(file.fileno(), [(0, 4096), (path.stat().st_size // 2, 10)]):
+            pytest.skip("this file system keeps everything in memory")
+        yield file.fileno()
+
+
+def waited_for(file: int, stretches) -> bool:
+    """Whether stretches come into memory within ten seconds without being read."""
+    for _ in range(1000):
+        if all(in_memory(file, [stretch]) for stretch in stretches):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system does not tell what is in memory")
+@pytest.mark.parametrize("way", ["advice", "threads"])
+def test_what_is_asked_for_comes_into_memory(store, tmp_path, monkeypatch, way):
+    if way == "threads":
+        monkeypatch.delattr(os, "posix_fadvise")
+    folder = copied(store, tmp_path)
+    opened = open_store(folder)
+    stretches = opened.offsets.stretches(np.arange(0, 80, 7), (True, False, True))
+    monkeypatch.undo()
+    with cold(folder / DATA_FILE) as file:
+        if way == "threads":
+            monkeypatch.delattr(os, "posix_fadvise")
+        assert not in_memory(file, stretches)
+        opened.patches.read_ahead(stretches)
+        assert waited_for(file, stretches)
+
+
+def test_where_the_system_knows_neither_nothing_is_done(store, monkeypatch):
+    for name in ("posix_fadvise", "pread", "RWF_NOWAIT"):
+        monkeypatch.delattr(os, name, raising=False)
+    opened = open_store(store)
+    opened.patches.read_ahead(opened.offsets.stretches(np.arange(80)))
+    data = PatchDataset(opened, np.arange(80), DataConfig(bands=("VV", "B02")))
+    assert sum(len(batch) for batch in make_loader(data, BatchOrder(80, 32), 0)) == 80
+
+
+def test_stretches_are_those_of_the_wanted_kinds_in_the_order_of_the_file(store):
+    opened = open_store(store)
+    both = opened.offsets.stretches(np.array([5, 3]), (True, False, True))
+    assert both == sorted(both)
+    assert sorted(length for _, length in both) == sorted(
+        len(PatchReader(store).raw(key))
+        for row in (3, 5)
+        for key in (opened.index.patch_id(row), opened.index.patch_id(row) + MAP_SUFFIX)
+    )
