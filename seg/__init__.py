@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seg.config.load import load_config as load_config
+    from seg.data.lightning import datamodule as datamodule
+    from seg.data.readers import dataset as dataset
+    from seg.data.readers import loader as loader
     from seg.models.checkpoint import load_checkpoint as load_checkpoint
     from seg.pipeline.card import write_card as write_card
     from seg.pipeline.compare import compare as compare
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "load_config": "seg.config.load",
+    "datamodule": "seg.data.lightning",
+    "dataset": "seg.data.readers",
+    "loader": "seg.data.readers",
     "load_checkpoint": "seg.models.checkpoint",
     "write_card": "seg.pipeline.card",
     "compare": "seg.pipeline.compare",

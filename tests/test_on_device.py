@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from seg.config.sections import DIHEDRAL, DataConfig
 from seg.data.dataset import Batch, PatchDataset, PatchReadError
+from seg.data.feed import on_device
 from seg.data.loader import make_loader
 from seg.data.on_device import DevicePreparation, preparation
 from seg.data.order import BatchKey, BatchOrder
 from seg.data.raw import SYMMETRIES, RawBatch, RawForm, band_groups, symmetric_pixels
 from seg.data.transforms import AugmentationError, Augmenter, Normaliser, moves_pixels_only
-from seg.engine.feed import on_device
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS, MODALITIES, PATCH_SIZE

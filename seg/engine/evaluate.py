@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from seg.config.track import Track, silent
 from seg.data.dataset import Batch, PatchDataset
+from seg.data.feed import on_device
 from seg.data.loader import make_loader
 from seg.data.on_device import preparation
 from seg.data.order import BatchOrder
 from seg.engine.device import Compute, named_when_full
 from seg.engine.distributed import ALONE, Ranks
-from seg.engine.feed import on_device
 from seg.metrics.boundary import boundary_counts
 from seg.metrics.calibration import confidence_counts, pooled_scores
 from seg.metrics.evidence import Details, Evidence, Origin, batch_evidence, merge_evidence

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seg.config.track import Track, silent
 from seg.data.dataset import Batch
+from seg.data.feed import on_device
 from seg.data.loader import Loader, make_loader
 from seg.data.on_device import preparation
 from seg.data.raw import RawBatch
@@ -17,7 +18,6 @@ from seg.engine.device import named_when_full
 from seg.engine.distributed import Vote, only_last_reduces
 from seg.engine.evaluate import Pass, evaluate, sampled_pixels
 from seg.engine.events import Epoch, Step
-from seg.engine.feed import on_device
 from seg.engine.guard import NotFiniteError, norm_of_gradients, note_patches
 from seg.engine.modality_dropout import sensors_present
 from seg.engine.optimiser import set_learning_rate
