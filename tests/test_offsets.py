@@ -25,9 +25,8 @@ from seg.prepare.sources import published_sources
 from seg.store import ahead, offsets
 from seg.store.ahead import in_memory, joined
 from seg.store.btree import TreeError, find, read_meta, walk
-from seg.store.index import read_index
-from seg.store.offsets import find_offsets
-from seg.store.open import INDEX_FILE, open_store
+from seg.store.offsets import OFFSETS_FILE, find_offsets
+from seg.store.open import open_store
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader, PatchWriter
 
 
@@ -215,31 +214,24 @@ def test_a_file_of_the_same_shape_with_other_keys_is_noticed(tmp_path, store):
         found[name] = read_meta(folder / DATA_FILE)
     assert found["a"] == found["b"]
     index = open_store(store).index
-    parquet = tmp_path / "index.parquet"
     there = open_store(store).offsets
     state = offsets._state(tmp_path / "a" / DATA_FILE, found["a"])
-    table = pa.table(offsets._columns(there)).replace_schema_metadata({offsets._STATE: state})
-    pq.write_table(table, parquet)
-    wrong = find_offsets(index, parquet, tmp_path / "a", "f")
+    (tmp_path / "a" / OFFSETS_FILE).write_bytes(offsets._parquet(there, state))
+    wrong = find_offsets(index, tmp_path / "a", "f")
     assert not wrong.lengths_RK.any()
 
 
 @pytest.mark.parametrize("change", ["beyond", "negative", "shifted", "text", "shorter"])
 def test_edited_offsets_are_left_aside(store, tmp_path, change):
     folder = copied(store, tmp_path)
-    table = pq.read_table(folder / INDEX_FILE)
+    table = pq.read_table(folder / OFFSETS_FILE)
     place = table.schema.get_field_index("s2_begin")
     column = table["s2_begin"].to_numpy().copy()
     column += {"beyond": 1 << 50, "negative": -(1 << 50), "shifted": 4096}.get(change, 0)
     edited = table.set_column(place, "s2_begin", pa.array([str(c) for c in column] if change == "text" else column))
     if change == "shorter":
         edited = edited.slice(0, 10)
-        index = read_index([folder / INDEX_FILE])
-        pq.write_table(edited, tmp_path / "short.parquet")
-        found = find_offsets(index, tmp_path / "short.parquet", folder, "f")
-        assert located(folder, index, found) == 240
-        return
-    pq.write_table(edited, folder / INDEX_FILE)
+    pq.write_table(edited, folder / OFFSETS_FILE)
     opened = open_store(folder)
     assert located(folder, opened.index, opened.offsets) == 240
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from seg.data.readers import PatchLoader, StorePath, loader, opened
+from seg.config.paths import AnyPath
+from seg.data.readers import PatchLoader, loader, opened
 from seg.reben.patch import Split
 from seg.store.open import Store, StoreError
 
 
 def datamodule(
-    store: StorePath | Store,
+    store: AnyPath | Store,
     *,
     bands: str | Sequence[str] = "s1s2",
     batch_size: int = 32,

@@ -4,9 +4,7 @@ All of them read what ``seg train`` reads, in the same way: bands normalised by 
 10 m, masks of class indices, the official multi-labels.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seg.config.load import load_config
+from seg.config.paths import AnyPath
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.feed import on_device
 from seg.data.loader import make_loader
@@ -24,8 +23,6 @@ from seg.data.transforms import moves_pixels_only
 from seg.reben.patch import SPLITS, Split
 from seg.store.index import select
 from seg.store.open import Store, StoreError, open_store
-
-StorePath = str | os.PathLike[str]
 
 
 class Sample(TypedDict):
@@ -107,7 +104,7 @@ class PatchLoader:
 
 
 def dataset(
-    store: StorePath | Store,
+    store: AnyPath | Store,
     *,
     bands: str | Sequence[str] = "s1s2",
     split: Split | None = "train",
@@ -132,7 +129,7 @@ def dataset(
 
 
 def loader(  # noqa: PLR0913
-    store: StorePath | Store,
+    store: AnyPath | Store,
     *,
     bands: str | Sequence[str] = "s1s2",
     split: Split | None = "train",
@@ -178,7 +175,7 @@ def loader(  # noqa: PLR0913
     return PatchLoader(patches, order, workers, where)
 
 
-def opened(store: StorePath | Store, metadata: StorePath | None = None) -> Store:
+def opened(store: AnyPath | Store, metadata: AnyPath | None = None) -> Store:
     """A store by its path, or as it is.
 
     Raises:
@@ -186,16 +183,16 @@ def opened(store: StorePath | Store, metadata: StorePath | None = None) -> Store
     """
     if isinstance(store, Store):
         return store
-    return open_store(Path(store), () if metadata is None else (Path(metadata),))
+    return open_store(store, () if metadata is None else metadata)
 
 
 def _patches(
-    store: StorePath | Store,
+    store: AnyPath | Store,
     bands: str | Sequence[str],
     split: Split | None,
     augment_seed: int | None,
     raw: bool,
-    metadata: StorePath | None = None,
+    metadata: AnyPath | None = None,
     **data: Any,
 ) -> PatchDataset:
     if split is not None and split not in SPLITS:

@@ -23,7 +23,7 @@ from seg.store.atomic import write_bytes
 from seg.store.geography import geography
 from seg.store.index import OFFICIAL_COLUMNS, Index, read_index
 from seg.store.notes import SYNTHETIC_NOTE, synthetic_mark
-from seg.store.offsets import index_bytes
+from seg.store.offsets import write_offsets
 from seg.store.open import INDEX_FILE, INFO_FILE, describe, read_description
 from seg.store.patches import DATA_FILE
 from seg.store.targets import Known, claimed_files, claimed_folder, claimed_place
@@ -219,7 +219,8 @@ def _write_store(out: Path, store: Path, index: Index, words: str) -> None:
     folder = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         _link(store / DATA_FILE, folder / DATA_FILE)
-        (folder / INDEX_FILE).write_bytes(index_bytes(index, folder))
+        (folder / INDEX_FILE).write_bytes(_parquet(index.to_table()))
+        write_offsets(index, folder)
         (folder / INFO_FILE).write_text(new.to_json(), encoding="utf-8")
         folder.chmod(0o755)
         folder.rename(out)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
@@ -24,7 +25,7 @@ from seg.reben.bands import BANDS
 from seg.reben.patch import Split
 from seg.store.index import BoolArray, Index, read_index, select
 from seg.store.notes import land_cover_note, synthetic_mark
-from seg.store.offsets import index_bytes
+from seg.store.offsets import write_offsets
 from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe, hash_names
 
 SYNTHETIC_FILE = "SYNTHETIC.json"
@@ -126,7 +127,8 @@ def write_description(folder: Path, index: Index, bands: Sequence[str], **known:
         bands: Of its values.
         known: What else `describe` is to be told.
     """
-    (folder / INDEX_FILE).write_bytes(index_bytes(index, folder))
+    pq.write_table(index.to_table(), folder / INDEX_FILE, compression="zstd")
+    write_offsets(index, folder)
     info = describe(index, bands, seg_version=importlib.metadata.version("seg"), **known)
     (folder / INFO_FILE).write_text(info.to_json(), encoding="utf-8")
     return info

@@ -15,10 +15,8 @@ from seg.prepare.layout import KINDS, ArchiveError, Kind
 from seg.prepare.sources import ArchiveParts, Names, Opened, Wanted, names_of, tree_parts, wanted_layers
 from seg.prepare.tree import Tree
 from seg.reben.reference_map import UnknownCodeError
-from seg.store.atomic import write_bytes
 from seg.store.index import BoolArray, Index
-from seg.store.offsets import index_bytes
-from seg.store.open import INDEX_FILE
+from seg.store.offsets import write_offsets
 from seg.store.patches import PatchWriter
 
 
@@ -91,5 +89,5 @@ def repair_store(
                 written += 1
     if written:
         # Values have moved.
-        write_bytes(folder / INDEX_FILE, index_bytes(index, folder))
+        write_offsets(index, folder)
     return written

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.store.atomic import aside_of, put_in_place, recover_folder, write_text
+from seg.store.offsets import OFFSETS_FILE
 from seg.store.open import INDEX_FILE, INFO_FILE
 from seg.store.patches import DATA_FILE, LOCK_FILE
 from seg.store.targets import claimed_place
@@ -20,7 +21,7 @@ from seg.store.written import ForeignFileError
 PLAN_FILE = "build.json"
 LOG = "dropped.csv"
 """In a store that was cut out of products: the patches that were left out, and why."""
-_OF_A_STORE = (DATA_FILE, LOCK_FILE, INDEX_FILE, INFO_FILE, LOG)
+_OF_A_STORE = (DATA_FILE, LOCK_FILE, INDEX_FILE, INFO_FILE, OFFSETS_FILE, LOG)
 
 
 class BuildError(ValueError):

@@ -1,8 +1,9 @@
 """Where the values of each patch lie in the LMDB of a store, so that the disk can be asked for them in time.
 
-A store that seg builds keeps them in its index. For other LMDBs they are taken out of the B-tree once and kept in the
-user's cache. They belong to one state of the file: after any change to it, or with another file in its place, they are
-left aside and found anew. What is read never depends on them alone, see `PatchReader`.
+A store that seg builds keeps them in a file of their own: they depend on how the LMDB came about, and its index does
+not. For other LMDBs they are taken out of the B-tree once and kept in the user's cache. They belong to one state of
+the file: after any change to it, or with another file in its place, they are left aside and found anew. What is read
+never depends on them alone, see `PatchReader`.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from seg.store.cache import cache_folder
 from seg.store.index import Index, Rows
 from seg.store.patches import DATA_FILE, MAP_SUFFIX
 
+OFFSETS_FILE = "offsets.parquet"
 KINDS = ("s2", "s1", "map")
 """Values of a patch, in the order of `Index.checksums`."""
 _COLUMNS = tuple(f"{kind}_{what}" for what in ("begin", "length") for kind in KINDS)
@@ -61,33 +63,28 @@ class Offsets:
         return Offsets(self.begins_RK[rows], self.lengths_RK[rows])
 
 
-def index_bytes(index: Index, folder: Path) -> bytes:
-    """The ``index.parquet`` of a store: its index, and where its values lie as far as the format of the LMDB is known.
+def write_offsets(index: Index, folder: Path) -> None:
+    """Write ``offsets.parquet`` of a store: where its values lie, as far as the format of the LMDB is known.
 
     Args:
         index: Of a store.
-        folder: Of its LMDB, which is complete.
+        folder: Of the store, whose LMDB is complete.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If a file cannot be read or written.
     """
-    table = index.to_table()
     path = folder / DATA_FILE
     meta = read_meta(path)
     found = None if meta is None else _found(index, path, meta)
     if meta is not None and found is not None:
-        for name, column in _columns(found).items():
-            table = table.append_column(name, pa.array(column))
-        table = table.replace_schema_metadata({_STATE: _state(path, meta)})
-    return _parquet(table)
+        write_bytes(folder / OFFSETS_FILE, _parquet(found, _state(path, meta)))
 
 
-def find_offsets(index: Index, index_file: Path | None, folder: Path, fingerprint: str) -> Offsets | None:
-    """Where the values of a store lie: from its index, from the user's cache, or out of the tree of its LMDB.
+def find_offsets(index: Index, folder: Path, fingerprint: str) -> Offsets | None:
+    """Where the values of a store lie: as it says itself, from the user's cache, or out of the tree of its LMDB.
 
     Args:
         index: Of the store.
-        index_file: Its parquet; None for a bare LMDB.
         folder: Of its LMDB.
         fingerprint: Of the store.
 
@@ -103,8 +100,8 @@ def find_offsets(index: Index, index_file: Path | None, folder: Path, fingerprin
         return None
     state = _state(path, meta)
     kept = cache_folder() / "offsets" / f"{state.decode()}-{fingerprint}.parquet"
-    for file in (index_file, kept):
-        offsets = None if file is None else _read(file, state, len(index))
+    for file in (folder / OFFSETS_FILE, kept):
+        offsets = _read(file, state, len(index))
         if offsets is not None and _hold(offsets, index, path, meta):
             return offsets
     offsets = _found(index, path, meta)
@@ -112,11 +109,12 @@ def find_offsets(index: Index, index_file: Path | None, folder: Path, fingerprin
         # Walking the tree again is no harm, so a folder that cannot be written is none either.
         with suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(kept, _parquet(pa.table(_columns(offsets)).replace_schema_metadata({_STATE: state})))
+            write_bytes(kept, _parquet(offsets, state))
     return offsets
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _parquet(offsets: Offsets, state: bytes) -> bytes:
+    table = pa.table(_columns(offsets)).replace_schema_metadata({_STATE: state})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

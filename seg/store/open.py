@@ -180,8 +180,7 @@ def offsets_of(folder: Path, index: Index, info: StoreInfo) -> Offsets | None:
     Raises:
         OSError: If it cannot be read.
     """
-    own = folder / INDEX_FILE
-    return find_offsets(index, own if own.is_file() else None, folder, info.fingerprint)
+    return find_offsets(index, folder, info.fingerprint)
 
 
 def read_description(folder: Path) -> tuple[Index, StoreInfo]:
