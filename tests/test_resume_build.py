@@ -70,7 +70,12 @@ def assert_same(store, expected):
 
     assert content(store) == content(expected)
     assert (store / "index.parquet").read_bytes() == (expected / "index.parquet").read_bytes()
-    assert sorted(path.name for path in store.iterdir()) == ["data.mdb", "index.parquet", "offsets.parquet", "store.json"]
+    assert sorted(path.name for path in store.iterdir()) == [
+        "data.mdb",
+        "index.parquet",
+        "offsets.parquet",
+        "store.json",
+    ]
     assert [path.name for path in store.parent.iterdir() if path.name.startswith(".")] == []
 
 
