@@ -19,8 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
 
@@ -92,7 +90,7 @@ def main() -> None:
     results = [{"mode": mode, **run_demo(MODES[mode])} for mode in asked.modes.split(",")]
     record = run_record(benchmark="demo", targets={**TARGETS, "miou": LEAST_MIOU}, results=results)
     text = markdown(results, record)
-    Console().print(text)
+    print(text)
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(asked.out.with_suffix(".json"), record)

@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = timm.create_model("test_resnet", in_chans=12, num_classes=19)
     wrapped = {f"model.vision_encoder.{name}": value for name, value in network.state_dict().items()}
-    save_file(wrapped, folder / "model.safetensors")
+    save_file(wrapped, folder / "model.safetensors", {"version": "0.2.0"})
     return folder
 
 

@@ -26,7 +26,7 @@ _TRAIN_SHARE, _HELD_OUT_SHARE = 0.44, 0.21
 """Of the synthetic patches, those that are trained on, and those of validation and test each: without flagged ones."""
 _TEST_PASSES = 2
 """How often the test split goes through the network after training: for its scores and for its maps."""
-_REST_SECONDS = 25.0
+_REST_SECONDS = 13.0
 """What a demo of the usual size takes beside the network: drawing, building, scores, pictures, files."""
 _OFF = 1.4
 """Factor by which the first epoch has to differ from what was said before it is said anew."""
@@ -167,7 +167,7 @@ class Outlook:
         compute = choose_compute(job.config.train)
         speed = measure_speed(job.config, compute)
         train, held_out = (round(share * settings.patches) for share in (_TRAIN_SHARE, _HELD_OUT_SHARE))
-        # The test split is run three times over: for its scores, the gallery and its maps.
+        # The test split is run twice: for its scores and for its maps.
         self._after = _REST_SECONDS / 2 + speed.seconds(0, _TEST_PASSES * held_out)
         self._said = _REST_SECONDS / 2 + settings.epochs * speed.seconds(train, held_out) + self._after
         notify(f"It takes about {duration(self._said)} on this machine ({in_words(compute)}).")
