@@ -201,6 +201,26 @@ def case_cold(store: str, how: str) -> list[float]:
     return [patches / (time.perf_counter() - began)]
 
 
+def case_pread(store: str) -> list[float]:
+    """Patches/s of `pread` by 8 threads, the values of patch after patch in the shuffled order: what the disk gives."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from seg.data.order import BatchOrder
+    from seg.store.open import open_store
+    from seg.store.patches import DATA_FILE
+
+    opened = open_store(Path(store))
+    assert opened.offsets is not None, "seg has built it"
+    rows = [row for key in BatchOrder(len(opened.index), 32, 0) for row in key.positions]
+    stretches = [opened.offsets.stretches(np.array([row])) for row in rows]
+    file = os.open(Path(store) / DATA_FILE, os.O_RDONLY)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda own: [os.pread(file, length, begin) for begin, length in own], stretches):
+            pass
+    return [len(rows) / (time.perf_counter() - began)]
+
+
 def _one_thread() -> None:
     import cv2
     import torch
@@ -339,7 +359,8 @@ def cold_reading(store: Path, patches: int) -> tuple[list[Figure], list[str]]:
         DROP.write_text("3")
     except OSError:
         return [], ["cold reading: the page cache may not be dropped here"]
-    ways = ("shuffle, no reading ahead", "shuffle", "blocks", "in sequence")
+    limit = "limit: pread of the same values by 8 threads, shuffled"
+    ways = ("shuffle, no reading ahead", "shuffle", "blocks", "in sequence", limit)
     rates: dict[str, list[float]] = {way: [] for way in ways}
     requests: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(3):
@@ -347,15 +368,15 @@ def cold_reading(store: Path, patches: int) -> tuple[list[Figure], list[str]]:
             os.sync()
             DROP.write_text("3")
             before = _disk_requests(store)
-            rates[way] += run_case("cold", store, way, cores=2)
-            requests[way].append((_disk_requests(store) - before) / patches)
+            rates[way] += run_case("pread", store, cores=2) if way == limit else run_case("cold", store, way, cores=2)
+            requests[way].append((_disk_requests(store) - before) / (3 * patches))
     first = statistics.median(rates[ways[0]])
     figures = [
         Figure("read, cold", way, statistics.median(r), "patches/s", max(r), statistics.median(r) / first)
         for way, r in rates.items()
     ]
     figures += [
-        Figure("read, cold", f"{way}: requests to the disk", statistics.median(r), "per patch", min(r))
+        Figure("read, cold", f"{way}: requests to the disk", statistics.median(r), "per value", min(r))
         for way, r in requests.items()
     ]
     return figures, []

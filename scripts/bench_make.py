@@ -36,13 +36,13 @@ import shapely
 from rasterio.features import shapes
 from rich.console import Console
 
-from seg.prepare.clc import codes_on, open_clc
-from seg.prepare.making import make_set
-from seg.prepare.products import Request, jobs_of
-from seg.prepare.synthetic_scene import SyntheticScene, synthesise_scene
 from seg.reben.bands import BANDS, PATCH_SIZE, S2_BANDS
+from seg.region.clc import codes_on, open_clc
+from seg.region.making import make_set
+from seg.region.products import Request, jobs_of
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
+from seg.synthetic.scene import SyntheticScene, synthesise_scene
 
 _MEMORY = Path("/dev/shm")
 TARGET = 300

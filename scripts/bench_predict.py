@@ -41,18 +41,18 @@ from rich.console import Console
 
 from seg.config.load import dump_config
 from seg.config.sections import Config, ModelConfig
-from seg.engine.strips import StripPreparation, StripReader, View
-from seg.engine.windows import lay_windows
+from seg.inference.strips import StripPreparation, StripReader, View
+from seg.inference.windows import lay_windows
+from seg.maps.part import choose_part
 from seg.models.checkpoint import Data, make_card, save_checkpoint
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.predict import SceneMap, batch_of_windows, predict
-from seg.pipeline.scene_part import choose_part
-from seg.pipeline.session import Weights, open_weights
-from seg.prepare.synthetic_scene import synthesise_scene
 from seg.reben.bands import BANDS, MODALITIES
 from seg.report.record import run_record, write_json
+from seg.runs.session import Weights, open_weights
 from seg.scenes.open import open_scene
 from seg.store.atomic import write_text
+from seg.synthetic.scene import synthesise_scene
 
 TARGET = 0.9
 """Least ratio of the strips' windows per second to those of the bare network."""

@@ -138,7 +138,7 @@ def make_run(folder: Path, patches: int, tiles: int) -> Path:
     from seg.config.load import dump_config
     from seg.config.sections import Config
     from seg.metrics.evidence_file import save_evidence
-    from seg.pipeline.run_folder import CONFIG_FILE, RECORD_FILE
+    from seg.runs.folder import CONFIG_FILE, RECORD_FILE
     from seg.store.atomic import write_text
 
     write_text(folder / CONFIG_FILE, dump_config(Config()))

@@ -42,11 +42,12 @@ from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import ALONE
 from seg.engine.run import Run
 from seg.engine.train import train_step, training_batches
-from seg.pipeline.data import build, synthesise
-from seg.pipeline.preparation import loader_workers, prepare
+from seg.pipeline.build import build
+from seg.pipeline.synthesise import synthesise
 from seg.reben.bands import MODALITIES, PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.report.record import run_record, write_json
+from seg.runs.preparation import loader_workers, prepare
 from seg.store.atomic import write_text
 
 CPU_TARGET = 1.7

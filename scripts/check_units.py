@@ -21,11 +21,11 @@ import numpy.typing as npt
 import rasterio
 from rasterio.transform import from_origin
 
-from seg.prepare.places import REGIONS
-from seg.prepare.synthetic import draw_place
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.grid import SceneError
 from seg.scenes.open import open_scene
+from seg.synthetic.places import REGIONS
+from seg.synthetic.tree import draw_place
 
 Images = dict[str, npt.NDArray[np.float64]]
 """Band to (row, column) at 10 m; NaN: no data."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from seg.config.load import dump_config, load_config
 from seg.metrics.evidence_file import FILE_NAME
 from seg.pipeline.export import OVERVIEW
-from seg.pipeline.run_folder import CONFIG_FILE, EVALUATION_FILE, EVALUATIONS, EVIDENCE, RECORD_FILE
 from seg.report.log import FILE_NAME as LOG_FILE
+from seg.runs.folder import CONFIG_FILE, EVALUATION_FILE, EVALUATIONS, EVIDENCE, RECORD_FILE
 
 TABLES = ("scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv", EVALUATION_FILE)
 

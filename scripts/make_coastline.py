@@ -4,7 +4,7 @@
     python scripts/make_coastline.py world-atlas-2.0.2.tgz
 
 The package holds Natural Earth 4.1.0 (naturalearthdata.com), which is in the public domain, as TopoJSON. Its line of
-the scale 1:10m is generalised, less in Europe than elsewhere, to less than 40 kB: `seg/report/figures/coastline.npz`.
+the scale 1:10m is generalised, less in Europe than elsewhere, to less than 40 kB: `seg/figures/coastline.npz`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-TARGET = Path(__file__).resolve().parents[1] / "seg" / "report" / "figures" / "coastline.npz"
+TARGET = Path(__file__).resolve().parents[1] / "seg" / "figures" / "coastline.npz"
 MEMBER = "package/land-10m.json"
 SOURCE = "Natural Earth 4.1.0 land, 1:10m (naturalearthdata.com), generalised; by way of world-atlas 2.0.2 of npm"
 LICENCE = "public domain"

@@ -24,13 +24,13 @@ from seg.config.sections import DataConfig
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.order import BatchKey
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, merge_evidence
-from seg.pipeline.data import split_rows
 from seg.pipeline.study import SCORES, Outcome, Study, Variant, difference, outcome_of, run_study, scores_table
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.report.answer import Answer, points, write_answer
 from seg.report.formats import to_rich
+from seg.runs.data import split_rows
 from seg.store.open import open_store
 
 BANDS = {"s1": "VV,VH", "s2": "B02,B03,B04,B08", "s1s2": "VV,VH,B02,B03,B04,B08"}

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from seg.data.readers import dataset as dataset
     from seg.data.readers import loader as loader
     from seg.models.checkpoint import load_checkpoint as load_checkpoint
+    from seg.pipeline.build import build as build
     from seg.pipeline.card import write_card as write_card
     from seg.pipeline.compare import compare as compare
-    from seg.pipeline.data import build as build
-    from seg.pipeline.data import synthesise as synthesise
     from seg.pipeline.demo import demo as demo
     from seg.pipeline.evaluate import evaluate as evaluate
     from seg.pipeline.export import export as export
-    from seg.pipeline.loaded import load_model as load_model
     from seg.pipeline.predict import predict as predict
     from seg.pipeline.report import report_run as report_run
+    from seg.pipeline.synthesise import synthesise as synthesise
     from seg.pipeline.train import train as train
+    from seg.runs.model import load_model as load_model
     from seg.store.open import open_store as open_store
 
 _HOME = {
@@ -33,12 +33,12 @@ _HOME = {
     "load_checkpoint": "seg.models.checkpoint",
     "write_card": "seg.pipeline.card",
     "compare": "seg.pipeline.compare",
-    "build": "seg.pipeline.data",
-    "synthesise": "seg.pipeline.data",
+    "build": "seg.pipeline.build",
+    "synthesise": "seg.pipeline.synthesise",
     "demo": "seg.pipeline.demo",
     "evaluate": "seg.pipeline.evaluate",
     "export": "seg.pipeline.export",
-    "load_model": "seg.pipeline.loaded",
+    "load_model": "seg.runs.model",
     "predict": "seg.pipeline.predict",
     "report_run": "seg.pipeline.report",
     "train": "seg.pipeline.train",

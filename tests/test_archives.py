@@ -365,7 +365,7 @@ def test_files_of_patches_that_are_not_in_the_metadata_are_counted_apart(tree, t
 
 
 def test_the_synthetic_mark_survives_packing(tmp_path):
-    from seg.pipeline.data import synthesise
+    from seg.pipeline.synthesise import synthesise
 
     synthesise(tmp_path / "tree", 60)
     archives = {
@@ -374,7 +374,7 @@ def test_the_synthetic_mark_survives_packing(tmp_path):
     metadata = tuple(shutil.copy(path, tmp_path) for path in (tmp_path / "tree").glob("*.parquet"))
     info = build_store(Sources(**archives, metadata=tuple(map(Path, metadata))), tmp_path / "store")
     assert info.synthetic
-    assert info.source["generator"] == "seg.prepare.synthetic"
+    assert info.source["generator"] == "seg.synthetic.tree"
 
 
 # --- decoding -----------------------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def test_decoding_takes_the_fast_way_and_equals_rasterio(real, name, monkeypatch
 
 
 def test_synthetic_bands_decode_the_fast_way(tmp_path, monkeypatch):
-    from seg.pipeline.data import synthesise
+    from seg.pipeline.synthesise import synthesise
 
     synthesise(tmp_path / "tree", 60, seed=3)
     monkeypatch.setattr("seg.prepare.tiff._decode_any", None)

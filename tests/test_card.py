@@ -24,14 +24,14 @@ from seg.models.hub import HubError
 from seg.models.onnx import OnnxError, write_onnx
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.card import write_card
-from seg.pipeline.job import plan
-from seg.pipeline.run_folder import RunError
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.reference_map import class_indices
+from seg.runs.folder import RunError
+from seg.runs.plan import plan
 from seg.store import written
 from seg.store.open import open_store
 

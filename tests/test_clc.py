@@ -12,12 +12,12 @@ from rasterio.features import shapes
 from rasterio.transform import Affine
 from rasterio.warp import reproject
 
-from seg.prepare.clc import codes_on, open_clc, require_cover
-from seg.prepare.countries import UNKNOWN, countries_at, open_countries
-from seg.prepare.numbering import NOTHING, ClcError
-from seg.prepare.polygons import PolygonError
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.patch import GeoRef, tile_corner
+from seg.region.clc import codes_on, open_clc, require_cover
+from seg.region.countries import UNKNOWN, countries_at, open_countries
+from seg.region.numbering import NOTHING, ClcError
+from seg.region.polygons import PolygonError
 
 TILE = "33UUP"
 EPSG, X, Y = tile_corner(TILE)

@@ -225,7 +225,7 @@ def test_the_whole_way_as_typed(cli, tmp_path):
 
 
 def test_without_data_the_demo_store_is_used_loudly(cli, monkeypatch):
-    monkeypatch.setattr("seg.pipeline.data.DEMO_PATCHES", 24)
+    monkeypatch.setattr("seg.runs.data.DEMO_PATCHES", 24)
     small = ("--encoder", "tu-test_resnet", "--epochs", 1, "--set", "train.max_steps=1")
     code, _, err = cli("train", "--arch", "unet", "--modality", "s2", *small)
     assert code == 0

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
 
-from seg.report.figures import coastline as module
-from seg.report.figures.coastline import FILE, Coastline, coastline
-from seg.report.figures.places import places_chart
-from seg.report.figures.svg import LAND, PLATE, inline_svg
+from seg.figures import coastline as module
+from seg.figures.coastline import FILE, Coastline, coastline
+from seg.figures.places import places_chart
+from seg.figures.svg import LAND, PLATE, inline_svg
 from seg.report.places import patch_centres
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,6 +18,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
 
+from seg.figures import style
 from seg.maps.cog import BLOCK, read_overview, write_cog
 from seg.maps.geotiff import write_class_map, write_values
 from seg.maps.mosaic import agreement, assemble, write_strips
@@ -26,7 +27,6 @@ from seg.maps.qgis import write_qml
 from seg.maps.vrt import GridError, write_vrt
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId
-from seg.report.figures import style
 
 HOLE = IGNORE_INDEX
 TAGS = {"MODEL": "unet <resnet18> & more", "DATA_FINGERPRINT": "ab12", "SEG_VERSION": "0.1", "SYNTHETIC": "YES"}

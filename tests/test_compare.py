@@ -35,11 +35,11 @@ from seg.metrics.holm import holm
 from seg.models.weights_file import weights_digest
 from seg.pipeline import compare as compare_module
 from seg.pipeline.compare import compare
-from seg.pipeline.run_folder import RunError, check_evidence, read_run, section
-from seg.pipeline.run_names import short_names
 from seg.report import anchors
 from seg.report.anchors import ANCHORS, anchors_table, on_official_test
 from seg.report.formats import FORMATS, Column, Estimate, Table, pages
+from seg.runs.folder import RunError, check_evidence, read_run, section
+from seg.runs.names import short_names
 from seg.store import written
 
 REPLICATES = 100

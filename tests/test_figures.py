@@ -18,11 +18,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
+from seg.figures.maps import QUICKLOOK_LIMITS, map_figure, quicklook
+from seg.figures.style import MAX_PNG_BYTES, png_bytes, write_png
+from seg.figures.training import training_figure
 from seg.reben.classes import CLASSES, IGNORE_INDEX
 from seg.reben.reference_map import class_indices
-from seg.report.figures.maps import QUICKLOOK_LIMITS, map_figure, quicklook
-from seg.report.figures.style import MAX_PNG_BYTES, png_bytes, write_png
-from seg.report.figures.training import training_figure
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real" / "reben-10m-80"
 TITLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
@@ -200,9 +200,7 @@ def test_nothing_global_changes():
     before = dict(matplotlib.rcParams)
     png_bytes(map_figure(stripes(), stripes(), title=TITLE, synthetic=False))
     assert dict(matplotlib.rcParams) == before
-    check = (
-        "import sys, seg.report.figures.maps, seg.report.figures.training; sys.exit('matplotlib.pyplot' in sys.modules)"
-    )
+    check = "import sys, seg.figures.maps, seg.figures.training; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 

@@ -22,21 +22,21 @@ from scipy.ndimage import map_coordinates
 from seg.cli.main import main
 from seg.cli.make import spread
 from seg.pipeline.make import make, request
-from seg.prepare import cut_product
 from seg.prepare.build import build_store
-from seg.prepare.cutting import NO_DATA, NO_S1, UNLABELLED
-from seg.prepare.making import Made, make_set
-from seg.prepare.numbering import ClcError
-from seg.prepare.products import MakeError, Request, check_request, find_synthetic_mark
 from seg.prepare.sources import published_sources
-from seg.prepare.synthetic_scene import synthesise_scene
-from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.reben.classes import CLASS_OF_CODE, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_corner
+from seg.region import cut_product
+from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
+from seg.region.making import Made, make_set
+from seg.region.numbering import ClcError
+from seg.region.products import MakeError, Request, check_request, find_synthetic_mark
+from seg.region.tile_cells import cells_of
 from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.open import open_scene
 from seg.store.open import open_store
+from seg.synthetic.scene import synthesise_scene
 
 CLEAR, FLAGGED = "metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
 PRODUCT = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP"

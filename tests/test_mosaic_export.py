@@ -16,23 +16,23 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 from sklearn.metrics import accuracy_score, jaccard_score
 
+from seg.figures.land_cover import land_cover_figure, legend_figure
+from seg.figures.style import png_bytes
 from seg.maps.footprints import CRS84, write_footprints
+from seg.maps.mosaics import write_companions
 from seg.maps.palette import AGREEMENT
 from seg.models.checkpoint import load_card
 from seg.models.weights_file import weights_digest
 from seg.pipeline.export import ExportError, export
-from seg.pipeline.job import plan
-from seg.pipeline.mosaic_export import write_companions
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.prepare.synthetic import synthesise
 from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.reben.patch import PatchId, PatchNameError
-from seg.report.figures.land_cover import land_cover_figure, legend_figure
-from seg.report.figures.style import png_bytes
+from seg.runs.plan import plan
 from seg.store import written
 from seg.store.open import open_store
+from seg.synthetic.tree import synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("map", "reference", "agreement", "probabilities")
@@ -243,7 +243,7 @@ def test_an_error_leaves_no_parts(run, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError("no space")
 
-    monkeypatch.setattr("seg.pipeline.mosaic_export.write_cog", full)
+    monkeypatch.setattr("seg.maps.mosaics.write_cog", full)
     with pytest.raises(OSError, match="no space"):
         export(run, tmp_path, mosaic=True)
     left = [path.name for path in tmp_path.iterdir() if path.name.startswith(".") or path.suffix == ".tif"]

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from rasterio.rio.main import main_group
 from rasterio.transform import Affine
 
-from seg.prepare.clc import codes_on, open_clc
-from seg.prepare.legend import legend_of, values_in
-from seg.prepare.numbering import CODES, NOTHING, ClcError, Legend, code_table, decide
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.clc_legend import CLC_LEGEND
 from seg.reben.patch import GeoRef, tile_corner
+from seg.region.clc import codes_on, open_clc
+from seg.region.legend import legend_of, values_in
+from seg.region.numbering import CODES, NOTHING, ClcError, Legend, code_table, decide
 
 TILE = "33UUP"
 EPSG, X, Y = tile_corner(TILE)

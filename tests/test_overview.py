@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from seg.pipeline.overview import overview_figure
+from seg.figures.maps import map_figure
+from seg.figures.patches import MOST
+from seg.figures.style import MAX_PNG_BYTES, PALETTE, UNLABELLED, png_bytes
+from seg.maps.overview import overview_figure
 from seg.reben.classes import CLASSES, IGNORE_INDEX
 from seg.reben.patch import PatchId
-from seg.report.figures.maps import map_figure
-from seg.report.figures.patches import MOST
-from seg.report.figures.style import MAX_PNG_BYTES, PALETTE, UNLABELLED, png_bytes
 
 PATCH = PatchId.parse("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57")
 

@@ -10,12 +10,12 @@ import shapely
 from commands import run_printed
 from rasterio.transform import Affine
 
-from seg.pipeline.scene_part import PartError, _read_shape
-from seg.prepare.clc import ClcError, codes_on, open_clc
-from seg.prepare.countries import open_countries
-from seg.prepare.packed import source_of
-from seg.prepare.polygons import PolygonError, open_polygons
+from seg.maps.part import PartError, _read_shape
 from seg.reben.patch import GeoRef, tile_corner
+from seg.region.clc import ClcError, codes_on, open_clc
+from seg.region.countries import open_countries
+from seg.region.packed import source_of
+from seg.region.polygons import PolygonError, open_polygons
 from seg.scenes.grid import SceneError
 
 TILE = "33UUP"

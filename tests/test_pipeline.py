@@ -21,15 +21,16 @@ from seg.models.architectures import ModelError
 from seg.models.checkpoint import CheckpointError, load_card
 from seg.models.weights_file import weights_digest
 from seg.pipeline.card import write_card
-from seg.pipeline.data import describe_store, find_store
+from seg.pipeline.describe import describe_store
 from seg.pipeline.export import export
-from seg.pipeline.job import plan
 from seg.pipeline.report import report_run
-from seg.pipeline.run_folder import RunError
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE, CLASSES
+from seg.runs.data import find_store
+from seg.runs.folder import RunError
+from seg.runs.plan import plan
 from seg.store.index import EmptySelectionError, select
 from seg.store.open import StoreError, open_store
 from seg.store.patches import DATA_FILE
@@ -377,7 +378,7 @@ def test_description_counts(stores):
 def test_demo_store_is_used_loudly_and_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SEG_DATA", raising=False)
-    monkeypatch.setattr("seg.pipeline.data.DEMO_PATCHES", 24)
+    monkeypatch.setattr("seg.runs.data.DEMO_PATCHES", 24)
     heard = []
     first = find_store(load_config().data, notify=heard.append)
     assert first.info.synthetic

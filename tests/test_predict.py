@@ -21,27 +21,27 @@ from shapely.geometry import Point, box
 import seg
 from seg.cli.main import main
 from seg.engine.distributed import Ranks
-from seg.engine.windows import WindowError, lay_axis
+from seg.inference.windows import WindowError, lay_axis
 from seg.maps import parts
+from seg.maps import scene_map as map_files
+from seg.maps.part import PartError, read_box
 from seg.maps.parts import UnfinishedError
+from seg.maps.scene_map import MapError
 from seg.metrics.area import adjusted_areas
 from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
 from seg.models.checkpoint import load_card
-from seg.pipeline import map_files
 from seg.pipeline import predict as pipeline
-from seg.pipeline.job import plan
-from seg.pipeline.map_files import MapError
 from seg.pipeline.predict import PredictError, predict
-from seg.pipeline.scene_part import PartError, read_box
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.prepare.synthetic import synthesise
-from seg.prepare.synthetic_scene import synthesise_scene
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.runs.plan import plan
 from seg.scenes.grid import SceneError
 from seg.store import written
+from seg.synthetic.scene import synthesise_scene
+from seg.synthetic.tree import synthesise
 
 USED = ("B02", "B03", "B04", "B05", "B09")
 SIZE = 480

@@ -14,21 +14,21 @@ import seg
 from seg.config.load import load_config
 from seg.config.paths import path_list, path_or_none
 from seg.config.sections import DataConfig
-from seg.pipeline.data import SEG_DATA, find_store, split_rows
-from seg.pipeline.job import plan
 from seg.reben.bands import MODALITIES
+from seg.runs.data import SEG_DATA, find_store, split_rows
+from seg.runs.plan import plan
 from seg.store.index import EmptySelectionError
 from seg.store.open import StoreError
 
 BESIDE_THEM = {
-    "plan": "seg.pipeline.job",
+    "plan": "seg.runs.plan",
     "split": "seg.pipeline.split",
     "request": "seg.pipeline.make",
     "make": "seg.pipeline.make",
     "check_store": "seg.pipeline.audit",
-    "describe_store": "seg.pipeline.data",
-    "synthesise_scene": "seg.pipeline.data",
-    "fetch": "seg.pipeline.data",
+    "describe_store": "seg.pipeline.describe",
+    "synthesise_scene": "seg.pipeline.synthesise",
+    "fetch": "seg.pipeline.fetch",
     "diagnose": "seg.pipeline.doctor",
 }
 """What the commands call that have no public name."""
@@ -167,7 +167,7 @@ def test_a_wrong_variable_is_named_with_its_value(value: str, tmp_path: Path, mo
 
 @pytest.mark.parametrize("value", ["", "  "])
 def test_an_empty_variable_is_said_to_be_empty(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seg.pipeline.data.DEMO_PATCHES", 12)
+    monkeypatch.setattr("seg.runs.data.DEMO_PATCHES", 12)
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
     monkeypatch.setenv(SEG_DATA, value)
     said: list[str] = []

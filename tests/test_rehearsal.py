@@ -8,8 +8,8 @@ import pytest
 import seg
 from seg.engine import rehearsal
 from seg.engine.rehearsal import Rehearsal, rehearse
-from seg.pipeline.job import plan
-from seg.pipeline.preparation import joined_by, prepare
+from seg.runs.plan import plan
+from seg.runs.preparation import joined_by, prepare
 
 SMALL: dict[str, Any] = {"model__arch": "linknet", "model__encoder": "tu-test_resnet", "data__bands": "rgb"}
 

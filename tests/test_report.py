@@ -15,15 +15,15 @@ from seg.engine.evaluate import Pass, predict
 from seg.metrics.evidence import CELLS, CONFIDENCE_UNIT
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
 from seg.models.checkpoint import load_card
-from seg.pipeline.job import plan
 from seg.pipeline.report import StaleReportError, report_run
-from seg.pipeline.run_folder import RunError
-from seg.pipeline.session import open_run
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES
 from seg.report.gallery import load_gallery
+from seg.runs.folder import RunError
+from seg.runs.plan import plan
+from seg.runs.session import open_run
 from seg.store import written
 from seg.store.written import ForeignFileError
 

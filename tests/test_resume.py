@@ -20,11 +20,11 @@ from seg.engine import state
 from seg.engine.distributed import RankError
 from seg.engine.state import Progress, ResumeError, check_identity
 from seg.engine.train import Run
-from seg.pipeline.job import plan
-from seg.pipeline.preparation import joined_by, prepare
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
+from seg.runs.plan import plan
+from seg.runs.preparation import joined_by, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {
@@ -50,8 +50,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import seg.engine.train
-from seg.pipeline.job import plan
-from seg.pipeline.preparation import joined_by, prepare
+from seg.runs.plan import plan
+from seg.runs.preparation import joined_by, prepare
 from seg.pipeline.train import train
 
 step, settings = seg.engine.train.train_step, eval(sys.argv[3])

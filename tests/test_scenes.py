@@ -17,7 +17,6 @@ from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 from scipy.ndimage import map_coordinates
 
-from seg.prepare.synthetic_scene import synthesise_scene
 from seg.reben.bands import BANDS, MODALITIES, S1_BANDS, S2_BANDS
 from seg.reben.patch import GeoRef, PatchId
 from seg.scenes.cells import cell_grid
@@ -26,6 +25,7 @@ from seg.scenes.header import read_header
 from seg.scenes.names import band_in, product_in
 from seg.scenes.open import open_scene
 from seg.scenes.reader import cache_bytes
+from seg.synthetic.scene import synthesise_scene
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real" / "reben-full-4"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real samples at {REAL}")

@@ -22,13 +22,13 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
+from seg.figures.curves import MAX_POINTS, Curve, curve_chart, drawn_curve, reliability_chart, thin
+from seg.figures.dots import Dot, DotRow, dot_chart
+from seg.figures.places import places_chart
+from seg.figures.svg import BLUE, ORANGE, PAGE_COLORS, chart, inline_svg
 from seg.metrics.scene import average_precision, precision_recall
 from seg.reben.classes import CLASSES
 from seg.reben.patch import PatchId
-from seg.report.figures.curves import MAX_POINTS, Curve, curve_chart, drawn_curve, reliability_chart, thin
-from seg.report.figures.dots import Dot, DotRow, dot_chart
-from seg.report.figures.places import places_chart
-from seg.report.figures.svg import BLUE, ORANGE, PAGE_COLORS, chart, inline_svg
 from seg.report.places import patch_centres
 
 
@@ -112,7 +112,7 @@ def test_svg_fits_into_a_page(name):
 
 
 def test_fonts_of_older_matplotlib_are_left_to_the_page():
-    from seg.report.figures.svg import _page_style
+    from seg.figures.svg import _page_style
 
     older = "font: 700 9.5px 'DejaVu Sans', sans-serif; text-anchor: middle; fill: #222222"
     assert _page_style(older) == "font-size: 9.5px; font-weight: 700; text-anchor: middle; fill: var(--ink)"
@@ -135,9 +135,7 @@ def test_nothing_global_changes():
     for name, figure in some_charts().items():
         inline_svg(figure, name, "t", "d")
     assert dict(matplotlib.rcParams) == before
-    modules = (
-        "seg.report.figures.curves, seg.report.figures.dots, seg.report.figures.places, seg.report.figures.pictures"
-    )
+    modules = "seg.figures.curves, seg.figures.dots, seg.figures.places, seg.figures.pictures"
     check = f"import sys, {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
 

@@ -16,7 +16,7 @@ from seg.engine.rehearsal import Rehearsal
 from seg.engine.speed import Speed, _timed, measure_speed
 from seg.pipeline import demo as demo_module
 from seg.pipeline.demo import DEMO, Outlook, demo_job
-from seg.pipeline.expectation import duration, in_words, published_epoch_hours, rehearsed_epoch_hours
+from seg.runs.expectation import duration, in_words, published_epoch_hours, rehearsed_epoch_hours
 
 ZEN5 = {"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": True, "sse4_1": True}
 XEON = {**ZEN5, "amx_bf16": True}

@@ -340,7 +340,7 @@ def test_new_metadata_are_read_like_the_published_ones(real: Path, tmp_path: Pat
 
 
 def test_synthetic_metadata_stay_synthetic(tmp_path: Path):
-    from seg.prepare.synthetic import synthesise
+    from seg.synthetic.tree import synthesise
 
     synthesise(tmp_path / "tree", 24)
     source = tmp_path / "tree" / "metadata.parquet"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seg.config.sections import DataConfig
-from seg.pipeline.data import describe_store
+from seg.pipeline.describe import describe_store
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import MODALITIES

@@ -14,17 +14,17 @@ import pytest
 import rasterio
 from scipy.stats import spearmanr
 
-from seg.prepare import radiometry
-from seg.prepare.landscape import MINIMUM_MAPPING_UNIT, UNLABELLED_LIMIT, land_cover
-from seg.prepare.materials import MATERIAL_NUMBER, MATERIALS, VARIANTS, backscatter_table, reflectance_table
-from seg.prepare.places import REGIONS, Visit, capacity, plan
 from seg.prepare.published_tree import encode_band, encode_map
-from seg.prepare.surface import draw_surface
-from seg.prepare.synthetic import MARKER, SynthesisReport, draw_block, synthesise
 from seg.reben.bands import BANDS, S2_BANDS
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, UNLABELLED_CODES, names_of_bits
 from seg.reben.patch import SPLITS, PatchId, geographic_split, s1_scene
 from seg.reben.reference_map import class_indices, implied_bits
+from seg.synthetic import radiometry
+from seg.synthetic.landscape import MINIMUM_MAPPING_UNIT, UNLABELLED_LIMIT, land_cover
+from seg.synthetic.materials import MATERIAL_NUMBER, MATERIALS, VARIANTS, backscatter_table, reflectance_table
+from seg.synthetic.places import REGIONS, Visit, capacity, plan
+from seg.synthetic.surface import draw_surface
+from seg.synthetic.tree import MARKER, SynthesisReport, draw_block, synthesise
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real samples at {REAL}")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from seg.config.synthetic import Synthetic
+from seg.figures.land_cover import land_cover_figure
 from seg.metrics.assess import assess
 from seg.metrics.evidence import Origin
 from seg.metrics.evidence_file import load_evidence, save_evidence
-from seg.report.figures.land_cover import land_cover_figure
 from seg.report.formats import table_title
 from seg.report.html import render_report
 from seg.report.model_card import Described, model_page

@@ -11,13 +11,13 @@ import rasterio
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 from seg.cli.main import main
-from seg.prepare import synthetic_scene
-from seg.prepare.places import REGIONS
-from seg.prepare.synthetic import SynthesisError, draw_place
-from seg.prepare.synthetic_scene import BASELINES, MAX_SIZE, check_scene, synthesise_scene
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.reben.patch import tile_corner
 from seg.reben.reference_map import class_indices
+from seg.synthetic import scene as synthetic_scene
+from seg.synthetic.places import REGIONS
+from seg.synthetic.scene import BASELINES, MAX_SIZE, check_scene, synthesise_scene
+from seg.synthetic.tree import SynthesisError, draw_place
 
 SIZE = 240
 FIRST_SLOT = 1_000_000

@@ -22,23 +22,23 @@ import typer
 
 import seg
 from seg.cli import main as cli
+from seg.maps.scene_map import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
-from seg.pipeline.job import plan
-from seg.pipeline.map_files import map_files
 from seg.pipeline.report import ALL_FILES, REPORT_FILE
 from seg.pipeline.train import train
 from seg.prepare import download
 from seg.prepare.build import build_store
 from seg.prepare.download import RecordFile
 from seg.prepare.sources import published_sources
-from seg.prepare.synthetic import synthesise
-from seg.prepare.synthetic_scene import synthesise_scene
 from seg.report.compare_tables import COMPARISON_FILES
 from seg.report.leakage_tables import LEAKAGE_FILES
 from seg.report.results import RESULT_FILES
+from seg.runs.plan import plan
 from seg.store.targets import LOCK_FILE, SIDECAR, lock_beside
 from seg.store.written import FILE_NAME
+from seg.synthetic.scene import synthesise_scene
+from seg.synthetic.tree import synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {"data info", "models", "doctor"}

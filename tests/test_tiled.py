@@ -12,13 +12,13 @@ from torch import nn
 from seg.config.sections import ModelConfig
 from seg.data.raw import SYMMETRIES, symmetric_pixels
 from seg.data.transforms import Normaliser
-from seg.engine import tiled
-from seg.engine.cells import CellPass, cell_rows, predict_cells
 from seg.engine.device import Compute, OutOfMemoryError
-from seg.engine.strips import StripPreparation, StripReader, View
-from seg.engine.tiled import predict_strips
-from seg.engine.window_pass import ScenePass, window_probabilities
-from seg.engine.windows import lay_windows
+from seg.inference import tiled
+from seg.inference.cells import CellPass, cell_rows, predict_cells
+from seg.inference.strips import StripPreparation, StripReader, View
+from seg.inference.tiled import predict_strips
+from seg.inference.window_pass import ScenePass, window_probabilities
+from seg.inference.windows import lay_windows
 from seg.models.padding import Frame
 from seg.models.segmenter import build_segmenter
 from seg.reben.bands import BANDS
@@ -262,7 +262,7 @@ def test_few_strips_are_held_at_any_time(monkeypatch):
             with lock:
                 alive[0] -= 1
 
-    monkeypatch.setattr("seg.engine.strips.Strip", Counted)
+    monkeypatch.setattr("seg.inference.strips.Strip", Counted)
     model = NearSighted(1)
     for height in (400, 1200):
         scene = scene_in_memory(height, 64, ("B02",))

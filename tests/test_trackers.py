@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from seg.config.load import ConfigError, load_config
-from seg.pipeline.job import plan
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.trackers import FILE_NAME, TRACKERS, TrackerError, Trackers, check_trackers
+from seg.runs.plan import plan
 
 SETTINGS = {"train": {"lr": 0.1, "loggers": ["wandb"]}, "model": {"arch": "unet"}}
 OWN = ("WANDB_PROJECT", "WANDB_NAME", "WANDB_DIR", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_NAME")

@@ -14,13 +14,13 @@ from seg.cli.main import main
 from seg.data.order import BatchOrder
 from seg.metrics.evidence_file import load_evidence
 from seg.models.checkpoint import load_card
-from seg.pipeline.job import plan
-from seg.pipeline.run_folder import RunError, read_evidence
-from seg.pipeline.session import SessionError, open_run
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.prepare.synthetic import synthesise
+from seg.runs.folder import RunError, read_evidence
+from seg.runs.plan import plan
+from seg.runs.session import SessionError, open_run
+from seg.synthetic.tree import synthesise
 
 Command = Callable[..., tuple[int, str, str]]
 SMALL = ("--arch", "linknet", "--encoder", "tu-test_resnet", "--bands", "VV,VH,B02,B03,B04", "--batch-size", 8)

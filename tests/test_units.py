@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from rasterio.rio.main import main_group
 from rasterio.transform import from_origin
 
-from seg.prepare.synthetic_scene import synthesise_scene
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.findings import Spread
 from seg.scenes.grid import SceneError, SceneUseError, Window
@@ -23,6 +22,7 @@ from seg.scenes.header import read_header
 from seg.scenes.layer import tagged_layer
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.sample import sample_of
+from seg.synthetic.scene import synthesise_scene
 
 Images = dict[str, npt.NDArray[np.float64]]
 RGB = ("B02", "B03", "B04")

@@ -21,7 +21,6 @@ from rasterio.rio.main import main_group
 from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 
-from seg.prepare.synthetic_scene import synthesise_scene
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.fill import without_fills
 from seg.scenes.grid import SceneError, Window
@@ -31,6 +30,7 @@ from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.reader import Scene, cache_bytes
 from seg.scenes.sample import sample_of
 from seg.scenes.validity import outline
+from seg.synthetic.scene import synthesise_scene
 
 Array = npt.NDArray[Any]
 RGB = ("B02", "B03", "B04")

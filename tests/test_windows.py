@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg.config.sections import ModelConfig
-from seg.engine.windows import WindowError, lay_axis, lay_windows
+from seg.inference.windows import WindowError, lay_axis, lay_windows
 from seg.models.segmenter import build_segmenter
 from seg.scenes.grid import Window
 

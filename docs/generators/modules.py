@@ -42,12 +42,12 @@ def public() -> str:
 
 
 PLACES = (
-    "seg.pipeline.job.Job",
+    "seg.runs.plan.Job",
     "seg.pipeline.train.TrainResult",
     "seg.pipeline.evaluate.EvalResult",
     "seg.metrics.scores.Scores",
-    "seg.pipeline.loaded.Model",
-    "seg.pipeline.loaded.PatchPrediction",
+    "seg.runs.model.Model",
+    "seg.runs.model.PatchPrediction",
     "seg.models.checkpoint.ModelCard",
     "seg.pipeline.predict.SceneMap",
     "seg.store.open.Store",

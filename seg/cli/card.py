@@ -22,7 +22,7 @@ def card(
     ] = "",
 ) -> None:
     """Write a model folder to share: weights, card, a page with scores, limits, licence and citation."""
-    from seg.pipeline.run_folder import best_checkpoint
+    from seg.runs.folder import best_checkpoint
 
     best_checkpoint(run)
     from seg.pipeline.card import write_card

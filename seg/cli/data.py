@@ -13,7 +13,7 @@ from seg.cli.command import Command, Group
 from seg.config.wording import counted
 
 if TYPE_CHECKING:
-    from seg.pipeline.data import Description
+    from seg.pipeline.describe import Description
     from seg.prepare.download import Fetched
     from seg.store.open import StoreInfo
 
@@ -37,8 +37,8 @@ def fetch(
 
     The parts of a split archive on a mirror have no published checksum.
     """
-    from seg.pipeline.data import fetch as run
-    from seg.pipeline.data import record_parts
+    from seg.cli.requests import record_parts
+    from seg.pipeline.fetch import fetch as run
 
     with console.wrong_use():
         parts = record_parts(only, mirror)
@@ -78,7 +78,7 @@ def _next_step(out: Path, mirror: str | None) -> str:
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make; the published tree is written into it.")],
     patches: Annotated[
-        int | None, typer.Option(help="Number of patches.", min=12, show_default="{seg.pipeline.data.DEMO_PATCHES}")
+        int | None, typer.Option(help="Number of patches.", min=12, show_default="{seg.runs.data.DEMO_PATCHES}")
     ] = None,
     scene: Annotated[
         int | None, typer.Option(help="Write a scene of SIZE x SIZE pixels instead of patches.", metavar="SIZE")
@@ -86,7 +86,9 @@ def synth(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
 ) -> None:
     """Write a synthetic reBEN, or a whole Sentinel scene: the published names and formats, simulated landscapes."""
-    from seg.pipeline.data import DEMO_PATCHES, check_synthesis, synthesise
+    from seg.pipeline.synthesise import synthesise
+    from seg.runs.data import DEMO_PATCHES
+    from seg.synthetic.tree import check_request as check_synthesis
 
     if scene is not None:
         with console.wrong_use():
@@ -107,7 +109,8 @@ def synth(
 
 
 def _synthesise_scene(out: Path, size: int, seed: int) -> None:
-    from seg.pipeline.data import check_scene, synthesise_scene
+    from seg.pipeline.synthesise import synthesise_scene
+    from seg.synthetic.scene import check_scene
 
     with console.wrong_use():
         check_scene(size, seed)
@@ -155,8 +158,8 @@ def build(
     Archives (.tar, .tar.zst, .tar.gz, also split: name the first part) are read as they are; nothing is unpacked.
     A build that was interrupted goes on when the same command is run again.
     """
-    from seg.pipeline.data import build as run
-    from seg.pipeline.data import check_build, subset
+    from seg.cli.requests import check_build, subset
+    from seg.pipeline.build import build as run
 
     with console.wrong_use():
         asked = subset(only_split, countries, bands, limit)
@@ -222,7 +225,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Describe a store: bands, splits, countries, classes, and what is missing."""
-    from seg.pipeline.data import describe_store
+    from seg.pipeline.describe import describe_store
 
     description = describe_store(store, metadata or [])
     if as_json:

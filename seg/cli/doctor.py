@@ -11,8 +11,8 @@ from seg.cli import console, options
 
 if TYPE_CHECKING:
     from seg.pipeline.doctor import Diagnosis, FoundStore
-    from seg.pipeline.expectation import Expectation
-    from seg.pipeline.machine import Machine
+    from seg.runs.expectation import Expectation
+    from seg.runs.machine import Machine
 
 
 def doctor(

@@ -27,7 +27,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run: pixel and scene tables on the screen and as files, with the evidence behind them."""
-    from seg.pipeline.foresight import foresee_use
+    from seg.cli.foresight import foresee_use
 
     foresee_use(run, split=split, data=data, metadata=metadata, device=device)
     from seg.pipeline.evaluate import evaluate as score

@@ -11,7 +11,7 @@ from seg.cli.command import Command
 from seg.config.wording import counted
 
 if TYPE_CHECKING:
-    from seg.prepare.making import Made
+    from seg.region.making import Made
 
 _MANY = ("--s2", "--s1")
 
@@ -69,7 +69,7 @@ def make(
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="Make a store instead of a tree of GeoTIFFs.")] = False,
     column: Annotated[
-        str | None, typer.Option(help="Column with the codes.", show_default="{seg.prepare.clc.COLUMN}")
+        str | None, typer.Option(help="Column with the codes.", show_default="{seg.region.clc.COLUMN}")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the vector file, if several have the column.")] = None,
     numbering: Annotated[

@@ -58,7 +58,7 @@ Window = Annotated[
     typer.Option(
         help="Edge of the windows, pixels.",
         min=1,
-        show_default="about {seg.engine.windows.WINDOW}, as the network takes it",
+        show_default="about {seg.inference.windows.WINDOW}, as the network takes it",
     ),
 ]
 Overlap = Annotated[
@@ -66,7 +66,7 @@ Overlap = Annotated[
     typer.Option(
         help="Pixels that windows share.",
         min=0,
-        show_default="about {seg.engine.windows.OVERLAP}, as the network takes it",
+        show_default="about {seg.inference.windows.OVERLAP}, as the network takes it",
     ),
 ]
 WindowBatch = Annotated[

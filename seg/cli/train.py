@@ -13,8 +13,8 @@ from seg.cli import console, options
 
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
-    from seg.pipeline.job import Job
     from seg.pipeline.train import DryRun
+    from seg.runs.plan import Job
 
 
 def train(
@@ -54,8 +54,8 @@ def train(
         raise typer.BadParameter("give either --modality or --bands, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
-    from seg.pipeline.foresight import foresee_training
-    from seg.pipeline.job import plan
+    from seg.cli.foresight import foresee_training
+    from seg.runs.plan import plan
 
     job = plan(
         config,
@@ -108,7 +108,7 @@ def run_and_show(job: "Job") -> None:
 
 def show_dry_run(result: "DryRun") -> None:
     """Show what a run will need."""
-    from seg.pipeline.expectation import duration, rehearsed_epoch_hours
+    from seg.runs.expectation import duration, rehearsed_epoch_hours
 
     need, batch = result.rehearsal, result.record["batch"]
     memory = f"{need.memory_bytes / 2**30:.2f} GiB"

@@ -1,9 +1,12 @@
-"""Progress reporting: long work hands its iterables to a `Track`, so that the library itself never prints."""
+"""What long work tells meanwhile: its progress to a `Track`, its notices to a `Notify`. The library never prints."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+Notify = Callable[[str], None]
+"""Is told what the user must not miss, a sentence at a time."""
 
 
 class Track(Protocol):
@@ -22,3 +25,7 @@ class Track(Protocol):
 def silent(items: Iterable[T], description: str, total: int) -> Iterable[T]:
     """The `Track` that shows nothing."""
     return items
+
+
+def ignore(_message: str) -> None:
+    """The `Notify` that says nothing."""

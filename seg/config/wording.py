@@ -30,3 +30,15 @@ def clipped(text: str, most: int = VALUE) -> str:
 
 def _escaped(letter: str) -> str:
     return " " if letter.isspace() else letter.encode("unicode_escape").decode("ascii")
+
+
+def listed(text: str) -> list[str]:
+    """The names of a comma-separated list.
+
+    Raises:
+        ValueError: If one is empty.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"'{text}' names nothing in one place; give names, separated by commas, or leave it out")
+    return names

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from seg.engine.cells import CellRow
+from seg.inference.cells import CellRow
 from seg.maps.footprints import CRS84, write_polygons
 from seg.maps.parts import window_grid
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide

@@ -21,8 +21,8 @@ from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
-from seg.engine.cells import CellRow
-from seg.engine.tiled import Piece
+from seg.inference.cells import CellRow
+from seg.inference.tiled import Piece
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window

@@ -8,16 +8,19 @@ from typing import Any
 
 from seg.config.paths import AnyPath
 from seg.config.synthetic import Synthetic
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
-from seg.pipeline.data import Notify, ignore
 from seg.pipeline.report import BOOTSTRAP_SEED, facts_of_run
-from seg.pipeline.run_folder import (
+from seg.reben.bands import PATCH_SIZE
+from seg.reben.patch import Split
+from seg.report.anchors import on_official_test
+from seg.report.model_card import Described, model_page
+from seg.runs.folder import (
     EVALUATIONS,
     EVIDENCE,
     RunError,
@@ -27,10 +30,6 @@ from seg.pipeline.run_folder import (
     read_evidence,
     read_run,
 )
-from seg.reben.bands import PATCH_SIZE
-from seg.reben.patch import Split
-from seg.report.anchors import on_official_test
-from seg.report.model_card import Described, model_page
 from seg.store.atomic import aside_of, put_in_place
 from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
 from seg.store.written import ForeignFileError, Written, keep_all

@@ -17,9 +17,6 @@ from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
 from seg.metrics.holm import holm
-from seg.pipeline.run_folder import RunError, RunFiles, check_evidence, named_data, read_evidence, read_run, section
-from seg.pipeline.run_names import configuration_names, short_names
-from seg.pipeline.scored_run import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.reben.patch import Split
 from seg.report.compare_tables import (
     COMPARISON_FILES,
@@ -33,6 +30,9 @@ from seg.report.compare_tables import (
     write_comparison,
 )
 from seg.report.formats import Estimate, Table
+from seg.runs.folder import RunError, RunFiles, check_evidence, named_data, read_evidence, read_run, section
+from seg.runs.names import configuration_names, short_names
+from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.store.targets import claimed_folder
 
 MOST_PAIRED = 6

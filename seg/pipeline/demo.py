@@ -6,20 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seg.config.paths import AnyPath
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.device import choose_compute
 from seg.engine.events import Epoch, Step
 from seg.engine.speed import measure_speed
-from seg.pipeline.data import DEMO_PATCHES, DEMO_SEED, Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
-from seg.pipeline.expectation import duration, in_words
 from seg.pipeline.export import export
-from seg.pipeline.job import Job, plan
 from seg.pipeline.report import REPORT_FILE
+from seg.pipeline.synthesise import synthesise
 from seg.pipeline.train import Observe, train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.formats import Table
+from seg.runs.data import DEMO_PATCHES, DEMO_SEED
+from seg.runs.expectation import duration, in_words
+from seg.runs.plan import Job, plan
 from seg.store.targets import LOCK_FILE, claimed_folder
 
 _TRAIN_SHARE, _HELD_OUT_SHARE = 0.44, 0.21

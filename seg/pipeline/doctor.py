@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.config.paths import AnyPath, path_or_none
-from seg.pipeline.data import SEG_DATA, demo_folder, open_named_store, store_of_environment
-from seg.pipeline.expectation import Expectation, expect_default
-from seg.pipeline.machine import OPTIONAL, Machine, inspect_machine
 from seg.report.record import versions
+from seg.runs.data import SEG_DATA, demo_folder, open_named_store, store_of_environment
+from seg.runs.expectation import Expectation, expect_default
+from seg.runs.machine import OPTIONAL, Machine, inspect_machine
 from seg.store.cache import cache_folder
 from seg.store.open import INFO_FILE, StoreInfo
 

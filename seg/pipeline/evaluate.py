@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.paths import AnyPath, path_or_none
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.evaluate import evaluate as gather_evidence
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
@@ -14,10 +14,14 @@ from seg.metrics.evidence import Evidence, Origin, scored_on
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
 from seg.models.weights_file import weights_digest
-from seg.pipeline.data import Notify, ignore
-from seg.pipeline.pictures import draw_pictures
 from seg.pipeline.report import BOOTSTRAP_SEED, claimed_evaluation, write_all
-from seg.pipeline.run_folder import (
+from seg.reben.bands import Sensor
+from seg.reben.patch import Split
+from seg.report.formats import Table
+from seg.report.gallery import save_gallery
+from seg.report.record import run_record, write_json
+from seg.report.results import summary_tables
+from seg.runs.folder import (
     EVALUATION_FILE,
     EVALUATIONS,
     EVIDENCE,
@@ -26,13 +30,8 @@ from seg.pipeline.run_folder import (
     is_model_folder,
     read_run,
 )
-from seg.pipeline.session import Session, joined_session, open_run
-from seg.reben.bands import Sensor
-from seg.reben.patch import Split
-from seg.report.formats import Table
-from seg.report.gallery import save_gallery
-from seg.report.record import run_record, write_json
-from seg.report.results import summary_tables
+from seg.runs.pictures import draw_pictures
+from seg.runs.session import Session, joined_session, open_run
 
 
 @dataclass(frozen=True)

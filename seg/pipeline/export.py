@@ -11,21 +11,20 @@ import pyarrow.compute as pc
 from seg.config.errors import WrongUseError
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.synthetic import Synthetic
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
-from seg.pipeline.data import Notify, ignore
-from seg.pipeline.mosaic_export import Sharing, index_files, product_files, styles, write_mosaics
-from seg.pipeline.overview import overview_figure
-from seg.pipeline.patch_maps import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, patch_file, write_patches
-from seg.pipeline.patch_table import FOOTPRINTS, patch_rows, write_patch_table
-from seg.pipeline.run_folder import CONFIG_FILE
-from seg.pipeline.session import Session, joined_session, open_run
+from seg.figures.maps import quicklook
+from seg.figures.style import write_png
+from seg.maps.mosaics import Sharing, index_files, product_files, styles, write_mosaics
+from seg.maps.overview import overview_figure
+from seg.maps.patch_table import FOOTPRINTS, patch_rows, write_patch_table
+from seg.maps.patches import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, patch_file, write_patches
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
-from seg.report.figures.maps import quicklook
-from seg.report.figures.style import write_png
+from seg.runs.folder import CONFIG_FILE
+from seg.runs.session import Session, joined_session, open_run
 from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
 from seg.store.targets import Known, claimed_besides, claimed_folder

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
-from seg.config.track import Track, silent
-from seg.config.wording import counted
-from seg.pipeline.data import Notify, ignore, listed
-from seg.prepare.making import Made, make_set
-from seg.prepare.numbering import Numbering
-from seg.prepare.products import Request, check_request
+from seg.config.track import Notify, Track, ignore, silent
+from seg.config.wording import counted, listed
+from seg.region.making import Made, make_set
+from seg.region.numbering import Numbering
+from seg.region.products import Request, check_request
 
 
 def request(
@@ -26,7 +25,7 @@ def request(
     numbering: Numbering | None = None,
     offset: int | None = None,
 ) -> Request:
-    """What a set is to be made from, as typed on the command line; see `seg.prepare.products.Request`.
+    """What a set is to be made from, as typed on the command line; see `seg.region.products.Request`.
 
     Args:
         s2: Products.
@@ -66,7 +65,7 @@ def make(
     track: Track = silent,
     notify: Notify = ignore,
 ) -> Made:
-    """Cut Sentinel-2 products and CORINE Land Cover into patches as those of reBEN; see `seg.prepare.making`.
+    """Cut Sentinel-2 products and CORINE Land Cover into patches as those of reBEN; see `seg.region.making`.
 
     Args:
         asked: From `request`.

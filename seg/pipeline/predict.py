@@ -13,26 +13,25 @@ import numpy as np
 import torch
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
-from seg.config.track import Track, silent
-from seg.engine.cells import CellPass, cell_rows, predict_cells
+from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.distributed import Ranks, joined
-from seg.engine.strips import View
-from seg.engine.tiled import predict_strips
-from seg.engine.window_pass import ScenePass
-from seg.engine.windows import lay_windows
+from seg.inference.cells import CellPass, cell_rows, predict_cells
+from seg.inference.strips import View
+from seg.inference.tiled import predict_strips
+from seg.inference.window_pass import ScenePass
+from seg.inference.windows import lay_windows
+from seg.maps.part import Box, Part, choose_part
 from seg.maps.parts import begin_map, require_strips, unfinished_folder
 from seg.maps.qgis import style
+from seg.maps.scene_map import Job, MapOptions, finish_map, map_files, map_identity, require_space, run_tags
+from seg.maps.targets import PredictError, map_targets, require_apart
 from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
 from seg.models.checkpoint import ModelCard
 from seg.models.folding import fold_batch_norm
-from seg.pipeline.data import Notify, ignore
-from seg.pipeline.map_files import Job, MapOptions, finish_map, map_files, map_identity, require_space, run_tags
-from seg.pipeline.map_targets import PredictError, map_targets, require_apart
-from seg.pipeline.scene_part import Box, Part, choose_part
-from seg.pipeline.session import Weights, open_weights
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.runs.session import Weights, open_weights
 from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
@@ -128,7 +127,7 @@ def predict(
             scored on the test split.
         quicklook: Also write ``<stem>.png``.
         tta: Mean of the probabilities over the 8 symmetries of the square.
-        window, overlap: Of the windows, pixels; see `seg.engine.windows.lay_windows`.
+        window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
         batch_size: Windows at a time.
         device: Instead of the run's setting.
         track, notify: Are told of progress, and what the user must not miss.

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.config.paths import AnyPath
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
 from seg.metrics.evidence_file import FILE_NAME as EVIDENCE_NAME
-from seg.pipeline.data import Notify, ignore
-from seg.pipeline.run_folder import (
+from seg.reben.bands import Sensor, selection_name
+from seg.reben.patch import Split
+from seg.report.formats import Table
+from seg.report.gallery import FILE_NAME as GALLERY_FILE
+from seg.report.gallery import GalleryError, Picture, load_gallery
+from seg.report.html import render_report
+from seg.report.results import RESULT_FILES, SCORES_FILE, difference, differing_results, summary_tables, write_results
+from seg.runs.folder import (
     EVALUATION_FILE,
     EVALUATIONS,
     EVIDENCE,
@@ -26,13 +32,6 @@ from seg.pipeline.run_folder import (
     scoring_options,
     section,
 )
-from seg.reben.bands import Sensor, selection_name
-from seg.reben.patch import Split
-from seg.report.formats import Table
-from seg.report.gallery import FILE_NAME as GALLERY_FILE
-from seg.report.gallery import GalleryError, Picture, load_gallery
-from seg.report.html import render_report
-from seg.report.results import RESULT_FILES, SCORES_FILE, difference, differing_results, summary_tables, write_results
 from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
 

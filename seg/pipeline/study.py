@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 
 from seg.config.load import load_config
+from seg.config.track import Notify, ignore
 from seg.metrics.bootstrap import LEVEL, Replicates, bootstrap, intervals, paired_test
 from seg.metrics.evidence import Evidence, scored_on
 from seg.metrics.scores import headline, score_evidence
-from seg.pipeline.data import Notify, ignore, synthesise
 from seg.pipeline.evaluate import evaluate
-from seg.pipeline.job import plan
-from seg.pipeline.run_folder import RunError, read_evidence
 from seg.pipeline.sweep import Job, is_scored, look, set_aside
+from seg.pipeline.synthesise import synthesise
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import Sensor
 from seg.report.formats import Column, Estimate, Table, Value
+from seg.runs.folder import RunError, read_evidence
+from seg.runs.plan import plan
 from seg.store.open import read_info
 
 SCORES = {"miou": "mIoU", "oa": "OA", "ap_macro": "AP macro", "f1_macro": "F1 macro"}

@@ -10,10 +10,10 @@ from seg.config.identity import settings_of_run
 from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.models.weights_file import BEST, LAST, weights_digest
-from seg.pipeline.data import store_of_environment
-from seg.pipeline.job import with_whole_weights
-from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, RunError, RunFiles, read_evaluation, read_run
 from seg.reben.patch import Split
+from seg.runs.data import store_of_environment
+from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, RunError, RunFiles, read_evaluation, read_run
+from seg.runs.plan import with_whole_weights
 from seg.store.open import INFO_FILE, read_info
 
 Todo = Literal["train", "resume", "restart", "score", "finished", "blocked"]

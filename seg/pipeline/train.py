@@ -10,7 +10,7 @@ from typing import Any
 
 from seg.config.load import dump_config, load_config
 from seg.config.sections import Config
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.distributed import Ranks
 from seg.engine.events import Epoch, Step
 from seg.engine.guard import NOT_FINITE_FILE
@@ -18,19 +18,19 @@ from seg.engine.rehearsal import Rehearsal, rehearse
 from seg.engine.run import Run
 from seg.engine.state import Progress, has_state, read_progress
 from seg.engine.train import fit
+from seg.figures.style import write_png
+from seg.figures.training import training_figure
 from seg.models.weights_file import LAST
-from seg.pipeline.data import Notify, ignore, store_of_environment
-from seg.pipeline.job import Job, require_new
-from seg.pipeline.preparation import joined_by, prepare
-from seg.pipeline.run_folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
 from seg.reben.bands import selection_name
-from seg.report.figures.style import write_png
-from seg.report.figures.training import training_figure
 from seg.report.log import FILE_NAME as LOG_FILE
 from seg.report.log import EpochLog, read_log
 from seg.report.record import run_record, write_json
 from seg.report.trackers import FILE_NAME as TRACKERS_FILE
 from seg.report.trackers import Status, Trackers
+from seg.runs.data import store_of_environment
+from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
+from seg.runs.plan import Job, require_new
+from seg.runs.preparation import joined_by, prepare
 from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg.report.figures.dots import Dot, DotRow, dot_picture
-from seg.report.figures.style import write_png
+from seg.figures.dots import Dot, DotRow, dot_picture
+from seg.figures.style import write_png
 from seg.report.formats import Estimate, Table, document, markdown, tidy_csv
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text

@@ -48,7 +48,7 @@ class Picture:
     Attributes:
         patch_id: Its id.
         why: One of `REASONS`.
-        rgb_HW3: True-colour image, uint8, see `seg.report.figures.maps.quicklook`; None without Sentinel-2.
+        rgb_HW3: True-colour image, uint8, see `seg.figures.maps.quicklook`; None without Sentinel-2.
         s1_HW: VV backscatter, uint8, -25 to 0 dB; None without Sentinel-1.
         reference_HW: Class indices, uint8; 255 where unlabelled.
         predicted_HW: Class indices, uint8.

@@ -7,6 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
+from seg.figures.curves import Curve, curve_chart, drawn_curve, reliability_chart
+from seg.figures.dots import Dot, DotRow, dot_chart
+from seg.figures.places import places_chart
+from seg.figures.svg import Drawing, inline_svg
 from seg.metrics.assess import Assessment
 from seg.metrics.bootstrap import LEVEL
 from seg.metrics.calibration import Reliability
@@ -15,10 +19,6 @@ from seg.metrics.patch import patch_accuracy
 from seg.metrics.ratio import Bools, Floats
 from seg.metrics.scene import Probabilities, precision_recall
 from seg.reben.classes import CLASSES
-from seg.report.figures.curves import Curve, curve_chart, drawn_curve, reliability_chart
-from seg.report.figures.dots import Dot, DotRow, dot_chart
-from seg.report.figures.places import places_chart
-from seg.report.figures.svg import Drawing, inline_svg
 from seg.report.formats import UNDEFINED
 from seg.report.places import patch_centres
 

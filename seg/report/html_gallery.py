@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seg.figures.pictures import agreement_image, class_image, png_uri
+from seg.figures.style import RIGHT, UNLABELLED, WRONG
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
-from seg.report.figures.pictures import agreement_image, class_image, png_uri
-from seg.report.figures.style import RIGHT, UNLABELLED, WRONG
 from seg.report.gallery import Picture
 from seg.report.html_tables import css_color
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from seg.figures.leakage import leakage_figure
+from seg.figures.style import write_png
 from seg.metrics.leakage import LEAST_PAIRS, NEXT_DOOR, Correlogram, Leakage
 from seg.reben.bands import PATCH_METRES
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import SPLITS
-from seg.report.figures.leakage import leakage_figure
-from seg.report.figures.style import write_png
 from seg.report.formats import Column, Table, Value, document, markdown, percent_columns, tidy_csv
 from seg.report.record import write_json
 from seg.store.atomic import write_text

@@ -1,0 +1,95 @@
+"""Areas of the classes of a map, as a table."""
+
+from pathlib import Path
+
+import numpy as np
+
+from seg.config.synthetic import Synthetic
+from seg.config.track import Notify
+from seg.metrics.area import adjusted_areas, tile_errors
+from seg.metrics.evidence import Evidence, EvidenceError, total_counts
+from seg.metrics.ratio import Floats
+from seg.reben.classes import CLASS_NAMES
+from seg.report.formats import Column, Table, Value, comma_separated, markdown, titled
+from seg.runs.folder import RunError, is_model_folder, read_evidence
+from seg.store.atomic import write_text
+
+_COUNTED = (
+    "Areas as counted are those of the map's pixels on the ground, that is on the ellipsoid. The errors of a map do "
+    "not cancel, so they are biased wherever classes are confused."
+)
+_ADJUSTED = (
+    "Adjusted areas are those of the stratified estimator of Olofsson et al. (2014), equations 9 to 11, with the "
+    "confusions of the {patches:,} patches of the {split} as the assessment and the map's classes as strata. They hold "
+    "as far as the model confuses classes here as it does there."
+)
+_ERRORS = (
+    "The first standard error takes every assessed pixel as independent, as the formula does, and is far too small; "
+    "the second one comes from resampling the {tiles} tiles of the assessment as wholes."
+)
+
+
+def run_assessment(run: Path, notify: Notify) -> Evidence | None:
+    """What is known of the errors of a run: its evidence on the test split; None, and a word about it, if none."""
+    if is_model_folder(run):
+        notify(f"Areas are not adjusted for confusion: {run} is a model folder without evidence; name the run itself.")
+        return None
+    try:
+        return read_evidence(run, "test")
+    except (RunError, EvidenceError) as error:
+        notify(f"Areas are not adjusted for confusion: {error}.")
+        return None
+
+
+def area_table(hectares_K: Floats, evidence: Evidence | None, scene: str, synthetic: Synthetic) -> Table:
+    """Areas of the classes in hectares, with the adjusted ones if there is an assessment.
+
+    Args:
+        hectares_K: As counted in the map.
+        evidence: The assessment.
+        scene: What was mapped.
+        synthetic: What of model and assessment comes from synthetic data.
+    """
+    total = float(hectares_K.sum())
+    columns = [
+        Column("class", "Class", "class"),
+        Column("mapped_ha", "As counted", "hectares"),
+        Column("mapped_share", "Share", "percent"),
+    ]
+    cells: list[Floats] = [hectares_K, hectares_K / total if total else np.full(len(hectares_K), np.nan)]
+    notes = [_COUNTED]
+    if evidence is not None:
+        adjusted = adjusted_areas(hectares_K, total_counts(evidence))
+        by_tiles = tile_errors(hectares_K, evidence)
+        columns += [
+            Column("adjusted_ha", "Adjusted", "hectares"),
+            Column("adjusted_se_ha", "Standard error, pixels", "hectares"),
+            Column("adjusted_se_tiles_ha", "Standard error, tiles", "hectares"),
+        ]
+        missing = np.full(len(hectares_K), np.nan)
+        cells += [adjusted.area_K, adjusted.error_K, missing if by_tiles is None else by_tiles]
+        notes.append(_ADJUSTED.format(patches=len(evidence), split=evidence.origin.words))
+        notes.append(_ERRORS.format(tiles=len(set(evidence.tiles.to_pylist()))))
+        if unknown := [
+            name
+            for name, known, area in zip(CLASS_NAMES, adjusted.assessed_K, hectares_K, strict=True)
+            if area and not known
+        ]:
+            notes.append(f"Nothing was assessed of what is mapped as {', '.join(unknown)}: there the map is believed.")
+    rows: list[tuple[Value, ...]] = [
+        (name, *(float(column_K[k]) for column_K in cells)) for k, name in enumerate(CLASS_NAMES)
+    ]
+    return Table("areas", titled("Areas", scene, synthetic), tuple(columns), tuple(rows), tuple(notes))
+
+
+def write_areas(stem: Path, table: Table) -> tuple[Path, ...]:
+    """Write ``<stem>_areas.csv`` and ``<stem>_areas.md``.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    texts = {".csv": comma_separated(table), ".md": markdown(table)}
+    paths = tuple(stem.with_name(f"{stem.name}_areas{suffix}") for suffix in texts)
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
+    return paths

@@ -1,0 +1,87 @@
+"""The maps of single patches: the layers that an export can write, and the file of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seg.engine.evaluate import Prediction
+from seg.maps.geotiff import write_class_map, write_probabilities, write_reference, write_values
+from seg.maps.mosaic import agreement
+from seg.maps.palette import AGREEMENT, LAND_COVER, Palette
+from seg.reben.classes import CLASS_NAMES
+from seg.reben.patch import PatchId
+from seg.runs.folder import best_checkpoint
+from seg.runs.session import Session, model_tags
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kind of map.
+
+    Attributes:
+        name: Ends the names of its files.
+        palette: What its values mean; None: probabilities.
+        bands: Names of the bands.
+    """
+
+    name: str
+    palette: Palette | None
+    bands: tuple[str, ...]
+
+
+MAP = Layer("map", LAND_COVER, ("land cover",))
+REFERENCE = Layer("reference", LAND_COVER, ("reference land cover",))
+AGREES = Layer("agreement", AGREEMENT, ("agreement with the reference",))
+PROBABILITIES = Layer("probabilities", None, CLASS_NAMES)
+
+
+def patch_file(folder: Path, patch: PatchId, layer: Layer) -> Path:
+    """``<folder>/<product>/<patch_id>_<layer>.tif``."""
+    return folder / patch.product / f"{patch}_{layer.name}.tif"
+
+
+def map_tags(session: Session) -> dict[str, str]:
+    """Metadata of every file of an export."""
+    info = session.store.info
+    return model_tags(
+        session.card, best_checkpoint(session.run), fingerprint=info.fingerprint, synthetic=info.synthetic
+    )
+
+
+def write_patches(
+    folder: Path,
+    patches: list[PatchId],
+    prediction: Prediction,
+    layers: tuple[Layer, ...],
+    tags: Mapping[str, str],
+    temperature: float,
+) -> npt.NDArray[np.uint8]:
+    """Write the maps of a batch; probabilities are calibrated by the temperature.
+
+    Returns:
+        The predicted classes, uint8, batch x height x width.
+    """
+    classes_BHW: npt.NDArray[np.uint8] = prediction.pixel_logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
+    truth_BHW = prediction.batch.masks_BHW.cpu().numpy()
+    shares_BKHW = None
+    if PROBABILITIES in layers:
+        shares_BKHW = (prediction.pixel_logits_BKHW / temperature).softmax(1).cpu().numpy()
+    for i, patch in enumerate(patches):
+        (folder / patch.product).mkdir(parents=True, exist_ok=True)
+        for layer in layers:
+            path = patch_file(folder, patch, layer)
+            if layer is MAP:
+                write_class_map(path, classes_BHW[i], patch.georef, tags)
+            elif layer is REFERENCE:
+                write_reference(path, truth_BHW[i], patch.georef, tags)
+            elif layer is AGREES:
+                marks_HW = agreement(truth_BHW[i], classes_BHW[i])
+                write_values(path, marks_HW[None], patch.georef, tags, layer.bands, AGREEMENT)
+            else:
+                assert shares_BKHW is not None, "probabilities are computed where they are written"
+                write_probabilities(path, shares_BKHW[i], patch.georef, tags)
+    return classes_BHW

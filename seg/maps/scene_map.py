@@ -1,0 +1,254 @@
+"""What is made of the strips of a scene: the files of a map."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from seg.config.synthetic import Synthetic
+from seg.config.track import Notify
+from seg.figures.land_cover import LARGEST, land_cover_figure
+from seg.figures.style import write_png
+from seg.inference.windows import Tiling
+from seg.maps.areas import area_table, run_assessment, write_areas
+from seg.maps.cells import write_cells
+from seg.maps.cog import Kind, read_overview, write_cog
+from seg.maps.geotiff import write_category_names
+from seg.maps.part import Part
+from seg.maps.parts import LAYERS, Unfinished, unfinished_folder, window_grid
+from seg.maps.qgis import write_qml
+from seg.metrics.ratio import Floats
+from seg.metrics.sparse import Counts
+from seg.models.weights_file import weights_digest
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.reben.patch import GeoRef
+from seg.runs.folder import best_checkpoint
+from seg.runs.session import Weights, model_tags
+from seg.scenes.reader import Scene
+from seg.store.atomic import remove_file
+from seg.store.targets import SIDECAR
+
+DESCRIPTIONS = {
+    "classes": ("land cover",),
+    "confidence": ("confidence", "entropy / ln 19"),
+    "probabilities": CLASS_NAMES,
+}
+"""Names of the bands of each raster."""
+
+_ENDINGS = (
+    ".qml",
+    ".png",
+    "_labels.parquet",
+    "_areas.csv",
+    "_areas.md",
+    *(f"_{layer}.tif" for layer in LAYERS if layer != "classes"),
+)
+"""What stands beside the class map, after its stem."""
+
+
+class MapError(ValueError):
+    """A map that cannot be made."""
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """What belongs to a map.
+
+    Attributes:
+        run: The run folder.
+        probabilities, confidence, labels, areas, quicklook, tta, geometry: As of `seg.pipeline.predict.predict`.
+    """
+
+    run: Path
+    probabilities: bool
+    confidence: bool
+    labels: bool
+    areas: bool
+    quicklook: bool
+    tta: bool
+    geometry: Path | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A map to be made.
+
+    Attributes:
+        weights: The network.
+        scene, part, tiling: What it sees, and how.
+        path: The class map.
+        options: What belongs to it.
+        batch_size: Windows at a time.
+        cell_rows: Rows of cells that get multi-labels.
+    """
+
+    weights: Weights
+    scene: Scene
+    part: Part
+    tiling: Tiling
+    path: Path
+    options: MapOptions
+    batch_size: int
+    cell_rows: tuple[int, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Rasters of the map, the class map last: once it is there, everything is."""
+        asked = {"confidence": self.options.confidence, "probabilities": self.options.probabilities, "classes": True}
+        return tuple(layer for layer, wanted in asked.items() if wanted)
+
+    @property
+    def unfinished(self) -> Unfinished:
+        """Its strips."""
+        return Unfinished(unfinished_folder(self.path), self.layers, self.scene.grid)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by: as fitted on validation, 1 without."""
+        return self.weights.card.calibration
+
+    @property
+    def grid(self) -> GeoRef:
+        """Grid of the map."""
+        return window_grid(self.scene.grid, self.part.inner)
+
+    @property
+    def synthetic(self) -> Synthetic:
+        """Whether the model has learned from synthetic data."""
+        return Synthetic.of(model=self.weights.card.data.synthetic)
+
+    def beside(self, ending: str) -> Path:
+        """A file that belongs to the map."""
+        return self.path.with_name(self.path.stem + ending)
+
+
+def map_files(path: Path) -> tuple[Path, ...]:
+    """All files that a map may have, whatever is asked for: a new one takes the place of all of an earlier one."""
+    return (path, *(path.with_name(path.stem + ending) for ending in _ENDINGS))
+
+
+def map_identity(job: Job) -> dict[str, Any]:
+    """Everything that the strips of a map depend on."""
+    weights, tiling, options = job.weights, job.tiling, job.options
+    compute, inner = weights.compute, job.part.inner
+    geometry = options.geometry and hashlib.sha256(options.geometry.read_bytes()).hexdigest()
+    return {
+        "seg": version("seg"),
+        "weights": weights_digest(best_checkpoint(options.run)),
+        "scene": job.scene.identity,
+        "layers": list(job.layers),
+        "part": [inner.left, inner.top, inner.width, inner.height],
+        "geometry": geometry,
+        "windows": [tiling.rows.window, tiling.columns.window, tiling.rows.ramp, tiling.columns.ramp],
+        "starts": [list(tiling.rows.starts), list(tiling.columns.starts)],
+        "tta": options.tta,
+        "batch_size": job.batch_size,
+        "compute": [compute.device.type, str(compute.dtype), compute.channels_last],
+    }
+
+
+def require_space(job: Job) -> None:
+    """Refuse a map that the disk has certainly no room for.
+
+    Raises:
+        MapError: Naming what it takes.
+    """
+    bands = sum(LAYERS[layer] for layer in job.layers)
+    # Strips and map; noisy maps are packed to about half their size, smooth ones to a tenth.
+    needed = job.part.inner.width * job.part.inner.height * bands / 2
+    free = shutil.disk_usage(job.path.parent).free
+    if free < needed:
+        raise MapError(
+            f"the map takes about {needed / 1e6:,.0f} MB while it is made, and {job.path.parent} has "
+            f"{free / 1e6:,.0f} MB free; free some space or name another --out"
+        )
+
+
+def finish_map(job: Job, counts: Counts, hectares_K: Floats, notify: Notify) -> tuple[Path, ...]:
+    """Put the strips together and write what else belongs to the map.
+
+    Args:
+        job: The map, all of whose strips are there.
+        counts: Pixels of each value.
+        hectares_K: Area of each class on the ground.
+        notify: Is told what the user must not miss.
+
+    Returns:
+        The files, the class map first.
+
+    Raises:
+        MapError: If nothing was mapped.
+        OSError: If a file cannot be written.
+    """
+    options, unfinished = job.options, job.unfinished
+    _remove_earlier(job, notify)
+    if not counts[:NUM_CLASSES].sum():
+        unfinished.remove()
+        raise MapError(f"{job.scene.name} has no data where the map was to be; name another part of the scene")
+    tags, files = map_tags(job), []
+    if options.labels:
+        files.append(job.beside("_labels.parquet"))
+        rows = [unfinished.read_cells(row) for row in job.cell_rows]
+        if not sum(len(row.columns_N) for row in rows):
+            notify(f"No whole cell of 1.2 km lies in what is mapped, so {files[-1].name} is empty.")
+        write_cells(files[-1], job.scene, rows, job.weights.card.thresholds, tags)
+    if options.areas:
+        evidence = run_assessment(options.run, notify)
+        synthetic = job.synthetic | Synthetic.of(data=evidence is not None and evidence.origin.synthetic)
+        table = area_table(hectares_K, evidence, job.scene.name, synthetic)
+        files += write_areas(job.path.with_suffix(""), table)
+    for layer in job.layers:
+        files.append(job.path if layer == "classes" else job.beside(f"_{layer}.tif"))
+        parts = [unfinished.part(layer, number) for number in job.tiling.strips]
+        kind: Kind = "classes" if layer == "classes" else "continuous"
+        write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
+    write_category_names(job.path)
+    files.append(job.beside(".qml"))
+    write_qml(files[-1])
+    if options.quicklook:
+        files.append(job.beside(".png"))
+        classes_HW, pixel_size = read_overview(job.path, LARGEST)
+        title = f"{job.scene.name} · {tags['MODEL']}"
+        write_png(files[-1], land_cover_figure(classes_HW, title=title, synthetic=job.synthetic, pixel_size=pixel_size))
+    unfinished.remove()
+    return (job.path, *(path for path in files if path != job.path))
+
+
+def _remove_earlier(job: Job, notify: Notify) -> None:
+    """What an earlier map of that name had beside it does not belong to this one.
+
+    The class map goes first and comes last: while it is there, everything beside it is of the same run.
+    """
+    for path in (job.path, job.path.with_name(f"{job.path.name}{SIDECAR}"), job.beside(".qml")):
+        remove_file(path)
+    options = job.options
+    written = {
+        "_labels.parquet": options.labels,
+        "_areas.csv": options.areas,
+        "_areas.md": options.areas,
+        "_probabilities.tif": options.probabilities,
+        "_confidence.tif": options.confidence,
+        ".png": options.quicklook,
+    }
+    earlier = [ending for ending in written if job.beside(ending).exists()]
+    for ending in earlier:
+        remove_file(job.beside(ending))
+    if lost := [job.beside(ending).name for ending in earlier if not written[ending]]:
+        notify(f"Removed {', '.join(lost)}, which belonged to the earlier {job.path.name}.")
+
+
+def run_tags(job: Job) -> dict[str, str]:
+    """Metadata that all maps of a run share."""
+    card = job.weights.card
+    tags = model_tags(card, best_checkpoint(job.options.run), fingerprint=card.data.fingerprint, synthetic=False)
+    return tags | {"TTA": "YES" if job.options.tta else "NO"}
+
+
+def map_tags(job: Job) -> dict[str, str]:
+    """Metadata of a map."""
+    tiling, scene = job.tiling, job.scene
+    warned = {"WARNINGS": " ".join(scene.remarks)} if scene.remarks else {}
+    seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
+    return run_tags(job) | seen | dict(scene.decisions) | warned

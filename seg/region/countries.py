@@ -1,0 +1,49 @@
+"""Countries of patches by the polygon that their centres lie in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seg.reben.patch import GeoRef
+from seg.region.polygons import Objects, PolygonFile, open_polygons, polygons_on
+
+UNKNOWN = "unknown"
+"""The country of a patch whose centre lies in no polygon, or where there are none."""
+_COLUMNS = ("country", "name", "NAME_ENGL", "ADMIN")
+
+
+def open_countries(path: Path, column: str | None = None) -> PolygonFile:
+    """Look at a file of countries.
+
+    Args:
+        path: Vector file.
+        column: Where it has their names; None: the first of the usual ones that it has.
+
+    Raises:
+        PolygonError: If it cannot be used.
+    """
+    return open_polygons(path, (column,) if column else _COLUMNS, "--country-column")
+
+
+def countries_at(file: PolygonFile | None, grid: GeoRef, x_N: npt.NDArray[Any], y_N: npt.NDArray[Any]) -> Objects:
+    """Countries of places on a grid.
+
+    Args:
+        file: The polygons; None: every place is `UNKNOWN`.
+        grid: A tile.
+        x_N, y_N: Easting and northing in its CRS.
+
+    Returns:
+        A name for each place; where polygons overlap, that of the last one in the file.
+    """
+    import shapely
+
+    names_N = np.full(len(x_N), UNKNOWN, object)
+    if file is not None:
+        polygons = polygons_on(file, grid)
+        point_M, shape_M = shapely.STRtree(polygons.shapes_N).query(shapely.points(x_N, y_N), predicate="intersects")
+        order = np.argsort(shape_M, kind="stable")
+        names_N[point_M[order]] = polygons.values_N[shape_M[order]].astype(str)
+    return names_N

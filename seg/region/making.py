@@ -1,0 +1,196 @@
+"""A reBEN of one's own: Sentinel-2 products and CORINE Land Cover to the published tree, or to a store.
+
+Every product is worked through by one process, which keeps what it did in a table (``parts/<product>.parquet`` in the
+working folder) when the product is finished. A call that was interrupted goes on with the products that have none.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from seg.config.track import Track, silent
+from seg.prepare.build import SYNTHETIC_FILE, write_description
+from seg.prepare.encode import WorkerError
+from seg.prepare.layout import KINDS
+from seg.prepare.processes import ProcessEndedError, process_count, processes
+from seg.prepare.sources import METADATA_FILES
+from seg.prepare.working import LOG, working_folder
+from seg.reben.bands import S1_BANDS, S2_BANDS
+from seg.reben.patch import SPLITS
+from seg.region.cut_product import PARTS, REPAIRED, Work, cut_and_join, finish, join
+from seg.region.cutting import Job
+from seg.region.products import MakeError, Request, check_request, find_synthetic_mark, jobs_of, plan_of, remarks_on
+from seg.store.atomic import put_in_place
+from seg.store.index import OFFICIAL_COLUMNS, Index
+from seg.store.notes import LAND_COVER_NOTE, SYNTHETIC_NOTE
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made.
+
+    Attributes:
+        out: The tree or store.
+        patches: Patches per split.
+        dropped: Patches that were left out, by reason.
+        with_s1: Patches with Sentinel-1.
+        tiles: MGRS tiles with their EPSG codes.
+        repaired: Invalid polygons that were repaired; None: the land cover is a raster.
+        fingerprint: Of the store; None for a tree.
+        synthetic: Whether the inputs are simulated.
+        remarks: What the user must not miss about the products, a sentence each.
+    """
+
+    out: Path
+    patches: dict[str, int]
+    dropped: dict[str, int]
+    with_s1: int
+    tiles: dict[str, int]
+    repaired: int | None
+    fingerprint: str | None
+    synthetic: bool
+    remarks: tuple[str, ...] = ()
+
+
+def make_set(
+    request: Request, out: Path, *, store: bool = False, workers: int | None = None, track: Track = silent
+) -> Made:
+    """Cut products into patches: the published tree with its metadata, or a store, and a log of what was left out.
+
+    The set appears under its name only when it is complete. The same call continues one that was interrupted; what
+    comes out does not depend on interruptions or on the number of workers.
+
+    Args:
+        request: What it is made from.
+        out: The folder to make.
+        store: Make a store instead of a tree.
+        workers: Processes, each of which cuts a product; None: one per core, up to 8.
+        track: Progress.
+
+    Raises:
+        MakeError, BuildError: If the set cannot be made as asked, or no patch is left.
+        SceneError, ClcError, PolygonError: If a file cannot be used.
+        OSError: If the disk is full, for example.
+    """
+    check_request(request)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MakeError(f"{out} is there already; choose another folder")
+    jobs = jobs_of(request)
+    mark = find_synthetic_mark(request)
+    ready = working_folder(
+        out, plan_of(jobs, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
+    )
+    with ready as (folder, _):
+        parts = folder / PARTS
+        parts.mkdir(exist_ok=True)
+        works = [Work(job, folder, store) for job in jobs]
+        _cut_all(works, workers, track)
+        cells = pa.concat_tables([pq.read_table(work.table) for work in works]).sort_by("patch_id")
+        repaired = {work.job.tile: int(pq.read_schema(work.table).metadata[REPAIRED]) for work in works}
+        kept = cells.filter(pc.equal(cells["reason"], ""))
+        dropped = cells.filter(pc.not_equal(cells["reason"], "")).select(["patch_id", "reason", "unlabelled"])
+        if not len(kept):
+            # Then there is nothing to go on with.
+            shutil.rmtree(parts)
+            raise MakeError(f"no patch is left of {len(cells):,} ({_listed(dropped)})")
+        index = index_of(kept)
+        pyarrow.csv.write_csv(dropped, folder / LOG)
+        fingerprint = _describe_store(folder, index, jobs, mark) if store else None
+        if not store:
+            _write_metadata(folder, index, jobs[0].clc.record, mark)
+        shutil.rmtree(parts)
+    return Made(
+        out=out,
+        patches={name: int((index.splits == i).sum()) for i, name in enumerate(SPLITS)},
+        dropped={row["values"]: row["counts"] for row in pc.value_counts(dropped["reason"]).to_pylist()},
+        with_s1=int(index.has_s1.sum()),
+        tiles={job.tile: job.cells.grid.epsg for job in jobs},
+        repaired=sum(repaired.values()) if jobs[0].clc.polygons else None,
+        fingerprint=fingerprint,
+        synthetic=mark is not None,
+        remarks=remarks_on(jobs),
+    )
+
+
+def _cut_all(works: Sequence[Work], workers: int | None, track: Track) -> None:
+    """Cut every product that is not finished, and bring the values of a store together."""
+    open_works = [work for work in works if not work.table.is_file()]
+    count = min(process_count(workers), len(open_works))
+    if count > 1:
+        try:
+            with processes(count) as in_order:
+                done = in_order(finish, open_works)
+                for work, _ in zip(open_works, track(done, "products", len(open_works)), strict=True):
+                    join(work)
+        except ProcessEndedError:
+            raise WorkerError(
+                "a process ended unexpectedly, for want of memory or because the calling script has no "
+                "'if __name__ == \"__main__\"'; cut in this process with --workers 1"
+            ) from None
+    else:
+        rows = sum(work.job.cells.rows for work in open_works)
+        for _ in track((row for work in open_works for row in cut_and_join(work)), "rows of patches", rows):
+            pass
+    for work in works:
+        join(work)
+
+
+def index_of(kept: pa.Table) -> Index:
+    """The index of the patches that were kept, sorted by patch id."""
+    some = np.ones(len(kept), np.bool_)
+    has_s1 = pc.not_equal(kept["s1_name"], "").to_numpy()
+    return Index(
+        **{name: kept[f"{name[:-1]}"].combine_chunks() for name in ("patch_ids", "s1_names", "s2v1_names")},
+        label_bits=kept["labels"].to_numpy(),
+        splits=kept["split"].to_numpy(),
+        countries=kept["country"].combine_chunks().dictionary_encode(),
+        snow=kept["snow"].to_numpy(),
+        cloud=kept["cloud"].to_numpy(),
+        has_s1=has_s1,
+        has_s2=some,
+        has_map=some,
+        checksums=np.stack([kept[f"{kind}_checksum"].to_numpy() for kind in KINDS], axis=1),
+    )
+
+
+def _describe_store(folder: Path, index: Index, jobs: Sequence[Job], mark: dict[str, Any] | None) -> str:
+    """Write index and description of a store; gives its fingerprint."""
+    inputs = {"s2": [job.product for job in jobs], "s1": sorted({name for job in jobs for name in job.s1})}
+    source = (mark or inputs) | {"clc": jobs[0].clc.record}
+    bands = S2_BANDS + (S1_BANDS if index.has_s1.any() else ())
+    info = write_description(folder, index, bands, synthetic=mark is not None, source=source, label_mismatches=0)
+    return info.fingerprint
+
+
+def _write_metadata(folder: Path, index: Index, clc: dict[str, str], mark: dict[str, Any] | None) -> None:
+    """Both parquets with the published columns, how the land cover was read, and the mark of simulated inputs."""
+    flagged = index.snow | index.cloud
+    notes = {LAND_COVER_NOTE: json.dumps(clc)} | ({SYNTHETIC_NOTE: json.dumps(mark)} if mark else {})
+    table = index.to_table().select(OFFICIAL_COLUMNS).replace_schema_metadata(notes)
+    if mark is not None:
+        (folder / SYNTHETIC_FILE).write_text(json.dumps(mark, indent=2) + "\n")
+    for name, rows in zip(METADATA_FILES, (~flagged, flagged), strict=True):
+        pq.write_table(table.filter(pa.array(rows)), folder / name, compression="zstd")
+
+
+def _listed(dropped: pa.Table) -> str:
+    counts = pc.value_counts(dropped["reason"]).to_pylist()
+    return ", ".join(f"{row['values']}: {row['counts']:,}" for row in counts)
+
+
+def _move(folder: Path, out: Path) -> None:
+    # A tree has too many files to wait until each of them is on the disk.
+    folder.rename(out)
+
+
+def _nothing_done(folder: Path) -> bool:
+    return not any((folder / PARTS).glob("*.parquet"))

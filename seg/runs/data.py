@@ -1,0 +1,103 @@
+"""The data of a run: the store that is named, or the synthetic demo store, and the rows of a split."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from seg.config.sections import DataConfig
+from seg.config.track import Notify, Track, ignore, silent
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+from seg.reben.patch import Split
+from seg.store.cache import cache_folder
+from seg.store.index import EmptySelectionError, MetadataError, Rows, select
+from seg.store.open import FORMAT, INFO_FILE, Store, StoreError, open_store
+
+SEG_DATA = "SEG_DATA"
+"""The environment variable that names a store where no option does."""
+DEMO_PATCHES = 400
+DEMO_SEED = 0
+
+
+def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore) -> Store:
+    """The store that the configuration names, else that of ``SEG_DATA``, else the synthetic demo store.
+
+    The demo store is made when it is first needed and kept in the user's cache folder.
+    """
+    named = data.store or store_of_environment()
+    if named:
+        store = open_named_store(named, data.metadata, of_environment=not data.store)
+    else:
+        empty = " which is set but empty" if SEG_DATA in os.environ else ""
+        notify(
+            f"No data given (--data, {SEG_DATA}{empty}): using the SYNTHETIC demo store. "
+            "Its scores say nothing about reBEN; the README shows the way to real data."
+        )
+        folder = _demo_store(track)
+        notify(f"The demo store is kept in {folder}.")
+        store = open_store(folder)
+    return store
+
+
+def store_of_environment() -> Path | None:
+    """The store that the environment variable ``SEG_DATA`` names; None if it names none."""
+    named = os.environ.get(SEG_DATA, "").strip()
+    return Path(named) if named else None
+
+
+def open_named_store(folder: Path, metadata: Path | None, of_environment: bool) -> Store:
+    """Open a store that somebody named; what is wrong with one of ``SEG_DATA`` is said of that.
+
+    Raises:
+        StoreError, MetadataError: As `open_store`.
+    """
+    try:
+        return open_store(folder, (metadata,) if metadata else ())
+    except (StoreError, MetadataError) as error:
+        if not of_environment:
+            raise
+        raise type(error)(
+            f"the environment variable {SEG_DATA} is '{folder}', but {error}; set it anew, or name a store with --data"
+        ) from error
+
+
+def demo_folder() -> Path:
+    """Where the demo store is, or will be once it is needed."""
+    from seg.synthetic.tree import VERSION
+
+    return cache_folder() / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
+
+
+def _demo_store(track: Track) -> Path:
+    from seg.synthetic.tree import synthesise
+
+    folder = demo_folder()
+    if not (folder / INFO_FILE).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))
+        try:
+            synthesise(scratch / "tree", DEMO_PATCHES, DEMO_SEED, track)
+            build_store(published_sources(scratch / "tree"), scratch / "store", track=track)
+            # Another process may have been faster; its store is the same.
+            if not folder.exists():
+                (scratch / "store").rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def split_rows(store: Store, data: DataConfig, split: Split, need_map: bool = True) -> Rows:
+    """Rows of a split that the configuration selects and that have all its bands need.
+
+    Raises:
+        EmptySelectionError: If there are none; says of the bands too if the store lacks any.
+        StoreError: As `Store.usable`.
+    """
+    try:
+        rows = select(store.index, data, split)
+    except EmptySelectionError as error:
+        if lack := store.lack(data.bands):
+            raise EmptySelectionError(f"{error}; besides, {lack}") from None
+        raise
+    return store.usable(rows, data.bands, data.drop_incomplete, need_map)

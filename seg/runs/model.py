@@ -1,0 +1,114 @@
+"""A trained model for one's own programs: from the bands of a patch to a map and a multi-label."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seg.config.paths import AnyPath
+from seg.data.transforms import Normaliser
+from seg.metrics.scene import DEFAULT_THRESHOLD, decide
+from seg.models.checkpoint import CheckpointError, ModelCard, load_checkpoint
+from seg.models.hub import fetch
+from seg.models.segmenter import Segmenter
+from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
+from seg.reben.bands import BANDS, PATCH_SIZE
+from seg.reben.classes import CLASS_NAMES
+from seg.runs.folder import best_checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class PatchPrediction:
+    """What a model says of a patch.
+
+    Attributes:
+        classes_HW: Class indices, uint8, 120 x 120, 0 to 18.
+        probabilities_KHW: float32, 19 x 120 x 120, summing to 1 over the classes; calibrated by the card's temperature.
+        scene_K: Probability that each class occurs, float32 (19,); None without a scene head.
+        labels: Names of the classes that occur, by the thresholds fitted on validation (0.5 where none were); empty
+            without a scene head.
+    """
+
+    classes_HW: npt.NDArray[np.uint8]
+    probabilities_KHW: npt.NDArray[np.float32]
+    scene_K: npt.NDArray[np.float32] | None
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model.
+
+    Attributes:
+        network: The network, in evaluation mode; gives `(pixel_logits, scene_logits)` of normalised images.
+        card: What it is: bands, statistics, classes, thresholds.
+        device: Where it is.
+    """
+
+    network: Segmenter
+    card: ModelCard
+    device: torch.device
+
+    def predict(self, bands: Mapping[str, npt.NDArray[np.generic]]) -> PatchPrediction:
+        """Predict one patch of 1200 m x 1200 m, as ``seg eval`` and ``seg export`` do in float32.
+
+        Args:
+            bands: Arrays by band name, (row, column), as reBEN stores them: digital numbers without offset for
+                Sentinel-2 (120 x 120 for 10 m bands, 60 x 60 for 20 m, 20 x 20 for 60 m), dB for Sentinel-1.
+
+        Raises:
+            CheckpointError: If a band that the model needs is missing or has another shape.
+        """
+        if missing := [name for name in self.card.bands if name not in bands]:
+            are = "is" if len(missing) == 1 else "are"
+            raise CheckpointError(f"the model needs {', '.join(self.card.bands)}; {', '.join(missing)} {are} missing")
+        for name in self.card.bands:
+            size, shape = BANDS[name].size, np.shape(bands[name])
+            if shape != (size, size):
+                raise CheckpointError(f"{name} has another shape than reBEN's: {shape} instead of {(size, size)}")
+        image_CHW = np.empty((len(self.card.bands), PATCH_SIZE, PATCH_SIZE), np.float32)
+        Normaliser(self.card.bands, self.card.resampling)(bands, image_CHW)
+        with torch.inference_mode():
+            pixel_logits, scene_logits = self.network(torch.from_numpy(image_CHW)[None].to(self.device))
+            shares_KHW = (pixel_logits[0].float() / self.card.calibration).softmax(0).cpu().numpy()
+            scene_K = None if scene_logits is None else scene_logits[0].float().sigmoid().cpu().numpy()
+        return PatchPrediction(shares_KHW.argmax(0).astype(np.uint8), shares_KHW, scene_K, self._labels(scene_K))
+
+    def _labels(self, scene_K: npt.NDArray[np.float32] | None) -> tuple[str, ...]:
+        if scene_K is None:
+            return ()
+        thresholds = DEFAULT_THRESHOLD if self.card.thresholds is None else np.array(self.card.thresholds)
+        decided_K = decide(scene_K[None], thresholds)[0]
+        return tuple(name for name, present in zip(CLASS_NAMES, decided_K, strict=True) if present)
+
+
+def load_model(source: AnyPath, device: str | torch.device = "cpu", revision: str = "main") -> Model:
+    """A trained model, ready to predict.
+
+    Args:
+        source: A folder of ``seg card``, a run folder of ``seg train``, a checkpoint, or the id of a model on the
+            Hugging Face hub, ``owner/name``, if there is no such folder.
+        device: Where it is to be.
+        revision: Commit, branch or tag on the hub.
+
+    Raises:
+        CheckpointError: If there is no model, or it is damaged.
+        HubError: If it cannot be fetched.
+    """
+    device = torch.device(device)
+    network, card = load_checkpoint(_folder(source, revision), device)
+    return Model(network, card, device)
+
+
+def _folder(source: AnyPath, revision: str) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        return best_checkpoint(path)
+    if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        cure = f"into a folder, with {WEIGHTS_FILE} beside {CARD_FILE}, and load that"
+        fetched = [fetch(source, name, revision, cure) for name in (CARD_FILE, WEIGHTS_FILE)]
+        return fetched[0].parent
+    raise CheckpointError(f"there is no folder {path}; give a folder of 'seg card' or 'seg train', or a hub id")

@@ -1,0 +1,99 @@
+"""Pictures of a few patches for the report: the image, Sentinel-1, the reference and what was predicted."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from seg.engine.evaluate import Pass, predict
+from seg.figures.maps import quicklook
+from seg.metrics.evidence import Evidence
+from seg.metrics.patch import patch_accuracy
+from seg.metrics.scene import DEFAULT_THRESHOLD, decide
+from seg.reben.classes import CLASS_NAMES
+from seg.report.gallery import Picture, choose_pictures
+from seg.runs.session import Session
+from seg.store.tensors import Array
+
+RGB = ("B04", "B03", "B02")
+_VV_LIMITS = (-25.0, 0.0)
+"""Backscatter in dB that is shown black and white."""
+
+_Image = npt.NDArray[np.uint8]
+
+
+def draw_pictures(session: Session, evidence: Evidence) -> tuple[Picture, ...]:
+    """Pictures of the patches that tell most: the best, the median, the worst and the most disagreeing ones.
+
+    Args:
+        session: The run on the split that the evidence is of.
+        evidence: What it did there.
+    """
+    chosen = choose_pictures(evidence)
+    if not chosen:
+        return ()
+    rows = [row for row, _ in chosen]
+    ids = [evidence.patch_ids[row].as_py() for row in rows]
+    all_ids = session.store.index.patch_ids
+    positions = pc.index_in(evidence.patch_ids.take(rows), value_set=all_ids.take(session.dataset.rows)).to_numpy()
+    maps = _predicted(session, positions.astype(np.int64))
+    accuracy = patch_accuracy(evidence)
+    pictures = []
+    for (row, why), patch_id in zip(chosen, ids, strict=True):
+        reference_HW, predicted_HW = maps[patch_id]
+        rgb_HW3, s1_HW = _looks(session, patch_id)
+        pictures.append(
+            Picture(
+                patch_id=patch_id,
+                why=why,
+                rgb_HW3=rgb_HW3,
+                s1_HW=s1_HW,
+                reference_HW=reference_HW,
+                predicted_HW=predicted_HW,
+                score=float(accuracy[row]),
+                labels=_names(evidence.labels[row]),
+                decided=_decided(evidence, row),
+            )
+        )
+    return tuple(pictures)
+
+
+def _predicted(session: Session, positions: npt.NDArray[np.int64]) -> dict[str, tuple[_Image, _Image]]:
+    """Reference and predicted map by patch id."""
+    dataset = session.dataset.take(positions)
+    maps: dict[str, tuple[_Image, _Image]] = {}
+    for prediction in predict(session.model, dataset, Pass(session.compute, len(positions))):
+        predicted_BHW = prediction.pixel_logits_BKHW.max(1).indices.byte().cpu().numpy()
+        reference_BHW = prediction.batch.masks_BHW.cpu().numpy()
+        names = dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())
+        maps |= {
+            name: (reference_HW.copy(), predicted_HW)
+            for name, reference_HW, predicted_HW in zip(names, reference_BHW, predicted_BHW, strict=True)
+        }
+    return maps
+
+
+def _looks(session: Session, patch_id: str) -> tuple[_Image | None, _Image | None]:
+    """True-colour image and backscatter of a patch, as far as the store has them."""
+    store = session.store
+    row = pc.index(store.index.patch_ids, patch_id).as_py()
+    s2: dict[str, Array] = store.patches.tensors(patch_id) if store.index.has_s2[row] else {}
+    s1: dict[str, Array] = store.patches.tensors(store.index.s1_name(row)) if store.index.has_s1[row] else {}
+    rgb_HW3 = quicklook(*(s2[band] for band in RGB)) if set(RGB) <= s2.keys() else None
+    s1_HW = None
+    if "VV" in s1:
+        low, high = _VV_LIMITS
+        s1_HW = np.rint(255 * np.clip((s1["VV"] - low) / (high - low), 0, 1)).astype(np.uint8)
+    return rgb_HW3, s1_HW
+
+
+def _names(labels_K: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    return tuple(CLASS_NAMES[k] for k in np.flatnonzero(labels_K))
+
+
+def _decided(evidence: Evidence, row: int) -> tuple[str, ...]:
+    """Labels that the scene head decides; none without one."""
+    if evidence.probabilities is None:
+        return ()
+    fitted = evidence.origin.thresholds
+    thresholds = DEFAULT_THRESHOLD if fitted is None else np.array(fitted)
+    return _names(decide(evidence.probabilities[[row]], thresholds)[0])

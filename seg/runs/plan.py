@@ -1,0 +1,94 @@
+"""What a training run is to be: settings and folder, settled before torch is loaded, so that mistakes show at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg.config.load import load_config
+from seg.config.paths import AnyPath, path_or_none
+from seg.config.sections import Config
+from seg.models.weights_names import whole_path
+from seg.reben.bands import selection_name
+from seg.runs.folder import CONFIG_FILE, RunError
+from seg.store.targets import LOCK_FILE
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run that is about to begin or to continue.
+
+    Attributes:
+        config: The settings.
+        folder: The run folder.
+        resume: Whether it continues.
+        allow: Settings that may be others than they were when it began.
+    """
+
+    config: Config
+    folder: Path
+    resume: bool
+    allow: tuple[str, ...] = ()
+
+
+def plan(
+    path: AnyPath | None = None,
+    overrides: Iterable[str] = (),
+    out: AnyPath | None = None,
+    resume: bool = False,
+    allow: Iterable[str] = (),
+    **settings: Any,
+) -> Job:
+    """Settle configuration and run folder.
+
+    A new run takes a folder that is not there yet; without `out` it is named after architecture and bands. A resumed
+    run takes the settings of its ``config.yaml``.
+
+    Args:
+        path: YAML configuration.
+        overrides: ``section.key=value``.
+        out: The run folder.
+        resume: Continue the run in that folder.
+        allow: Settings that a resumed run may change, see `seg.config.identity.ALLOWABLE`.
+        settings: ``section__key=value``; None stands for "not given".
+
+    Raises:
+        RunError: If a new run's folder is taken, or there is no run to resume.
+        ConfigError: If the configuration is wrong.
+    """
+    path, out = path_or_none(path), path_or_none(out)
+    config = with_whole_weights(load_config(path, overrides, **settings))
+    folder = out or _default_folder(config, resume)
+    saved = folder / CONFIG_FILE
+    if resume:
+        if not saved.is_file():
+            raise RunError(f"there is no run to resume in {folder}; name its folder with --out")
+        config = with_whole_weights(load_config(path or saved, overrides, **settings))
+    else:
+        require_new(folder)
+    return Job(config, folder, resume, tuple(allow))
+
+
+def require_new(folder: Path) -> None:
+    """Refuse a folder that holds anything for a new run.
+
+    Raises:
+        RunError: With what can be done instead.
+    """
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())):
+        raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
+
+
+def with_whole_weights(config: Config) -> Config:
+    """The configuration with the whole path of a weights file, so that a resume finds the same one from any folder."""
+    weights = config.model.weights and whole_path(config.model.weights)
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
+
+
+def _default_folder(config: Config, resume: bool) -> Path:
+    """``runs/<arch>-<bands>``, with a number if that is taken; for a resume the last one that is."""
+    base = Path("runs") / f"{config.model.arch}-{selection_name(config.data.bands).replace(',', '-')}"
+    number, folder = 1, base
+    while (following := base.with_name(f"{base.name}-{number + 1}") if folder.exists() else folder).exists():
+        number, folder = number + 1, following
+    return folder if resume else following

@@ -1,0 +1,153 @@
+"""A run with what its evidence came to: scores, the scores of resamples, and what tells it from other runs."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from seg.config.synthetic import Synthetic
+from seg.config.track import Track
+from seg.metrics.bootstrap import Replicates, bootstrap
+from seg.metrics.evidence import Evidence, Origin, reference_areas
+from seg.metrics.scores import headline, score_evidence
+from seg.report.anchors import on_official_test
+from seg.runs.folder import RunError, RunFiles, read_evaluation
+from seg.runs.names import experiment
+
+_CURE = "so their scores do not compare; score them on the same data, or add --allow-different-data"
+_ALLOW = "so they differ in more than their settings; to compare them all the same, add --allow-different-data"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRun:
+    """A run, and what its evidence came to.
+
+    Attributes:
+        files: Settings and record.
+        evaluation: Record of its evaluation.
+        name: Short name of its folder.
+        fingerprint: Of the data it was scored on.
+        synthetic: Which of what it was scored and trained on is synthetic.
+        official: Whether it was scored on reBEN's test split.
+        patches: Number of patches.
+        weights: Digest of its weights; empty if unknown.
+        subject: Digest of what was to be predicted: patches, labels and reference areas.
+        outcome: Digest of what was predicted.
+        scores: Headline scores.
+        replicates: The same of resamples.
+    """
+
+    files: RunFiles
+    evaluation: dict[str, Any]
+    name: str
+    fingerprint: str
+    synthetic: Synthetic
+    official: bool
+    patches: int
+    weights: str
+    subject: str
+    outcome: str
+    scores: dict[str, float]
+    replicates: Replicates
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        return self.files.config.train.seed
+
+    @property
+    def experiment(self) -> dict[str, str]:
+        """What it has in common with the other runs of its configuration; beside the selection of patches."""
+        return experiment(self.files) | {"scored_on": self.fingerprint, "patches": str(self.patches)}
+
+
+def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, seed: int, track: Track) -> ScoredRun:
+    """Scores of a run and of resamples.
+
+    Args:
+        run, name: The run and its short name.
+        evidence: What it did on the split.
+        replicates, seed: Of the bootstrap.
+        track: Progress.
+    """
+    evaluation = read_evaluation(run.folder, evidence.origin.split, on=evidence.origin.on)
+    # Neither details nor fitted thresholds are compared, and resampling them takes time.
+    origin = replace(evidence.origin, thresholds=None, temperature=None)
+    evidence = replace(evidence, origin=origin, details=None)
+    scores = headline(score_evidence(evidence))
+    resampled = bootstrap(evidence, replicates, seed, track)
+    probabilities = b"" if evidence.probabilities is None else evidence.probabilities.tobytes()
+    confusion = evidence.confusion
+    return ScoredRun(
+        files=run,
+        evaluation=evaluation,
+        name=name,
+        fingerprint=origin.fingerprint,
+        synthetic=origin.simulated | Synthetic.of(model=run.record.get("synthetic") is True),
+        official=on_official_test(evidence),
+        patches=len(evidence),
+        weights=origin.weights,
+        subject=_subject(evidence),
+        outcome=_digest(
+            confusion.offsets.tobytes(), confusion.keys.tobytes(), confusion.counts.tobytes(), probabilities
+        ),
+        scores=scores,
+        replicates=replace(resampled, values={key: resampled.values[key] for key in scores}),
+    )
+
+
+def check_same_data(names: Sequence[str], runs: Sequence[RunFiles], origins: Sequence[Origin]) -> None:
+    """Refuse runs that were scored or trained on different data.
+
+    Args:
+        names: Their short names.
+        runs: Settings and records.
+        origins: What their evidence is of.
+
+    Raises:
+        RunError: With the fingerprints, and the way round.
+    """
+    for what, cure, fingerprints in (
+        ("scored", _CURE, [origin.fingerprint for origin in origins]),
+        ("trained", _ALLOW, [run.fingerprint for run in runs]),
+    ):
+        for name, fingerprint in zip(names, fingerprints, strict=True):
+            if fingerprint != fingerprints[0]:
+                pair = f"{fingerprints[0] or 'unknown'} and {fingerprint or 'unknown'}"
+                raise RunError(f"{names[0]} and {name} were {what} on different data ({pair}), {cure}")
+
+
+def check_same_patches(first: ScoredRun, name: str, evidence: Evidence) -> None:
+    """Refuse evidence that is not of the very patches that the first run was scored on.
+
+    Raises:
+        RunError: With the numbers of patches, and the way round.
+    """
+    if _subject(evidence) != first.subject:
+        sizes = f"{first.patches:,} and {len(evidence):,} patches"
+        raise RunError(f"{first.name} and {name} were scored on different patches or references ({sizes}), {_CURE}")
+
+
+def check_no_copy(scored: Sequence[ScoredRun]) -> None:
+    """Refuse a last run that is a copy of another, which would pass for a seed without any deviation.
+
+    Raises:
+        RunError: Naming the two.
+    """
+    *earlier, last = scored
+    for run in earlier:
+        same = run.outcome == last.outcome or (run.weights and run.weights == last.weights)
+        if same and run.seed == last.seed and run.experiment == last.experiment:
+            raise RunError(f"{run.name} and {last.name} are the same run; leave one of them out")
+
+
+def _subject(evidence: Evidence) -> str:
+    ids = "\n".join(evidence.patch_ids.to_pylist()).encode()
+    return _digest(ids, evidence.labels.tobytes(), reference_areas(evidence).tobytes())
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,294 @@
+"""A synthetic reBEN in the published tree, to try everything out without the 62 GB of the real one.
+
+It follows the real data set in format, names, georeference, split, nomenclature, class frequencies and band statistics,
+so that all of `seg` runs on it. Scores on it say nothing about the real data set.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seg.prepare.processes import InOrder, ProcessEndedError, process_count, processes
+from seg.prepare.published_tree import write_patch
+from seg.reben.bands import BANDS, PATCH_SIZE
+from seg.reben.classes import names_of_bits
+from seg.reben.patch import SPLITS, PatchId, Split
+from seg.reben.reference_map import class_indices, implied_bits
+from seg.store.notes import SYNTHETIC_NOTE
+from seg.store.targets import claimed_place
+from seg.synthetic.landscape import Codes, Field, land_cover
+from seg.synthetic.places import MIN_PATCHES, REGIONS, Block, Region, acquisition, capacity, plan
+from seg.synthetic.radiometry import Scene, correction, observe
+from seg.synthetic.surface import draw_surface
+
+GENERATOR = "seg.synthetic.tree"
+VERSION = 1
+"""Raised whenever the same seed gives other data."""
+MARKER = "SYNTHETIC.json"
+"""File at the top of the tree that says that nothing in it was observed."""
+
+_POOL_PAYS = 200
+"""Patches from which drawing in other processes saves more time than starting them takes."""
+
+SNOW_FLAG = 0.28
+CLOUD_FLAG = 0.1
+"""A patch is flagged when more than this share of its area is under snow, or under cloud or shadow."""
+
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Wraps an iterable with a description and a total, and yields its items: a progress bar."""
+
+_SCHEMA = pa.schema(
+    [
+        ("patch_id", pa.string()),
+        ("labels", pa.list_(pa.field("element", pa.string()))),
+        ("split", pa.string()),
+        ("country", pa.string()),
+        ("s1_name", pa.string()),
+        ("s2v1_name", pa.string()),
+        ("contains_seasonal_snow", pa.bool_()),
+        ("contains_cloud_or_shadow", pa.bool_()),
+    ]
+)
+
+
+class SynthesisError(ValueError):
+    """A synthetic data set that cannot be made as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisReport:
+    """What was written.
+
+    Attributes:
+        patches: All patches, flagged ones included.
+        per_split: Patches of each split, flagged ones included.
+        tiles: MGRS tiles.
+        products: Sentinel-2 products.
+        snow: Patches flagged with seasonal snow.
+        cloud: Patches flagged with cloud or shadow.
+    """
+
+    patches: int
+    per_split: dict[Split, int]
+    tiles: int
+    products: int
+    snow: int
+    cloud: int
+
+
+def identity(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    """Track nothing."""
+    return items
+
+
+def check_request(patches: int, seed: int) -> None:
+    """Make sure that a synthetic reBEN can be made as asked, as far as that shows before anything is written.
+
+    Raises:
+        SynthesisError: If the number of patches or the seed is out of range.
+    """
+    if not MIN_PATCHES <= patches <= capacity():
+        raise SynthesisError(
+            f"a synthetic data set holds {MIN_PATCHES} to {capacity()} patches, so that every split is filled and "
+            f"every patch has its own place; {patches} were asked for"
+        )
+    if seed < 0:
+        raise SynthesisError(f"the seed must be 0 or more, not {seed}")
+
+
+def synthesise(
+    out: Path, patches: int, seed: int = 0, track: Track = identity, workers: int | None = None
+) -> SynthesisReport:
+    """Write a synthetic reBEN.
+
+    The tree appears at `out` only when it is complete. The same arguments give the same bytes on the same machine.
+
+    Args:
+        out: Folder to create; may exist if it is empty.
+        patches: How many patches, flagged ones included.
+        seed: Decides everything else, 0 or more.
+        track: Progress, called once with the blocks.
+        workers: Processes that draw, which changes no byte; None: one per core, up to 8, where that pays.
+
+    Raises:
+        SynthesisError: If the number of patches or the seed is out of range, `out` holds something, or a process ends
+            unexpectedly.
+    """
+    check_request(patches, seed)
+    mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
+    blocks = list(plan(patches, seed))
+    with new_folder(out, mark) as unfinished:
+        rows: list[dict[str, Any]] = []
+        if workers is None and patches < _POOL_PAYS:
+            workers = 1
+        with _drawing(workers) as in_order:
+            written = in_order(partial(_write_block, unfinished, seed), blocks)
+            for of_block in track(written, "Synthesising", len(blocks)):
+                rows += of_block
+        _write_metadata(unfinished, rows, mark)
+    splits = Counter(row["split"] for row in rows)
+    return SynthesisReport(
+        patches=len(rows),
+        per_split={split: splits[split] for split in SPLITS},
+        tiles=len({block.region for block in blocks}),
+        products=len({(block.region, block.visit) for block in blocks}),
+        snow=sum(row["contains_seasonal_snow"] for row in rows),
+        cloud=sum(row["contains_cloud_or_shadow"] for row in rows),
+    )
+
+
+@contextmanager
+def new_folder(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
+    """A folder to fill; it becomes `out` on leaving, or is removed if something went wrong.
+
+    Args:
+        out: May exist if it is empty.
+        mark: What `MARKER` says; by it, the folder of a process that was killed is known.
+
+    Raises:
+        SynthesisError: If `out` holds something.
+        ForeignFileError, BusyError: As of `seg.store.targets.claimed_place`.
+    """
+    place = out.resolve()
+    unfinished = place.with_name(f".{place.name}.unfinished")
+    with claimed_place(place, {unfinished: _is_marked}):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise SynthesisError(f"{out} exists and is not an empty folder; name a new one or empty it first")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            (unfinished / MARKER).write_text(json.dumps(mark, indent=2) + "\n")
+            yield unfinished
+            if out.exists():
+                out.rmdir()
+            unfinished.rename(place)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def _is_marked(folder: Path) -> bool:
+    try:
+        document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("generator") == GENERATOR
+
+
+@contextmanager
+def _drawing(workers: int | None) -> Iterator[InOrder]:
+    """A map function that keeps the order, in other processes if more than one is to work."""
+    count = process_count(workers)
+    if count == 1:
+        yield map
+        return
+    try:
+        with processes(count) as in_order:
+            yield in_order
+    except ProcessEndedError:
+        raise SynthesisError(
+            "a drawing process ended unexpectedly, for want of memory or because the calling script has no "
+            "'if __name__ == \"__main__\"'"
+        ) from None
+
+
+def _write_block(root: Path, seed: int, block: Block) -> list[dict[str, Any]]:
+    """Draw one block and write its patches; returns their metadata rows."""
+    codes, scene = draw_block(block, seed)
+    region = REGIONS[block.region]
+    names = acquisition(region, region.visits[block.visit])
+    rows = []
+    for i, (column, row) in enumerate(block.cells()):
+        patch = PatchId.parse(f"{names.product}_{column:02d}_{row:02d}")
+        s1_name = f"{names.scene}_{region.tile}_{column}_{row}"
+        y, x = divmod(i, block.columns)
+        patch_codes = _cut(codes, y, x, PATCH_SIZE)
+        bands = {name: _cut(image, y, x, BANDS[name].size) for name, image in scene.bands.items()}
+        write_patch(root, patch, s1_name, bands, patch_codes)
+        snow = _share(scene.snow, y, x) > SNOW_FLAG
+        rows.append(
+            {
+                "patch_id": str(patch),
+                "labels": list(names_of_bits(implied_bits(class_indices(patch_codes, str(patch))))),
+                "split": patch.split,
+                "country": region.country,
+                "s1_name": s1_name,
+                "s2v1_name": "_".join([*names.product.split("_")[:3], str(column), str(row)]),
+                "contains_seasonal_snow": snow,
+                # The official rows never carry both flags.
+                "contains_cloud_or_shadow": not snow and _share(scene.cloud, y, x) > CLOUD_FLAG,
+            }
+        )
+    return rows
+
+
+def draw_block(block: Block, seed: int) -> tuple[Codes, Scene]:
+    """Land cover and images of a block.
+
+    Args:
+        block: From `seg.synthetic.places.plan`.
+        seed: Of the data set.
+
+    Returns:
+        CLC level-3 codes, uint16 (120 * rows, 120 * columns), and the images. The land depends on the place only, so
+        that later visits see the same land in another season.
+    """
+    place = (seed, block.region, SPLITS.index(block.split), block.slot, block.rows, block.columns)
+    return draw_place(REGIONS[block.region], block.visit, block.rows, block.columns, place)
+
+
+def draw_place(
+    region: Region, visit: int, rows: int, columns: int, place: tuple[int, ...]
+) -> tuple[Codes, Scene]:  # fmt: skip
+    """Land cover and images of any piece of land.
+
+    Args:
+        region: What occurs there.
+        visit: Index into the region's visits.
+        rows, columns: Size in patches.
+        place: What the land depends on: the seed, the region's number, and whatever tells places apart. What the
+            product's correction leaves behind depends on the first two and the visit.
+
+    Returns:
+        As for `draw_block`.
+    """
+    land = _random(*place)
+    codes = land_cover(region, rows, columns, land)
+    surface = draw_surface(codes, land)
+    seen = region.visits[visit]
+    day = acquisition(region, seen).day_of_year
+    residual = correction(seen, _random(*place[:2], visit))
+    return codes, observe(surface, region, seen, day, residual, _random(*place, visit))
+
+
+def _random(*key: int) -> np.random.Generator:
+    # SFC64 is the fastest of NumPy's generators, and random numbers are a large part of the work.
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(key)))
+
+
+def _cut(image: npt.NDArray[Any], row: int, column: int, size: int) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(image[row * size : (row + 1) * size, column * size : (column + 1) * size])
+
+
+def _share(cover: Field | None, row: int, column: int) -> float:
+    return 0.0 if cover is None else float(_cut(cover, row, column, PATCH_SIZE).mean())
+
+
+def _write_metadata(root: Path, rows: list[dict[str, Any]], mark: dict[str, Any]) -> None:
+    """Both parquet files, columns and types as published, with the mark that stays when trees become archives."""
+    schema = _SCHEMA.with_metadata({SYNTHETIC_NOTE: json.dumps(mark)})
+    flagged = [row for row in rows if row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"]]
+    clear = [row for row in rows if not (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])]
+    for name, part in (("metadata", clear), ("metadata_for_patches_with_snow_cloud_or_shadow", flagged)):
+        pq.write_table(pa.Table.from_pylist(part, schema=schema), root / f"{name}.parquet", compression="zstd")
