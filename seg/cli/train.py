@@ -111,7 +111,7 @@ def show_dry_run(result: "DryRun") -> None:
     from seg.runs.expectation import duration, rehearsed_epoch_hours
 
     need, batch = result.rehearsal, result.record["batch"]
-    memory = f"{need.memory_bytes / 2**30:.2f} GiB"
+    memory = "unknown" if need.memory_bytes is None else f"{need.memory_bytes / 2**30:.2f} GiB"
     if need.memory_total:
         memory += f" of {need.memory_total / 2**30:.1f} GiB on the GPU"
     console.done(

@@ -1,6 +1,5 @@
 """A step or two and a batch of validation, to see what a run will need; nothing is written."""
 
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -34,7 +33,8 @@ class Rehearsal:
         run_seconds: All epochs.
         steps: Optimiser steps of an epoch.
         epochs: Epochs at most.
-        memory_bytes: The most that was used: of the GPU, or of this process where the CPU trains.
+        memory_bytes: The most that was used: of the GPU, or of this process where the CPU trains; None where the
+            system does not tell.
         memory_total: What the GPU has, in bytes; None where the CPU trains.
         loss: Of the last step.
         whole: Whether the batches were whole; of a run of a few batches a part is taken, and memory is then more.
@@ -45,7 +45,7 @@ class Rehearsal:
     run_seconds: float
     steps: int
     epochs: int
-    memory_bytes: int
+    memory_bytes: int | None
     memory_total: int | None
     loss: float
     whole: bool = True
@@ -125,9 +125,13 @@ def _wait(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _memory(device: torch.device) -> tuple[int, int | None]:
+def _memory(device: torch.device) -> tuple[int | None, int | None]:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+    try:
+        import resource
+    except ImportError:  # Windows counts otherwise
+        return None, None
     # Linux counts in units of 1,024 bytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, None

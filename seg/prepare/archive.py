@@ -10,6 +10,7 @@ import io
 import os
 import re
 import string
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,7 +21,10 @@ from itertools import product
 from pathlib import Path
 from typing import Self
 
-from backports import zstd
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from seg.prepare.layout import ArchiveError, Kind, locate
 

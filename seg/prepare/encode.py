@@ -80,7 +80,7 @@ def read_files(folder: str, name: str, layers: Iterable[str]) -> dict[str, bytes
 
 def _read(path: str) -> bytes:
     # A buffered file object would take seven times as long.
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         content = b""
         while chunk := os.read(descriptor, _AT_ONCE):

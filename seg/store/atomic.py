@@ -233,6 +233,8 @@ def _flush(folder: Path) -> None:
 
 
 def _flush_entries(folder: Path) -> None:
+    if os.name == "nt":  # where a folder is no file that can be opened
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

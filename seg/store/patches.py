@@ -81,7 +81,7 @@ class PatchReader:
             if (self.folder / DATA_FILE).stat().st_size < used:
                 environment.close()
                 raise DamagedStoreError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
-            file = os.open(self.folder / DATA_FILE, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            file = os.open(self.folder / DATA_FILE, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             return environment, environment.begin(buffers=True), file
         except lmdb.Error as error:
             raise DamagedStoreError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
