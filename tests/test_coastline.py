@@ -75,7 +75,7 @@ def test_real_patches_are_not_far_out_at_sea(real):
 
 
 def test_the_file_is_small_and_says_where_it_comes_from():
-    path = ROOT / "seg" / "report" / "figures" / FILE
+    path = ROOT / "seg" / "figures" / FILE
     assert path.stat().st_size < 40_000
     with np.load(path, allow_pickle=False) as stored:
         assert "Natural Earth" in str(stored["source"])

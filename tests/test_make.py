@@ -307,6 +307,7 @@ def test_the_store_equals_the_one_that_is_built_of_the_tree(scene, clc, countrie
     assert {p.name for p in (tmp_path / "store").iterdir()} == {
         "data.mdb",
         "index.parquet",
+        "offsets.parquet",
         "store.json",
         "dropped.csv",
     }
