@@ -179,5 +179,5 @@ class Outlook:
             whole = self._clock() - self._began + (self._epochs - 1) * event.seconds + self._after
             if not 1 / _OFF < whole / self._said < _OFF:
                 left = whole - (self._clock() - self._began)
-                self._notify(f"By the first epoch it is rather {duration(whole)}: another {duration(left)}.")
+                self._notify(f"It takes another {duration(left)}, by the first epoch.")
         self._observe(event)

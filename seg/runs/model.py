@@ -69,6 +69,8 @@ class Model:
             size, shape = BANDS[name].size, np.shape(bands[name])
             if shape != (size, size):
                 raise CheckpointError(f"{name} has another shape than reBEN's: {shape} instead of {(size, size)}")
+            if not np.isfinite(bands[name]).all():
+                raise CheckpointError(f"{name} holds values that are not finite; a patch has data everywhere")
         image_CHW = np.empty((len(self.card.bands), PATCH_SIZE, PATCH_SIZE), np.float32)
         Normaliser(self.card.bands, self.card.resampling)(bands, image_CHW)
         with torch.inference_mode():

@@ -19,10 +19,11 @@ _MULTIPLE = -50.0
 """The noise floor; a median below it is a multiple of dB."""
 _TENFOLD = -450.0
 """Multiples by 10 are above it, those by 100 below."""
-_FAINT = -38.0
+_FAINT = {"VV": -30.0, "VH": -34.0}
 _NARROW, _NARROW_ABOVE = 2.0, -5.0
 """Speckle alone spreads dB further than that, dB; together with a median above, it is a tenth of dB (bel)."""
-_BRIGHT = {"VV": -4.0, "VH": -7.0}
+_BRIGHT = {"VV": -4.0, "VH": -10.0}
+"""Medians below and above are of no scene: half or twice the dB, or dB that were shifted."""
 _FAR = 4.0
 """Standard deviations from the mean of what a model was trained on."""
 _BEYOND, _FEW = -60.0, 0.01
@@ -66,7 +67,7 @@ def _judge(spread: Spread, expected: tuple[float, float]) -> Finding | None:
 
 def _doubtful(spread: Spread, what: str, expected: tuple[float, float]) -> Finding | None:
     middle, (mean, deviation) = spread.at(0.5), expected
-    if middle < _FAINT or middle > _BRIGHT[spread.band] or abs(middle - mean) > _FAR * deviation:
+    if middle < _FAINT[spread.band] or middle > _BRIGHT[spread.band] or abs(middle - mean) > _FAR * deviation:
         return Finding(
             f"{what} has a median of {middle:.1f} dB, which no land or sea has, and the model has seen {mean:.1f} on "
             "average; make sure that it is in dB",

@@ -42,6 +42,9 @@ _STEP = 8
 brought to 10 m by repeating its pixels would be made of blocks."""
 _BLOCK = 4
 """So many such pixels make a block."""
+_RUN = 24
+"""So many equal pixels side by side on the edge of the raster are as good as a block. More than bands of 60 m that were
+brought to 10 m have by themselves."""
 _AMID = 0.005
 """Share of the pixels from which on a constant amid the values of Sentinel-1 is suspicious."""
 _VALUES = 16
@@ -152,6 +155,12 @@ def _count(seen: _Seen, layer: Layer, stored_HW: Array, present_HW: Mask, lines:
         seen.blocks[value] += int(numbers[i])
         seen.edges[value] += sum(int(np.count_nonzero(where_HW[line])) for line in lines)
         seen.counts[value] += int(np.count_nonzero(where_HW))
+    for value, number in _along_edges(stored_HW, present_HW, lines).items():
+        # A stripe that is narrower than a block: the edge of a swath that was cut off, or of a tile that was warped.
+        if value not in values[np.argsort(numbers)[-_TRACKED:]]:
+            seen.blocks[value] += number
+            seen.edges[value] += number
+            seen.counts[value] += int(np.count_nonzero(present_HW & (stored_HW == value)))
     if not (_possible(layer, present.min(), POSSIBLE) and _possible(layer, present.max(), POSSIBLE)):
         values, numbers = np.unique(present, return_counts=True)
         for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
@@ -175,6 +184,20 @@ def _in_blocks(layer: Layer, stored_HW: Array, present_HW: Mask) -> Mask:
         & (first_HW == stored_HW[step:, step:])
     )
     return inside_HW
+
+
+def _along_edges(stored_HW: Array, present_HW: Mask, lines: Sequence[_Line]) -> dict[float, int]:
+    """Values that stand on the edge of the raster in runs of `_RUN` pixels, and in how many such runs each pixel is."""
+    found: Counter[float] = Counter()
+    for line in lines:
+        stored, present = stored_HW[line], present_HW[line]
+        if stored.size <= _RUN:
+            continue
+        same = np.cumsum(np.r_[0, present[1:] & present[:-1] & (stored[1:] == stored[:-1])])
+        runs = stored[: -_RUN + 1][same[_RUN - 1 :] - same[: -_RUN + 1] == _RUN - 1]
+        values, numbers = np.unique(runs, return_counts=True)
+        found.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    return dict(found)
 
 
 def _possible(layer: Layer, stored: float, measured: Mapping[str, tuple[float, float]]) -> bool:

@@ -105,4 +105,6 @@ def cure(layer: Layer, formula: str) -> str:
             f"rasterio.open({path!r}, 'r+'); f.scales, f.offsets = [1] * f.count, [0] * f.count; f.close()\""
         )
     names = ", and name its bands with --bands" if len(layer.header.dtypes) > 1 else ""
-    return f'type rio calc -t float32 "{formula}" {shlex.quote(path)} {NEW}{names}'
+    # Without a nodata value, rio calc has none to give the pixels that a mask would take out.
+    plain = " --not-masked" if layer.nodata is None else ""
+    return f'type rio calc -t float32{plain} "{formula}" {shlex.quote(path)} {NEW}{names}'

@@ -93,7 +93,8 @@ def judge_offset(spreads: Sequence[Spread], asked: int | None, path: Path, *, st
     removed = " and ".join(f"{offset:g}" for offset in offsets)
     if asked is not None:
         return Offset(f"{removed} (asked for)")
-    if stated or any(offsets):
+    added = max(spread.layer.offset for spread in spreads)
+    if stated or (any(offsets) and added <= 0):
         return Offset(f"{removed} (said by the {'product' if stated else 'file'})")
     standing = [spread for spread in spreads if spread.band in _DARK and _on_floor(spread)]
     held = [spread for spread in spreads if spread.band in _DARK]
@@ -101,6 +102,12 @@ def judge_offset(spreads: Sequence[Spread], asked: int | None, path: Path, *, st
     which = ", ".join(spread.band for spread in standing)
     floor = min((spread.at(0.01) for spread in standing), default=0)
     if share > _MOST and any(spread.band in VISIBLE for spread in standing):
+        if added > 0:
+            raise SceneError(
+                f"the tags of {path} add {added:g} to its values, whose darkest pixels in {which} are then about "
+                f"{floor:.0f}, as if the offset had the wrong sign: correct the tags (scale 0.0001, offset -0.1 where "
+                "products have it), or take them out"
+            )
         raise SceneError(
             f"{path} looks as if it still had the offset of 1000 that products have since 2022: the darkest pixels of "
             f"{which} are about {floor:.0f}; say --offset 1000 to have it taken off, or --offset 0 if it is off already"
@@ -121,7 +128,7 @@ def judge_offset(spreads: Sequence[Spread], asked: int | None, path: Path, *, st
                 "products have since 2022; say --offset 1000 if they do, --offset 0 if not.",
             ),
         )
-    return Offset("0 (judged by the darkest pixels)")
+    return Offset(f"{-added:g} (said by the file)" if added > 0 else "0 (judged by the darkest pixels)")
 
 
 def _on_floor(spread: Spread) -> bool:

@@ -1,5 +1,6 @@
 """Multi-band rasters: all bands of a scene in one file."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from seg.scenes.names import band_in, names_level_1c
 from seg.scenes.product_files import level_error
 from seg.scenes.validity import alpha_band
 
+_UNTOLD = re.compile(r"(?:(?:band|layer|channel|b)?[ _-]?\d*|gr[ae]y|undefined|unknown)", re.IGNORECASE)
+"""What tools call bands that nobody has named."""
 UNUSED = "-"
 """Stands for a band of the file that is none of reBEN's, in a list of names."""
 
@@ -77,5 +80,10 @@ def _described(header: Header, path: Path, needed: Sequence[str]) -> list[str | 
     if plain == 1 and (band := band_in(path.stem)):
         return [band, *rest]
     if plain == len(S1_BANDS) and set(needed) <= set(S1_BANDS):
+        if called := [text for text in header.descriptions[:plain] if not _UNTOLD.fullmatch(text.strip())]:
+            raise SceneError(
+                f"{path}: its bands are called {', '.join(called)}, and the model sees VV and VH; give a file that has "
+                f"these, or name its bands with --bands in their order, {UNUSED} for others"
+            )
         return [*S1_BANDS, *rest]
     raise SceneError(f"{path}: its bands have no names; name them with --bands in their order, {UNUSED} for others")

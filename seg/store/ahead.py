@@ -1,7 +1,7 @@
 """Asking the disk for stretches of a file before they are needed, so that nobody waits for them page by page."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -13,6 +13,9 @@ _PROBED = 4
 _GAP = 1 << 16
 """Stretches that lie no further apart become one request: reading a gap costs less than another request."""
 _PIECE = 1 << 20
+_ADVISED, _LEAST_ADVISED = 1 << 18, 1 << 17
+"""Linux reads no more of an advised stretch than the device takes at a time or its readahead is, whichever is more: at
+least 128 kB, mostly 256 kB and more."""
 
 
 def ask_for(file: int, stretches: Iterable[Stretch]) -> None:
@@ -25,8 +28,13 @@ def ask_for(file: int, stretches: Iterable[Stretch]) -> None:
         stretches: In the order in which the disk is asked, which is best that of the file.
     """
     if hasattr(os, "posix_fadvise"):
-        for begin, length in joined(stretches):
-            os.posix_fadvise(file, begin, length, os.POSIX_FADV_WILLNEED)
+        for stretch in joined(stretches):
+            for begin, length in _pieces(stretch, _ADVISED):
+                os.posix_fadvise(file, begin, length, os.POSIX_FADV_WILLNEED)
+                if length > _LEAST_ADVISED:
+                    # Of a device that takes less at a time, the first call has read that; else this one costs nothing.
+                    rest = length - _LEAST_ADVISED
+                    os.posix_fadvise(file, begin + _LEAST_ADVISED, rest, os.POSIX_FADV_WILLNEED)
     elif hasattr(os, "pread"):
         for begin, length in joined(stretches):
             _pool().submit(_read, file, begin, length)
@@ -64,8 +72,14 @@ def in_memory(file: int, stretches: Sequence[Stretch]) -> bool:
 
 
 def _read(file: int, begin: int, length: int) -> None:
-    for start in range(begin, begin + length, _PIECE):
-        os.pread(file, min(_PIECE, begin + length - start), start)
+    for start, size in _pieces((begin, length), _PIECE):
+        os.pread(file, size, start)
+
+
+def _pieces(stretch: Stretch, most: int) -> Iterator[Stretch]:
+    begin, length = stretch
+    for start in range(begin, begin + length, most):
+        yield start, min(most, begin + length - start)
 
 
 @cache
