@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import time
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -28,6 +30,7 @@ from seg.reben.reference_map import UnknownCodeError
 from seg.store.index import MetadataError, read_index
 from seg.store.open import open_store
 from seg.store.patches import PatchReader
+from seg.store.written import ForeignFileError
 
 S2, S1, MAPS = "BigEarthNet-S2", "BigEarthNet-S1", "Reference_Maps"
 
@@ -282,6 +285,17 @@ def test_a_store_is_not_overwritten_by_accident(tree, tmp_path, full):
     (tmp_path / "precious" / "thesis.tex").write_text("x")
     with pytest.raises(BuildError, match="is no store, so --force does not replace it"):
         build_store(sources(tree), tmp_path / "precious", force=True)
+
+
+@pytest.mark.parametrize("name", ["store.json", "index.parquet", "data.mdb", "dropped.csv", "notes.txt"])
+def test_force_replaces_no_store_that_somebody_has_changed(tree, full, tmp_path, name):
+    store = Path(shutil.copytree(full[1], tmp_path / "store"))
+    with (store / name).open("ab") as file:
+        file.write(b"\nmy notes\n")
+    before = {path.name: path.read_bytes() for path in store.iterdir()}
+    with pytest.raises(ForeignFileError, match=re.escape(name)):
+        build_store(sources(tree), store, force=True)
+    assert before == {path.name: path.read_bytes() for path in store.iterdir()}
 
 
 def test_a_tree_twice_below_one_root(tree):

@@ -92,7 +92,7 @@ def demo(
     out = Path(out)
     with claimed_folder(out, ()):
         if any(path.name != LOCK_FILE for path in out.iterdir()):
-            raise DemoError(f"{out} is there already; remove it or choose another folder with --out")
+            raise DemoError(f"{out} is there already; choose another folder with --out")
         return _walk(out, settings, observe, track, notify)
 
 

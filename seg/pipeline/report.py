@@ -157,7 +157,7 @@ def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evid
     if differences:
         origin = evidence.origin
         options = report_options(origin.split, origin.without, origin.on)
-        cure = f"remove what was changed and write it anew with: seg report {files.folder} {options}"
+        cure = f"move what was changed away and write it anew with: seg report {files.folder} {options}"
         error = StaleReportError(f"{differences[0]}; {cure}")
         for more in differences[1:]:
             error.add_note(more)

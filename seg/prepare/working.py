@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from seg.store.atomic import aside_of, put_in_place, recover_folder, write_text
-from seg.store.offsets import OFFSETS_FILE
-from seg.store.open import INDEX_FILE, INFO_FILE
+from seg.store.offsets import OFFSETS_FILE, was_changed
+from seg.store.open import (
+    FORMAT,
+    INDEX_FILE,
+    INFO_FILE,
+    StoreError,
+    fingerprint,
+    read_description,
+    read_format,
+    read_info,
+)
 from seg.store.patches import DATA_FILE, LOCK_FILE
 from seg.store.targets import claimed_place
 from seg.store.written import ForeignFileError
@@ -102,16 +111,43 @@ def working_folder(
 def _check_target(out: Path, force: bool | None) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
+    store = (out / INFO_FILE).is_file()
     if not force:
-        cure = "" if force is None else " or replace it with --force"
+        cure = " or replace it with --force" if force is not None and store else ""
         raise BuildError(f"{out} is there already; choose another folder{cure}")
-    if not (out / INFO_FILE).is_file():
+    if not store:
         raise BuildError(f"{out} is no store, so --force does not replace it; choose another folder")
-    if others := sorted(path.name for path in out.iterdir() if path.name not in _OF_A_STORE):
+    if changed := _changed(out):
+        raise ForeignFileError(
+            f"{out / changed} is not as seg wrote it, and --force replaces all of the store; move it away or choose "
+            "another folder"
+        )
+    # A build does not write again what tells of products that were cut.
+    if others := sorted(path.name for path in out.iterdir() if path.name not in _OF_A_STORE or path.name == LOG):
         raise ForeignFileError(
             f"{out} holds {', '.join(others)}, which is no part of a store, and --force replaces all of it; move that "
             "away or choose another folder"
         )
+
+
+def _changed(store: Path) -> str | None:
+    """A file of a store that somebody has changed, as far as the store itself tells; None if there is none."""
+    try:
+        if read_format(store) != FORMAT:
+            # Of other versions it is not known what they wrote.
+            return None
+        info = read_info(store)
+    except StoreError:
+        return INFO_FILE
+    if (store / INFO_FILE).read_text(encoding="utf-8") != info.to_json():
+        return INFO_FILE
+    try:
+        index, _ = read_description(store)
+    except StoreError:
+        return INDEX_FILE
+    if fingerprint(index) != info.fingerprint:
+        return INDEX_FILE
+    return DATA_FILE if was_changed(store) else None
 
 
 def _is_build(folder: Path) -> bool:

@@ -76,7 +76,8 @@ def require_new(folder: Path) -> None:
         RunError: With what can be done instead.
     """
     if folder.exists() and (not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())):
-        raise RunError(f"{folder} is there already; continue it with --resume or choose another folder with --out")
+        resumed = "continue it with --resume or " if (folder / CONFIG_FILE).is_file() else ""
+        raise RunError(f"{folder} is there already; {resumed}choose another folder with --out")
 
 
 def with_whole_weights(config: Config) -> Config:

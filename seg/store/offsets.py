@@ -120,6 +120,23 @@ def _parquet(offsets: Offsets, state: bytes) -> bytes:
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
+def was_changed(folder: Path) -> bool:
+    """Whether the LMDB of a store is another than the one whose offsets it keeps; False if it keeps none.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    path, file = folder / DATA_FILE, folder / OFFSETS_FILE
+    if not file.is_file():
+        return False
+    try:
+        kept = (pq.read_schema(file).metadata or {}).get(_STATE)
+    except pa.ArrowException:
+        return True
+    meta = read_meta(path) if path.is_file() else None
+    return meta is None or kept != _state(path, meta)
+
+
 def _state(path: Path, meta: Meta) -> bytes:
     return f"{meta.digest}-{path.stat().st_size:x}".encode()
 

@@ -198,21 +198,33 @@ def read_description(folder: Path) -> tuple[Index, StoreInfo]:
         raise StoreError(f"the index of {folder} is damaged ({error}); {_CURE}") from None
 
 
+def read_format(folder: Path) -> int:
+    """The version of a store's layout, whatever it is.
+
+    Raises:
+        StoreError: If ``store.json`` is damaged.
+    """
+    try:
+        document = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise _damaged_info(folder) from None
+    written = document.get("format") if isinstance(document, dict) else None
+    if type(written) is not int:
+        raise _damaged_info(folder)
+    return written
+
+
+def _damaged_info(folder: Path) -> StoreError:
+    return StoreError(f"{folder / INFO_FILE} is damaged; {_CURE}")
+
+
 def read_info(folder: Path) -> StoreInfo:
     """What ``store.json`` says.
 
     Raises:
         StoreError: If it is damaged or of a newer version.
     """
-    damaged = StoreError(f"{folder / INFO_FILE} is damaged; {_CURE}")
-    try:
-        text = (folder / INFO_FILE).read_text(encoding="utf-8")
-        document = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise damaged from None
-    written = document.get("format") if isinstance(document, dict) else None
-    if type(written) is not int:
-        raise damaged
+    written = read_format(folder)
     if written > FORMAT:
         raise StoreError(
             f"{folder} was written by a newer version of seg (store format {written}, this version reads {FORMAT}); "
@@ -221,9 +233,9 @@ def read_info(folder: Path) -> StoreInfo:
     if written < FORMAT:
         raise StoreError(f"{folder} was written by an older version of seg; build the store again")
     try:
-        return TypeAdapter(StoreInfo).validate_json(text, strict=True)
+        return TypeAdapter(StoreInfo).validate_json((folder / INFO_FILE).read_text(encoding="utf-8"), strict=True)
     except ValidationError:
-        raise damaged from None
+        raise _damaged_info(folder) from None
 
 
 def describe(  # noqa: PLR0913
