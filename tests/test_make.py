@@ -24,6 +24,7 @@ from seg.cli.make import spread
 from seg.pipeline.make import make, request
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
+from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.reben.classes import CLASS_OF_CODE, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_corner
@@ -32,7 +33,6 @@ from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
 from seg.region.numbering import ClcError
 from seg.region.products import MakeError, Request, check_request, find_synthetic_mark
-from seg.region.tile_cells import cells_of
 from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.open import open_scene
 from seg.store.open import open_store

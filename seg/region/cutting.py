@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
+from seg.prepare.tile_cells import Cells, cells_of
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.patch import PatchId
@@ -21,7 +22,6 @@ from seg.region.clc import ClcFile, Codes, LandCover
 from seg.region.countries import countries_at
 from seg.region.numbering import ClcError
 from seg.region.polygons import PolygonFile
-from seg.region.tile_cells import Cells, cells_of
 from seg.scenes.classification import CLOUD_OR_SHADOW, SNOW, Classification, open_classification
 from seg.scenes.grid import PIXEL_METRES
 from seg.scenes.layer import Array
