@@ -420,11 +420,12 @@ def official_size(metadata: Path | None, scratch: Path) -> tuple[list[Path], str
     import pyarrow.parquet as pq
 
     tiles = [f"{zone}U{a}{b}" for zone in (32, 33, 34) for a in "ABCDEFGH"[:7] for b in "ABCDEFGHJ"]
-    from seg.reben.patch import PatchNameError, geographic_split, tile_corner
+    from seg.errors import UnknownNameError
+    from seg.reben.patch import geographic_split, tile_corner
 
     known = []
     for tile in tiles:
-        with suppress(PatchNameError):
+        with suppress(UnknownNameError):
             tile_corner(tile)
             known.append(tile)
     cells = [(tile, c, r) for tile in known for c in range(91) for r in range(91)][:OFFICIAL_ROWS]

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import rasterio
 from rasterio.transform import from_origin
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
-from seg.scenes.grid import SceneError
 from seg.scenes.open import open_scene
 from seg.synthetic.places import REGIONS
 from seg.synthetic.tree import draw_place

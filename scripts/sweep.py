@@ -25,8 +25,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seg.pipeline.sweep import Job, Sweep, SweepError, is_scored, look, make_jobs, set_aside
-from seg.store.locks import BusyError, locked
+from seg.errors import BusyError, WrongUseError
+from seg.pipeline.sweep import Job, Sweep, is_scored, look, make_jobs, set_aside
+from seg.store.locks import locked
 
 SLURM_FOLDER = "slurm"
 
@@ -160,7 +161,7 @@ def run(sweep: Sweep, arguments: argparse.Namespace, words: Sequence[str]) -> in
     jobs = make_jobs(sweep)
     chosen = [job for job in jobs if arguments.only in (None, job.name)]
     if not chosen:
-        raise SweepError(f"no run of the sweep is called {arguments.only}; --dry-run lists them")
+        raise WrongUseError(f"no run of the sweep is called {arguments.only}; --dry-run lists them")
     states = {job.name: look(job, sweep.split) for job in chosen}
     for job in chosen:
         state = states[job.name]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from seg.data.lightning import datamodule as datamodule
     from seg.data.readers import dataset as dataset
     from seg.data.readers import loader as loader
+    from seg.errors import SegError as SegError
     from seg.models.checkpoint import load_checkpoint as load_checkpoint
     from seg.pipeline.build import build as build
     from seg.pipeline.card import write_card as write_card
@@ -30,6 +31,7 @@ _HOME = {
     "datamodule": "seg.data.lightning",
     "dataset": "seg.data.readers",
     "loader": "seg.data.readers",
+    "SegError": "seg.errors",
     "load_checkpoint": "seg.models.checkpoint",
     "write_card": "seg.pipeline.card",
     "compare": "seg.pipeline.compare",

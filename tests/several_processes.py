@@ -14,11 +14,12 @@ import torch
 from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute
-from seg.engine.distributed import RankError, check_shares, joined, started_ranks
+from seg.engine.distributed import check_shares, joined, started_ranks
 from seg.engine.evaluate import Pass, evaluate
 from seg.engine.losses.joint import JointLoss
 from seg.engine.stopping import Interrupted
-from seg.engine.train import Epoch, Run, TrainingError, fit, seed_everything, train_step, training_batches
+from seg.engine.train import Epoch, Run, fit, seed_everything, train_step, training_batches
+from seg.errors import TrainingError, WorkerError
 from seg.metrics.evidence import Origin
 from seg.metrics.evidence_file import pack_evidence
 from seg.models.checkpoint import Data, make_card
@@ -188,7 +189,7 @@ def main(store_folder, out):
         try:
             check_shares(5, 3, ranks, "train", "")
             document["refused"] = ""
-        except RankError as error:
+        except WorkerError as error:
             document["refused"] = str(error)
         if ranks.first:
             (out / "evidence.parquet").write_bytes(packed)

@@ -18,14 +18,12 @@ from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seg.errors import ArchiveError, BuildError, BusyError
 from seg.prepare import gather
 from seg.prepare.archive import Archive, Passage, _Header, find_archive, read_members
 from seg.prepare.build import Subset, build_store
-from seg.prepare.layout import ArchiveError
 from seg.prepare.sources import Sources
 from seg.prepare.tiff import decode_tiff
-from seg.prepare.working import BuildError
-from seg.store.locks import BusyError
 from seg.store.patches import PatchReader
 
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}

@@ -14,11 +14,12 @@ import pytest
 import rasterio
 
 from seg.cli.main import main
+from seg.errors import StoreError
 from seg.pipeline.audit import check_store
 from seg.prepare.audit import CHECKS
 from seg.prepare.build import build_store
 from seg.prepare.sources import Sources
-from seg.store.open import StoreError, open_store
+from seg.store.open import open_store
 from seg.store.tensors import encode_tensors, view_tensors
 
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}

@@ -14,16 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_up import made_up_evidence
 
+from seg.errors import EvidenceError
 from seg.metrics import resampled_ap
-from seg.metrics.bootstrap import (
-    MEANS,
-    BootstrapError,
-    Replicates,
-    bootstrap,
-    draw_tiles,
-    intervals,
-    paired_test,
-)
+from seg.metrics.bootstrap import MEANS, Replicates, bootstrap, draw_tiles, intervals, paired_test
 from seg.metrics.evidence import CELLS, Evidence, Origin, batch_evidence, dense_counts, take_patches, total_counts
 from seg.metrics.pixel import pixel_scores, pixel_values
 from seg.metrics.resampled import resampled_scores
@@ -493,15 +486,15 @@ def test_one_tile_has_no_test() -> None:
 
 def test_runs_on_other_patches_are_refused() -> None:
     run = bootstrap(made_up_evidence(60, 6), 10)
-    with pytest.raises(BootstrapError, match=r"60 patches in 6 tiles and 50 patches in 5 tiles.*same split"):
+    with pytest.raises(EvidenceError, match=r"60 patches in 6 tiles and 50 patches in 5 tiles.*same split"):
         paired_test([run], [bootstrap(made_up_evidence(50, 5), 10)], 0.0, "oa")
-    with pytest.raises(BootstrapError, match="60 patches in 6 tiles and 59 patches in 6 tiles"):
+    with pytest.raises(EvidenceError, match="60 patches in 6 tiles and 59 patches in 6 tiles"):
         paired_test([run, bootstrap(made_up_evidence(59, 6), 10)], [run], 0.0, "oa")
-    with pytest.raises(BootstrapError, match="same resamples"):
+    with pytest.raises(EvidenceError, match="same resamples"):
         paired_test([run], [bootstrap(made_up_evidence(60, 6), 10, seed=1)], 0.0, "oa")
-    with pytest.raises(BootstrapError, match="same resamples"):
+    with pytest.raises(EvidenceError, match="same resamples"):
         paired_test([run], [bootstrap(made_up_evidence(60, 6), 11)], 0.0, "oa")
-    with pytest.raises(BootstrapError, match="ap_macro"):
+    with pytest.raises(EvidenceError, match="ap_macro"):
         paired_test([run], [bootstrap(made_up_evidence(60, 6, head=False), 10)], 0.0, "ap_macro")
     with pytest.raises(AssertionError, match="per class"):
         paired_test([run], [run], 0.0, "iou")

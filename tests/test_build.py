@@ -16,21 +16,25 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg.errors import (
+    ArchiveError,
+    BuildError,
+    ForeignFileError,
+    MetadataError,
+    UnknownCodeError,
+    WorkerError,
+    WrongUseError,
+)
 from seg.prepare.build import SYNTHETIC_FILE, build_store
-from seg.prepare.encode import WorkerError
-from seg.prepare.layout import ArchiveError
 from seg.prepare.processes import ProcessEndedError, processes
 from seg.prepare.sources import Sources
-from seg.prepare.split import SplitError, split_by_tile
+from seg.prepare.split import split_by_tile
 from seg.prepare.tree import scan_tree
-from seg.prepare.working import BuildError
 from seg.reben.bands import MODALITIES
 from seg.reben.patch import SPLITS
-from seg.reben.reference_map import UnknownCodeError
-from seg.store.index import MetadataError, read_index
+from seg.store.index import read_index
 from seg.store.open import open_store
 from seg.store.patches import PatchReader
-from seg.store.written import ForeignFileError
 
 S2, S1, MAPS = "BigEarthNet-S2", "BigEarthNet-S1", "Reference_Maps"
 
@@ -130,7 +134,7 @@ def test_every_split_gets_a_tile(sizes):
 
 
 def test_two_tiles_cannot_be_split(full):
-    with pytest.raises(SplitError, match="at least 3 MGRS tiles, but there are 2"):
+    with pytest.raises(WrongUseError, match="at least 3 MGRS tiles, but there are 2"):
         split_by_tile(open_store(full[1]).index)
 
 
@@ -138,7 +142,7 @@ def test_too_few_tiles_show_before_anything_is_read(tree, tmp_path):
     def track(items, *_):
         raise AssertionError("something was read")
 
-    with pytest.raises(SplitError, match=r"there are 2; take patches of more MGRS tiles"):
+    with pytest.raises(WrongUseError, match=r"there are 2; take patches of more MGRS tiles"):
         build_store(sources(tree), tmp_path / "store", resplit="tile", track=track)
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 

@@ -14,8 +14,8 @@ from made_up import made_up_evidence
 from scipy import optimize, special
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
+from seg.errors import EvidenceError
 from seg.metrics.calibration import (
-    LogitError,
     PixelCalibration,
     confidence_counts,
     pixel_calibration,
@@ -204,7 +204,7 @@ def test_diverged_logits_are_refused(value: float, k: int) -> None:
         lambda: pooled_scores(logits),
         lambda: fit_temperature(*labelled_pixels(logits, target)),
     ):
-        with pytest.raises(LogitError, match="diverged; train it again"):
+        with pytest.raises(EvidenceError, match="diverged; train it again"):
             attempt()
 
 

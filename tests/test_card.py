@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 import seg
 from seg.cli.main import app
 from seg.config.sections import ModelConfig
+from seg.errors import CheckpointError, RunError
 from seg.metrics.evidence_file import load_evidence
 from seg.models import onnx as onnx_module
-from seg.models.checkpoint import CheckpointError, Data, make_card, save_checkpoint
-from seg.models.hub import HubError
-from seg.models.onnx import OnnxError, write_onnx
+from seg.models.checkpoint import Data, make_card, save_checkpoint
+from seg.models.onnx import write_onnx
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.card import write_card
 from seg.pipeline.train import train
@@ -30,7 +30,6 @@ from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.reference_map import class_indices
-from seg.runs.folder import RunError
 from seg.runs.plan import plan
 from seg.store import written
 from seg.store.open import open_store
@@ -156,7 +155,7 @@ def test_onnx_without_a_scene_head(tmp_path: Path):
 
 def test_an_onnx_file_that_gives_something_else_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(onnx_module, "TOLERANCE", -1.0)
-    with pytest.raises(OnnxError, match="probabilities that differ by"):
+    with pytest.raises(CheckpointError, match="probabilities that differ by"):
         write_card(run, tmp_path / "card", onnx=True, replicates=10)
     assert list(tmp_path.iterdir()) == []
 
@@ -164,7 +163,7 @@ def test_an_onnx_file_that_gives_something_else_is_refused(run: Path, tmp_path: 
 def test_without_its_packages_onnx_says_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(onnx_module, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(
-        OnnxError, match=re.escape("ONNX needs onnxruntime; install them with: pip install 'seg[onnx]'")
+        CheckpointError, match=re.escape("ONNX needs onnxruntime; install them with: pip install 'seg[onnx]'")
     ):
         write_card(run, tmp_path / "card", onnx=True)
 
@@ -227,7 +226,7 @@ def test_training_starts_from_a_model_folder(run: Path, card: Path, tmp_path: Pa
 def test_models_of_the_hub_come_from_its_cache(card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(HubError, match=re.escape("card.json of someone/small (revision main)")):
+    with pytest.raises(CheckpointError, match=re.escape("card.json of someone/small (revision main)")):
         seg.load_model("someone/small")
     snapshot = tmp_path / "hub" / "models--someone--small" / "snapshots" / ("0" * 40)
     shutil.copytree(card, snapshot)

@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from seg.config.sections import ModelConfig
+from seg.errors import CheckpointError
 from seg.models import checkpoint
 from seg.models.checkpoint import (
     CARD_FILE,
     FORMAT,
     WEIGHTS_FILE,
-    CheckpointError,
     Data,
     ModelCard,
     Training,

@@ -17,21 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
-from seg.config.errors import WrongUseError
+from seg.errors import BusyError, ForeignFileError, WrongUseError
 from seg.store import written
 from seg.store.atomic import remove_file, staged_file, write_bytes, write_text
-from seg.store.locks import BusyError, locked
+from seg.store.locks import locked
 from seg.store.marks import is_marked
-from seg.store.targets import (
-    LOCK_FILE,
-    Known,
-    TargetError,
-    claimed_files,
-    claimed_folder,
-    claimed_place,
-    lock_beside,
-)
-from seg.store.written import ForeignFileError
+from seg.store.targets import LOCK_FILE, Known, claimed_files, claimed_folder, claimed_place, lock_beside
 
 NAMES = ("a.txt", "b.csv", "sub/c.png")
 
@@ -144,7 +135,7 @@ def test_what_is_no_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     for name in ("file", "gone"):
-        with pytest.raises(TargetError, match="is no folder"):
+        with pytest.raises(WrongUseError, match="is no folder"):
             write_all(tmp_path / name, "seg")
 
 

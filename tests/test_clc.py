@@ -12,12 +12,12 @@ from rasterio.features import shapes
 from rasterio.transform import Affine
 from rasterio.warp import reproject
 
+from seg.errors import LandCoverError
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.patch import GeoRef, tile_corner
 from seg.region.clc import codes_on, open_clc, require_cover
 from seg.region.countries import UNKNOWN, countries_at, open_countries
-from seg.region.numbering import NOTHING, ClcError
-from seg.region.polygons import PolygonError
+from seg.region.numbering import NOTHING
 
 TILE = "33UUP"
 EPSG, X, Y = tile_corner(TILE)
@@ -131,10 +131,10 @@ def test_columns_and_layers(tmp_path, codes):
     assert open_clc(path).polygons.layer == "europe"
     assert open_clc(path, "other").polygons.layer == "islands"
     saved(tmp_path, polygons_of(codes), layer="guyana")
-    with pytest.raises(ClcError, match=r"2 layers \(europe, guyana\); name one with --layer"):
+    with pytest.raises(LandCoverError, match=r"2 layers \(europe, guyana\); name one with --layer"):
         open_clc(path)
     assert open_clc(path, layer="guyana").polygons.layer == "guyana"
-    with pytest.raises(ClcError, match="no layer 'mars'; its layers are europe, islands, guyana"):
+    with pytest.raises(LandCoverError, match="no layer 'mars'; its layers are europe, islands, guyana"):
         open_clc(path, layer="mars")
 
 
@@ -143,7 +143,7 @@ def test_columns_and_layers(tmp_path, codes):
 
 def test_a_missing_column_is_answered_with_those_there_are(tmp_path):
     path = saved(tmp_path, frame((square(0, 0, 9, 9), 311), Area_Ha=[1.0], ID=["EU-1"]))
-    with pytest.raises(ClcError, match="no column 'Code_12'; its columns are Code_18, Area_Ha, ID: name one"):
+    with pytest.raises(LandCoverError, match="no column 'Code_12'; its columns are Code_18, Area_Ha, ID: name one"):
         open_clc(path, "Code_12")
 
 
@@ -157,23 +157,23 @@ def test_other_codes_are_refused_by_name(tmp_path, values, said):
     data = frame((square(0, 0, 9, 9), 0), (square(9, 9, 20, 20), 0))
     data["Code_18"] = values
     path = saved(tmp_path, data)
-    with pytest.raises(ClcError, match=said):
+    with pytest.raises(LandCoverError, match=said):
         read(path)
 
 
 def test_no_crs(tmp_path):
     path = saved(tmp_path, frame((square(0, 0, 9, 9), 311)), "clc.shp")
     path.with_suffix(".prj").unlink()
-    with pytest.raises(ClcError, match="has no CRS; give it that of its source"):
+    with pytest.raises(LandCoverError, match="has no CRS; give it that of its source"):
         open_clc(path)
 
 
 def test_another_place(tmp_path):
     path = saved(tmp_path, frame((square(10_000, 0, 10_009, 9), 311)))
     clc = open_clc(path)
-    with pytest.raises(ClcError, match=f"does not overlap the tile {TILE}"):
+    with pytest.raises(LandCoverError, match=f"does not overlap the tile {TILE}"):
         require_cover(clc, GRID, TILE)
-    with pytest.raises(ClcError, match=f"has no polygon on the tile {TILE}"), codes_on(clc, GRID, TILE):
+    with pytest.raises(LandCoverError, match=f"has no polygon on the tile {TILE}"), codes_on(clc, GRID, TILE):
         pass
     require_cover(open_clc(saved(tmp_path, frame((square(230, 230, 999, 999), 311)), "b.gpkg")), GRID, TILE)
 
@@ -186,21 +186,21 @@ def test_what_cannot_be_repaired_is_refused_by_its_number(tmp_path, bad):
         # It lies nowhere, so not near either.
         assert (read(path)[0] == 311).sum() == 81
         return
-    with pytest.raises(ClcError, match="the geometry of feature 2 in layer clc is no polygon with an area"):
+    with pytest.raises(LandCoverError, match="the geometry of feature 2 in layer clc is no polygon with an area"):
         read(path)
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(ClcError, match="does not exist"):
+    with pytest.raises(LandCoverError, match="does not exist"):
         open_clc(tmp_path / "none.gpkg")
     (tmp_path / "text.gpkg").write_text("x" * 2000)
-    with pytest.raises(ClcError, match="cannot be read"):
+    with pytest.raises(LandCoverError, match="cannot be read"):
         open_clc(tmp_path / "text.gpkg")
     lines = frame((shapely.LineString([(X, Y), (X + 9, Y - 9)]), 311))
-    with pytest.raises(ClcError, match="holds LineString, not polygons"):
+    with pytest.raises(LandCoverError, match="holds LineString, not polygons"):
         open_clc(saved(tmp_path, lines, "lines.gpkg"))
     empty = saved(tmp_path, frame((square(0, 0, 9, 9), 311)).iloc[:0], "empty.gpkg", geometry_type="Polygon")
-    with pytest.raises(ClcError, match=r"layer empty of .* is empty"):
+    with pytest.raises(LandCoverError, match=r"layer empty of .* is empty"):
         open_clc(empty)
 
 
@@ -253,14 +253,16 @@ def test_the_numbers_of_the_official_raster(tmp_path):
 def test_other_values_are_refused_by_name(tmp_path, value, dtype):
     values = np.full((240, 240), 25, dtype)
     values[200, 200] = value
-    with pytest.raises(ClcError, match=f"holds {value}, which is no number of CORINE from 1 to 44; if {value} stands"):
+    with pytest.raises(
+        LandCoverError, match=f"holds {value}, which is no number of CORINE from 1 to 44; if {value} stands"
+    ):
         read(raster(tmp_path, values))
 
 
 def test_rasters_without_crs_or_of_other_types(tmp_path, codes):
-    with pytest.raises(ClcError, match="holds float32 numbers, but codes are whole"):
+    with pytest.raises(LandCoverError, match="holds float32 numbers, but codes are whole"):
         open_clc(raster(tmp_path, codes.astype(np.float32)))
-    with pytest.raises(ClcError, match="has no CRS"):
+    with pytest.raises(LandCoverError, match="has no CRS"):
         open_clc(raster(tmp_path, codes, crs=None))
 
 
@@ -275,5 +277,5 @@ def test_countries_of_places(tmp_path):
     x, y = X + 10 * np.array([50, 95, 150, 220]), np.full(4, Y - 100)
     assert countries_at(file, GRID, x, y).tolist() == ["Austria", "Czechia", "Czechia", UNKNOWN]
     assert countries_at(None, GRID, x, y).tolist() == [UNKNOWN] * 4
-    with pytest.raises(PolygonError, match="no column 'land'; its columns are name: name one with --country-column"):
+    with pytest.raises(LandCoverError, match="no column 'land'; its columns are name: name one with --country-column"):
         open_countries(tmp_path / "countries.gpkg", "land")

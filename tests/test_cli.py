@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -169,6 +170,14 @@ def test_mistakes_are_one_sentence(cli, arguments, message, expected, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} <= {"cache"}
 
 
+def test_a_bug_shows_itself_and_asks_to_be_reported(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["seg", "doctor"])
+    monkeypatch.setattr("seg.cli.main.app", Mock(side_effect=ValueError("operands could not be broadcast together")))
+    with pytest.raises(ValueError, match="operands") as caught:
+        main()
+    assert any("please report it" in note for note in caught.value.__notes__)
+
+
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["seg", "data", "info", "nowhere", "--debug"])
@@ -247,7 +256,7 @@ def test_demo(cli):
     ):
         assert (Path("demo") / place).is_file()
     code, _, err = cli("demo", "--out", "demo")
-    assert code == 1
+    assert code == 2
     assert "is there already" in err
 
 
@@ -256,7 +265,7 @@ def test_the_work_of_one_process_is_refused_under_torchrun(cli, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     code, _, err = cli("demo")
-    assert code == 1
+    assert code == 2
     assert "'seg demo' is the work of one process; start it without torchrun" in plain(err)
 
 

@@ -18,13 +18,14 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
 
+from seg.errors import MapError
 from seg.figures import style
 from seg.maps.cog import BLOCK, read_overview, write_cog
 from seg.maps.geotiff import write_class_map, write_values
 from seg.maps.mosaic import agreement, assemble, write_strips
 from seg.maps.palette import AGREEMENT, LAND_COVER
 from seg.maps.qgis import write_qml
-from seg.maps.vrt import GridError, write_vrt
+from seg.maps.vrt import write_vrt
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId
 
@@ -242,13 +243,13 @@ def test_parts_that_do_not_fit_together(tmp_path, georef, message):
     first = GeoRef(32633, 300_000, 5_400_000, width=5, height=5)
     write_class_map(tmp_path / "a.tif", np.zeros((5, 5), np.uint8), first)
     write_class_map(tmp_path / "b.tif", np.zeros((5, 5), np.uint8), georef)
-    with pytest.raises(GridError, match=message):
+    with pytest.raises(MapError, match=message):
         write_cog(tmp_path / "m.tif", [tmp_path / "a.tif", tmp_path / "b.tif"], kind="classes")
     assert listed(tmp_path) == ["a.tif", "b.tif"]
 
 
 def test_no_parts_a_missing_part_and_a_damaged_part(tmp_path):
-    with pytest.raises(GridError, match="at least one"):
+    with pytest.raises(MapError, match="at least one"):
         write_cog(tmp_path / "m.tif", [], kind="classes")
     with pytest.raises(OSError, match=r"nowhere\.tif"):
         write_cog(tmp_path / "m.tif", [tmp_path / "nowhere.tif"], kind="classes")

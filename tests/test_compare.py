@@ -28,9 +28,10 @@ import seg
 from seg.cli.main import main
 from seg.config.identity import settings_of_experiment, settings_of_run
 from seg.config.load import dump_config, load_config
+from seg.errors import EvidenceError, RunError
 from seg.metrics.bootstrap import bootstrap, intervals, paired_test
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, take_patches, total_counts
-from seg.metrics.evidence_file import EvidenceError, load_origin, save_evidence
+from seg.metrics.evidence_file import load_origin, save_evidence
 from seg.metrics.holm import holm
 from seg.models.weights_file import weights_digest
 from seg.pipeline import compare as compare_module
@@ -38,7 +39,7 @@ from seg.pipeline.compare import compare
 from seg.report import anchors
 from seg.report.anchors import ANCHORS, anchors_table, on_official_test
 from seg.report.formats import FORMATS, Column, Estimate, Table, pages
-from seg.runs.folder import RunError, check_evidence, read_run, section
+from seg.runs.folder import check_evidence, read_run, section
 from seg.runs.names import short_names
 from seg.store import written
 

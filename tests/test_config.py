@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg.config.load import ConfigError, dump_config, load_config
+from seg.config.load import dump_config, load_config
 from seg.config.sections import Config
+from seg.errors import WrongUseError
 
 
 def test_defaults_round_trip(tmp_path):
@@ -66,7 +67,7 @@ def test_sections_are_frozen():
     ],
 )
 def test_mistakes_are_one_sentence(override, message):
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(WrongUseError, match=message) as caught:
         load_config(None, [override])
     assert "\n" not in str(caught.value)
 
@@ -75,12 +76,12 @@ def test_mistakes_are_one_sentence(override, message):
 def test_files_that_are_no_configuration(tmp_path, content):
     file = tmp_path / "bad.yaml"
     file.write_text(content)
-    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+    with pytest.raises(WrongUseError, match=r"bad\.yaml"):
         load_config(file)
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ConfigError, match=r"there is no configuration file .*nowhere\.yaml"):
+    with pytest.raises(WrongUseError, match=r"there is no configuration file .*nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
 
 
@@ -111,7 +112,7 @@ def test_empty_file_means_defaults(tmp_path):
     ],
 )
 def test_settings_without_effect_are_refused(overrides, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(WrongUseError, match=message):
         load_config(None, overrides)
 
 
@@ -131,5 +132,5 @@ def test_one_country_needs_no_brackets():
 def test_a_setting_that_occurs_twice(tmp_path):
     file = tmp_path / "twice.yaml"
     file.write_text("train:\n  lr: 1e-3\n  epochs: 3\n  lr: 1e-4\n")
-    with pytest.raises(ConfigError, match=r"twice\.yaml is no valid YAML in line 4: 'lr' occurs twice"):
+    with pytest.raises(WrongUseError, match=r"twice\.yaml is no valid YAML in line 4: 'lr' occurs twice"):
         load_config(file)

@@ -9,10 +9,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg.config.load import ConfigError, load_config
+from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.config.wording import SENTENCE, clipped
 from seg.config.yaml_text import DEEPEST, LONGEST, MOST_NODES, YamlTextError, parse
+from seg.errors import WrongUseError
 
 MOST = 800
 """Characters of a message: a clipped sentence and what says how much was left out."""
@@ -50,7 +51,7 @@ def test_a_configuration_of_any_size_is_refused_in_a_few_lines_and_soon(kind: st
     path = tmp_path / "huge.yaml"
     path.write_text(text, encoding="utf-8")
     began = time.process_time()
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(WrongUseError) as caught:
         load_config(path)
     assert time.process_time() - began < 5
     assert said in str(caught.value)
@@ -63,7 +64,7 @@ def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None
     for override in (f"train.lr={text}", f"{text}=1", text):
         try:
             load_config(None, [override])
-        except ConfigError as error:
+        except WrongUseError as error:
             assert len(str(error)) < MOST  # noqa: PT017
     try:
         parse(text)
@@ -117,7 +118,7 @@ def test_aliases_within_bounds_are_followed() -> None:
     ],
 )
 def test_a_setting_that_is_misspelled_finds_the_one_that_was_meant(override: str, hint: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(WrongUseError) as caught:
         load_config(None, [override])
     assert str(caught.value).endswith(hint)
     key, _, value = override.partition("=")
@@ -126,7 +127,7 @@ def test_a_setting_that_is_misspelled_finds_the_one_that_was_meant(override: str
         tree = {part: tree}
     path = tmp_path / "typed.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(WrongUseError) as caught:
         load_config(path)
     assert str(caught.value).endswith(hint)
 
@@ -134,7 +135,7 @@ def test_a_setting_that_is_misspelled_finds_the_one_that_was_meant(override: str
 def test_every_setting_is_found_without_its_section() -> None:
     for section, field in Config.model_fields.items():
         for name in field.default.__class__.model_fields:
-            with pytest.raises(ConfigError) as caught:
+            with pytest.raises(WrongUseError) as caught:
                 load_config(None, [f"{name}=1"])
             hint = str(caught.value)
             # A setting that is called as a section is that section to whoever types it.
@@ -161,5 +162,5 @@ def test_a_name_that_was_clipped_shows_both_ends_and_its_length() -> None:
 
 @pytest.mark.parametrize("epochs", ["1000001", "1e400", "9" * 400])
 def test_counts_beyond_reason_are_refused(epochs: str) -> None:
-    with pytest.raises(ConfigError, match=r"train\.epochs"):
+    with pytest.raises(WrongUseError, match=r"train\.epochs"):
         load_config(None, [f"train.epochs={epochs}"])

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from seg.config.sections import ModelConfig
+from seg.errors import ModelError
 from seg.models import cost
-from seg.models.architectures import ARCHITECTURES, ModelError
+from seg.models.architectures import ARCHITECTURES
 from seg.models.cost import SHORT_LIST, cost_of, measure
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.models import list_models

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from seg.config.sections import DIHEDRAL, DataConfig
-from seg.data.dataset import PatchDataset, PatchReadError
+from seg.data.dataset import PatchDataset
 from seg.data.loader import make_loader
 from seg.data.order import BatchKey, BatchOrder
-from seg.data.transforms import AugmentationError, Augmenter, Normaliser
+from seg.data.transforms import Augmenter, Normaliser
+from seg.errors import StoreError, WrongUseError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
@@ -141,7 +142,7 @@ def test_transforms_of_values_do_not_clip_normalised_bands(name):
     ],
 )
 def test_augmentations_that_cannot_be_used(transform, message):
-    with pytest.raises(AugmentationError, match=message) as caught:
+    with pytest.raises(WrongUseError, match=message) as caught:
         Augmenter((transform,), 5)
     assert "\n" not in str(caught.value)
 
@@ -243,9 +244,9 @@ def test_a_damaged_patch_is_an_error_and_never_replaced(store, tmp_path):
     from seg.store.patches import PatchReader
 
     damaged = type(store)(store.folder, PatchReader(tmp_path), store.index, store.info)
-    with pytest.raises(PatchReadError, match=f"{patch} has no band B04"):
+    with pytest.raises(StoreError, match=f"{patch} has no band B04"):
         PatchDataset(damaged, np.arange(1), DataConfig(bands="B02,B04"), with_maps=False)[BatchKey(0, (0,))]
-    with pytest.raises(PatchReadError, match=f"{patch} cannot be read"):
+    with pytest.raises(StoreError, match=f"{patch} cannot be read"):
         PatchDataset(damaged, np.arange(1), DataConfig(bands="B03"), with_maps=False)[BatchKey(0, (0,))]
     with pytest.raises(ValueError, match=r"has only 6 bytes"):
         PatchDataset(damaged, np.arange(1), DataConfig(bands="VV"), with_maps=False)[BatchKey(0, (0,))]

@@ -12,9 +12,10 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg.errors import SceneError
 from seg.reben.bands import S2_BANDS
 from seg.scenes.classification import find_classification
-from seg.scenes.grid import SceneError, Window
+from seg.scenes.grid import Window
 from seg.scenes.header import in_zip, read_header, shown
 from seg.scenes.listing import files_below, is_litter
 from seg.scenes.open import open_scene

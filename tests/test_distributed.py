@@ -10,7 +10,8 @@ import pytest
 import several_processes
 import torch
 
-from seg.engine.distributed import ALONE, RankError, Ranks, Vote, check_shares, joined, started_ranks
+from seg.engine.distributed import ALONE, Ranks, Vote, check_shares, joined, started_ranks
+from seg.errors import WorkerError
 from seg.metrics.evidence_file import unpack_evidence
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -101,7 +102,7 @@ def test_a_process_without_work_is_refused(together):
 
 def test_one_process_always_has_work():
     check_shares(1, 64, ALONE, "train", "")
-    with pytest.raises(RankError, match="4 processes need a patch each, but the test split has 3; start at most 3"):
+    with pytest.raises(WorkerError, match="4 processes need a patch each, but the test split has 3; start at most 3"):
         check_shares(3, 1, Ranks(0, 4), "test", "")
 
 
@@ -127,7 +128,7 @@ def test_what_torchrun_says(monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     if isinstance(expected, str):
-        with pytest.raises(RankError, match=expected):
+        with pytest.raises(WorkerError, match=expected):
             started_ranks()
     else:
         ranks = started_ranks()
@@ -135,7 +136,10 @@ def test_what_torchrun_says(monkeypatch, environment, expected):
 
 
 def test_a_device_that_several_processes_cannot_share():
-    with pytest.raises(RankError, match="several processes cannot share mps"), joined(Ranks(0, 2), torch.device("mps")):
+    with (
+        pytest.raises(WorkerError, match="several processes cannot share mps"),
+        joined(Ranks(0, 2), torch.device("mps")),
+    ):
         pass
 
 

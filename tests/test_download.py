@@ -17,10 +17,9 @@ from collections import namedtuple
 import pytest
 
 from seg.cli.main import main
+from seg.errors import ArchiveError, BusyError, ForeignFileError
 from seg.prepare import download, transfer
-from seg.prepare.download import DownloadError, RecordFile, fetch
-from seg.store.locks import BusyError
-from seg.store.written import ForeignFileError
+from seg.prepare.download import RecordFile, fetch
 
 DATA = {
     "metadata.parquet": b"PAR1" * 2_000,
@@ -188,7 +187,7 @@ def test_a_server_without_ranges_starts_anew(server, tmp_path):
 
 def test_a_server_that_never_gets_anywhere(server, tmp_path):
     server.break_after = [100_000] + [0] * 20
-    with pytest.raises(DownloadError, match=r"broke off .* kept, run the same command to go on"):
+    with pytest.raises(ArchiveError, match=r"broke off .* kept, run the same command to go on"):
         fetch(tmp_path, ["s2"])
     assert (tmp_path / ".BigEarthNet-S2.tar.zst.part").stat().st_size == 100_000
     server.break_after = []
@@ -203,7 +202,7 @@ def test_a_corrupt_byte(server, tmp_path):
     damaged = bytearray(DATA[name])
     damaged[150_000] ^= 1
     server.files[name] = bytes(damaged)
-    with pytest.raises(DownloadError, match=r"BigEarthNet-S1\.tar\.zst arrived damaged .* run the same command"):
+    with pytest.raises(ArchiveError, match=r"BigEarthNet-S1\.tar\.zst arrived damaged .* run the same command"):
         fetch(tmp_path, ["s1"])
     assert name not in contents(tmp_path)
     server.files[name] = DATA[name]
@@ -215,7 +214,7 @@ def test_a_file_that_changed_meanwhile_is_not_spliced(server, tmp_path):
     name = "BigEarthNet-S1.tar.zst"
     server.files[name] = os.urandom(len(DATA[name]))
     server.break_after = [100_000] + [0] * 20
-    with pytest.raises(DownloadError):
+    with pytest.raises(ArchiveError):
         fetch(tmp_path, ["s1"])
     server.files[name] = DATA[name]
     server.break_after = []
@@ -226,7 +225,7 @@ def test_a_file_that_changed_meanwhile_is_not_spliced(server, tmp_path):
 def test_too_little_space(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage(10**6, 5 * 10**5, 550_000))
-    with pytest.raises(DownloadError, match=r"still to be fetched and .* left; free some space"):
+    with pytest.raises(ArchiveError, match=r"still to be fetched and .* left; free some space"):
         fetch(tmp_path)
     assert contents(tmp_path) == {}
     assert {method for method, *_ in server.log} == {"HEAD"}
@@ -242,7 +241,7 @@ def test_too_little_space(server, tmp_path, monkeypatch):
 )
 def test_refusals(server, tmp_path, status, message):
     server.status = status
-    with pytest.raises(DownloadError, match=message) as caught:
+    with pytest.raises(ArchiveError, match=message) as caught:
         fetch(tmp_path, ["maps"])
     assert "\n" not in str(caught.value)
 
@@ -250,7 +249,7 @@ def test_refusals(server, tmp_path, status, message):
 def test_no_server(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "RECORD", "http://127.0.0.1:1/none")
     with pytest.raises(
-        DownloadError, match=r"\(the server refuses the connection\); look at the network and try again$"
+        ArchiveError, match=r"\(the server refuses the connection\); look at the network and try again$"
     ):
         fetch(tmp_path, ["maps"])
 
@@ -282,24 +281,24 @@ def test_split_archives_of_a_mirror(server, tmp_path, ending):
     ]
     assert b"".join((tmp_path / name).read_bytes() for name in names) == whole
     del server.files[names[0]]
-    with pytest.raises(DownloadError, match="has neither"):
+    with pytest.raises(ArchiveError, match="has neither"):
         fetch(tmp_path, ["s2"], f"{server.address}/mirror")
 
 
 def test_bad_addresses_and_folders(server, tmp_path):
-    with pytest.raises(DownloadError, match="is no address that can be fetched"):
+    with pytest.raises(ArchiveError, match="is no address that can be fetched"):
         fetch(tmp_path, ["maps"], "not an address")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DownloadError, match="is a file; name a folder"):
+    with pytest.raises(ArchiveError, match="is a file; name a folder"):
         fetch(tmp_path / "file")
     (tmp_path / "Reference_Maps.tar.zst").write_bytes(bytes(70_001))
-    with pytest.raises(DownloadError, match="has 70,001 bytes and the server's 70,000; remove it"):
+    with pytest.raises(ArchiveError, match="has 70,001 bytes and the server's 70,000; remove it"):
         fetch(tmp_path, ["maps"])
 
 
 @pytest.mark.parametrize("mirror", ["ftp://example.org/x", "not an address", "http://", "http://[", ""])
 def test_mirrors_that_are_no_address(tmp_path, mirror):
-    with pytest.raises(DownloadError, match="is no address that can be fetched; one begins with http://"):
+    with pytest.raises(ArchiveError, match="is no address that can be fetched; one begins with http://"):
         fetch(tmp_path / "out", ["maps"], mirror)
     assert not (tmp_path / "out").exists()
 
@@ -311,7 +310,7 @@ def test_a_changed_byte_in_a_file_that_is_there_is_found(server, tmp_path):
     damaged[50_000] ^= 1
     path.write_bytes(damaged)
     for _ in range(2):
-        with pytest.raises(DownloadError, match=r"is damaged or another file .*; remove it and run the same command"):
+        with pytest.raises(ArchiveError, match=r"is damaged or another file .*; remove it and run the same command"):
             fetch(tmp_path, ["maps"])
     assert path.read_bytes() == damaged
     path.write_bytes(DATA[path.name])
@@ -319,7 +318,7 @@ def test_a_changed_byte_in_a_file_that_is_there_is_found(server, tmp_path):
     assert [(file.new, file.earlier) for file in fetch(tmp_path, ["maps"])] == [(False, True)]
     path.write_bytes(damaged)
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
-    with pytest.raises(DownloadError, match="is damaged or another file"):
+    with pytest.raises(ArchiveError, match="is damaged or another file"):
         fetch(tmp_path, ["maps"])
     (tmp_path / ".fetched.json").write_text("[junk")
     with pytest.raises(ForeignFileError, match=r"fetched\.json is not the list that seg keeps"):
@@ -360,7 +359,7 @@ def test_without_a_version_the_md5_sum_is_enough_to_go_on(server, tmp_path):
     name = "BigEarthNet-S2.tar.zst"
     server.tagged = False
     server.break_after = [100_000, 50_000] + [0] * 20
-    with pytest.raises(DownloadError, match="broke off"):
+    with pytest.raises(ArchiveError, match="broke off"):
         fetch(tmp_path, ["s2"])
     server.break_after = []
     fetch(tmp_path, ["s2"])
@@ -392,7 +391,7 @@ def test_what_came_before_a_reset_is_kept(server, tmp_path, monkeypatch):
 def test_a_mirror_goes_on_with_what_the_record_has_begun(server, tmp_path):
     name = "BigEarthNet-S2.tar.zst"
     server.break_after = [100_000] + [0] * 20
-    with pytest.raises(DownloadError):
+    with pytest.raises(ArchiveError):
         fetch(tmp_path, ["s2"])
     server.break_after, server.log = [], []
     fetch(tmp_path, ["s2"], f"{server.address}/mirror")
@@ -402,7 +401,7 @@ def test_a_mirror_goes_on_with_what_the_record_has_begun(server, tmp_path):
 
 def test_nothing_is_said_to_be_kept_where_nothing_is(server, tmp_path):
     server.break_after = [0] * 20
-    with pytest.raises(DownloadError, match=r"broke off \(the connection broke\); try again later$"):
+    with pytest.raises(ArchiveError, match=r"broke off \(the connection broke\); try again later$"):
         fetch(tmp_path, ["s2"])
 
 

@@ -11,11 +11,11 @@ import torch
 
 from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
-from seg.engine.device import Compute, DeviceError, choose_compute
+from seg.engine.device import Compute, choose_compute
 from seg.engine.evaluate import Pass, evaluate, predict
 from seg.engine.losses.joint import JointLoss
-from seg.engine.state import ResumeError
-from seg.engine.train import Epoch, Interrupted, Run, Step, TrainingError, fit, seed_everything
+from seg.engine.train import Epoch, Interrupted, Run, Step, fit, seed_everything
+from seg.errors import RunError, TrainingError, WrongUseError
 from seg.metrics.evidence import Origin, total_counts
 from seg.metrics.pixel import confusion_counts
 from seg.models.checkpoint import Data, load_checkpoint, make_card
@@ -43,11 +43,11 @@ def test_device_and_formats():
         True,
         False,
     ]
-    with pytest.raises(DeviceError, match="cuda:1 is a single GPU for several processes; use --device cuda"):
+    with pytest.raises(WrongUseError, match="cuda:1 is a single GPU for several processes; use --device cuda"):
         choose_compute(TrainConfig(device="cuda:1"), gpu=0)
-    with pytest.raises(DeviceError, match="'gpu' is no device"):
+    with pytest.raises(WrongUseError, match="'gpu' is no device"):
         choose_compute(TrainConfig(device="gpu"))
-    with pytest.raises(DeviceError, match="cuda:99 is not there"):
+    with pytest.raises(WrongUseError, match="cuda:99 is not there"):
         choose_compute(TrainConfig(device="cuda:99"))
 
 
@@ -202,9 +202,9 @@ def test_a_finished_run_has_nothing_left_to_do(store, uninterrupted):
 def test_resuming_something_else_is_refused(store, tmp_path, uninterrupted):
     run = make_run(store, uninterrupted[2], epochs=3)
     run.identity = {"train.lr": 0.5, "data": "f"}
-    with pytest.raises(ResumeError, match=r"the run has train\.lr=0\.001 and not 0\.5"):
+    with pytest.raises(RunError, match=r"the run has train\.lr=0\.001 and not 0\.5"):
         list(fit(run, resume=True))
-    with pytest.raises(ResumeError, match="no state to resume"):
+    with pytest.raises(RunError, match="no state to resume"):
         list(fit(make_run(store, tmp_path), resume=True))
 
 
@@ -338,7 +338,7 @@ def test_the_average_is_what_is_scored_and_saved(store, tmp_path, monkeypatch):
 
 def test_a_state_without_the_average_that_is_asked_for(store, tmp_path):
     list(fit(make_run(store, tmp_path, patches=2, epochs=1)))
-    with pytest.raises(ResumeError, match="damaged"):
+    with pytest.raises(RunError, match="damaged"):
         list(fit(make_run(store, tmp_path, patches=2, epochs=1, ema=0.9), resume=True))
 
 

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import made_up_evidence
 
+from seg.errors import EvidenceError
 from seg.metrics.evidence import (
     Details,
     Evidence,
-    EvidenceError,
     Origin,
     batch_evidence,
     dense_counts,
@@ -33,8 +33,8 @@ from seg.metrics.evidence import (
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence, sealed
 from seg.metrics.joint import implied_labels
 from seg.metrics.pixel import pixel_scores
-from seg.metrics.scene import ProbabilityError, fit_thresholds, scene_scores
-from seg.metrics.scores import ThresholdError, headline, score_evidence, validation_thresholds
+from seg.metrics.scene import fit_thresholds, scene_scores
+from seg.metrics.scores import headline, score_evidence, validation_thresholds
 from seg.metrics.sparse import PatchCounts
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 
@@ -343,7 +343,7 @@ def test_rewritten_but_equal_file_is_accepted(tmp_path: Path) -> None:
 
 def test_nan_is_refused_before_it_is_written() -> None:
     probabilities = np.full((1, K), np.nan, dtype=np.float32)
-    with pytest.raises(ProbabilityError, match="diverged"):
+    with pytest.raises(EvidenceError, match="diverged"):
         batch_evidence(ORIGIN, ["a"], np.zeros((1, K, K), np.int64), np.zeros((1, K), dtype=bool), probabilities)
 
 
@@ -389,5 +389,5 @@ def test_thresholds_are_fitted_on_validation_only() -> None:
         validation_thresholds(evidence), fit_thresholds(probabilities_of(evidence), evidence.labels)
     )
     for split in ("train", "test"):
-        with pytest.raises(ThresholdError, match=f"never on {split}"):
+        with pytest.raises(EvidenceError, match=f"never on {split}"):
             validation_thresholds(replace(evidence, origin=Origin(split, "f", False)))

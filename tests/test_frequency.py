@@ -18,10 +18,10 @@ from seg.data.frequency import class_frequencies, count_pixels
 from seg.data.loader import make_loader
 from seg.data.order import BatchOrder
 from seg.data.sampling import draw, repeat_factors
+from seg.errors import UnknownCodeError
 from seg.prepare.build import build_store
 from seg.prepare.sources import Sources
 from seg.reben.classes import CLASS_NAMES, CLASS_OF_CODE
-from seg.reben.reference_map import UnknownCodeError
 from seg.store.open import open_store
 from seg.store.patches import MAP_SUFFIX, PatchWriter
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
-from seg.engine.modality_dropout import ModalityDropoutError, check_modality_dropout, sensors_present
-from seg.models.architectures import ARCHITECTURES, ModelError
+from seg.engine.modality_dropout import check_modality_dropout, sensors_present
+from seg.errors import ModelError, WrongUseError
+from seg.models.architectures import ARCHITECTURES
 from seg.models.checkpoint import Data, load_card, load_checkpoint, make_card, save_checkpoint
 from seg.models.fusion import DualEncoder, WithoutSensor
 from seg.models.segmenter import Segmenter, build_segmenter
@@ -287,7 +288,5 @@ def test_without_dropout_nothing_is_drawn():
 def test_dropout_needs_two_sensors():
     check_modality_dropout(0.5, MIXED)
     check_modality_dropout(0.0, ("VV",))
-    with pytest.raises(
-        ModalityDropoutError, match=r"modality_dropout=0\.5 needs bands of Sentinel-1 and of Sentinel-2"
-    ):
+    with pytest.raises(WrongUseError, match=r"modality_dropout=0\.5 needs bands of Sentinel-1 and of Sentinel-2"):
         check_modality_dropout(0.5, ("VV", "VH"))

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from made_up import made_up_evidence
 from safetensors.numpy import load_file, save
 
+from seg.errors import EvidenceError
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, dense_counts, take_patches
 from seg.metrics.patch import label_differences, patch_accuracy
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
-from seg.report.gallery import FILE_NAME, REASONS, GalleryError, Picture, choose_pictures, load_gallery, save_gallery
+from seg.report.gallery import FILE_NAME, REASONS, Picture, choose_pictures, load_gallery, save_gallery
 
 K = NUM_CLASSES
 PIXELS = PATCH_SIZE * PATCH_SIZE
@@ -67,7 +68,7 @@ def test_an_empty_gallery_is_one(tmp_path):
 
 
 def test_a_missing_gallery_says_how_to_make_one(tmp_path):
-    with pytest.raises(GalleryError, match=r"there is no gallery at .*gallery\.safetensors; run 'seg eval'"):
+    with pytest.raises(EvidenceError, match=r"there is no gallery at .*gallery\.safetensors; run 'seg eval'"):
         load_gallery(tmp_path)
 
 
@@ -75,7 +76,7 @@ def outcome(folder) -> tuple[Picture, ...] | str:
     """The pictures, or what is wrong with them."""
     try:
         return load_gallery(folder)
-    except GalleryError as error:
+    except EvidenceError as error:
         return str(error)
 
 
@@ -106,7 +107,7 @@ def test_a_changed_pixel_is_noticed(tmp_path, bit):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1 << bit
     path.write_bytes(content)
-    with pytest.raises(GalleryError, match="damaged"):
+    with pytest.raises(EvidenceError, match="damaged"):
         load_gallery(tmp_path)
 
 
@@ -139,7 +140,7 @@ def rewritten(folder, *, header=None, **changes) -> None:
 )
 def test_what_makes_no_sense_is_refused(tmp_path, changes, message):
     rewritten(tmp_path, **changes)
-    with pytest.raises(GalleryError, match=message):
+    with pytest.raises(EvidenceError, match=message):
         load_gallery(tmp_path)
     rewritten(tmp_path)
     assert len(load_gallery(tmp_path)) == 1
@@ -157,13 +158,13 @@ def test_what_makes_no_sense_is_refused(tmp_path, changes, message):
 )
 def test_images_that_do_not_fit_are_refused(tmp_path, change, message):
     save_gallery(tmp_path, (replace(picture(), **change),))
-    with pytest.raises(GalleryError, match=message):
+    with pytest.raises(EvidenceError, match=message):
         load_gallery(tmp_path)
 
 
 def test_another_safetensors_file_is_no_gallery(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(save({"weight": np.zeros(3, np.float32)}))
-    with pytest.raises(GalleryError, match="is no gallery of seg"):
+    with pytest.raises(EvidenceError, match="is no gallery of seg"):
         load_gallery(tmp_path)
 
 

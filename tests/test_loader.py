@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg.config.sections import DataConfig
-from seg.data.dataset import PatchDataset, PatchReadError
+from seg.data.dataset import PatchDataset
 from seg.data.loader import make_loader
 from seg.data.order import BatchOrder, block_order
 from seg.data.slots import Slots
+from seg.errors import StoreError
 from seg.prepare.build import build_store
 from seg.prepare.sources import Sources
 from seg.store.open import open_store
@@ -233,7 +234,7 @@ def test_an_error_in_a_loader_process_arrives_and_the_loader_goes_on(store):
     loader = make_loader(dataset, order, 1)
     assert sum(len(batch) for batch in loader) == 80
     order.batch_size = 9
-    with pytest.raises((AssertionError, PatchReadError)):
+    with pytest.raises((AssertionError, StoreError)):
         list(loader)
     order.batch_size = 8
     order.start = 0

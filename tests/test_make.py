@@ -21,6 +21,7 @@ from scipy.ndimage import map_coordinates
 
 from seg.cli.main import main
 from seg.cli.make import spread
+from seg.errors import BandMissingError, LandCoverError, SceneError, WrongUseError
 from seg.pipeline.make import make, request
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -31,9 +32,7 @@ from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_co
 from seg.region import cut_product
 from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
-from seg.region.numbering import ClcError
-from seg.region.products import MakeError, Request, check_request, find_synthetic_mark
-from seg.scenes.grid import BandMissingError, SceneError
+from seg.region.products import Request, check_request, find_synthetic_mark
 from seg.scenes.open import open_scene
 from seg.store.open import open_store
 from seg.synthetic.scene import synthesise_scene
@@ -589,8 +588,8 @@ def test_a_product_twice(tmp_path):
     again = PRODUCT.replace("N0205", "N0500")
     s2 = [bands_of(tmp_path / "a"), bands_of(tmp_path / "b", again)]
     said = f"{tmp_path / 'a'} and {tmp_path / 'b'} are both of the tile 33UUP on 2017-06-13; give one of them"
-    refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, MakeError, said)
-    with pytest.raises(MakeError, match="is given twice"):
+    refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, WrongUseError, said)
+    with pytest.raises(WrongUseError, match="is given twice"):
         check_request(Request((s2[0], s2[0]), tmp_path / "clc.tif"))
 
 
@@ -599,18 +598,18 @@ def test_a_product_twice(tmp_path):
 def test_a_tile_without_any_label(tmp_path, value, store):
     said = "has no class anywhere on the tile 33UUP"
     s2 = [bands_of(tmp_path / "in")]
-    refused(s2, codes_of(tmp_path / "clc.tif", value), tmp_path, ClcError, said, store=store)
+    refused(s2, codes_of(tmp_path / "clc.tif", value), tmp_path, LandCoverError, said, store=store)
 
 
 def test_nothing_left(tmp_path):
     s2 = [bands_of(tmp_path / "in", columns=1, rows=1, holes=[(0, 0)])]
     said = r"no patch is left of 1 \(pixels without data: 1\)"
-    refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, MakeError, said)
+    refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, WrongUseError, said)
 
 
 def test_land_cover_of_another_place(tmp_path):
     clc = codes_of(tmp_path / "clc.tif", column=50)
-    refused([bands_of(tmp_path / "in")], clc, tmp_path, ClcError, "does not overlap the tile 33UUP")
+    refused([bands_of(tmp_path / "in")], clc, tmp_path, LandCoverError, "does not overlap the tile 33UUP")
 
 
 def test_files_that_name_no_product(tmp_path):
@@ -618,7 +617,9 @@ def test_files_that_name_no_product(tmp_path):
     for file in folder.iterdir():
         file.rename(folder / file.name.removeprefix(f"{PRODUCT}_"))
     clc = codes_of(tmp_path / "clc.tif")
-    refused([folder], clc, tmp_path, MakeError, "nothing in .* names its Sentinel-2 product.*--product, such as S2A_")
+    refused(
+        [folder], clc, tmp_path, WrongUseError, "nothing in .* names its Sentinel-2 product.*--product, such as S2A_"
+    )
     _, tree = run([folder], clc, tmp_path / "out", product=PRODUCT)
     assert {name[:-6] for name in tree.rows} == {PRODUCT}
 
@@ -632,9 +633,9 @@ def test_a_product_that_lacks_a_band(tmp_path):
 def test_sentinel_1_that_is_of_no_use(tmp_path):
     s2, clc = [bands_of(tmp_path / "in")], codes_of(tmp_path / "clc.tif")
     nameless = s1_of(tmp_path / "s1.tif")
-    refused(s2, clc, tmp_path, MakeError, "does not name its Sentinel-1 scene", s1=(nameless,))
+    refused(s2, clc, tmp_path, WrongUseError, "does not name its Sentinel-1 scene", s1=(nameless,))
     elsewhere = s1_of(tmp_path / f"{S1_NAME}.tif", column=50)
-    refused(s2, clc, tmp_path, MakeError, "overlaps none of the products", s1=(elsewhere,))
+    refused(s2, clc, tmp_path, WrongUseError, "overlaps none of the products", s1=(elsewhere,))
     late = S1_NAME.replace("20170612", "20170712")
     half = written(tmp_path / f"{late}.tif", [np.full((240, 240), -12, np.float32)], place(), names=("VV",))
     refused(s2, clc, tmp_path, SceneError, f"{late}.tif does not hold VV and VH; give a raster with both", s1=(half,))
@@ -659,13 +660,13 @@ def test_sentinel_1_of_another_month_is_told(tmp_path):
      ({"require_s1": True}, "no --s1 is given"), ({"country_column": "x"}, "is a column of --countries")],
 )  # fmt: skip
 def test_requests_that_make_no_sense(more, said):
-    with pytest.raises(MakeError, match=said):
+    with pytest.raises(WrongUseError, match=said):
         check_request(Request(**({"s2": (Path("a"),), "clc": Path("b")} | more)))
 
 
 def test_a_column_of_a_raster(tmp_path):
     clc = codes_of(tmp_path / "clc.tif")
-    refused([bands_of(tmp_path / "in")], clc, tmp_path, MakeError, "is a raster; --column", column="x")
+    refused([bands_of(tmp_path / "in")], clc, tmp_path, WrongUseError, "is a raster; --column", column="x")
 
 
 def test_a_damaged_band_shows_and_leaves_nothing(tmp_path):

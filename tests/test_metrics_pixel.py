@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 
-from seg.metrics.pixel import ClassIndexError, PixelScores, confusion_counts, pixel_scores
+from seg.errors import EvidenceError
+from seg.metrics.pixel import PixelScores, confusion_counts, pixel_scores
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 
 Counts = npt.NDArray[np.int64]
@@ -83,7 +84,7 @@ def test_empty_batch_has_no_counts() -> None:
 @pytest.mark.parametrize("target", [-1, NUM_CLASSES, 254, 256, 999])
 def test_target_that_is_no_class_is_refused(target: int) -> None:
     with pytest.raises(
-        ClassIndexError, match=rf"1 pixels hold no class index, such as target {target} with prediction 0"
+        EvidenceError, match=rf"1 pixels hold no class index, such as target {target} with prediction 0"
     ):
         confusion_counts(torch.tensor([[[0, target]]]), torch.tensor([[[0, 0]]]))
 
@@ -91,7 +92,7 @@ def test_target_that_is_no_class_is_refused(target: int) -> None:
 @pytest.mark.parametrize("predicted", [-1, NUM_CLASSES, IGNORE_INDEX, 1000])
 @pytest.mark.parametrize("target", [0, IGNORE_INDEX])
 def test_prediction_that_is_no_class_is_refused_even_where_unlabelled(predicted: int, target: int) -> None:
-    with pytest.raises(ClassIndexError, match=f"target {target} with prediction {predicted}"):
+    with pytest.raises(EvidenceError, match=f"target {target} with prediction {predicted}"):
         confusion_counts(torch.tensor([[[0, target]]]), torch.tensor([[[0, predicted]]]))
 
 
@@ -220,5 +221,5 @@ def test_counts_stay_on_the_device_and_are_the_same_there() -> None:
     counts = confusion_counts(target.cuda(), predicted.cuda())
     assert counts.is_cuda
     assert torch.equal(counts.cpu(), confusion_counts(target, predicted))
-    with pytest.raises(ClassIndexError):
+    with pytest.raises(EvidenceError):
         confusion_counts(target.cuda(), predicted.cuda() + 1)

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
-from seg.metrics.scene import (
-    ProbabilityError,
-    average_precision,
-    decide,
-    fit_thresholds,
-    label_scores,
-    scene_scores,
-)
+from seg.errors import EvidenceError
+from seg.metrics.scene import average_precision, decide, fit_thresholds, label_scores, scene_scores
 
 Bools = npt.NDArray[np.bool_]
 Probabilities = npt.NDArray[np.float32]
@@ -166,7 +160,7 @@ def test_decision_needs_more_than_the_threshold_and_has_one_per_class() -> None:
 def test_no_probabilities_are_refused(score, value: float, sentence: str) -> None:  # type: ignore[no-untyped-def]
     probabilities = np.full((3, 2), 0.5, dtype=np.float32)
     probabilities[1, 1] = value
-    with pytest.raises(ProbabilityError, match=sentence):
+    with pytest.raises(EvidenceError, match=sentence):
         score(probabilities, np.ones((3, 2), dtype=bool))
 
 

@@ -8,8 +8,9 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from seg.reben.mgrs import SquareError, square
-from seg.reben.patch import PatchNameError, tile_corner
+from seg.errors import UnknownNameError
+from seg.reben.mgrs import square
+from seg.reben.patch import tile_corner
 
 BANDS = "CDEFGHJKLMNPQRSTUVWX"
 ROWS = "ABCDEFGHJKLMNPQRSTUV"
@@ -84,7 +85,7 @@ def test_exactly_the_squares_that_touch_their_zone_and_band_exist(zone, bands):
             name = f"{zone:02d}{band}{column}{row}"
             try:
                 found = square(name)
-            except SquareError:
+            except UnknownNameError:
                 # What is left out is a sliver between the places that are looked at.
                 assert expected.get(name, (0,))[0] < 1e-4, name
                 continue
@@ -105,7 +106,7 @@ def test_exactly_the_squares_that_touch_their_zone_and_band_exist(zone, bands):
     ],
 )  # fmt: skip
 def test_names_of_no_tile_are_one_sentence(name):
-    with pytest.raises(PatchNameError, match="there is no MGRS tile") as error:
+    with pytest.raises(UnknownNameError, match="there is no MGRS tile") as error:
         tile_corner(name)
     assert len(str(error.value)) < 200
     assert name in str(error.value)

@@ -13,11 +13,12 @@ from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Deco
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ARCHITECTURES, ModelError, check_encoder, encoder_names
+from seg.errors import ModelError, UnknownNameError
+from seg.models.architectures import ARCHITECTURES, check_encoder, encoder_names
 from seg.models.padding import Frame, InsidePool, pool_inside
 from seg.models.scene import DerivedSceneHead, log_mean_exp
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
-from seg.reben.bands import MODALITIES, UnknownBandError
+from seg.reben.bands import MODALITIES
 from seg.reben.classes import NUM_CLASSES
 
 BANDS = MODALITIES["s1s2"]
@@ -406,7 +407,7 @@ def test_what_does_not_exist_or_fit_is_one_sentence(arch: str, encoder: str, wor
 
 def test_unknown_and_repeated_bands_are_refused():
     for bands in (("B02", "B99"), ("B02", "B02")):
-        with pytest.raises(UnknownBandError):
+        with pytest.raises(UnknownNameError):
             build_segmenter(ModelConfig(), bands)
 
 

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 from sklearn.metrics import accuracy_score, jaccard_score
 
+from seg.errors import UnknownNameError, WrongUseError
 from seg.figures.land_cover import land_cover_figure, legend_figure
 from seg.figures.style import png_bytes
 from seg.maps.footprints import CRS84, write_footprints
@@ -23,12 +24,12 @@ from seg.maps.mosaics import write_companions
 from seg.maps.palette import AGREEMENT
 from seg.models.checkpoint import load_card
 from seg.models.weights_file import weights_digest
-from seg.pipeline.export import ExportError, export
+from seg.pipeline.export import export
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, CLASSES
-from seg.reben.patch import PatchId, PatchNameError
+from seg.reben.patch import PatchId
 from seg.runs.plan import plan
 from seg.store import written
 from seg.store.open import open_store
@@ -256,7 +257,7 @@ def test_footprints_of_no_patch_and_of_odd_names(tmp_path):
     table = geopandas.read_parquet(tmp_path / "f.parquet")
     assert len(table) == 0
     assert table.crs == CRS84
-    with pytest.raises(PatchNameError):
+    with pytest.raises(UnknownNameError):
         write_footprints(tmp_path / "g.parquet", pa.table({"patch_id": ["odd"]}), {})
     assert os.listdir(tmp_path) == ["f.parquet"]
 
@@ -305,5 +306,5 @@ def test_companions_of_any_map(tmp_path, exported):
 @pytest.mark.parametrize("name", ["config.yaml", "store.json"])
 def test_maps_do_not_go_into_a_run_or_a_store(tmp_path, name):
     (tmp_path / name).touch()
-    with pytest.raises(ExportError, match="is a run or a store"):
+    with pytest.raises(WrongUseError, match="is a run or a store"):
         export(tmp_path / "run", tmp_path)

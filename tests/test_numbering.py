@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from rasterio.rio.main import main_group
 from rasterio.transform import Affine
 
+from seg.errors import LandCoverError
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.clc_legend import CLC_LEGEND
 from seg.reben.patch import GeoRef, tile_corner
 from seg.region.clc import codes_on, open_clc
 from seg.region.legend import legend_of, values_in
-from seg.region.numbering import CODES, NOTHING, ClcError, Legend, code_table, decide
+from seg.region.numbering import CODES, NOTHING, Legend, code_table, decide
 
 TILE = "33UUP"
 EPSG, X, Y = tile_corner(TILE)
@@ -84,7 +85,7 @@ def codes_of(path: Path, **more) -> list[int]:
 
 
 def refused(path: Path, **more) -> str:
-    with pytest.raises(ClcError) as caught:
+    with pytest.raises(LandCoverError) as caught:
         codes_of(path, **more)
     text = str(caught.value)
     assert "\n" not in text
@@ -135,9 +136,9 @@ def test_what_is_told_is_taken_where_it_fits(codes, numbers):
     assert decide("f", codes, Legend(), "clc", str).numbering == "clc"
     assert decide("f", numbers, Legend(), "grid", str).by == "--numbering"
     for values, told in ((codes, "grid"), (numbers, "clc"), (codes | numbers, "clc"), (codes | numbers, "grid")):
-        with pytest.raises(ClcError):
+        with pytest.raises(LandCoverError):
             decide("f", values, Legend(), told, str)
-    with pytest.raises(ClcError, match="give a file of one numbering"):
+    with pytest.raises(LandCoverError, match="give a file of one numbering"):
         decide("f", codes | numbers, Legend(), None, str)
 
 
@@ -186,7 +187,7 @@ def test_nothing_is_taken_that_is_not_corines(values):
     """Whatever is decided, every value has a code; and small numbers alone are never decided on."""
     try:
         decision = decide("f", values, Legend(), None, str)
-    except ClcError:
+    except LandCoverError:
         return
     assert set(values) <= set(code_table(decision.numbering))
     if decision.numbering == "grid":

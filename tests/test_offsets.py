@@ -20,11 +20,12 @@ from seg.config.sections import DataConfig
 from seg.data.dataset import PatchDataset
 from seg.data.loader import make_loader
 from seg.data.order import BatchOrder
+from seg.errors import DamagedError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.store import ahead, offsets
 from seg.store.ahead import in_memory, joined
-from seg.store.btree import TreeError, find, read_meta, walk
+from seg.store.btree import find, read_meta, walk
 from seg.store.offsets import OFFSETS_FILE, find_offsets
 from seg.store.open import open_store
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader, PatchWriter
@@ -138,7 +139,7 @@ def test_a_damaged_tree_is_an_error_or_a_tree(data):
         path.write_bytes(content)
         try:
             entries = walk(path, meta)
-        except TreeError:
+        except DamagedError:
             return
         end = (meta.last_page + 1) * meta.page_size
         assert ((entries.begins >= 0) & (entries.begins + entries.lengths <= end)).all()

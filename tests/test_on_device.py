@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg.config.sections import DIHEDRAL, DataConfig
-from seg.data.dataset import Batch, PatchDataset, PatchReadError
+from seg.data.dataset import Batch, PatchDataset
 from seg.data.feed import on_device
 from seg.data.loader import make_loader
 from seg.data.on_device import DevicePreparation, preparation
 from seg.data.order import BatchKey, BatchOrder
 from seg.data.raw import SYMMETRIES, RawBatch, RawForm, band_groups, symmetric_pixels
-from seg.data.transforms import AugmentationError, Augmenter, Normaliser, moves_pixels_only
+from seg.data.transforms import Augmenter, Normaliser, moves_pixels_only
+from seg.errors import StoreError, WrongUseError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS, MODALITIES, PATCH_SIZE
@@ -155,7 +156,7 @@ def test_some_samples_stay_raw_without_augmentation(store):
 
 
 def test_other_augmentation_is_refused(store):
-    with pytest.raises(AugmentationError, match=r"only flips, .*data\.preprocess=host"):
+    with pytest.raises(WrongUseError, match=r"only flips, .*data\.preprocess=host"):
         datasets(store, augment=({"Affine": {"rotate": [-20, 20]}},))
 
 
@@ -177,5 +178,5 @@ def test_a_patch_that_is_not_as_it_should_be(store, monkeypatch, change, message
         return tensors
 
     monkeypatch.setattr(type(store.patches), "tensors", changed)
-    with pytest.raises(PatchReadError, match=message):
+    with pytest.raises(StoreError, match=message):
         device[BatchKey(0, (0,))]

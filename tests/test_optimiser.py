@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from seg.config.load import ConfigError, load_config
+from seg.config.load import load_config
 from seg.config.sections import ModelConfig, TrainConfig
 from seg.engine.encoder import bare, freeze_encoder, rate_scales
 from seg.engine.guard import Guard, NotFiniteError, norm_of_gradients
 from seg.engine.optimiser import make_optimiser, set_learning_rate
 from seg.engine.schedule import SCHEDULES, learning_rate, reductions
 from seg.engine.state import Progress
-from seg.models.architectures import ModelError
+from seg.errors import ModelError, WrongUseError
 from seg.models.segmenter import build_segmenter
 
 SCORES = st.lists(st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3, 0.4])), max_size=30)
@@ -117,7 +117,7 @@ def test_plateau_by_hand():
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(overrides, message):
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(WrongUseError, match=message) as caught:
         load_config(None, overrides)
     assert "\n" not in str(caught.value)
 

@@ -10,7 +10,8 @@ from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ARCHITECTURES, Architecture, ModelError
+from seg.errors import ModelError
+from seg.models.architectures import ARCHITECTURES, Architecture
 from seg.models.segmenter import build_segmenter
 from seg.models.start import _MOST_NAMED, _summed_up
 

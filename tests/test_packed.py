@@ -10,13 +10,13 @@ import shapely
 from commands import run_printed
 from rasterio.transform import Affine
 
-from seg.maps.part import PartError, _read_shape
+from seg.errors import LandCoverError, SceneError, WrongUseError
+from seg.maps.part import _read_shape
 from seg.reben.patch import GeoRef, tile_corner
-from seg.region.clc import ClcError, codes_on, open_clc
+from seg.region.clc import codes_on, open_clc
 from seg.region.countries import open_countries
 from seg.region.packed import source_of
-from seg.region.polygons import PolygonError, open_polygons
-from seg.scenes.grid import SceneError
+from seg.region.polygons import open_polygons
 
 TILE = "33UUP"
 EPSG, X, Y = tile_corner(TILE)
@@ -81,9 +81,9 @@ def test_several_files_are_named(tmp_path):
     for name in ("a.gpkg", "b.gpkg"):
         polygons().to_file(tmp_path / "in" / name, engine="pyogrio")
     for path in (zipped(tmp_path / "x.zip", tmp_path / "in"), tmp_path / "in"):
-        with pytest.raises(ClcError, match=r"several files of data \(a\.gpkg, b\.gpkg\).*name one of them"):
+        with pytest.raises(LandCoverError, match=r"several files of data \(a\.gpkg, b\.gpkg\).*name one of them"):
             open_clc(path)
-        with pytest.raises(PolygonError, match="several files"):
+        with pytest.raises(LandCoverError, match="several files"):
             open_countries(path)
 
 
@@ -92,7 +92,7 @@ def test_a_zip_that_holds_none_or_is_damaged(tmp_path):
     (tmp_path / "in" / "readme.txt").write_text("about")
     archive = zipped(tmp_path / "x.zip", tmp_path / "in")
     assert source_of(archive) == str(archive)
-    with pytest.raises(ClcError):
+    with pytest.raises(LandCoverError):
         open_clc(archive)
     archive.write_bytes(archive.read_bytes()[:50])
     with pytest.raises(SceneError, match="damaged"):
@@ -110,12 +110,12 @@ def test_a_database_is_one_file(tmp_path):
 @pytest.mark.filterwarnings("ignore:'crs' was not provided")
 def test_what_polygons_without_a_crs_are_advised_works(tmp_path, monkeypatch):
     polygons(crs=None).to_file(tmp_path / "a'b.gpkg", engine="pyogrio")
-    with pytest.raises(PolygonError, match="has no CRS") as error:
+    with pytest.raises(LandCoverError, match="has no CRS") as error:
         open_polygons(tmp_path / "a'b.gpkg", ("Code_18",), "--column")
     run_printed(str(error.value), tmp_path, monkeypatch, nnnn=str(EPSG))
     assert np.array_equal(codes(tmp_path / "with_crs.gpkg"), EXPECTED)
     (tmp_path / "with_crs.gpkg").unlink()
-    with pytest.raises(PartError, match="has no CRS") as error:
+    with pytest.raises(WrongUseError, match="has no CRS") as error:
         _read_shape(tmp_path / "a'b.gpkg", EPSG)
     run_printed(str(error.value), tmp_path, monkeypatch, nnnn=str(EPSG))
     assert _read_shape(tmp_path / "with_crs.gpkg", EPSG).area == pytest.approx(2400**2)

@@ -13,12 +13,11 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 import seg
 from seg.config.load import load_config
 from seg.data.frequency import class_frequencies
-from seg.engine.losses.joint import UnknownLossError, UnusedSettingError
 from seg.engine.train import Epoch
+from seg.errors import CheckpointError, EmptySelectionError, ModelError, RunError, StoreError, WrongUseError
 from seg.metrics.evidence import dense_counts, total_counts
 from seg.metrics.evidence_file import load_evidence
-from seg.models.architectures import ModelError
-from seg.models.checkpoint import CheckpointError, load_card
+from seg.models.checkpoint import load_card
 from seg.models.weights_file import weights_digest
 from seg.pipeline.card import write_card
 from seg.pipeline.describe import describe_store
@@ -29,10 +28,9 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE, CLASSES
 from seg.runs.data import find_store
-from seg.runs.folder import RunError
 from seg.runs.plan import plan
-from seg.store.index import EmptySelectionError, select
-from seg.store.open import StoreError, open_store
+from seg.store.index import select
+from seg.store.open import open_store
 from seg.store.patches import DATA_FILE
 
 BANDS = "VV,VH,B02,B03,B04,B08"
@@ -347,7 +345,7 @@ def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_
     ],
 )
 def test_unknown_names_leave_no_run_behind(stores, tmp_path, changes, message):
-    with pytest.raises((ModelError, StoreError, UnknownLossError, UnusedSettingError), match=message):
+    with pytest.raises((ModelError, StoreError, WrongUseError), match=message):
         train(plan(out=tmp_path / "run", **{**QUICK, "data__store": stores / "ten", **changes}))
     assert not (tmp_path / "run").exists()
 

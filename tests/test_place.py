@@ -11,7 +11,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
-from seg.scenes.grid import SceneError, Window
+from seg.errors import SceneError
+from seg.scenes.grid import Window
 from seg.scenes.header import read_header
 from seg.scenes.open import open_scene
 from seg.scenes.place import warp_advice

@@ -21,24 +21,22 @@ from shapely.geometry import Point, box
 import seg
 from seg.cli.main import main
 from seg.engine.distributed import Ranks
-from seg.inference.windows import WindowError, lay_axis
+from seg.errors import ForeignFileError, MapError, SceneError, WrongUseError
+from seg.inference.windows import lay_axis
 from seg.maps import parts
 from seg.maps import scene_map as map_files
-from seg.maps.part import PartError, read_box
-from seg.maps.parts import UnfinishedError
-from seg.maps.scene_map import MapError
+from seg.maps.part import read_box
 from seg.metrics.area import adjusted_areas
 from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
 from seg.models.checkpoint import load_card
 from seg.pipeline import predict as pipeline
-from seg.pipeline.predict import PredictError, predict
+from seg.pipeline.predict import predict
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.runs.plan import plan
-from seg.scenes.grid import SceneError
 from seg.store import written
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
@@ -246,7 +244,7 @@ def test_strips_of_something_else_are_not_used(run, scene, place, mapped, tmp_pa
     strange = tmp_path / "other.tif.unfinished"
     strange.mkdir()
     (strange / "mine.txt").write_text("kept")
-    with pytest.raises(UnfinishedError, match="holds something else"):
+    with pytest.raises(ForeignFileError, match="holds something else"):
         predict(run, [scene.product], tmp_path / "other.tif")
     assert (strange / "mine.txt").read_text() == "kept"
 
@@ -363,15 +361,15 @@ def test_pixels_that_are_masked_or_filled_are_not_mapped(run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"box": (0.0, 0.0, 1.0, 1.0)}, PartError, "does not touch"),
-        ({"geometry": "nowhere.geojson"}, PartError, "there is no file"),
-        ({"window": 160, "overlap": 150}, WindowError, "cannot overlap by 150; .* multiples of 32"),
-        ({"out": "."}, PredictError, "is a folder; name the map itself"),
-        ({"out": "map.png"}, PredictError, "let --out end in .tif"),
-        ({"out": "no/map.tif"}, PredictError, "there is no folder"),
-        ({"scenes": 2, "out": "map.tif"}, PredictError, "2 scenes need a folder"),
-        ({"scenes": 2, "out": "maps"}, PredictError, "several scenes would become"),
-        ({"scenes": 0}, PredictError, "there is no scene"),
+        ({"box": (0.0, 0.0, 1.0, 1.0)}, WrongUseError, "does not touch"),
+        ({"geometry": "nowhere.geojson"}, WrongUseError, "there is no file"),
+        ({"window": 160, "overlap": 150}, WrongUseError, "cannot overlap by 150; .* multiples of 32"),
+        ({"out": "."}, WrongUseError, "is a folder; name the map itself"),
+        ({"out": "map.png"}, WrongUseError, "let --out end in .tif"),
+        ({"out": "no/map.tif"}, WrongUseError, "there is no folder"),
+        ({"scenes": 2, "out": "map.tif"}, WrongUseError, "2 scenes need a folder"),
+        ({"scenes": 2, "out": "maps"}, WrongUseError, "several scenes would become"),
+        ({"scenes": 0}, WrongUseError, "there is no scene"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(run, scene, tmp_path, monkeypatch, changes, error, text):
@@ -399,7 +397,7 @@ def test_polygons_that_cannot_be_used(run, scene, tmp_path):
         ("far.geojson", "does not touch"),
         ("text.geojson", "cannot be read as vector data"),
     ):
-        with pytest.raises(PartError, match=text):
+        with pytest.raises(WrongUseError, match=text):
             predict(run, [scene.product], tmp_path / "map.tif", geometry=tmp_path / name)
 
 
@@ -452,7 +450,7 @@ def test_command(run, scene, mapped, tmp_path, monkeypatch, capfd):
 def test_boxes():
     assert read_box("13.1,47.7,13.3,47.9") == (13.1, 47.7, 13.3, 47.9)
     for text in ("1,2,3", "a,b,c,d", "3,1,2,4", "47,190,48,191", "nan,0,1,1"):
-        with pytest.raises(PartError, match="is no box"):
+        with pytest.raises(WrongUseError, match="is no box"):
             read_box(text)
 
 
@@ -474,9 +472,9 @@ def test_a_model_folder_maps_like_its_run(run, scene, place, tmp_path):
 def test_nothing_is_written_over_what_is_read(run, scene, tmp_path):
     stack = shutil.copy(scene.stack, tmp_path / "stack.tif")
     before = stack.read_bytes()
-    with pytest.raises(PredictError, match="would be written over, or into, stack"):
+    with pytest.raises(WrongUseError, match="would be written over, or into, stack"):
         predict(run, [stack], stack, **SMALL)
-    with pytest.raises(PredictError, match="would be written over, or into"):
+    with pytest.raises(WrongUseError, match="would be written over, or into"):
         predict(run, [scene.product], scene.product / "map.tif", **SMALL)
     assert stack.read_bytes() == before
 

@@ -14,11 +14,10 @@ import seg
 from seg.config.load import load_config
 from seg.config.paths import path_list, path_or_none
 from seg.config.sections import DataConfig
+from seg.errors import EmptySelectionError, StoreError
 from seg.reben.bands import MODALITIES
 from seg.runs.data import SEG_DATA, find_store, split_rows
 from seg.runs.plan import plan
-from seg.store.index import EmptySelectionError
-from seg.store.open import StoreError
 
 BESIDE_THEM = {
     "plan": "seg.runs.plan",

@@ -11,10 +11,11 @@ import seg
 from seg.config.load import load_config
 from seg.data.dataset import PatchDataset
 from seg.data.order import BatchKey
+from seg.errors import EmptySelectionError, StoreError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.store.index import EmptySelectionError, select
-from seg.store.open import StoreError, open_store
+from seg.store.index import select
+from seg.store.open import open_store
 
 TEN = "VV,VH,B02,B03,B04,B08"
 

@@ -12,20 +12,19 @@ from scipy.ndimage import distance_transform_edt
 
 import seg
 from seg.engine.evaluate import Pass, predict
+from seg.errors import ForeignFileError, RunError
 from seg.metrics.evidence import CELLS, CONFIDENCE_UNIT
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
 from seg.models.checkpoint import load_card
-from seg.pipeline.report import StaleReportError, report_run
+from seg.pipeline.report import report_run
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES
 from seg.report.gallery import load_gallery
-from seg.runs.folder import RunError
 from seg.runs.plan import plan
 from seg.runs.session import open_run
 from seg.store import written
-from seg.store.written import ForeignFileError
 
 K = len(CLASS_NAMES)
 RESULTS = {"scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv", "report.html"}
@@ -144,7 +143,7 @@ def test_check_passes_and_finds_what_was_changed(copied):
     tables = copied / "eval" / "test" / "tables.md"
     text = tables.read_text()
     tables.write_text(text.replace("| test ", "| tset ", 1))
-    with pytest.raises(StaleReportError, match=r"tables\.md, line \d+: .*but the evidence gives"):
+    with pytest.raises(RunError, match=r"tables\.md, line \d+: .*but the evidence gives"):
         report_run(copied, replicates=100, check=True)
     with pytest.raises(ForeignFileError, match=r"holds tables\.md, which .* somebody has changed"):
         report_run(copied, replicates=100)
@@ -158,7 +157,7 @@ def test_check_finds_a_page_that_was_changed_but_takes_tables_without_one(copied
     page = copied / "eval" / "test" / "report.html"
     text = page.read_text()
     page.write_text(text.replace("mIoU", "mIOU", 1))
-    with pytest.raises(StaleReportError, match=r"report\.html, line \d+"):
+    with pytest.raises(RunError, match=r"report\.html, line \d+"):
         report_run(copied, check=True)
     page.unlink()
     report_run(copied, check=True)

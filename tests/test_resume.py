@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from seg.config.identity import ALLOWABLE
 from seg.engine import state
-from seg.engine.distributed import RankError
-from seg.engine.state import Progress, ResumeError, check_identity
+from seg.engine.state import Progress, check_identity
 from seg.engine.train import Run
+from seg.errors import RunError, WorkerError
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -223,7 +223,7 @@ def test_no_pickle_in_a_checkpoint(whole):
 )
 def test_a_changed_setting_is_named(whole, overrides, message):
     before = {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()}
-    with pytest.raises(ResumeError, match=message):
+    with pytest.raises(RunError, match=message):
         train(plan(None, overrides, whole[0], resume=True))
     assert {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()} == before
 
@@ -234,7 +234,7 @@ def test_other_data_are_named(whole, real, tmp_path):
     document = json.loads(info.read_text())
     mine = document["fingerprint"]
     info.write_text(json.dumps({**document, "fingerprint": "0123456789abcdef"}))
-    with pytest.raises(ResumeError, match=f"trained on the data {mine} and these are 0123456789abcdef"):
+    with pytest.raises(RunError, match=f"trained on the data {mine} and these are 0123456789abcdef"):
         train(plan(out=whole[0], resume=True, data__store=tmp_path / "store"))
 
 
@@ -242,7 +242,7 @@ def test_what_is_harmless_may_change_if_allowed(whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole[0], folder)
     job = plan(None, ["train.epochs=3", "train.patience=1", "train.save_every_steps=0"], folder, True, ["train.epochs"])
-    with pytest.raises(ResumeError, match=r"train\.patience=5 and not 1; .*--allow train\.patience"):
+    with pytest.raises(RunError, match=r"train\.patience=5 and not 1; .*--allow train\.patience"):
         train(job)
     job = plan(None, ["train.epochs=3", "train.patience=9"], folder, True, ["train.epochs", "train.patience"])
     assert train(job).epochs == 3
@@ -252,13 +252,13 @@ def test_what_is_harmless_may_change_if_allowed(whole, tmp_path):
 def test_what_can_be_allowed():
     run = {"train.lr": 0.1, "train.epochs": 5, "data": "a", "processes": 2}
     check_identity(run, dict(reversed(run.items())), (), Progress())
-    with pytest.raises(ResumeError, match=r"'train\.lr' cannot be allowed to change; what can is train\.epochs,"):
+    with pytest.raises(RunError, match=r"'train\.lr' cannot be allowed to change; what can is train\.epochs,"):
         check_identity(run, {**run, "train.lr": 1.0}, ["train.lr"], Progress())
-    with pytest.raises(ResumeError, match=r"has done 3 epochs already; train\.epochs must be more"):
+    with pytest.raises(RunError, match=r"has done 3 epochs already; train\.epochs must be more"):
         check_identity(run, {**run, "train.epochs": 3}, ["train.epochs"], Progress(epoch=3))
-    with pytest.raises(ResumeError, match="has 2 processes and 3 were started; start 2"):
+    with pytest.raises(RunError, match="has 2 processes and 3 were started; start 2"):
         check_identity(run, {**run, "processes": 3}, ALLOWABLE, Progress())
-    with pytest.raises(ResumeError, match=r"has loss\.pixel=null and not dice"):
+    with pytest.raises(RunError, match=r"has loss\.pixel=null and not dice"):
         check_identity(run, {**run, "loss.pixel": "dice"}, (), Progress())
 
 
@@ -311,7 +311,7 @@ def test_a_run_killed_before_its_first_saving_starts_over(settings, whole, tmp_p
 
 def test_all_that_changed_is_named(settings, whole, tmp_path):
     folder = shutil.copytree(whole[0], tmp_path / "run")
-    with pytest.raises(ResumeError, match=r"train\.lr=") as caught:
+    with pytest.raises(RunError, match=r"train\.lr=") as caught:
         train(plan(out=folder, resume=True, train__lr=0.5, train__weight_decay=0.5))
     assert any("It also has train.weight_decay=" in note for note in caught.value.__notes__)
 
@@ -327,5 +327,5 @@ def test_a_step_never_averages_more_patches_than_there_are(settings):
 
 
 def test_statistics_over_processes_need_cuda_even_alone(settings, tmp_path):
-    with pytest.raises(RankError, match="works on CUDA only"):
+    with pytest.raises(WorkerError, match="works on CUDA only"):
         train(plan(out=tmp_path / "run", **settings, train__sync_batchnorm=True))

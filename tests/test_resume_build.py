@@ -17,10 +17,11 @@ import rasterio
 from seg.config.sections import DataConfig
 from seg.data.dataset import PatchDataset
 from seg.data.order import BatchOrder
+from seg.errors import StoreError
 from seg.prepare.build import build_store
 from seg.prepare.sources import Sources
 from seg.prepare.tree import scan_tree
-from seg.store.open import StoreError, open_store
+from seg.store.open import open_store
 
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
 

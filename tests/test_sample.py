@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
-from seg.scenes.grid import SceneError
+from seg.errors import SceneError
 from seg.scenes.header import Header, read_header
 from seg.scenes.layer import tagged_layer
 from seg.scenes.sample import _cells, sample_of

@@ -10,7 +10,8 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from seg.scenes.grid import SceneError, Window
+from seg.errors import SceneError
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 
 RGB, S1 = ["B02", "B03", "B04"], ["VV", "VH"]

@@ -17,10 +17,11 @@ from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 from scipy.ndimage import map_coordinates
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS, MODALITIES, S1_BANDS, S2_BANDS
 from seg.reben.patch import GeoRef, PatchId
 from seg.scenes.cells import cell_grid
-from seg.scenes.grid import SceneError, Window
+from seg.scenes.grid import Window
 from seg.scenes.header import read_header
 from seg.scenes.names import band_in, product_in
 from seg.scenes.open import open_scene

@@ -17,12 +17,13 @@ from shapely import box
 from typer.testing import CliRunner
 
 from seg.cli.main import app
+from seg.errors import WrongUseError
 from seg.metrics.leakage import NEXT_DOOR, correlogram, divergence, leakage, nearness, seen_ground
 from seg.pipeline.split import check_request, plans_of, split
 from seg.prepare.audit import audit_store
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.prepare.split import LEFT_OUT, RULES, SplitError, SplitPlan, assign, published, with_buffer
+from seg.prepare.split import LEFT_OUT, RULES, SplitPlan, assign, published, with_buffer
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import SPLITS, PatchId
 from seg.store.geography import geography
@@ -182,7 +183,7 @@ def index_of_all(tmp_path_factory: pytest.TempPathFactory) -> Index:
     ],
 )
 def test_plans_that_make_no_sense(plan: dict, words: str):
-    with pytest.raises(SplitError, match=words):
+    with pytest.raises(WrongUseError, match=words):
         SplitPlan(**plan)
 
 
@@ -196,7 +197,7 @@ def test_plans_that_make_no_sense(plan: dict, words: str):
     ],
 )
 def test_sets_that_cannot_be_split_so(index_of_all: Index, plan: SplitPlan, words: str):
-    with pytest.raises(SplitError, match=words):
+    with pytest.raises(WrongUseError, match=words):
         assign(index_of_all, plan)
 
 
@@ -352,7 +353,7 @@ def test_synthetic_metadata_stay_synthetic(tmp_path: Path):
 
 def test_a_report_on_several_splits(official: Index, real: Path, tmp_path: Path):
     folder = real / "official-metadata"
-    with pytest.raises(SplitError, match=r"the centres of neighbours are 1\.2 km apart"):
+    with pytest.raises(WrongUseError, match=r"the centres of neighbours are 1\.2 km apart"):
         plans_of(["block"], "2,1,1", 20, 1.2, 0)
     plans = plans_of(["block", "random", "block"], "2,1,1", 20, 0, 0)
     done = split([folder / "metadata.parquet"], plans, report=tmp_path / "report")
@@ -382,14 +383,14 @@ def test_a_report_on_several_splits(official: Index, real: Path, tmp_path: Path)
     ],
 )
 def test_requests_that_make_no_sense(sources: list[str], plans: list[SplitPlan], out: str | None, words: str):
-    with pytest.raises(SplitError, match=words):
+    with pytest.raises(WrongUseError, match=words):
         check_request([Path(s) for s in sources], plans, Path(out) if out else None, None)
 
 
 def test_a_split_without_a_test_patch_is_not_reported_on(index_of_all: Index, tmp_path: Path):
     made_index(tmp_path, index_of_all.patch_ids.to_pylist())
     assert not (published(index_of_all) == SPLITS.index("test")).any()
-    with pytest.raises(SplitError, match="the split 'published' has no test patch"):
+    with pytest.raises(WrongUseError, match="the split 'published' has no test patch"):
         split([tmp_path / "made.parquet"], report=tmp_path / "report")
 
 

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from seg.config.load import ConfigError
-from seg.pipeline.sweep import Sweep, SweepError, look, make_jobs
+from seg.errors import WrongUseError
+from seg.pipeline.sweep import Sweep, look, make_jobs
 
 SWEEP = Path(__file__).resolve().parents[1] / "scripts" / "sweep.py"
 
@@ -130,11 +130,11 @@ def test_the_grid_is_every_combination_once(desk):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"seeds": "0,x"}, SweepError, "--seeds 0,1,2"),
-        ({"seeds": "1,1"}, SweepError, "a-seed1"),
-        ({"grid": ("train.lr",)}, SweepError, "names no values"),
-        ({"grid": ("train.lrr=1,2",)}, ConfigError, "train.lr"),
-        ({"configs": (Path("a.yaml"), Path("c/a.yaml"))}, SweepError, "a-seed0"),
+        ({"seeds": "0,x"}, WrongUseError, "--seeds 0,1,2"),
+        ({"seeds": "1,1"}, WrongUseError, "a-seed1"),
+        ({"grid": ("train.lr",)}, WrongUseError, "names no values"),
+        ({"grid": ("train.lrr=1,2",)}, WrongUseError, "train.lr"),
+        ({"configs": (Path("a.yaml"), Path("c/a.yaml"))}, WrongUseError, "a-seed0"),
     ],
 )
 def test_a_grid_that_makes_no_sense_starts_nothing(desk, changes, error, message):

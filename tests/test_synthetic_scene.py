@@ -11,13 +11,14 @@ import rasterio
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 from seg.cli.main import main
+from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.reben.patch import tile_corner
 from seg.reben.reference_map import class_indices
 from seg.synthetic import scene as synthetic_scene
 from seg.synthetic.places import REGIONS
 from seg.synthetic.scene import BASELINES, MAX_SIZE, check_scene, synthesise_scene
-from seg.synthetic.tree import SynthesisError, draw_place
+from seg.synthetic.tree import draw_place
 
 SIZE = 240
 FIRST_SLOT = 1_000_000
@@ -176,16 +177,16 @@ def test_large_scenes_are_drawn_in_squares(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("size", "seed"), [(60, 0), (250, 0), (MAX_SIZE + 60, 0), (240, -1)])
 def test_a_scene_that_cannot_be_made_is_refused(tmp_path, size, seed):
-    with pytest.raises(SynthesisError, match=r"asked for|seed"):
+    with pytest.raises(WrongUseError, match=r"asked for|seed"):
         check_scene(size, seed)
-    with pytest.raises(SynthesisError):
+    with pytest.raises(WrongUseError):
         synthesise_scene(tmp_path / "out", size, seed)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_something_in_it_is_kept(tmp_path):
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(SynthesisError, match="is not an empty folder"):
+    with pytest.raises(WrongUseError, match="is not an empty folder"):
         synthesise_scene(tmp_path, 120)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -12,7 +12,8 @@ from torch import nn
 from seg.config.sections import ModelConfig
 from seg.data.raw import SYMMETRIES, symmetric_pixels
 from seg.data.transforms import Normaliser
-from seg.engine.device import Compute, OutOfMemoryError
+from seg.engine.device import Compute
+from seg.errors import OutOfMemoryError
 from seg.inference import tiled
 from seg.inference.cells import CellPass, cell_rows, predict_cells
 from seg.inference.strips import StripPreparation, StripReader, View

@@ -9,11 +9,12 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from seg.config.load import ConfigError, load_config
+from seg.config.load import load_config
+from seg.errors import WrongUseError
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.report.trackers import FILE_NAME, TRACKERS, TrackerError, Trackers, check_trackers
+from seg.report.trackers import FILE_NAME, TRACKERS, Trackers, check_trackers
 from seg.runs.plan import plan
 
 SETTINGS = {"train": {"lr": 0.1, "loggers": ["wandb"]}, "model": {"arch": "unet"}}
@@ -196,14 +197,14 @@ def test_loggers_as_typed(text, expected):
 
 
 def test_an_unknown_logger_is_refused():
-    with pytest.raises(ConfigError, match="wandb"):
+    with pytest.raises(WrongUseError, match="wandb"):
         load_config(None, ["train.loggers=comet"])
 
 
 @pytest.mark.parametrize("name", TRACKERS)
 def test_what_is_not_installed_is_told_before_anything_starts(name, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(TrackerError, match=f"pip install {name}$"):
+    with pytest.raises(WrongUseError, match=f"pip install {name}$"):
         train(plan(None, [f"train.loggers={name}"], tmp_path / "run", data__store=tmp_path / "nowhere"))
     assert not (tmp_path / "run").exists()
     check_trackers(())

@@ -12,14 +12,15 @@ from safetensors.torch import save_file
 
 from seg.cli.main import main
 from seg.data.order import BatchOrder
+from seg.errors import RunError, WrongUseError
 from seg.metrics.evidence_file import load_evidence
 from seg.models.checkpoint import load_card
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.runs.folder import RunError, read_evidence
+from seg.runs.folder import read_evidence
 from seg.runs.plan import plan
-from seg.runs.session import SessionError, open_run
+from seg.runs.session import open_run
 from seg.synthetic.tree import synthesise
 
 Command = Callable[..., tuple[int, str, str]]
@@ -205,5 +206,5 @@ def test_a_run_of_one_sensor_has_nothing_to_drop(place: Path):
         data__store=place / "store", train__epochs=1, train__max_steps=1,
     )  # fmt: skip
     train(job)
-    with pytest.raises(SessionError, match="sees the bands VV, VH only; without s1 there is nothing to tell"):
+    with pytest.raises(WrongUseError, match="sees the bands VV, VH only; without s1 there is nothing to tell"):
         open_run(place / "one", drop="s1")

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from rasterio.rio.main import main_group
 from rasterio.transform import from_origin
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.findings import Spread
-from seg.scenes.grid import SceneError, SceneUseError, Window
+from seg.scenes.grid import SceneUseError, Window
 from seg.scenes.header import read_header
 from seg.scenes.layer import tagged_layer
 from seg.scenes.open import open_scene, open_sentinel1

@@ -21,9 +21,10 @@ from rasterio.rio.main import main_group
 from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.fill import without_fills
-from seg.scenes.grid import SceneError, Window
+from seg.scenes.grid import Window
 from seg.scenes.header import read_header
 from seg.scenes.layer import Layer, tagged_layer
 from seg.scenes.open import open_scene, open_sentinel1

@@ -19,16 +19,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seg.config.load import ConfigError, load_config
+from seg.config.load import load_config
 from seg.config.sections import ModelConfig
+from seg.errors import CheckpointError, ModelError, WrongUseError
 from seg.models import weights_catalogue
-from seg.models.architectures import ModelError
-from seg.models.checkpoint import CheckpointError, Data, make_card, save_checkpoint
-from seg.models.hub import HubError, fetch
+from seg.models.checkpoint import Data, make_card, save_checkpoint
+from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.start import Loaded, start_segmenter
 from seg.models.stems import BandFit, find_stems, fit_stem
-from seg.models.torch_file import TorchFileError
 from seg.models.weights_catalogue import L1C_BANDS, HubFile, published_file
 from seg.models.weights_names import whole_path
 from seg.reben.bands import BANDS, MODALITIES, S1_BANDS, S2_BANDS
@@ -410,7 +409,7 @@ def test_ssl4eo_for_each_sensor(hub: Path, monkeypatch: pytest.MonkeyPatch):
                            network.layer1[0].conv1.weight)  # fmt: skip
     _, (one,), _ = start(S1_BANDS, weights="ssl4eo")
     assert one.source == "s1.pth of a/one"
-    assert "d.pth of a/d" in refused(HubError, weights="ssl4eo:dino")
+    assert "d.pth of a/d" in refused(CheckpointError, weights="ssl4eo:dino")
     assert "no ssl4eo weights by 'mae' for s2" in refused(weights="ssl4eo:mae")
 
 
@@ -602,7 +601,7 @@ class Evil:
 def test_a_pth_file_that_is_more_than_tensors_is_not_loaded(tmp_path: Path, content, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "x.pth")
-    sentence = refused(TorchFileError, weights=str(tmp_path / "x.pth"))
+    sentence = refused(CheckpointError, weights=str(tmp_path / "x.pth"))
     assert "x.pth" in sentence
     assert not (tmp_path / "owned").exists()
 
@@ -634,7 +633,7 @@ def test_a_folder_without_weights(tmp_path: Path):
 
 @pytest.mark.parametrize("value", ["", "imagenet:resnet18"])
 def test_a_setting_that_names_nothing(value: str):
-    with pytest.raises(ConfigError, match="names no weights"):
+    with pytest.raises(WrongUseError, match="names no weights"):
         load_config(None, [], model__weights=value)
 
 
@@ -692,7 +691,7 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def test_without_a_network_one_sentence_names_the_file_and_how_to_pass_it(
     no_network: list[str], model: dict[str, str], words: list[str], capfd: pytest.CaptureFixture[str]
 ):
-    sentence = refused(HubError, **model)
+    sentence = refused(CheckpointError, **model)
     assert all(word in sentence for word in words), sentence
     assert capfd.readouterr() == ("", "")
 
@@ -719,7 +718,7 @@ def test_what_the_hub_does_not_have_is_said_to_be_missing(monkeypatch: pytest.Mo
         raise error
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", ask)
-    assert "there is no model.safetensors in a/b (revision c)" in refused(HubError, weights="reben:a/b@c")
+    assert "there is no model.safetensors in a/b (revision c)" in refused(CheckpointError, weights="reben:a/b@c")
 
 
 @pytest.mark.parametrize(("version", "order"), [("v0.2.0", V2_ORDER), ("v0.1.1", V1_ORDER)])
@@ -727,7 +726,7 @@ def test_the_file_that_the_sentence_names_is_taken_as_the_sentence_says(tmp_path
     """On the disk nothing tells the version any more, so the sentence names the bands."""
     network = timm_network("test_resnet", 12)
     save_file(plain(PublishedModel(network).state_dict()), tmp_path / "model.safetensors")
-    sentence = refused(HubError, weights=f"reben:test_resnet-all-{version}")
+    sentence = refused(CheckpointError, weights=f"reben:test_resnet-all-{version}")
     typed = sentence.partition(" --weights reben:/path/model.safetensors ")[2]
     setting, _, bands = typed.removeprefix("--set ").partition("=")
     assert setting == "model.weights_bands"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seg.config.load import dump_config, load_config
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ModelError
+from seg.errors import ModelError
 from seg.models.start import Loaded, start_segmenter
 from seg.models.weights_bands import names_in
 from seg.models.weights_catalogue import L1C_BANDS, ORDERS, REBEN_BANDS

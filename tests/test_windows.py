@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg.config.sections import ModelConfig
-from seg.inference.windows import WindowError, lay_axis, lay_windows
+from seg.errors import WrongUseError
+from seg.inference.windows import lay_axis, lay_windows
 from seg.models.segmenter import build_segmenter
 from seg.scenes.grid import Window
 
@@ -104,9 +105,9 @@ def test_a_scene_that_fits_into_a_window_is_shown_as_it_is(model):
 def test_windows_that_the_network_does_not_take_are_refused(model):
     whole = Window(0, 0, 600, 600)
     with pytest.raises(
-        WindowError, match=r"windows of 128 pixels cannot overlap by 90; .* of 32: use --overlap up to 64"
+        WrongUseError, match=r"windows of 128 pixels cannot overlap by 90; .* of 32: use --overlap up to 64"
     ):
         lay_windows(model, (600, 600), whole, 128, 90)
     pan = build_segmenter(ModelConfig(arch="pan", encoder="tu-test_resnet"), ("B02",))
-    with pytest.raises(WindowError, match=r"pan .* takes windows of at least \d+ pixels, not 16"):
+    with pytest.raises(WrongUseError, match=r"pan .* takes windows of at least \d+ pixels, not 16"):
         lay_windows(pan, (600, 600), whole, 8, 0)

@@ -11,6 +11,7 @@ from rich.table import Table
 from seg.cli import check, console, make, options, split
 from seg.cli.command import Command, Group
 from seg.config.wording import counted
+from seg.errors import WrongUseError
 
 if TYPE_CHECKING:
     from seg.pipeline.describe import Description
@@ -93,7 +94,7 @@ def synth(
     if scene is not None:
         with console.wrong_use():
             if patches is not None:
-                raise ValueError("--patches and --scene are two different things to write; give one of them")
+                raise WrongUseError("--patches and --scene are two different things to write; give one of them")
         _synthesise_scene(out, scene, seed)
         return
     patches = DEMO_PATCHES if patches is None else patches

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seg.config.errors import WrongUseError
 from seg.config.load import load_config
 from seg.config.sections import DataConfig
+from seg.errors import SceneError, WrongUseError
 from seg.maps.targets import map_targets, require_apart
 from seg.models.weights_file import CARD_FILE
 from seg.reben.patch import Split
@@ -20,21 +20,16 @@ from seg.report.trackers import check_trackers
 from seg.runs.data import open_named_store, split_rows, store_of_environment
 from seg.runs.folder import CONFIG_FILE, best_checkpoint, is_model_folder
 from seg.runs.plan import Job
-from seg.scenes.grid import SceneError
 
 _DEVICE = re.compile(r"auto|[a-z]+(:\d+)?")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-class ForeseenError(WrongUseError):
-    """A request that cannot work, whatever the data are."""
 
 
 def foresee_training(job: Job) -> None:
     """Look at what a training run needs: device, folder, trackers and data.
 
     Raises:
-        ValueError: One of its subclasses, as `seg.pipeline.train.train` would raise it.
+        SegError: One of its kinds, as `seg.pipeline.train.train` would raise it.
         OSError: If the run folder cannot be made.
     """
     _check_device(job.config.train.device)
@@ -55,7 +50,7 @@ def foresee_use(
     """Look at what is needed to use a run on a split: the run, its settings, device and data.
 
     Raises:
-        ValueError: One of its subclasses, as `seg.runs.session.open_run` would raise it.
+        SegError: One of its kinds, as `seg.runs.session.open_run` would raise it.
     """
     bands = _bands_of(run)
     config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, train__device=device, eval__split=split)
@@ -72,7 +67,7 @@ def foresee_maps(
     """Look at what a map of a scene needs: names, files, the run and the device.
 
     Raises:
-        ValueError: One of its subclasses, as `seg.pipeline.predict.predict` would raise it.
+        SegError: One of its kinds, as `seg.pipeline.predict.predict` would raise it.
         OSError: If the map's folder cannot be written to.
     """
     others = [*s1, *([geometry] if geometry else [])]
@@ -101,7 +96,7 @@ def check_place(path: Path) -> None:
 
 def _check_device(name: str) -> None:
     if not _DEVICE.fullmatch(name) or name.partition(":")[0] not in _DEVICES:
-        raise ForeseenError(f"'{name}' is no device; use auto, cpu, cuda, cuda:<number> or mps")
+        raise WrongUseError(f"'{name}' is no device; use auto, cpu, cuda, cuda:<number> or mps")
 
 
 def _bands_of(run: Path) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from seg.errors import SegError, WrongUseError
+
 # Torch's threads wait by spinning, unless told before torch is imported. Beside other work that takes the cores from
 # those that compute: training then runs several times slower than with threads that sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -72,20 +74,20 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; exit code 0 done, 2 wrong use, 1 anything else."""
+    """Run the command line; exit code 0 done, 2 wrong use, 1 anything else. A bug shows its traceback."""
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     several = os.environ.get("WORLD_SIZE", "1") != "1"
     try:
         if several and arguments and arguments[0] not in _SHARED:
-            raise ValueError(f"'seg {arguments[0]}' is the work of one process; start it without torchrun")
+            raise WrongUseError(f"'seg {arguments[0]}' is the work of one process; start it without torchrun")
         app(arguments, prog_name="seg")
     except KeyboardInterrupt:
         if debug:
             raise
         console.notify("Stopped; the same command starts over.")
         sys.exit(1)
-    except (ValueError, OSError, MemoryError) as error:
+    except (SegError, OSError, MemoryError) as error:
         if debug:
             raise
         text = sentence(error)
@@ -97,9 +99,10 @@ def main() -> None:
         console.err.print(f"[bold red]seg:[/] {escape(text)}", soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
             console.notify(clipped(note, SENTENCE))
-        from seg.config.errors import WrongUseError
-
         sys.exit(2 if isinstance(error, WrongUseError) else 1)
+    except Exception as error:
+        error.add_note("This is a bug in seg, no mistake of yours: please report it, with the lines above.")
+        raise
 
 
 def sentence(error: BaseException) -> str:

@@ -19,7 +19,7 @@ def record_parts(only: str | None, mirror: str | None) -> list[Part]:
         mirror: Address of a mirror; None: the record itself.
 
     Raises:
-        ValueError: If a part does not exist, or the mirror is no address.
+        WrongUseError: If a part does not exist, or the mirror is no address.
     """
     parts = list(PARTS) if only is None else listed(only)
     check_parts(parts, mirror)
@@ -49,7 +49,7 @@ def subset(
         limit: Most patches.
 
     Raises:
-        ValueError: If a band does not exist, or a list names nothing.
+        WrongUseError: If a band does not exist, or a list names nothing.
     """
     return Subset(
         split,

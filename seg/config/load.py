@@ -9,19 +9,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from seg.config.errors import WrongUseError
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config
-from seg.config.wording import SENTENCE, VALUE, clipped
+from seg.config.wording import VALUE, clipped
 from seg.config.yaml_text import LONGEST, YamlTextError, parse
-
-
-class ConfigError(WrongUseError):
-    """A configuration that cannot be used; the message is a few lines long, whatever values it quotes."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(clipped(message, SENTENCE))
-
+from seg.errors import WrongUseError
 
 _QUOTED = Repr()
 _QUOTED.maxstring = _QUOTED.maxother = _QUOTED.maxlong = VALUE
@@ -61,7 +53,7 @@ def load_config(path: AnyPath | None = None, overrides: Iterable[str] = (), **se
         settings: ``section__key=value`` from command-line options; None stands for "not given".
 
     Raises:
-        ConfigError: If the file is no YAML mapping, a key is unknown or a value is out of range.
+        WrongUseError: If the file is no YAML mapping, a key is unknown or a value is out of range.
     """
     path = path_or_none(path)
     tree = _read(path) if path else {}
@@ -71,7 +63,7 @@ def load_config(path: AnyPath | None = None, overrides: Iterable[str] = (), **se
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"'--set {clipped(override)}' has no '='; write it as --set train.lr=1e-3")
+            raise WrongUseError(f"'--set {clipped(override)}' has no '='; write it as --set train.lr=1e-3")
         _put(tree, key.strip().split("."), _parse(text, f"--set {clipped(override)}"))
     return validate(tree, str(path) if path else "the configuration")
 
@@ -80,12 +72,12 @@ def validate(tree: Mapping[str, Any], source: str) -> Config:
     """A configuration from a nested mapping.
 
     Raises:
-        ConfigError: If a key is unknown or a value is out of range; one sentence about the first such key.
+        WrongUseError: If a key is unknown or a value is out of range; one sentence about the first such key.
     """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_sentence(error)}") from None
+        raise WrongUseError(f"{source}: {_sentence(error)}") from None
 
 
 def dump_config(config: Config) -> str:
@@ -99,14 +91,14 @@ def _read(path: Path) -> dict[str, Any]:
             # One more than is allowed: what is longer is refused without being read.
             text = file.read(LONGEST + 1)
     except FileNotFoundError:
-        raise ConfigError(f"there is no configuration file {path}") from None
+        raise WrongUseError(f"there is no configuration file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as a configuration: {error}") from None
+        raise WrongUseError(f"{path} cannot be read as a configuration: {error}") from None
     tree = _parse(text, str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds no mapping of sections; see configs/ for examples")
+        raise WrongUseError(f"{path} holds no mapping of sections; see configs/ for examples")
     return tree
 
 
@@ -114,14 +106,16 @@ def _parse(text: str, source: str) -> Any:
     try:
         return parse(text)
     except YamlTextError as error:
-        raise ConfigError(f"{source} {error}") from None
+        raise WrongUseError(f"{source} {error}") from None
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         below = tree.setdefault(key, {})
         if not isinstance(below, dict):
-            raise ConfigError(f"'{clipped('.'.join(keys))}' cannot be set: '{clipped(key)}' is a value, not a section")
+            raise WrongUseError(
+                f"'{clipped('.'.join(keys))}' cannot be set: '{clipped(key)}' is a value, not a section"
+            )
         tree = below
     tree[keys[-1]] = value
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from seg.errors import WrongUseError
+
 _TERM = re.compile(r"(?:(?P<weight>[-+.\w]+)\s*\*\s*)?(?P<name>[A-Za-z_]\w*)")
 
 
@@ -17,20 +19,20 @@ def read_terms(value: Any) -> dict[str, float]:
         Weights by name, in the order given.
 
     Raises:
-        ValueError: If it is no sum, a weight is no number above 0, or a name occurs twice.
+        WrongUseError: If it is no sum, a weight is no number above 0, or a name occurs twice.
     """
     if isinstance(value, Mapping):
         pairs = list(value.items())
     elif isinstance(value, str):
         pairs = [_pair(text.strip(), value) for text in re.split(r"(?<!\d[eE])\+", value)]
     else:
-        raise ValueError(f"{value!r} names nothing; write a name, or a sum such as cross_entropy+0.5*dice")
+        raise WrongUseError(f"{value!r} names nothing; write a name, or a sum such as cross_entropy+0.5*dice")
     if not pairs:
-        raise ValueError("the sum is empty; name at least one loss")
+        raise WrongUseError("the sum is empty; name at least one loss")
     terms: dict[str, float] = {}
     for name, weight in pairs:
         if name in terms:
-            raise ValueError(f"'{name}' occurs twice in the sum; add its weights up")
+            raise WrongUseError(f"'{name}' occurs twice in the sum; add its weights up")
         terms[str(name)] = _weight(name, weight)
     return terms
 
@@ -43,7 +45,7 @@ def plain_terms(terms: Mapping[str, float]) -> str | dict[str, float]:
 def _pair(text: str, whole: str) -> tuple[str, Any]:
     match = _TERM.fullmatch(text)
     if match is None:
-        raise ValueError(f"'{whole}' is no sum of losses; write it as cross_entropy+0.5*dice")
+        raise WrongUseError(f"'{whole}' is no sum of losses; write it as cross_entropy+0.5*dice")
     return match["name"], 1.0 if match["weight"] is None else match["weight"]
 
 
@@ -53,5 +55,7 @@ def _weight(name: Any, weight: Any) -> float:
     except (TypeError, ValueError):
         number = -1.0
     if not 0 < number < float("inf"):
-        raise ValueError(f"'{name}' has the weight {weight}, but weights are numbers above 0; leave out what weighs 0")
+        raise WrongUseError(
+            f"'{name}' has the weight {weight}, but weights are numbers above 0; leave out what weighs 0"
+        )
     return number

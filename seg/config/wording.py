@@ -1,5 +1,7 @@
 """Wording of messages."""
 
+from seg.errors import WrongUseError
+
 VALUE = 80
 """Characters of a value that a message quotes."""
 SENTENCE = 600
@@ -36,9 +38,9 @@ def listed(text: str) -> list[str]:
     """The names of a comma-separated list.
 
     Raises:
-        ValueError: If one is empty.
+        WrongUseError: If one is empty.
     """
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise ValueError(f"'{text}' names nothing in one place; give names, separated by commas, or leave it out")
+        raise WrongUseError(f"'{text}' names nothing in one place; give names, separated by commas, or leave it out")
     return names

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from seg.errors import SegError
+
 LONGEST = 100_000
 """Characters of a configuration; a complete one takes 2,000."""
 DEEPEST = 20
@@ -16,7 +18,7 @@ MOST_NODES = 20_000
 _MISFIT = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
-class YamlTextError(ValueError):
+class YamlTextError(SegError):
     """A text that is no YAML that a configuration could be; a few words that follow the name of the file."""
 
 

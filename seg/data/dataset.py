@@ -15,17 +15,14 @@ from seg.config.sections import DataConfig
 from seg.data.order import BatchKey
 from seg.data.raw import Items, RawBatch, RawForm
 from seg.data.sampling import Floats, repeat_factors
-from seg.data.transforms import AugmentationError, Augmenter, Normaliser, moves_pixels_only
+from seg.data.transforms import Augmenter, Normaliser, moves_pixels_only
+from seg.errors import StoreError, WrongUseError
 from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
 from seg.store.index import Rows
 from seg.store.open import Store
 from seg.store.patches import MAP_SUFFIX
-
-
-class PatchReadError(ValueError):
-    """A patch of the store that cannot be made into a sample."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         raw: Give batches as stored, for `seg.data.on_device.DevicePreparation`.
 
     Raises:
-        AugmentationError: If the augmentation cannot be used, or does not run on a device while `raw` wants that.
+        WrongUseError: If the augmentation cannot be used, or does not run on a device while `raw` wants that.
 
     Attributes:
         rows, raw: As given.
@@ -104,7 +101,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         self._seed = augment_seed
         self._augment = Augmenter(data.augment, len(data.bands)) if augment_seed is not None else None
         if raw and self._augment and not moves_pixels_only(data.augment):
-            raise AugmentationError(
+            raise WrongUseError(
                 "data.preprocess=device takes only flips, transposition and quarter turns in data.augment; "
                 "use --set data.preprocess=host"
             )
@@ -141,7 +138,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         """Read a batch.
 
         Raises:
-            PatchReadError, UnknownCodeError: If a patch is missing or damaged; never replaced by another.
+            StoreError, UnknownCodeError: If a patch is missing or damaged; never replaced by another.
         """
         arrays = [np.empty((len(key.positions), *shape), dtype) for shape, dtype in self.items]
         arrays += self.read_into(key, arrays)
@@ -171,7 +168,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
             arrays: As `items` describes them.
 
         Raises:
-            PatchReadError, UnknownCodeError: As `__getitem__`.
+            StoreError, UnknownCodeError: As `__getitem__`.
         """
         masks_BHW = arrays[-1]
         if key.ahead and self._offsets:
@@ -204,8 +201,6 @@ class PatchDataset(Dataset[Batch | RawBatch]):
             if self.with_maps:
                 class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=arrays[-1][sample])
         except KeyError as error:
-            raise PatchReadError(
-                f"{patch_id} has no band {error.args[0]} in the store; build the store again"
-            ) from None
+            raise StoreError(f"{patch_id} has no band {error.args[0]} in the store; build the store again") from None
         except (ValueError, TypeError) as error:
-            raise PatchReadError(f"{patch_id} cannot be read: {error}") from error
+            raise StoreError(f"{patch_id} cannot be read: {error}") from error

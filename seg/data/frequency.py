@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.config.track import Track, silent
+from seg.errors import DamagedError
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.reben.reference_map import class_indices
@@ -18,7 +19,6 @@ from seg.store.atomic import write_text
 from seg.store.index import Rows
 from seg.store.open import Store, hash_names
 from seg.store.patches import DATA_FILE, MAP_SUFFIX
-from seg.store.tensors import DamagedValueError
 
 _CHUNK = 64
 """Patches that are read and counted together."""
@@ -69,7 +69,7 @@ def class_frequencies(
         track: Progress over the maps.
 
     Raises:
-        MissingPatchError, DamagedValueError, UnknownCodeError: If a map is missing or damaged.
+        StoreError, DamagedError, UnknownCodeError: If a map is missing or damaged.
     """
     positives_K = np.zeros(NUM_CLASSES, np.int64)
     for begin in range(0, len(rows), 4096):
@@ -97,7 +97,7 @@ def count_pixels(store: Store, rows: Rows, track: Track = silent) -> Counts:
         track: Progress.
 
     Raises:
-        MissingPatchError, DamagedValueError, UnknownCodeError: If a map is missing or damaged.
+        StoreError, DamagedError, UnknownCodeError: If a map is missing or damaged.
     """
     pairs = np.zeros(1 << 16, np.int64)
     indices_BHW = np.empty((_CHUNK, PATCH_SIZE, PATCH_SIZE), np.uint8)
@@ -110,7 +110,7 @@ def count_pixels(store: Store, rows: Rows, track: Track = silent) -> Counts:
         for patch_id, indices_HW in zip(ids, indices_BHW, strict=False):
             codes = store.patches.reference_map(patch_id)
             if codes.shape != indices_HW.shape:
-                raise DamagedValueError(f"the map of {patch_id} has the shape {codes.shape}; build the store again")
+                raise DamagedError(f"the map of {patch_id} has the shape {codes.shape}; build the store again")
             class_indices(codes, patch_id + MAP_SUFFIX, out=indices_HW)
         # Two neighbouring pixels as one number: half as many to count, which takes half the time.
         pairs += np.bincount(indices_BHW[: len(ids)].reshape(-1).view(np.uint16), minlength=len(pairs))

@@ -5,8 +5,9 @@ from typing import Any
 
 from seg.config.paths import AnyPath
 from seg.data.readers import PatchLoader, loader, opened
+from seg.errors import StoreError
 from seg.reben.patch import Split
-from seg.store.open import Store, StoreError
+from seg.store.open import Store
 
 
 def datamodule(

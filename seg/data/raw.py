@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seg.errors import DamagedError
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.store.tensors import Array
 
@@ -117,14 +118,14 @@ class RawForm:
 
         Raises:
             KeyError: If a band is missing.
-            ValueError: If a band has another shape than reBEN's.
+            DamagedError: If a band has another shape than reBEN's.
             TypeError: If a band has values that its dtype does not hold.
         """
         for group, array in zip(self._groups, arrays, strict=False):
             target = array[sample].view(group.dtype)
             for channel_HW, name in zip(target, group.names, strict=True):
                 if tensors[name].shape != channel_HW.shape:
-                    raise ValueError(f"band {name} has shape {tensors[name].shape} instead of {channel_HW.shape}")
+                    raise DamagedError(f"band {name} has shape {tensors[name].shape} instead of {channel_HW.shape}")
                 np.copyto(channel_HW, tensors[name], casting="same_kind")
 
 

@@ -20,9 +20,10 @@ from seg.data.loader import make_loader
 from seg.data.on_device import preparation
 from seg.data.order import BatchKey, BatchOrder
 from seg.data.transforms import moves_pixels_only
+from seg.errors import StoreError
 from seg.reben.patch import SPLITS, Split
 from seg.store.index import select
-from seg.store.open import Store, StoreError, open_store
+from seg.store.open import Store, open_store
 
 
 class Sample(TypedDict):
@@ -59,7 +60,7 @@ class PatchSamples(Dataset[Sample]):
 
         Raises:
             IndexError: If there is no such number.
-            PatchReadError, UnknownCodeError: If the patch is damaged; never replaced by another.
+            StoreError, UnknownCodeError: If the patch is damaged; never replaced by another.
         """
         if not -len(self) <= number < len(self):
             raise IndexError(f"there are {len(self)} samples, and no number {number}")
@@ -122,7 +123,7 @@ def dataset(
             ``drop_incomplete=True``.
 
     Raises:
-        StoreError, EmptySelectionError, ConfigError: What is wrong, in one sentence.
+        StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
     """
     patches = _patches(store, bands, split, 0 if augment else None, raw=False, **data)
     return PatchSamples(patches, augment)
@@ -158,8 +159,8 @@ def loader(  # noqa: PLR0913
         rank, ranks: Which of how many processes this is; every patch is read by one of them.
 
     Raises:
-        StoreError, EmptySelectionError, ConfigError: What is wrong, in one sentence.
-        ValueError: If numbers make no sense.
+        StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
+        WrongUseError: If numbers make no sense.
     """
     if batch_size < 1 or workers < 0 or not 0 <= rank < ranks:
         raise StoreError(

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from seg.errors import WrongUseError
+
 # albumentations asks a web host for its newest version when it is imported, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -15,7 +17,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg.config.errors import WrongUseError
 from seg.config.sections import Augmentation
 from seg.data.raw import symmetric_pixels
 from seg.reben.bands import BANDS, PATCH_SIZE
@@ -28,10 +29,6 @@ Resampling = Literal["bilinear", "nearest"]
 # input, so bands of different pixel size stay registered to each other, with the edge value beyond the outer centres.
 INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 """OpenCV's name of each way of resampling."""
-
-
-class AugmentationError(WrongUseError):
-    """An augmentation that cannot be used."""
 
 
 class Normaliser:
@@ -89,7 +86,7 @@ class Augmenter:
         channels: Number of bands; each transform is tried on an image of so many.
 
     Raises:
-        AugmentationError: If a transform is unknown, refuses its parameters or the number of bands, or changes the size
+        WrongUseError: If a transform is unknown, refuses its parameters or the number of bands, or changes the size
             of the patch.
     """
 
@@ -147,9 +144,7 @@ def _build(name: str, parameters: Mapping[str, Any]) -> Any:
     }
     if name not in kinds:
         near = get_close_matches(name, kinds, n=1)
-        raise AugmentationError(
-            f"'{name}' is no albumentations transform" + (f"; did you mean {near[0]}?" if near else "")
-        )
+        raise WrongUseError(f"'{name}' is no albumentations transform" + (f"; did you mean {near[0]}?" if near else ""))
     accepted = inspect.signature(kinds[name].__init__).parameters
     # Left alone, what is moved in from outside would be class 0, Urban fabric.
     fills = "fill_mask" in accepted and accepted["fill_mask"].default is not None
@@ -160,9 +155,7 @@ def _build(name: str, parameters: Mapping[str, Any]) -> Any:
             return kinds[name](**{**defaults, **parameters})
     except (ValueError, TypeError, UserWarning) as error:
         reason = " ".join(str(error).split())
-        raise AugmentationError(
-            f"albumentations refuses the parameters {dict(parameters)} of {name}: {reason}"
-        ) from None
+        raise WrongUseError(f"albumentations refuses the parameters {dict(parameters)} of {name}: {reason}") from None
 
 
 def _try(step: Any, channels: int) -> None:
@@ -176,11 +169,11 @@ def _try(step: Any, channels: int) -> None:
     try:
         result, result_mask = _apply(step, image, mask)
     except (TypeError, ValueError, IndexError, KeyError, cv2.error) as error:
-        raise AugmentationError(f"{name} does not work on patches of {channels} bands: {error}") from None
+        raise WrongUseError(f"{name} does not work on patches of {channels} bands: {error}") from None
     finally:
         step.p = probability
     if result.shape != image.shape or result_mask.shape != mask.shape or result.dtype != np.float32:
-        raise AugmentationError(
+        raise WrongUseError(
             f"{name} changes the size or type of a patch; patches must stay {PATCH_SIZE} x {PATCH_SIZE}"
         )
 

@@ -9,13 +9,9 @@ from importlib.util import find_spec
 
 import torch
 
-from seg.config.errors import WrongUseError
 from seg.config.sections import TrainConfig
 from seg.engine.instructions import cpu_instructions
-
-
-class DeviceError(WrongUseError):
-    """A device or number format that this machine does not have."""
+from seg.errors import OutOfMemoryError, WrongUseError
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,6 @@ class Compute:
         """Context in which the network computes in `dtype`."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             yield
-
-
-class OutOfMemoryError(ValueError):
-    """Work that does not fit into the memory of its device; names the setting to change."""
 
 
 @contextmanager
@@ -82,12 +74,12 @@ def choose_compute(train: TrainConfig, gpu: int | None = None) -> Compute:
     bfloat16 is slower than float32. The channels-last format follows bfloat16, whose kernels are written for it.
 
     Raises:
-        DeviceError: If the named device or format is not there.
+        WrongUseError: If the named device or format is not there.
     """
     device = _device(train.device if gpu is None else _own_gpu(train.device, gpu))
     native = _has_bfloat16(device)
     if train.precision == "bfloat16" and device.type == "mps":
-        raise DeviceError("bfloat16 training is not supported on mps; use --set train.precision=float32")
+        raise WrongUseError("bfloat16 training is not supported on mps; use --set train.precision=float32")
     use_bfloat16 = train.precision == "bfloat16" or (train.precision == "auto" and native)
     channels_last = use_bfloat16 if train.channels_last is None else train.channels_last
     compiled = _can_compile(device) if train.compile == "auto" else train.compile
@@ -97,7 +89,7 @@ def choose_compute(train: TrainConfig, gpu: int | None = None) -> Compute:
 def _own_gpu(name: str, gpu: int) -> str:
     """The device of one of several processes: each has a GPU of its own."""
     if name.startswith("cuda:"):
-        raise DeviceError(f"{name} is a single GPU for several processes; use --device cuda, and each takes its own")
+        raise WrongUseError(f"{name} is a single GPU for several processes; use --device cuda, and each takes its own")
     return f"cuda:{gpu}" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else name
 
 
@@ -113,15 +105,15 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"'{name}' is no device; use auto, cpu, cuda, cuda:<number> or mps") from None
+        raise WrongUseError(f"'{name}' is no device; use auto, cpu, cuda, cuda:<number> or mps") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise DeviceError(f"device {name} is not there: this machine has {count} CUDA devices; use --device auto")
+            raise WrongUseError(f"device {name} is not there: this machine has {count} CUDA devices; use --device auto")
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device mps is not there; use --device auto")
+        raise WrongUseError("device mps is not there; use --device auto")
     elif device.type not in ("cpu", "mps"):
-        raise DeviceError(f"'{name}' is no device that seg runs on; use auto, cpu, cuda, cuda:<number> or mps")
+        raise WrongUseError(f"'{name}' is no device that seg runs on; use auto, cpu, cuda, cuda:<number> or mps")
     return device
 
 

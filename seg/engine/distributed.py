@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
+from seg.errors import WorkerError
+
 _ACCEPTED = inspect.signature(DistributedDataParallel).parameters
 _OWN_BUFFERS: dict[str, Any] = {
     ("forward_sync_buffers" if "forward_sync_buffers" in _ACCEPTED else "broadcast_buffers"): False
@@ -32,10 +34,6 @@ _OWN_BUFFERS: dict[str, Any] = {
 """Buffers are not sent in every step; newer versions of torch have another name for it."""
 _PATIENCE = timedelta(minutes=60)
 """How long a process waits for the others: the first one may score and write for long."""
-
-
-class RankError(ValueError):
-    """Several processes that cannot work together as asked."""
 
 
 @dataclass(frozen=True)
@@ -138,17 +136,17 @@ def started_ranks() -> Ranks:
     """What ``torchrun`` says in the environment; `ALONE` without it.
 
     Raises:
-        RankError: If the environment makes no sense.
+        WorkerError: If the environment makes no sense.
     """
     try:
         rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         ranks = Ranks(rank, count, int(os.environ.get("LOCAL_RANK", str(rank))))
     except ValueError:
-        raise RankError(
+        raise WorkerError(
             "RANK, WORLD_SIZE and LOCAL_RANK must be numbers; start several processes with torchrun"
         ) from None
     if not 0 <= ranks.rank < ranks.count:
-        raise RankError(
+        raise WorkerError(
             f"RANK={ranks.rank} is not among WORLD_SIZE={ranks.count}; start several processes with torchrun"
         )
     return ranks
@@ -163,13 +161,13 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
         device: Of this process.
 
     Raises:
-        RankError: If the device cannot do it, or the others do not come.
+        WorkerError: If the device cannot do it, or the others do not come.
     """
     if ranks.count == 1 or ranks.control is not None:
         yield ranks
         return
     if device.type not in ("cpu", "cuda"):
-        raise RankError(f"several processes cannot share {device}; use --device cpu or cuda, or one process")
+        raise WorkerError(f"several processes cannot share {device}; use --device cpu or cuda, or one process")
     gpu = device.type == "cuda"
     try:
         if gpu:
@@ -181,7 +179,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
         assert isinstance(control, dist.ProcessGroup), "every process is in this group"
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise RankError(f"the processes did not find each other ({reason}); start them with torchrun") from error
+        raise WorkerError(f"the processes did not find each other ({reason}); start them with torchrun") from error
     try:
         yield replace(ranks, control=control)
     except KeyboardInterrupt:
@@ -203,11 +201,11 @@ def check_shares(patches: int, least: int, ranks: Ranks, split: str, cure: str) 
         cure: What else to do about it.
 
     Raises:
-        RankError: If a process would have nothing to do.
+        WorkerError: If a process would have nothing to do.
     """
     if ranks.count > 1 and patches < least * ranks.count:
         needs = f"{least} patches each" if least > 1 else "a patch each"
-        raise RankError(
+        raise WorkerError(
             f"{ranks.count} processes need {needs}, but the {split} split has {patches}; "
             f"start at most {max(1, patches // least)}{cure}"
         )
@@ -224,10 +222,10 @@ def synchronise_statistics(model: nn.Module, device: torch.device, ranks: Ranks)
     """The network with batch statistics over all processes; of one process, the network as it is.
 
     Raises:
-        RankError: On a CPU, where torch has none.
+        WorkerError: On a CPU, where torch has none.
     """
     if device.type != "cuda":
-        raise RankError("train.sync_batchnorm works on CUDA only; leave it out")
+        raise WorkerError("train.sync_batchnorm works on CUDA only; leave it out")
     if ranks.count == 1:
         return model
     synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -287,7 +285,7 @@ def _told_when_one_is_gone() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankError("another process of the run has ended; see what it said") from error
+        raise WorkerError("another process of the run has ended; see what it said") from error
 
 
 def _settle(network: DistributedDataParallel) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seg.engine.distributed import ALONE, Ranks
 from seg.engine.state import Progress, random_state, restore_random_state
+from seg.errors import SegError
 from seg.store.atomic import write_text
 
 NOT_FINITE_FILE = "not_finite.json"
@@ -19,7 +20,7 @@ _NAMED = 4
 """Patches that a message names."""
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(SegError):
     """A step whose loss or gradient is not finite, in this process or in another one. It has not changed the run.
 
     Attributes:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seg.config.errors import WrongUseError
+from seg.errors import WrongUseError
 from seg.reben.bands import SENSORS, of_sensor
 from seg.store.index import Rows
 
@@ -14,18 +14,14 @@ _PURPOSE = 0x5E15
 """Tells these random numbers from others with the same seed."""
 
 
-class ModalityDropoutError(WrongUseError):
-    """Modality dropout that makes no sense for the bands."""
-
-
 def check_modality_dropout(probability: float, bands: Sequence[str]) -> None:
     """Check that there are two sensors of which one can be lost.
 
     Raises:
-        ModalityDropoutError: If there is only one.
+        WrongUseError: If there is only one.
     """
     if probability and not all(of_sensor(bands, sensor) for sensor in SENSORS):
-        raise ModalityDropoutError(
+        raise WrongUseError(
             f"train.modality_dropout={probability:g} needs bands of Sentinel-1 and of Sentinel-2, but there are "
             f"{', '.join(bands)}; use --modality s1s2, or leave it at 0"
         )

@@ -158,6 +158,6 @@ class Run:
         """Go back to the state under ``last``; all processes have to call this.
 
         Raises:
-            ResumeError: If the run cannot be resumed.
+            RunError: If the run cannot be resumed.
         """
         self.progress = load_state(self.folder / LAST, self.learner, self.identity, self.allow, self.ranks)

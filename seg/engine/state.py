@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seg.config.identity import ALLOWABLE
 from seg.config.sections import TrainConfig
 from seg.engine.distributed import ALONE, Ranks
+from seg.errors import RunError
 from seg.models.checkpoint import ModelCard, load_weights, save_checkpoint
 from seg.models.weights_file import STATE_FILES
 from seg.store.atomic import recover_folder
@@ -27,10 +28,6 @@ Identity = Mapping[str, Any]
 """What makes a run what it is, by name: its settings, such as ``train.lr``, its data and its number of processes."""
 DATA, RANKS = "data", "processes"
 """The two that are no settings."""
-
-
-class ResumeError(ValueError):
-    """A run that cannot be resumed."""
 
 
 @dataclass
@@ -179,7 +176,7 @@ def load_state(
         The position in the run.
 
     Raises:
-        ResumeError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
+        RunError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
     """
     progress = read_progress(folder, identity, allow, ranks)
     try:
@@ -190,7 +187,7 @@ def load_state(
         if (average := learner.average) is not None:
             average.load_state_dict({name: tensors[f"average.{name}"] for name in average.state_dict()})
     except (SafetensorError, OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
-        raise ResumeError(f"the state in {folder} is damaged ({error}); start the run anew") from None
+        raise RunError(f"the state in {folder} is damaged ({error}); start the run anew") from None
     return progress
 
 
@@ -204,22 +201,22 @@ def read_progress(folder: Path, identity: Identity, allow: Collection[str] = (),
     """How far the run has come whose state a folder holds; nothing is changed.
 
     Raises:
-        ResumeError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
+        RunError: If there is nothing to resume, it is damaged, or it belongs to another configuration or other data.
     """
     if ranks.first:
         recover_folder(folder)
     ranks.wait()
     if not (folder / PROGRESS_FILE).is_file():
-        raise ResumeError(f"{folder} holds no state to resume from; start the run without --resume")
+        raise RunError(f"{folder} holds no state to resume from; start the run without --resume")
     try:
         document = json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
-            raise ResumeError(f"{folder} was written by another version of seg; finish the run with that version")
+            raise RunError(f"{folder} was written by another version of seg; finish the run with that version")
         progress = Progress(**document["progress"])
         check_identity(document["identity"], identity, allow, progress)
         return progress
     except (json.JSONDecodeError, UnicodeDecodeError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise ResumeError(f"the state in {folder} is damaged ({error}); start the run anew") from None
+        raise RunError(f"the state in {folder} is damaged ({error}); start the run anew") from None
 
 
 def check_identity(saved: Identity, now: Identity, allow: Collection[str], progress: Progress) -> None:
@@ -232,26 +229,26 @@ def check_identity(saved: Identity, now: Identity, allow: Collection[str], progr
         progress: How far the run has come.
 
     Raises:
-        ResumeError: Naming what differs, with its old and its new value.
+        RunError: Naming what differs, with its old and its new value.
     """
     if unknown := [name for name in allow if name not in ALLOWABLE]:
-        raise ResumeError(f"'{unknown[0]}' cannot be allowed to change; what can is {', '.join(ALLOWABLE)}")
+        raise RunError(f"'{unknown[0]}' cannot be allowed to change; what can is {', '.join(ALLOWABLE)}")
     changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
     for name in changed:
         before, after = saved.get(name), now.get(name)
         if name == DATA:
-            raise ResumeError(
+            raise RunError(
                 f"the run was trained on the data {before} and these are {after}; give it the store that it began with"
             )
         if name == RANKS:
-            raise ResumeError(
+            raise RunError(
                 f"the run has {before} processes and {after} were started; start {before}, as each has its own state"
             )
         if name == "train.epochs" and name in allow and int(after or 0) <= progress.epoch:
-            raise ResumeError(f"the run has done {progress.epoch} epochs already; train.epochs must be more")
+            raise RunError(f"the run has done {progress.epoch} epochs already; train.epochs must be more")
         if name not in allow:
             cure = f"leave the setting out, or add --allow {name}" if name in ALLOWABLE else "leave the setting out"
-            error = ResumeError(f"the run has {name}={_shown(before)} and not {_shown(after)}; {cure}")
+            error = RunError(f"the run has {name}={_shown(before)} and not {_shown(after)}; {cure}")
             for other in changed[changed.index(name) + 1 :]:
                 error.add_note(f"It also has {other}={_shown(saved.get(other))} and not {_shown(now.get(other))}.")
             raise error

@@ -25,6 +25,7 @@ from seg.engine.run import Run
 from seg.engine.schedule import learning_rate
 from seg.engine.state import SavingClock
 from seg.engine.stopping import Interrupted, stop_signals
+from seg.errors import TrainingError
 from seg.metrics.evidence import Evidence
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
 from seg.metrics.temperature import LogitSample, fit_temperature
@@ -33,10 +34,6 @@ from seg.models.weights_file import BEST
 
 _REPORT_EVERY = 10
 _LESS = "halve train.batch_size and double train.accumulate with --set, which leaves the effective batch as it is"
-
-
-class TrainingError(ValueError):
-    """Training that cannot go on."""
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
@@ -66,7 +63,7 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
     Raises:
         TrainingError: If the loss or a gradient is no longer finite, or the monitored score does not exist.
         OutOfMemoryError: Naming the setting to change.
-        ResumeError: If the run cannot be resumed.
+        RunError: If the run cannot be resumed.
         Interrupted: After a signal.
     """
     if resume:

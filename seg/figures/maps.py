@@ -11,6 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from seg.config.synthetic import Synthetic
+from seg.errors import WrongUseError
 from seg.figures.pictures import agreement_image, class_image
 from seg.figures.style import INK, MARGIN, RIGHT, UNLABELLED, WRONG, canvas, fraction, write_title
 from seg.reben.classes import CLASSES, IGNORE_INDEX
@@ -69,11 +70,11 @@ def map_figure(
         pixel_size: Metres per pixel, for the scale bar.
 
     Raises:
-        ValueError: If the arrays differ in height and width.
+        WrongUseError: If the arrays differ in height and width.
     """
     shapes = [array.shape[:2] for array in (reference_HW, predicted_HW, rgb_HW3) if array is not None]
     if len(set(shapes)) != 1:
-        raise ValueError(f"image and maps of a figure must have the same height and width, not {shapes}")
+        raise WrongUseError(f"image and maps of a figure must have the same height and width, not {shapes}")
     if covered_HW is None:
         covered_HW = np.ones(reference_HW.shape, dtype=np.bool_)
     panels = _panels(reference_HW, predicted_HW, rgb_HW3)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from seg.errors import RunError
 from seg.figures.style import INK, LINES, canvas, write_title
 
 _SCORE_NAMES = {
@@ -34,10 +35,10 @@ def training_figure(rows: Sequence[Mapping[str, Any]], *, title: str, synthetic:
         synthetic: Whether the data are synthetic; the title then says so.
 
     Raises:
-        ValueError: If there is no row.
+        RunError: If there is no row.
     """
     if not rows:
-        raise ValueError("the training log has no epoch yet; train for one epoch to draw it")
+        raise RunError("the training log has no epoch yet; train for one epoch to draw it")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     epochs = [_number(row.get("epoch", i)) for i, row in enumerate(rows)]
     losses = {key: key.replace("_", " ") for key in columns if "loss" in key}

@@ -15,14 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seg.config.errors import WrongUseError
+from seg.errors import WrongUseError
 from seg.models.padding import Frame
 from seg.models.segmenter import Segmenter
 from seg.scenes.grid import Window
-
-
-class WindowError(WrongUseError):
-    """Windows that cannot be laid over a scene as asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +137,13 @@ def lay_windows(
             Rounded up likewise.
 
     Raises:
-        WindowError: If the network does not take such windows, or they overlap by more than half.
+        WrongUseError: If the network does not take such windows, or they overlap by more than half.
     """
     multiple, fixed = model.multiple, model.fixed_size
     edge = up(window or min(WINDOW, fixed or WINDOW), multiple)
     least = model.frame(1, 1).full_height
     if edge < least or (fixed and edge > fixed):
-        raise WindowError(
+        raise WrongUseError(
             f"{model.config.arch} with encoder '{model.config.encoder}' takes windows of "
             + (f"{fixed} pixels only" if fixed else f"at least {least} pixels")
             + f", not {edge}; leave out --window or change it"
@@ -156,7 +152,7 @@ def lay_windows(
     if overlap is None:
         shared = min(shared, edge // 2 // multiple * multiple)
     if 2 * shared > edge:
-        raise WindowError(
+        raise WrongUseError(
             f"windows of {edge} pixels cannot overlap by {overlap}; for this network overlaps are multiples of "
             f"{multiple}: use --overlap up to {edge // 2 // multiple * multiple}"
         )

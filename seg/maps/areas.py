@@ -6,12 +6,13 @@ import numpy as np
 
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
+from seg.errors import EvidenceError, RunError
 from seg.metrics.area import adjusted_areas, tile_errors
-from seg.metrics.evidence import Evidence, EvidenceError, total_counts
+from seg.metrics.evidence import Evidence, total_counts
 from seg.metrics.ratio import Floats
 from seg.reben.classes import CLASS_NAMES
 from seg.report.formats import Column, Table, Value, comma_separated, markdown, titled
-from seg.runs.folder import RunError, is_model_folder, read_evidence
+from seg.runs.folder import is_model_folder, read_evidence
 from seg.store.atomic import write_text
 
 _COUNTED = (

@@ -23,6 +23,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from seg.errors import MapError
 from seg.maps.geotiff import PROBABILITY_SCALE
 from seg.maps.palette import LAND_COVER, Palette
 from seg.maps.vrt import Looks, Raster, read_raster, union, vrt_document
@@ -68,7 +69,7 @@ def write_cog(
         scale: What stored values of continuous bands are multiplied with; None: nothing.
 
     Raises:
-        GridError: If the parts do not fit together.
+        MapError: If the parts do not fit together.
         OSError: If a part cannot be read, or the disk has no room or does not take the file.
     """
     with rasterio.Env(**_GDAL):
@@ -117,7 +118,7 @@ def read_overview(path: Path, longest: int) -> tuple[npt.NDArray[np.uint8], floa
 
 def _named(whole: Raster, descriptions: Sequence[str]) -> Raster:
     if descriptions and len(descriptions) != len(whole.descriptions):
-        raise ValueError(f"{len(whole.descriptions)} bands have {len(descriptions)} names; give one for each")
+        raise MapError(f"{len(whole.descriptions)} bands have {len(descriptions)} names; give one for each")
     return replace(whole, descriptions=tuple(descriptions) or whole.descriptions)
 
 

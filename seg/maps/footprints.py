@@ -24,7 +24,7 @@ def write_footprints(path: Path, table: pa.Table, tags: Mapping[str, str]) -> No
         tags: Metadata of the file, such as the model; readers find them beside the key ``geo``.
 
     Raises:
-        PatchNameError: If a patch id is none.
+        UnknownNameError: If a patch id is none.
         OSError: If the file cannot be written.
     """
     write_polygons(path, table, footprints([PatchId.parse(name) for name in table["patch_id"].to_pylist()]), tags)

@@ -21,6 +21,7 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.transform import Affine
 
+from seg.errors import MapError
 from seg.maps.palette import LAND_COVER, Palette
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.reben.patch import GeoRef
@@ -53,7 +54,7 @@ def write_class_map(
         description: Name of the band.
 
     Raises:
-        ValueError: If dtype, shape or values are not those above.
+        MapError: If dtype, shape or values are not those above.
         OSError: If the file cannot be written.
     """
     _require_classes(classes_HW, georef)
@@ -85,19 +86,17 @@ def write_probabilities(
         tags: Metadata of the whole file.
 
     Raises:
-        ValueError: If dtype or shape are not those above, or a value is NaN or outside 0 to 1.
+        MapError: If dtype or shape are not those above, or a value is NaN or outside 0 to 1.
         OSError: If the file cannot be written.
     """
     expected = (NUM_CLASSES, georef.height, georef.width)
     if probabilities_KHW.shape != expected:
-        raise ValueError(
-            f"probabilities have the shape {probabilities_KHW.shape}; the georeference asks for {expected}"
-        )
+        raise MapError(f"probabilities have the shape {probabilities_KHW.shape}; the georeference asks for {expected}")
     if not np.issubdtype(probabilities_KHW.dtype, np.floating):
-        raise ValueError(f"probabilities are {probabilities_KHW.dtype}; pass floating point from 0 to 1")
+        raise MapError(f"probabilities are {probabilities_KHW.dtype}; pass floating point from 0 to 1")
     # Sums of weights leave rounding errors behind. NaN makes both comparisons false, so it is refused here too.
     if not (probabilities_KHW.min() >= -_ROUNDING and probabilities_KHW.max() <= 1 + _ROUNDING):
-        raise ValueError("probabilities must lie between 0 and 1 and not be NaN; apply softmax to logits first")
+        raise MapError("probabilities must lie between 0 and 1 and not be NaN; apply softmax to logits first")
     # float32 because half precision cannot tell 249.5 from 249.6.
     scaled_KHW = [np.rint(band.astype(np.float32, copy=False) * PROBABILITY_SCALE) for band in probabilities_KHW]
     write_values(path, np.array(scaled_KHW, dtype=np.uint8), georef, tags, CLASS_NAMES)
@@ -160,7 +159,7 @@ def read_class_map(path: Path) -> tuple[npt.NDArray[np.uint8], GeoRef]:
         Class indices, uint8, height x width, and where the map lies.
 
     Raises:
-        ValueError: If the file is no class map: one uint8 band of 0 to 18 and 255 on a north-up grid of square pixels
+        MapError: If the file is no class map: one uint8 band of 0 to 18 and 255 on a north-up grid of square pixels
             in a CRS with an EPSG code.
         OSError: If the file is missing or no raster.
     """
@@ -168,13 +167,13 @@ def read_class_map(path: Path) -> tuple[npt.NDArray[np.uint8], GeoRef]:
         a, b, x_min, d, e, y_max = dataset.transform[:6]
         epsg = dataset.crs.to_epsg() if dataset.crs else None
         if dataset.dtypes != ("uint8",):
-            raise ValueError(f"{path} is no class map: it has bands of {', '.join(dataset.dtypes)}, not one of uint8")
+            raise MapError(f"{path} is no class map: it has bands of {', '.join(dataset.dtypes)}, not one of uint8")
         if epsg is None or b or d or a <= 0 or a != -e:
-            raise ValueError(f"{path} is no class map: it is not on a north-up grid of square pixels with an EPSG code")
+            raise MapError(f"{path} is no class map: it is not on a north-up grid of square pixels with an EPSG code")
         georef = GeoRef(epsg, x_min, y_max, a, dataset.width, dataset.height)
         classes_HW: npt.NDArray[np.uint8] = dataset.read(1)
     if unknown := _unknown_values(classes_HW):
-        raise ValueError(f"{path} is no class map: it holds the value {unknown[0]}; classes are 0 to 18 and 255")
+        raise MapError(f"{path} is no class map: it holds the value {unknown[0]}; classes are 0 to 18 and 255")
     return classes_HW, georef
 
 
@@ -225,14 +224,14 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _require_classes(classes_HW: npt.NDArray[np.uint8], georef: GeoRef) -> None:
     if classes_HW.dtype != np.uint8:
-        raise ValueError(f"class indices are {classes_HW.dtype}; pass uint8")
+        raise MapError(f"class indices are {classes_HW.dtype}; pass uint8")
     if classes_HW.shape != (georef.height, georef.width):
-        raise ValueError(
+        raise MapError(
             f"class indices have the shape {classes_HW.shape}, but the georeference asks for "
             f"{(georef.height, georef.width)}"
         )
     if unknown := _unknown_values(classes_HW):
-        raise ValueError(
+        raise MapError(
             f"class indices hold the value {unknown[0]}; classes are 0 to 18 and 255 stands for unlabelled "
             "(CLC codes become classes by seg.reben.reference_map.class_indices)"
         )

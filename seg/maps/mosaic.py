@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
+from seg.errors import MapError
 from seg.maps.geotiff import write_values
 from seg.maps.palette import RIGHT, UNLABELLED, WRONG, Palette
 from seg.reben.bands import PATCH_SIZE
@@ -27,13 +28,13 @@ def assemble(maps: Mapping[PatchId, npt.NDArray[np.uint8]]) -> tuple[npt.NDArray
         along an edge, which takes 119 MB.
 
     Raises:
-        ValueError: If there is no patch, the patches are of several products, or a map is not 120 x 120 uint8.
+        MapError: If there is no patch, the patches are of several products, or a map is not 120 x 120 uint8.
     """
     products = sorted({patch.product for patch in maps})
     if not products:
-        raise ValueError("there are no patch maps to put together; export at least one patch")
+        raise MapError("there are no patch maps to put together; export at least one patch")
     if len(products) > 1:
-        raise ValueError(
+        raise MapError(
             f"patches of one product make a mosaic, but these are of {len(products)}, such as {products[0]} and "
             f"{products[1]}; group the patches by product"
         )
@@ -43,7 +44,7 @@ def assemble(maps: Mapping[PatchId, npt.NDArray[np.uint8]]) -> tuple[npt.NDArray
     mosaic_HW = np.full((height, width), IGNORE_INDEX, dtype=np.uint8)
     for patch, classes_HW in maps.items():
         if classes_HW.shape != (PATCH_SIZE, PATCH_SIZE) or classes_HW.dtype != np.uint8:
-            raise ValueError(f"the map of {patch} is {classes_HW.dtype} {classes_HW.shape}; pass uint8 120 x 120")
+            raise MapError(f"the map of {patch} is {classes_HW.dtype} {classes_HW.shape}; pass uint8 120 x 120")
         top, left = (patch.row - corner.row) * PATCH_SIZE, (patch.column - corner.column) * PATCH_SIZE
         mosaic_HW[top : top + PATCH_SIZE, left : left + PATCH_SIZE] = classes_HW
     return mosaic_HW, replace(corner.georef, width=width, height=height)

@@ -13,7 +13,7 @@ from rasterio.features import geometry_mask
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
-from seg.config.errors import WrongUseError
+from seg.errors import WrongUseError
 from seg.inference.strips import Inside
 from seg.maps.parts import window_grid
 from seg.reben.patch import GeoRef
@@ -27,10 +27,6 @@ _NEAR = 0.5
 
 Box = tuple[float, float, float, float]
 """West, south, east, north in degrees of longitude and latitude (WGS 84)."""
-
-
-class PartError(WrongUseError):
-    """A box or polygons that name no part of the scene."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +46,16 @@ def read_box(text: str) -> Box:
     """A box from ``W,S,E,N``.
 
     Raises:
-        PartError: If these are no four numbers of a box.
+        WrongUseError: If these are no four numbers of a box.
     """
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError:
-        raise PartError(
+        raise WrongUseError(
             f"'{text}' is no box; give west,south,east,north in degrees, such as 13.1,47.7,13.3,47.9"
         ) from None
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise PartError(
+        raise WrongUseError(
             f"'{text}' is no box; give west,south,east,north in degrees: longitude first, and west before east"
         )
     return west, south, east, north
@@ -69,7 +65,7 @@ def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> Part:
     """The part of a scene in a box and in polygons, as far as they are given.
 
     Raises:
-        PartError: If nothing of the scene is in there, or the file holds no polygons or has no CRS.
+        WrongUseError: If nothing of the scene is in there, or the file holds no polygons or has no CRS.
     """
     inner, grid = Window(0, 0, scene.grid.width, scene.grid.height), scene.grid
     if box is not None:
@@ -80,7 +76,7 @@ def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> Part:
     inner = _cut(inner, shape.bounds, scene, str(geometry))
     inside = _Inside(shape, grid)
     if not inside(inner).any():
-        raise PartError(f"{geometry} holds no pixel's centre of {scene.name}; give larger polygons")
+        raise WrongUseError(f"{geometry} holds no pixel's centre of {scene.name}; give larger polygons")
     return Part(inner, inside)
 
 
@@ -122,7 +118,7 @@ def _cut(inner: Window, bounds: Box, scene: Scene, what: str) -> Window:
     bottom = min(int(np.ceil((grid.y_max - south) / grid.pixel_size - 1e-6)), inner.top + inner.height)
     if left >= right or top >= bottom:
         corners = transform_bounds(CRS.from_epsg(grid.epsg), _LON_LAT, *grid.bounds)
-        raise PartError(
+        raise WrongUseError(
             f"{what} does not touch {scene.name}, which lies in {','.join(f'{edge:.4f}' for edge in corners)} "
             "(west,south,east,north in degrees)"
         )
@@ -134,23 +130,23 @@ def _read_shape(path: Path, epsg: int) -> Any:
     import geopandas
 
     if not path.exists():
-        raise PartError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
+        raise WrongUseError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
     try:
         source = source_of(path)
         table = geopandas.read_file(source)
     # What pyogrio raises of files and layers are RuntimeErrors, of fields and CRSs ValueErrors.
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise PartError(f"{path} cannot be read as vector data ({reason}); give GeoJSON or GeoPackage") from None
+        raise WrongUseError(f"{path} cannot be read as vector data ({reason}); give GeoJSON or GeoPackage") from None
     if not isinstance(table, geopandas.GeoDataFrame):
-        raise PartError(f"{path} holds no geometries; give polygons as GeoJSON or GeoPackage")
+        raise WrongUseError(f"{path} holds no geometries; give polygons as GeoJSON or GeoPackage")
     polygons = table[table.geom_type.isin(("Polygon", "MultiPolygon"))]
     if polygons.empty:
-        raise PartError(f"{path} holds no polygons; give polygons as GeoJSON or GeoPackage")
+        raise WrongUseError(f"{path} holds no polygons; give polygons as GeoJSON or GeoPackage")
     if polygons.crs is None:
         code = f"import geopandas as g; g.read_file({json.dumps(source)})"
         code += '.set_crs("EPSG:nnnn").to_file("with_crs.gpkg")'
-        raise PartError(
+        raise WrongUseError(
             f"{path} has no CRS; give it that of its source (nnnn: the EPSG code): python -c {shlex.quote(code)}"
         )
     return polygons.to_crs(epsg=epsg).geometry.make_valid().union_all()

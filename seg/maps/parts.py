@@ -21,6 +21,7 @@ from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
+from seg.errors import ForeignFileError
 from seg.inference.cells import CellRow
 from seg.inference.tiled import Piece
 from seg.reben.classes import IGNORE_INDEX
@@ -38,10 +39,6 @@ _STRIP = rf"(?:{'|'.join(LAYERS)})-\d{{4,}}\.tif|cells-\d{{4,}}\.npy|{re.escape(
 _OWN = re.compile(rf"(?:{_STRIP})|\.(?:{_STRIP})(?:\.[0-9a-f]{{8}})?\.partial")
 """Names of what is written into the folder, complete or not."""
 _NAMED = 5
-
-
-class UnfinishedError(ValueError):
-    """A folder that stands where the strips of a map are to go."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def begin_map(folder: Path, identity: dict[str, Any], notify: Callable[[str], No
         notify: Is told what became of a folder that is there.
 
     Raises:
-        UnfinishedError: If the folder holds something else.
+        ForeignFileError: If the folder holds something else.
         OSError: If it cannot be made.
     """
     text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
@@ -155,14 +152,14 @@ def require_strips(folder: Path) -> None:
         folder: From `unfinished_folder`; need not exist.
 
     Raises:
-        UnfinishedError: Naming what it holds.
+        ForeignFileError: Naming what it holds.
     """
     if not os.path.lexists(folder):
         return
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [folder.name]
     strange = [name for name in there if not _OWN.fullmatch(name)] if IDENTITY_FILE in there else there
     if strange:
-        raise UnfinishedError(
+        raise ForeignFileError(
             f"{folder} is where the strips of the map go, but holds something else ({', '.join(strange[:_NAMED])}); "
             "move it away or name another --out"
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
+from seg.errors import MapError
 from seg.figures.land_cover import LARGEST, land_cover_figure
 from seg.figures.style import write_png
 from seg.inference.windows import Tiling
@@ -46,10 +47,6 @@ _ENDINGS = (
     *(f"_{layer}.tif" for layer in LAYERS if layer != "classes"),
 )
 """What stands beside the class map, after its stem."""
-
-
-class MapError(ValueError):
-    """A map that cannot be made."""
 
 
 @dataclass(frozen=True)

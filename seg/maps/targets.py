@@ -4,34 +4,30 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg.config.errors import WrongUseError
+from seg.errors import WrongUseError
 
 _KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
-
-
-class PredictError(WrongUseError):
-    """Scenes that cannot be mapped as asked."""
 
 
 def map_targets(scenes: Sequence[Path], out: Path) -> list[Path]:
     """The class map of each scene."""
     if not scenes:
-        raise PredictError("there is no scene to map; name one or more")
+        raise WrongUseError("there is no scene to map; name one or more")
     if len(scenes) == 1:
         if out.is_dir():
-            raise PredictError(f"{out} is a folder; name the map itself, such as --out {out / 'map.tif'}")
+            raise WrongUseError(f"{out} is a folder; name the map itself, such as --out {out / 'map.tif'}")
         if out.suffix.lower() not in (".tif", ".tiff"):
-            raise PredictError(f"{out} is no name of a GeoTIFF; let --out end in .tif")
+            raise WrongUseError(f"{out} is no name of a GeoTIFF; let --out end in .tif")
         if not out.parent.is_dir():
-            raise PredictError(f"there is no folder {out.parent}; make it or name another --out")
+            raise WrongUseError(f"there is no folder {out.parent}; make it or name another --out")
         return [out]
     if out.suffix.lower() in (".tif", ".tiff") or out.is_file():
-        raise PredictError(
+        raise WrongUseError(
             f"{len(scenes)} scenes need a folder for their maps, and {out} is none; name a folder as --out"
         )
     names = [_KNOWN_ENDING.sub("", path.resolve().name) + ".tif" for path in scenes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise PredictError(f"several scenes would become {out / twice[0]}; predict them one by one")
+        raise WrongUseError(f"several scenes would become {out / twice[0]}; predict them one by one")
     return [out / name for name in names]
 
 
@@ -40,4 +36,4 @@ def require_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     for path in outputs:
         for source in map(Path.resolve, inputs):
             if path.resolve() == source or source in path.resolve().parents:
-                raise PredictError(f"{path} would be written over, or into, {source.name}; name another --out")
+                raise WrongUseError(f"{path} would be written over, or into, {source.name}; name another --out")

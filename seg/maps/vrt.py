@@ -20,6 +20,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
+from seg.errors import MapError
 from seg.maps.palette import LAND_COVER, Palette
 from seg.reben.classes import IGNORE_INDEX
 from seg.store.atomic import staged_file, write_text
@@ -27,10 +28,6 @@ from seg.store.atomic import staged_file, write_text
 EUROPE = CRS.from_epsg(3035)
 _ALIGNED = 1e-3
 """How far off the grid, in pixels, a raster may lie: coordinates pass through decimal text."""
-
-
-class GridError(ValueError):
-    """Rasters that do not fit together."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,14 @@ def read_raster(path: Path) -> Raster:
     """Where a raster lies.
 
     Raises:
-        GridError: If it is not uint8, north-up, with square pixels and a CRS.
+        MapError: If it is not uint8, north-up, with square pixels and a CRS.
         OSError: If it is missing or no raster.
     """
     try:
         with rasterio.open(path) as dataset:
             a, b, x_min, d, e, y_max = dataset.transform[:6]
             if set(dataset.dtypes) != {"uint8"} or dataset.crs is None or b or d or a <= 0 or abs(a + e) > 1e-9 * a:
-                raise GridError(f"{path} is no uint8 raster on a north-up grid of square pixels with a CRS")
+                raise MapError(f"{path} is no uint8 raster on a north-up grid of square pixels with a CRS")
             names = tuple(name or "" for name in dataset.descriptions)
             return Raster(path, dataset.crs, x_min, y_max, a, dataset.width, dataset.height, names)
     except RasterioIOError as error:
@@ -93,16 +90,16 @@ def union(rasters: Sequence[Raster]) -> Raster:
     """The grid that spans all rasters, with the path of the first.
 
     Raises:
-        GridError: If there is none, or they differ in CRS, pixel size, bands or the position of their pixels.
+        MapError: If there is none, or they differ in CRS, pixel size, bands or the position of their pixels.
     """
     if not rasters:
-        raise GridError("there are no rasters to put together; give at least one")
+        raise MapError("there are no rasters to put together; give at least one")
     first = rasters[0]
     for other in rasters[1:]:
         if other.pixel_size != first.pixel_size or other.crs != first.crs:
-            raise GridError(f"{other.path} and {first.path} differ in CRS or pixel size; cut all from one grid")
+            raise MapError(f"{other.path} and {first.path} differ in CRS or pixel size; cut all from one grid")
         if len(other.descriptions) != len(first.descriptions):
-            raise GridError(f"{other.path} and {first.path} differ in their number of bands")
+            raise MapError(f"{other.path} and {first.path} differ in their number of bands")
         _offset(other, first)
     x_min, y_max = min(r.x_min for r in rasters), max(r.y_max for r in rasters)
     spanned = replace(first, x_min=x_min, y_max=y_max)
@@ -126,7 +123,7 @@ def write_vrt(path: Path, maps: Sequence[Path], *, palette: Palette = LAND_COVER
         tags: Metadata of the whole file.
 
     Raises:
-        GridError: If there is no map, or one is no uint8 raster.
+        MapError: If there is no map, or one is no uint8 raster.
         OSError: If a map cannot be read or a file not be written.
     """
     rasters = [read_raster(file) for file in maps]
@@ -192,7 +189,7 @@ def vrt_document(grid: Raster, parts: Sequence[Raster], looks: Looks, folder: Pa
         folder: Where the document will stand, if the parts are to be named relative to it.
 
     Raises:
-        GridError: If a part is off the grid.
+        MapError: If a part is off the grid.
     """
     root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
     ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping=_axis_order(grid.crs)).text = grid.crs.to_wkt()
@@ -229,7 +226,7 @@ def _offset(raster: Raster, grid: Raster) -> tuple[int, int]:
     column = (raster.x_min - grid.x_min) / grid.pixel_size
     row = (grid.y_max - raster.y_max) / grid.pixel_size
     if max(abs(column - round(column)), abs(row - round(row))) > _ALIGNED:
-        raise GridError(f"the pixels of {raster.path} do not lie on those of {grid.path}; cut all from one grid")
+        raise MapError(f"the pixels of {raster.path} do not lie on those of {grid.path}; cut all from one grid")
     return round(column), round(row)
 
 

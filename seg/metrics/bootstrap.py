@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from seg.config.track import Track, silent
+from seg.errors import EvidenceError
 from seg.metrics.evidence import Evidence
 from seg.metrics.ratio import Bools, Floats, means_of_defined
 from seg.metrics.resampled import resampled_scores
@@ -34,10 +35,6 @@ MEANS = {
     "f1_macro_fitted": "scene_f1_fitted",
 }
 """Means over classes, and the scores per class that they are means of."""
-
-
-class BootstrapError(ValueError):
-    """Replicates that cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,21 +163,21 @@ def paired_test(
         The test; all but the difference NaN where fewer than two tiles count for the score.
 
     Raises:
-        BootstrapError: If not all replicates stand on the same patches, or a run lacks the score.
+        EvidenceError: If not all replicates stand on the same patches, or a run lacks the score.
     """
     assert first, "nothing to compare"
     assert second, "nothing to compare with"
     runs = [*first, *second]
     for run in runs:
         if run.patches != runs[0].patches:
-            raise BootstrapError(
+            raise EvidenceError(
                 f"runs are compared on the same patches, and these have {_described(runs[0])} and {_described(run)}; "
                 "evaluate all of them on the same split of the same data"
             )
         if (run.seed, run.replicates) != (runs[0].seed, runs[0].replicates):
-            raise BootstrapError("runs are compared on the same resamples; use one seed and one number of replicates")
+            raise EvidenceError("runs are compared on the same resamples; use one seed and one number of replicates")
         if name not in run.values:
-            raise BootstrapError(f"not every run has the score {name}; compare runs that have it, or another score")
+            raise EvidenceError(f"not every run has the score {name}; compare runs that have it, or another score")
         assert run.values[name].ndim == 1, f"{name} is per class"
     means = [np.mean([run.values[name] for run in group], axis=0) for group in (first, second)]
     differences_R: Floats = means[0] - means[1]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from seg.errors import EvidenceError
 from seg.metrics.evidence import CONFIDENCE_BINS, CONFIDENCE_UNIT, RELIABILITY_PARTS, Evidence
 from seg.metrics.ratio import Bools, Floats, ratio
 from seg.metrics.sparse import Counts
@@ -20,10 +21,6 @@ _EDGES = (np.arange(1, CONFIDENCE_BINS) / CONFIDENCE_BINS).astype(np.float32)
 """Upper edges of all bins but the last, float32 like the confidences: 1/3 lies on an edge and not just beyond it."""
 POOLING_SHARPNESS = 5.0
 """r of log-sum-exp pooling, which lies between the mean (0) and the maximum (infinity)."""
-
-
-class LogitError(ValueError):
-    """Pixel logits that are no finite numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +91,10 @@ def check_finite(finite: Any) -> None:
     """Refuse logits of a diverged training.
 
     Raises:
-        LogitError: If `finite` is false.
+        EvidenceError: If `finite` is false.
     """
     if not bool(finite):
-        raise LogitError(
+        raise EvidenceError(
             "the pixel logits hold values that are no finite numbers, so the training has diverged; train it again at "
             "a lower rate (--set train.lr=1e-4) or in full precision (--set train.precision=float32)"
         )
@@ -118,7 +115,7 @@ def confidence_counts(
         (B, 2 x 15 x 3), and `losses_NSL`, float64 (B, 2, 2). Without a temperature, their second half is 0 and NaN.
 
     Raises:
-        LogitError: If a loss is no finite number, because a logit of that pixel is NaN or infinite.
+        EvidenceError: If a loss is no finite number, because a logit of that pixel is NaN or infinite.
     """
     import torch  # takes seconds; reports need only the NumPy half of this module
 
@@ -183,7 +180,7 @@ def pooled_scores(logits_BKHW: "torch.Tensor") -> npt.NDArray[np.uint16]:
         uint16 (B, 2, K), 0 to 65535 for scores from 0 to 1; on the CPU.
 
     Raises:
-        LogitError: If a logit is NaN or infinite.
+        EvidenceError: If a logit is NaN or infinite.
     """
     import torch
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg.config.synthetic import Synthetic
+from seg.errors import EvidenceError
 from seg.metrics.ratio import Bools
 from seg.metrics.scene import check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, Rows, concatenate, sparse_counts
@@ -34,10 +35,6 @@ RELIABILITY_PARTS = ("pixels", "right", "confidence")
 """What is counted in each bin: key = (scaled x 15 + bin) x 3 + position in this; scaled is 1 after the temperature."""
 POOLINGS = ("max", "lse")
 """How pixel probabilities become a scene score without a head: their maximum, and log-sum-exp with sharpness 5."""
-
-
-class EvidenceError(ValueError):
-    """Evidence that no score may be computed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +172,7 @@ def batch_evidence(
         details: What else was measured of them.
 
     Raises:
-        ProbabilityError: If a probability is NaN or outside 0 to 1.
+        EvidenceError: If a probability is NaN or outside 0 to 1.
     """
     batch = len(patch_ids)
     assert counts_BKK.shape == (batch, NUM_CLASSES, NUM_CLASSES), f"{counts_BKK.shape} for {batch} patches"

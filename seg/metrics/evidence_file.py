@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
+from seg.errors import EvidenceError
 from seg.metrics.evidence import (
     BAND_PARTS,
     CELLS,
@@ -39,12 +40,11 @@ from seg.metrics.evidence import (
     ZONES,
     Details,
     Evidence,
-    EvidenceError,
     Origin,
     check_unique,
 )
 from seg.metrics.ratio import Bools
-from seg.metrics.scene import ProbabilityError, check_probabilities
+from seg.metrics.scene import check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, offsets_of
 from seg.reben.bands import SENSORS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
@@ -172,7 +172,7 @@ def _read(path: Path, file: pq.ParquetFile) -> Evidence:
         probabilities = _values(columns["probabilities"], (NUM_CLASSES,))
         try:
             check_probabilities(probabilities)
-        except ProbabilityError as error:
+        except EvidenceError as error:
             raise EvidenceError(f"{path}: {error}") from None
     details = None
     if "zones" in counts:

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from seg.errors import EvidenceError
 from seg.metrics.ratio import Floats, means_of_defined, ratio
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 
 if TYPE_CHECKING:
     import torch
-
-
-class ClassIndexError(ValueError):
-    """A target or a prediction holds a value that is no class index."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +56,7 @@ def confusion_counts(target_BHW: "torch.Tensor", predicted_BHW: "torch.Tensor") 
         int64 (B, K, K) on that device: pixels of a true class (rows) predicted as a class (columns).
 
     Raises:
-        ClassIndexError: If a value is none of these.
+        EvidenceError: If a value is none of these.
     """
     import torch  # takes seconds; reports need only the NumPy half of this module
 
@@ -80,7 +77,7 @@ def confusion_counts(target_BHW: "torch.Tensor", predicted_BHW: "torch.Tensor") 
     counts = torch.bincount(bins.flatten(), minlength=batch * cells + 2)
     if counts[-1]:
         example = f"target {int(target[invalid][0])} with prediction {int(predicted[invalid][0])}"
-        raise ClassIndexError(
+        raise EvidenceError(
             f"{int(counts[-1])} pixels hold no class index, such as {example}; targets are 0 to {NUM_CLASSES - 1} or "
             f"{IGNORE_INDEX} for unlabelled (turn CLC codes into classes first), predictions 0 to {NUM_CLASSES - 1}"
         )

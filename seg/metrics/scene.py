@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seg.errors import EvidenceError
 from seg.metrics.ratio import Bools, Floats, mean_of_defined, means_of_defined, ratio
 
 DEFAULT_THRESHOLD = 0.5
@@ -17,10 +18,6 @@ DEFAULT_THRESHOLD = 0.5
 
 Probabilities = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.int64]
-
-
-class ProbabilityError(ValueError):
-    """Values that are no probabilities."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,16 +77,16 @@ def check_probabilities(probabilities_NK: Probabilities) -> None:
     """Refuse what is no array of probabilities.
 
     Raises:
-        ProbabilityError: If a value is NaN or outside 0 to 1.
+        EvidenceError: If a value is NaN or outside 0 to 1.
     """
     patches = len(probabilities_NK)
     if broken := int(np.isnan(probabilities_NK).any(axis=1).sum()):
-        raise ProbabilityError(
+        raise EvidenceError(
             f"the scene probabilities of {broken} of {patches} patches are NaN, so the training has diverged; train it "
             "again at a lower rate (--set train.lr=1e-4) or in full precision (--set train.precision=float32)"
         )
     if patches and (probabilities_NK.min() < 0 or probabilities_NK.max() > 1):
-        raise ProbabilityError("scene probabilities lie between 0 and 1; pass logits through a sigmoid first")
+        raise EvidenceError("scene probabilities lie between 0 and 1; pass logits through a sigmoid first")
 
 
 def decide(probabilities_NK: Probabilities, thresholds: float | Floats = DEFAULT_THRESHOLD) -> Bools:
@@ -172,7 +169,7 @@ def scene_scores(
         thresholds: One threshold, or one per class (K,), fitted on validation and never on the split scored here.
 
     Raises:
-        ProbabilityError: If a value is NaN or outside 0 to 1.
+        EvidenceError: If a value is NaN or outside 0 to 1.
     """
     assert probabilities_NK.shape == labels_NK.shape, f"{probabilities_NK.shape} against {labels_NK.shape}"
     check_probabilities(probabilities_NK)
@@ -253,7 +250,7 @@ def fit_thresholds(probabilities_NK: Probabilities, labels_NK: Bools) -> Floats:
         float64 (K,), 0 to 1, for `decide`.
 
     Raises:
-        ProbabilityError: If a value is NaN or outside 0 to 1.
+        EvidenceError: If a value is NaN or outside 0 to 1.
     """
     assert probabilities_NK.shape == labels_NK.shape, f"{probabilities_NK.shape} against {labels_NK.shape}"
     check_probabilities(probabilities_NK)

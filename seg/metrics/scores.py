@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seg.errors import EvidenceError
 from seg.metrics.evidence import Evidence, Origin, predicted_areas, reference_areas, total_counts
 from seg.metrics.joint import JointScores, joint_scores
 from seg.metrics.pixel import PixelScores, pixel_scores
@@ -12,10 +13,6 @@ from seg.metrics.scene import SceneScores, decide, fit_thresholds, scene_scores
 
 DEFINITIONS = 1
 """Version of the definitions; raised whenever a change of one makes older numbers incomparable."""
-
-
-class ThresholdError(ValueError):
-    """Thresholds cannot be fitted on this evidence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,10 +74,10 @@ def validation_thresholds(evidence: Evidence) -> Floats | None:
     """Thresholds of the scene head that maximise each class's F1 on validation; None if the model has no scene head.
 
     Raises:
-        ThresholdError: If the evidence is not that of the validation split.
+        EvidenceError: If the evidence is not that of the validation split.
     """
     if evidence.origin.split != "validation":
-        raise ThresholdError(
+        raise EvidenceError(
             f"thresholds are fitted on validation, never on {evidence.origin.split}; evaluate validation first"
         )
     return None if evidence.probabilities is None else fit_thresholds(evidence.probabilities, evidence.labels)

@@ -88,7 +88,7 @@ def fit_temperature(logits_NK: npt.NDArray[Any], target_N: Counts) -> float | No
         What logits are divided by, within `TEMPERATURES`; 1 if none is better. None without pixels.
 
     Raises:
-        LogitError: If a logit is NaN or infinite.
+        EvidenceError: If a logit is NaN or infinite.
     """
     from scipy.optimize import minimize_scalar  # takes a while; only evaluations need it
 

@@ -7,11 +7,7 @@ from difflib import get_close_matches
 import segmentation_models_pytorch as smp
 import timm
 
-from seg.config.errors import WrongUseError
-
-
-class ModelError(WrongUseError):
-    """A network that cannot be built, or cannot be used as asked."""
+from seg.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seg.config.paths import AnyPath
 from seg.config.sections import Fusion, ModelConfig, Section
-from seg.models.architectures import ModelError
+from seg.errors import CheckpointError, ModelError
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.models.weights_file import CARD_FILE, STATE_FILES, WEIGHTS_FILE
 from seg.reben.bands import band_names
@@ -24,10 +24,6 @@ from seg.store.atomic import read_folder, replace_folder
 
 FORMAT = 3
 """Version of the card's layout; 3 brought `fusion`. One that is newer than this is refused."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be written, read or used."""
 
 
 def _defined(score: Any) -> Any:

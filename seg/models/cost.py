@@ -9,7 +9,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ModelError, check_encoder, find_architecture
+from seg.errors import ModelError
+from seg.models.architectures import check_encoder, find_architecture
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import PATCH_SIZE
 
@@ -68,7 +69,7 @@ def measure(config: ModelConfig, bands: Sequence[str]) -> Cost:
 
     Raises:
         ModelError: If architecture or encoder do not exist or do not fit each other.
-        UnknownBandError: If a band is unknown or named twice.
+        UnknownNameError: If a band is unknown or named twice.
     """
     find_architecture(config.arch)
     check_encoder(config.encoder)

@@ -7,7 +7,7 @@ from timm.layers.drop import DropPath
 from torch import nn
 
 from seg.config.sections import ModelConfig
-from seg.models.architectures import ModelError
+from seg.errors import ModelError
 
 
 def drop_options(config: ModelConfig, accepted: Mapping[str, Any]) -> dict[str, float]:

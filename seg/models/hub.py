@@ -10,14 +10,12 @@ import huggingface_hub
 from huggingface_hub import errors
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from seg.errors import CheckpointError
+
 _TIMEOUT = 5.0
 """Seconds within which the hub has to answer."""
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 """What a disk says that takes no file; it has its own sentence."""
-
-
-class HubError(ValueError):
-    """A file of the hub that cannot be had."""
 
 
 def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
@@ -30,7 +28,7 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
         cure: What to do without a network, as the end of a sentence that begins with "fetch it".
 
     Raises:
-        HubError: At once, without tries that wait for each other, if the file is neither here nor can be fetched.
+        CheckpointError: At once, without tries that wait for each other, if the file is not here and cannot be fetched.
         OSError: If the disk does not take it.
     """
     try:
@@ -46,7 +44,9 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             raise _unreachable(repository, file, revision, cure) from error
-        raise HubError(f"there is no {file} in {repository} (revision {revision}) on the Hugging Face hub") from error
+        raise CheckpointError(
+            f"there is no {file} in {repository} (revision {revision}) on the Hugging Face hub"
+        ) from error
     # What a missing network raises depends on the HTTP library of the hub's version.
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK:
@@ -70,8 +70,8 @@ def silent_hub() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _unreachable(repository: str, file: str, revision: str, cure: str) -> HubError:
-    return HubError(
+def _unreachable(repository: str, file: str, revision: str, cure: str) -> CheckpointError:
+    return CheckpointError(
         f"{file} of {repository} (revision {revision}) on the Hugging Face hub cannot be fetched; on a machine with a "
         f"network, fetch it {cure}"
     )

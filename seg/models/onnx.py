@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seg.errors import CheckpointError
 from seg.models.checkpoint import ModelCard
 from seg.models.segmenter import Segmenter
 from seg.reben.bands import PATCH_SIZE
@@ -17,10 +18,6 @@ INPUT, PIXEL_OUTPUT, SCENE_OUTPUT = "bands", "pixel_probabilities", "scene_proba
 TOLERANCE = 1e-3
 """Largest difference of a probability between ONNX Runtime and torch; float32 rounds differently in either."""
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
-
-
-class OnnxError(ValueError):
-    """A network that cannot be written as ONNX."""
 
 
 class _Whole(nn.Module):
@@ -45,10 +42,10 @@ def require_onnx() -> None:
     """Make sure that networks can be written as ONNX here.
 
     Raises:
-        OnnxError: If a package is missing.
+        CheckpointError: If a package is missing.
     """
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise OnnxError(f"ONNX needs {', '.join(missing)}; install them with: pip install 'seg[onnx]'")
+        raise CheckpointError(f"ONNX needs {', '.join(missing)}; install them with: pip install 'seg[onnx]'")
 
 
 def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
@@ -69,8 +66,8 @@ def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
         distribution.
 
     Raises:
-        OnnxError: If a package is missing, the network has parts that ONNX does not know, or ONNX Runtime gives other
-            probabilities than torch.
+        CheckpointError: If a package is missing, the network has parts that ONNX does not know, or ONNX Runtime
+            gives other probabilities than torch.
     """
     require_onnx()
     whole = _Whole(model, card).eval()
@@ -92,7 +89,7 @@ def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
             )
     # The exporter runs the whole network through torch's compiler; what that raises has no common ancestor.
     except Exception as error:
-        raise OnnxError(
+        raise CheckpointError(
             f"{card.arch} with encoder {card.encoder} cannot be written as ONNX by this version of torch "
             f"({type(error).__name__}); leave out --onnx"
         ) from error
@@ -114,7 +111,7 @@ def _compared(path: Path, whole: _Whole, card: ModelCard) -> float:
     difference = max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True))
     # Not below also refuses NaN.
     if not difference <= TOLERANCE:
-        raise OnnxError(
+        raise CheckpointError(
             f"ONNX Runtime gives probabilities that differ by {difference:.2g} from those of torch; leave out --onnx"
         )
     return difference

@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seg.models.architectures import ModelError
-from seg.models.checkpoint import CheckpointError, ModelCard, read_checkpoint
+from seg.errors import CheckpointError, ModelError
+from seg.models.checkpoint import ModelCard, read_checkpoint
 from seg.models.hub import fetch
 from seg.models.torch_file import read_torch_file
 from seg.models.weights_bands import SETTING, Evidence, Family, InputBands, bands_of_id, file_evidence, reben_evidence
@@ -69,7 +69,7 @@ def read_published(place: Path | HubFile, bands: Sequence[str] | None, sensor: s
         weights: What asked for them, as in ``model.weights``.
 
     Raises:
-        ModelError, CheckpointError, HubError, TorchFileError: If they cannot be read.
+        ModelError, CheckpointError: If they cannot be read.
     """
     kind, _ = split_weights(weights)
     if isinstance(place, HubFile):

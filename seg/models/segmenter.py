@@ -12,7 +12,8 @@ from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 
 from seg.config.sections import Fusion, ModelConfig
-from seg.models.architectures import ModelError, check_encoder, find_architecture
+from seg.errors import ModelError
+from seg.models.architectures import check_encoder, find_architecture
 from seg.models.drops import drop_options, set_drops
 from seg.models.fusion import DualEncoder
 from seg.models.padding import Frame, InsidePool, replace_pools
@@ -189,7 +190,7 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
     Raises:
         ModelError: If architecture or encoder do not exist or do not fit each other, or if there is no second sensor to
             fuse.
-        UnknownBandError: If a band is unknown or named twice.
+        UnknownNameError: If a band is unknown or named twice.
     """
     names = band_names(",".join(bands))
     architecture = find_architecture(config.arch)
@@ -333,5 +334,5 @@ def _try_out(model: Segmenter, sizes: tuple[int, ...]) -> None:
         with torch.no_grad():
             logits_BKHW, _ = model(torch.zeros(1, len(model.bands), size, size))
         if logits_BKHW.shape[1:] != (NUM_CLASSES, size, size):
-            raise ValueError(f"the network gives maps of shape {tuple(logits_BKHW.shape)}")
+            raise ModelError(f"the network gives maps of shape {tuple(logits_BKHW.shape)}")
     model.train()

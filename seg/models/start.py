@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
 from seg.config.wording import clipped
-from seg.models.architectures import ModelError, check_encoder, pretrained_file, pretrained_hub_file
+from seg.errors import ModelError
+from seg.models.architectures import check_encoder, pretrained_file, pretrained_hub_file
 from seg.models.fusion import DualEncoder
 from seg.models.hub import fetch, silent_hub
 from seg.models.published import Published, read_published
@@ -123,7 +124,7 @@ def start_segmenter(
         The network, and what each of its encoders started from; nothing for random weights.
 
     Raises:
-        ModelError, CheckpointError, HubError, TorchFileError: If the weights do not exist, cannot be fetched or read,
+        ModelError, CheckpointError: If the weights do not exist, cannot be fetched or read,
             or are for another network.
     """
     if config.weights == IMAGENET:

@@ -6,19 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seg.errors import CheckpointError
+
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts put the tensors."""
-
-
-class TorchFileError(ValueError):
-    """A ``.pth`` file that cannot be read as tensors by name."""
 
 
 def read_torch_file(path: Path) -> dict[str, Tensor]:
     """Tensors by name. No code of the file is run: ``weights_only`` builds tensors and plain containers and no more.
 
     Raises:
-        TorchFileError: If it is damaged, or holds more than tensors and plain values.
+        CheckpointError: If it is damaged, or holds more than tensors and plain values.
     """
     try:
         with warnings.catch_warnings():
@@ -27,7 +25,7 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
             document = torch.load(path, map_location="cpu", weights_only=True)
     # Which exception depends on the damage: zip, unpickling and end-of-file errors have no common class.
     except Exception as error:
-        raise TorchFileError(
+        raise CheckpointError(
             f"{path} is damaged or holds more than tensors, which seg does not load; fetch it again, or save its state "
             "dict with safetensors.torch.save_file(tensors, 'model.safetensors') where it came from"
         ) from error
@@ -36,5 +34,5 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
             document = document[key]
     tensors = {str(name): value for name, value in document.items()} if isinstance(document, dict) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise TorchFileError(f"{path} holds no tensors by name; give a file with the state dict of an encoder")
+        raise CheckpointError(f"{path} holds no tensors by name; give a file with the state dict of an encoder")
     return tensors

@@ -9,7 +9,7 @@ from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from seg.config.wording import clipped
-from seg.models.architectures import ModelError
+from seg.errors import ModelError
 from seg.models.published import Published
 from seg.models.stems import BandFit, find_stems, fit_stem
 from seg.models.weights_bands import InputBands

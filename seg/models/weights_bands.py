@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg.models.architectures import ModelError
+from seg.errors import ModelError
 from seg.models.weights_catalogue import ORDERS, REBEN_BANDS, REBEN_HUB
 from seg.reben.bands import BANDS, CIRRUS
 

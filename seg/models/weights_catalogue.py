@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.models.architectures import ModelError
+from seg.errors import ModelError
 from seg.models.weights_names import REBEN, split_weights
 from seg.reben.bands import CIRRUS, MODALITIES, S1_BANDS, S2_BANDS
 

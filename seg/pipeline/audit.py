@@ -7,13 +7,14 @@ from pathlib import Path
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
+from seg.errors import StoreError
 from seg.prepare.audit import CHECKS, Audit, audit_source, audit_store
 from seg.prepare.layout import Kind
 from seg.prepare.repair import repair_store, source_parts
 from seg.prepare.sources import Sources, find_sources, open_sources
 from seg.store.index import BoolArray, Index
 from seg.store.locks import locked
-from seg.store.open import INFO_FILE, StoreError, StoreInfo, open_store, read_description
+from seg.store.open import INFO_FILE, StoreInfo, open_store, read_description
 from seg.store.targets import lock_beside
 
 

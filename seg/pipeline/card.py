@@ -9,6 +9,7 @@ from typing import Any
 from seg.config.paths import AnyPath
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
+from seg.errors import ForeignFileError, RunError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import evaluation_name
@@ -20,19 +21,10 @@ from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
 from seg.report.model_card import Described, model_page
-from seg.runs.folder import (
-    EVALUATIONS,
-    EVIDENCE,
-    RunError,
-    best_checkpoint,
-    is_model_folder,
-    named_data,
-    read_evidence,
-    read_run,
-)
+from seg.runs.folder import EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, named_data, read_evidence, read_run
 from seg.store.atomic import aside_of, put_in_place
 from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
-from seg.store.written import ForeignFileError, Written, keep_all
+from seg.store.written import Written, keep_all
 
 README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
 LICENCE = "mit"
@@ -85,7 +77,7 @@ def write_card(
 
     Raises:
         RunError, CheckpointError, EvidenceError: What is wrong with the run.
-        OnnxError: If the network cannot be written as ONNX.
+        CheckpointError: If the network cannot be written as ONNX.
         OSError: If the folder cannot be written.
     """
     run, out = Path(run), Path(out)

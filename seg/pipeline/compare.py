@@ -15,6 +15,7 @@ import numpy as np
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
+from seg.errors import RunError
 from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
 from seg.metrics.holm import holm
 from seg.reben.patch import Split
@@ -30,7 +31,7 @@ from seg.report.compare_tables import (
     write_comparison,
 )
 from seg.report.formats import Estimate, Table
-from seg.runs.folder import RunError, RunFiles, check_evidence, named_data, read_evidence, read_run, section
+from seg.runs.folder import RunFiles, check_evidence, named_data, read_evidence, read_run, section
 from seg.runs.names import configuration_names, short_names
 from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.store.targets import claimed_folder
@@ -82,7 +83,7 @@ def compare(
         track: Progress.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, if runs cannot be compared.
+        SegError: One of its kinds, in one sentence, if runs cannot be compared.
     """
     runs, out = path_list(runs), path_or_none(out)
     if sort not in SCORES:

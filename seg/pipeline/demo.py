@@ -10,6 +10,7 @@ from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.device import choose_compute
 from seg.engine.events import Epoch, Step
 from seg.engine.speed import measure_speed
+from seg.errors import WrongUseError
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
 from seg.pipeline.report import REPORT_FILE
@@ -31,10 +32,6 @@ _REST_SECONDS = 13.0
 """What a demo of the usual size takes beside the network: drawing, building, scores, pictures, files."""
 _OFF = 1.4
 """Factor by which the first epoch has to differ from what was said before it is said anew."""
-
-
-class DemoError(ValueError):
-    """A demo that cannot run as asked."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +84,12 @@ def demo(
         notify: Is told what the user must not miss.
 
     Raises:
-        DemoError: If the folder is in use.
+        WrongUseError: If the folder is in use.
     """
     out = Path(out)
     with claimed_folder(out, ()):
         if any(path.name != LOCK_FILE for path in out.iterdir()):
-            raise DemoError(f"{out} is there already; choose another folder with --out")
+            raise WrongUseError(f"{out} is there already; choose another folder with --out")
         return _walk(out, settings, observe, track, notify)
 
 

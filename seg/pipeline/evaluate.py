@@ -8,6 +8,7 @@ from typing import Any
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.evaluate import evaluate as gather_evidence
+from seg.errors import RunError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence, Origin, scored_on
@@ -21,15 +22,7 @@ from seg.report.formats import Table
 from seg.report.gallery import save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
-from seg.runs.folder import (
-    EVALUATION_FILE,
-    EVALUATIONS,
-    EVIDENCE,
-    RunError,
-    best_checkpoint,
-    is_model_folder,
-    read_run,
-)
+from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, read_run
 from seg.runs.pictures import draw_pictures
 from seg.runs.session import Session, joined_session, open_run
 
@@ -82,7 +75,7 @@ def evaluate(
         notify: Is told what the user must not miss.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, for anything wrong with the run or the data.
+        SegError: One of its kinds, in one sentence, for anything wrong with the run or the data.
     """
     run, data, metadata = Path(run), path_or_none(data), path_or_none(metadata)
     if is_model_folder(run):

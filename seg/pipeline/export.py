@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from seg.config.errors import WrongUseError
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.distributed import Ranks
 from seg.engine.evaluate import predict
+from seg.errors import WrongUseError
 from seg.figures.maps import quicklook
 from seg.figures.style import write_png
 from seg.maps.mosaics import Sharing, index_files, product_files, styles, write_mosaics
@@ -36,10 +36,6 @@ OVERVIEW = "overview.png"
 _PARTS = "parts"
 _OVERVIEW_PATCHES = 400
 _RGB = ("B04", "B03", "B02")
-
-
-class ExportError(WrongUseError):
-    """An export that cannot be made as asked."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ def export(
         notify: Is told what the user must not miss.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, for anything wrong with the run or the data.
+        SegError: One of its kinds, in one sentence, for anything wrong with the run or the data.
         OSError: If a map cannot be written.
     """
     run, out, data, metadata = Path(run), Path(out), path_or_none(data), path_or_none(metadata)
@@ -105,9 +101,9 @@ def export(
     layers = tuple(layer for layer, asked in wanted.items() if asked)
     keep = not mosaic if patches is None else patches
     if not (mosaic or keep):
-        raise ExportError("there is nothing to write without patch maps and without mosaics; ask for one of them")
+        raise WrongUseError("there is nothing to write without patch maps and without mosaics; ask for one of them")
     if any((out / name).is_file() for name in (CONFIG_FILE, INFO_FILE)):
-        raise ExportError(f"{out} is a run or a store; name a folder of its own for the maps, such as {out / 'maps'}")
+        raise WrongUseError(f"{out} is a run or a store; name a folder of its own for the maps, such as {out / 'maps'}")
     names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ())]
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
         session = open_run(

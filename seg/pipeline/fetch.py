@@ -20,6 +20,6 @@ def fetch(
         track: Progress.
 
     Raises:
-        DownloadError: If a part does not exist, or a file cannot be fetched.
+        ArchiveError: If a part does not exist, or a file cannot be fetched.
     """
     return download.fetch(Path(out), download.PARTS if parts is None else parts, mirror, track)

@@ -35,7 +35,7 @@ def request(
         bands: Comma-separated.
 
     Raises:
-        ValueError: If the request makes no sense.
+        WrongUseError: If the request makes no sense.
     """
     s2, clc, s1, countries = path_list(s2), Path(clc), path_list(s1), path_or_none(countries)
     asked = Request(
@@ -76,7 +76,7 @@ def make(
         notify: Is told what the user must not miss.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, for anything wrong with the files.
+        SegError: One of its kinds, in one sentence, for anything wrong with the files.
     """
     out = Path(out)
     made = make_set(asked, out, store=store, workers=workers, track=track)

@@ -6,13 +6,8 @@ from fnmatch import fnmatchcase
 
 from seg.config.sections import Fusion, ModelConfig
 from seg.config.track import Track, silent
-from seg.models.architectures import (
-    ARCHITECTURES,
-    ModelError,
-    check_encoder,
-    encoder_names,
-    find_architecture,
-)
+from seg.errors import ModelError
+from seg.models.architectures import ARCHITECTURES, check_encoder, encoder_names, find_architecture
 from seg.models.cost import SHORT_LIST, Cost, measure
 from seg.models.segmenter import check_fusion
 from seg.reben.bands import band_names
@@ -81,7 +76,7 @@ def list_models(
     Raises:
         ModelError: If architecture or encoder do not exist, if the only pair asked for does not fit, or if there is no
             second sensor to fuse.
-        UnknownBandError: If a band is unknown or named twice.
+        UnknownNameError: If a band is unknown or named twice.
     """
     names = band_names(bands)
     check_fusion(fusion, names)

@@ -15,6 +15,7 @@ import torch
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.distributed import Ranks, joined
+from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.inference.cells import CellPass, cell_rows, predict_cells
 from seg.inference.strips import View
 from seg.inference.tiled import predict_strips
@@ -24,7 +25,7 @@ from seg.maps.part import Box, Part, choose_part
 from seg.maps.parts import begin_map, require_strips, unfinished_folder
 from seg.maps.qgis import style
 from seg.maps.scene_map import Job, MapOptions, finish_map, map_files, map_identity, require_space, run_tags
-from seg.maps.targets import PredictError, map_targets, require_apart
+from seg.maps.targets import map_targets, require_apart
 from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
 from seg.models.checkpoint import ModelCard
@@ -32,7 +33,6 @@ from seg.models.folding import fold_batch_norm
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.runs.session import Weights, open_weights
-from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
 from seg.store.targets import Known, claimed_files, claimed_folder
@@ -133,18 +133,18 @@ def predict(
         track, notify: Are told of progress, and what the user must not miss.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, for anything wrong with the run or a scene.
+        SegError: One of its kinds, in one sentence, for anything wrong with the run or a scene.
         OSError: If a file cannot be read or written.
     """
     run, scenes, out, s1, geometry = Path(run), path_list(scenes), Path(out), path_list(s1), path_or_none(geometry)
     paths = map_targets(scenes, out)
     require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:
-        raise PredictError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
+        raise WrongUseError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
     with _claimed(paths, out):
         weights = _weights_for_maps(run, device)
         if labels and weights.card.scene_head == "none":
-            raise PredictError(f"{run} has no scene head; leave out --labels")
+            raise WrongUseError(f"{run} has no scene head; leave out --labels")
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
         # Everything is looked at before anything is predicted.
         opened = [_opened(path, bands, s1, offset, weights.card) for path in scenes]

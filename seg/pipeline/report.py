@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seg.config.paths import AnyPath
 from seg.config.track import Notify, Track, ignore, silent
+from seg.errors import EvidenceError, RunError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
@@ -16,14 +17,13 @@ from seg.reben.bands import Sensor, selection_name
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
-from seg.report.gallery import GalleryError, Picture, load_gallery
+from seg.report.gallery import Picture, load_gallery
 from seg.report.html import render_report
 from seg.report.results import RESULT_FILES, SCORES_FILE, difference, differing_results, summary_tables, write_results
 from seg.runs.folder import (
     EVALUATION_FILE,
     EVALUATIONS,
     EVIDENCE,
-    RunError,
     RunFiles,
     named_data,
     read_evidence,
@@ -37,10 +37,6 @@ from seg.store.targets import Known, claimed_folder
 
 REPORT_FILE = "report.html"
 BOOTSTRAP_SEED = 0
-
-
-class StaleReportError(ValueError):
-    """Tables that differ from what their evidence gives."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def report_run(
     Raises:
         RunError: If the run was not evaluated on the split, or has been trained since.
         EvidenceError: If the evidence is damaged.
-        StaleReportError: If a table differs, with `check`.
+        RunError: If a table differs, with `check`.
     """
     run = Path(run)
     files = read_run(run)
@@ -143,7 +139,7 @@ def _page(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evide
         pictures = load_gallery(folder) if (folder / GALLERY_FILE).exists() else ()
         if not pictures:
             notify("The report has no pictures of patches; 'seg eval' takes them.")
-    except GalleryError as error:
+    except EvidenceError as error:
         notify(f"The report has no pictures of patches: {error}")
     return render_report(assessment, evidence, pictures, _about(files, evidence))
 
@@ -158,7 +154,7 @@ def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evid
         origin = evidence.origin
         options = report_options(origin.split, origin.without, origin.on)
         cure = f"move what was changed away and write it anew with: seg report {files.folder} {options}"
-        error = StaleReportError(f"{differences[0]}; {cure}")
+        error = RunError(f"{differences[0]}; {cure}")
         for more in differences[1:]:
             error.add_note(more)
         raise error

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
-from seg.prepare.split import LEFT_OUT, SplitError, SplitPlan, Splits, assign, published
+from seg.errors import WrongUseError
+from seg.prepare.split import LEFT_OUT, SplitPlan, Splits, assign, published
 from seg.reben.bands import PATCH_METRES
 from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
@@ -68,7 +69,7 @@ def split(
         track: Progress over the splits.
 
     Raises:
-        SplitError: If the patches cannot be split so, or more than one plan is to be written.
+        WrongUseError: If the patches cannot be split so, or more than one plan is to be written.
         StoreError, MetadataError: If a source cannot be read.
         OSError: If a file cannot be written.
     """
@@ -112,13 +113,13 @@ def _claimed(out: Path | None, store: Path | None, report: Path | None) -> Itera
 
 def _require_new(out: Path) -> None:
     if os.path.lexists(out):
-        raise SplitError(f"{out} is there already; name a new store or parquet")
+        raise WrongUseError(f"{out} is there already; name a new store or parquet")
 
 
 def _store_of(sources: Sequence[Path]) -> Path | None:
     folders = [source for source in sources if source.is_dir()]
     if folders and len(sources) > 1:
-        raise SplitError(f"{folders[0]} is a folder; name one store, or metadata parquets only")
+        raise WrongUseError(f"{folders[0]} is a folder; name one store, or metadata parquets only")
     return folders[0] if folders else None
 
 
@@ -132,10 +133,10 @@ def plans_of(rules: Sequence[str], shares: str, block: float, buffer: float, see
         seed: Of what is drawn at random.
 
     Raises:
-        SplitError: If one of them makes no sense.
+        WrongUseError: If one of them makes no sense.
     """
     if 0 < 1000 * buffer <= PATCH_METRES:
-        raise SplitError(
+        raise WrongUseError(
             f"a buffer of {buffer:g} km leaves nothing out, as the centres of neighbours are 1.2 km apart, and 1.7 km "
             "corner to corner; take more than that"
         )
@@ -150,18 +151,18 @@ def check_request(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path
     """Make sure that the request makes sense, as far as that shows before anything is read.
 
     Raises:
-        SplitError: If it does not.
+        WrongUseError: If it does not.
     """
     if out is None and report is None:
-        raise SplitError("say what is to be made: --out for the new splits, --report for what they let through")
+        raise WrongUseError("say what is to be made: --out for the new splits, --report for what they let through")
     if out is not None and len(plans) != 1:
-        raise SplitError(f"one split can be written, not {len(plans) or 'none'}; give --out with one --rule")
+        raise WrongUseError(f"one split can be written, not {len(plans) or 'none'}; give --out with one --rule")
     if out is not None and out.resolve() in map(Path.resolve, sources):
-        raise SplitError(f"{out} is there already; name a new store or parquet")
+        raise WrongUseError(f"{out} is there already; name a new store or parquet")
     if out is not None and (out.is_dir() or _store_of(sources)):
         _require_new(out)
     if out is not None and not _store_of(sources) and out.suffix != ".parquet":
-        raise SplitError(f"the new metadata are a parquet; name it {out}.parquet")
+        raise WrongUseError(f"the new metadata are a parquet; name it {out}.parquet")
 
 
 def _opened(sources: Sequence[Path], store: Path | None) -> tuple[Index, bool]:
@@ -185,7 +186,9 @@ def _report(index: Index, assigned: dict[str, Splits], folder: Path, synthetic: 
     named = {name: splits for name, splits in named.items() if not empty[name]}
     if not named:
         name, lacking = next(iter(empty.items()))
-        raise SplitError(f"the split '{name}' has no {lacking[0]} patch, so nothing can leak; split anew with --rule")
+        raise WrongUseError(
+            f"the split '{name}' has no {lacking[0]} patch, so nothing can leak; split anew with --rule"
+        )
     places, labels_NK = geography(index), index.labels(np.arange(len(index)))
     found = [leakage(name, places, labels_NK, splits) for name, splits in track(named.items(), "splits", len(named))]
     return write_leakage(folder, found, correlogram(places, labels_NK), synthetic)

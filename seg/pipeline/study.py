@@ -14,6 +14,7 @@ import numpy as np
 
 from seg.config.load import load_config
 from seg.config.track import Notify, ignore
+from seg.errors import RunError
 from seg.metrics.bootstrap import LEVEL, Replicates, bootstrap, intervals, paired_test
 from seg.metrics.evidence import Evidence, scored_on
 from seg.metrics.scores import headline, score_evidence
@@ -25,7 +26,7 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import Sensor
 from seg.report.formats import Column, Estimate, Table, Value
-from seg.runs.folder import RunError, read_evidence
+from seg.runs.folder import read_evidence
 from seg.runs.plan import plan
 from seg.store.open import read_info
 
@@ -113,7 +114,7 @@ def run_study(study: Study, variants: Sequence[Variant], notify: Notify = ignore
 
     Raises:
         RunError: If a run folder holds another run.
-        ValueError: One of its subclasses, in one sentence, for anything wrong with settings or data.
+        SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
     """
     outcomes = []
     for variant in variants:

@@ -9,20 +9,17 @@ from typing import Literal
 from seg.config.identity import settings_of_run
 from seg.config.load import load_config
 from seg.config.sections import Config
+from seg.errors import RunError, WrongUseError
 from seg.models.weights_file import BEST, LAST, weights_digest
 from seg.reben.patch import Split
 from seg.runs.data import store_of_environment
-from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, RunError, RunFiles, read_evaluation, read_run
+from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, RunFiles, read_evaluation, read_run
 from seg.runs.plan import with_whole_weights
 from seg.store.open import INFO_FILE, read_info
 
 Todo = Literal["train", "resume", "restart", "score", "finished", "blocked"]
 """What is left to do: all of it; the rest of a training; all of it once more, because there is nothing to resume from;
 the scoring; nothing; nothing that may be done, because the folder holds something else."""
-
-
-class SweepError(ValueError):
-    """A sweep that makes no sense."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,8 @@ def make_jobs(sweep: Sweep) -> list[Job]:
     """Every run of a sweep; all their settings are checked here, before anything is started.
 
     Raises:
-        SweepError: If the grid or the seeds cannot be read, or two runs would share a folder.
-        ConfigError: If settings are wrong.
+        WrongUseError: If the grid or the seeds cannot be read, or two runs would share a folder.
+        WrongUseError: If settings are wrong.
     """
     axes = [_axis(text) for text in sweep.grid]
     jobs: dict[str, Job] = {}
@@ -99,7 +96,9 @@ def make_jobs(sweep: Sweep) -> list[Job]:
             overrides = (*sweep.overrides, *choices)
             name = "-".join((path.stem, *map(_label, choices), f"seed{seed}"))
             if name in jobs:
-                raise SweepError(f"two runs would be called {name}; give configurations other names, and values once")
+                raise WrongUseError(
+                    f"two runs would be called {name}; give configurations other names, and values once"
+                )
             config = load_config(
                 path, overrides, train__seed=seed, data__store=sweep.data, data__metadata=sweep.metadata
             )
@@ -154,7 +153,7 @@ def _axis(text: str) -> list[str]:
     """``train.lr=1e-3,3e-4`` as overrides; commas within brackets belong to a value."""
     key, equals, values = text.partition("=")
     if not equals or not values:
-        raise SweepError(f"'--grid {text}' names no values; write it as --grid train.lr=1e-3,3e-4")
+        raise WrongUseError(f"'--grid {text}' names no values; write it as --grid train.lr=1e-3,3e-4")
     return [f"{key}={value}" for value in re.split(r",(?![^\[{]*[\]}])", values)]
 
 
@@ -168,7 +167,7 @@ def _seeds(text: str) -> list[int]:
     try:
         return [int(seed) for seed in text.split(",")]
     except ValueError:
-        raise SweepError(f"'--seeds {text}' is no list of whole numbers; write it as --seeds 0,1,2") from None
+        raise WrongUseError(f"'--seeds {text}' is no list of whole numbers; write it as --seeds 0,1,2") from None
 
 
 def _difference(job: Job, run: RunFiles) -> str:

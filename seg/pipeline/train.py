@@ -79,7 +79,7 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
         notify: Is told what the user must not miss.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, for anything wrong with settings, data or folder.
+        SegError: One of its kinds, in one sentence, for anything wrong with settings, data or folder.
         Interrupted: After Ctrl-C; the run can be resumed.
     """
     with joined_by(job.config) as (ranks, compute):
@@ -132,7 +132,7 @@ def dry_run(job: Job, track: Track = silent, notify: Notify = ignore) -> DryRun:
     """Two steps of a training run, to see what it will need; nothing is written.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, for anything wrong with settings or data.
+        SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
         OutOfMemoryError: Naming the setting to change.
     """
     with joined_by(job.config) as (ranks, compute):

@@ -21,12 +21,14 @@ from itertools import product
 from pathlib import Path
 from typing import Self
 
+from seg.errors import ArchiveError
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-from seg.prepare.layout import ArchiveError, Kind, locate
+from seg.prepare.layout import Kind, locate
 
 _ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i in range(16)))
 _GZIP_MAGIC = b"\x1f\x8b"

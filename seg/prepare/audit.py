@@ -11,19 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg.config.track import Track, silent
+from seg.errors import ArchiveError, DamagedError, UnknownCodeError
 from seg.prepare.encode import Part, encode_part
 from seg.prepare.georeference import misplaced
-from seg.prepare.layout import KINDS, LAYERS, MAP_LAYER, ArchiveError, Kind, key_of
+from seg.prepare.layout import KINDS, LAYERS, MAP_LAYER, Kind, key_of
 from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.patch import SPLITS, PatchId
-from seg.reben.reference_map import UnknownCodeError, class_indices, implied_bits
+from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.ahead import Stretch
 from seg.store.index import Index, read_index
 from seg.store.offsets import Offsets
 from seg.store.open import INDEX_FILE, StoreInfo, fingerprint, offsets_of
-from seg.store.patches import MAP_SUFFIX, MAP_TENSOR, DamagedStoreError, PatchReader
-from seg.store.tensors import Array, DamagedValueError, checksum, view_tensors
+from seg.store.patches import MAP_SUFFIX, MAP_TENSOR, PatchReader
+from seg.store.tensors import Array, checksum, view_tensors
 
 CHECKS = {
     "LMDB": True,
@@ -164,7 +165,7 @@ def audit_store(
                 findings += found_here
     except ProcessEndedError:
         findings.append(Finding("LMDB", None, "", "its structure is damaged: the process that read it crashed"))
-    except DamagedStoreError as error:
+    except DamagedError as error:
         findings.append(Finding("LMDB", None, "", str(error)))
     broken = any(finding.check == "LMDB" for finding in findings)
     order = {check: place for place, check in enumerate(CHECKS)}
@@ -305,7 +306,7 @@ def _audit_row(reader: PatchReader, bands: Sequence[str], official: bool, row: _
             yield Finding("checksum", kind, name, "the value is not the one that was written")
         try:
             arrays = view_tensors(value, name)
-        except DamagedValueError as error:
+        except DamagedError as error:
             yield Finding("damaged value", kind, name, str(error))
             continue
         layers = [MAP_TENSOR] if kind == "maps" else [band for band in LAYERS[kind] if band in bands]

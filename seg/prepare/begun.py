@@ -13,8 +13,8 @@ from pathlib import Path
 import requests
 import urllib3.exceptions
 
+from seg.errors import ForeignFileError
 from seg.prepare.transfer import Remote, note_of
-from seg.store.written import ForeignFileError
 
 _COMPARED = 1 << 16
 _TIMEOUT_SECONDS = 30.0

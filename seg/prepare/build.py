@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
 from seg.config.wording import counted
+from seg.errors import ArchiveError, BuildError
 from seg.prepare.fill import Ledger, Order, fill
-from seg.prepare.layout import KINDS, ArchiveError
+from seg.prepare.layout import KINDS
 from seg.prepare.sources import Opened, Sources, find_sources, names_of, open_sources, wanted_layers, without_bands
 from seg.prepare.split import split_by_tile
 from seg.prepare.tree import Tree
-from seg.prepare.working import BuildError, working_folder
+from seg.prepare.working import working_folder
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
 from seg.store.index import BoolArray, Index, read_index, select

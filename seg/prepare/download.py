@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import requests
 
 from seg.config.track import Track, silent
+from seg.errors import ArchiveError, ForeignFileError
 from seg.prepare.begun import refuse_foreign
-from seg.prepare.transfer import DownloadError, Remote, ask, fetch_file, md5_of
+from seg.prepare.transfer import Remote, ask, fetch_file, md5_of
 from seg.store.atomic import write_text
 from seg.store.targets import claimed_folder
-from seg.store.written import ForeignFileError
 
 RECORD = "https://zenodo.org/records/10891137/files"
 """The published record; a file lies at ``<RECORD>/<name>?download=1``."""
@@ -76,10 +76,10 @@ def check_request(parts: Sequence[str], mirror: str | None) -> None:
     """Make sure that what is asked for can be fetched at all, before anything is.
 
     Raises:
-        DownloadError: If a part does not exist, or the mirror is no address.
+        ArchiveError: If a part does not exist, or the mirror is no address.
     """
     if unknown := [part for part in parts if part not in PARTS]:
-        raise DownloadError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(PARTS)}")
+        raise ArchiveError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(PARTS)}")
     if mirror is not None:
         try:
             address = urlsplit(mirror)
@@ -87,7 +87,7 @@ def check_request(parts: Sequence[str], mirror: str | None) -> None:
         except ValueError:
             usable = False
         if not usable:
-            raise DownloadError(f"'{mirror}' is no address that can be fetched; one begins with http:// or https://")
+            raise ArchiveError(f"'{mirror}' is no address that can be fetched; one begins with http:// or https://")
 
 
 def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, track: Track = silent) -> list[Fetched]:
@@ -104,7 +104,7 @@ def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, t
         track: Progress of each file, in MB.
 
     Raises:
-        DownloadError: If a file cannot be fetched, is damaged, or there is too little space.
+        ArchiveError: If a file cannot be fetched, is damaged, or there is too little space.
         ForeignFileError: If a file is in the way that seg has not begun.
         BusyError: If another process fetches into the folder.
         OSError: If a file cannot be written.
@@ -112,7 +112,7 @@ def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, t
     check_request(parts, mirror)
     wanted = [file for file in FILES if file.part in parts]
     if out.exists() and not out.is_dir():
-        raise DownloadError(f"{out} is a file; name a folder")
+        raise ArchiveError(f"{out} is a file; name a folder")
     with claimed_folder(out, ()), requests.Session() as client:
         remotes = [(file.part, remote) for file in wanted for remote in _find(client, file, mirror)]
         refuse_foreign(client, out, [remote for _, remote in remotes])
@@ -185,7 +185,7 @@ def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> lis
     if mirror is None:
         remote = ask(client, file.name, f"{RECORD}/{file.name}?download=1", file.md5)
         if remote is None:
-            raise DownloadError(f"the record has no file {file.name} any more; look for a newer version of seg")
+            raise ArchiveError(f"the record has no file {file.name} any more; look for a newer version of seg")
         return [remote]
     base = mirror.rstrip("/")
     if whole := ask(client, file.name, f"{base}/{file.name}", file.md5):
@@ -200,7 +200,7 @@ def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> lis
             pieces.append(piece)
         if pieces:
             return pieces
-    raise DownloadError(f"{base} has neither {file.name} nor the parts of a split archive; look at the address")
+    raise ArchiveError(f"{base} has neither {file.name} nor the parts of a split archive; look at the address")
 
 
 def _split_stems(name: str) -> list[str]:
@@ -219,7 +219,7 @@ def _is_there(out: Path, remote: Remote) -> bool:
         return True
     # Only an md5 sum can tell that it was the beginning of this file.
     if size > remote.size or remote.md5 is None:
-        raise DownloadError(f"{path} has {size:,} bytes and the server's {remote.size:,}; remove it to fetch it again")
+        raise ArchiveError(f"{path} has {size:,} bytes and the server's {remote.size:,}; remove it to fetch it again")
     if size > _held(out, remote):
         path.replace(remote.partial(out))
     else:
@@ -230,7 +230,7 @@ def _is_there(out: Path, remote: Remote) -> bool:
 def _compare(out: Path, remote: Remote, track: Track) -> None:
     path = out / remote.name
     if remote.md5 is not None and (found := md5_of(path, track)) != remote.md5:
-        raise DownloadError(
+        raise ArchiveError(
             f"{path} is damaged or another file (md5 {found}, published {remote.md5}); remove it and run the same "
             "command to fetch it again"
         )
@@ -240,7 +240,7 @@ def _check_space(out: Path, remotes: Sequence[Remote]) -> None:
     needed = sum(max(0, (remote.size or 0) - _held(out, remote)) for remote in remotes)
     free = shutil.disk_usage(out).free
     if needed > free:
-        raise DownloadError(
+        raise ArchiveError(
             f"{_amount(needed)} are still to be fetched and {out} has {_amount(free)} left; free some space, "
             "or fetch less with --only"
         )

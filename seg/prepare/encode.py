@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from seg.prepare.layout import MAP_LAYER, ArchiveError, Kind, key_of
+from seg.errors import ArchiveError, WorkerError
+from seg.prepare.layout import MAP_LAYER, Kind, key_of
 from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.prepare.tiff import decode_tiff
 from seg.reben.reference_map import class_indices, implied_bits
@@ -18,10 +19,6 @@ _CHUNK = 16
 _POOL_PAYS = 600
 """Number of parts from which starting other processes takes less time than it saves."""
 _AT_ONCE = 1 << 17
-
-
-class WorkerError(ValueError):
-    """A process that decodes has ended."""
 
 
 @dataclass(frozen=True)

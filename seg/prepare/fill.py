@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.config.track import Track
+from seg.errors import ArchiveError, DamagedError
 from seg.prepare.archive import Archive
 from seg.prepare.encode import Encoded, Encoder, Part, encoder
-from seg.prepare.layout import EXAMPLE, KINDS, MAP_LAYER, WHAT, ArchiveError, Kind, key_of, kind_of_key
+from seg.prepare.layout import EXAMPLE, KINDS, MAP_LAYER, WHAT, Kind, key_of, kind_of_key
 from seg.prepare.sources import (
     ArchiveParts,
     Names,
@@ -28,7 +29,7 @@ from seg.prepare.working import Journal
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.index import BoolArray, Index
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, MAP_TENSOR, PatchWriter
-from seg.store.tensors import DamagedValueError, checksum, view_tensors
+from seg.store.tensors import checksum, view_tensors
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _take_stock(ledger: Ledger, names: dict[Kind, Names], writer: PatchWriter, t
             arrays = view_tensors(value, key)
             if kind == "maps":
                 implied = implied_bits(class_indices(arrays[MAP_TENSOR], key))
-        except (DamagedValueError, KeyError, ValueError):
+        except (DamagedError, KeyError, ValueError):
             continue
         ledger.enter(Encoded(kind, row, key, b"", checksum(value), implied))
 

@@ -5,8 +5,8 @@ import warnings
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from seg.errors import ArchiveError
 from seg.prepare.encode import Part, read_files
-from seg.prepare.layout import ArchiveError
 from seg.reben.bands import BANDS
 from seg.reben.patch import PatchId
 

@@ -9,8 +9,9 @@
 
 from typing import Literal, get_args
 
+from seg.errors import UnknownNameError
 from seg.reben.bands import S1_BANDS, S2_BANDS
-from seg.reben.patch import PatchId, PatchNameError, s1_scene
+from seg.reben.patch import PatchId, s1_scene
 from seg.store.patches import MAP_SUFFIX
 
 Kind = Literal["s2", "s1", "maps"]
@@ -31,10 +32,6 @@ EXAMPLE: dict[Kind, str] = {
 }
 
 
-class ArchiveError(ValueError):
-    """A published tree or archive that lacks a file or holds one that is not as published."""
-
-
 def group_of(kind: Kind, name: str) -> str:
     """The folder that holds a patch of reBEN: its product, or its Sentinel-1 scene."""
     return name.rsplit("_", 3 if kind == "s1" else 2)[0]
@@ -47,7 +44,7 @@ def is_patch(kind: Kind, name: str) -> bool:
             s1_scene(name)
         else:
             PatchId.parse(name)
-    except PatchNameError:
+    except UnknownNameError:
         return False
     return True
 

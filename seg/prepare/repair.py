@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from seg.config.track import Track, silent
+from seg.errors import ArchiveError, UnknownCodeError
 from seg.prepare.archive import Archive
 from seg.prepare.audit import Audit
 from seg.prepare.encode import Part, encode_part
-from seg.prepare.layout import KINDS, ArchiveError, Kind
+from seg.prepare.layout import KINDS, Kind
 from seg.prepare.sources import ArchiveParts, Names, Opened, Wanted, names_of, tree_parts, wanted_layers
 from seg.prepare.tree import Tree
-from seg.reben.reference_map import UnknownCodeError
 from seg.store.index import BoolArray, Index
 from seg.store.offsets import write_offsets
 from seg.store.patches import PatchWriter

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from seg.errors import ArchiveError
 from seg.prepare.archive import Archive, Member, Passage, find_archive, read_members
 from seg.prepare.encode import Part
 from seg.prepare.gather import Gatherer
-from seg.prepare.layout import LAYERS, PUBLISHED, ArchiveError, Kind, group_of, is_patch
+from seg.prepare.layout import LAYERS, PUBLISHED, Kind, group_of, is_patch
 from seg.prepare.tiff import decode_tiff
 from seg.prepare.tree import Tree, scan_tree
 from seg.store.index import BoolArray, Index, Rows

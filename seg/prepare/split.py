@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from seg.errors import WrongUseError
 from seg.reben.bands import PATCH_METRES
 from seg.reben.patch import PATCHES_PER_TILE_EDGE, SPLITS, TILE_METRES, geographic_split
 from seg.store.geography import Geography, geography
@@ -20,10 +21,6 @@ LEFT_OUT = -1
 
 Splits = npt.NDArray[np.int8]
 """Position in `SPLITS` per row, or `LEFT_OUT`."""
-
-
-class SplitError(ValueError):
-    """A set that cannot be split as asked."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +44,15 @@ class SplitPlan:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise SplitError(f"there is no rule '{self.rule}'; rules are {', '.join(RULES)}")
+            raise WrongUseError(f"there is no rule '{self.rule}'; rules are {', '.join(RULES)}")
         if len(self.shares) != len(SPLITS) or not all(0 < share < math.inf for share in self.shares):
-            raise SplitError("the shares of train, validation and test are three numbers above 0, such as 2,1,1")
+            raise WrongUseError("the shares of train, validation and test are three numbers above 0, such as 2,1,1")
         if not PATCH_METRES <= self.block <= TILE_METRES:
-            raise SplitError(f"a block has an edge of 1.2 to 109.8 km, not {self.block / 1000:g} km")
+            raise WrongUseError(f"a block has an edge of 1.2 to 109.8 km, not {self.block / 1000:g} km")
         if not 0 <= self.buffer <= TILE_METRES:
-            raise SplitError(f"a buffer is 0 to 109.8 km wide, not {self.buffer / 1000:g} km")
+            raise WrongUseError(f"a buffer is 0 to 109.8 km wide, not {self.buffer / 1000:g} km")
         if self.seed < 0:
-            raise SplitError(f"the seed must be 0 or more, not {self.seed}")
+            raise WrongUseError(f"the seed must be 0 or more, not {self.seed}")
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -75,7 +72,7 @@ def assign(index: Index, plan: SplitPlan) -> Splits:
     """Assign every patch; depends on nothing but the patch ids and the plan.
 
     Raises:
-        SplitError: If a split would be left without a patch.
+        WrongUseError: If a split would be left without a patch.
     """
     places = geography(index)
     splits = RULES[plan.rule](places, plan)
@@ -94,7 +91,7 @@ def split_by_tile(index: Index, shares: tuple[float, ...] = SHARES) -> Splits:
     """Assign train, validation and test so that all patches of a tile are in one split.
 
     Raises:
-        SplitError: If there are fewer than three tiles.
+        WrongUseError: If there are fewer than three tiles.
     """
     return _balanced(geography(index).tile_N, shares, "tile", len(SPLITS))
 
@@ -168,7 +165,7 @@ def _balanced(
     names, group_of_row, counts = np.unique(group_N, return_inverse=True, return_counts=True)
     if len(names) < least:
         where = "MGRS tiles" if what == "tile" else "blocks"
-        raise SplitError(
+        raise WrongUseError(
             f"a split by {what} needs patches from at least {least} {where}, but there are {len(names)}; take patches "
             f"of more {where}" + (", or smaller blocks" if what == "block" else ", or split by block")
         )
@@ -199,4 +196,4 @@ def _require_all(splits: Splits, plan: SplitPlan) -> None:
         cure = "these few patches lie in other parts of their tiles; split by tile, block or at random"
     else:
         cure = "take more patches"
-    raise SplitError(f"{plan.words} leaves {' and '.join(empty)} without a patch; {cure}")
+    raise WrongUseError(f"{plan.words} leaves {' and '.join(empty)} without a patch; {cure}")

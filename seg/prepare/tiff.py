@@ -15,7 +15,8 @@ import zlib
 
 import numpy as np
 
-from seg.prepare.layout import MAP_LAYER, ArchiveError
+from seg.errors import ArchiveError
+from seg.prepare.layout import MAP_LAYER
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.store.tensors import Array
 

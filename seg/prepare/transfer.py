@@ -20,6 +20,7 @@ import requests
 import urllib3.exceptions
 
 from seg.config.track import Track
+from seg.errors import ArchiveError
 
 _MEGABYTE = 1 << 20
 _AT_ONCE = 1 << 18
@@ -32,10 +33,6 @@ _TIMEOUT_SECONDS = 30.0
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 
 T = TypeVar("T")
-
-
-class DownloadError(ValueError):
-    """A file that cannot be fetched."""
 
 
 class _BrokenOffError(Exception):
@@ -74,7 +71,7 @@ def ask(client: requests.Session, name: str, url: str, md5: str | None) -> Remot
     """What the server says of a file; None if it has none.
 
     Raises:
-        DownloadError: If the server cannot be reached or refuses.
+        ArchiveError: If the server cannot be reached or refuses.
     """
 
     def head() -> requests.Response:
@@ -101,7 +98,7 @@ def fetch_file(client: requests.Session, folder: Path, remote: Remote, track: Tr
         track: Progress, in MB.
 
     Raises:
-        DownloadError: If it breaks off for good, or arrives damaged.
+        ArchiveError: If it breaks off for good, or arrives damaged.
         OSError: If it cannot be written.
     """
     part, note = remote.partial(folder), note_of(remote, folder)
@@ -115,7 +112,7 @@ def fetch_file(client: requests.Session, folder: Path, remote: Remote, track: Tr
         part.unlink()
         if anew:
             note.unlink()
-            raise DownloadError(
+            raise ArchiveError(
                 f"{remote.name} arrived damaged (md5 {found}, published {remote.md5}), or the server has another file; "
                 "it was removed, run the same command to fetch it again"
             )
@@ -181,7 +178,7 @@ def _arriving(client: requests.Session, remote: Remote, part: Path) -> Iterator[
             failures = 1 if held > before else failures + 1
             if failures >= _ATTEMPTS:
                 cure = "what has arrived is kept, run the same command to go on" if held else "try again later"
-                raise DownloadError(f"{remote.name} broke off ({_reason(error)}); {cure}") from None
+                raise ArchiveError(f"{remote.name} broke off ({_reason(error)}); {cure}") from None
             time.sleep(_PAUSE_SECONDS * 2 ** (failures - 1))
         else:
             return
@@ -227,7 +224,7 @@ def _refuse(response: requests.Response, name: str) -> None:
     if code >= requests.codes.server_error or code == requests.codes.too_many_requests:
         raise _BrokenOffError(f"the server answers {code} {response.reason}")
     if code >= requests.codes.bad_request and code != requests.codes.requested_range_not_satisfiable:
-        raise DownloadError(
+        raise ArchiveError(
             f"{name} cannot be fetched: the server answers {code} {response.reason}; look at the address, or "
             "try again later"
         )
@@ -239,12 +236,12 @@ def _patiently(step: Callable[[], T], name: str) -> T:
         try:
             return step()
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
-            raise DownloadError(f"{name} cannot be fetched: its address is none; look at it") from None
+            raise ArchiveError(f"{name} cannot be fetched: its address is none; look at it") from None
         except (requests.RequestException, _BrokenOffError) as error:
             reason = _reason(error)
             if attempt + 1 < _FIRST_ATTEMPTS:
                 time.sleep(_PAUSE_SECONDS * 2**attempt)
-    raise DownloadError(f"{name} cannot be fetched ({reason}); look at the network and try again") from None
+    raise ArchiveError(f"{name} cannot be fetched ({reason}); look at the network and try again") from None
 
 
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (

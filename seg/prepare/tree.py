@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg.prepare.layout import EXAMPLE, LAYERS, PUBLISHED, WHAT, ArchiveError, Kind, group_of, is_patch
+from seg.errors import ArchiveError
+from seg.prepare.layout import EXAMPLE, LAYERS, PUBLISHED, WHAT, Kind, group_of, is_patch
 from seg.store.index import BoolArray
 
 _SAMPLED = 100

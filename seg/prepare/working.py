@@ -11,30 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from seg.errors import BuildError, ForeignFileError, StoreError
 from seg.store.atomic import aside_of, put_in_place, recover_folder, write_text
 from seg.store.offsets import OFFSETS_FILE, was_changed
-from seg.store.open import (
-    FORMAT,
-    INDEX_FILE,
-    INFO_FILE,
-    StoreError,
-    fingerprint,
-    read_description,
-    read_format,
-    read_info,
-)
+from seg.store.open import FORMAT, INDEX_FILE, INFO_FILE, fingerprint, read_description, read_format, read_info
 from seg.store.patches import DATA_FILE, LOCK_FILE
 from seg.store.targets import claimed_place
-from seg.store.written import ForeignFileError
 
 PLAN_FILE = "build.json"
 LOG = "dropped.csv"
 """In a store that was cut out of products: the patches that were left out, and why."""
 _OF_A_STORE = (DATA_FILE, LOCK_FILE, INDEX_FILE, INFO_FILE, OFFSETS_FILE, LOG)
-
-
-class BuildError(ValueError):
-    """A store that cannot be built as asked."""
 
 
 class Journal:

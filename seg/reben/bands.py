@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
+from seg.errors import UnknownNameError
+
 PATCH_METRES = 1200
 """Edge of a patch on the ground."""
 PATCH_SIZE = 120
@@ -16,10 +18,6 @@ PATCH_SIZE = 120
 
 Sensor = Literal["s1", "s2"]
 SENSORS: tuple[Sensor, ...] = ("s1", "s2")
-
-
-class UnknownBandError(ValueError):
-    """A band or modality name that reBEN does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def band_names(selection: str, beyond: Sequence[str] = ()) -> tuple[str, ...]:
         beyond: Names that are taken too, although reBEN does not have the bands.
 
     Raises:
-        UnknownBandError: If the selection is empty, names an unknown band or modality, or names a band twice.
+        UnknownNameError: If the selection is empty, names an unknown band or modality, or names a band twice.
     """
     if selection in MODALITIES:
         return MODALITIES[selection]
@@ -112,12 +110,12 @@ def band_names(selection: str, beyond: Sequence[str] = ()) -> tuple[str, ...]:
         if name not in BANDS and name not in beyond:
             near = get_close_matches(name.upper(), BANDS, n=1) or get_close_matches(name.lower(), MODALITIES, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UnknownBandError(
+            raise UnknownNameError(
                 f"'{name}' is neither a band nor a modality of reBEN; {hint}bands: {', '.join(BANDS)}; "
                 f"modalities: {', '.join(MODALITIES)}"
             )
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UnknownBandError(f"band {', '.join(sorted(twice))} is named twice in '{selection}'; name each band once")
+        raise UnknownNameError(f"band {', '.join(sorted(twice))} is named twice in '{selection}'; name each band once")
     return names
 
 

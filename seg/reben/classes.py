@@ -8,12 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from seg.errors import UnknownNameError
+
 IGNORE_INDEX = 255
 """Class index of an unlabelled pixel. It takes part in no loss and no score."""
-
-
-class UnknownClassError(ValueError):
-    """A class name that is none of the 19."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +115,12 @@ def class_index(name: str) -> int:
     """Index of a class by its official name.
 
     Raises:
-        UnknownClassError: If the name is none of the 19.
+        UnknownNameError: If the name is none of the 19.
     """
     try:
         return _INDEX_OF_NAME[name]
     except KeyError:
-        raise UnknownClassError(
+        raise UnknownNameError(
             f"'{name}' is not one of the 19 reBEN classes; the names are spelled as in the official metadata, "
             f"for example '{CLASS_NAMES[0]}'"
         ) from None
@@ -132,7 +130,7 @@ def label_bits(names: Iterable[str]) -> int:
     """Multi-label as an integer: bit i is set where class i is among the names.
 
     Raises:
-        UnknownClassError: If a name is none of the 19.
+        UnknownNameError: If a name is none of the 19.
     """
     bits = 0
     for name in names:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from seg.errors import UnknownNameError
+
 SQUARE = 100_000
 """Edge of a square, metres."""
 FALSE_NORTHING = 10_000_000
@@ -44,10 +46,6 @@ _BETA = (_N / 2 - 2 * _N**2 / 3 + 37 * _N**3 / 96, _N**2 / 48 + _N**3 / 15, 17 *
 _DELTA = (2 * _N - 2 * _N**2 / 3 - 2 * _N**3, 7 * _N**2 / 3 - 8 * _N**3 / 5, 56 * _N**3 / 15)
 
 
-class SquareError(ValueError):
-    """A name that no 100 km square has."""
-
-
 @dataclass(frozen=True, slots=True)
 class Square:
     """A 100 km square.
@@ -78,20 +76,20 @@ def square(name: str) -> Square:
         name: Zone, latitude band, column and row letter, such as ``33UUP``.
 
     Raises:
-        SquareError: If there is no such square.
+        UnknownNameError: If there is no such square.
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise SquareError(
+        raise UnknownNameError(
             f"there is no MGRS tile {name}; names are like 33UUP, without I and O, and bands run from C at 80 S to "
             "X, which ends at 84 N"
         )
     zone, band, column, row = int(match["zone"]), match["band"], match["column"], match["row"]
     if not 1 <= zone <= 60 or match["zone"] + band in _ABSENT:
-        raise SquareError(f"there is no MGRS tile {name}; band {band} has no zone {match['zone']}")
+        raise UnknownNameError(f"there is no MGRS tile {name}; band {band} has no zone {match['zone']}")
     columns = _COLUMN_LETTERS[zone % 3]
     if column not in columns:
-        raise SquareError(
+        raise UnknownNameError(
             f"there is no MGRS tile {name}; columns of zone {zone} run from {columns[0]} to {columns[-1]}"
         )
     # Row letters start at A in odd zones and at F in even ones.
@@ -105,7 +103,7 @@ def square(name: str) -> Square:
         south - _NEAR <= latitude <= north + _NEAR and -left - _NEAR <= longitude <= right + _NEAR
         for longitude, latitude in _places(found)
     ):
-        raise SquareError(f"there is no MGRS tile {name}; its square does not touch zone {zone} in band {band}")
+        raise UnknownNameError(f"there is no MGRS tile {name}; its square does not touch zone {zone} in band {band}")
     return found
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from seg.errors import UnknownNameError
 from seg.reben.bands import PATCH_METRES, PATCH_SIZE
-from seg.reben.mgrs import FALSE_NORTHING, SquareError, square
+from seg.reben.mgrs import FALSE_NORTHING, square
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -28,10 +29,6 @@ _PATCH_ID = re.compile(
 _S1_NAME = re.compile(
     r"(?P<scene>S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6})_\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]_\d{1,2}_\d{1,2}"
 )
-
-
-class PatchNameError(ValueError):
-    """A name that does not follow the naming of reBEN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +87,21 @@ class PatchId:
         """Read a patch id.
 
         Raises:
-            PatchNameError: If the text is no patch id of reBEN or lies outside the tile's grid.
+            UnknownNameError: If the text is no patch id of reBEN or lies outside the tile's grid.
         """
         match = _PATCH_ID.fullmatch(text)
         if match is None:
-            raise PatchNameError(
+            raise UnknownNameError(
                 f"'{text}' is no reBEN patch id; expected <S2 product>_<column>_<row>, for example "
                 "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
             )
         column, row = int(match["column"]), int(match["row"])
         if max(column, row) >= PATCHES_PER_TILE_EDGE:
-            raise PatchNameError(f"'{text}': column and row of a patch run from 00 to {PATCHES_PER_TILE_EDGE - 1}")
+            raise UnknownNameError(f"'{text}': column and row of a patch run from 00 to {PATCHES_PER_TILE_EDGE - 1}")
         try:
             acquired = datetime.strptime(match["time"], "%Y%m%dT%H%M%S")
         except ValueError:
-            raise PatchNameError(f"'{text}': {match['time']} is no date and time") from None
+            raise UnknownNameError(f"'{text}': {match['time']} is no date and time") from None
         return cls(match["product"], match["tile"], acquired, column, row)
 
     def __str__(self) -> str:
@@ -126,11 +123,11 @@ def s1_scene(s1_name: str) -> str:
     """Name of the Sentinel-1 scene that a patch was cut from; the folder that holds it in the published tree.
 
     Raises:
-        PatchNameError: If the text is no Sentinel-1 patch name of reBEN.
+        UnknownNameError: If the text is no Sentinel-1 patch name of reBEN.
     """
     match = _S1_NAME.fullmatch(s1_name)
     if match is None:
-        raise PatchNameError(
+        raise UnknownNameError(
             f"'{s1_name}' is no Sentinel-1 patch name of reBEN; expected <S1 scene>_<tile>_<column>_<row>, for example "
             "S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57"
         )
@@ -151,12 +148,12 @@ def tile_corner(tile: str) -> tuple[int, int, int]:
         EPSG code, easting, northing (metres).
 
     Raises:
-        PatchNameError: If no such tile exists.
+        UnknownNameError: If no such tile exists.
     """
     try:
         place = square(tile)
-    except SquareError as error:
-        raise PatchNameError(str(error)) from None
+    except UnknownNameError as error:
+        raise UnknownNameError(str(error)) from None
     equator = FALSE_NORTHING if place.southern else 0
     return place.epsg, place.west // _STEP * _STEP, equator - (equator - place.north) // _STEP * _STEP
 

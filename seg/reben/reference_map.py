@@ -5,16 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seg.errors import UnknownCodeError
 from seg.reben.classes import CLASS_OF_CODE, IGNORE_INDEX, NUM_CLASSES
 
 _UNKNOWN = 254
 _LOOKUP = np.full(1000, _UNKNOWN, dtype=np.uint8)
 _LOOKUP[list(CLASS_OF_CODE)] = list(CLASS_OF_CODE.values())
 _BITS = 1 << np.arange(NUM_CLASSES, dtype=np.int64)
-
-
-class UnknownCodeError(ValueError):
-    """A reference map holds a value that is no CLC level-3 code of the nomenclature."""
 
 
 def class_indices(

@@ -25,12 +25,12 @@ from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
+from seg.errors import LandCoverError, SceneError
 from seg.reben.patch import GeoRef
 from seg.region.legend import legend_of, values_in
 from seg.region.numbering import (
     CODES,
     NOTHING,
-    ClcError,
     Decision,
     Legend,
     Numbering,
@@ -44,7 +44,6 @@ from seg.region.packed import source_of
 from seg.region.polygons import (
     Bounds,
     Objects,
-    PolygonError,
     PolygonFile,
     Polygons,
     bounds_in,
@@ -54,7 +53,6 @@ from seg.region.polygons import (
     overlap,
     polygons_on,
 )
-from seg.scenes.grid import SceneError
 from seg.scenes.header import Header, open_raster, read_header, readable
 from seg.scenes.place import require_crs
 
@@ -118,8 +116,8 @@ def open_clc(
         numbering: Which of CORINE's numbers it has; None: what it says itself, or its numbers do beyond doubt.
 
     Raises:
-        ClcError: If it cannot be read, has no CRS, or not the column or layer; names those that it has. If its values
-            are not CORINE's, or may be another product's.
+        LandCoverError: If it cannot be read, has no CRS, or not the column or layer; names those that it has. If its
+            values are not CORINE's, or may be another product's.
     """
     try:
         if holds_polygons(path):
@@ -132,8 +130,8 @@ def open_clc(
         _require_one_band_of_whole_numbers(header)
         with open_raster(source) as raster, readable(source):
             decision = decide(str(path), values_in(raster), legend_of(raster), numbering, partial(fill_cure, source))
-    except (PolygonError, SceneError) as error:
-        raise ClcError(str(error)) from None
+    except (LandCoverError, SceneError) as error:
+        raise LandCoverError(str(error)) from None
     return ClcFile(path, CRS.from_user_input(header.crs).to_wkt(), header.bounds, None, decision)
 
 
@@ -143,12 +141,12 @@ def _require_one_band_of_whole_numbers(header: Header) -> None:
         nan = header.nodata[0] is not None and math.isnan(header.nodata[0])
         path = shlex.quote(header.path)
         first = f"rio edit-info --nodata 0 {path} && " if nan else ""
-        raise ClcError(
+        raise LandCoverError(
             f"{header.path} holds {header.dtypes[0]} numbers, but codes are whole; convert it with: {first}rio convert "
             f"--dtype int16 {path} codes.tif"
         )
     if len(header.dtypes) > 1:
-        raise ClcError(
+        raise LandCoverError(
             f"{header.path} holds {len(header.dtypes)} bands, but land cover is one; take the one with the codes with: "
             f"rio stack --bidx 1 {shlex.quote(header.path)} codes.tif"
         )
@@ -169,10 +167,10 @@ def require_cover(clc: ClcFile, grid: GeoRef, tile: str) -> None:
     """Make sure that a file may hold something of a tile.
 
     Raises:
-        ClcError: If it lies elsewhere.
+        LandCoverError: If it lies elsewhere.
     """
     if not overlap(bounds_in(grid, clc.crs), clc.bounds):
-        raise ClcError(f"{clc.path} does not overlap the tile {tile}; give the CLC of the same place")
+        raise LandCoverError(f"{clc.path} does not overlap the tile {tile}; give the CLC of the same place")
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ class WarpedCodes:
         """Codes of some rows of the grid, all columns; uint16 (rows, width).
 
         Raises:
-            ClcError: If it holds other values than those of its numbering.
+            LandCoverError: If it holds other values than those of its numbering.
         """
         with readable(str(self.path)):
             values_HW = self.raster.read(1, window=rasterio.windows.Window(0, top, self.grid.width, rows))
@@ -241,13 +239,13 @@ def codes_on(clc: ClcFile, grid: GeoRef, tile: str) -> Iterator[LandCover]:
     """The codes of a file on the 10 m grid of a tile, for one thread.
 
     Raises:
-        ClcError: If there are none there, other ones than those of CLC, or polygons that cannot be repaired.
+        LandCoverError: If there are none there, other ones than those of CLC, or polygons that cannot be repaired.
     """
     if clc.polygons is not None:
         try:
             polygons = polygons_on(clc.polygons, grid)
-        except PolygonError as error:
-            raise ClcError(str(error)) from None
+        except LandCoverError as error:
+            raise LandCoverError(str(error)) from None
         yield _burned(clc, polygons, grid, tile)
         return
     with open_raster(source_of(clc.path)) as raster:
@@ -276,7 +274,7 @@ def _burned(clc: ClcFile, polygons: Polygons, grid: GeoRef, tile: str) -> Burned
     import shapely
 
     if not len(polygons.shapes_N):
-        raise ClcError(f"{clc.path} has no polygon on the tile {tile}; give the CLC of the same place")
+        raise LandCoverError(f"{clc.path} has no polygon on the tile {tile}; give the CLC of the same place")
     bounds_N4 = shapely.bounds(polygons.shapes_N)
     codes_N = _codes(clc.path, polygons.values_N, clc.decision.numbering)
     return BurnedCodes(grid, polygons.shapes_N, codes_N, bounds_N4[:, [1, 3]], polygons.repaired)
@@ -286,7 +284,7 @@ def _codes(path: Path, values_N: npt.NDArray[Any], numbering: Numbering) -> Code
     """Codes of an attribute that holds text or numbers.
 
     Raises:
-        ClcError: If one is not in the nomenclature.
+        LandCoverError: If one is not in the nomenclature.
     """
     text_N = values_N.astype(str)
     different, place_N = np.unique(text_N, return_inverse=True)

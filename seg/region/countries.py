@@ -22,7 +22,7 @@ def open_countries(path: Path, column: str | None = None) -> PolygonFile:
         column: Where it has their names; None: the first of the usual ones that it has.
 
     Raises:
-        PolygonError: If it cannot be used.
+        LandCoverError: If it cannot be used.
     """
     return open_polygons(path, (column,) if column else _COLUMNS, "--country-column")
 

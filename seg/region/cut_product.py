@@ -83,7 +83,7 @@ def cut(work: Work) -> Iterator[None]:
     """Cut a product; gives a sign of life after every row of patches.
 
     Raises:
-        SceneError, ClcError: If a file cannot be used.
+        SceneError, LandCoverError: If a file cannot be used.
         OSError: If the disk is full.
     """
     job = work.job

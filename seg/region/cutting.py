@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
+from seg.errors import LandCoverError
 from seg.prepare.tile_cells import Cells, cells_of
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
@@ -20,7 +21,6 @@ from seg.reben.patch import PatchId
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.region.clc import ClcFile, Codes, LandCover
 from seg.region.countries import countries_at
-from seg.region.numbering import ClcError
 from seg.region.polygons import PolygonFile
 from seg.scenes.classification import CLOUD_OR_SHADOW, SNOW, Classification, open_classification
 from seg.scenes.grid import PIXEL_METRES
@@ -108,7 +108,7 @@ def cut_strips(job: Job, codes: LandCover) -> Iterator[list[Cut]]:
 
     Raises:
         SceneError: If a file is damaged.
-        ClcError: If the land cover cannot be used, or has no class anywhere on the cells.
+        LandCoverError: If the land cover cannot be used, or has no class anywhere on the cells.
     """
     cells, labelled = job.cells, False
     countries = _countries(job, cells)
@@ -125,7 +125,7 @@ def cut_strips(job: Job, codes: LandCover) -> Iterator[list[Cut]]:
             labelled |= bool((strip.unlabelled_C < 1).any())
             yield strip.cuts(countries[row * cells.columns :])
     if not labelled:
-        raise ClcError(
+        raise LandCoverError(
             f"{job.clc.path} has no class anywhere on the tile {job.tile} of {job.scene.name}; give the CLC of the "
             "same place, or leave the product out"
         )

@@ -18,8 +18,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from seg.config.track import Track, silent
+from seg.errors import BuildError, WorkerError, WrongUseError
 from seg.prepare.build import SYNTHETIC_FILE, write_description
-from seg.prepare.encode import WorkerError
 from seg.prepare.layout import KINDS
 from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.prepare.sources import METADATA_FILES
@@ -28,7 +28,7 @@ from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
 from seg.region.cut_product import PARTS, REPAIRED, Work, cut_and_join, finish, join
 from seg.region.cutting import Job
-from seg.region.products import MakeError, Request, check_request, find_synthetic_mark, jobs_of, plan_of, remarks_on
+from seg.region.products import Request, check_request, find_synthetic_mark, jobs_of, plan_of, remarks_on
 from seg.store.atomic import put_in_place
 from seg.store.index import OFFICIAL_COLUMNS, Index
 from seg.store.notes import LAND_COVER_NOTE, SYNTHETIC_NOTE
@@ -77,13 +77,13 @@ def make_set(
         track: Progress.
 
     Raises:
-        MakeError, BuildError: If the set cannot be made as asked, or no patch is left.
-        SceneError, ClcError, PolygonError: If a file cannot be used.
+        WrongUseError, BuildError: If the set cannot be made as asked, or no patch is left.
+        SceneError, LandCoverError: If a file cannot be used.
         OSError: If the disk is full, for example.
     """
     check_request(request)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MakeError(f"{out} is there already; choose another folder")
+        raise WrongUseError(f"{out} is there already; choose another folder")
     jobs = jobs_of(request)
     mark = find_synthetic_mark(request)
     ready = working_folder(
@@ -101,7 +101,7 @@ def make_set(
         if not len(kept):
             # Then there is nothing to go on with.
             shutil.rmtree(parts)
-            raise MakeError(f"no patch is left of {len(cells):,} ({_listed(dropped)})")
+            raise BuildError(f"no patch is left of {len(cells):,} ({_listed(dropped)})")
         index = index_of(kept)
         pyarrow.csv.write_csv(dropped, folder / LOG)
         fingerprint = _describe_store(folder, index, jobs, mark) if store else None

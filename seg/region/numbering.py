@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Literal
 
-from seg.config.errors import WrongUseError
+from seg.errors import LandCoverError
 from seg.reben.clc_legend import CLC_LEGEND
 
 Numbering = Literal["clc", "grid"]
@@ -72,14 +72,6 @@ _ALIKE = 0.8
 _SHOWN = 5
 
 
-class ClcError(ValueError):
-    """A CLC file that cannot be used; the text is one sentence with the cure."""
-
-
-class ClcUseError(ClcError, WrongUseError):
-    """An option that does not go with a CLC file, whatever its values are."""
-
-
 @dataclass(frozen=True, slots=True)
 class Legend:
     """What a file says of its values besides the values.
@@ -119,7 +111,7 @@ def decide(
         cure: What to do about values that are not CORINE's.
 
     Raises:
-        ClcError: If they are not CORINE's, or could be another product's as well.
+        LandCoverError: If they are not CORINE's, or could be another product's as well.
     """
     seen = frozenset(values) - {NOTHING}
     fitting: list[Numbering] = [kind for kind, own in _OWN.items() if seen <= own]
@@ -135,7 +127,7 @@ def decide(
             return Decision(meant, f"its {what}")
     kind = fitting[0]
     if other := next((what for what, shares in verdicts.items() if shares), None):
-        raise ClcError(
+        raise LandCoverError(
             f"the {other} in {name} are not those of CORINE ({_example(legend, seen, other)}); give CORINE Land Cover, "
             f"or say --numbering {kind} if the values are {WORDS[kind]} all the same"
         )
@@ -144,7 +136,7 @@ def decide(
     others = _looks_like(seen)
     if others or (kind == "grid" and sum(value > _CROWDED for value in seen) < _ENOUGH):
         known = f"{WORDS[kind]}, but also {_either(others)}" if others else f"{WORDS[kind]} or of another product"
-        raise ClcError(
+        raise LandCoverError(
             f"{name} holds {_listed(sorted(seen))}, which could be {known}; say --numbering {kind} if it is CORINE "
             "Land Cover"
         )
@@ -167,12 +159,12 @@ def code_table(numbering: Numbering) -> dict[int, int]:
     return dict(enumerate(CODES, 1)) | {GRID_NOTHING: NOTHING, NOTHING: NOTHING}
 
 
-def other_values(name: str, values: Sequence[object], numbering: Numbering, cure: str) -> ClcError:
+def other_values(name: str, values: Sequence[object], numbering: Numbering, cure: str) -> LandCoverError:
     """The error for values that a numbering does not have."""
     is_no = "is no" if len(values) == 1 else "are no"
     codes = {"clc": ("code", "CLC level 3 such as 311"), "grid": ("number", "CORINE from 1 to 44")}[numbering]
     plural = "" if len(values) == 1 else "s"
-    return ClcError(f"{name} holds {_listed(values)}, which {is_no} {codes[0]}{plural} of {codes[1]}; {cure}")
+    return LandCoverError(f"{name} holds {_listed(values)}, which {is_no} {codes[0]}{plural} of {codes[1]}; {cure}")
 
 
 def fill_cure(name: str, values: Sequence[int]) -> str:
@@ -185,11 +177,11 @@ def fill_cure(name: str, values: Sequence[int]) -> str:
 
 def _not_corine(
     name: str, seen: frozenset[int], told: Numbering | None, cure: Callable[[Sequence[int]], str]
-) -> ClcError:
+) -> LandCoverError:
     """The error for values that are not CORINE's, with what they look like."""
     codes, numbers = seen & _OWN["clc"], seen & _OWN["grid"]
     if told is None and codes and numbers and seen <= codes | numbers | set(_FILLS):
-        return ClcError(
+        return LandCoverError(
             f"{name} holds both {WORDS['clc']} ({_listed(sorted(codes), 2)}) and small numbers "
             f"({_listed(sorted(numbers), 2)}); give a file of one numbering"
         )
@@ -198,7 +190,7 @@ def _not_corine(
     exact = [other for other in _looks_like(seen) if seen <= _OTHERS[other]]
     only_fills = set(wrong) <= set(_FILLS)
     if others := exact or ([] if only_fills else _looks_like(seen)):
-        return ClcError(
+        return LandCoverError(
             f"{name} holds {_listed(sorted(seen))}: that looks like {_either(others)}, not like {WORDS[kind]}; "
             f"{cure(wrong) if only_fills else 'give CORINE Land Cover'}"
         )

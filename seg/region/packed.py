@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from seg.scenes.grid import SceneError
+from seg.errors import SceneError
 from seg.scenes.header import in_zip
 from seg.scenes.listing import files_below, files_in_zip
 

@@ -17,9 +17,9 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform_bounds
 
+from seg.errors import LandCoverError, SceneError
 from seg.reben.patch import GeoRef
 from seg.region.packed import source_of
-from seg.scenes.grid import SceneError
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
@@ -27,10 +27,6 @@ Objects = npt.NDArray[np.object_]
 
 _POLYGON, _MULTI, _COLLECTION = 3, 6, 7
 """Numbers of geometry types in GEOS; collections of polygons and lines are what a repaired polygon may become."""
-
-
-class PolygonError(ValueError):
-    """A vector file that cannot be used; the text is one sentence with the cure."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +73,12 @@ def holds_polygons(path: Path) -> bool:
     """Whether GDAL reads a file as vector data.
 
     Raises:
-        PolygonError: If there is no such file.
+        LandCoverError: If there is no such file.
     """
     import pyogrio
 
     if not path.exists():
-        raise PolygonError(f"{path} does not exist; name a file that does")
+        raise LandCoverError(f"{path} does not exist; name a file that does")
     try:
         return len(pyogrio.list_layers(_source(path))) > 0
     except pyogrio.errors.DataSourceError:
@@ -99,43 +95,43 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
         layer: Name of the layer; None: the only one that has the column.
 
     Raises:
-        PolygonError: If the file, the layer, the column or the CRS is missing, or it holds no polygons.
+        LandCoverError: If the file, the layer, the column or the CRS is missing, or it holds no polygons.
     """
     import pyogrio
 
     if not holds_polygons(path):
-        raise PolygonError(f"{path} cannot be read as a vector file; it is damaged, or none: give a GeoPackage")
+        raise LandCoverError(f"{path} cannot be read as a vector file; it is damaged, or none: give a GeoPackage")
     source = _source(path)
     names = [str(name) for name in pyogrio.list_layers(source)[:, 0]]
     if layer is not None and layer not in names:
-        raise PolygonError(f"{path} has no layer '{layer}'; its layers are {', '.join(names)}")
+        raise LandCoverError(f"{path} has no layer '{layer}'; its layers are {', '.join(names)}")
     fields = {name: _fields(source, name) for name in ([layer] if layer else names)}
     having = {name: column for name, held in fields.items() if (column := _column(held, columns))}
     if not having:
         held = dict.fromkeys(column for held in fields.values() for column in held)
-        raise PolygonError(
+        raise LandCoverError(
             f"{path} has no column '{columns[0]}'; its columns are {', '.join(held) or 'none'}: name one with {option}"
         )
     if len(having) > 1:
-        raise PolygonError(
+        raise LandCoverError(
             f"{path} has the column '{columns[0]}' in {len(having)} layers ({', '.join(having)}); name one with --layer"
         )
     ((layer, column),) = having.items()
     info = pyogrio.read_info(source, layer=layer, force_total_bounds=True)
     kind = info["geometry_type"] or "no geometries"
     if not any(word in kind for word in ("Polygon", "Surface", "Unknown", "Collection")):
-        raise PolygonError(f"{path} holds {kind}, not polygons; name a file of polygons")
+        raise LandCoverError(f"{path} holds {kind}, not polygons; name a file of polygons")
     if not info["crs"]:
         code = (
             f"import geopandas as g; g.read_file({json.dumps(source)}, layer={json.dumps(layer)})"
             '.set_crs("EPSG:nnnn").to_file("with_crs.gpkg")'
         )
-        raise PolygonError(
+        raise LandCoverError(
             f"{path} has no CRS; give it that of its source (nnnn: the EPSG code): python -c {shlex.quote(code)}"
         )
     bounds = info["total_bounds"]
     if bounds is None or not np.isfinite(bounds).all():
-        raise PolygonError(f"the layer {layer} of {path} is empty; name a file with polygons")
+        raise LandCoverError(f"the layer {layer} of {path} is empty; name a file with polygons")
     west, south, east, north = (float(value) for value in bounds)
     return PolygonFile(path, layer, column, info["crs"], (west, south, east, north))
 
@@ -146,7 +142,7 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
     Vertices are reprojected, edges between them are straight in either CRS, as GDAL has it.
 
     Raises:
-        PolygonError: If one has no attribute, or cannot be made valid.
+        LandCoverError: If one has no attribute, or cannot be made valid.
     """
     import pyogrio
     import shapely
@@ -160,7 +156,7 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
         )
         shapes_N = shapely.from_wkb(binary_N, on_invalid="ignore")
     except (pyogrio.errors.DataSourceError, pyogrio.errors.GeometryError, shapely.GEOSException):
-        raise PolygonError(f"{file.path} cannot be read; it is damaged: get it anew") from None
+        raise LandCoverError(f"{file.path} cannot be read; it is damaged: get it anew") from None
     # A spatial index gives features in its own order; which one lies on top is decided by that of the file.
     order = np.argsort(fids_N, kind="stable")
     fids_N, shapes_N, values_N = fids_N[order], shapes_N[order], fields[0][order]
@@ -180,7 +176,7 @@ def first_values(file: PolygonFile, most: int) -> list[str]:
         most: So many polygons are looked at.
 
     Raises:
-        PolygonError: If it is damaged.
+        LandCoverError: If it is damaged.
     """
     import pyogrio
 
@@ -189,7 +185,7 @@ def first_values(file: PolygonFile, most: int) -> list[str]:
             _source(file.path), layer=file.layer, columns=[file.column], read_geometry=False, max_features=most
         )
     except pyogrio.errors.DataSourceError:
-        raise PolygonError(f"{file.path} cannot be read; it is damaged: get it anew") from None
+        raise LandCoverError(f"{file.path} cannot be read; it is damaged: get it anew") from None
     return [str(value) for value in np.unique(fields[0].astype(str))]
 
 
@@ -214,7 +210,7 @@ def _source(path: Path) -> str:
     try:
         return source_of(path)
     except SceneError as error:
-        raise PolygonError(str(error)) from None
+        raise LandCoverError(str(error)) from None
 
 
 def _fields(source: str, layer: str) -> list[str]:
@@ -241,7 +237,7 @@ def _valid(file: PolygonFile, shapes_N: Objects, fids_N: npt.NDArray[Any]) -> tu
     usable = np.isin(kinds_N, (_POLYGON, _MULTI, _COLLECTION)) & (shapely.area(shapes_N) > 0)
     if not usable.all():
         first = int(np.argmin(usable))
-        raise PolygonError(
+        raise LandCoverError(
             f"{file.path}: the geometry of feature {fids_N[first]} in layer {file.layer} is no polygon with an area, "
             "and cannot be repaired to one; remove it"
         )
@@ -262,5 +258,5 @@ def _reprojected(file: PolygonFile, shapes_N: Objects, epsg: int) -> Objects:
 
     reprojected_N: Objects = shapely.transform(shapes_N, moved)
     if not np.isfinite(shapely.bounds(reprojected_N)).all():
-        raise PolygonError(f"{file.path}: polygons cannot be brought into EPSG:{epsg}; is its CRS the right one?")
+        raise LandCoverError(f"{file.path}: polygons cannot be brought into EPSG:{epsg}; is its CRS the right one?")
     return reprojected_N

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from seg.errors import SceneError, WrongUseError
 from seg.prepare.build import SYNTHETIC_FILE
 from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import S2_BANDS
@@ -16,7 +17,6 @@ from seg.region.countries import open_countries
 from seg.region.cutting import Job
 from seg.region.numbering import Numbering
 from seg.scenes.classification import find_classification
-from seg.scenes.grid import SceneError
 from seg.scenes.header import open_raster
 from seg.scenes.listing import files_below
 from seg.scenes.names import product_in, s1_scene_in
@@ -29,10 +29,6 @@ _EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 
 _CYCLE = 12
 """Days after which a Sentinel-1 satellite sees a place again from the same orbit."""
-
-
-class MakeError(ValueError):
-    """A set that cannot be made as asked."""
 
 
 @dataclass(frozen=True)
@@ -72,32 +68,34 @@ def check_request(request: Request) -> None:
     """Make sure that a request makes sense, as far as that shows before anything is read.
 
     Raises:
-        MakeError: If it does not.
+        WrongUseError: If it does not.
     """
     if not request.s2:
-        raise MakeError("name at least one Sentinel-2 product with --s2")
+        raise WrongUseError("name at least one Sentinel-2 product with --s2")
     if request.product is not None and len(request.s2) > 1:
-        raise MakeError("--product is for a single --s2; of several, give files or folders the names of their products")
+        raise WrongUseError(
+            "--product is for a single --s2; of several, give files or folders the names of their products"
+        )
     if request.product is not None and product_in(request.product) is None:
-        raise MakeError(f"'{request.product}' is no name of a Sentinel-2 L2A product such as {_EXAMPLE}")
+        raise WrongUseError(f"'{request.product}' is no name of a Sentinel-2 L2A product such as {_EXAMPLE}")
     if request.require_s1 and not request.s1:
-        raise MakeError("--require-s1 leaves every patch out where no --s1 is given")
+        raise WrongUseError("--require-s1 leaves every patch out where no --s1 is given")
     if request.country_column is not None and request.countries is None:
-        raise MakeError("--country-column is a column of --countries; name that file too")
+        raise WrongUseError("--country-column is a column of --countries; name that file too")
     for path in {path for path in request.s2 if request.s2.count(path) > 1}:
-        raise MakeError(f"{path} is given twice with --s2; name every product once")
+        raise WrongUseError(f"{path} is given twice with --s2; name every product once")
 
 
 def jobs_of(request: Request) -> list[Job]:
     """What is to be cut out of each product, by product name.
 
     Raises:
-        MakeError: If a product has no name, or two are of the same tile and date, or a Sentinel-1 raster is of no use.
-        SceneError, ClcError, PolygonError: If a file cannot be used, or lies elsewhere than the products.
+        WrongUseError: If a product has no name, two are of one tile and date, or a Sentinel-1 raster is of no use.
+        SceneError, LandCoverError: If a file cannot be used, or lies elsewhere than the products.
     """
     clc = open_clc(request.clc, request.column, request.layer, request.numbering)
     if clc.polygons is None and (request.column or request.layer):
-        raise MakeError(f"{clc.path} is a raster; --column and --layer are for vector files")
+        raise WrongUseError(f"{clc.path} is a raster; --column and --layer are for vector files")
     countries = open_countries(request.countries, request.country_column) if request.countries else None
     rasters = _by_scene(request.s1)
     scenes, paths = _scenes(request)
@@ -110,7 +108,7 @@ def jobs_of(request: Request) -> list[Job]:
         jobs.append(Job(product, scene, s1, clc, countries, request.require_s1, classification))
     if idle := rasters.keys() - {name for job in jobs for name in job.s1}:
         names = " and ".join(map(str, rasters[min(idle)]))
-        raise MakeError(f"{names} overlaps none of the products; give Sentinel-1 of the same place")
+        raise SceneError(f"{names} overlaps none of the products; give Sentinel-1 of the same place")
     return jobs
 
 
@@ -172,14 +170,14 @@ def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Path]]:
         scene = open_scene(path, bands=request.bands, needed=S2_BANDS, offset=request.offset)
         product = product_in(request.product or "") or scene.product
         if product is None:
-            raise MakeError(
+            raise WrongUseError(
                 f"nothing in {path} names its Sentinel-2 product, which tells tile and time; give it with --product, "
                 f"such as {_EXAMPLE}"
             )
         patch = _named(product)
         day = f"{patch.acquired:%Y-%m-%d}"
         if (earlier := taken.setdefault((patch.tile, day), path)) != path:
-            raise MakeError(f"{earlier} and {path} are both of the tile {patch.tile} on {day}; give one of them")
+            raise WrongUseError(f"{earlier} and {path} are both of the tile {patch.tile} on {day}; give one of them")
         scenes[product], paths[product] = scene, path
     return scenes, paths
 
@@ -191,7 +189,7 @@ def _by_scene(paths: Sequence[Path]) -> dict[str, list[Path]]:
         inside = files_below(path, 1) if path.is_dir() else []
         name = s1_scene_in(path.name, *inside)
         if name is None:
-            raise MakeError(
+            raise WrongUseError(
                 f"{path} does not name its Sentinel-1 scene; begin its name with that of the product, such as "
                 "S1B_IW_GRDH_1SDV_20170612T165809"
             )

@@ -2,8 +2,9 @@
 
 from dataclasses import astuple, dataclass
 
+from seg.errors import UnknownNameError
 from seg.metrics.evidence import Evidence
-from seg.reben.patch import PatchId, PatchNameError
+from seg.reben.patch import PatchId
 from seg.report.formats import Column, Table
 
 TEST_PATCHES = 119_825
@@ -46,7 +47,7 @@ def on_official_test(evidence: Evidence) -> bool:
         return False
     try:
         return all(PatchId.parse(patch_id).split == "test" for patch_id in evidence.patch_ids.to_pylist())
-    except PatchNameError:
+    except UnknownNameError:
         return False
 
 

@@ -16,11 +16,12 @@ import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from seg.errors import EvidenceError, UnknownNameError
 from seg.metrics.evidence import Evidence
 from seg.metrics.patch import label_differences, labelled_pixels, patch_accuracy
 from seg.metrics.sparse import Rows
 from seg.reben.bands import PATCH_SIZE
-from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES, UnknownClassError, class_index
+from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES, class_index
 from seg.store.atomic import write_bytes
 
 FILE_NAME = "gallery.safetensors"
@@ -35,10 +36,6 @@ MIN_LABELLED = 0.25
 _KEY = "seg.gallery"
 _ARRAYS = {"rgb": 3, "s1": 2, "reference": 2, "predicted": 2}
 """Arrays of a picture, with their number of axes."""
-
-
-class GalleryError(ValueError):
-    """A gallery that cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +134,7 @@ def load_gallery(folder: Path) -> tuple[Picture, ...]:
     """Read ``gallery.safetensors`` from a folder.
 
     Raises:
-        GalleryError: If the file is missing, damaged or of another format.
+        EvidenceError: If the file is missing, damaged or of another format.
     """
     path = folder / FILE_NAME
     try:
@@ -145,16 +142,16 @@ def load_gallery(folder: Path) -> tuple[Picture, ...]:
             header = (file.metadata() or {}).get(_KEY)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise GalleryError(f"there is no gallery at {path}; run 'seg eval' to make it") from None
+        raise EvidenceError(f"there is no gallery at {path}; run 'seg eval' to make it") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, str(error)) from None
     try:
         document = json.loads(header or "")
         version, expected, texts = document["format"], document["checksum"], document["pictures"]
     except (KeyError, TypeError, ValueError):
-        raise GalleryError(f"{path} is no gallery of seg; run 'seg eval' to make one") from None
+        raise EvidenceError(f"{path} is no gallery of seg; run 'seg eval' to make one") from None
     if version != FORMAT:
-        raise GalleryError(f"{path} has format {version} and this seg reads {FORMAT}; run 'seg eval' again")
+        raise EvidenceError(f"{path} has format {version} and this seg reads {FORMAT}; run 'seg eval' again")
     if _checksum(arrays) != expected:
         raise _damaged(path, "the images are not those that were written")
     try:
@@ -175,25 +172,25 @@ def _picture(number: int, text: Mapping[str, Any], arrays: dict[str, npt.NDArray
     found = {name: arrays.pop(f"{number}.{name}", None) for name in _ARRAYS}
     reference, predicted = found["reference"], found["predicted"]
     if reference is None or predicted is None:
-        raise ValueError(f"picture {number} lacks a map")
+        raise EvidenceError(f"picture {number} lacks a map")
     for name, axes in _ARRAYS.items():
         array = found[name]
         expected = (*reference.shape[:2], 3)[:axes]
         if array is not None and (array.dtype != np.uint8 or array.shape != expected):
-            raise ValueError(f"{name} of picture {number} is {array.dtype} {array.shape}")
+            raise EvidenceError(f"{name} of picture {number} is {array.dtype} {array.shape}")
     for name, classes_HW in (("reference", reference), ("predicted", predicted)):
         values = np.unique(classes_HW)
         if ((values >= NUM_CLASSES) & (values != IGNORE_INDEX)).any():
-            raise ValueError(f"the {name} map of picture {number} holds values that are no class")
+            raise EvidenceError(f"the {name} map of picture {number} holds values that are no class")
     patch_id, why, score = text["patch_id"], text["why"], float(text["score"])
     if not isinstance(patch_id, str) or why not in REASONS or not 0 <= score <= 1:
-        raise ValueError(f"the description of picture {number} makes no sense")
+        raise EvidenceError(f"the description of picture {number} makes no sense")
     labels, decided = (tuple(text[key]) for key in ("labels", "decided"))
     try:
         for label in (*labels, *decided):
             class_index(label)
-    except UnknownClassError as error:
-        raise ValueError(str(error).partition(";")[0]) from None
+    except UnknownNameError as error:
+        raise EvidenceError(str(error).partition(";")[0]) from None
     return Picture(patch_id, why, found["rgb"], found["s1"], reference, predicted, score, labels, decided)
 
 
@@ -205,5 +202,5 @@ def _checksum(arrays: Mapping[str, npt.NDArray[np.uint8]]) -> str:
     return digest.hexdigest()
 
 
-def _damaged(path: Path, reason: str) -> GalleryError:
-    return GalleryError(f"{path} is cut off or damaged ({reason}); run 'seg eval' again")
+def _damaged(path: Path, reason: str) -> EvidenceError:
+    return EvidenceError(f"{path} is cut off or damaged ({reason}); run 'seg eval' again")

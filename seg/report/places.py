@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rasterio.warp import transform
 
+from seg.errors import UnknownNameError
 from seg.metrics.ratio import Floats
 from seg.reben.bands import PATCH_METRES
-from seg.reben.patch import PatchNameError, tile_corner
+from seg.reben.patch import tile_corner
 
 _PLACE = r"_T(?P<tile>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<column>\d{2})_(?P<row>\d{2})$"
 
@@ -32,7 +33,7 @@ def patch_centres(patch_ids: pa.StringArray) -> tuple[Floats, Floats]:
     for number, name in enumerate(encoded.dictionary.to_pylist()):
         try:
             epsg, x_min, y_max = tile_corner(name)
-        except PatchNameError:
+        except UnknownNameError:
             continue
         inside = np.flatnonzero(tile_N == number)
         x_M = x_min + PATCH_METRES * (column_N[inside] + 0.5)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from seg.errors import WrongUseError
 from seg.store.atomic import write_text
 
 FILE_NAME = "trackers.json"
@@ -23,10 +24,6 @@ _PROJECT = "seg"
 _SYNTHETIC = "SYNTHETIC"
 
 Status = Literal["finished", "interrupted", "failed"]
-
-
-class TrackerError(ValueError):
-    """A tracker that was asked for and is not there."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def check_trackers(names: Sequence[str]) -> None:
     """Check that trackers are installed, before anything else is done.
 
     Raises:
-        TrackerError: If one is not.
+        WrongUseError: If one is not.
     """
     for name in names:
         _load(name)
@@ -209,7 +206,7 @@ def _load(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise TrackerError(
+        raise WrongUseError(
             f"train.loggers names {name}, which cannot be imported ({error}); run: pip install {name}"
         ) from None
 

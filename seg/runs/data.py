@@ -7,12 +7,13 @@ from pathlib import Path
 
 from seg.config.sections import DataConfig
 from seg.config.track import Notify, Track, ignore, silent
+from seg.errors import EmptySelectionError, MetadataError, StoreError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.patch import Split
 from seg.store.cache import cache_folder
-from seg.store.index import EmptySelectionError, MetadataError, Rows, select
-from seg.store.open import FORMAT, INFO_FILE, Store, StoreError, open_store
+from seg.store.index import Rows, select
+from seg.store.open import FORMAT, INFO_FILE, Store, open_store
 
 SEG_DATA = "SEG_DATA"
 """The environment variable that names a store where no option does."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from seg.config.sections import Config
-from seg.engine.device import Compute, OutOfMemoryError, choose_compute
+from seg.engine.device import Compute, choose_compute
 from seg.engine.instructions import cpu_instructions
 from seg.engine.rehearsal import Rehearsal
 from seg.engine.speed import Speed, measure_speed
+from seg.errors import OutOfMemoryError
 from seg.reben.patch import PUBLISHED_PATCHES
 
 _CPU_BATCH = 8

@@ -7,6 +7,7 @@ from typing import Any
 
 from seg.config.load import load_config
 from seg.config.sections import Config
+from seg.errors import RunError
 from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
 from seg.models.weights_file import BEST, CARD_FILE, weights_digest
@@ -20,10 +21,6 @@ CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 EVIDENCE = "evidence"
 EVALUATION_FILE = "eval.json"
-
-
-class RunError(ValueError):
-    """A run folder that cannot be used as asked."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def read_run(folder: Path) -> RunFiles:
 
     Raises:
         RunError: If the folder is no run or its record is damaged.
-        ConfigError: If its settings cannot be read.
+        WrongUseError: If its settings cannot be read.
     """
     if not folder.is_dir():
         raise RunError(f"there is no folder {folder}; give the folder of a run, such as runs/unet-s2")

@@ -10,8 +10,9 @@ import torch
 
 from seg.config.paths import AnyPath
 from seg.data.transforms import Normaliser
+from seg.errors import CheckpointError
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
-from seg.models.checkpoint import CheckpointError, ModelCard, load_checkpoint
+from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
@@ -98,7 +99,7 @@ def load_model(source: AnyPath, device: str | torch.device = "cpu", revision: st
 
     Raises:
         CheckpointError: If there is no model, or it is damaged.
-        HubError: If it cannot be fetched.
+        CheckpointError: If it cannot be fetched.
     """
     device = torch.device(device)
     network, card = load_checkpoint(_folder(source, revision), device)

@@ -8,9 +8,10 @@ from typing import Any
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config
+from seg.errors import RunError
 from seg.models.weights_names import whole_path
 from seg.reben.bands import selection_name
-from seg.runs.folder import CONFIG_FILE, RunError
+from seg.runs.folder import CONFIG_FILE
 from seg.store.targets import LOCK_FILE
 
 
@@ -54,7 +55,7 @@ def plan(
 
     Raises:
         RunError: If a new run's folder is taken, or there is no run to resume.
-        ConfigError: If the configuration is wrong.
+        WrongUseError: If the configuration is wrong.
     """
     path, out = path_or_none(path), path_or_none(out)
     config = with_whole_weights(load_config(path, overrides, **settings))

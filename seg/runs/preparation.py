@@ -96,7 +96,7 @@ def joined_by(config: Config) -> Iterator[tuple[Ranks, Compute]]:
     """The processes of this run, and the device of this one of them.
 
     Raises:
-        RankError, DeviceError: If they cannot work together as asked.
+        WorkerError, WrongUseError: If they cannot work together as asked.
     """
     ranks = started_ranks()
     compute = choose_compute(config.train, ranks.local_rank if ranks.count > 1 else None)
@@ -130,7 +130,7 @@ def prepare(
         The run, and what its record says.
 
     Raises:
-        ValueError: One of its subclasses, in one sentence, for anything wrong with settings or data.
+        SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
     """
     check_losses(config.loss)
     check_trackers(config.train.loggers)

@@ -7,11 +7,12 @@ from typing import Any
 
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track
+from seg.errors import RunError
 from seg.metrics.bootstrap import Replicates, bootstrap
 from seg.metrics.evidence import Evidence, Origin, reference_areas
 from seg.metrics.scores import headline, score_evidence
 from seg.report.anchors import on_official_test
-from seg.runs.folder import RunError, RunFiles, read_evaluation
+from seg.runs.folder import RunFiles, read_evaluation
 from seg.runs.names import experiment
 
 _CURE = "so their scores do not compare; score them on the same data, or add --allow-different-data"

@@ -18,6 +18,7 @@ from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import ALONE, Ranks, check_shares, joined, started_ranks
 from seg.engine.evaluate import Pass
+from seg.errors import WrongUseError
 from seg.models.checkpoint import ModelCard, load_checkpoint
 from seg.models.fusion import WithoutSensor
 from seg.models.segmenter import Segmenter
@@ -28,10 +29,6 @@ from seg.runs.data import find_store, split_rows
 from seg.runs.folder import CONFIG_FILE, best_checkpoint, is_model_folder
 from seg.runs.preparation import loader_workers, prepared_on_device
 from seg.store.open import Store
-
-
-class SessionError(ValueError):
-    """A run that does not fit the data or this version of seg."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def open_weights(run: Path, **changes: Any) -> Weights:
         changes: Instead of the run's own settings, as for `load_config`.
 
     Raises:
-        RunError, CheckpointError, ConfigError, DeviceError, SessionError: What is wrong, in one sentence.
+        RunError, CheckpointError, WrongUseError: What is wrong, in one sentence.
     """
     checkpoint = best_checkpoint(run)
     config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, **changes)
@@ -150,7 +147,7 @@ def open_run(
         notify: Is told what the user must not miss.
 
     Raises:
-        RunError, CheckpointError, StoreError, EmptySelectionError, SessionError: What is wrong, in one sentence.
+        RunError, CheckpointError, StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
     """
     weights = open_weights(
         run, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
@@ -161,7 +158,7 @@ def open_run(
             update={"data": config.data.model_copy(update={"store": data, "metadata": metadata})}
         )
     if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
-        raise SessionError(
+        raise WrongUseError(
             f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "
             "--drop"
         )
@@ -193,7 +190,7 @@ def joined_session(session: Session) -> Iterator[Session]:
     """The session, its patches shared with the other processes that ``torchrun`` has started.
 
     Raises:
-        RankError: If a process would have no patch, or they do not find each other.
+        WorkerError: If a process would have no patch, or they do not find each other.
     """
     with joined(started_ranks(), session.compute.device) as ranks:
         check_shares(len(session.dataset), 1, ranks, session.split, "")
@@ -204,6 +201,6 @@ def _check_statistics(card: ModelCard) -> None:
     """The weights were trained with the statistics that this version normalises with."""
     bands = [BANDS[name] for name in card.bands]
     if not np.allclose(card.mean, [b.mean for b in bands]) or not np.allclose(card.std, [b.std for b in bands]):
-        raise SessionError(
+        raise WrongUseError(
             "the weights were trained with other band statistics than this version of seg normalises with"
         )

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from seg.errors import UnknownNameError
 from seg.reben.bands import PATCH_SIZE
-from seg.reben.patch import PATCHES_PER_TILE_EDGE, PatchNameError, tile_corner
+from seg.reben.patch import PATCHES_PER_TILE_EDGE, tile_corner
 from seg.scenes.grid import PIXEL_METRES
 from seg.scenes.reader import Scene
 
@@ -55,7 +56,7 @@ def _from_corner(scene: Scene) -> tuple[int, int] | None:
         return None
     try:
         epsg, west, north = tile_corner(scene.product.rpartition("_T")[2])
-    except PatchNameError:
+    except UnknownNameError:
         return None
     right, down = (scene.grid.x_min - west) / PIXEL_METRES, (north - scene.grid.y_max) / PIXEL_METRES
     step = max(scene.factors.values())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from seg.scenes.grid import SceneError
+from seg.errors import SceneError
 from seg.scenes.header import shown
 from seg.scenes.layer import Layer
 from seg.scenes.sample import Sample

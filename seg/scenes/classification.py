@@ -14,8 +14,9 @@ import numpy.typing as npt
 import rasterio.windows
 from rasterio.io import DatasetReader
 
+from seg.errors import SceneError
 from seg.reben.patch import GeoRef
-from seg.scenes.grid import SceneError, Window
+from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, read_header, readable, shown
 from seg.scenes.jp2 import require_whole
 from seg.scenes.place import grid_of

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS
-from seg.scenes.grid import SceneError
 from seg.scenes.header import open_raster, readable, shown
 from seg.scenes.layer import POSSIBLE, REFLECTANCE_SCALE, Array, Layer, Mask
 from seg.scenes.validity import outline, read_bands

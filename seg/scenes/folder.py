@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg.errors import BandMissingError, SceneError
 from seg.reben.bands import BANDS
-from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.header import read_header, shown
 from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer

@@ -2,20 +2,12 @@
 
 from dataclasses import dataclass
 
-from seg.config.errors import WrongUseError
+from seg.errors import SceneError, WrongUseError
 
 PIXEL_METRES = 10.0
 """Pixel size of the grid that every scene is read and mapped on."""
 FACTORS = (1, 2, 6)
 """How many 10 m pixels a pixel of a band may have along its edge: bands of 10, 20 and 60 m."""
-
-
-class SceneError(ValueError):
-    """A scene that cannot be used; the text is one sentence with the cure."""
-
-
-class BandMissingError(SceneError):
-    """A scene that lacks a needed band; the text says how to add it, and ends where an alternative may follow."""
 
 
 class SceneUseError(SceneError, WrongUseError):

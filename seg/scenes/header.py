@@ -14,7 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine, array_bounds
 
-from seg.scenes.grid import SceneError
+from seg.errors import SceneError
 
 _ZIP = "/vsizip/"
 _ZIP_SUFFIX = re.compile(r"\.zip(?=/)", re.IGNORECASE)

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from seg.scenes.grid import SceneError
+from seg.errors import SceneError
 from seg.scenes.product_files import ProductFiles
 
 _CODESTREAM = b"jp2c"

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
-from seg.scenes.grid import FACTORS, PIXEL_METRES, SceneError
+from seg.scenes.grid import FACTORS, PIXEL_METRES
 from seg.scenes.header import Header, shown
 from seg.scenes.place import grid_of, warp_advice
 

@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from seg.scenes.grid import SceneError
+from seg.errors import SceneError
 
 _LITTER = (".ds_store", "thumbs.db", "desktop.ini", "__macosx")
 DAMAGED_ZIP = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError)

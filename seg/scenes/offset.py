@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS
 from seg.scenes.findings import Spread
-from seg.scenes.grid import SceneError, SceneUseError
+from seg.scenes.grid import SceneUseError
 from seg.scenes.header import shown
 from seg.scenes.layer import Layer
 from seg.scenes.reflectance import VISIBLE

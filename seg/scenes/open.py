@@ -5,13 +5,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.patch import GeoRef
 from seg.scenes.check import require_data
 from seg.scenes.fill import without_fills
 from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
-from seg.scenes.grid import SceneError, SceneUseError
+from seg.scenes.grid import SceneUseError
 from seg.scenes.header import Header, shown
 from seg.scenes.layer import Layer, common_grid
 from seg.scenes.names import product_in

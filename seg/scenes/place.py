@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from rasterio.transform import xy
 
+from seg.errors import SceneError
 from seg.reben.mgrs import FALSE_NORTHING
 from seg.reben.patch import GeoRef
-from seg.scenes.grid import FACTORS, PIXEL_METRES, SceneError
+from seg.scenes.grid import FACTORS, PIXEL_METRES
 from seg.scenes.ground import Scale, scale_of
 from seg.scenes.header import Header, shown
 from seg.scenes.names import band_in

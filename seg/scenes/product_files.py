@@ -5,7 +5,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from seg.scenes.grid import SceneError
+from seg.errors import SceneError
 from seg.scenes.header import in_zip
 from seg.scenes.listing import DAMAGED_ZIP, damaged_zip, files_below, files_in_zip
 from seg.scenes.names import band_in

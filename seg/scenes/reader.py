@@ -17,6 +17,7 @@ import rasterio.windows
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
+from seg.errors import WrongUseError
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
@@ -158,7 +159,7 @@ class SceneReader:
         inside = 0 <= window.left < window.left + window.width <= grid.width
         inside &= 0 <= window.top < window.top + window.height <= grid.height
         if not inside or window.left % step or window.top % step:
-            raise ValueError(
+            raise WrongUseError(
                 f"{window} does not begin at a multiple of {step} or lies outside the scene's {grid.width} x "
                 f"{grid.height} pixels"
             )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
+from seg.errors import BandMissingError, SceneError
 from seg.reben.bands import BANDS
-from seg.scenes.grid import BandMissingError, SceneError
 from seg.scenes.header import read_header
 from seg.scenes.jp2 import require_whole
 from seg.scenes.layer import REFLECTANCE_SCALE, Layer

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg.errors import BandMissingError, SceneError
 from seg.reben.bands import BANDS, S1_BANDS
-from seg.scenes.grid import BandMissingError, SceneError, SceneUseError
+from seg.scenes.grid import SceneUseError
 from seg.scenes.header import Header, read_header, shown
 from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS
 from seg.scenes.decibels import judge_decibels
 from seg.scenes.findings import Expected, spreads_of
-from seg.scenes.grid import SceneError
 from seg.scenes.layer import Layer
 from seg.scenes.offset import OFFSET_REMOVED, judge_offset
 from seg.scenes.reflectance import judge_reflectance

@@ -14,8 +14,8 @@ import numpy as np
 import rasterio.windows
 from rasterio.io import DatasetReader
 
+from seg.errors import SceneError
 from seg.reben.bands import BANDS
-from seg.scenes.grid import SceneError
 from seg.scenes.header import Header, open_raster, readable, shown
 from seg.scenes.layer import Array, Layer, Mask
 

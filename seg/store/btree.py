@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from seg.errors import DamagedError
 from seg.store.ahead import ask_for
 
 _PAGE = struct.Struct("=QHHHH")
@@ -39,10 +40,6 @@ _DEEPEST = 32
 """Levels of a tree; LMDB has no more."""
 _ASKED = 4096
 """Pages that the disk is asked for at a time: 16 MB."""
-
-
-class TreeError(ValueError):
-    """A tree that is not what its pages say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,7 @@ def walk(path: Path, meta: Meta) -> Entries:
     """Where all values lie; each page of the tree is read once, those of the values not at all.
 
     Raises:
-        TreeError: If the pages contradict each other.
+        DamagedError: If the pages contradict each other.
         OSError: If the file cannot be read.
     """
     keys: list[bytes] = []
@@ -134,10 +131,10 @@ def walk(path: Path, meta: Meta) -> Entries:
                         keys.append(key)
                         places.append((begin, length))
             if len(following) + len(keys) > 2 * meta.last_page + meta.entries + 2:
-                raise TreeError("its tree runs in a circle")
+                raise DamagedError("its tree runs in a circle")
             level = following
     if len(keys) != meta.entries:
-        raise TreeError(f"its tree does not hold {meta.entries} values")
+        raise DamagedError(f"its tree does not hold {meta.entries} values")
     values = np.array(places, np.int64).reshape(-1, 2)
     return Entries(keys, values[:, 0].copy(), values[:, 1].copy())
 
@@ -146,7 +143,7 @@ def find(path: Path, meta: Meta, keys: Sequence[bytes]) -> Iterator[tuple[int, i
     """First byte and length of the values of some keys, a page per level for each; None where there is no such key.
 
     Raises:
-        TreeError: If the pages contradict each other.
+        DamagedError: If the pages contradict each other.
         OSError: If the file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
@@ -165,7 +162,7 @@ def _descend(file: BinaryIO, meta: Meta, key: bytes) -> tuple[int, int] | None:
         # The first key of a branch counts as lower than all others, whatever it is.
         lower = [node for node in nodes[1:] if _key(page, node) <= key]
         number = _child(page, lower[-1] if lower else nodes[0])
-    raise TreeError("its tree runs in a circle")
+    raise DamagedError("its tree runs in a circle")
 
 
 def _pages(file: BinaryIO, meta: Meta, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
@@ -174,7 +171,7 @@ def _pages(file: BinaryIO, meta: Meta, numbers: Iterable[int]) -> Iterator[tuple
     for begin in range(0, len(ordered), _ASKED):
         some = ordered[begin : begin + _ASKED]
         if max(some) > meta.last_page:
-            raise TreeError(f"its tree names page {max(some)}, beyond its end")
+            raise DamagedError(f"its tree names page {max(some)}, beyond its end")
         ask_for(file.fileno(), [(number * meta.page_size, meta.page_size) for number in sorted(some)])
         for number in some:
             yield number, _read(file, meta.page_size, number)
@@ -188,14 +185,14 @@ def _read(file: BinaryIO, page_size: int, number: int) -> bytes:
 def _nodes(page: bytes, number: int) -> tuple[int, list[int]]:
     """Flags of a page, and where its nodes begin."""
     if len(page) < _PAGE.size:
-        raise TreeError(f"page {number} lies beyond its end")
+        raise DamagedError(f"page {number} lies beyond its end")
     own, _, flags, lower, _ = _PAGE.unpack_from(page)
     count = (lower - _PAGE.size) // 2
     if own != number or flags & (_BRANCH | _LEAF) not in (_BRANCH, _LEAF) or not 0 < count <= len(page) // 2:
-        raise TreeError(f"page {number} is none of its tree")
+        raise DamagedError(f"page {number} is none of its tree")
     nodes = list(struct.unpack_from(f"={count}H", page, _PAGE.size))
     if max(nodes) + _NODE.size > len(page):
-        raise TreeError(f"page {number} is damaged")
+        raise DamagedError(f"page {number} is damaged")
     return flags, nodes
 
 
@@ -214,15 +211,15 @@ def _value(page: bytes, node: int, number: int, meta: Meta) -> tuple[bytes, int,
     low, high, flags, key_length = _NODE.unpack_from(page, node)
     length, data = low | high << 16, node + _NODE.size + key_length
     if flags & ~_ON_OTHER_PAGES:
-        raise TreeError("it has keys with several values, which no store of patches has")
+        raise DamagedError("it has keys with several values, which no store of patches has")
     inline = not flags & _ON_OTHER_PAGES
     if data + (length if inline else 8) > meta.page_size:
-        raise TreeError(f"page {number} is damaged")
+        raise DamagedError(f"page {number} is damaged")
     key = page[node + _NODE.size : data]
     if inline:
         return key, number * meta.page_size + data, length
     (first,) = struct.unpack_from("=Q", page, data)
     begin = first * meta.page_size + _PAGE.size
     if begin + length > (meta.last_page + 1) * meta.page_size:
-        raise TreeError("its tree names values beyond its end")
+        raise DamagedError("its tree names values beyond its end")
     return key, begin, length

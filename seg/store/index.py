@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seg.config.sections import DataConfig
+from seg.errors import EmptySelectionError, MetadataError
 from seg.reben.classes import NUM_CLASSES, class_index, label_bits, names_of_bits
 from seg.reben.patch import SPLITS, PatchId, Split, s1_scene
 
@@ -47,14 +48,6 @@ _CHECKSUMS = ("s2_checksum", "s1_checksum", "map_checksum")
 
 _ID_PATTERN = r"^S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_([0-8]\d|90)_([0-8]\d|90)$"
 _S1_PATTERN = r"^S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,2}_\d{1,2}$|^$"
-
-
-class MetadataError(ValueError):
-    """A metadata parquet or index that cannot be used."""
-
-
-class EmptySelectionError(ValueError):
-    """A selection that no patch meets."""
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,12 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from seg.errors import BusyError
+
 _PATIENCE_SECONDS = 0.3
 """A holder that is just leaving is waited for."""
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """What file systems answer that know no locks, such as some in a network."""
-
-
-class BusyError(ValueError):
-    """A target at which another process works."""
 
 
 @contextmanager

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from seg.errors import DamagedError
 from seg.store.ahead import Stretch
 from seg.store.atomic import write_bytes
-from seg.store.btree import Meta, TreeError, find, read_meta, walk
+from seg.store.btree import Meta, find, read_meta, walk
 from seg.store.cache import cache_folder
 from seg.store.index import Index, Rows
 from seg.store.patches import DATA_FILE, MAP_SUFFIX
@@ -175,7 +176,7 @@ def _hold(offsets: Offsets, index: Index, path: Path, meta: Meta) -> bool:
     claimed = [(int(offsets.begins_RK[rows[i], kinds[i]]), int(offsets.lengths_RK[rows[i], kinds[i]])) for i in chosen]
     try:
         return list(find(path, meta, keys)) == claimed
-    except TreeError:
+    except DamagedError:
         return False
 
 
@@ -188,7 +189,7 @@ def _found(index: Index, path: Path, meta: Meta) -> Offsets | None:
     """Offsets out of the tree of the LMDB; None if it is damaged."""
     try:
         entries = walk(path, meta)
-    except TreeError:
+    except DamagedError:
         return None
     keys = pa.array(entries.keys, pa.binary())
     names = (

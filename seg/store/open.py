@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from seg.config.paths import AnyPath, AnyPaths, path_list
+from seg.errors import MetadataError, StoreError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
-from seg.store.index import BoolArray, Index, MetadataError, Rows, read_index
+from seg.store.index import BoolArray, Index, Rows, read_index
 from seg.store.notes import synthetic_mark
 from seg.store.offsets import Offsets, find_offsets
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
@@ -26,10 +27,6 @@ INDEX_FILE = "index.parquet"
 INFO_FILE = "store.json"
 FORMAT = 2
 _CURE = "copy the store again, or build it again"
-
-
-class StoreError(ValueError):
-    """A store that cannot be opened, or that does not hold what is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Store:
             row: Of the index.
 
         Raises:
-            DamagedStoreError: If a value is missing or damaged.
+            DamagedError: If a value is missing or damaged.
         """
         index = self.index
         names = [index.s1_name(row)] * bool(index.has_s1[row]) + [index.patch_id(row)] * bool(index.has_s2[row])

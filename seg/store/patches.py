@@ -13,8 +13,9 @@ from typing import Any
 
 import lmdb
 
+from seg.errors import ArchiveError, DamagedError, StoreError
 from seg.store.ahead import Stretch, ask_for, in_memory
-from seg.store.btree import TreeError, read_meta, walk
+from seg.store.btree import read_meta, walk
 from seg.store.tensors import Array, encode_tensors, view_tensors
 
 MAP_SUFFIX = "_reference_map"
@@ -25,14 +26,6 @@ _FIRST_MAP_SIZE = 1 << 28
 _BATCH_BYTES = 1 << 26
 _UNWRITTEN_PAGES = 16
 _SLACK = 1 << 20
-
-
-class MissingPatchError(ValueError):
-    """A key that the store does not hold."""
-
-
-class DamagedStoreError(ValueError):
-    """An LMDB that cannot be read."""
 
 
 _OPEN: dict[tuple[int, int], tuple[Any, Any, int]] = {}
@@ -64,7 +57,7 @@ class PatchReader:
             try:
                 status = (self.folder / DATA_FILE).stat()
             except (FileNotFoundError, NotADirectoryError):
-                raise DamagedStoreError(f"{self.folder} holds no {DATA_FILE}; it is no LMDB") from None
+                raise DamagedError(f"{self.folder} holds no {DATA_FILE}; it is no LMDB") from None
             identity = (status.st_dev, status.st_ino)
             if identity not in _OPEN:
                 _OPEN[identity] = self._open()
@@ -80,11 +73,11 @@ class PatchReader:
             used = (environment.info()["last_pgno"] + 1 - _UNWRITTEN_PAGES) * environment.stat()["psize"]
             if (self.folder / DATA_FILE).stat().st_size < used:
                 environment.close()
-                raise DamagedStoreError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
+                raise DamagedError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
             file = os.open(self.folder / DATA_FILE, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             return environment, environment.begin(buffers=True), file
         except lmdb.Error as error:
-            raise DamagedStoreError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
+            raise DamagedError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
 
     def raw(self, key: str) -> memoryview | None:
         """The bytes of a value without a copy, or None."""
@@ -94,30 +87,30 @@ class PatchReader:
             raise self._damaged(error) from None
         return value
 
-    def _damaged(self, error: Exception) -> DamagedStoreError:
-        return DamagedStoreError(f"{self.folder} is damaged: {error}; copy it again or build the store again")
+    def _damaged(self, error: Exception) -> DamagedError:
+        return DamagedError(f"{self.folder} is damaged: {error}; copy it again or build the store again")
 
     def tensors(self, key: str) -> dict[str, Array]:
         """The arrays of a key, as read-only views into the memory map.
 
         Raises:
-            MissingPatchError: If there is no such key.
-            DamagedValueError: If the value is no complete safetensors data.
+            StoreError: If there is no such key.
+            DamagedError: If the value is no complete safetensors data.
         """
         value = self.raw(key)
         if value is None:
-            raise MissingPatchError(f"{key} is not in the store {self.folder}")
+            raise StoreError(f"{key} is not in the store {self.folder}")
         return view_tensors(value, key)
 
     def reference_map(self, patch_id: str) -> Array:
         """The CLC codes of a patch, (row, column), uint16.
 
         Raises:
-            MissingPatchError: If the patch has no reference map.
+            StoreError: If the patch has no reference map.
         """
         tensors = self.tensors(patch_id + MAP_SUFFIX)
         if MAP_TENSOR not in tensors:
-            raise MissingPatchError(f"the reference map of {patch_id} has no tensor '{MAP_TENSOR}'")
+            raise StoreError(f"the reference map of {patch_id} has no tensor '{MAP_TENSOR}'")
         return tensors[MAP_TENSOR]
 
     def read_ahead(self, stretches: Sequence[Stretch]) -> None:
@@ -144,7 +137,7 @@ class PatchReader:
                 return
             for key in transaction.cursor().iternext(keys=True, values=False):
                 yield bytes(key).decode()
-        except (lmdb.Error, TreeError) as error:
+        except (lmdb.Error, DamagedError) as error:
             raise self._damaged(error) from None
 
     def __len__(self) -> int:
@@ -198,12 +191,12 @@ class PatchWriter:
             value: A safetensors value, or the tensors to make one of.
 
         Raises:
-            ValueError: If the key is there already.
+            ArchiveError: If the key is there already.
             OSError: If the disk is full.
         """
         data = value if isinstance(value, bytes) else encode_tensors(value)
         if key.encode() in self._pending and not self._replace:
-            raise ValueError(f"{key} occurs twice in the source")
+            raise ArchiveError(f"{key} occurs twice in the source")
         self._pending[key.encode()] = data
         self._pending_bytes += len(data)
         if self._pending_bytes >= _BATCH_BYTES:
@@ -248,7 +241,7 @@ class PatchWriter:
                 with self._env.begin(write=True) as transaction:
                     for key, value in self._pending.items():
                         if not transaction.put(key, value, overwrite=self._replace):
-                            raise ValueError(f"{key.decode()} occurs twice in the source")
+                            raise ArchiveError(f"{key.decode()} occurs twice in the source")
             except lmdb.MapFullError:
                 self._size = 2 * max(self._size, int(self._env.info()["map_size"]))
                 self._env.set_mapsize(self._size)

@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.config.errors import WrongUseError
+from seg.errors import ForeignFileError, WrongUseError
 from seg.store.locks import locked
 from seg.store.marks import is_marked
 from seg.store.written import FILE_NAME as RECORD_FILE
-from seg.store.written import ForeignFileError, Keeper, State, Written, is_record, keeping
+from seg.store.written import Keeper, State, Written, is_record, keeping
 
 LOCK_FILE = ".seg.lock"
 """The lock of a folder, in it; that of anything else is ``.<name>.seg.lock`` beside it."""
@@ -24,10 +24,6 @@ SIDECAR = ".aux.xml"
 """What GDAL keeps beside a raster, and rewrites whenever somebody looks at statistics."""
 _NAMED = 8
 _ELSEWHERE = "move them away, or name another --out"
-
-
-class TargetError(WrongUseError):
-    """A target that cannot be what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +53,13 @@ def claimed_folder(folder: Path, names: Iterable[str], known: Known | None = Non
         known: What is known of them.
 
     Raises:
-        TargetError: If the folder is something else.
+        WrongUseError: If the folder is something else.
         ForeignFileError: If a file is not seg's.
         BusyError: If another process is at it.
         OSError: If the folder cannot be written.
     """
     if os.path.lexists(folder) and not folder.is_dir():
-        raise TargetError(f"{folder} is no folder; name one, or one that is not there yet")
+        raise WrongUseError(f"{folder} is no folder; name one, or one that is not there yet")
     with _made(folder), _claimed(folder, folder / LOCK_FILE, folder, names, known or Known()) as keeper:
         yield keeper
         if _rank() == 0:

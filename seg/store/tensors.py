@@ -16,6 +16,8 @@ import numpy.typing as npt
 import xxhash
 from safetensors.numpy import save
 
+from seg.errors import DamagedError
+
 Array = npt.NDArray[Any]
 
 _DTYPES = {
@@ -23,10 +25,6 @@ _DTYPES = {
     "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _MAX_HEADER = 1_000_000
-
-
-class DamagedValueError(ValueError):
-    """Bytes that are no safetensors value."""
 
 
 def encode_tensors(tensors: Mapping[str, Array]) -> bytes:
@@ -54,20 +52,20 @@ def view_tensors(value: memoryview | bytes, source: str) -> dict[str, Array]:
         Read-only arrays by name, with the dtype and shape that the header states.
 
     Raises:
-        DamagedValueError: If the bytes are no complete safetensors value.
+        DamagedError: If the bytes are no complete safetensors value.
     """
     if len(value) < 8:
-        raise DamagedValueError(f"{source}: the value has only {len(value)} bytes; the store is damaged")
+        raise DamagedError(f"{source}: the value has only {len(value)} bytes; the store is damaged")
     length = int.from_bytes(value[:8], "little")
     if length > min(len(value) - 8, _MAX_HEADER):
-        raise DamagedValueError(f"{source}: the value is no safetensors data; the store is damaged")
+        raise DamagedError(f"{source}: the value is no safetensors data; the store is damaged")
     try:
         layout, end = _layout(bytes(value[8 : 8 + length]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedValueError(f"{source}: the header of the value is damaged ({error})") from None
+        raise DamagedError(f"{source}: the header of the value is damaged ({error})") from None
     start = 8 + length
     if start + end != len(value):
-        raise DamagedValueError(
+        raise DamagedError(
             f"{source}: the value has {len(value) - start} bytes of data, not {end} as its header says; it is damaged"
         )
     return {
@@ -92,15 +90,15 @@ def _layout(header: bytes) -> tuple[Layout, int]:
         shape = tuple(entry["shape"])
         begin, end = entry["data_offsets"]
         if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
-            raise ValueError(f"tensor {name} has a shape or offset that is no natural number")
+            raise DamagedError(f"tensor {name} has a shape or offset that is no natural number")
         count = math.prod(shape)
         if end - begin != count * dtype.itemsize:
-            raise ValueError(f"tensor {name} does not fill its place")
+            raise DamagedError(f"tensor {name} does not fill its place")
         layout.append((name, dtype, shape, count, begin))
         spans.append((begin, end))
     position = 0
     for begin, end in sorted(spans):
         if begin != position:
-            raise ValueError("tensors overlap or leave gaps")
+            raise DamagedError("tensors overlap or leave gaps")
         position = end
     return tuple(layout), position

@@ -19,7 +19,7 @@ from typing import Any
 
 import xxhash
 
-from seg.config.errors import WrongUseError
+from seg.errors import ForeignFileError
 
 FILE_NAME = ".seg-written.jsonl"
 _FILES = ".seg-written*.jsonl"
@@ -27,10 +27,6 @@ _ABOUT = {"about": "What seg has written in this folder. It replaces or removes 
 _BLOCK = 1 << 20
 TOKEN = secrets.token_hex(4)
 """In the names of the temporary files of this process: nobody else's file has such a name."""
-
-
-class ForeignFileError(WrongUseError):
-    """Files that seg would have to replace or remove, and cannot tell to be its own."""
 
 
 _SMALL = 1 << 22

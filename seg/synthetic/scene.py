@@ -22,11 +22,12 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, calculate_default_transform
 
+from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.patch import GeoRef, tile_corner
 from seg.synthetic.places import REGIONS, acquisition
 from seg.synthetic.safe import ProductName, write_product, zip_product
-from seg.synthetic.tree import GENERATOR, VERSION, SynthesisError, Track, draw_place, identity, new_folder
+from seg.synthetic.tree import GENERATOR, VERSION, Track, draw_place, identity, new_folder
 
 MAX_SIZE = 10_980
 """Edge of a Sentinel-2 tile in 10 m pixels."""
@@ -71,14 +72,14 @@ def check_scene(size: int, seed: int) -> None:
     """Make sure that a scene can be made as asked.
 
     Raises:
-        SynthesisError: If the size or the seed is out of range.
+        WrongUseError: If the size or the seed is out of range.
     """
     if not 2 * STEP <= size <= MAX_SIZE or size % STEP:
-        raise SynthesisError(
+        raise WrongUseError(
             f"a scene has {2 * STEP} to {MAX_SIZE} pixels along its edge, in multiples of {STEP}; {size} were asked for"
         )
     if seed < 0:
-        raise SynthesisError(f"the seed must be 0 or more, not {seed}")
+        raise WrongUseError(f"the seed must be 0 or more, not {seed}")
 
 
 def synthesise_scene(
@@ -105,7 +106,7 @@ def synthesise_scene(
         track: Progress, called once with the squares of land.
 
     Raises:
-        SynthesisError: If the size or the seed is out of range, or `out` holds something.
+        WrongUseError: If the size or the seed is out of range, or `out` holds something.
     """
     check_scene(size, seed)
     mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "scene": size}

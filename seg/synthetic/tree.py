@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seg.errors import WrongUseError
 from seg.prepare.processes import InOrder, ProcessEndedError, process_count, processes
 from seg.prepare.published_tree import write_patch
 from seg.reben.bands import BANDS, PATCH_SIZE
@@ -62,10 +63,6 @@ _SCHEMA = pa.schema(
 )
 
 
-class SynthesisError(ValueError):
-    """A synthetic data set that cannot be made as asked."""
-
-
 @dataclass(frozen=True, slots=True)
 class SynthesisReport:
     """What was written.
@@ -96,15 +93,15 @@ def check_request(patches: int, seed: int) -> None:
     """Make sure that a synthetic reBEN can be made as asked, as far as that shows before anything is written.
 
     Raises:
-        SynthesisError: If the number of patches or the seed is out of range.
+        WrongUseError: If the number of patches or the seed is out of range.
     """
     if not MIN_PATCHES <= patches <= capacity():
-        raise SynthesisError(
+        raise WrongUseError(
             f"a synthetic data set holds {MIN_PATCHES} to {capacity()} patches, so that every split is filled and "
             f"every patch has its own place; {patches} were asked for"
         )
     if seed < 0:
-        raise SynthesisError(f"the seed must be 0 or more, not {seed}")
+        raise WrongUseError(f"the seed must be 0 or more, not {seed}")
 
 
 def synthesise(
@@ -122,7 +119,7 @@ def synthesise(
         workers: Processes that draw, which changes no byte; None: one per core, up to 8, where that pays.
 
     Raises:
-        SynthesisError: If the number of patches or the seed is out of range, `out` holds something, or a process ends
+        WrongUseError: If the number of patches or the seed is out of range, `out` holds something, or a process ends
             unexpectedly.
     """
     check_request(patches, seed)
@@ -157,14 +154,14 @@ def new_folder(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
         mark: What `MARKER` says; by it, the folder of a process that was killed is known.
 
     Raises:
-        SynthesisError: If `out` holds something.
+        WrongUseError: If `out` holds something.
         ForeignFileError, BusyError: As of `seg.store.targets.claimed_place`.
     """
     place = out.resolve()
     unfinished = place.with_name(f".{place.name}.unfinished")
     with claimed_place(place, {unfinished: _is_marked}):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise SynthesisError(f"{out} exists and is not an empty folder; name a new one or empty it first")
+            raise WrongUseError(f"{out} exists and is not an empty folder; name a new one or empty it first")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         try:
@@ -197,7 +194,7 @@ def _drawing(workers: int | None) -> Iterator[InOrder]:
         with processes(count) as in_order:
             yield in_order
     except ProcessEndedError:
-        raise SynthesisError(
+        raise WrongUseError(
             "a drawing process ended unexpectedly, for want of memory or because the calling script has no "
             "'if __name__ == \"__main__\"'"
         ) from None

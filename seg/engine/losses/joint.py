@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seg.config.errors import WrongUseError
 from seg.config.sections import LossConfig
 from seg.data.frequency import ClassFrequencies
 from seg.engine.losses.balance import class_weights, positive_weights
 from seg.engine.losses.pixel import PIXEL_LOSSES
 from seg.engine.losses.scene import SCENE_LOSSES
+from seg.errors import WrongUseError
 from seg.reben.classes import CLASS_NAMES
 
 _SETTING_OF = {"class_weights_K": "class_weights", "positive_weights_K": "positive_weights"}
@@ -23,20 +23,12 @@ _SETTING_OF = {"class_weights_K": "class_weights", "positive_weights_K": "positi
 Losses = Mapping[str, Callable[..., Tensor]]
 
 
-class UnknownLossError(WrongUseError):
-    """A loss that is not in the dictionary."""
-
-
-class UnusedSettingError(WrongUseError):
-    """A setting that none of the chosen losses looks at."""
-
-
 def check_losses(config: LossConfig) -> None:
     """Check that the losses exist and that every setting that was changed belongs to one of them.
 
     Raises:
-        UnknownLossError: If a loss is not known.
-        UnusedSettingError: If a setting has no effect.
+        WrongUseError: If a loss is not known.
+        WrongUseError: If a setting has no effect.
     """
     used = {name for losses in _chosen(config) for loss, _ in losses for name in _settings(loss)}
     for kind in (PIXEL_LOSSES, SCENE_LOSSES):
@@ -44,7 +36,7 @@ def check_losses(config: LossConfig) -> None:
             if name not in used and getattr(config, name) != LossConfig.model_fields[name].default:
                 owners = [key for key, loss in kind.items() if name in _settings(loss)]
                 section = "pixel" if kind is PIXEL_LOSSES else "scene"
-                raise UnusedSettingError(
+                raise WrongUseError(
                     f"loss.{name} has no effect on the losses chosen; leave it out or set loss.{section} to "
                     f"{' or '.join(owners)}"
                 )
@@ -62,7 +54,7 @@ class JointLoss:
         class_weights_K, positive_weights_K: Weights by frequency, float32; None: all alike.
 
     Raises:
-        UnknownLossError, UnusedSettingError: As `check_losses`.
+        WrongUseError: As `check_losses`.
     """
 
     def __init__(self, config: LossConfig, frequencies: ClassFrequencies | None = None) -> None:
@@ -157,5 +149,5 @@ def _named(name: str, losses: Losses, kind: str) -> Callable[..., Tensor]:
     if name not in losses:
         near = get_close_matches(name, losses, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UnknownLossError(f"'{name}' is no {kind} loss{hint} (there are {', '.join(losses)})")
+        raise WrongUseError(f"'{name}' is no {kind} loss{hint} (there are {', '.join(losses)})")
     return losses[name]
