@@ -12,8 +12,9 @@ from seg.data.feed import on_device
 from seg.data.loader import make_loader
 from seg.data.on_device import DevicePreparation, preparation
 from seg.data.order import BatchKey, BatchOrder
-from seg.data.raw import SYMMETRIES, RawBatch, RawForm, band_groups, symmetric_pixels
-from seg.data.transforms import Augmenter, Normaliser, moves_pixels_only
+from seg.data.raw import RawBatch, RawForm, band_groups
+from seg.data.symmetry import Symmetries, moved
+from seg.data.transforms import Normaliser
 from seg.errors import StoreError, WrongUseError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -58,51 +59,20 @@ def test_the_values_of_the_cpu_path(bands, resampling, augmentation, seed):
     patches = [stored(bands, random) for _ in range(4)]
     masks = random.integers(0, 20, (4, PATCH_SIZE, PATCH_SIZE)).astype(np.uint8)
     masks[masks == 19] = 255
-    augment = Augmenter(AUGMENTATIONS[augmentation], len(bands))
+    symmetries = Symmetries(AUGMENTATIONS[augmentation])
     normalise = Normaliser(bands, resampling)
-    seeds = [(seed, 3, position) for position in range(4)]
-    images, expected_masks = np.empty((4, len(bands), PATCH_SIZE, PATCH_SIZE), np.float32), masks.copy()
+    drawn = [symmetries.draw((seed, 3, position)) for position in range(4)]
+    images = np.empty((4, len(bands), PATCH_SIZE, PATCH_SIZE), np.float32)
     for i, tensors in enumerate(patches):
-        normalise(tensors, images[i])
-        augment(images[i], expected_masks[i], seeds[i])
-    raw = raw_batch(patches, bands, [augment.symmetry(seed) for seed in seeds], masks)
+        normalise(tensors, images[i], drawn[i])
+    expected_masks = np.stack([moved(mask_HW, number) for mask_HW, number in zip(masks, drawn, strict=True)])
+    raw = raw_batch(patches, bands, drawn, masks)
     batch = DevicePreparation(bands, resampling, CPU)(raw)
     assert (batch.masks_BHW.numpy() == expected_masks).all()
     assert batch.images_BCHW.dtype == torch.float32
     # Interpolation weights are rounded in float32, and so to 1e-7 of 20 pixels: that of values which jump by all that
     # uint16 can hold from pixel to pixel.
     np.testing.assert_allclose(batch.images_BCHW.numpy(), images, rtol=1e-5, atol=4e-6 * np.abs(images).max())
-
-
-def test_all_eight_symmetries_occur_and_are_told_apart():
-    augment = Augmenter(DIHEDRAL, 1)
-    pixels = np.arange(PATCH_SIZE**2, dtype=np.float32).reshape(1, PATCH_SIZE, PATCH_SIZE)
-    sources, seen = symmetric_pixels(PATCH_SIZE), set()
-    for position in range(60):
-        image, mask = pixels.copy(), np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
-        augment(image, mask, (0, 0, position))
-        number = augment.symmetry((0, 0, position))
-        assert (image.ravel() == sources[number]).all()
-        seen.add(number)
-    assert seen == set(range(SYMMETRIES))
-
-
-def test_symmetries_are_those_of_the_square():
-    tables = symmetric_pixels(5)
-    assert len({table.tobytes() for table in tables}) == SYMMETRIES
-    corners = [0, 4, 20, 24]
-    for table in tables:
-        assert sorted(table) == list(range(25))
-        assert set(table[corners]) == set(corners)
-        assert table[12] == 12
-
-
-def test_what_runs_on_the_device():
-    assert moves_pixels_only(DIHEDRAL)
-    assert moves_pixels_only(D4)
-    assert moves_pixels_only(())
-    assert not moves_pixels_only((*DIHEDRAL, {"GaussNoise": {}}))
-    assert not moves_pixels_only(({"HorizontalFlip": {}, "Affine": {"rotate": 20}},))
 
 
 # --- out of a store --------------------------------------------------------------------------------------------------

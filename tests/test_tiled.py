@@ -10,7 +10,7 @@ from scene_in_memory import scene_in_memory
 from torch import nn
 
 from seg.config.sections import ModelConfig
-from seg.data.raw import SYMMETRIES, symmetric_pixels
+from seg.data.symmetry import SYMMETRIES, symmetric_pixels
 from seg.data.transforms import Normaliser
 from seg.engine.device import Compute
 from seg.errors import OutOfMemoryError

@@ -15,7 +15,8 @@ from seg.config.sections import DataConfig
 from seg.data.order import BatchKey
 from seg.data.raw import Items, RawBatch, RawForm
 from seg.data.sampling import Floats, repeat_factors
-from seg.data.transforms import Augmenter, Normaliser, moves_pixels_only
+from seg.data.symmetry import Symmetries, moved, moves_pixels_only
+from seg.data.transforms import Augmenter, Normaliser
 from seg.errors import StoreError, WrongUseError
 from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
@@ -99,8 +100,13 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         self.with_maps = with_maps
         self._sensors = (any(b in S1_BANDS for b in data.bands), any(b in S2_BANDS for b in data.bands))
         self._seed = augment_seed
-        self._augment = Augmenter(data.augment, len(data.bands)) if augment_seed is not None else None
-        if raw and self._augment and not moves_pixels_only(data.augment):
+        self._symmetries: Symmetries | None = None
+        self._augment: Augmenter | None = None
+        if augment_seed is not None and moves_pixels_only(data.augment):
+            self._symmetries = Symmetries(data.augment)
+        elif augment_seed is not None:
+            self._augment = Augmenter(data.augment, len(data.bands))
+        if raw and self._augment:
             raise WrongUseError(
                 "data.preprocess=device takes only flips, transposition and quarter turns in data.augment; "
                 "use --set data.preprocess=host"
@@ -178,16 +184,15 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         if not self.with_maps:
             masks_BHW.fill(IGNORE_INDEX)
         for i, position in enumerate(key.positions):
-            self._read(position, arrays, i)
-            seed = None if self._seed is None else (self._seed, *key.seed(i))
-            if self._form is not None:
-                arrays[-2][i] = self._augment.symmetry(seed) if self._augment and seed else 0
-            elif self._augment is not None and seed is not None:
+            seed = () if self._seed is None else (self._seed, *key.seed(i))
+            symmetry = self._symmetries.draw(seed) if self._symmetries else 0
+            self._read(position, arrays, i, symmetry)
+            if self._augment:
                 self._augment(arrays[0][i], masks_BHW[i], seed)
         positions = np.array(key.positions, dtype=np.int64)
         return self._index.labels(positions).astype(np.float32), self.rows[positions]
 
-    def _read(self, position: int, arrays: Sequence[npt.NDArray[Any]], sample: int) -> None:
+    def _read(self, position: int, arrays: Sequence[npt.NDArray[Any]], sample: int, symmetry: int) -> None:
         patch_id = self._index.patch_id(position)
         with_s1, with_s2 = self._sensors
         tensors = self._reader.tensors(patch_id) if with_s2 else {}
@@ -195,11 +200,15 @@ class PatchDataset(Dataset[Batch | RawBatch]):
             tensors |= self._reader.tensors(self._index.s1_name(position))
         try:
             if self._form is None:
-                self._normalise(tensors, arrays[0][sample])
+                self._normalise(tensors, arrays[0][sample], symmetry)
             else:
                 self._form.write(tensors, arrays, sample)
+                arrays[-2][sample] = symmetry
             if self.with_maps:
-                class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=arrays[-1][sample])
+                mask_HW = arrays[-1][sample]
+                class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=mask_HW)
+                if symmetry and self._form is None:
+                    mask_HW[:] = moved(mask_HW, symmetry)
         except KeyError as error:
             raise StoreError(f"{patch_id} has no band {error.args[0]} in the store; build the store again") from None
         except (ValueError, TypeError) as error:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from seg.data.dataset import Batch, PatchDataset
-from seg.data.raw import RawBatch, band_groups, symmetric_pixels
+from seg.data.raw import RawBatch, band_groups
+from seg.data.symmetry import symmetric_pixels
 from seg.data.transforms import Resampling
 from seg.reben.bands import BANDS, PATCH_SIZE
 

@@ -20,10 +20,6 @@ from seg.store.tensors import Array
 Items = list[tuple[tuple[int, ...], npt.DTypeLike]]
 """Shape and dtype of one sample in each array of a batch."""
 
-SYMMETRIES = 8
-"""Ways in which a square falls onto itself. Number s: transposed if s & 4, then upside down if s & 2, then mirrored if
-s & 1."""
-
 
 @dataclass(frozen=True)
 class BandGroup:
@@ -55,7 +51,7 @@ class RawBatch:
     Attributes:
         groups: One tensor per group of `band_groups`, (B, bands, size, size): float32 in dB, or the bits of uint16
             digital numbers as int16, because not every device computes with uint16.
-        symmetries_B: What augmentation does to each patch, uint8, see `SYMMETRIES`.
+        symmetries_B: What augmentation does to each patch, uint8, see `seg.data.symmetry.SYMMETRIES`.
         masks_BHW: Class indices before augmentation, uint8, 255 where unlabelled.
         labels_BK: Official multi-label, float32, 0 or 1.
         rows_B: Rows of the store's index, int64; always on the CPU, which alone looks at them.
@@ -127,15 +123,3 @@ class RawForm:
                 if tensors[name].shape != channel_HW.shape:
                     raise DamagedError(f"band {name} has shape {tensors[name].shape} instead of {channel_HW.shape}")
                 np.copyto(channel_HW, tensors[name], casting="same_kind")
-
-
-def symmetric_pixels(size: int) -> npt.NDArray[np.int64]:
-    """Where the pixels of a square come from under each symmetry: (`SYMMETRIES`, size x size), row by row."""
-    pixels_HW = np.arange(size * size).reshape(size, size)
-    sources = np.empty((SYMMETRIES, size * size), np.int64)
-    for number in range(SYMMETRIES):
-        moved = pixels_HW.T if number & 4 else pixels_HW
-        moved = moved[::-1] if number & 2 else moved
-        moved = moved[:, ::-1] if number & 1 else moved
-        sources[number] = moved.ravel()
-    return sources

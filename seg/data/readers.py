@@ -19,7 +19,7 @@ from seg.data.feed import on_device
 from seg.data.loader import make_loader
 from seg.data.on_device import preparation
 from seg.data.order import BatchKey, BatchOrder
-from seg.data.transforms import moves_pixels_only
+from seg.data.symmetry import moves_pixels_only
 from seg.errors import StoreError
 from seg.reben.patch import SPLITS, Split
 from seg.store.index import select

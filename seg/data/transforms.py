@@ -7,18 +7,13 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from seg.errors import WrongUseError
-
-# albumentations asks a web host for its newest version when it is imported, unless told not to.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-import albumentations
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from seg.config.sections import Augmentation
-from seg.data.raw import symmetric_pixels
+from seg.data.symmetry import moved
+from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX
 from seg.store.tensors import Array
@@ -54,12 +49,13 @@ class Normaliser:
             for name in bands
         ]
 
-    def __call__(self, tensors: Mapping[str, Array], out_CHW: npt.NDArray[np.float32]) -> None:
+    def __call__(self, tensors: Mapping[str, Array], out_CHW: npt.NDArray[np.float32], symmetry: int = 0) -> None:
         """Fill the channels of one image.
 
         Args:
             tensors: Stored arrays by band name, (row, column), at native resolution.
             out_CHW: Where to write, float32, (bands, 120, 120).
+            symmetry: How the image is flipped or turned; see `seg.data.symmetry`.
 
         Raises:
             KeyError: If a band is missing.
@@ -67,7 +63,8 @@ class Normaliser:
         """
         for channel_HW, (name, scale, offset, coarse_hw) in zip(out_CHW, self._plan, strict=True):
             target = channel_HW if coarse_hw is None else coarse_hw
-            np.multiply(tensors[name], scale, out=target)
+            # Moved as stored, where a pixel has the fewest bytes.
+            np.multiply(moved(tensors[name], symmetry), scale, out=target)
             target += offset
             if coarse_hw is not None:
                 # Resampling after normalisation: both are linear, and this way the float copy is the small one.
@@ -75,7 +72,7 @@ class Normaliser:
 
 
 class Augmenter:
-    """Applies albumentations transforms to an image and its class map alike.
+    """Applies albumentations transforms to an image and its class map alike; those of `seg.data.symmetry` need it not.
 
     Geometric transforms see the normalised bands as they are; what they move in from outside the patch is unlabelled.
     Transforms of the values alone expect images between 0 and 1 and clip to that, so they see every band stretched to
@@ -115,28 +112,17 @@ class Augmenter:
         image_CHW[:] = image_HWC.transpose(2, 0, 1)
         mask_HW[:] = mask
 
-    def symmetry(self, seed: Sequence[int]) -> int:
-        """What `__call__` does to a patch with this seed, as a number of `seg.data.raw.SYMMETRIES`.
 
-        Only where `moves_pixels_only` holds. The transforms' choices depend on the seed alone, so a square of nine
-        pixels shows what becomes of any other.
-        """
-        image_CHW, mask_HW = np.zeros((1, 3, 3), np.float32), _NINE_PIXELS.copy()
-        self(image_CHW, mask_HW, seed)
-        return _SYMMETRY_OF[mask_HW.tobytes()]
+def _albumentations() -> Any:
+    # It asks a web host for its newest version when it is imported, unless told not to.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
 
-
-_SYMMETRIC = ("HorizontalFlip", "VerticalFlip", "Transpose", "RandomRotate90", "D4", "SquareSymmetry", "NoOp")
-_NINE_PIXELS = np.arange(9, dtype=np.uint8).reshape(3, 3)
-_SYMMETRY_OF = {sources.astype(np.uint8).tobytes(): number for number, sources in enumerate(symmetric_pixels(3))}
-
-
-def moves_pixels_only(transforms: Sequence[Augmentation]) -> bool:
-    """Whether augmentation does nothing but flip, transpose and turn patches by quarters."""
-    return all(name in _SYMMETRIC for entry in transforms for name in entry)
+    return albumentations
 
 
 def _build(name: str, parameters: Mapping[str, Any]) -> Any:
+    albumentations = _albumentations()
     kinds = {
         key: value
         for key, value in vars(albumentations).items()
@@ -181,7 +167,7 @@ def _try(step: Any, channels: int) -> None:
 def _apply(
     step: Any, image_HWC: npt.NDArray[np.float32], mask_HW: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    if not isinstance(step, albumentations.ImageOnlyTransform):
+    if not isinstance(step, _albumentations().ImageOnlyTransform):
         result = step(image=image_HWC, mask=mask_HW)
         return result["image"], result["mask"]
     low = image_HWC.min(axis=(0, 1))

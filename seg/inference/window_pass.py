@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seg.config.track import Track, silent
-from seg.data.raw import SYMMETRIES
+from seg.data.symmetry import SYMMETRIES
 from seg.engine.device import Compute
 from seg.inference.scratch import Scratch
 from seg.models.segmenter import Segmenter
@@ -90,7 +90,7 @@ def _logits(model: Segmenter, images_BCHW: Tensor, how: ScenePass) -> Tensor:
 
 
 def _moved(images_BCHW: Tensor, number: int) -> Tensor:
-    """Images under a symmetry of `seg.data.raw.SYMMETRIES`."""
+    """Images under a symmetry of `seg.data.symmetry.SYMMETRIES`."""
     if number & 4:
         images_BCHW = images_BCHW.transpose(-1, -2)
     axes = [axis for axis, bit in ((-2, 2), (-1, 1)) if number & bit]

@@ -14,7 +14,7 @@ from seg.config.sections import Config, DataConfig
 from seg.config.track import Notify, Track, ignore, silent
 from seg.data.dataset import PatchDataset
 from seg.data.frequency import class_frequencies
-from seg.data.transforms import moves_pixels_only
+from seg.data.symmetry import moves_pixels_only
 from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import Ranks, check_shares, joined, started_ranks
 from seg.engine.instructions import cpu_instructions
