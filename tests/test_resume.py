@@ -199,6 +199,16 @@ def test_the_last_good_state_survives_a_full_disk(settings, whole, tmp_path, mon
     assert log_of(folder) == log_of(whole[0])
 
 
+def test_moments_are_kept_by_the_names_of_their_parameters(whole):
+    last = whole[0] / "checkpoints" / "last"
+    weights = load_file(last / "model.safetensors")
+    saved = load_file(last / state.TENSORS_FILE)
+    moments = {name: value for name, value in saved.items() if name.endswith(".exp_avg")}
+    assert moments
+    for name, value in moments.items():
+        assert weights[name.removeprefix("optimiser.").removesuffix(".exp_avg")].shape == value.shape
+
+
 def test_no_pickle_in_a_checkpoint(whole):
     files = [path for path in (whole[0] / "checkpoints").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".safetensors", ".json"}

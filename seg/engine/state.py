@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from seg.config.identity import ALLOWABLE
 from seg.config.sections import TrainConfig
 from seg.engine.distributed import ALONE, Ranks
+from seg.engine.encoder import bare
 from seg.errors import RunError
 from seg.models.checkpoint import ModelCard, load_weights, save_checkpoint
 from seg.models.weights_file import STATE_FILES
 from seg.store.atomic import recover_folder
 
 TENSORS_FILE, PROGRESS_FILE = STATE_FILES
-FORMAT = 2
+FORMAT = 3
 
 Identity = Mapping[str, Any]
 """What makes a run what it is, by name: its settings, such as ``train.lr``, its data and its number of processes."""
@@ -139,9 +140,9 @@ def save_state(
     tensors = _of_every_process(progress, learner.device, ranks)
     if not ranks.first:
         return
-    for i, parameter in enumerate(_parameters(learner.optimiser)):
-        for name, value in learner.optimiser.state[parameter].items():
-            tensors[f"optimiser.{i}.{name}"] = value.detach().cpu().contiguous()
+    for name, parameter in bare(learner.model).named_parameters():
+        for slot, value in learner.optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{name}.{slot}"] = value.detach().cpu().contiguous()
     if learner.average is not None:
         # A copy each, because safetensors takes neither tensors that share memory nor channels-last ones.
         for name, value in learner.average.state_dict().items():
@@ -272,20 +273,16 @@ def _of_every_process(progress: Progress, device: torch.device, ranks: Ranks) ->
     }
 
 
-def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
-
-
 def _restore(tensors: dict[str, Tensor], learner: Learner, ranks: Ranks) -> None:
     optimiser = learner.optimiser
-    parameters = _parameters(optimiser)
+    parameters = dict(bare(learner.model).named_parameters())
     fused = any(group.get("fused") for group in optimiser.param_groups)
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
         if kind != "optimiser":
             continue
-        index, _, slot = rest.partition(".")
-        parameter = parameters[int(index)]
+        owner, _, slot = rest.rpartition(".")
+        parameter = parameters[owner]
         if slot == "step":
             # Torch keeps the step counter on the CPU, but for its fused optimisers.
             optimiser.state[parameter][slot] = value.to(parameter.device) if fused else value
