@@ -39,7 +39,7 @@ from rich.console import Console
 from seg.reben.bands import BANDS, PATCH_SIZE, S2_BANDS
 from seg.region.clc import codes_on, open_clc
 from seg.region.making import make_set
-from seg.region.products import Request, jobs_of
+from seg.region.products import Request, tasks_of
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
 from seg.synthetic.scene import SyntheticScene, synthesise_scene
@@ -86,14 +86,14 @@ def make_inputs(folder: Path, size: int) -> Inputs:
 
 
 def rasterise(inputs: Inputs) -> None:
-    (job,) = jobs_of(Request((inputs.bands,), inputs.clc))
+    (job,) = tasks_of(Request((inputs.bands,), inputs.clc))
     with codes_on(open_clc(inputs.clc), job.cells.grid, job.tile) as codes:
         for top in range(0, job.cells.rows, 10):
             codes.read(top * PATCH_SIZE, min(10, job.cells.rows - top) * PATCH_SIZE)
 
 
 def decode(inputs: Inputs) -> None:
-    (job,) = jobs_of(Request((inputs.scene.product,), inputs.clc))
+    (job,) = tasks_of(Request((inputs.scene.product,), inputs.clc))
     with job.scene.open() as reader:
         for row in range(job.cells.rows):
             reader.read(job.cells.window(row), S2_BANDS)

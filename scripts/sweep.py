@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import BusyError, WrongUseError
-from seg.pipeline.sweep import Job, Sweep, is_scored, look, make_jobs, set_aside
+from seg.pipeline.sweep import Sweep, SweepRun, is_scored, look, set_aside, sweep_runs
 from seg.store.locks import locked
 
 SLURM_FOLDER = "slurm"
@@ -36,7 +36,7 @@ class Stopped(Exception):  # noqa: N818
     """The sweep was asked to stop."""
 
 
-def run_job(job: Job, sweep: Sweep, seg: Sequence[str]) -> str:
+def run_job(job: SweepRun, sweep: Sweep, seg: Sequence[str]) -> str:
     """Do what is left of a run.
 
     Args:
@@ -58,7 +58,7 @@ def run_job(job: Job, sweep: Sweep, seg: Sequence[str]) -> str:
         return str(error)
 
 
-def _do_the_rest(job: Job, sweep: Sweep, seg: Sequence[str]) -> str:
+def _do_the_rest(job: SweepRun, sweep: Sweep, seg: Sequence[str]) -> str:
     # Another sweep may have been at it since the plan was made.
     state = look(job, sweep.split)
     failure = ""
@@ -108,7 +108,7 @@ def call(command: Sequence[str]) -> str:
     return f"'{shlex.join(command)}' ended with exit code {code}" if code else ""
 
 
-def batch_file(job: Job, sweep: Sweep, options: Sequence[str], again: Sequence[str]) -> str:
+def batch_file(job: SweepRun, sweep: Sweep, options: Sequence[str], again: Sequence[str]) -> str:
     """The text of an sbatch file that does one run.
 
     Args:
@@ -134,7 +134,7 @@ def batch_file(job: Job, sweep: Sweep, options: Sequence[str], again: Sequence[s
     return "\n".join(lines) + "\n"
 
 
-def submit(jobs: Sequence[Job], sweep: Sweep, options: Sequence[str], again: Sequence[str]) -> dict[str, str]:
+def submit(jobs: Sequence[SweepRun], sweep: Sweep, options: Sequence[str], again: Sequence[str]) -> dict[str, str]:
     """Write sbatch files, and hand them over where there is SLURM.
 
     Returns:
@@ -158,7 +158,7 @@ def submit(jobs: Sequence[Job], sweep: Sweep, options: Sequence[str], again: Seq
 
 def run(sweep: Sweep, arguments: argparse.Namespace, words: Sequence[str]) -> int:
     """Do what is left of a sweep; the exit code."""
-    jobs = make_jobs(sweep)
+    jobs = sweep_runs(sweep)
     chosen = [job for job in jobs if arguments.only in (None, job.name)]
     if not chosen:
         raise WrongUseError(f"no run of the sweep is called {arguments.only}; --dry-run lists them")

@@ -32,7 +32,7 @@ from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_co
 from seg.region import cut_product
 from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
-from seg.region.products import Request, check_request, find_synthetic_mark
+from seg.region.products import Request, check_make, find_synthetic_mark
 from seg.scenes.open import open_scene
 from seg.store.open import open_store
 from seg.synthetic.scene import synthesise_scene
@@ -590,7 +590,7 @@ def test_a_product_twice(tmp_path):
     said = f"{tmp_path / 'a'} and {tmp_path / 'b'} are both of the tile 33UUP on 2017-06-13; give one of them"
     refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, WrongUseError, said)
     with pytest.raises(WrongUseError, match="is given twice"):
-        check_request(Request((s2[0], s2[0]), tmp_path / "clc.tif"))
+        check_make(Request((s2[0], s2[0]), tmp_path / "clc.tif"))
 
 
 @pytest.mark.parametrize("value", [999, 142])
@@ -661,7 +661,7 @@ def test_sentinel_1_of_another_month_is_told(tmp_path):
 )  # fmt: skip
 def test_requests_that_make_no_sense(more, said):
     with pytest.raises(WrongUseError, match=said):
-        check_request(Request(**({"s2": (Path("a"),), "clc": Path("b")} | more)))
+        check_make(Request(**({"s2": (Path("a"),), "clc": Path("b")} | more)))
 
 
 def test_a_column_of_a_raster(tmp_path):

@@ -15,7 +15,7 @@ from seg.engine.instructions import cpu_instructions
 from seg.engine.rehearsal import Rehearsal
 from seg.engine.speed import Speed, _timed, measure_speed
 from seg.pipeline import demo as demo_module
-from seg.pipeline.demo import DEMO, Outlook, demo_job
+from seg.pipeline.demo import DEMO, Outlook, demo_plan
 from seg.runs.expectation import duration, in_words, published_epoch_hours, rehearsed_epoch_hours
 
 ZEN5 = {"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": True, "sse4_1": True}
@@ -142,7 +142,7 @@ def _epoch(number: int, seconds: float) -> Epoch:
 def _outlook(monkeypatch, tmp_path, clock):
     monkeypatch.setattr(demo_module, "measure_speed", lambda *_: Speed(40.0, 160.0, 8, 2))
     said, seen = [], []
-    outlook = Outlook(demo_job(tmp_path / "run", tmp_path / "store"), DEMO, seen.append, said.append, clock)
+    outlook = Outlook(demo_plan(tmp_path / "run", tmp_path / "store"), DEMO, seen.append, said.append, clock)
     return outlook, said, seen
 
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from seg.cli.main import app
 from seg.errors import WrongUseError
 from seg.metrics.leakage import NEXT_DOOR, correlogram, divergence, leakage, nearness, seen_ground
-from seg.pipeline.split import check_request, plans_of, split
+from seg.pipeline.split import check_split, plans_of, split
 from seg.prepare.audit import audit_store
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -384,7 +384,7 @@ def test_a_report_on_several_splits(official: Index, real: Path, tmp_path: Path)
 )
 def test_requests_that_make_no_sense(sources: list[str], plans: list[SplitPlan], out: str | None, words: str):
     with pytest.raises(WrongUseError, match=words):
-        check_request([Path(s) for s in sources], plans, Path(out) if out else None, None)
+        check_split([Path(s) for s in sources], plans, Path(out) if out else None, None)
 
 
 def test_a_split_without_a_test_patch_is_not_reported_on(index_of_all: Index, tmp_path: Path):

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from seg.errors import WrongUseError
-from seg.pipeline.sweep import Sweep, look, make_jobs
+from seg.pipeline.sweep import Sweep, look, sweep_runs
 
 SWEEP = Path(__file__).resolve().parents[1] / "scripts" / "sweep.py"
 
@@ -118,7 +118,7 @@ def test_the_grid_is_every_combination_once(desk):
         grid=("train.lr=1e-3,3e-4", "data.months=[6,7],[1]"),
         overrides=("train.epochs=3",),
     )
-    jobs = make_jobs(plan)
+    jobs = sweep_runs(plan)
     assert len(jobs) == len({job.name for job in jobs}) == 16
     seen = {(j.config.model.arch, j.config.train.seed, j.config.train.lr, j.config.data.months) for j in jobs}
     months = ((6, 7), (1,))
@@ -139,7 +139,7 @@ def test_the_grid_is_every_combination_once(desk):
 )
 def test_a_grid_that_makes_no_sense_starts_nothing(desk, changes, error, message):
     with pytest.raises(error, match=message):
-        make_jobs(Sweep(**{"configs": (Path("a.yaml"),), "out": Path("runs"), **changes}))
+        sweep_runs(Sweep(**{"configs": (Path("a.yaml"),), "out": Path("runs"), **changes}))
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(desk, sweep):
@@ -240,12 +240,12 @@ def test_a_run_on_other_data_and_a_strange_folder_are_left_alone(desk, sweep):
     Path("store").mkdir()
     for fingerprint, todo in (("f", "finished"), ("g", "blocked")):
         Path("store/store.json").write_text(json.dumps(info | {"source": {}, "fingerprint": fingerprint}))
-        (job,) = make_jobs(Sweep((Path("a.yaml"),), Path("runs"), data=Path("store"), split=None))
+        (job,) = sweep_runs(Sweep((Path("a.yaml"),), Path("runs"), data=Path("store"), split=None))
         assert look(job, None).todo == todo
     assert "data f there and g here" in look(job, None).why
     Path("runs/b-seed0").mkdir()
     Path("runs/b-seed0/thesis.txt").touch()
-    (job,) = make_jobs(Sweep((Path("b.yaml"),), Path("runs")))
+    (job,) = sweep_runs(Sweep((Path("b.yaml"),), Path("runs")))
     assert look(job, "test").todo == "blocked"
 
 

@@ -42,7 +42,7 @@ def public() -> str:
 
 
 PLACES = (
-    "seg.runs.plan.Job",
+    "seg.runs.plan.TrainPlan",
     "seg.pipeline.train.TrainResult",
     "seg.pipeline.evaluate.EvalResult",
     "seg.metrics.scores.Scores",

@@ -89,7 +89,7 @@ def synth(
     """Write a synthetic reBEN, or a whole Sentinel scene: the published names and formats, simulated landscapes."""
     from seg.pipeline.synthesise import synthesise
     from seg.runs.data import DEMO_PATCHES
-    from seg.synthetic.tree import check_request as check_synthesis
+    from seg.synthetic.tree import check_synthesis
 
     if scene is not None:
         with console.wrong_use():
@@ -159,12 +159,14 @@ def build(
     Archives (.tar, .tar.zst, .tar.gz, also split: name the first part) are read as they are; nothing is unpacked.
     A build that was interrupted goes on when the same command is run again.
     """
-    from seg.cli.requests import check_build, subset
+    from seg.cli.requests import subset
     from seg.pipeline.build import build as run
+    from seg.prepare.build import check_build
+    from seg.prepare.sources import Sources
 
     with console.wrong_use():
         asked = subset(only_split, countries, bands, limit)
-        check_build(asked, partial, s2=s2, s1=s1, maps=maps)
+        check_build(Sources(s2=s2, s1=s1, maps=maps, metadata=()), asked, partial)
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         info = run(
             out,

@@ -19,13 +19,13 @@ from seg.reben.patch import Split
 from seg.report.trackers import check_trackers
 from seg.runs.data import open_named_store, split_rows, store_of_environment
 from seg.runs.folder import CONFIG_FILE, best_checkpoint, is_model_folder
-from seg.runs.plan import Job
+from seg.runs.plan import TrainPlan
 
 _DEVICE = re.compile(r"auto|[a-z]+(:\d+)?")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def foresee_training(job: Job) -> None:
+def foresee_training(job: TrainPlan) -> None:
     """Look at what a training run needs: device, folder, trackers and data.
 
     Raises:

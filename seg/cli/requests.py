@@ -1,17 +1,14 @@
 """Requests as they are typed, as far as what is wrong with them shows before anything is read."""
 
-from pathlib import Path
 
 from seg.config.wording import listed
-from seg.prepare.build import Subset, check_request
-from seg.prepare.download import PARTS, Part
-from seg.prepare.download import check_request as check_parts
-from seg.prepare.sources import Sources
+from seg.prepare.build import Subset
+from seg.prepare.download import PARTS, RecordPart, check_parts
 from seg.reben.bands import band_names
 from seg.reben.patch import Split
 
 
-def record_parts(only: str | None, mirror: str | None) -> list[Part]:
+def record_parts(only: str | None, mirror: str | None) -> list[RecordPart]:
     """The parts of the record to fetch, as typed on the command line.
 
     Args:
@@ -24,17 +21,6 @@ def record_parts(only: str | None, mirror: str | None) -> list[Part]:
     parts = list(PARTS) if only is None else listed(only)
     check_parts(parts, mirror)
     return [part for part in PARTS if part in parts]
-
-
-def check_build(
-    subset: Subset, partial: bool, *, s2: Path | None = None, s1: Path | None = None, maps: Path | None = None
-) -> None:
-    """Make sure that a store can be built as asked, as far as that shows before anything is read.
-
-    Raises:
-        BuildError: If it cannot.
-    """
-    check_request(Sources(s2=s2, s1=s1, maps=maps, metadata=()), subset, partial)
 
 
 def subset(

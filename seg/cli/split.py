@@ -32,12 +32,12 @@ def split(
 
     A new store shares its images with the old one. Without --rule, the split is looked at as it is.
     """
-    from seg.pipeline.split import check_request, plans_of
+    from seg.pipeline.split import check_split, plans_of
     from seg.pipeline.split import split as run
 
     with console.wrong_use():
         plans = plans_of(rule or [], shares, block, buffer, seed)
-        check_request(source, plans, out, report)
+        check_split(source, plans, out, report)
     done = run(source, plans, out=out, report=report, track=console.track)
     if done.out:
         left_out = f", {done.left_out} left out" if done.left_out else ""

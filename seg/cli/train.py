@@ -14,7 +14,7 @@ from seg.cli import console, options
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
     from seg.pipeline.train import DryRun
-    from seg.runs.plan import Job
+    from seg.runs.plan import TrainPlan
 
 
 def train(
@@ -86,7 +86,7 @@ def train(
         run_and_show(job)
 
 
-def run_and_show(job: "Job") -> None:
+def run_and_show(job: "TrainPlan") -> None:
     """Train, and show how it goes and how it ends."""
     from seg.engine.stopping import Interrupted
     from seg.pipeline.train import train as run

@@ -30,7 +30,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Part:
+class ScenePart:
     """What is mapped of a scene.
 
     Attributes:
@@ -61,7 +61,7 @@ def read_box(text: str) -> Box:
     return west, south, east, north
 
 
-def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> Part:
+def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> ScenePart:
     """The part of a scene in a box and in polygons, as far as they are given.
 
     Raises:
@@ -71,13 +71,13 @@ def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> Part:
     if box is not None:
         inner = _cut(inner, _projected(box, grid), scene, f"the box {','.join(f'{edge:g}' for edge in box)}")
     if geometry is None:
-        return Part(inner, None)
+        return ScenePart(inner, None)
     shape = _read_shape(geometry, grid.epsg)
     inner = _cut(inner, shape.bounds, scene, str(geometry))
     inside = _Inside(shape, grid)
     if not inside(inner).any():
         raise WrongUseError(f"{geometry} holds no pixel's centre of {scene.name}; give larger polygons")
-    return Part(inner, inside)
+    return ScenePart(inner, inside)
 
 
 def _projected(box: Box, grid: GeoRef) -> Box:

@@ -17,7 +17,7 @@ from seg.maps.areas import area_table, run_assessment, write_areas
 from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
 from seg.maps.geotiff import write_category_names
-from seg.maps.part import Part
+from seg.maps.part import ScenePart
 from seg.maps.parts import LAYERS, Unfinished, unfinished_folder, window_grid
 from seg.maps.qgis import write_qml
 from seg.metrics.ratio import Floats
@@ -69,7 +69,7 @@ class MapOptions:
 
 
 @dataclass(frozen=True)
-class Job:
+class ScenePlan:
     """A map to be made.
 
     Attributes:
@@ -83,7 +83,7 @@ class Job:
 
     weights: Weights
     scene: Scene
-    part: Part
+    part: ScenePart
     tiling: Tiling
     path: Path
     options: MapOptions
@@ -126,7 +126,7 @@ def map_files(path: Path) -> tuple[Path, ...]:
     return (path, *(path.with_name(path.stem + ending) for ending in _ENDINGS))
 
 
-def map_identity(job: Job) -> dict[str, Any]:
+def map_identity(job: ScenePlan) -> dict[str, Any]:
     """Everything that the strips of a map depend on."""
     weights, tiling, options = job.weights, job.tiling, job.options
     compute, inner = weights.compute, job.part.inner
@@ -146,7 +146,7 @@ def map_identity(job: Job) -> dict[str, Any]:
     }
 
 
-def require_space(job: Job) -> None:
+def require_space(job: ScenePlan) -> None:
     """Refuse a map that the disk has certainly no room for.
 
     Raises:
@@ -163,7 +163,7 @@ def require_space(job: Job) -> None:
         )
 
 
-def finish_map(job: Job, counts: Counts, hectares_K: Floats, notify: Notify) -> tuple[Path, ...]:
+def finish_map(job: ScenePlan, counts: Counts, hectares_K: Floats, notify: Notify) -> tuple[Path, ...]:
     """Put the strips together and write what else belongs to the map.
 
     Args:
@@ -213,7 +213,7 @@ def finish_map(job: Job, counts: Counts, hectares_K: Floats, notify: Notify) -> 
     return (job.path, *(path for path in files if path != job.path))
 
 
-def _remove_earlier(job: Job, notify: Notify) -> None:
+def _remove_earlier(job: ScenePlan, notify: Notify) -> None:
     """What an earlier map of that name had beside it does not belong to this one.
 
     The class map goes first and comes last: while it is there, everything beside it is of the same run.
@@ -236,14 +236,14 @@ def _remove_earlier(job: Job, notify: Notify) -> None:
         notify(f"Removed {', '.join(lost)}, which belonged to the earlier {job.path.name}.")
 
 
-def run_tags(job: Job) -> dict[str, str]:
+def run_tags(job: ScenePlan) -> dict[str, str]:
     """Metadata that all maps of a run share."""
     card = job.weights.card
     tags = model_tags(card, best_checkpoint(job.options.run), fingerprint=card.data.fingerprint, synthetic=False)
     return tags | {"TTA": "YES" if job.options.tta else "NO"}
 
 
-def map_tags(job: Job) -> dict[str, str]:
+def map_tags(job: ScenePlan) -> dict[str, str]:
     """Metadata of a map."""
     tiling, scene = job.tiling, job.scene
     warned = {"WARNINGS": " ".join(scene.remarks)} if scene.remarks else {}

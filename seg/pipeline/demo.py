@@ -21,7 +21,7 @@ from seg.prepare.sources import published_sources
 from seg.report.formats import Table
 from seg.runs.data import DEMO_PATCHES, DEMO_SEED
 from seg.runs.expectation import duration, in_words
-from seg.runs.plan import Job, plan
+from seg.runs.plan import TrainPlan, plan
 from seg.store.targets import LOCK_FILE, claimed_folder
 
 _TRAIN_SHARE, _HELD_OUT_SHARE = 0.44, 0.21
@@ -96,7 +96,7 @@ def demo(
 def _walk(out: Path, settings: DemoSettings, observe: Observe, track: Track, notify: Notify) -> DemoResult:
     notify("The demo runs on SYNTHETIC data: its scores say nothing about reBEN.")
     tree, store, run, maps = out / "reben", out / "store", out / "run", out / "maps"
-    job = demo_job(run, store, settings)
+    job = demo_plan(run, store, settings)
     outlook = Outlook(job, settings, observe, notify)
     synthesise(tree, settings.patches, DEMO_SEED, track)
     build_store(published_sources(tree), store, track=track)
@@ -116,7 +116,7 @@ def _walk(out: Path, settings: DemoSettings, observe: Observe, track: Track, not
     return DemoResult(result.tables, places)
 
 
-def demo_job(run: Path, store: Path, settings: DemoSettings = DEMO) -> Job:
+def demo_plan(run: Path, store: Path, settings: DemoSettings = DEMO) -> TrainPlan:
     """The training run of the demo.
 
     The smallest SegFormer: a processor without bfloat16 trains it twice as fast as a U-Net with ResNet-18, and it
@@ -153,7 +153,7 @@ class Outlook:
 
     def __init__(
         self,
-        job: Job,
+        job: TrainPlan,
         settings: DemoSettings,
         observe: Observe,
         notify: Notify,

@@ -9,7 +9,7 @@ from seg.prepare import download
 
 
 def fetch(
-    out: AnyPath, parts: Sequence[download.Part] | None = None, mirror: str | None = None, track: Track = silent
+    out: AnyPath, parts: Sequence[download.RecordPart] | None = None, mirror: str | None = None, track: Track = silent
 ) -> list[download.Fetched]:
     """Fetch the published record; see `seg.prepare.download`.
 

@@ -7,7 +7,7 @@ from seg.config.track import Notify, Track, ignore, silent
 from seg.config.wording import counted, listed
 from seg.region.making import Made, make_set
 from seg.region.numbering import Numbering
-from seg.region.products import Request, check_request
+from seg.region.products import Request, check_make
 
 
 def request(
@@ -52,7 +52,7 @@ def request(
         numbering=numbering,
         offset=offset,
     )
-    check_request(asked)
+    check_make(asked)
     return asked
 
 

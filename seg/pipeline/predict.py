@@ -21,10 +21,10 @@ from seg.inference.strips import View
 from seg.inference.tiled import predict_strips
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import lay_windows
-from seg.maps.part import Box, Part, choose_part
+from seg.maps.part import Box, ScenePart, choose_part
 from seg.maps.parts import begin_map, require_strips, unfinished_folder
 from seg.maps.qgis import style
-from seg.maps.scene_map import Job, MapOptions, finish_map, map_files, map_identity, require_space, run_tags
+from seg.maps.scene_map import MapOptions, ScenePlan, finish_map, map_files, map_identity, require_space, run_tags
 from seg.maps.targets import map_targets, require_apart
 from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
@@ -198,18 +198,18 @@ def _opened(path: Path, bands: Sequence[str] | None, s1: Sequence[Path], offset:
 def _job(
     weights: Weights,
     scene: Scene,
-    part: Part,
+    part: ScenePart,
     path: Path,
     options: MapOptions,
     sizes: tuple[int | None, int | None, int | None],
-) -> Job:
+) -> ScenePlan:
     """A map as asked for; window, overlap and batch size are chosen where they are None."""
     window, overlap, batch_size = sizes
     tiling = lay_windows(weights.model, (scene.grid.height, scene.grid.width), part.inner, window, overlap)
     if batch_size is None:
         batch_size = batch_of_windows(weights, tiling.rows.window, tiling.columns.window)
     rows = tuple(cell_rows(scene, part.inner)) if options.labels else ()
-    return Job(weights, scene, part, tiling, path, options, batch_size, rows)
+    return ScenePlan(weights, scene, part, tiling, path, options, batch_size, rows)
 
 
 def batch_of_windows(weights: Weights, height: int, width: int) -> int:
@@ -218,7 +218,7 @@ def batch_of_windows(weights: Weights, height: int, width: int) -> int:
     return 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / (height * width)))
 
 
-def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
+def _map_scene(job: ScenePlan, track: Track, notify: Notify) -> SceneMap:
     """Predict what is not there yet, and put the map together."""
     ranks, unfinished = job.weights.ranks, job.unfinished
     if ranks.first:
@@ -251,7 +251,7 @@ def _map_scene(job: Job, track: Track, notify: Notify) -> SceneMap:
     )
 
 
-def _predict_lacking(job: Job, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
+def _predict_lacking(job: ScenePlan, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
     weights, scene, options = job.weights, job.scene, job.options
     view = View(scene, weights.card.bands, weights.card.resampling, job.part.inside)
     if strips:

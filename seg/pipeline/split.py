@@ -74,7 +74,7 @@ def split(
         OSError: If a file cannot be written.
     """
     sources, out, report = path_list(sources), path_or_none(out), path_or_none(report)
-    check_request(sources, plans, out, report)
+    check_split(sources, plans, out, report)
     store = _store_of(sources)
     with _claimed(out, store, report):
         index, synthetic = _opened(sources, store)
@@ -147,7 +147,7 @@ def plans_of(rules: Sequence[str], shares: str, block: float, buffer: float, see
     return [SplitPlan(rule, numbers, 1000 * block, 1000 * buffer, seed) for rule in dict.fromkeys(rules)]
 
 
-def check_request(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path | None, report: Path | None) -> None:
+def check_split(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path | None, report: Path | None) -> None:
     """Make sure that the request makes sense, as far as that shows before anything is read.
 
     Raises:

@@ -19,7 +19,7 @@ from seg.metrics.bootstrap import LEVEL, Replicates, bootstrap, intervals, paire
 from seg.metrics.evidence import Evidence, scored_on
 from seg.metrics.scores import headline, score_evidence
 from seg.pipeline.evaluate import evaluate
-from seg.pipeline.sweep import Job, is_scored, look, set_aside
+from seg.pipeline.sweep import SweepRun, is_scored, look, set_aside
 from seg.pipeline.synthesise import synthesise
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
@@ -128,7 +128,7 @@ def run_study(study: Study, variants: Sequence[Variant], notify: Notify = ignore
 
 
 def _evidence(variant: Variant, folder: Path, settings: Mapping[str, Any], notify: Notify) -> Evidence:
-    job = Job(folder.name, folder, load_config(None, (), data__store=variant.store, **settings), ())
+    job = SweepRun(folder.name, folder, load_config(None, (), data__store=variant.store, **settings), ())
     state = look(job, None)
     if state.todo == "blocked":
         raise RunError(state.why)

@@ -53,7 +53,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepRun:
     """A run of a sweep.
 
     Attributes:
@@ -82,7 +82,7 @@ class State:
     why: str = ""
 
 
-def make_jobs(sweep: Sweep) -> list[Job]:
+def sweep_runs(sweep: Sweep) -> list[SweepRun]:
     """Every run of a sweep; all their settings are checked here, before anything is started.
 
     Raises:
@@ -90,7 +90,7 @@ def make_jobs(sweep: Sweep) -> list[Job]:
         WrongUseError: If settings are wrong.
     """
     axes = [_axis(text) for text in sweep.grid]
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, SweepRun] = {}
     for path, seed in itertools.product(sweep.configs, _seeds(sweep.seeds)):
         for choices in itertools.product(*axes):
             overrides = (*sweep.overrides, *choices)
@@ -104,11 +104,11 @@ def make_jobs(sweep: Sweep) -> list[Job]:
             )
             options = ["--config", str(path), "--seed", str(seed)]
             options += [word for override in overrides for word in ("--set", override)]
-            jobs[name] = Job(name, sweep.out / name, config, tuple(options))
+            jobs[name] = SweepRun(name, sweep.out / name, config, tuple(options))
     return list(jobs.values())
 
 
-def look(job: Job, split: Split | None) -> State:
+def look(job: SweepRun, split: Split | None) -> State:
     """What is left to do for a run.
 
     Args:
@@ -140,7 +140,7 @@ def set_aside(folder: Path) -> Path:
     return folder.rename(next(name for name in names if not name.exists()))
 
 
-def is_scored(job: Job, split: Split, on: str = "") -> bool:
+def is_scored(job: SweepRun, split: Split, on: str = "") -> bool:
     """Whether a run's best weights were scored on a split (`on` other data); a damaged record counts as none."""
     try:
         record = read_evaluation(job.folder, split, on=on)
@@ -170,7 +170,7 @@ def _seeds(text: str) -> list[int]:
         raise WrongUseError(f"'--seeds {text}' is no list of whole numbers; write it as --seeds 0,1,2") from None
 
 
-def _difference(job: Job, run: RunFiles) -> str:
+def _difference(job: SweepRun, run: RunFiles) -> str:
     """What differs between a run that is there and the one that is planned; empty if nothing does."""
     there, planned = (settings_of_run(with_whole_weights(config)) for config in (run.config, job.config))
     changed = [name for name in planned | there if there.get(name) != planned.get(name)]

@@ -29,7 +29,7 @@ from seg.report.trackers import FILE_NAME as TRACKERS_FILE
 from seg.report.trackers import Status, Trackers
 from seg.runs.data import store_of_environment
 from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
-from seg.runs.plan import Job, require_new
+from seg.runs.plan import TrainPlan, require_new
 from seg.runs.preparation import joined_by, prepare
 from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
@@ -69,7 +69,9 @@ class DryRun:
     record: dict[str, Any]
 
 
-def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, notify: Notify = ignore) -> TrainResult:
+def train(
+    job: TrainPlan, observe: Observe = lambda _: None, track: Track = silent, notify: Notify = ignore
+) -> TrainResult:
     """Train a network; under ``torchrun``, together with the other processes.
 
     Args:
@@ -104,7 +106,7 @@ def train(job: Job, observe: Observe = lambda _: None, track: Track = silent, no
 
 
 @contextmanager
-def _claimed(job: Job, ranks: Ranks) -> Iterator[None]:
+def _claimed(job: TrainPlan, ranks: Ranks) -> Iterator[None]:
     """Claim a run folder: all that a run writes anew whenever it goes on."""
     names = [RECORD_FILE, LOG_FILE, FIGURE_FILE, TRACKERS_FILE, f"{CHECKPOINTS}/{NOT_FINITE_FILE}"]
     if not (job.resume and _settings_stand(job)):
@@ -117,18 +119,18 @@ def _claimed(job: Job, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def _settings_stand(job: Job) -> bool:
+def _settings_stand(job: TrainPlan) -> bool:
     """Whether ``config.yaml`` says what it would say anew, be it in other words."""
     return dump_config(load_config(job.folder / CONFIG_FILE)) == dump_config(_located(job.config))
 
 
-def _write_settings(job: Job) -> None:
+def _write_settings(job: TrainPlan) -> None:
     path = job.folder / CONFIG_FILE
     if not (path.is_file() and _settings_stand(job)):
         write_text(path, dump_config(_located(job.config)))
 
 
-def dry_run(job: Job, track: Track = silent, notify: Notify = ignore) -> DryRun:
+def dry_run(job: TrainPlan, track: Track = silent, notify: Notify = ignore) -> DryRun:
     """Two steps of a training run, to see what it will need; nothing is written.
 
     Raises:
@@ -144,7 +146,7 @@ def dry_run(job: Job, track: Track = silent, notify: Notify = ignore) -> DryRun:
         return DryRun(rehearsal, prepared.record())
 
 
-def run_state(job: Job) -> Path:
+def run_state(job: TrainPlan) -> Path:
     """Where a run saves what it needs to continue."""
     return job.folder / CHECKPOINTS / LAST
 
@@ -158,7 +160,9 @@ def _complete_log(folder: Path, done: Progress, ranks: Ranks) -> None:
     log.close()
 
 
-def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track: Track, notify: Notify) -> TrainResult:
+def _follow(
+    job: TrainPlan, run: Run, record: dict[str, Any], observe: Observe, track: Track, notify: Notify
+) -> TrainResult:
     """Run the loop; the first process keeps log and record."""
     began = time.perf_counter()
     speeds: list[float] = []
@@ -199,7 +203,7 @@ def _follow(job: Job, run: Run, record: dict[str, Any], observe: Observe, track:
     return TrainResult(job.folder, run.config.monitor, score, done.best_epoch, done.epoch)
 
 
-def _trackers(job: Job, run: Run, notify: Notify) -> Trackers:
+def _trackers(job: TrainPlan, run: Run, notify: Notify) -> Trackers:
     """The trackers that were asked for; none in any but the first process."""
     return Trackers(
         job.config.train.loggers if run.ranks.first else (),

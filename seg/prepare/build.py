@@ -81,7 +81,7 @@ def build_store(  # noqa: PLR0913
         OSError: If the disk is full, for example.
     """
     subset = subset or Subset()
-    check_request(sources, subset, partial)
+    check_build(sources, subset, partial)
     find_sources(sources)
     index = read_index(sources.metadata)
     index = index.take(pc.sort_indices(index.patch_ids).to_numpy())
@@ -135,7 +135,7 @@ def write_description(folder: Path, index: Index, bands: Sequence[str], **known:
     return info
 
 
-def check_request(sources: Sources, subset: Subset, partial: bool) -> None:
+def check_build(sources: Sources, subset: Subset, partial: bool) -> None:
     """Make sure that a store can be built as asked, as far as that shows before anything is read.
 
     Raises:

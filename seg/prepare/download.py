@@ -22,8 +22,8 @@ from seg.store.targets import claimed_folder
 RECORD = "https://zenodo.org/records/10891137/files"
 """The published record; a file lies at ``<RECORD>/<name>?download=1``."""
 
-Part = Literal["metadata", "maps", "s2", "s1"]
-PARTS: tuple[Part, ...] = get_args(Part)
+RecordPart = Literal["metadata", "maps", "s2", "s1"]
+PARTS: tuple[RecordPart, ...] = get_args(RecordPart)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RecordFile:
     """
 
     name: str
-    part: Part
+    part: RecordPart
     md5: str
 
 
@@ -65,14 +65,14 @@ class Fetched:
         earlier: Its md5 sum was compared by an earlier call; since then, its size and time of change are the same.
     """
 
-    part: Part
+    part: RecordPart
     path: Path
     checked: bool
     new: bool
     earlier: bool
 
 
-def check_request(parts: Sequence[str], mirror: str | None) -> None:
+def check_parts(parts: Sequence[str], mirror: str | None) -> None:
     """Make sure that what is asked for can be fetched at all, before anything is.
 
     Raises:
@@ -90,7 +90,9 @@ def check_request(parts: Sequence[str], mirror: str | None) -> None:
             raise ArchiveError(f"'{mirror}' is no address that can be fetched; one begins with http:// or https://")
 
 
-def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, track: Track = silent) -> list[Fetched]:
+def fetch(
+    out: Path, parts: Sequence[RecordPart] = PARTS, mirror: str | None = None, track: Track = silent
+) -> list[Fetched]:
     """Fetch the files of the published record.
 
     A file gets its name when it is complete and its md5 sum is the published one; until then it is ``.<name>.part``,
@@ -109,7 +111,7 @@ def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, t
         BusyError: If another process fetches into the folder.
         OSError: If a file cannot be written.
     """
-    check_request(parts, mirror)
+    check_parts(parts, mirror)
     wanted = [file for file in FILES if file.part in parts]
     if out.exists() and not out.is_dir():
         raise ArchiveError(f"{out} is a file; name a folder")
@@ -133,9 +135,9 @@ def fetch(out: Path, parts: Sequence[Part] = PARTS, mirror: str | None = None, t
     ]
 
 
-def held_parts(out: Path) -> dict[Part, tuple[Path, ...]]:
+def held_parts(out: Path) -> dict[RecordPart, tuple[Path, ...]]:
     """The parts of the record that lie in a folder, whole: their files; of a split archive, its first part."""
-    held: dict[Part, tuple[Path, ...]] = {}
+    held: dict[RecordPart, tuple[Path, ...]] = {}
     for part in PARTS:
         names = [file.name for file in FILES if file.part == part]
         if all((out / name).is_file() for name in names):

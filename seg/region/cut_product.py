@@ -22,7 +22,7 @@ from seg.prepare.published_tree import write_patch
 from seg.reben.bands import of_sensor
 from seg.reben.patch import SPLITS
 from seg.region.clc import codes_on
-from seg.region.cutting import Cut, Job, cut_strips
+from seg.region.cutting import Cut, CutTask, cut_strips
 from seg.store.atomic import write_bytes
 from seg.store.patches import DATA_FILE, PatchWriter
 
@@ -52,7 +52,7 @@ TABLE = pa.schema(
 class Work:
     """A product to cut, and where to."""
 
-    job: Job
+    job: CutTask
     folder: Path
     store: bool
 

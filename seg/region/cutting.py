@@ -39,7 +39,7 @@ _SLAB = 10
 
 
 @dataclass(frozen=True)
-class Job:
+class CutTask:
     """What is cut out of one product.
 
     Attributes:
@@ -99,7 +99,7 @@ class Cut:
     codes: Codes
 
 
-def cut_strips(job: Job, codes: LandCover) -> Iterator[list[Cut]]:
+def cut_strips(job: CutTask, codes: LandCover) -> Iterator[list[Cut]]:
     """Cut a product, row of patches by row of patches.
 
     Args:
@@ -142,7 +142,7 @@ def _strips_of_codes(codes: LandCover, rows: int) -> Iterator[tuple[int, Codes]]
 class _Strip:
     """A row of cells on its way to patches. Arrays end in _C: one entry per cell."""
 
-    def __init__(self, job: Job, cells: Cells, row: int, codes_HW: Codes) -> None:
+    def __init__(self, job: CutTask, cells: Cells, row: int, codes_HW: Codes) -> None:
         self._job, self._cells, self._row = job, cells, row
         self._codes_HW = codes_HW
         self._classes_HW = class_indices(codes_HW, str(job.clc.path))
@@ -220,7 +220,7 @@ class _Strip:
         )
 
 
-def _countries(job: Job, cells: Cells) -> npt.NDArray[Any]:
+def _countries(job: CutTask, cells: Cells) -> npt.NDArray[Any]:
     """Countries of all cells, row by row."""
     row_N, column_N = np.divmod(np.arange(cells.rows * cells.columns), cells.columns)
     x_N = cells.grid.x_min + (column_N + 0.5) * PATCH_METRES

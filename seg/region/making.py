@@ -27,8 +27,8 @@ from seg.prepare.working import LOG, working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
 from seg.region.cut_product import PARTS, REPAIRED, Work, cut_and_join, finish, join
-from seg.region.cutting import Job
-from seg.region.products import Request, check_request, find_synthetic_mark, jobs_of, plan_of, remarks_on
+from seg.region.cutting import CutTask
+from seg.region.products import Request, check_make, find_synthetic_mark, plan_of, remarks_on, tasks_of
 from seg.store.atomic import put_in_place
 from seg.store.index import OFFICIAL_COLUMNS, Index
 from seg.store.notes import LAND_COVER_NOTE, SYNTHETIC_NOTE
@@ -81,10 +81,10 @@ def make_set(
         SceneError, LandCoverError: If a file cannot be used.
         OSError: If the disk is full, for example.
     """
-    check_request(request)
+    check_make(request)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUseError(f"{out} is there already; choose another folder")
-    jobs = jobs_of(request)
+    jobs = tasks_of(request)
     mark = find_synthetic_mark(request)
     ready = working_folder(
         out, plan_of(jobs, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
@@ -162,7 +162,7 @@ def index_of(kept: pa.Table) -> Index:
     )
 
 
-def _describe_store(folder: Path, index: Index, jobs: Sequence[Job], mark: dict[str, Any] | None) -> str:
+def _describe_store(folder: Path, index: Index, jobs: Sequence[CutTask], mark: dict[str, Any] | None) -> str:
     """Write index and description of a store; gives its fingerprint."""
     inputs = {"s2": [job.product for job in jobs], "s1": sorted({name for job in jobs for name in job.s1})}
     source = (mark or inputs) | {"clc": jobs[0].clc.record}

@@ -14,7 +14,7 @@ from seg.reben.bands import S2_BANDS
 from seg.reben.patch import PatchId
 from seg.region.clc import open_clc, require_cover
 from seg.region.countries import open_countries
-from seg.region.cutting import Job
+from seg.region.cutting import CutTask
 from seg.region.numbering import Numbering
 from seg.scenes.classification import find_classification
 from seg.scenes.header import open_raster
@@ -64,7 +64,7 @@ class Request:
     offset: int | None = None
 
 
-def check_request(request: Request) -> None:
+def check_make(request: Request) -> None:
     """Make sure that a request makes sense, as far as that shows before anything is read.
 
     Raises:
@@ -86,7 +86,7 @@ def check_request(request: Request) -> None:
         raise WrongUseError(f"{path} is given twice with --s2; name every product once")
 
 
-def jobs_of(request: Request) -> list[Job]:
+def tasks_of(request: Request) -> list[CutTask]:
     """What is to be cut out of each product, by product name.
 
     Raises:
@@ -105,14 +105,14 @@ def jobs_of(request: Request) -> list[Job]:
         require_cover(clc, cells_of(scene, tile).grid, tile)
         s1 = _paired(rasters, scene, _named(product).acquired)
         classification = find_classification(paths[product], scene.grid)
-        jobs.append(Job(product, scene, s1, clc, countries, request.require_s1, classification))
+        jobs.append(CutTask(product, scene, s1, clc, countries, request.require_s1, classification))
     if idle := rasters.keys() - {name for job in jobs for name in job.s1}:
         names = " and ".join(map(str, rasters[min(idle)]))
         raise SceneError(f"{names} overlaps none of the products; give Sentinel-1 of the same place")
     return jobs
 
 
-def remarks_on(jobs: Sequence[Job]) -> tuple[str, ...]:
+def remarks_on(jobs: Sequence[CutTask]) -> tuple[str, ...]:
     """What the user must not miss about the products, a sentence each."""
     clc = jobs[0].clc
     said = [] if clc.polygons else [f"The values of {clc.path.name} are {clc.decision}."]
@@ -125,7 +125,7 @@ def remarks_on(jobs: Sequence[Job]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(said))
 
 
-def plan_of(jobs: Sequence[Job], store: bool) -> dict[str, Any]:
+def plan_of(jobs: Sequence[CutTask], store: bool) -> dict[str, Any]:
     """What decides on the content of a set, of plain JSON types: an unfinished one goes on only if it is the same."""
     first = jobs[0]
     return {

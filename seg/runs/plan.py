@@ -16,7 +16,7 @@ from seg.store.targets import LOCK_FILE
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainPlan:
     """A training run that is about to begin or to continue.
 
     Attributes:
@@ -39,7 +39,7 @@ def plan(
     resume: bool = False,
     allow: Iterable[str] = (),
     **settings: Any,
-) -> Job:
+) -> TrainPlan:
     """Settle configuration and run folder.
 
     A new run takes a folder that is not there yet; without `out` it is named after architecture and bands. A resumed
@@ -67,7 +67,7 @@ def plan(
         config = with_whole_weights(load_config(path or saved, overrides, **settings))
     else:
         require_new(folder)
-    return Job(config, folder, resume, tuple(allow))
+    return TrainPlan(config, folder, resume, tuple(allow))
 
 
 def require_new(folder: Path) -> None:

@@ -49,7 +49,7 @@ _SNOW_HOLD = per_state([m.snow for m in MATERIALS])
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Observed:
     """What Sentinel-2 and Sentinel-1 deliver for a block, and what hides it.
 
     Attributes:
@@ -94,7 +94,7 @@ def correction(visit: Visit, rng: np.random.Generator) -> Correction:
 
 def observe(
     surface: Surface, region: Region, visit: Visit, day: int, residual: Correction, rng: np.random.Generator
-) -> Scene:  # fmt: skip
+) -> Observed:  # fmt: skip
     """Take one image of a block with each sensor.
 
     Args:
@@ -131,7 +131,7 @@ def observe(
     table = backscatter_table(day, region.latitude, visit.wind, visit.wet, visit.snow > 0) + offset
     bands["VV"], bands["VH"] = _radar(surface, table, region.relief, rng)
     hidden = cloud if cloud is None or shadow is None else np.maximum(cloud, shadow)
-    return Scene(bands, snow, hidden)
+    return Observed(bands, snow, hidden)
 
 
 def _light(surface: Surface, region: Region, day: int, noise: Field) -> Field:

@@ -22,12 +22,13 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, calculate_default_transform
 
+from seg.config.track import Track, silent
 from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.patch import GeoRef, tile_corner
 from seg.synthetic.places import REGIONS, acquisition
 from seg.synthetic.safe import ProductName, write_product, zip_product
-from seg.synthetic.tree import GENERATOR, VERSION, Track, draw_place, identity, new_folder
+from seg.synthetic.tree import GENERATOR, VERSION, draw_place, new_folder
 
 MAX_SIZE = 10_980
 """Edge of a Sentinel-2 tile in 10 m pixels."""
@@ -90,7 +91,7 @@ def synthesise_scene(
     baseline: Baseline = "05.11",
     zipped: bool = False,
     swath_edge: bool = True,
-    track: Track = identity,
+    track: Track = silent,
 ) -> SyntheticScene:
     """Write a synthetic scene.
 

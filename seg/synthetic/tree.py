@@ -7,7 +7,7 @@ so that all of `seg` runs on it. Scores on it say nothing about the real data se
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seg.config.track import Track, silent
 from seg.errors import WrongUseError
 from seg.prepare.processes import InOrder, ProcessEndedError, process_count, processes
 from seg.prepare.published_tree import write_patch
@@ -30,7 +31,7 @@ from seg.store.notes import SYNTHETIC_NOTE
 from seg.store.targets import claimed_place
 from seg.synthetic.landscape import Codes, Field, land_cover
 from seg.synthetic.places import MIN_PATCHES, REGIONS, Block, Region, acquisition, capacity, plan
-from seg.synthetic.radiometry import Scene, correction, observe
+from seg.synthetic.radiometry import Observed, correction, observe
 from seg.synthetic.surface import draw_surface
 
 GENERATOR = "seg.synthetic.tree"
@@ -45,9 +46,6 @@ _POOL_PAYS = 200
 SNOW_FLAG = 0.28
 CLOUD_FLAG = 0.1
 """A patch is flagged when more than this share of its area is under snow, or under cloud or shadow."""
-
-Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Wraps an iterable with a description and a total, and yields its items: a progress bar."""
 
 _SCHEMA = pa.schema(
     [
@@ -84,12 +82,7 @@ class SynthesisReport:
     cloud: int
 
 
-def identity(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-    """Track nothing."""
-    return items
-
-
-def check_request(patches: int, seed: int) -> None:
+def check_synthesis(patches: int, seed: int) -> None:
     """Make sure that a synthetic reBEN can be made as asked, as far as that shows before anything is written.
 
     Raises:
@@ -105,7 +98,7 @@ def check_request(patches: int, seed: int) -> None:
 
 
 def synthesise(
-    out: Path, patches: int, seed: int = 0, track: Track = identity, workers: int | None = None
+    out: Path, patches: int, seed: int = 0, track: Track = silent, workers: int | None = None
 ) -> SynthesisReport:
     """Write a synthetic reBEN.
 
@@ -122,7 +115,7 @@ def synthesise(
         WrongUseError: If the number of patches or the seed is out of range, `out` holds something, or a process ends
             unexpectedly.
     """
-    check_request(patches, seed)
+    check_synthesis(patches, seed)
     mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "patches": patches}
     blocks = list(plan(patches, seed))
     with new_folder(out, mark) as unfinished:
@@ -230,7 +223,7 @@ def _write_block(root: Path, seed: int, block: Block) -> list[dict[str, Any]]:
     return rows
 
 
-def draw_block(block: Block, seed: int) -> tuple[Codes, Scene]:
+def draw_block(block: Block, seed: int) -> tuple[Codes, Observed]:
     """Land cover and images of a block.
 
     Args:
@@ -247,7 +240,7 @@ def draw_block(block: Block, seed: int) -> tuple[Codes, Scene]:
 
 def draw_place(
     region: Region, visit: int, rows: int, columns: int, place: tuple[int, ...]
-) -> tuple[Codes, Scene]:  # fmt: skip
+) -> tuple[Codes, Observed]:  # fmt: skip
     """Land cover and images of any piece of land.
 
     Args:
