@@ -15,7 +15,7 @@ from seg.data.transforms import Normaliser
 from seg.engine.device import Compute
 from seg.errors import OutOfMemoryError
 from seg.inference import tiled
-from seg.inference.cells import CellPass, cell_rows, predict_cells
+from seg.inference.cells import cell_rows, predict_cells
 from seg.inference.strips import StripPreparation, StripReader, View
 from seg.inference.tiled import predict_strips
 from seg.inference.window_pass import ScenePass, window_probabilities
@@ -297,7 +297,7 @@ def test_cells_are_what_the_network_says_of_patches():
     inner = Window(100, 30, 200, 190)
     rows = cell_rows(scene, inner)
     assert rows == [0, 1]
-    cells = list(predict_cells(model, View(scene, bands, "bilinear"), inner, rows, CellPass(CPU, 2)))
+    cells = list(predict_cells(model, View(scene, bands, "bilinear"), inner, rows, ScenePass(CPU, 2)))
     assert [cell.columns_N.tolist() for cell in cells] == [[0, 1, 2], [0, 2]]
     normalise = Normaliser(bands, "bilinear")
     for cell in cells:

@@ -1,6 +1,5 @@
 """Requests as they are typed, as far as what is wrong with them shows before anything is read."""
 
-
 from seg.config.wording import listed
 from seg.prepare.build import Subset
 from seg.prepare.download import PARTS, RecordPart, check_parts

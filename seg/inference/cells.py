@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from seg.config.track import Track, silent
-from seg.engine.device import Compute, named_when_full
+from seg.engine.device import named_when_full
 from seg.inference.strips import Strip, StripPreparation, View
+from seg.inference.window_pass import ScenePass
 from seg.inference.windows import Axis, Tiling
 from seg.models.padding import Frame
 from seg.reben.bands import PATCH_SIZE
@@ -37,21 +37,6 @@ class CellRow:
     probabilities_NK: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class CellPass:
-    """How a network goes over cells.
-
-    Attributes:
-        compute: Device and formats.
-        batch_size: Cells at a time.
-        track: Progress over rows of cells.
-    """
-
-    compute: Compute
-    batch_size: int
-    track: Track = silent
-
-
 def cell_rows(scene: Scene, inner: Window) -> list[int]:
     """Rows of whole cells that touch what is mapped."""
     grid = cell_grid(scene)
@@ -69,7 +54,7 @@ def predict_cells(
     view: View,
     inner: Window,
     rows: Sequence[int],
-    how: CellPass,
+    how: ScenePass,
 ) -> Iterator[CellRow]:
     """Predict the cells that lie wholly in the scene and in which anything is to be mapped.
 
@@ -78,7 +63,7 @@ def predict_cells(
         view: The scene.
         inner: The part of the scene that is mapped.
         rows: Some of `cell_rows`.
-        how: The pass.
+        how: Device, formats, cells at a time and progress.
 
     Raises:
         SceneError: If a file is damaged.
@@ -137,7 +122,7 @@ def _within(wanted_HW: npt.NDArray[np.bool_], place: Window, inner: Window) -> n
 
 
 def _probabilities(
-    model: nn.Module, cells: Sequence[Strip], prepare: StripPreparation, how: CellPass
+    model: nn.Module, cells: Sequence[Strip], prepare: StripPreparation, how: ScenePass
 ) -> npt.NDArray[np.float32]:
     parts, compute, batch_size = [], how.compute, how.batch_size
     for begin in range(0, len(cells), batch_size):

@@ -1,9 +1,9 @@
 """A network over a scene, window by window: strips of the map from top to bottom, in bounded memory."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,162 +72,121 @@ def predict_strips(
     """
     wanted = set(strips)
     rows = sorted(wanted | {number - 1 for number in strips if number})
-    work = _Work(model, tiling, how, StripPreparation(view, tiling, how.compute.device))
-    columns = range(len(tiling.columns.starts))
-    jobs = [(row, column) for row in rows for column in columns]
-    with ExitStack() as stack:
-        ahead = stack.enter_context(_ReadAhead(view, tiling))
-        ahead.begin(rows)
-        row: _Row | None = None
-        for number, column in how.track(jobs, "windows predicted", len(jobs)):
+    if not rows:
+        return
+    windows = len(rows) * len(tiling.columns.starts)
+    ticks = iter(how.track(range(windows), "windows predicted", windows))
+    canvas = _Canvas(model, view, tiling, how)
+    with closing(_read_ahead(view, tiling, rows)) as ahead:
+        for strip in ahead:
             with named_when_full(_LESS), torch.inference_mode():
-                if column == 0:
-                    row = _Row(work, ahead.next(), row)
-                assert row is not None, "a row begins with its first column"
-                row.add(column)
-                piece = row.finish(number in wanted) if column == columns[-1] else None
+                canvas.begin(strip)
+                for column in range(len(tiling.columns.starts)):
+                    next(ticks)
+                    canvas.add(column)
+                piece = canvas.piece() if strip.number in wanted else None
             if piece is not None:
                 yield piece
+    # It ends with what it counts.
+    next(ticks, None)
 
 
-class _ReadAhead:
-    """Reads the strip after the one in use in a thread of its own."""
-
-    def __init__(self, view: View, tiling: Tiling) -> None:
-        self._view, self._tiling = view, tiling
-        self._pool = ThreadPoolExecutor(1, "reader")
-        self._files = ExitStack()
-        self._rows: list[int] = []
-        self._pending: Future[Strip] | None = None
-        self._read: Callable[[int], Strip]
-
-    def __enter__(self) -> "_ReadAhead":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+def _read_ahead(view: View, tiling: Tiling, rows: Sequence[int]) -> Generator[Strip]:
+    """The strips of rows of windows: each is read in a thread of its own while the one before is in use."""
+    with ThreadPoolExecutor(1, "reader") as pool, ExitStack() as files:
         # What was opened in the thread is closed there.
-        self._pool.submit(self._files.close)
-        self._pool.shutdown()
-
-    def begin(self, rows: Sequence[int]) -> None:
-        self._rows = list(rows)
-        self._pool.submit(self._open).result()
-        self._submit()
-
-    def next(self) -> Strip:
-        assert self._pending is not None, "more strips than there are"
-        strip = self._pending.result()
-        self._submit()
-        return strip
-
-    def _open(self) -> None:
-        reader = self._files.enter_context(self._view.scene.open())
-        self._read = StripReader(self._view, reader, self._tiling).read
-
-    def _submit(self) -> None:
-        self._pending = self._pool.submit(self._read, self._rows.pop(0)) if self._rows else None
+        files.callback(lambda: pool.submit(opened.close).result())
+        opened = ExitStack()
+        reader = pool.submit(lambda: StripReader(view, opened.enter_context(view.scene.open()), tiling)).result()
+        coming = [pool.submit(reader.read, rows[0])]
+        for following in (*rows[1:], None):
+            with named_when_full(_LESS):
+                strip = coming.pop().result()
+            if following is not None:
+                coming.append(pool.submit(reader.read, following))
+            yield strip
 
 
-class _Work:
-    """What the rows of windows share, their memory above all: fresh pages cost a CPU more than what is done with them.
+class _Canvas:
+    """What a row of windows is blended on, one row after the other.
 
-    Attributes:
-        model, tiling, how: As of `predict_strips`.
-        prepare: Makes network inputs.
-        softmax: Of pixel logits.
-        images_CHW: Network inputs of a row.
-        blended_KHW: Probabilities of a row, as high as the highest.
+    All rows share its memory: fresh pages cost a CPU more than what is done with them.
     """
 
-    def __init__(self, model: Segmenter, tiling: Tiling, how: ScenePass, prepare: StripPreparation) -> None:
-        self.model, self.tiling, self.how, self.prepare = model, tiling, how, prepare
-        self.softmax = Softmax()
+    def __init__(self, model: Segmenter, view: View, tiling: Tiling, how: ScenePass) -> None:
+        self._model, self._tiling, self._how = model, tiling, how
+        self._prepare = StripPreparation(view, tiling, how.compute.device)
+        self._softmax = Softmax()
         rows, device = tiling.rows, how.compute.device
         height = max(rows.end(number) - rows.begin(number) for number in range(len(rows.starts)))
-        self.images_CHW = torch.empty(prepare.shape, device=device)
-        self.blended_KHW = torch.empty((NUM_CLASSES, height, tiling.columns.length), device=device)
+        self._images_CHW = torch.empty(self._prepare.shape, device=device)
+        self._blended_KHW = torch.zeros((NUM_CLASSES, height, tiling.columns.length), device=device)
+        self._number = -1
 
-
-class _Row:
-    """A row of windows on its way through the network.
-
-    Args:
-        work: What it shares with the other rows, of which one at a time is on its way.
-        strip: What the row covers.
-        above: The row that was run before this one, if any.
-    """
-
-    def __init__(self, work: _Work, strip: Strip, above: "_Row | None") -> None:
-        self._work, self._tiling, self._how = work, work.tiling, work.how
-        self.number = strip.number
-        self._place = self._tiling.strip(strip.number)
-        self._wanted_HW = work.prepare(strip, work.images_CHW)
+    def begin(self, strip: Strip) -> None:
+        """Go on to another row: what the row above gave to it stays, if that was the one before."""
+        rows, number, above = self._tiling.rows, strip.number, self._number
+        ramp = 0
+        if above >= 0 and above == number - 1:
+            ramp = rows.ramp
+            below = rows.begin(number) - rows.begin(above)
+            self._blended_KHW[:, :ramp] = self._blended_KHW[:, below : below + ramp].clone()
+        self._blended_KHW[:, ramp:].zero_()
+        self._number = number
+        self._wanted_HW = self._prepare(strip, self._images_CHW)
         # Looked at here once, because every look makes the device wait.
         self._wanted_W = self._wanted_HW.any(0).cpu().numpy()
-        rows = self._tiling.rows
-        self._first = rows.begin(self.number) - rows.starts[self.number]
-        self._weights_H = torch.from_numpy(rows.weights(self.number)).to(work.blended_KHW.device)
-        self._blended_KHW = work.blended_KHW[:, : len(self._weights_H)].zero_()
-        if above is not None and above.number == self.number - 1:
-            self._blended_KHW[:, : rows.ramp] = above.carry_KHW
+        self._weights_H = torch.from_numpy(rows.weights(number)).to(self._blended_KHW.device)
         self._batch: list[int] = []
-        self.carry_KHW: Tensor
 
     def add(self, column: int) -> None:
         """Run a window, as soon as a batch of them is together; not at all if nothing of it is to be mapped."""
-        left = self._tiling.columns.starts[column]
-        if self._wanted_W[left : left + self._tiling.columns.window].any():
+        columns = self._tiling.columns
+        left = columns.starts[column]
+        if self._wanted_W[left : left + columns.window].any():
             self._batch.append(column)
-        last = column == len(self._tiling.columns.starts) - 1
-        if self._batch and (last or len(self._batch) == self._how.batch_size):
-            self._run()
+        if self._batch and (column == len(columns.starts) - 1 or len(self._batch) == self._how.batch_size):
+            self._run(self._batch)
+            self._batch = []
 
-    def finish(self, wanted: bool) -> Piece | None:
-        """What is mapped now, None if that is not asked for. Only what the next row needs is kept."""
-        rows, number = self._tiling.rows, self.number
-        height = rows.begin(number + 1) - rows.begin(number)
-        self.carry_KHW = self._blended_KHW[:, height:].clone()
-        blended_KHW, wanted_HW = self._blended_KHW[:, :height], self._wanted_HW[self._first : self._first + height]
-        del self._blended_KHW, self._wanted_HW
-        return self._piece(blended_KHW, wanted_HW) if wanted else None
-
-    def _run(self) -> None:
-        columns, work = self._tiling.columns, self._work
-        starts = [columns.starts[column] for column in self._batch]
-        spans = [(columns.begin(column), columns.end(column)) for column in self._batch]
-        channels, *size = work.images_CHW[:, :, : columns.window].shape
+    def _run(self, batch: Sequence[int]) -> None:
+        rows, columns, how = self._tiling.rows, self._tiling.columns, self._how
+        starts = [columns.starts[column] for column in batch]
+        spans = [(columns.begin(column), columns.end(column)) for column in batch]
         images_BCHW = torch.empty(
-            (len(starts), channels, *size),
-            dtype=self._how.compute.dtype,
-            device=work.images_CHW.device,
-            memory_format=self._how.compute.memory_format,
+            (len(batch), *self._images_CHW[:, :, : columns.window].shape),
+            dtype=how.compute.dtype,
+            device=self._images_CHW.device,
+            memory_format=how.compute.memory_format,
         )
         for image_CHW, start in zip(images_BCHW, starts, strict=True):
-            image_CHW.copy_(work.images_CHW[:, :, start : start + columns.window])
+            image_CHW.copy_(self._images_CHW[:, :, start : start + columns.window])
         # What has no weight in any window of the batch needs no probabilities.
         left = min(begin - start for (begin, _), start in zip(spans, starts, strict=True))
         right = max(end - start for (_, end), start in zip(spans, starts, strict=True))
-        used = (slice(self._first, self._first + len(self._weights_H)), slice(left, right))
-        shares_BKHW = window_probabilities(work.model, images_BCHW, self._how, work.softmax, used)
-        for column, start, (begin, end), shares_KHW in zip(self._batch, starts, spans, shares_BKHW, strict=True):
+        top, height = rows.begin(self._number) - rows.starts[self._number], len(self._weights_H)
+        used = (slice(top, top + height), slice(left, right))
+        shares_BKHW = window_probabilities(self._model, images_BCHW, how, self._softmax, used)
+        for column, start, (begin, end), shares_KHW in zip(batch, starts, spans, shares_BKHW, strict=True):
             weights_W = torch.from_numpy(columns.weights(column)).to(shares_KHW.device)
             inner_KHW = shares_KHW[:, :, begin - start - left : end - start - left]
-            self._blended_KHW[:, :, begin:end].addcmul_(inner_KHW, torch.outer(self._weights_H, weights_W))
-        self._batch = []
+            self._blended_KHW[:, :height, begin:end].addcmul_(inner_KHW, torch.outer(self._weights_H, weights_W))
 
-    def _piece(self, blended_KHW: Tensor, wanted_HW: Tensor) -> Piece:
-        """Crop to what is mapped, and turn into bytes a few rows at a time."""
-        tiling, how, place = self._tiling, self._how, self._place
-        top = place.top - tiling.area.top + tiling.frame.top - tiling.rows.begin(self.number)
+    def piece(self) -> Piece:
+        """What the row completes: cropped to what is mapped, and turned into bytes a few rows at a time."""
+        tiling, how, number = self._tiling, self._how, self._number
+        place, begin = tiling.strip(number), tiling.rows.begin(number)
+        top = place.top - tiling.area.top + tiling.frame.top - begin
         left = place.left - tiling.area.left + tiling.frame.left
         crop = np.s_[..., top : top + place.height, left : left + place.width]
-        blended_KHW, wanted_HW = blended_KHW[crop], wanted_HW[crop]
+        blended_KHW = self._blended_KHW[crop]
+        wanted_HW = self._wanted_HW[begin - tiling.rows.starts[number] :][crop]
         shape = (place.height, place.width)
         classes_HW = np.empty(shape, np.uint8)
         probabilities_KHW = np.empty((NUM_CLASSES, *shape), np.uint8) if how.probabilities else None
         certainty_2HW = np.empty((2, *shape), np.uint8) if how.certainty else None
-        for begin in range(0, place.height, _ROWS_AT_A_TIME):
-            some = np.s_[..., begin : begin + _ROWS_AT_A_TIME, :]
+        for first in range(0, place.height, _ROWS_AT_A_TIME):
+            some = np.s_[..., first : first + _ROWS_AT_A_TIME, :]
             shares_KHW, outside_HW = blended_KHW[some], ~wanted_HW[some]
             highest = shares_KHW.max(0)
             classes_HW[some] = highest.indices.byte().masked_fill_(outside_HW, IGNORE_INDEX).cpu().numpy()
@@ -236,17 +195,10 @@ class _Row:
             if certainty_2HW is not None:
                 entropy_HW = torch.special.entr(shares_KHW).sum(0) / math.log(NUM_CLASSES)
                 certainty_2HW[some] = _stored(torch.stack([highest.values, entropy_HW]), outside_HW)
-        return Piece(self.number, place, classes_HW, probabilities_KHW, certainty_2HW)
+        return Piece(number, place, classes_HW, probabilities_KHW, certainty_2HW)
 
 
 def _stored(shares: Tensor, outside_HW: Tensor) -> Bytes:
-    stored: Bytes = (
-        (shares * SHARE_SCALE)
-        .round_()
-        .clamp_(0, SHARE_SCALE)
-        .byte()
-        .masked_fill_(outside_HW, IGNORE_INDEX)
-        .cpu()
-        .numpy()
-    )
+    levels = (shares * SHARE_SCALE).round_().clamp_(0, SHARE_SCALE).byte()
+    stored: Bytes = levels.masked_fill_(outside_HW, IGNORE_INDEX).cpu().numpy()
     return stored

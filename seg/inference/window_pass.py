@@ -18,11 +18,11 @@ class ScenePass:
 
     Attributes:
         compute: Device and formats.
-        batch_size: Windows at a time, all of one row of windows.
+        batch_size: Windows at a time, all of one row of windows; or cells.
         temperature: What pixel logits are divided by to be calibrated.
         tta: Mean over the 8 symmetries of the square.
         probabilities, certainty: Whether these are wanted, see `seg.inference.tiled.Piece`.
-        track: Progress over windows.
+        track: Progress over windows, or rows of cells.
     """
 
     compute: Compute

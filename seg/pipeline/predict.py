@@ -16,7 +16,7 @@ from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.distributed import Ranks, joined
 from seg.errors import BandMissingError, SceneError, WrongUseError
-from seg.inference.cells import CellPass, cell_rows, predict_cells
+from seg.inference.cells import cell_rows, predict_cells
 from seg.inference.strips import View
 from seg.inference.tiled import predict_strips
 from seg.inference.window_pass import ScenePass
@@ -267,8 +267,8 @@ def _predict_lacking(job: ScenePlan, strips: Sequence[int], rows: Sequence[int],
         pieces = predict_strips(weights.model, view, job.tiling, strips, how)
         _write_behind(pieces, job.unfinished.write)
     if rows:
-        cell_pass = CellPass(weights.compute, weights.config.eval.batch_size, track)
-        cells = predict_cells(weights.model, view, job.part.inner, rows, cell_pass)
+        how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
+        cells = predict_cells(weights.model, view, job.part.inner, rows, how)
         _write_behind(cells, job.unfinished.write_cells)
 
 
