@@ -545,18 +545,18 @@ from seg.store import patches
 
 after, root, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 patches._BATCH_BYTES = 1 << 18
-flush, flushed = patches.PatchWriter.flush, 0
+write, flushed = patches.PatchWriter._write, 0
 
-def counting(self):
+def counting(self, batch):
     global flushed
     flushed += 1
     if flushed == after:
         os.kill(os.getpid(), signal.SIGKILL)
-    flush(self)
+    write(self, batch)
 
-patches.PatchWriter.flush = counting
+patches.PatchWriter._write = counting
 named = {kind: Path(path) for kind, path in zip(("s2", "s1", "maps"), sys.argv[4:7])}
-build_store(Sources(**named, metadata=(root / "metadata.parquet",)), out, workers=1)
+build_store(Sources(**named, metadata=(root / "metadata.parquet",)), out, workers=1 if after == 6 else None)
 """
 
 

@@ -26,7 +26,7 @@ from seg.errors import (
     WrongUseError,
 )
 from seg.prepare.build import SYNTHETIC_FILE, build_store
-from seg.prepare.processes import ProcessEndedError, processes
+from seg.prepare.processes import processes
 from seg.prepare.sources import Sources
 from seg.prepare.split import split_by_tile
 from seg.prepare.tree import scan_tree
@@ -147,9 +147,11 @@ def test_too_few_tiles_show_before_anything_is_read(tree, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
 
-def test_content_does_not_depend_on_workers(real, ten_metres, tmp_path, monkeypatch):
-    monkeypatch.setattr("seg.prepare.encode._POOL_PAYS", 1)
-    info = build_store(sources(real / "reben-10m-80"), tmp_path / "two", resplit="tile", workers=2)
+def test_content_does_not_depend_on_threads(real, ten_metres, tmp_path, monkeypatch):
+    """Read and written at once in many batches, or in turn in one."""
+    monkeypatch.setattr("seg.store.patches._BATCH_BYTES", 1 << 18)
+    monkeypatch.setattr("seg.prepare.fill._READ_AT_ONCE", 7)
+    info = build_store(sources(real / "reben-10m-80"), tmp_path / "two", resplit="tile")
     assert info == ten_metres[0]
     one, two = PatchReader(ten_metres[1]), PatchReader(tmp_path / "two")
     assert list(one.keys()) == list(two.keys())
@@ -318,21 +320,14 @@ def test_splits_of_the_metadata_are_kept(full, real):
     assert read_index([full[1] / "index.parquet"]).checksums.tolist() == index.checksums.tolist()
 
 
-def _exit(_chunk):
-    os._exit(1)
-
-
-def test_a_decoding_process_that_dies_is_one_sentence(real, tmp_path, monkeypatch):
-    monkeypatch.setattr("seg.prepare.encode._POOL_PAYS", 1)
-    monkeypatch.setattr("seg.prepare.encode._encode_chunk", _exit)
-    with pytest.raises(WorkerError, match="--workers 1"):
-        build_store(sources(real / "reben-10m-80"), tmp_path / "store", workers=2)
-    assert list(tmp_path.iterdir()) == []
-
-
 def _die_while_answering(_item):
     Thread(target=lambda: (time.sleep(0.02), os._exit(1)), daemon=True).start()
     return bytes(1 << 28)
+
+
+def _slowly(item):
+    time.sleep(0.01 * (item == 0))
+    return item
 
 
 def _fail(item):
@@ -341,7 +336,7 @@ def _fail(item):
 
 def test_a_process_that_dies_while_it_answers_is_noticed():
     """Half an answer must not be waited for, nor what the other process would have to say."""
-    with pytest.raises(ProcessEndedError), processes(2) as in_order:
+    with pytest.raises(WorkerError, match="--workers 1"), processes(2) as in_order:
         list(in_order(_die_while_answering, range(4)))
 
 
@@ -358,6 +353,7 @@ def test_errors_come_back_and_results_before_them_too():
         with pytest.raises(ArchiveError, match="cut off"):
             list(map(seen.append, results))
         assert seen == [0, 1, 2]
+        assert next(in_order(_slowly, range(9))) == 0
         assert list(in_order(abs, range(-20, 0))) == list(range(20, 0, -1))
         with pytest.raises((AttributeError, TypeError, ValueError)):
             list(in_order(lambda item: item, [0]))

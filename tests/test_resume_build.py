@@ -49,14 +49,13 @@ def expected(tree, tmp_path_factory):
 
 
 def command(tree, sources, out, *options):
-    """Small batches and a pool even for so few patches, so that there is something to interrupt."""
+    """Small batches, so that there is something to interrupt."""
     script = (
         "import sys\n"
-        "from seg.prepare import encode\n"
         "from seg.store import patches\n"
         "from seg.cli.main import main\n"
         "if __name__ == '__main__':\n"
-        "    patches._BATCH_BYTES, encode._POOL_PAYS = 1 << 19, 1\n"
+        "    patches._BATCH_BYTES = 1 << 19\n"
         "    main()\n"
     )
     named = [text for kind, path in sources.items() for text in (f"--{kind}", str(path))]
@@ -127,13 +126,10 @@ def alive(pids):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are found in /proc")
-def test_a_killed_build_leaves_no_process(tree, archives, tmp_path):
+def test_killed_work_leaves_no_process(tmp_path):
     """Only the main process is killed; its standard output must close, too."""
-    building = tmp_path / ".store.building" / "data.mdb"
-    arguments = command(tree, archives, tmp_path / "store", "--workers", "2")
+    arguments = [sys.executable, "-m", "seg", "data", "synth", str(tmp_path / "tree"), "--patches", "2000"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None and not building.is_file():
-        time.sleep(0.002)
     while process.poll() is None and len(family := processes_of(process)) < 4:
         time.sleep(0.002)
     assert process.poll() is None

@@ -51,6 +51,7 @@ def same(a, b):
 @given(tensors)
 def test_views_equal_what_the_library_reads(arrays):
     value = encode_tensors(arrays)
+    assert value == safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     views = view_tensors(memoryview(value), "key")
     reference = safetensors.numpy.load(value)
     assert views.keys() == reference.keys() == arrays.keys()
@@ -169,13 +170,16 @@ def test_written_patches_read_back(tmp_path):
         reader.tensors("patch_99")
 
 
-def test_map_grows_with_the_data(tmp_path, monkeypatch):
+@pytest.mark.parametrize("beside", [False, True])
+def test_map_grows_with_the_data(tmp_path, monkeypatch, beside):
     monkeypatch.setattr("seg.store.patches._FIRST_MAP_SIZE", 1 << 16)
     monkeypatch.setattr("seg.store.patches._BATCH_BYTES", 1 << 15)
     data = {f"k{i}": np.random.default_rng(i).integers(0, 255, 5000).astype(np.uint8) for i in range(100)}
-    with PatchWriter(tmp_path) as writer:
+    with PatchWriter(tmp_path, beside=beside) as writer:
         for key, array in data.items():
             writer.put(key, {"x": array})
+            assert writer.get(key) == encode_tensors({"x": array})
+        assert writer.get("k0") == encode_tensors({"x": data["k0"]})
     reader = PatchReader(tmp_path)
     assert len(reader) == 100
     assert all((reader.tensors(key)["x"] == array).all() for key, array in data.items())
@@ -189,6 +193,21 @@ def test_a_key_twice_is_an_error(tmp_path):
 
     with pytest.raises(ValueError, match="patch_1 occurs twice"):
         write()
+
+
+def test_what_a_thread_cannot_write_is_said(tmp_path, monkeypatch):
+    """At the next batch, or at the end."""
+    monkeypatch.setattr("seg.store.patches._BATCH_BYTES", 3)
+
+    def write(keys):
+        with PatchWriter(tmp_path, beside=True) as writer:
+            for key in keys:
+                writer.put(key, b"1234")
+
+    for keys in ("aa", "aab"):
+        with pytest.raises(ValueError, match="a occurs twice"):
+            write(keys)
+    assert list(PatchReader(tmp_path).keys()) == ["a"]
 
 
 def test_a_failed_write_is_not_committed(tmp_path):

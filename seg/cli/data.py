@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seg.cli import check, console, make, options, split
+from seg.cli import check, console, make, split
 from seg.cli.command import Command, Group
 from seg.config.wording import counted
 from seg.errors import WrongUseError
@@ -152,7 +152,9 @@ def build(
         bool, typer.Option("--partial", help="Build what is both in the metadata and on disk instead of refusing.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the store if it is there.")] = False,
-    workers: options.Processes = None,
+    workers: Annotated[
+        int | None, typer.Option(help="1: read and write in turn instead of at once.", min=1, show_default="at once")
+    ] = None,
 ) -> None:
     """Convert the published archives into a store: an LMDB in rico-hdl's layout, an index and a description.
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg.config.track import Track, silent
-from seg.errors import ArchiveError, DamagedError, UnknownCodeError
+from seg.errors import ArchiveError, DamagedError, UnknownCodeError, WorkerError
 from seg.prepare.encode import Part, encode_part
 from seg.prepare.georeference import misplaced
 from seg.prepare.layout import KINDS, LAYERS, MAP_LAYER, Kind, key_of
-from seg.prepare.processes import ProcessEndedError, process_count, processes
+from seg.prepare.processes import process_count, processes
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.patch import SPLITS, PatchId
 from seg.reben.reference_map import class_indices, implied_bits
@@ -157,13 +157,13 @@ def audit_store(
         findings.append(Finding("fingerprint", None, "", f"the index has {found}, store.json says {info.fingerprint}"))
     try:
         # One process starts sooner than it takes to read a thousand patches.
-        with processes(min(process_count(workers), 1 + len(index) // 1000)) as in_order:
+        with processes(min(process_count(workers), 1 + len(index) // 1000), apart=True) as in_order:
             for foreign in in_order(_foreign_keys, [folder] if _is_whole(info) else []):
                 findings += foreign
             chunks = in_order(_audit_chunk, _chunks(index, folder, info, offsets_of(folder, index, info)))
             for found_here in track(chunks, "checking values", -(-len(index) // _CHUNK)):
                 findings += found_here
-    except ProcessEndedError:
+    except WorkerError:
         findings.append(Finding("LMDB", None, "", "its structure is damaged: the process that read it crashed"))
     except DamagedError as error:
         findings.append(Finding("LMDB", None, "", str(error)))

@@ -73,7 +73,7 @@ def build_store(  # noqa: PLR0913
         resplit: ``tile`` assigns the splits anew by whole MGRS tiles; None keeps the official ones.
         partial: Build the patches that are both in the metadata and in the sources instead of refusing a difference.
         force: Replace a store that is there.
-        workers: Processes that decode; None: one per core, up to 8.
+        workers: 1: read, decode and write in turn; more, or None: at once, in threads.
         track: Progress.
 
     Raises:
@@ -91,7 +91,7 @@ def build_store(  # noqa: PLR0913
     if not partial:
         _refuse_absent_bands(opened, subset.bands)
     order = Order(
-        opened, subset.bands, subset.limit, partial, workers=workers,
+        opened, subset.bands, subset.limit, partial, in_turn=workers == 1,
         whole=subset.split is None and not subset.countries and subset.limit is None,
     )  # fmt: skip
     chosen = _choose(index, order, subset)

@@ -1,23 +1,16 @@
-"""The files of a patch to the value that is stored, in other processes where that pays."""
+"""The files of a patch to the value that is stored."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from seg.errors import ArchiveError, WorkerError
+from seg.errors import ArchiveError
 from seg.prepare.layout import MAP_LAYER, Kind, key_of
-from seg.prepare.processes import ProcessEndedError, process_count, processes
 from seg.prepare.tiff import decode_tiff
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.patches import MAP_TENSOR
 from seg.store.tensors import Array, checksum, encode_tensors
 
-_CHUNK = 16
-"""Parts that a process encodes at a time."""
-_POOL_PAYS = 600
-"""Number of parts from which starting other processes takes less time than it saves."""
 _AT_ONCE = 1 << 17
 
 
@@ -41,6 +34,20 @@ class Part:
     layers: tuple[str, ...]
     files: dict[str, bytes] | None = None
 
+    def read(self) -> "Part":
+        """The part with the content of its files.
+
+        Raises:
+            ArchiveError: If one cannot be read.
+        """
+        if self.files is not None:
+            return self
+        try:
+            files = {layer: _read(f"{self.where}/{self.name}_{layer}.tif") for layer in self.layers}
+        except OSError as error:
+            raise ArchiveError(f"{error.filename or self.where} cannot be read ({error.strerror})") from None
+        return replace(self, files=files)
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -61,20 +68,6 @@ class Encoded:
     implied: int | None
 
 
-def read_files(folder: str, name: str, layers: Iterable[str]) -> dict[str, bytes]:
-    """The files of a patch by layer.
-
-    Args:
-        folder: Folder of the patch.
-        name: Name of the patch.
-        layers: Layers to read.
-
-    Raises:
-        OSError: If one cannot be read.
-    """
-    return {layer: _read(f"{folder}/{name}_{layer}.tif") for layer in layers}
-
-
 def _read(path: str) -> bytes:
     # A buffered file object would take seven times as long.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -93,10 +86,8 @@ def decode_part(part: Part) -> dict[str, Array]:
     Raises:
         ArchiveError: If a file is missing or damaged, or has another shape or dtype than published; names the file.
     """
-    try:
-        files = read_files(part.where, part.name, part.layers) if part.files is None else part.files
-    except OSError as error:
-        raise ArchiveError(f"{error.filename or part.where} cannot be read ({error.strerror})") from None
+    files = part.read().files
+    assert files is not None
     return {layer: decode_tiff(files[layer], layer, f"{part.where}/{part.name}_{layer}.tif") for layer in part.layers}
 
 
@@ -128,52 +119,3 @@ def encode_arrays(kind: Kind, row: int, name: str, arrays: Mapping[str, Array], 
         arrays = {MAP_TENSOR: arrays[MAP_LAYER]}
     value = encode_tensors(arrays)
     return Encoded(kind, row, key_of(kind, name), value, checksum(value), implied)
-
-
-Encoder = Callable[[Iterable[Part]], Iterator[Encoded]]
-
-
-@contextmanager
-def encoder(parts: int, workers: int | None) -> Iterator[Encoder]:
-    """A function that encodes parts and keeps their order, in other processes where that pays.
-
-    Args:
-        parts: How many there will be, at most.
-        workers: Number of processes; None: one per core, up to 8.
-
-    Raises:
-        WorkerError: If a process ends unexpectedly.
-    """
-    workers = process_count(workers)
-    if workers == 1 or parts < _POOL_PAYS:
-        yield lambda items: map(encode_part, items)
-        return
-    try:
-        with processes(workers) as in_order:
-            yield lambda items: chain.from_iterable(in_order(_encode_chunk, _chunks(iter(items))))
-    except ProcessEndedError:
-        raise WorkerError(
-            "a decoding process ended unexpectedly, for want of memory or because the calling script has no "
-            "'if __name__ == \"__main__\"'; decode in this process with --workers 1"
-        ) from None
-
-
-def _encode_chunk(parts: list[Part]) -> list[Encoded]:
-    return [encode_part(part) for part in parts]
-
-
-def _chunks(parts: Iterator[Part]) -> Iterator[list[Part]]:
-    """Lists of parts; if they end in an error, those before it still come."""
-    failure = None
-    while failure is None:
-        chunk = []
-        try:
-            for part in islice(parts, _CHUNK):
-                chunk.append(part)  # noqa: PERF402
-        except (ValueError, OSError) as error:
-            failure = error
-        if chunk:
-            yield chunk
-        elif failure is None:
-            return
-    raise failure

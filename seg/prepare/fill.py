@@ -1,7 +1,9 @@
 """Filling the LMDB of a store from trees and archives, from wherever an earlier build stopped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy.typing as npt
 from seg.config.track import Track
 from seg.errors import ArchiveError, DamagedError
 from seg.prepare.archive import Archive
-from seg.prepare.encode import Encoded, Encoder, Part, encoder
+from seg.prepare.encode import Encoded, Part, encode_part
 from seg.prepare.layout import EXAMPLE, KINDS, MAP_LAYER, WHAT, Kind, key_of, kind_of_key
 from seg.prepare.sources import (
     ArchiveParts,
@@ -31,6 +33,9 @@ from seg.store.index import BoolArray, Index
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, MAP_TENSOR, PatchWriter
 from seg.store.tensors import checksum, view_tensors
 
+_READ_AT_ONCE = 48
+"""Parts that a thread reads before it hands them over."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -42,7 +47,7 @@ class Order:
         limit: Most patches to take out of an archive of images.
         partial: Leave out what is not whole instead of refusing it.
         whole: Every patch of the sources is wanted; archives are read to their ends and their checksums compared.
-        workers: Processes that decode.
+        in_turn: Read, decode and write in turn, in one thread, instead of at once.
     """
 
     opened: Opened
@@ -50,7 +55,7 @@ class Order:
     limit: int | None
     partial: bool
     whole: bool
-    workers: int | None
+    in_turn: bool
 
     @property
     def lead(self) -> Kind:
@@ -111,12 +116,11 @@ def fill(index: Index, chosen: BoolArray, order: Order, folder: Path, journal: J
     by_patch, by_s1 = Names(index.patch_ids), Names(index.s1_names)
     names: dict[Kind, Names] = {"s2": by_patch, "s1": by_s1, "maps": by_patch}
     resumed = (folder / DATA_FILE).is_file()
-    parts = int(chosen.sum()) * len(order.opened)
-    with PatchWriter(folder, replace=resumed) as writer, encoder(parts, order.workers) as encode:
+    with PatchWriter(folder, replace=resumed, beside=not order.in_turn) as writer:
         _settle(order.opened, journal, writer)
         if resumed:
             _take_stock(ledger, names, writer, track)
-        filler = _Filler(index, names, order, ledger, writer, encode, journal, folder, track)
+        filler = _Filler(index, names, order, ledger, writer, journal, folder, track)
         filler.run()
         ledger.checksums[:, KINDS.index("s1")] = ledger.checksums[by_s1.first, KINDS.index("s1")]
         for kind in order.opened.keys() - {"maps"}:
@@ -155,6 +159,35 @@ def _take_stock(ledger: Ledger, names: dict[Kind, Names], writer: PatchWriter, t
         ledger.enter(Encoded(kind, row, key, b"", checksum(value), implied))
 
 
+def _ahead(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts, read by a thread meanwhile: disks, zstd and zlib work without Python's lock.
+
+    If they end in an error, those before it still come.
+    """
+    rest = iter(parts)
+
+    def some() -> tuple[list[Part], Exception | None]:
+        read: list[Part] = []
+        try:
+            for part in islice(rest, _READ_AT_ONCE):
+                read.append(part.read())  # noqa: PERF401
+        except (ValueError, OSError) as error:
+            return read, error
+        return read, None
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(some)
+        while True:
+            read, failure = coming.result()
+            if read and failure is None:
+                coming = thread.submit(some)
+            yield from read
+            if failure is not None:
+                raise failure
+            if not read:
+                return
+
+
 @dataclass
 class _Filler:
     """The passages through trees and archives that fill an LMDB."""
@@ -164,7 +197,6 @@ class _Filler:
     order: Order
     ledger: Ledger
     writer: PatchWriter
-    encode: Encoder
     journal: Journal
     folder: Path
     track: Track
@@ -239,7 +271,8 @@ class _Filler:
         }  # fmt: skip
 
     def write(self, parts: Iterable[Part], description: str, total: int) -> None:
-        for value in self.track(self.encode(parts), description, total):
+        read = parts if self.order.in_turn else _ahead(parts)
+        for value in self.track(map(encode_part, read), description, total):
             if self.ledger.enter(value):
                 self.writer.put(value.key, value.value)
 

@@ -6,7 +6,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg.errors import ArchiveError
-from seg.prepare.encode import Part, read_files
+from seg.prepare.encode import Part
 from seg.reben.bands import BANDS
 from seg.reben.patch import PatchId
 
@@ -25,7 +25,7 @@ def misplaced(part: Part, patch: PatchId) -> dict[str, str]:
         ArchiveError: If a file cannot be opened.
     """
     corner = patch.georef
-    files = read_files(part.where, part.name, part.layers) if part.files is None else part.files
+    files = part.read().files or {}
     found = {}
     for layer in part.layers:
         pixel = BANDS[layer].pixel_size if layer in BANDS else corner.pixel_size

@@ -1,36 +1,28 @@
 """Work in other processes, with a bounded amount under way.
 
 Each process hangs on a pipe of its own, whose other end only the calling one holds. Whichever of the two ends, in
-whatever way, the other learns of it: queues that all share, as those of the standard library's pool, stay locked or
-half written for good when a process is killed at the wrong moment, and what they leave behind outlives the caller.
+whatever way, the other learns of it: the processes of the standard library's pool wait for good on the queue that they
+share when their caller is killed. A process has one call at a time, so neither end waits to write while the other does.
 """
 
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import Connection
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from seg.errors import WorkerError
 
 _AHEAD = 2
-"""Calls under way for each process."""
+"""Results that may wait to be taken, for each process."""
 _MOST = 8
-"""More processes than one writer can take the values of."""
+"""More processes than one caller can take the results of."""
 _PATIENCE_SECONDS = 10.0
 """How long a process may take to end after its last call, before it is killed."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 InOrder = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-
-
-class ProcessEndedError(Exception):
-    """A process that was to work has ended."""
 
 
 def process_count(workers: int | None) -> int:
@@ -41,18 +33,22 @@ def process_count(workers: int | None) -> int:
 
 
 @contextmanager
-def processes(workers: int) -> Iterator[InOrder]:
+def processes(workers: int, apart: bool = False) -> Iterator[InOrder]:
     """A map function that calls in other processes and keeps the order.
 
     If the items end in an error, the results of those before it still come. The processes end with the calling one,
     however it ends.
 
     Args:
-        workers: Number of processes.
+        workers: Number of processes; with one, the calls are made in this process.
+        apart: One process is another one, too.
 
     Raises:
-        ProcessEndedError: If a process ends unexpectedly.
+        WorkerError: If a process ends unexpectedly.
     """
+    if workers == 1 and not apart:
+        yield map
+        return
     pool: list[_Worker] = []
     try:
         for _ in range(workers):
@@ -60,121 +56,109 @@ def processes(workers: int) -> Iterator[InOrder]:
         yield lambda function, items: _in_order(pool, function, iter(items))
     finally:
         for worker in pool:
-            worker.stop()
+            worker.connection.close()
         for worker in pool:
-            worker.join()
+            worker.end()
 
 
-def _in_order(pool: list["_Worker"], function: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
-    under_way: deque[Future[Result]] = deque()
-    failure = None
-    while failure is None:
-        try:
-            item = next(items)
-        except StopIteration:
-            break
-        except (ValueError, OSError) as error:
-            failure = error
-            break
-        idlest = min(pool, key=lambda worker: worker.under_way)
-        under_way.append(idlest.submit(function, item))
-        if len(under_way) > len(pool) * _AHEAD:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
-    if failure is not None:
-        raise failure
+def _in_order(pool: list["_Worker"], function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
+    for worker in pool:
+        worker.drop()
+    entries = _and_failure(items)
+    answers: dict[int, tuple[bool, Any]] = {}
+    sent = taken = 0
+    entry = next(entries, None)
+    while entry is not None or taken < sent:
+        idle = [worker for worker in pool if worker.call is None and sent - taken < len(pool) * _AHEAD]
+        if entry is not None and entry[0]:
+            answers[sent], entry, sent = entry, None, sent + 1
+        elif entry is not None and idle:
+            idle[0].send(sent, function, entry[1])
+            entry, sent = next(entries, None), sent + 1
+        elif taken in answers:
+            failed, result = answers.pop(taken)
+            if failed:
+                raise result
+            yield result
+            taken += 1
+        else:
+            ready = wait([worker.connection for worker in pool if worker.call is not None])
+            answers |= dict(worker.receive() for worker in pool if worker.connection in ready)
+
+
+def _and_failure(items: Iterator[Any]) -> Iterator[tuple[bool, Any]]:
+    """Items, none of them a failure, and the error that they end in, if they do."""
+    try:
+        for item in items:
+            yield False, item
+    except (ValueError, OSError) as error:
+        yield True, error
 
 
 class _Worker:
     """A process that makes one call after the other.
 
-    One thread sends and another receives, so that the next call is there when the one before is done, and neither of
-    the two processes waits to write while the other does.
-
     Attributes:
-        under_way: Calls whose results have not come yet.
+        connection: Where calls go and answers come from.
+        call: Number of the call that is under way; None: there is none.
     """
 
     def __init__(self) -> None:
         # Spawned, not forked: the caller may run threads, and a fork would copy their locks.
         context = get_context("spawn")
-        self._connection, theirs = context.Pipe()
+        self.connection, theirs = context.Pipe()
+        self.call: int | None = None
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         # The first process that is started starts the tracker too, and that lets the signals through again.
         resource_tracker.ensure_running()
         with _signals_held_back():
             self._process.start()
         theirs.close()
-        self.under_way = 0
-        self._stopping = False
-        self._waiting: SimpleQueue[tuple[Callable[[Any], Any], Any, Future[Any]] | None] = SimpleQueue()
-        self._sent: SimpleQueue[Future[Any] | None] = SimpleQueue()
-        self._threads = [Thread(target=target, daemon=True) for target in (self._send, self._receive)]
-        for thread in self._threads:
-            thread.start()
 
-    def submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
-        """Call a function as soon as the calls before are done."""
-        future: Future[Result] = Future()
-        self.under_way += 1
-        self._waiting.put((function, item, future))
-        return future
+    def send(self, call: int, function: Callable[[Any], Any], item: Any) -> None:
+        """Have a call made."""
+        with _ending_explained():
+            self.connection.send((function, item))
+        self.call = call
 
-    def stop(self) -> None:
-        """End the process after the calls that it has been sent."""
-        self._stopping = True
-        self._waiting.put(None)
+    def receive(self) -> tuple[int, tuple[bool, Any]]:
+        """Wait for the answer: number of the call, whether it failed, and its result or error."""
+        assert self.call is not None
+        with _ending_explained():
+            answer = self.connection.recv()
+        call, self.call = self.call, None
+        return call, answer
 
-    def join(self) -> None:
-        """Wait until the process has ended."""
+    def drop(self) -> None:
+        """Let go of the answer to a call that nobody waits for any more."""
+        if self.call is not None:
+            self.receive()
+
+    def end(self) -> None:
+        """Wait until the process has ended, as it does without its connection."""
         self._process.join(_PATIENCE_SECONDS)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        for thread in self._threads:
-            thread.join()
-        self._connection.close()
         self._process.close()
 
-    def _send(self) -> None:
-        while (call := self._waiting.get()) is not None:
-            function, item, future = call
-            if self._stopping:
-                continue
-            try:
-                self._connection.send((function, item))
-            except OSError:
-                future.set_exception(ProcessEndedError())
-            except Exception as error:
-                # What cannot be sent is the caller's mistake, and his to hear of.
-                future.set_exception(error)
-            else:
-                self._sent.put(future)
-        with suppress(OSError):
-            self._connection.send(None)
-        self._sent.put(None)
 
-    def _receive(self) -> None:
-        while (future := self._sent.get()) is not None:
-            try:
-                failed, result = self._connection.recv()
-            except (EOFError, OSError):
-                failed, result = True, ProcessEndedError()
-            except Exception as error:
-                failed, result = True, error
-            self.under_way -= 1
-            if failed:
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+@contextmanager
+def _ending_explained() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError):
+        raise WorkerError(
+            "a process ended unexpectedly, for want of memory or because the calling script has no "
+            "'if __name__ == \"__main__\"'; work in this process with --workers 1"
+        ) from None
 
 
 def _serve(connection: Connection) -> None:
-    """What a process does: it answers calls until it is told to end or nobody is left to answer to."""
+    """What a process does: it answers calls until nobody is left to answer to."""
     with suppress(EOFError, OSError):
-        while (call := connection.recv()) is not None:
-            function, item = call
+        while True:
+            function, item = connection.recv()
             try:
                 answer = False, function(item)
             except Exception as error:

@@ -12,6 +12,9 @@ Technical Note 3 (deflate).
 import struct
 import warnings
 import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -29,7 +32,8 @@ _NO_COMPRESSION, _DEFLATE = 1, 8
 _NO_PREDICTOR, _DIFFERENCING = 1, 2
 _IGNORED = frozenset({305, 306, 33550, 33922, 34735, 34736, 34737, 42112, 42113})
 """Tags without influence on the values: software, date, georeference, GDAL's metadata and nodata."""
-
+_DEFAULTS = {_PREDICTOR: _NO_PREDICTOR, _PLANAR: 1, _SAMPLES: 1, _SAMPLE_FORMAT: 1, _COMPRESSION: _NO_COMPRESSION}
+_KNOWN = _DEFAULTS.keys() | {_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES}
 _FORMATS = {"uint16": (1, 16, "<u2"), "float32": (3, 32, "<f4")}
 
 
@@ -59,93 +63,103 @@ def decode_tiff(content: bytes, layer: str, source: str) -> Array:
 
 def _decode_strips(content: bytes, size: int, dtype: str) -> Array | None:
     """The values of a file of the published form; None for any other."""
-    tags = _directory(content)
-    sample_format, bits, stored = _FORMATS[dtype]
-    if tags is None or (
-        _one(tags, _WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT) != (size, size, bits, sample_format)
-        or _one(tags, _SAMPLES, _PLANAR, _PHOTOMETRIC) != (1, 1, 1)
-    ):
+    (begin,) = struct.unpack_from("<4xI", content)
+    (count,) = struct.unpack_from("<H", content, begin)
+    end = begin + 2 + 12 * count
+    # Little-endian, and a single image.
+    if content[:4] != b"II*\x00" or struct.unpack_from("<I", content, end) != (0,):
         return None
-    compression, predictor, rows = _one(tags, _COMPRESSION, _PREDICTOR, _ROWS_PER_STRIP)
-    offsets, sizes = _many(content, tags, _STRIP_OFFSETS), _many(content, tags, _STRIP_SIZES)
-    if not 0 < rows <= size or not len(offsets) == len(sizes) == -(-size // rows) or min(offsets) == 0:
+    form = _form(content[begin + 2 : end], size, dtype)
+    if form is None:
         return None
-    row_bytes = size * bits // 8
-    lengths = [row_bytes * min(rows, size - top) for top in range(0, size, rows)]
-    strips = [_within(content, begin, length) for begin, length in zip(offsets, sizes, strict=True)]
-    if compression == _DEFLATE:
-        if predictor not in (_NO_PREDICTOR, _DIFFERENCING) or dtype != "uint16":
-            return None
-        strips = [_inflate(strip, length) for strip, length in zip(strips, lengths, strict=True)]
-    elif (compression, predictor) != (_NO_COMPRESSION, _NO_PREDICTOR):
+    offsets, sizes = form.offsets(content), form.sizes(content)
+    view = memoryview(content)
+    strips: list[memoryview | bytes] = [view[begin : begin + n] for begin, n in zip(offsets, sizes, strict=True)]
+    if 0 in offsets or tuple(map(len, strips)) != sizes:
         return None
-    if [len(strip) for strip in strips] != lengths:
+    if form.deflate:
+        strips = [_inflate(strip, length) for strip, length in zip(strips, form.lengths, strict=True)]
+    if tuple(map(len, strips)) != form.lengths:
         return None
-    array = np.frombuffer(b"".join(strips), stored).reshape(size, size)
-    if predictor == _DIFFERENCING:
-        array = np.cumsum(array, axis=1, dtype=stored)
-    return array
+    array = np.frombuffer(b"".join(strips), form.stored).reshape(size, size)
+    return np.cumsum(array, axis=1, dtype=form.stored) if form.differences else array
 
 
-def _within(content: bytes, begin: int, length: int) -> bytes:
-    """Some bytes of the content; struct.error if it does not have as many."""
-    (part,) = struct.unpack_from(f"{length}s", content, begin)
-    return bytes(part)
-
-
-def _inflate(strip: bytes, length: int) -> bytes:
+def _inflate(strip: memoryview | bytes, length: int) -> bytes:
     """The bytes of a compressed strip, no more than expected; empty if there are more or the stream is cut off."""
     stream = zlib.decompressobj()
     inflated = stream.decompress(strip, length + 1)
     return inflated if stream.eof else b""
 
 
-Tags = dict[int, tuple[int, int, int]]
+Numbers = Callable[[bytes], tuple[int, ...]]
 
 
-def _directory(content: bytes) -> Tags | None:
-    """Type, count and value (or offset) by tag of a little-endian file with a single image; None for any other."""
-    if content[:4] != b"II*\x00":
-        return None
-    (begin,) = struct.unpack_from("<I", content, 4)
-    (count,) = struct.unpack_from("<H", content, begin)
-    end = begin + 2 + 12 * count
-    if struct.unpack_from("<I", content, end) != (0,):
-        return None
-    entries = [entry for entry in struct.iter_unpack("<HHII", content[begin + 2 : end]) if entry[0] not in _IGNORED]
-    tags = {tag: (kind, length, value) for tag, kind, length, value in entries}
+@dataclass(frozen=True)
+class _Form:
+    """What the directories of many files say alike.
+
+    Attributes:
+        offsets, sizes: Give where the strips of a file lie, and how many bytes they take there.
+        lengths: Bytes of each strip once it is plain.
+        deflate, differences: Whether strips are compressed, and values differences to their left neighbours.
+        stored: NumPy's name of the type.
+    """
+
+    offsets: Numbers
+    sizes: Numbers
+    lengths: tuple[int, ...]
+    deflate: bool
+    differences: bool
+    stored: str
+
+
+@lru_cache(maxsize=256)
+def _form(entries: bytes, size: int, dtype: str) -> _Form | None:
+    """What the entries of a directory say; None if that is not the published form."""
+    listed = [entry for entry in struct.iter_unpack("<HHII", entries) if entry[0] not in _IGNORED]
+    tags = {tag: (kind, count, value) for tag, kind, count, value in listed}
+    sample_format, bits, stored = _FORMATS[dtype]
     # Which of two entries of one tag counts is up to the reader.
-    return tags if tags.keys() <= _KNOWN and len(tags) == len(entries) else None
+    if not tags.keys() <= _KNOWN or len(tags) < len(listed) or (
+        [_one(tags, tag) for tag in (_WIDTH, _HEIGHT, _BITS, _SAMPLE_FORMAT, _SAMPLES, _PLANAR, _PHOTOMETRIC)]
+        != [size, size, bits, sample_format, 1, 1, 1]
+    ):  # fmt: skip
+        return None
+    packing, rows = (_one(tags, _COMPRESSION), _one(tags, _PREDICTOR)), _one(tags, _ROWS_PER_STRIP)
+    allowed = {(_NO_COMPRESSION, _NO_PREDICTOR)}
+    if dtype == "uint16":
+        allowed |= {(_DEFLATE, _NO_PREDICTOR), (_DEFLATE, _DIFFERENCING)}
+    if packing not in allowed or not 0 < rows <= size:
+        return None
+    lengths = tuple(size * bits // 8 * min(rows, size - top) for top in range(0, size, rows))
+    offsets, sizes = (_many(tags, tag, len(lengths)) for tag in (_STRIP_OFFSETS, _STRIP_SIZES))
+    if offsets is None or sizes is None:
+        return None
+    return _Form(offsets, sizes, lengths, packing[0] == _DEFLATE, packing[1] == _DIFFERENCING, stored)
 
 
-_KNOWN = frozenset(
-    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_SIZES}
-    | {_PLANAR, _PREDICTOR, _SAMPLE_FORMAT}
-)
-_DEFAULTS = {_PREDICTOR: _NO_PREDICTOR, _PLANAR: 1, _SAMPLES: 1, _SAMPLE_FORMAT: 1, _COMPRESSION: _NO_COMPRESSION}
+Tags = Mapping[int, tuple[int, int, int]]
+"""Type, count and value (or offset) by tag."""
 
 
-def _one(tags: Tags, *wanted: int) -> tuple[int, ...]:
-    """The values of tags that hold a single number; -1 where one holds something else."""
-    values = []
-    for tag in wanted:
-        kind, count, value = tags.get(tag, (_LONG, 1, _DEFAULTS.get(tag, -1)))
-        values.append(value & 0xFFFF if kind == _SHORT else value)
-        if kind not in _SIZES or count != 1:
-            values[-1] = -1
-    return tuple(values)
+def _one(tags: Tags, tag: int) -> int:
+    """The value of a tag that holds a single number; -1 if it holds something else."""
+    kind, count, value = tags.get(tag, (_LONG, 1, _DEFAULTS.get(tag, -1)))
+    if kind not in _SIZES or count != 1:
+        return -1
+    return value & 0xFFFF if kind == _SHORT else value
 
 
-def _many(content: bytes, tags: Tags, tag: int) -> tuple[int, ...]:
-    """The values of a tag that holds a number per strip; none if it holds something else."""
+def _many(tags: Tags, tag: int, strips: int) -> Numbers | None:
+    """What gives the values of a tag that holds a number per strip; None if it holds something else."""
     kind, count, value = tags.get(tag, (0, 0, 0))
-    if kind not in _SIZES or not 0 < count <= PATCH_SIZE:
-        return ()
-    if count == 1:
-        return _one(tags, tag)
-    if kind == _SHORT and count == 2:
-        return value & 0xFFFF, value >> 16
-    return struct.unpack_from(f"<{count}{_SIZES[kind]}", content, value)
+    if kind not in _SIZES or count != strips:
+        return None
+    inside = (_one(tags, tag),) if count == 1 else (value & 0xFFFF, value >> 16)
+    if count == 1 or (kind == _SHORT and count == 2):
+        return lambda _content: inside
+    return partial(struct.Struct(f"<{count}{_SIZES[kind]}").unpack_from, offset=value)
 
 
 def _decode_any(content: bytes, size: int, dtype: str, source: str) -> Array:

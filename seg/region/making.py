@@ -18,10 +18,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from seg.config.track import Track, silent
-from seg.errors import BuildError, WorkerError, WrongUseError
+from seg.errors import BuildError, WrongUseError
 from seg.prepare.build import SYNTHETIC_FILE, write_description
 from seg.prepare.layout import KINDS
-from seg.prepare.processes import ProcessEndedError, process_count, processes
+from seg.prepare.processes import process_count, processes
 from seg.prepare.sources import METADATA_FILES
 from seg.prepare.working import LOG, working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
@@ -126,16 +126,10 @@ def _cut_all(works: Sequence[Work], workers: int | None, track: Track) -> None:
     open_works = [work for work in works if not work.table.is_file()]
     count = min(process_count(workers), len(open_works))
     if count > 1:
-        try:
-            with processes(count) as in_order:
-                done = in_order(finish, open_works)
-                for work, _ in zip(open_works, track(done, "products", len(open_works)), strict=True):
-                    join(work)
-        except ProcessEndedError:
-            raise WorkerError(
-                "a process ended unexpectedly, for want of memory or because the calling script has no "
-                "'if __name__ == \"__main__\"'; cut in this process with --workers 1"
-            ) from None
+        with processes(count) as in_order:
+            done = in_order(finish, open_works)
+            for work, _ in zip(open_works, track(done, "products", len(open_works)), strict=True):
+                join(work)
     else:
         rows = sum(work.job.cells.rows for work in open_works)
         for _ in track((row for work in open_works for row in cut_and_join(work)), "rows of patches", rows):

@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +154,20 @@ class PatchWriter:
     Args:
         folder: An existing folder; an LMDB that lies in it is continued.
         replace: A value may take the place of one that is there already.
+        beside: Write each batch in a thread while the caller puts the next one together. LMDB and the disk, where most
+            of the time goes, work without Python's lock.
     """
 
-    def __init__(self, folder: Path, replace: bool = False) -> None:
+    def __init__(self, folder: Path, replace: bool = False, beside: bool = False) -> None:
         self.folder = folder
         self._replace = replace
+        self._thread = ThreadPoolExecutor(1) if beside else None
+        self._under_way: Future[None] | None = None
         self._size = _FIRST_MAP_SIZE
         try:
             self._env = lmdb.open(str(folder), map_size=self._size, max_readers=1)
         except lmdb.Error as error:
-            raise self._failure(error) from None
+            raise self._failure(error, 0) from None
         self._pending: dict[bytes, bytes] = {}
         self._pending_bytes = 0
 
@@ -171,6 +176,7 @@ class PatchWriter:
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         try:
+            self._settle()
             # After an error a first batch is let go: a store that has hardly begun is not worth keeping.
             if error_type is None or self._env.stat()["entries"]:
                 self.flush()
@@ -178,8 +184,10 @@ class PatchWriter:
         except (lmdb.Error, ValueError, OSError) as error:
             # An error that is under way already says more than one that follows from it.
             if error_type is None:
-                raise self._failure(error) if isinstance(error, lmdb.Error) else error from None
+                raise self._failure(error, 0) if isinstance(error, lmdb.Error) else error from None
         finally:
+            if self._thread is not None:
+                self._thread.shutdown()
             self._env.close()
             (self.folder / LOCK_FILE).unlink(missing_ok=True)
 
@@ -199,13 +207,30 @@ class PatchWriter:
             raise ArchiveError(f"{key} occurs twice in the source")
         self._pending[key.encode()] = data
         self._pending_bytes += len(data)
-        if self._pending_bytes >= _BATCH_BYTES:
+        if self._pending_bytes < _BATCH_BYTES:
+            return
+        if self._thread is None:
             self.flush()
+            return
+        self._settle()
+        batch, self._pending, self._pending_bytes = self._pending, {}, 0
+        self._under_way = self._thread.submit(self._write, batch)
+
+    def _settle(self) -> None:
+        """Wait for the batch that is being written.
+
+        Raises:
+            OSError: If it could not be.
+        """
+        if self._under_way is not None:
+            under_way, self._under_way = self._under_way, None
+            under_way.result()
 
     def get(self, key: str) -> bytes | None:
         """A copy of a value that was put before, by this writer or an earlier one."""
         if (pending := self._pending.get(key.encode())) is not None:
             return pending
+        self._settle()
         with self._env.begin() as transaction:
             value: bytes | None = transaction.get(key.encode())
             return value
@@ -218,7 +243,7 @@ class PatchWriter:
                 for key in keys:
                     transaction.delete(key.encode())
         except lmdb.Error as error:
-            raise self._failure(error) from None
+            raise self._failure(error, 0) from None
 
     def items(self) -> Iterator[tuple[str, memoryview]]:
         """Every key with its value, in sorted order; the values are views that hold until the next one."""
@@ -236,10 +261,16 @@ class PatchWriter:
         Raises:
             OSError: If the disk is full.
         """
+        self._settle()
+        self._write(self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _write(self, batch: Mapping[bytes, bytes]) -> None:
         while True:
             try:
                 with self._env.begin(write=True) as transaction:
-                    for key, value in self._pending.items():
+                    for key, value in batch.items():
                         if not transaction.put(key, value, overwrite=self._replace):
                             raise ArchiveError(f"{key.decode()} occurs twice in the source")
             except lmdb.MapFullError:
@@ -247,13 +278,11 @@ class PatchWriter:
                 self._env.set_mapsize(self._size)
                 continue
             except lmdb.Error as error:
-                raise self._failure(error) from None
-            self._pending.clear()
-            self._pending_bytes = 0
+                raise self._failure(error, sum(map(len, batch.values()))) from None
             return
 
-    def _failure(self, error: lmdb.Error) -> OSError:
+    def _failure(self, error: lmdb.Error, size: int) -> OSError:
         # LMDB calls a write that the disk takes only in part an input/output error.
-        full = "No space left" in str(error) or shutil.disk_usage(self.folder).free < self._pending_bytes + _SLACK
+        full = "No space left" in str(error) or shutil.disk_usage(self.folder).free < size + _SLACK
         what = "No space left on device" if full else f"the store cannot be written: {error}"
         return OSError(errno.ENOSPC if full else errno.EIO, what, str(self.folder))

@@ -33,7 +33,20 @@ def encode_tensors(tensors: Mapping[str, Array]) -> bytes:
     Args:
         tensors: Arrays by name.
     """
-    return save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    arrays = {
+        name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in sorted(tensors.items())
+    }
+    header, order = _header(tuple((name, array.dtype, array.shape) for name, array in arrays.items()))
+    return b"".join([header, *(arrays[name] for name in order)])  # type: ignore[list-item]
+
+
+@lru_cache(maxsize=64)
+def _header(tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> tuple[bytes, tuple[str, ...]]:
+    """What the library writes before the data of such tensors, and the order of these: most values have the same."""
+    value = save({name: np.zeros(shape, dtype) for name, dtype, shape in tensors})
+    header = value[: 8 + int.from_bytes(value[:8], "little")]
+    layout, _ = _layout(header[8:])
+    return header, tuple(name for name, *_, begin in sorted(layout, key=lambda tensor: tensor[-1]))
 
 
 def checksum(value: memoryview | bytes) -> int:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from seg.config.track import Track, silent
 from seg.errors import WrongUseError
-from seg.prepare.processes import InOrder, ProcessEndedError, process_count, processes
+from seg.prepare.processes import process_count, processes
 from seg.prepare.published_tree import write_patch
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import names_of_bits
@@ -122,7 +122,7 @@ def synthesise(
         rows: list[dict[str, Any]] = []
         if workers is None and patches < _POOL_PAYS:
             workers = 1
-        with _drawing(workers) as in_order:
+        with processes(process_count(workers)) as in_order:
             written = in_order(partial(_write_block, unfinished, seed), blocks)
             for of_block in track(written, "Synthesising", len(blocks)):
                 rows += of_block
@@ -174,23 +174,6 @@ def _is_marked(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("generator") == GENERATOR
-
-
-@contextmanager
-def _drawing(workers: int | None) -> Iterator[InOrder]:
-    """A map function that keeps the order, in other processes if more than one is to work."""
-    count = process_count(workers)
-    if count == 1:
-        yield map
-        return
-    try:
-        with processes(count) as in_order:
-            yield in_order
-    except ProcessEndedError:
-        raise WrongUseError(
-            "a drawing process ended unexpectedly, for want of memory or because the calling script has no "
-            "'if __name__ == \"__main__\"'"
-        ) from None
 
 
 def _write_block(root: Path, seed: int, block: Block) -> list[dict[str, Any]]:
