@@ -187,7 +187,7 @@ def test_areas_are_those_of_the_map_and_of_the_evidence(mapped, run, place):
     np.testing.assert_allclose([float(row["mapped_ha"]) for row in rows], hectares)
     expected = adjusted_areas(hectares, total_counts(load_evidence(run / "eval" / "test" / "evidence")))
     np.testing.assert_allclose([float(row["adjusted_ha"]) for row in rows], expected.area_K)
-    np.testing.assert_allclose([float(row["adjusted_se_ha"]) for row in rows], expected.error_K)
+    np.testing.assert_allclose([float(row["adjusted_se_ha"] or "nan") for row in rows], expected.error_K)
     assert sum(expected.area_K) == pytest.approx(hectares.sum())
     assert "SYNTHETIC" in (place / "map_areas.md").read_text()
 
