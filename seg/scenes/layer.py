@@ -22,6 +22,9 @@ REFLECTANCE_SCALE = 10_000
 POSSIBLE: Mapping[str, tuple[float, float]] = {"s1": (-80.0, 60.0), "s2": (-2000.0, 65535.5)}
 """Values by sensor, in dB and DN, beyond which there is no measurement: the noise of Sentinel-1 lies above -60 dB, DN
 without the offset cannot be below -1000 and are stored in 16 bits."""
+MEASURED: Mapping[str, tuple[float, float]] = {"s1": POSSIBLE["s1"], "s2": (-400.0, 30_000.0)}
+"""The same but for single pixels of Sentinel-2: corrections err by 200 DN at most in shadow and over water, and even
+clouds have no reflectance of 3."""
 _TOLERANCE = 0.01
 """How far corners may be apart, metres: file formats round coordinates."""
 
@@ -98,43 +101,54 @@ class Layer:
                 present &= stored != float(np.float32(value))
         return present if mask is None else present & mask
 
-    def decode(self, stored: Array, mask: Mask | None = None) -> Array:
+    def possible(self, values: Array) -> Mask:
+        """Which values in reBEN's unit can be measured."""
+        low, high = POSSIBLE[BANDS[self.band].sensor]
+        return np.asarray((values >= low) & (values <= high), np.bool_)
+
+    def in_units(self, stored: Array) -> npt.NDArray[np.float64]:
+        """Stored values in reBEN's unit, neither clipped nor rounded."""
+        values: npt.NDArray[np.float64] = stored.astype(np.float64) * self.gain + self.offset
+        return values
+
+    def decode(self, stored: Array, mask: Mask | None = None, lost: list[Array] | None = None) -> Array:
         """Values as in reBEN of stored ones.
 
         Args:
             stored: Values as the file holds them.
             mask: As `present` takes it.
+            lost: Is given the stored values that are present, but cannot be measured.
 
         Returns:
             Same shape. Sentinel-2: uint16 DN, 0 without data, 1 to 65535 elsewhere. Sentinel-1: float32 dB, NaN
             without data. What cannot be measured is no data.
         """
-        return self._decibels(stored, mask) if BANDS[self.band].sensor == "s1" else self._numbers(stored, mask)
-
-    def _numbers(self, stored: Array, mask: Mask | None) -> npt.NDArray[np.uint16]:
         if stored.dtype == np.uint16 and stored.size > _STORED.size:
-            numbers: npt.NDArray[np.uint16] = np.take(self._numbers(_STORED, None), stored)
+            strange: list[Array] = []
+            values: Array = np.take(self.decode(_STORED, None, strange), stored)
             if mask is not None:
-                numbers[~mask] = 0
-            return numbers
-        values = stored.astype(np.float64) * self.gain + self.offset
-        present = self.present(stored, mask) & _possible(values, "s2")
-        # Data darker than the offset stay data.
-        numbers = np.clip(np.rint(np.where(present, values, 1)), 1, 65535).astype(np.uint16)
-        numbers[~present] = 0
-        return numbers
-
-    def _decibels(self, stored: Array, mask: Mask | None) -> npt.NDArray[np.float32]:
-        values = stored.astype(np.float32)
+                values[~mask] = self._nothing
+            if lost is not None and any(part.size for part in strange):
+                here = np.take(np.isin(_STORED, strange[0]), stored)
+                lost.append(stored[here if mask is None else here & mask])
+            return values
+        present, sentinel1 = self.present(stored, mask), BANDS[self.band].sensor == "s1"
+        values = stored.astype(np.float32 if sentinel1 else np.float64)
         if (self.gain, self.offset) != (1.0, 0.0):
-            values = values * np.float32(self.gain) + np.float32(self.offset)
-        values[~(self.present(stored, mask) & _possible(values, "s1"))] = np.nan
+            values = values * values.dtype.type(self.gain) + values.dtype.type(self.offset)
+        possible = self.possible(values)
+        if lost is not None:
+            lost.append(stored[present & ~possible])
+        present &= possible
+        if not sentinel1:
+            # Data darker than the offset stay data.
+            values = np.clip(np.rint(np.where(present, values, 1)), 1, 65535).astype(np.uint16)
+        values[~present] = self._nothing
         return values
 
-
-def _possible(values: Array, sensor: str) -> Mask:
-    low, high = POSSIBLE[sensor]
-    return np.asarray((values >= low) & (values <= high), np.bool_)
+    @property
+    def _nothing(self) -> float:
+        return math.nan if BANDS[self.band].sensor == "s1" else 0
 
 
 def tagged_layer(band: str, header: Header, index: int = 1, alpha: int | None = None) -> Layer:

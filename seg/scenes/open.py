@@ -8,7 +8,7 @@ from pathlib import Path
 from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.patch import GeoRef
-from seg.scenes.check import require_data
+from seg.scenes.check import require_common_data, require_data
 from seg.scenes.fill import without_fills
 from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
@@ -20,7 +20,7 @@ from seg.scenes.offset import without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
-from seg.scenes.sample import samples_of
+from seg.scenes.sample import look
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
 from seg.scenes.stack import stack_layers, unnamed_pair
 from seg.scenes.units import Judged, require_units
@@ -74,17 +74,17 @@ def open_scene(
         warped = sentinel1_layers(rasters, apart)
         for layer in warped:
             require_overlap(layer, grid)
-    # Products say what 0 and 65535 are.
     stated = is_product(path)
-    checked, filled = without_fills([*warped] if stated else [*own, *warped])
-    own, warped = (own if stated else checked[: len(own)]), checked[len(checked) - len(warped) :]
     own = without_offset(own, offset, path, stated=stated)
-    samples = samples_of([*own, *warped])
-    require_data([*own, *warped], samples)
-    judged = require_units([*own, *warped], samples, path, asked=offset, stated=stated, expected=expected)
-    remarks, decisions = _with_names([*own, *warped], bands, judged)
-    remarks = (*filled, *alpha_remarks([*own, *warped]), *remarks)
-    layers = {layer.band: layer for layer in (*own, *warped)}
+    # The blocks of a product are slow to read, and seldom filled along its edges.
+    seen = [*look(own, edges=not stated), *look(warped)]
+    checked, filled = without_fills(seen, product=stated)
+    samples = {one.layer.band: one.sample(layer) for one, layer in zip(seen, checked, strict=True)}
+    require_data(checked, samples)
+    judged = require_units(checked, samples, path, asked=offset, stated=stated, expected=expected)
+    remarks, decisions = _with_names(checked, bands, judged)
+    remarks = (*filled, *require_common_data(checked[: len(own)], samples), *alpha_remarks(checked), *remarks)
+    layers = {layer.band: layer for layer in checked}
     return Scene(
         name=name,
         grid=grid,
@@ -114,8 +114,9 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
     layers = sentinel1_layers(rasters, S1_BANDS)
     if not all(overlaps(layer, grid) for layer in layers):
         return None
-    layers, filled = without_fills(layers)
-    samples = samples_of(layers)
+    seen = look(layers)
+    layers, filled = without_fills(seen)
+    samples = {one.layer.band: one.sample(layer) for one, layer in zip(seen, layers, strict=True)}
     require_data(layers, samples)
     remarks, decisions = _with_names(layers, None, require_units(layers, samples, rasters[0]))
     return Scene(

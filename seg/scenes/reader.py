@@ -23,6 +23,7 @@ from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, readable
 from seg.scenes.layer import Array, Layer, Mask
+from seg.scenes.left_out import LeftOut, count
 from seg.scenes.sentinel1 import warp_onto
 from seg.scenes.validity import read_bands
 
@@ -46,6 +47,7 @@ class Scene:
         warped: Those of the bands that lie on another grid and are warped.
         remarks: What the user must not miss, a sentence each.
         decisions: What was decided where the files leave it open, and why, by the name of a map's tag.
+        left_out: What was counted in the windows that were read; it grows.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Scene:
     warped: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False, repr=False)
 
     @contextmanager
     def open(self) -> Iterator["SceneReader"]:
@@ -114,9 +117,10 @@ class SceneReader:
         wanted = [(path, [band for band in held if band in bands]) for path, held in self._groups.items()]
         parts = self._pool.map(lambda each: self._read_file(window, *each), [each for each in wanted if each[1]])
         arrays = {band: array for part in parts for band, array in part.items()}
-        for band, array in arrays.items():
+        for band, (array, lost) in arrays.items():
             self._present[band] = np.isfinite(array) if BANDS[band].sensor == "s1" else array != 0
-        return {band: arrays[band] for band in bands}
+            self._scene.left_out.add(band, count(self._present[band], lost))
+        return {band: arrays[band][0] for band in bands}
 
     def valid(self, window: Window) -> Mask:
         """Where the scene has data: bool (height, width) at 10 m.
@@ -139,7 +143,8 @@ class SceneReader:
         ]
         return np.asarray(np.logical_and.reduce(masks), dtype=np.bool_)
 
-    def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, Array]:
+    def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, tuple[Array, list[Array]]]:
+        """Values of bands, and stored ones of pixels that are left out because they cannot be measured."""
         layers = [self._scene.layers[band] for band in bands]
         factor = self._scene.factors[bands[0]]
         rows, columns = window.shape(factor)
@@ -152,7 +157,10 @@ class SceneReader:
                 if isinstance(raster, WarpedVRT)
                 else read_bands(raster, layers, part)
             )
-        return {layer.band: layer.decode(*each) for layer, each in zip(layers, stored, strict=True)}
+        lost: list[list[Array]] = [[] for _ in layers]
+        return {
+            layer.band: (layer.decode(*each, out), out) for layer, each, out in zip(layers, stored, lost, strict=True)
+        }
 
     def _require_inside(self, window: Window) -> None:
         grid, step = self._scene.grid, max(self._scene.factors.values())

@@ -1,35 +1,39 @@
-"""What a band holds, from a part of its pixels: enough of it for quantiles, whatever the size of the file.
+"""What a band holds, from a part of its pixels: enough of it for quantiles and to find fills, whatever the file's size.
 
-Whole blocks of the file are read, because it cannot give less, in an order that covers the band ever more finely. The
-first four million pixels are looked at, or as many more as it takes to find some that have data.
+All needed bands of a file are read at a time, in the order of `seg.scenes.blocks`. That ends after some million pixels,
+or as many more as it takes to find some that have data.
 """
 
-import itertools
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 import rasterio.windows
 
+from seg.reben.bands import BANDS
+from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
+from seg.scenes.grid import FACTORS
 from seg.scenes.header import Header, open_raster, readable
-from seg.scenes.layer import Array, Layer
+from seg.scenes.layer import MEASURED, Array, Layer, Mask
 from seg.scenes.validity import read_bands
 
-_ENOUGH = 1 << 22
-"""Pixels to look at: four blocks of JPEG 2000, each of which takes a fifth of a second to decode."""
 _FOUND = 1 << 16
 """Pixels with data to find before giving up on the rest."""
 _KEPT = 1 << 18
 """Values to keep of a band."""
-_CELL = 1 << 16
-"""Pixels to read at a time where blocks are smaller."""
-_THREADS = 4
-_BITS = 24
-"""Of the place of a cell; no raster has more cells along an edge."""
+_THREADS, _CACHE = 4, 64 << 20
+_SQUARE = 9
+"""Equal pixels along the edges of a square that make a block of its value: more than the 6 that a pixel of 60 m has
+where its band was brought to 10 m."""
+_RUN = 24
+"""So many equal pixels side by side in a row or column are as good as a block."""
+_TRACKED = 8
+"""Values that are counted of a window, of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,67 +45,172 @@ class Sample:
         values: The same in reBEN's unit, DN or dB, float64 (pixels,): scaled and offset, neither clipped nor rounded.
         looked_at: How many pixels were read.
         valid: The share of them that has data, 0 to 1.
+        places: Those of a lattice of 60 m over the scene that were looked at, int64, ascending.
+        present: Which of these have data that can be measured.
     """
 
     stored: Array
     values: npt.NDArray[np.float64]
     looked_at: int
     valid: float
+    places: npt.NDArray[np.int64]
+    present: Mask
+
+
+@dataclass
+class Seen:
+    """What was seen of a band. All counts are of pixels with data by all that the file declares.
+
+    Attributes:
+        layer: The band.
+        total: Pixels looked at.
+        found: How many have data.
+        blocks: By value, how many pixels are part of a block or run of it.
+        edges: By value of blocks, how many lie on the edge of the raster.
+        counts: By value, of blocks or beyond `MEASURED`, how many there are.
+        impossible: How many cannot be measured.
+        zeros: How many are 0 and hence taken as no data, though nothing is declared.
+        kept: Some values of every window.
+    """
+
+    layer: Layer
+    total: int = 0
+    found: int = 0
+    blocks: Counter[float] = field(default_factory=Counter)
+    edges: Counter[float] = field(default_factory=Counter)
+    counts: Counter[float] = field(default_factory=Counter)
+    impossible: int = 0
+    zeros: int = 0
+    kept: list[Array] = field(default_factory=list)
+    _lattice: list[tuple[npt.NDArray[np.int64], Array, Mask]] = field(default_factory=list)
+
+    def sample(self, layer: Layer) -> Sample:
+        """The pixels that have data, of the same band with what its fills were found to be."""
+        stored = np.concatenate(self.kept)
+        stored = stored[layer.present(stored)]
+        filled = sum(self.counts[fill] for fill in layer.fills)
+        values = layer.in_units(stored)
+        places, held, there = (np.concatenate(parts) for parts in zip(*self._lattice, strict=True))
+        order = np.argsort(places)
+        there = there & layer.present(held) & layer.possible(layer.in_units(held))
+        return Sample(stored, values, self.total, (self.found - filled) / self.total, places[order], there[order])
+
+    def add(self, window: rasterio.windows.Window, stored_HW: Array, mask_HW: Mask | None, quota: int) -> None:
+        """Count what a window shows, and keep so many of its values."""
+        layer, (rows, columns) = self.layer, window.toslices()
+        present_HW = layer.present(stored_HW, mask_HW)
+        self._note_places(rows.start, columns.start, stored_HW, present_HW)
+        present = stored_HW[present_HW]
+        self.total, self.found = self.total + stored_HW.size, self.found + present.size
+        self.kept.append(present[:: max(-(-present.size // quota), 1)])
+        if BANDS[layer.band].sensor == "s1" and layer.nodata is None:
+            self.zeros += int(np.count_nonzero((stored_HW == 0) if mask_HW is None else (stored_HW == 0) & mask_HW))
+        if not present.size:
+            return
+        values, (low, high) = layer.in_units(present), MEASURED[BANDS[layer.band].sensor]
+        self.impossible += int(np.count_nonzero(~layer.possible(values)))
+        blocks = _most_common(stored_HW[_in_blocks(layer.header, stored_HW, present_HW)])
+        for value in blocks.keys() | _most_common(present[(values < low) | (values > high)]).keys():
+            where_HW = present_HW & (stored_HW == value)
+            self.counts[value] += int(np.count_nonzero(where_HW))
+            if value in blocks:
+                self.blocks[value] += blocks[value]
+                self.edges[value] += int(np.count_nonzero(where_HW & _on_edge(layer.header, window)))
+
+    def _note_places(self, top: int, left: int, stored_HW: Array, present_HW: Mask) -> None:
+        step = max(FACTORS[-1] // max(self.layer.factor, 1), 1)
+        part = np.s_[-top % step :: step, -left % step :: step]
+        held_HW = stored_HW[part]
+        rows, columns = (-(-begin // step) + np.arange(n) for begin, n in zip((top, left), held_HW.shape, strict=True))
+        places_HW = (rows[:, None].astype(np.int64) << 32) + columns
+        self._lattice.append((places_HW.ravel(), held_HW.ravel(), present_HW[part].ravel()))
+
+
+def look(layers: Sequence[Layer], *, edges: bool = True) -> list[Seen]:
+    """Look at a part of some bands, spread over all of them; at every pixel of small ones.
+
+    Args:
+        layers: The bands; bands of one file are read together.
+        edges: Whether to look along the edges of large files too.
+
+    Raises:
+        SceneError: If a file is damaged.
+    """
+    seen = {layer.band: Seen(layer) for layer in layers}
+    files: dict[str, list[Seen]] = {}
+    for layer in layers:
+        files.setdefault(layer.header.path, []).append(seen[layer.band])
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_CACHE),
+        ThreadPoolExecutor(min(_THREADS, len(files) or 1, os.cpu_count() or 1)) as pool,
+    ):
+        list(pool.map(lambda same: _look_at_file(same, edges), files.values()))
+    return list(seen.values())
+
+
+def _look_at_file(same: list[Seen], edges: bool) -> None:
+    header, layers = same[0].layer.header, [one.layer for one in same]
+    size = header.width * header.height
+    enough = min(size, EVERYWHERE + (AT_EDGES if edges else 0))
+    measured = 0
+    with open_raster(header.path) as raster, readable(header.path):
+        for window in blocks_over(header, edges):
+            if same[0].total >= enough and measured >= _FOUND:
+                break
+            quota = max(_KEPT * window.width * window.height // enough, 1)
+            for one, (stored, mask) in zip(same, read_bands(raster, layers, window), strict=True):
+                one.add(window, stored, mask, quota)
+            measured = min(one.found - one.impossible - max(one.blocks.values(), default=0) for one in same)
 
 
 def sample_of(layer: Layer) -> Sample:
-    """Look at a part of a band, spread over all of it; at every pixel of a small one.
-
-    Raises:
-        SceneError: If the file is damaged.
-    """
-    header, parts = layer.header, []
-    kept_of_cell = max(_KEPT * _cell_size(header) // min(_ENOUGH, header.width * header.height), 1)
-    looked_at = found = 0
-    with open_raster(header.path) as raster, readable(header.path):
-        for window in _cells(header):
-            if looked_at >= _ENOUGH and found >= _FOUND:
-                break
-            ((stored, mask),) = read_bands(raster, [layer], window)
-            present = stored[layer.present(stored, mask)]
-            looked_at, found = looked_at + stored.size, found + present.size
-            parts.append(present[:: -(-present.size // kept_of_cell) or 1])
-    kept = np.concatenate(parts)
-    return Sample(kept, kept.astype(np.float64) * layer.gain + layer.offset, looked_at, found / looked_at)
+    """Look at a part of a band as it is; see `look`."""
+    return look([layer])[0].sample(layer)
 
 
-def samples_of(layers: Sequence[Layer]) -> dict[str, Sample]:
-    """Look at several bands at a time, by name; see `sample_of`."""
-    with ThreadPoolExecutor(min(_THREADS, len(layers), os.cpu_count() or 1)) as pool:
-        return dict(zip((layer.band for layer in layers), pool.map(sample_of, layers), strict=True))
+def _most_common(values: Array) -> Counter[float]:
+    if not values.size:
+        return Counter()
+    different, numbers = np.unique(values, return_counts=True)
+    most = np.argsort(numbers)[-_TRACKED:]
+    return Counter(dict(zip(different[most].tolist(), numbers[most].tolist(), strict=True)))
 
 
-def _cells(header: Header) -> Iterator[rasterio.windows.Window]:
-    """Windows of whole blocks that together are the band: each once, neighbours far apart in time."""
-    rows, columns = _cell_shape(header)
-    down, across = -(-header.height // rows), -(-header.width // columns)
-    for row, column in sorted(itertools.product(range(down), range(across)), key=lambda at: _turn(*at)):
-        # The first one is not in the corner, where swaths often have no data.
-        top, left = (row + down // 4) % down * rows, (column + across // 4) % across * columns
-        yield rasterio.windows.Window(left, top, min(columns, header.width - left), min(rows, header.height - top))
+def _in_blocks(header: Header, stored_HW: Array, present_HW: Mask) -> Mask:
+    """Pixels at which a square of equal pixels begins, or a run of them along a row or column."""
+    inside_HW: Mask = np.zeros(stored_HW.shape, np.bool_)
+    height, width = stored_HW.shape
+    right_HW, below_HW = (
+        present_HW[first] & present_HW[second] & (stored_HW[first] == stored_HW[second])
+        for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]))
+    )
+    if not (right_HW.any() or below_HW.any()):
+        return inside_HW
+    for long_HW in (_stretches(right_HW, _RUN - 1, 1), _stretches(below_HW, _RUN - 1, 0)):
+        inside_HW[: long_HW.shape[0], : long_HW.shape[1]] |= long_HW
+    smallest = min(height, width)
+    edge = _SQUARE if smallest >= 2 * _SQUARE - 2 else max(smallest // 4, 1) + 1
+    if edge == _SQUARE or min(header.width, header.height) < 2 * _SQUARE - 2:
+        # Rows that are equal along the square, and are that again below.
+        along_HW = _stretches(_stretches(right_HW, edge - 1, 1), edge, 0)
+        down_HW = _stretches(below_HW, edge - 1, 0)
+        rows, columns = (min(one, other) for one, other in zip(along_HW.shape, down_HW.shape, strict=True))
+        inside_HW[:rows, :columns] |= along_HW[:rows, :columns] & down_HW[:rows, :columns]
+    return inside_HW
 
 
-def _turn(row: int, column: int) -> int:
-    """When a cell is read: the lowest bits of its place count most, so that a coarse grid comes before a finer one."""
-    turn = 0
-    for bit in range(_BITS):
-        turn = turn << 2 | (row >> bit & 1) << 1 | (column >> bit & 1)
-    return turn
+def _stretches(flags_HW: Mask, length: int, axis: int) -> Mask:
+    """Where so many flags in a row begin along an axis; shorter by one less than these."""
+    done = 1
+    while done < length and flags_HW.size:
+        step = min(done, length - done)
+        flags_HW = flags_HW[step:] & flags_HW[:-step] if axis == 0 else flags_HW[:, step:] & flags_HW[:, :-step]
+        done += step
+    return flags_HW
 
 
-def _cell_shape(header: Header) -> tuple[int, int]:
-    """Rows and columns that are read at a time: whole blocks, several of them where they are small."""
-    rows, columns = (min(block, size) for block, size in zip(header.block, (header.height, header.width), strict=True))
-    edge = math.isqrt(_CELL)
-    columns = min(columns * max(edge // columns, 1), header.width)
-    rows = min(rows * max(_CELL // (columns * rows), 1), header.height)
-    return rows, columns
-
-
-def _cell_size(header: Header) -> int:
-    return math.prod(_cell_shape(header))
+def _on_edge(header: Header, window: rasterio.windows.Window) -> Mask:
+    """Which pixels of a window lie on the edge of its raster."""
+    rows, columns = (np.arange(part.start, part.stop) for part in window.toslices())
+    at_row, at_column = np.isin(rows, (0, header.height - 1)), np.isin(columns, (0, header.width - 1))
+    return np.asarray(at_row[:, None] | at_column, np.bool_)

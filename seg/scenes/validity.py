@@ -16,6 +16,7 @@ from rasterio.io import DatasetReader
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS
+from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
 from seg.scenes.header import Header, open_raster, readable, shown
 from seg.scenes.layer import Array, Layer, Mask
 
@@ -25,10 +26,6 @@ _OPAQUE = (255.0, 65535.0)
 """Values of an alpha band of 8 or 16 bits where there is data, whatever the type of the others in the file is."""
 _FEATHERED = 0.05
 """The share of pixels of an alpha band that may be neither 0 nor opaque: at the edges of what was resampled."""
-_PIXELS, _FULL = 12 << 20, 2 << 20
-"""Pixels of a large band to look at, and up to which size all of it is."""
-_INNER = 0.25
-"""The part of them that does not lie at the edge of the raster."""
 
 
 def read_bands(
@@ -72,43 +69,6 @@ def _mask(
         opaque = known["alpha", layer.alpha]
         mask = opaque if mask is None else mask & opaque
     return mask
-
-
-def outline(header: Header) -> list[rasterio.windows.Window]:
-    """Where to look for what lies at the edges of a raster, as fills do: whole blocks along its border and some within.
-
-    All of a small raster; of a larger one about 12 million pixels in blocks that are spread evenly, so that it costs
-    about the same whatever its size is: of a product's band of 10,980 x 10,980 pixels a tenth.
-    """
-    if header.width * header.height <= _FULL:
-        return [rasterio.windows.Window(0, 0, header.width, header.height)]
-    rows, columns = (min(size, edge) for size, edge in zip(header.block, (header.height, header.width), strict=True))
-    rows = min(max(rows, 16 // rows * rows), header.height)
-    down, across = -(-header.height // rows), -(-header.width // columns)
-    blocks = list(itertools.product(range(down), range(across)))
-    corners = sorted({(row, column) for row in (0, down - 1) for column in (0, across - 1)})
-    # Blocks as wide as the raster all lie at its edge.
-    outer = [at for at in blocks if (at[0] in (0, down - 1) or at[1] in (0, across - 1)) and at not in corners]
-    inner = [at for at in blocks if 0 < at[0] < down - 1 and 0 < at[1] < across - 1]
-    budget = max(_PIXELS // (rows * columns), 2 * len(corners))
-    inside = min(int(budget * _INNER), len(inner))
-    chosen = [*corners, *_spread(outer, budget - inside - len(corners)), *_spread(inner, inside)]
-    return [
-        rasterio.windows.Window(
-            column * columns,
-            row * rows,
-            min(columns, header.width - column * columns),
-            min(rows, header.height - row * rows),
-        )
-        for row, column in chosen
-    ]
-
-
-def _spread(blocks: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    """So many of a list, evenly, the first and the last among them."""
-    if len(blocks) <= count:
-        return blocks
-    return [blocks[i] for i in np.unique(np.linspace(0, len(blocks) - 1, count).round().astype(int))]
 
 
 def alpha_band(header: Header, names: Sequence[str | None]) -> int | None:
@@ -155,7 +115,9 @@ def _shares(header: Header, index: int) -> tuple[float, float, float]:
     seen = dict.fromkeys((0.0, 1.0, *sorted(brightest)), 0)
     total = 0
     with open_raster(header.path) as raster, readable(header.path):
-        for window in outline(header):
+        for window in blocks_over(header):
+            if total >= AT_EDGES + EVERYWHERE:
+                break
             values = raster.read(index, window=window)
             total += values.size
             for value in seen:
