@@ -33,6 +33,7 @@ from seg.region import cut_product
 from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
 from seg.region.products import Request, check_make, find_synthetic_mark
+from seg.scenes import open as looked
 from seg.scenes.open import open_scene
 from seg.store.open import open_store
 from seg.synthetic.scene import synthesise_scene
@@ -465,6 +466,24 @@ def test_no_pixel_that_is_masked_or_filled_enters_a_patch(tmp_path):
     assert tree.read(f"{PRODUCT}_00_01", "VV").min() > -40
     for value in ("65535", "-9999"):
         assert any(f": {value}, which is not declared as nodata" in remark for remark in made.remarks)
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_what_strips_alone_show_is_said(tmp_path, monkeypatch, store):
+    folder = bands_of(tmp_path / "s2", columns=2, rows=1)
+    file = folder / f"{PRODUCT}_B05.tif"
+    values = pixels(file).astype(np.float32)
+    values[3, 7:9] = 1e20
+    written(file, [values], place(columns=2, rows=1), 20)
+    monkeypatch.setattr(looked, "without_fills", lambda seen, product: ([one.layer for one in seen], []))
+    made = run([folder], codes_of(tmp_path / "clc.tif", columns=2, rows=1), tmp_path / "out", store=store)
+    made = made if store else made[0]
+    assert made.dropped == {NO_DATA: 1}
+    (remark,) = made.remarks[1:]
+    assert remark == (
+        "Pixels of s2 were left out because their values cannot be measured, though nothing declares them as "
+        "nodata: B05 2 (0.028 %), such as 1.00000002e+20."
+    )
 
 
 def test_sentinel_1_that_is_nearest_in_time_and_covers_the_patch(tmp_path):

@@ -37,6 +37,7 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.runs.plan import plan
+from seg.scenes import open as looked
 from seg.store import written
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
@@ -547,3 +548,39 @@ def test_what_was_decided_and_doubted_stands_in_the_tags(run, scene, tmp_path):
     with rasterio.open(doubted.path) as file:
         assert file.tags()["WARNINGS"] == said[0]
     assert "dark enough to tell" in said[0]
+
+
+def test_what_windows_alone_show_stands_in_the_tags(run, scene, tmp_path, monkeypatch):
+    """Also where a map was broken off, and the strips that show it are not read again."""
+    with rasterio.open(scene.stack) as source:
+        profile, names, values = source.profile, source.descriptions, source.read().astype(np.float32)
+    values[names.index("B03"), 20, 70:100] = 1e20
+    with rasterio.open(tmp_path / "a.tif", "w", **(profile | {"dtype": "float32"})) as file:
+        file.write(values)
+        file.descriptions = names
+    monkeypatch.setattr(looked, "without_fills", lambda seen, product: ([one.layer for one in seen], []))
+    with monkeypatch.context() as broken:
+        broken.setattr(parts.Unfinished, "write", _full_after(1, parts.Unfinished.write))
+        with pytest.raises(OSError, match="full"):
+            predict(run, [tmp_path / "a.tif"], tmp_path / "map.tif", **SMALL)
+    said = []
+    (one,) = predict(run, [tmp_path / "a.tif"], tmp_path / "map.tif", notify=said.append, **SMALL)
+    assert "Taking up" in said[0]
+    with rasterio.open(one.path) as file:
+        assert (file.read(1)[20, 70:100] == 255).all()
+        assert file.tags()["WARNINGS"] == said[1]
+    assert said[1].startswith("Pixels of a were left out because their values cannot be measured")
+    assert "B03 30 (" in said[1]
+
+
+def _full_after(count, write):
+    """Write a few strips; then the disk is full."""
+    written_strips = []
+
+    def writing(self, piece):
+        if len(written_strips) == count:
+            raise OSError("disk full")
+        written_strips.append(piece.number)
+        write(self, piece)
+
+    return writing

@@ -262,6 +262,7 @@ def test_a_band_that_is_taken_for_a_mask_is_named(tmp_path: Path) -> None:
     (remark,) = said["unnamed last band"]
     assert "Band 4 of" in remark
     assert "its mask" in remark
+    assert "B03 on 72 %" in said.pop("mask of one band of a VRT")[0]
     assert {form for form, remarks in said.items() if remarks} == {
         "alpha in a file without colours", "unspecified alpha", "unspecified alpha of 8 bits", "unnamed last band",
         "feathered alpha", "named alpha", "Sentinel Hub's data mask",

@@ -29,13 +29,14 @@ from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.ground import hectares_of
 from seg.scenes.layer import Array
+from seg.scenes.left_out import LeftOut
 from seg.store.atomic import write_bytes, write_text
 
 SUFFIX = ".unfinished"
 IDENTITY_FILE = "identity.json"
 LAYERS = {"classes": 1, "confidence": 2, "probabilities": 19}
 """Rasters of a map, and their bands."""
-_STRIP = rf"(?:{'|'.join(LAYERS)})-\d{{4,}}\.tif|cells-\d{{4,}}\.npy|{re.escape(IDENTITY_FILE)}"
+_STRIP = rf"(?:{'|'.join(LAYERS)})-\d{{4,}}\.tif|cells-\d{{4,}}\.npy|left-out-\d{{4,}}\.json|{re.escape(IDENTITY_FILE)}"
 _OWN = re.compile(rf"(?:{_STRIP})|\.(?:{_STRIP})(?:\.[0-9a-f]{{8}})?\.partial")
 """Names of what is written into the folder, complete or not."""
 _NAMED = 5
@@ -89,6 +90,20 @@ class Unfinished:
                 of_strip = hectares_of(dataset.read(1), grid)
             counts, hectares = counts + of_strip[0], hectares + of_strip[1]
         return counts, hectares
+
+    def write_left_out(self, first: int, left_out: LeftOut) -> None:
+        """Keep what was counted while strips were read.
+
+        Args:
+            first: The first of the strips that one process reads in one call.
+            left_out: What it has counted by now.
+        """
+        write_text(self.folder / f"left-out-{first:04d}.json", json.dumps(left_out.record))
+
+    def left_out(self) -> LeftOut:
+        """What all processes have counted, in all calls."""
+        files = sorted(self.folder.glob("left-out-*.json"))
+        return LeftOut.of(json.loads(path.read_text(encoding="utf-8")) for path in files)
 
     def cells(self, row: int) -> Path:
         """File of a row of cells."""

@@ -27,6 +27,7 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
 from seg.runs.folder import best_checkpoint
 from seg.runs.session import Weights, model_tags
+from seg.scenes.left_out import LeftOut
 from seg.scenes.reader import Scene
 from seg.store.atomic import remove_file
 from seg.store.targets import SIDECAR
@@ -181,10 +182,16 @@ def finish_map(job: ScenePlan, counts: Counts, hectares_K: Floats, notify: Notif
     """
     options, unfinished = job.options, job.unfinished
     _remove_earlier(job, notify)
+    left_out = unfinished.left_out()
     if not counts[:NUM_CLASSES].sum():
         unfinished.remove()
-        raise MapError(f"{job.scene.name} has no data where the map was to be; name another part of the scene")
-    tags, files = map_tags(job), []
+        raise MapError(
+            f"{job.scene.name} has no data where the map was to be ({left_out.shares()}); name another "
+            "part of the scene, or make sure that its bands have data in the same places"
+        )
+    for remark in job.scene.remarks_on(left_out):
+        notify(remark)
+    tags, files = map_tags(job, left_out), []
     if options.labels:
         files.append(job.beside("_labels.parquet"))
         rows = [unfinished.read_cells(row) for row in job.cell_rows]
@@ -243,9 +250,10 @@ def run_tags(job: ScenePlan) -> dict[str, str]:
     return tags | {"TTA": "YES" if job.options.tta else "NO"}
 
 
-def map_tags(job: ScenePlan) -> dict[str, str]:
-    """Metadata of a map."""
+def map_tags(job: ScenePlan, left_out: LeftOut) -> dict[str, str]:
+    """Metadata of a map of which this was counted while its strips were read."""
     tiling, scene = job.tiling, job.scene
-    warned = {"WARNINGS": " ".join(scene.remarks)} if scene.remarks else {}
+    remarks = (*scene.remarks, *scene.remarks_on(left_out))
+    warned = {"WARNINGS": " ".join(remarks)} if remarks else {}
     seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
     return run_tags(job) | seen | dict(scene.decisions) | warned

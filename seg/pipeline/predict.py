@@ -18,7 +18,7 @@ from seg.engine.distributed import Ranks, joined
 from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.inference.cells import cell_rows, predict_cells
 from seg.inference.strips import View
-from seg.inference.tiled import predict_strips
+from seg.inference.tiled import Piece, predict_strips
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import lay_windows
 from seg.maps.part import Box, ScenePart, choose_part
@@ -265,7 +265,12 @@ def _predict_lacking(job: ScenePlan, strips: Sequence[int], rows: Sequence[int],
             track,
         )
         pieces = predict_strips(weights.model, view, job.tiling, strips, how)
-        _write_behind(pieces, job.unfinished.write)
+
+        def write(piece: Piece) -> None:
+            job.unfinished.write_left_out(strips[0], scene.left_out)
+            job.unfinished.write(piece)
+
+        _write_behind(pieces, write)
     if rows:
         how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
         cells = predict_cells(weights.model, view, job.part.inner, rows, how)

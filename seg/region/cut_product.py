@@ -5,6 +5,7 @@ values of a store lie in an LMDB of the product's own until they are brought int
 process may write to that.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,6 +31,8 @@ PARTS = "parts"
 """Folder in the working folder that holds what is known of finished products."""
 REPAIRED = b"repaired"
 """Key in the metadata of a table: how many polygons were repaired."""
+LEFT_OUT = b"left out"
+"""The same: what is to be said of values that cannot be measured, sentences as JSON."""
 TABLE = pa.schema(
     {
         "patch_id": pa.string(),
@@ -94,7 +97,9 @@ def cut(work: Work) -> Iterator[None]:
         for strip in cut_strips(job, codes):
             rows += [_row(cut, keep(cut) if not cut.reason else (0, 0, 0)) for cut in strip]
             yield
-    table = pa.Table.from_pylist(rows, schema=TABLE.with_metadata({REPAIRED: str(codes.repaired)}))
+    left_out = [remark for scene in (job.scene, *job.s1.values()) for remark in scene.remarks_on(scene.left_out)]
+    noted = {REPAIRED: str(codes.repaired), LEFT_OUT: json.dumps(left_out)}
+    table = pa.Table.from_pylist(rows, schema=TABLE.with_metadata(noted))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     write_bytes(work.table, sink.getvalue().to_pybytes())

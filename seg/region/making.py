@@ -26,7 +26,7 @@ from seg.prepare.sources import METADATA_FILES
 from seg.prepare.working import LOG, working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
-from seg.region.cut_product import PARTS, REPAIRED, Work, cut_and_join, finish, join
+from seg.region.cut_product import LEFT_OUT, PARTS, REPAIRED, Work, cut_and_join, finish, join
 from seg.region.cutting import CutTask
 from seg.region.products import Request, check_make, find_synthetic_mark, plan_of, remarks_on, tasks_of
 from seg.store.atomic import put_in_place
@@ -95,7 +95,9 @@ def make_set(
         works = [Work(job, folder, store) for job in jobs]
         _cut_all(works, workers, track)
         cells = pa.concat_tables([pq.read_table(work.table) for work in works]).sort_by("patch_id")
-        repaired = {work.job.tile: int(pq.read_schema(work.table).metadata[REPAIRED]) for work in works}
+        noted = [pq.read_schema(work.table).metadata for work in works]
+        repaired = {work.job.tile: int(note[REPAIRED]) for work, note in zip(works, noted, strict=True)}
+        left_out = [remark for note in noted for remark in json.loads(note[LEFT_OUT])]
         kept = cells.filter(pc.equal(cells["reason"], ""))
         dropped = cells.filter(pc.not_equal(cells["reason"], "")).select(["patch_id", "reason", "unlabelled"])
         if not len(kept):
@@ -117,7 +119,7 @@ def make_set(
         repaired=sum(repaired.values()) if jobs[0].clc.polygons else None,
         fingerprint=fingerprint,
         synthetic=mark is not None,
-        remarks=remarks_on(jobs),
+        remarks=(*remarks_on(jobs), *dict.fromkeys(left_out)),
     )
 
 

@@ -10,7 +10,7 @@ from seg.scenes.header import shown
 from seg.scenes.layer import Layer
 from seg.scenes.sample import Sample
 
-_FEW_PLACES = 50
+_FEW_PLACES = 20
 """So many places looked at should have data in the band with least, to say that none has in all bands."""
 _SHARED = 0.9
 """The part of the data of the band with most that all bands should share; those of a product end together."""
@@ -62,7 +62,7 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
     # Of several that hardly differ, those of which one lacks where the other has data.
     pairs = [(float((held[one] & held[other]).mean()), one, other) for one in shares for other in shares if one < other]
     both, *names = min(pairs, key=lambda pair: (pair[0], shares[pair[1]] + shares[pair[2]]))
-    names = [most, least] if both >= common * 1.5 else sorted(names, key=shares.__getitem__, reverse=True)
+    names = [most, least] if both > common * 1.5 else sorted(names, key=shares.__getitem__, reverse=True)
     together = float((held[names[0]] & held[names[1]]).mean())
     path = shown(layers[0].header.path)
     said = (

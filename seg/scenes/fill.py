@@ -36,14 +36,17 @@ _KNOWN = frozenset(
 """What tools fill with. -10000 is that of MAJA; 55536 and 55537 are -10000 and -9999 that were stored as uint16."""
 _HUGE = 1e30
 """Beyond it lie the fills of NetCDF (9.97e36) and of those that take the largest number that there is."""
+_EXACT = 1e15
+"""Up to it whole numbers are written as such."""
 _VALUES = 16
 """Different values that the others must have, to say that one lies apart from them."""
 _MUCH = 0.01
 """Share of the pixels from which on a block need not touch the edge of the raster."""
 _STRAY = 0.001
 """Share of the others that may lie anywhere."""
-_NEAR = 0.5
-"""Decibels between a value that others were clipped to and the nearest of them."""
+_NEAR, _OFTEN, _SELDOM = 1.0, 0.2, 0.1
+"""Decibels up to which a value is near one that others were clipped to, the share of its neighbours that are, and of
+those that may lie beyond it: at the edge of what was clipped."""
 _DECLARED_APART = 10
 """Times the spread of the others that a value must lie apart from them where the file declares another nodata value."""
 _UNIT = 0.5
@@ -149,7 +152,10 @@ def _amid(fill: _Fill, seen: Seen, others: Floats) -> bool:
     """The same of a block whose value can be measured."""
     layer, number, sensor = fill.layer, fill.number, BANDS[fill.layer.band].sensor
     if sensor == "s1" and layer.floating:
-        return not _clipped(number, others)
+        return not (
+            _clipped(number, others, _STRAY, _STRAY)
+            or _clipped(number, layer.in_units(seen.beside(fill.value)), _SELDOM, _OFTEN)
+        )
     if not (seen.edges[fill.value] or fill.share > _MUCH):
         return False
     if sensor == "s2" and number < 0 and fill.known and (others < 0).mean() < _STRAY:
@@ -162,12 +168,12 @@ def _amid(fill: _Fill, seen: Seen, others: Floats) -> bool:
     return not cloud and bool(gap > (highest - lowest) * (_DECLARED_APART if declared else 1))
 
 
-def _clipped(number: float, others: Floats) -> bool:
-    """Whether others go up to a value and none beyond, as where what is less or more was set to it."""
-    below, above = others[others < number], others[others > number]
-    if below.size and above.size:
+def _clipped(number: float, others: Floats, seldom: float, often: float) -> bool:
+    """Whether others go up to a value and hardly any beyond, as where what is less or more was set to it."""
+    if not others.size:
         return False
-    return bool(np.abs(others - number).min() < _NEAR)
+    beyond = min((others < number).mean(), (others > number).mean())
+    return bool(beyond < seldom and (np.abs(others - number) < _NEAR).mean() >= often)
 
 
 def _zeros(seen: Seen) -> list[_Fill]:
@@ -240,4 +246,4 @@ def _percent(fills: Sequence[_Fill]) -> str:
 
 def _written(value: float) -> str:
     """A value as options take it."""
-    return str(int(value)) if float(value).is_integer() and abs(value) < _HUGE else repr(float(value))
+    return str(int(value)) if float(value).is_integer() and abs(value) < _EXACT else repr(float(value))

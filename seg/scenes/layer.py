@@ -111,39 +111,39 @@ class Layer:
         values: npt.NDArray[np.float64] = stored.astype(np.float64) * self.gain + self.offset
         return values
 
-    def decode(self, stored: Array, mask: Mask | None = None, lost: list[Array] | None = None) -> Array:
+    def decode(self, stored: Array, mask: Mask | None = None, lost: list[Mask] | None = None) -> Array:
         """Values as in reBEN of stored ones.
 
         Args:
             stored: Values as the file holds them.
             mask: As `present` takes it.
-            lost: Is given the stored values that are present, but cannot be measured.
+            lost: Is given which pixels have values that cannot be measured, if there are any.
 
         Returns:
             Same shape. Sentinel-2: uint16 DN, 0 without data, 1 to 65535 elsewhere. Sentinel-1: float32 dB, NaN
             without data. What cannot be measured is no data.
         """
         if stored.dtype == np.uint16 and stored.size > _STORED.size:
-            strange: list[Array] = []
+            strange: list[Mask] = []
             values: Array = np.take(self.decode(_STORED, None, strange), stored)
             if mask is not None:
                 values[~mask] = self._nothing
-            if lost is not None and any(part.size for part in strange):
-                here = np.take(np.isin(_STORED, strange[0]), stored)
-                lost.append(stored[here if mask is None else here & mask])
-            return values
-        present, sentinel1 = self.present(stored, mask), BANDS[self.band].sensor == "s1"
-        values = stored.astype(np.float32 if sentinel1 else np.float64)
-        if (self.gain, self.offset) != (1.0, 0.0):
-            values = values * values.dtype.type(self.gain) + values.dtype.type(self.offset)
-        possible = self.possible(values)
-        if lost is not None:
-            lost.append(stored[present & ~possible])
-        present &= possible
-        if not sentinel1:
-            # Data darker than the offset stay data.
-            values = np.clip(np.rint(np.where(present, values, 1)), 1, 65535).astype(np.uint16)
-        values[~present] = self._nothing
+            impossible = np.take(strange[0], stored) if strange else None
+            if impossible is not None and mask is not None:
+                impossible &= mask
+        else:
+            present, sentinel1 = self.present(stored, mask), BANDS[self.band].sensor == "s1"
+            values = stored.astype(np.float32 if sentinel1 else np.float64)
+            if (self.gain, self.offset) != (1.0, 0.0):
+                values = values * values.dtype.type(self.gain) + values.dtype.type(self.offset)
+            impossible = present & ~self.possible(values)
+            present &= ~impossible
+            if not sentinel1:
+                # Data darker than the offset stay data.
+                values = np.clip(np.rint(np.where(present, values, 1)), 1, 65535).astype(np.uint16)
+            values[~present] = self._nothing
+        if lost is not None and impossible is not None and impossible.any():
+            lost.append(impossible)
         return values
 
     @property

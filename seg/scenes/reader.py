@@ -23,7 +23,7 @@ from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, readable
 from seg.scenes.layer import Array, Layer, Mask
-from seg.scenes.left_out import LeftOut, count
+from seg.scenes.left_out import LeftOut
 from seg.scenes.sentinel1 import warp_onto
 from seg.scenes.validity import read_bands
 
@@ -61,6 +61,11 @@ class Scene:
     remarks: tuple[str, ...] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut, compare=False, repr=False)
+
+    def remarks_on(self, left_out: LeftOut) -> tuple[str, ...]:
+        """What is to be said of what was counted in its windows."""
+        size = self.grid.width * self.grid.height
+        return left_out.remarks(self.name, {band: size // factor**2 for band, factor in self.factors.items()})
 
     @contextmanager
     def open(self) -> Iterator["SceneReader"]:
@@ -117,9 +122,10 @@ class SceneReader:
         wanted = [(path, [band for band in held if band in bands]) for path, held in self._groups.items()]
         parts = self._pool.map(lambda each: self._read_file(window, *each), [each for each in wanted if each[1]])
         arrays = {band: array for part in parts for band, array in part.items()}
-        for band, (array, lost) in arrays.items():
+        for band, (array, lost_HW, example) in arrays.items():
             self._present[band] = np.isfinite(array) if BANDS[band].sensor == "s1" else array != 0
-            self._scene.left_out.add(band, count(self._present[band], lost))
+            top = window.top // self._scene.factors[band]
+            self._scene.left_out.add(band, top, self._present[band], lost_HW, example)
         return {band: arrays[band][0] for band in bands}
 
     def valid(self, window: Window) -> Mask:
@@ -143,8 +149,8 @@ class SceneReader:
         ]
         return np.asarray(np.logical_and.reduce(masks), dtype=np.bool_)
 
-    def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, tuple[Array, list[Array]]]:
-        """Values of bands, and stored ones of pixels that are left out because they cannot be measured."""
+    def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, tuple[Array, Mask | None, float]]:
+        """Values of bands, which of their pixels are left out because they cannot be measured, and one of these."""
         layers = [self._scene.layers[band] for band in bands]
         factor = self._scene.factors[bands[0]]
         rows, columns = window.shape(factor)
@@ -157,10 +163,12 @@ class SceneReader:
                 if isinstance(raster, WarpedVRT)
                 else read_bands(raster, layers, part)
             )
-        lost: list[list[Array]] = [[] for _ in layers]
-        return {
-            layer.band: (layer.decode(*each, out), out) for layer, each, out in zip(layers, stored, lost, strict=True)
-        }
+        read: dict[str, tuple[Array, Mask | None, float]] = {}
+        for layer, (values, mask) in zip(layers, stored, strict=True):
+            lost: list[Mask] = []
+            decoded = layer.decode(values, mask, lost)
+            read[layer.band] = (decoded, lost[0], float(values[lost[0]][0])) if lost else (decoded, None, 0.0)
+        return read
 
     def _require_inside(self, window: Window) -> None:
         grid, step = self._scene.grid, max(self._scene.factors.values())

@@ -95,7 +95,11 @@ def _extremes(spreads: list[Spread]) -> list[Finding]:
     found = []
     for spread in spreads:
         what, values = named([spread]), spread.sample.values
-        if spread.share(*_WRAPPED) > _SEVERAL and np.unique(values[(values >= _WRAPPED[0])]).size > 2:
+        if spread.at(0.5) < _FILL:
+            found.append(
+                Finding(f"half of {what} are below {spread.at(0.5):,.0f}, as no DN is; {cure(spread.layer, '')}", True)
+            )
+        elif spread.share(*_WRAPPED) > _SEVERAL and np.unique(values[(values >= _WRAPPED[0])]).size > 2:
             found.append(
                 Finding(
                     f"{100 * spread.share(*_WRAPPED):.1f} % of {what} are just below 65536: an offset was taken off "

@@ -32,8 +32,8 @@ _SQUARE = 9
 where its band was brought to 10 m."""
 _RUN = 24
 """So many equal pixels side by side in a row or column are as good as a block."""
-_TRACKED = 8
-"""Values that are counted of a window, of each kind."""
+_TRACKED, _BESIDE = 8, 1 << 12
+"""Values that are counted of a window, of each kind, and those that are kept of what lies beside one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class Seen:
     impossible: int = 0
     zeros: int = 0
     kept: list[Array] = field(default_factory=list)
+    _beside: dict[float, list[Array]] = field(default_factory=dict)
     _lattice: list[tuple[npt.NDArray[np.int64], Array, Mask]] = field(default_factory=list)
 
     def sample(self, layer: Layer) -> Sample:
@@ -94,6 +95,10 @@ class Seen:
         order = np.argsort(places)
         there = there & layer.present(held) & layer.possible(layer.in_units(held))
         return Sample(stored, values, self.total, (self.found - filled) / self.total, places[order], there[order])
+
+    def beside(self, value: float) -> Array:
+        """Other values, on the right of pixels of one that has blocks."""
+        return np.concatenate(self._beside[value])
 
     def add(self, window: rasterio.windows.Window, stored_HW: Array, mask_HW: Mask | None, quota: int) -> None:
         """Count what a window shows, and keep so many of its values."""
@@ -114,6 +119,8 @@ class Seen:
             where_HW = present_HW & (stored_HW == value)
             self.counts[value] += int(np.count_nonzero(where_HW))
             if value in blocks:
+                next_to_HW = where_HW[:, :-1] & ~where_HW[:, 1:] & present_HW[:, 1:]
+                self._beside.setdefault(value, []).append(stored_HW[:, 1:][next_to_HW][:_BESIDE])
                 self.blocks[value] += blocks[value]
                 self.edges[value] += int(np.count_nonzero(where_HW & _on_edge(layer.header, window)))
 
