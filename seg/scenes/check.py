@@ -1,7 +1,7 @@
 """What only the values of a scene show: that there are any, and that bands have them in the same places."""
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
     Raises:
         SceneError: If none has.
     """
-    places: np.ndarray = reduce(np.intersect1d, [samples[layer.band].places for layer in layers])
+    places = reduce(partial(np.intersect1d, assume_unique=True), [samples[layer.band].places for layer in layers])
     held = {layer.band: (one := samples[layer.band]).present[np.searchsorted(one.places, places)] for layer in layers}
     common = float(np.logical_and.reduce(list(held.values())).mean()) if places.size else 1.0
     shares = {band: float(there.mean()) for band, there in held.items()} if places.size else {}

@@ -107,7 +107,8 @@ class Seen:
         self._note_places(rows.start, columns.start, stored_HW, present_HW)
         present = stored_HW[present_HW]
         self.total, self.found = self.total + stored_HW.size, self.found + present.size
-        self.kept.append(present[:: max(-(-present.size // quota), 1)])
+        # A copy, so that what is not kept is let go.
+        self.kept.append(present[:: max(-(-present.size // quota), 1)].copy())
         if BANDS[layer.band].sensor == "s1" and layer.nodata is None:
             self.zeros += int(np.count_nonzero((stored_HW == 0) if mask_HW is None else (stored_HW == 0) & mask_HW))
         if not present.size:
