@@ -132,5 +132,5 @@ def test_one_country_needs_no_brackets():
 def test_a_setting_that_occurs_twice(tmp_path):
     file = tmp_path / "twice.yaml"
     file.write_text("train:\n  lr: 1e-3\n  epochs: 3\n  lr: 1e-4\n")
-    with pytest.raises(WrongUseError, match=r"twice\.yaml is no valid YAML in line 4: 'lr' occurs twice"):
+    with pytest.raises(WrongUseError, match=r"twice\.yaml is no valid YAML in line 4: found duplicate key .lr."):
         load_config(file)

@@ -6,13 +6,12 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config
 from seg.config.wording import VALUE, clipped
-from seg.config.yaml_text import LONGEST, YamlTextError, parse
+from seg.config.yaml_text import LONGEST, YamlTextError, dump, parse
 from seg.errors import WrongUseError
 
 _QUOTED = Repr()
@@ -82,7 +81,7 @@ def validate(tree: Mapping[str, Any], source: str) -> Config:
 
 def dump_config(config: Config) -> str:
     """The configuration as YAML, complete, so that `load_config` gives an equal one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump(config.model_dump(mode="json"))
 
 
 def _read(path: Path) -> dict[str, Any]:
