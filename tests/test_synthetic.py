@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from scipy.stats import spearmanr
 
+from seg.prepare.build import SYNTHETIC_FILE
 from seg.prepare.published_tree import encode_band, encode_map
 from seg.reben.bands import BANDS, S2_BANDS
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, UNLABELLED_CODES, names_of_bits
@@ -24,7 +25,7 @@ from seg.synthetic.landscape import MINIMUM_MAPPING_UNIT, UNLABELLED_LIMIT, land
 from seg.synthetic.materials import MATERIAL_NUMBER, MATERIALS, VARIANTS, backscatter_table, reflectance_table
 from seg.synthetic.places import REGIONS, Visit, capacity, plan
 from seg.synthetic.surface import draw_surface
-from seg.synthetic.tree import MARKER, SynthesisReport, draw_block, synthesise
+from seg.synthetic.tree import SynthesisReport, draw_block, synthesise
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real samples at {REAL}")
@@ -77,7 +78,7 @@ def maps(tree: Tree) -> dict[str, npt.NDArray[np.uint16]]:
 
 def test_exactly_the_files_of_the_published_tree_are_there(tree: Tree) -> None:
     expected = {tree.path(row, band) for row in tree.rows for band in (*BANDS, "reference_map")}
-    expected |= {tree.root / name for name in (CLEAR, FLAGGED, MARKER)}
+    expected |= {tree.root / name for name in (CLEAR, FLAGGED, SYNTHETIC_FILE)}
     assert {p for p in tree.root.rglob("*") if p.is_file()} == expected
     assert len(tree.rows) == len({row["patch_id"] for row in tree.rows}) == PATCHES
     assert list(tree.root.parent.iterdir()) == [tree.root]
@@ -161,7 +162,7 @@ def test_report_and_marker_agree_with_the_tree(tree: Tree) -> None:
     assert report.tiles == len({PatchId.parse(row["patch_id"]).tile for row in tree.rows})
     assert report.snow == sum(row["contains_seasonal_snow"] for row in tree.flagged)
     assert report.cloud == sum(row["contains_cloud_or_shadow"] for row in tree.flagged)
-    marker = json.loads((tree.root / MARKER).read_text())
+    marker = json.loads((tree.root / SYNTHETIC_FILE).read_text())
     assert marker["synthetic"] is True
     assert (marker["seed"], marker["patches"]) == (0, PATCHES)
 
@@ -434,7 +435,7 @@ def test_failure_leaves_nothing_behind_and_an_empty_folder_is_fine(tmp_path: Pat
         synthesise(tmp_path / "out", 12, track=interrupt)
     assert [p.name for p in tmp_path.rglob("*")] == ["out"]
     synthesise(tmp_path / "out", 12)
-    assert (tmp_path / "out" / MARKER).is_file()
+    assert (tmp_path / "out" / SYNTHETIC_FILE).is_file()
 
 
 @pytest.mark.parametrize("patches", [12, 100, 5000, 100_000])

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seg.cli import check, console, make, split
+from seg.cli import check, console, make, options, split
 from seg.cli.command import Command, Group
 from seg.config.wording import counted
 from seg.errors import WrongUseError
@@ -85,6 +85,7 @@ def synth(
         int | None, typer.Option(help="Write a scene of SIZE x SIZE pixels instead of patches.", metavar="SIZE")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
+    workers: options.Processes = None,
 ) -> None:
     """Write a synthetic reBEN, or a whole Sentinel scene: the published names and formats, simulated landscapes."""
     from seg.pipeline.synthesise import synthesise
@@ -100,7 +101,7 @@ def synth(
     patches = DEMO_PATCHES if patches is None else patches
     with console.wrong_use():
         check_synthesis(patches, seed)
-    report = synthesise(out, patches, seed, console.track)
+    report = synthesise(out, patches, seed, console.track, workers)
     console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.per_split.items()))
     console.done(
         f"Next: seg data build --s2 {out}/BigEarthNet-S2 --s1 {out}/BigEarthNet-S1 --maps {out}/Reference_Maps "

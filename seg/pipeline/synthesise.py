@@ -7,9 +7,11 @@ from seg.config.track import Track, silent
 from seg.synthetic import scene, tree
 
 
-def synthesise(out: AnyPath, patches: int, seed: int = 0, track: Track = silent) -> tree.SynthesisReport:
+def synthesise(
+    out: AnyPath, patches: int, seed: int = 0, track: Track = silent, workers: int | None = None
+) -> tree.SynthesisReport:
     """Write a synthetic reBEN in the published tree; see `seg.synthetic.tree`."""
-    return tree.synthesise(Path(out), patches, seed, track)
+    return tree.synthesise(Path(out), patches, seed, track, workers)
 
 
 def synthesise_scene(out: AnyPath, size: int, seed: int = 0, track: Track = silent) -> scene.SyntheticScene:

@@ -13,10 +13,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import rasterio
 from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
+from seg.prepare.sources import METADATA_FILES
 from seg.reben.bands import BANDS, Band
 from seg.reben.patch import GeoRef, PatchId, s1_scene
 
@@ -56,6 +60,20 @@ def write_patch(
         file = f"{name if sensor == 's2' else s1_name}_{band_name}.tif"
         (folders[sensor] / file).write_bytes(encode_band(BANDS[band_name], pixels, corner))
     (folders["map"] / f"{name}_reference_map.tif").write_bytes(encode_map(codes, corner, tags))
+
+
+def write_metadata(root: Path, table: pa.Table, notes: Mapping[bytes, str]) -> None:
+    """Write both metadata parquets, of clear patches and of those under snow, cloud or shadow.
+
+    Args:
+        root: Folder to write them into.
+        table: The official columns of all patches.
+        notes: What is kept with the columns; it stays when trees become archives.
+    """
+    flagged = pc.or_(table["contains_seasonal_snow"], table["contains_cloud_or_shadow"])
+    table = table.replace_schema_metadata(notes)
+    for name, rows in zip(METADATA_FILES, (pc.invert(flagged), flagged), strict=True):
+        pq.write_table(table.filter(rows), root / name, compression="zstd")
 
 
 def encode_band(band: Band, pixels: npt.NDArray[Any], corner: GeoRef) -> bytes:

@@ -22,7 +22,7 @@ from seg.errors import BuildError, WrongUseError
 from seg.prepare.build import SYNTHETIC_FILE, write_description
 from seg.prepare.layout import KINDS
 from seg.prepare.processes import process_count, processes
-from seg.prepare.sources import METADATA_FILES
+from seg.prepare.published_tree import write_metadata
 from seg.prepare.working import LOG, working_folder
 from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
@@ -169,13 +169,10 @@ def _describe_store(folder: Path, index: Index, jobs: Sequence[CutTask], mark: d
 
 def _write_metadata(folder: Path, index: Index, clc: dict[str, str], mark: dict[str, Any] | None) -> None:
     """Both parquets with the published columns, how the land cover was read, and the mark of simulated inputs."""
-    flagged = index.snow | index.cloud
     notes = {LAND_COVER_NOTE: json.dumps(clc)} | ({SYNTHETIC_NOTE: json.dumps(mark)} if mark else {})
-    table = index.to_table().select(OFFICIAL_COLUMNS).replace_schema_metadata(notes)
     if mark is not None:
         (folder / SYNTHETIC_FILE).write_text(json.dumps(mark, indent=2) + "\n")
-    for name, rows in zip(METADATA_FILES, (~flagged, flagged), strict=True):
-        pq.write_table(table.filter(pa.array(rows)), folder / name, compression="zstd")
+    write_metadata(folder, index.to_table().select(OFFICIAL_COLUMNS), notes)
 
 
 def _listed(dropped: pa.Table) -> str:

@@ -9,8 +9,8 @@ patches (B02, B03, B04, B08, VV and VH per class; all bands on four patches), an
 official train split. They are not taken from a spectral library.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,63 +64,42 @@ def _hump(day: float, start: float, end: float, width: float = 8.0) -> float:
     return _rise(day, start, width) * (1 - _rise(day, end, width))
 
 
-# Green share, 0 to 1, from the day of the year and the latitude. Spring comes about three days later per degree of
-# latitude (Hopkins' law is four), autumn earlier.
-def _never(day: float, latitude: float) -> float:
-    return 0.0
-
-
-def _evergreen(day: float, latitude: float) -> float:
-    return 0.8 + 0.2 * _hump(day, 100, 300, 20)
-
-
-def _leaves(day: float, latitude: float) -> float:
-    late = 3.0 * (latitude - 45)
-    return 0.04 + 0.96 * _hump(day, 105 + late, 298 - 0.5 * late, 7)
-
-
-def _grass(day: float, latitude: float) -> float:
-    late = 2.5 * (latitude - 45)
+def _grass(day: float, north: float) -> float:
+    late = 2.5 * (north - 45)
     return 0.33 + 0.6 * _hump(day, 85 + late, 315 - late, 14) - 0.15 * _hump(day, 180, 230)
 
 
-def _rain_grass(day: float, latitude: float) -> float:
-    """Grass that dries out in the Mediterranean summer and is green in winter."""
-    if latitude > 45:
-        return 0.8 * _grass(day, latitude)
-    return 0.75 - 0.68 * _hump(day, 140, 305, 10)
-
-
-def _winter_crop(day: float, latitude: float) -> float:
-    late = 2.2 * (latitude - 46)
-    autumn = 0.3 * _rise(day, 305 - late, 12)
+def _winter_crop(day: float, north: float) -> float:
+    late = 2.2 * (north - 46)
     spring = (0.3 + 0.7 * _rise(day, 95 + late, 12)) * (1 - _rise(day, 182 + late, 6))
-    return max(autumn, spring)
+    return max(0.3 * _rise(day, 305 - late, 12), spring)
 
 
-def _summer_crop(day: float, latitude: float) -> float:
-    late = 1.5 * (latitude - 46)
-    return 0.03 + 0.93 * _hump(day, 160 + late, 258 + 0.5 * late, 9)
+_SEASONS: dict[str, Callable[[float, float], float]] = {
+    "never": lambda day, north: 0.0,
+    "evergreen": lambda day, north: 0.8 + 0.2 * _hump(day, 100, 300, 20),
+    "leaves": lambda day, north: 0.04 + 0.96 * _hump(day, 105 + (late := 3.0 * (north - 45)), 298 - 0.5 * late, 7),
+    "grass": _grass,
+    # Dries out in the Mediterranean summer and is green in winter.
+    "rain grass": lambda day, north: 0.8 * _grass(day, north) if north > 45 else 0.75 - 0.68 * _hump(day, 140, 305, 10),
+    "winter crop": _winter_crop,
+    "summer crop": lambda day, north: 0.03 + 0.93 * _hump(day, 160 + (late := 1.5 * (north - 46)), 258 + 0.5 * late, 9),
+    "bloom": lambda day, north: max(
+        0.6 * _rise(day, 290 - (late := 2.2 * (north - 46)), 10), _hump(day, 60 + late, 175 + late, 10)
+    ),
+}
+"""Share of green, 0 to 1, from the day of the year and the latitude. Spring comes about three days later per degree of
+latitude (Hopkins' law is four), autumn earlier."""
 
 
-def _bloom(day: float, latitude: float) -> float:
-    late = 2.2 * (latitude - 46)
-    return max(0.6 * _rise(day, 290 - late, 10), _hump(day, 60 + late, 175 + late, 10))
-
-
-Season = Callable[[float, float], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
+class Material(NamedTuple):
     """One kind of ground.
 
     Attributes:
         name: As in the mixtures of `seg.synthetic.surface`.
         ground, canopy: Spectra without and with green leaves.
-        season: Green share from day of year and latitude.
-        spread: How far parcels differ in their green share.
-        contrast: How far parcels differ in brightness, relative.
+        season: Of the green share.
+        spread, contrast: How far parcels differ in their green share, and in brightness, relative.
         texture: Relative standard deviation of a pixel's reflectance within a parcel.
         bare_db, green_db: Backscatter (VV, VH) in dB without and with leaves.
         rough_db: Standard deviation of backscatter within a parcel before speckle, dB.
@@ -131,55 +110,55 @@ class Material:
     name: str
     ground: str
     canopy: str
-    season: Season
+    season: str
     spread: float
     contrast: float
     texture: float
     bare_db: tuple[float, float]
     green_db: tuple[float, float]
     rough_db: float
-    snow: float = 0.9
-    moist: float = 0.5
+    snow: float
+    moist: float
 
 
 _M = Material
 MATERIALS: tuple[Material, ...] = (
     # Water: lakes are browner than the sea, rivers muddier; backscatter is set by the wind, see `backscatter_table`.
-    _M("lake", "clear", "turbid", _never, 0.16, 0, 0.05, (-18.8, -24.8), (-18.8, -24.8), 0.8, 0.75, 0),
-    _M("river", "turbid", "clear", _never, 0.3, 0, 0.05, (-18, -25), (-18, -25), 0.8, 0.2, 0),
-    _M("sea", "salt", "turbid", _never, 0.1, 0, 0.05, (-19, -28), (-19, -28), 0.6, 0.15, 0),
-    _M("conifer", "litter", "needles", _evergreen, 0.12, 0.13, 0.17, (-10.6, -16.4), (-9.6, -15.2), 1.1, 0.3, 0.1),
-    _M("broadleaf", "litter", "leaves", _leaves, 0.15, 0.1, 0.14, (-9.9, -15.6), (-10.4, -15.9), 1.1, 0.55, 0.1),
-    _M("young wood", "straw", "shrubs", _leaves, 0.35, 0.12, 0.16, (-11.2, -17.6), (-10.9, -16.8), 1.2, 0.7, 0.3),
-    _M("shrub", "litter", "shrubs", _grass, 0.35, 0.14, 0.15, (-11.6, -18.2), (-11.0, -17.2), 1.2, 0.75, 0.3),
-    _M("clearcut", "straw", "shrubs", _grass, 0.4, 0.18, 0.13, (-12.5, -19.5), (-11.9, -18.3), 1.3, 0.92, 0.6),
-    _M("meadow", "pale", "lush", _grass, 0.3, 0.09, 0.06, (-13.0, -20.2), (-12.6, -19.4), 1.2, 0.97, 0.7),
-    _M("rough grass", "straw", "lush", _rain_grass, 0.3, 0.13, 0.11, (-12.2, -19.6), (-11.8, -18.8), 1.2, 0.9, 0.5),
-    _M("dry grass", "straw", "lush", _rain_grass, 0.2, 0.13, 0.1, (-13.4, -21.2), (-12.6, -20.0), 0.9, 0.9, 0.6),
-    _M("winter crop", "loam", "crop", _winter_crop, 0.35, 0.22, 0.05, (-11.4, -19.6), (-13.0, -19.0), 1.2, 0.97, 1),
-    _M("summer crop", "humus", "crop", _summer_crop, 0.35, 0.25, 0.05, (-11.6, -19.8), (-10.4, -16.9), 1.2, 0.97, 1),
-    _M("rape", "loam", "bloom", _bloom, 0.15, 0.06, 0.05, (-11.6, -19.4), (-10.6, -15.8), 0.7, 0.97, 0.8),
-    _M("rice", "wet", "crop", _summer_crop, 0.25, 0.1, 0.05, (-17.0, -24.0), (-10.8, -17.8), 0.8, 0.9, 0.2),
-    _M("vineyard", "loam", "shrubs", _leaves, 0.3, 0.14, 0.1, (-11.2, -18.6), (-10.8, -17.6), 1.3, 0.9, 0.6),
-    _M("orchard", "pale", "leaves", _leaves, 0.25, 0.12, 0.16, (-10.9, -17.6), (-10.6, -17.0), 1.2, 0.8, 0.4),
-    _M("olive", "loam", "sclero", _evergreen, 0.3, 0.12, 0.17, (-11.4, -18.2), (-10.8, -17.2), 1.3, 0.8, 0.4),
-    _M("montado", "straw", "sclero", _evergreen, 0.45, 0.12, 0.17, (-12.0, -18.8), (-11.2, -17.4), 1.4, 0.8, 0.4),
-    _M("heath", "peat", "sclero", _grass, 0.3, 0.13, 0.12, (-11.8, -18.4), (-11.2, -17.6), 1.1, 0.9, 0.4),
-    _M("maquis", "rock", "sclero", _evergreen, 0.25, 0.13, 0.14, (-10.9, -17.2), (-10.2, -16.1), 1.1, 0.8, 0.3),
-    _M("bog", "peat", "pale", _grass, 0.35, 0.12, 0.1, (-11.0, -19.0), (-10.8, -18.4), 1.0, 0.95, 0.4),
-    _M("reed", "straw", "shrubs", _grass, 0.3, 0.12, 0.1, (-9.6, -17.6), (-10.2, -17.4), 1.2, 0.9, 0.1),
-    _M("salt marsh", "wet", "shrubs", _grass, 0.3, 0.14, 0.11, (-13.2, -20.6), (-12.4, -19.6), 1.1, 0.8, 0.1),
-    _M("mud", "wet", "turbid", _never, 0.5, 0.15, 0.06, (-15.5, -23.5), (-15.5, -23.5), 1.0, 0.3, 0),
-    _M("saline", "salt pan", "turbid", _never, 0.9, 0.22, 0.05, (-18.0, -25.5), (-18.0, -25.5), 0.8, 0.3, 0),
-    _M("sand", "sand", "straw", _never, 0.2, 0.12, 0.06, (-15.8, -24.0), (-15.8, -24.0), 1.0, 0.95, 0.2),
-    _M("rock", "rock", "straw", _never, 0.3, 0.18, 0.14, (-10.4, -18.6), (-10.4, -18.6), 1.8, 0.85, 0.1),
-    _M("roof", "tiles", "metal", _never, 0.25, 0.22, 0.16, (-5.0, -13.6), (-5.0, -13.6), 3.4, 0.7, 0),
-    _M("garden", "pale", "leaves", _leaves, 0.35, 0.12, 0.14, (-10.4, -16.8), (-10.4, -16.6), 1.6, 0.9, 0.3),
-    _M("asphalt", "asphalt", "tiles", _never, 0.2, 0.15, 0.1, (-12.5, -20.0), (-12.5, -20.0), 2.4, 0.6, 0),
-    _M("hall", "metal", "asphalt", _never, 0.5, 0.3, 0.08, (-4.5, -14.0), (-4.5, -14.0), 4.0, 0.85, 0),
-    _M("yard", "asphalt", "metal", _never, 0.3, 0.15, 0.12, (-9.0, -17.4), (-9.0, -17.4), 3.2, 0.6, 0),
-    _M("bare", "loam", "sand", _never, 0.5, 0.2, 0.08, (-12.6, -21.0), (-12.6, -21.0), 1.6, 0.95, 0.8),
-    _M("burnt", "charcoal", "straw", _grass, 0.3, 0.15, 0.1, (-12.0, -19.6), (-11.8, -19.0), 1.1, 0.9, 0.5),
+    _M("lake", "clear", "turbid", "never", 0.16, 0, 0.05, (-18.8, -24.8), (-18.8, -24.8), 0.8, 0.75, 0),
+    _M("river", "turbid", "clear", "never", 0.3, 0, 0.05, (-18, -25), (-18, -25), 0.8, 0.2, 0),
+    _M("sea", "salt", "turbid", "never", 0.1, 0, 0.05, (-19, -28), (-19, -28), 0.6, 0.15, 0),
+    _M("conifer", "litter", "needles", "evergreen", 0.12, 0.13, 0.17, (-10.6, -16.4), (-9.6, -15.2), 1.1, 0.3, 0.1),
+    _M("broadleaf", "litter", "leaves", "leaves", 0.15, 0.1, 0.14, (-9.9, -15.6), (-10.4, -15.9), 1.1, 0.55, 0.1),
+    _M("young wood", "straw", "shrubs", "leaves", 0.35, 0.12, 0.16, (-11.2, -17.6), (-10.9, -16.8), 1.2, 0.7, 0.3),
+    _M("shrub", "litter", "shrubs", "grass", 0.35, 0.14, 0.15, (-11.6, -18.2), (-11.0, -17.2), 1.2, 0.75, 0.3),
+    _M("clearcut", "straw", "shrubs", "grass", 0.4, 0.18, 0.13, (-12.5, -19.5), (-11.9, -18.3), 1.3, 0.92, 0.6),
+    _M("meadow", "pale", "lush", "grass", 0.3, 0.09, 0.06, (-13.0, -20.2), (-12.6, -19.4), 1.2, 0.97, 0.7),
+    _M("rough grass", "straw", "lush", "rain grass", 0.3, 0.13, 0.11, (-12.2, -19.6), (-11.8, -18.8), 1.2, 0.9, 0.5),
+    _M("dry grass", "straw", "lush", "rain grass", 0.2, 0.13, 0.1, (-13.4, -21.2), (-12.6, -20.0), 0.9, 0.9, 0.6),
+    _M("winter crop", "loam", "crop", "winter crop", 0.35, 0.22, 0.05, (-11.4, -19.6), (-13.0, -19.0), 1.2, 0.97, 1),
+    _M("summer crop", "humus", "crop", "summer crop", 0.35, 0.25, 0.05, (-11.6, -19.8), (-10.4, -16.9), 1.2, 0.97, 1),
+    _M("rape", "loam", "bloom", "bloom", 0.15, 0.06, 0.05, (-11.6, -19.4), (-10.6, -15.8), 0.7, 0.97, 0.8),
+    _M("rice", "wet", "crop", "summer crop", 0.25, 0.1, 0.05, (-17.0, -24.0), (-10.8, -17.8), 0.8, 0.9, 0.2),
+    _M("vineyard", "loam", "shrubs", "leaves", 0.3, 0.14, 0.1, (-11.2, -18.6), (-10.8, -17.6), 1.3, 0.9, 0.6),
+    _M("orchard", "pale", "leaves", "leaves", 0.25, 0.12, 0.16, (-10.9, -17.6), (-10.6, -17.0), 1.2, 0.8, 0.4),
+    _M("olive", "loam", "sclero", "evergreen", 0.3, 0.12, 0.17, (-11.4, -18.2), (-10.8, -17.2), 1.3, 0.8, 0.4),
+    _M("montado", "straw", "sclero", "evergreen", 0.45, 0.12, 0.17, (-12.0, -18.8), (-11.2, -17.4), 1.4, 0.8, 0.4),
+    _M("heath", "peat", "sclero", "grass", 0.3, 0.13, 0.12, (-11.8, -18.4), (-11.2, -17.6), 1.1, 0.9, 0.4),
+    _M("maquis", "rock", "sclero", "evergreen", 0.25, 0.13, 0.14, (-10.9, -17.2), (-10.2, -16.1), 1.1, 0.8, 0.3),
+    _M("bog", "peat", "pale", "grass", 0.35, 0.12, 0.1, (-11.0, -19.0), (-10.8, -18.4), 1.0, 0.95, 0.4),
+    _M("reed", "straw", "shrubs", "grass", 0.3, 0.12, 0.1, (-9.6, -17.6), (-10.2, -17.4), 1.2, 0.9, 0.1),
+    _M("salt marsh", "wet", "shrubs", "grass", 0.3, 0.14, 0.11, (-13.2, -20.6), (-12.4, -19.6), 1.1, 0.8, 0.1),
+    _M("mud", "wet", "turbid", "never", 0.5, 0.15, 0.06, (-15.5, -23.5), (-15.5, -23.5), 1.0, 0.3, 0),
+    _M("saline", "salt pan", "turbid", "never", 0.9, 0.22, 0.05, (-18.0, -25.5), (-18.0, -25.5), 0.8, 0.3, 0),
+    _M("sand", "sand", "straw", "never", 0.2, 0.12, 0.06, (-15.8, -24.0), (-15.8, -24.0), 1.0, 0.95, 0.2),
+    _M("rock", "rock", "straw", "never", 0.3, 0.18, 0.14, (-10.4, -18.6), (-10.4, -18.6), 1.8, 0.85, 0.1),
+    _M("roof", "tiles", "metal", "never", 0.25, 0.22, 0.16, (-5.0, -13.6), (-5.0, -13.6), 3.4, 0.7, 0),
+    _M("garden", "pale", "leaves", "leaves", 0.35, 0.12, 0.14, (-10.4, -16.8), (-10.4, -16.6), 1.6, 0.9, 0.3),
+    _M("asphalt", "asphalt", "tiles", "never", 0.2, 0.15, 0.1, (-12.5, -20.0), (-12.5, -20.0), 2.4, 0.6, 0),
+    _M("hall", "metal", "asphalt", "never", 0.5, 0.3, 0.08, (-4.5, -14.0), (-4.5, -14.0), 4.0, 0.85, 0),
+    _M("yard", "asphalt", "metal", "never", 0.3, 0.15, 0.12, (-9.0, -17.4), (-9.0, -17.4), 3.2, 0.6, 0),
+    _M("bare", "loam", "sand", "never", 0.5, 0.2, 0.08, (-12.6, -21.0), (-12.6, -21.0), 1.6, 0.95, 0.8),
+    _M("burnt", "charcoal", "straw", "grass", 0.3, 0.15, 0.1, (-12.0, -19.6), (-11.8, -19.0), 1.1, 0.9, 0.5),
 )  # fmt: skip
 MATERIAL_NUMBER: dict[str, int] = {m.name: i for i, m in enumerate(MATERIALS)}
 WATER: tuple[str, ...] = ("lake", "river", "sea")
@@ -188,20 +167,17 @@ _GREEN_OFFSET = np.array([-1.4, -0.7, -0.2, 0.2, 0.7, 1.4])
 _BRIGHT_OFFSET = np.array([0.7, -1.7, 1.5, -0.6, -1.2, 1.3])
 
 
-def green_share(day: int, latitude: float) -> Table:
-    """Share of green canopy per state, 0 to 1.
+def _per_state(values: Sequence[Any]) -> npt.NDArray[Any]:
+    """One value or row per material, for each of its states."""
+    return np.repeat(np.array(values), VARIANTS, axis=0)
 
-    Args:
-        day: Day of the year, 1 to 366.
-        latitude: Degrees north.
 
-    Returns:
-        float32 (materials * VARIANTS,).
-    """
-    base = np.array([m.season(day, latitude) for m in MATERIALS])
+def _green(day: int, latitude: float) -> Table:
+    """Share of green canopy, float32 (states, 1)."""
+    base = np.array([_SEASONS[m.season](day, latitude) for m in MATERIALS])
     spread = np.array([m.spread for m in MATERIALS])
     green = np.clip(base[:, None] + spread[:, None] * 0.7 * _GREEN_OFFSET, 0, 1)
-    return np.asarray(green.reshape(-1), dtype=np.float32)
+    return np.asarray(green.reshape(-1, 1), dtype=np.float32)
 
 
 def reflectance_table(day: int, latitude: float, wet: float) -> Table:
@@ -215,11 +191,11 @@ def reflectance_table(day: int, latitude: float, wet: float) -> Table:
     Returns:
         float32 (12, 256), DN, bands in the order of `seg.reben.bands.S2_BANDS`; states that do not occur are 0.
     """
-    green = green_share(day, latitude)[:, None]
-    ground = np.repeat([_SPECTRA[m.ground] for m in MATERIALS], VARIANTS, axis=0)
-    moist = np.repeat([m.moist for m in MATERIALS], VARIANTS)[:, None]
+    green = _green(day, latitude)
+    moist = _per_state([[m.moist] for m in MATERIALS])
+    ground = _per_state([_SPECTRA[m.ground] for m in MATERIALS])
     ground = ground * (1 - 0.25 * wet * moist * np.array([0.7] * 4 + [0.8] * 6 + [1.2, 1.4]))
-    canopy = np.repeat([_SPECTRA[m.canopy] for m in MATERIALS], VARIANTS, axis=0)
+    canopy = _per_state([_SPECTRA[m.canopy] for m in MATERIALS])
     bright = 1 + np.outer([m.contrast for m in MATERIALS], _BRIGHT_OFFSET).reshape(-1, 1)
     return _by_state((((1 - green) * ground + green * canopy) * bright).T)
 
@@ -228,8 +204,7 @@ def backscatter_table(day: int, latitude: float, wind: float, wet: float, frozen
     """Mean backscatter per state.
 
     Args:
-        day: Day of the year.
-        latitude: Degrees north.
+        day, latitude: As in `reflectance_table`.
         wind: Roughness of open water, 0 to 1. A calm sea reflects away from the radar, a rough one towards it.
         wet: Soil moisture, -1 to 1; bare soil gains about 2 dB from dry to wet.
         frozen: Whether the ground is frozen, which lowers the permittivity of soil and wood.
@@ -237,13 +212,13 @@ def backscatter_table(day: int, latitude: float, wind: float, wet: float, frozen
     Returns:
         float32 (2, 256), VV and VH in dB.
     """
-    green = green_share(day, latitude)[:, None]
-    bare = np.repeat([m.bare_db for m in MATERIALS], VARIANTS, axis=0)
-    leafy = np.repeat([m.green_db for m in MATERIALS], VARIANTS, axis=0)
-    moist = np.repeat([m.moist for m in MATERIALS], VARIANTS)[:, None]
+    green = _green(day, latitude)
+    bare = _per_state([m.bare_db for m in MATERIALS])
+    leafy = _per_state([m.green_db for m in MATERIALS])
+    moist = _per_state([[m.moist] for m in MATERIALS])
     decibels = (1 - green) * bare + green * leafy + 1.3 * wet * moist * (1 - 0.6 * green)
     decibels += (np.outer([m.rough_db for m in MATERIALS], _BRIGHT_OFFSET) * 0.7).reshape(-1, 1)
-    water = np.repeat([m.name in WATER for m in MATERIALS], VARIANTS)
+    water = _per_state([m.name in WATER for m in MATERIALS])
     decibels[water] += (wind - 0.4) * np.array([14.0, 6.0])
     if frozen:
         decibels[~water] -= 1.5
@@ -252,11 +227,9 @@ def backscatter_table(day: int, latitude: float, wind: float, wet: float, frozen
 
 def per_state(values: list[float]) -> Table:
     """One value per material spread over its states: float32 (256,)."""
-    table: Table = _by_state(np.repeat(np.array(values)[None], VARIANTS, axis=1))[0]
+    table: Table = _by_state(_per_state(values)[None])[0]
     return table
 
 
 def _by_state(values: npt.NDArray[np.float64]) -> Table:
-    table = np.zeros((values.shape[0], 256), dtype=np.float32)
-    table[:, : values.shape[1]] = values
-    return table
+    return np.pad(values, ((0, 0), (0, 256 - values.shape[1]))).astype(np.float32)

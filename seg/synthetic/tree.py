@@ -9,24 +9,24 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seg.config.track import Track, silent
 from seg.errors import WrongUseError
+from seg.prepare.build import SYNTHETIC_FILE
 from seg.prepare.processes import process_count, processes
-from seg.prepare.published_tree import write_patch
+from seg.prepare.published_tree import write_metadata, write_patch
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import names_of_bits
 from seg.reben.patch import SPLITS, PatchId, Split
 from seg.reben.reference_map import class_indices, implied_bits
+from seg.store.index import OFFICIAL_COLUMNS
 from seg.store.notes import SYNTHETIC_NOTE
 from seg.store.targets import claimed_place
 from seg.synthetic.landscape import Codes, Field, land_cover
@@ -37,9 +37,6 @@ from seg.synthetic.surface import draw_surface
 GENERATOR = "seg.synthetic.tree"
 VERSION = 1
 """Raised whenever the same seed gives other data."""
-MARKER = "SYNTHETIC.json"
-"""File at the top of the tree that says that nothing in it was observed."""
-
 _POOL_PAYS = 200
 """Patches from which drawing in other processes saves more time than starting them takes."""
 
@@ -47,32 +44,12 @@ SNOW_FLAG = 0.28
 CLOUD_FLAG = 0.1
 """A patch is flagged when more than this share of its area is under snow, or under cloud or shadow."""
 
-_SCHEMA = pa.schema(
-    [
-        ("patch_id", pa.string()),
-        ("labels", pa.list_(pa.field("element", pa.string()))),
-        ("split", pa.string()),
-        ("country", pa.string()),
-        ("s1_name", pa.string()),
-        ("s2v1_name", pa.string()),
-        ("contains_seasonal_snow", pa.bool_()),
-        ("contains_cloud_or_shadow", pa.bool_()),
-    ]
-)
+_TYPES = {"labels": pa.list_(pa.field("element", pa.string())), **dict.fromkeys(OFFICIAL_COLUMNS[-2:], pa.bool_())}
+_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in OFFICIAL_COLUMNS])
 
 
-@dataclass(frozen=True, slots=True)
-class SynthesisReport:
-    """What was written.
-
-    Attributes:
-        patches: All patches, flagged ones included.
-        per_split: Patches of each split, flagged ones included.
-        tiles: MGRS tiles.
-        products: Sentinel-2 products.
-        snow: Patches flagged with seasonal snow.
-        cloud: Patches flagged with cloud or shadow.
-    """
+class SynthesisReport(NamedTuple):
+    """What was written: patches, flagged ones included, and how many of them are flagged with snow, and with cloud."""
 
     patches: int
     per_split: dict[Split, int]
@@ -126,7 +103,7 @@ def synthesise(
             written = in_order(partial(_write_block, unfinished, seed), blocks)
             for of_block in track(written, "Synthesising", len(blocks)):
                 rows += of_block
-        _write_metadata(unfinished, rows, mark)
+        write_metadata(unfinished, pa.Table.from_pylist(rows, _SCHEMA), {SYNTHETIC_NOTE: json.dumps(mark)})
     splits = Counter(row["split"] for row in rows)
     return SynthesisReport(
         patches=len(rows),
@@ -144,7 +121,7 @@ def new_folder(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
 
     Args:
         out: May exist if it is empty.
-        mark: What `MARKER` says; by it, the folder of a process that was killed is known.
+        mark: What `SYNTHETIC_FILE` says; by it, the folder of a process that was killed is known.
 
     Raises:
         WrongUseError: If `out` holds something.
@@ -158,7 +135,7 @@ def new_folder(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         try:
-            (unfinished / MARKER).write_text(json.dumps(mark, indent=2) + "\n")
+            (unfinished / SYNTHETIC_FILE).write_text(json.dumps(mark, indent=2) + "\n")
             yield unfinished
             if out.exists():
                 out.rmdir()
@@ -170,7 +147,7 @@ def new_folder(out: Path, mark: dict[str, Any]) -> Iterator[Path]:
 
 def _is_marked(folder: Path) -> bool:
     try:
-        document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        document = json.loads((folder / SYNTHETIC_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("generator") == GENERATOR
@@ -207,23 +184,15 @@ def _write_block(root: Path, seed: int, block: Block) -> list[dict[str, Any]]:
 
 
 def draw_block(block: Block, seed: int) -> tuple[Codes, Observed]:
-    """Land cover and images of a block.
+    """Land cover and images of a block of a data set's seed, as `draw_place` gives them.
 
-    Args:
-        block: From `seg.synthetic.places.plan`.
-        seed: Of the data set.
-
-    Returns:
-        CLC level-3 codes, uint16 (120 * rows, 120 * columns), and the images. The land depends on the place only, so
-        that later visits see the same land in another season.
+    The land depends on the place only, so that later visits see the same land in another season.
     """
     place = (seed, block.region, SPLITS.index(block.split), block.slot, block.rows, block.columns)
     return draw_place(REGIONS[block.region], block.visit, block.rows, block.columns, place)
 
 
-def draw_place(
-    region: Region, visit: int, rows: int, columns: int, place: tuple[int, ...]
-) -> tuple[Codes, Observed]:  # fmt: skip
+def draw_place(region: Region, visit: int, rows: int, columns: int, place: tuple[int, ...]) -> tuple[Codes, Observed]:
     """Land cover and images of any piece of land.
 
     Args:
@@ -234,7 +203,7 @@ def draw_place(
             product's correction leaves behind depends on the first two and the visit.
 
     Returns:
-        As for `draw_block`.
+        CLC level-3 codes, uint16 (120 * rows, 120 * columns), and the images.
     """
     land = _random(*place)
     codes = land_cover(region, rows, columns, land)
@@ -256,12 +225,3 @@ def _cut(image: npt.NDArray[Any], row: int, column: int, size: int) -> npt.NDArr
 
 def _share(cover: Field | None, row: int, column: int) -> float:
     return 0.0 if cover is None else float(_cut(cover, row, column, PATCH_SIZE).mean())
-
-
-def _write_metadata(root: Path, rows: list[dict[str, Any]], mark: dict[str, Any]) -> None:
-    """Both parquet files, columns and types as published, with the mark that stays when trees become archives."""
-    schema = _SCHEMA.with_metadata({SYNTHETIC_NOTE: json.dumps(mark)})
-    flagged = [row for row in rows if row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"]]
-    clear = [row for row in rows if not (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])]
-    for name, part in (("metadata", clear), ("metadata_for_patches_with_snow_cloud_or_shadow", flagged)):
-        pq.write_table(pa.Table.from_pylist(part, schema=schema), root / f"{name}.parquet", compression="zstd")
