@@ -1,5 +1,6 @@
 """Sphinx: pages in Markdown, and a reference that is written anew from commands, settings and docstrings."""
 
+import re
 import sys
 from inspect import isfunction
 from pathlib import Path
@@ -72,6 +73,17 @@ def short_signature(
     return None
 
 
+def mend_fields(_app: Sphinx, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """What Sphinx misreads in lists of fields.
+
+    Of names that are described together it takes what stands before the last for their type, so they become one word;
+    it takes `numpy.object_` for a link.
+    """
+    for number, line in enumerate(lines):
+        one_word = re.sub(r"^:(?:ivar|param) \w+(?:, \w+)+:", lambda found: found[0].replace(", ", ","), line)
+        lines[number] = re.sub(r"^(:vartype .*object)_", r"\1\\_", one_word)
+
+
 def skip_default(_app: Sphinx, what: str, _name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
     """A function that is the default of a field is no method of its class."""
     return True if what == "class" and isfunction(thing) and "." not in thing.__qualname__ else None
@@ -81,4 +93,6 @@ def setup(app: Sphinx) -> None:
     """Tell Sphinx of what is done here."""
     app.connect("builder-inited", write_reference, priority=1)
     app.connect("autodoc-process-signature", short_signature)
+    # After napoleon.
+    app.connect("autodoc-process-docstring", mend_fields, priority=600)
     app.connect("autodoc-skip-member", skip_default)

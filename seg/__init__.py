@@ -52,9 +52,9 @@ __all__ = list(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from seg.config.version import VERSION
 
-        return version("seg")
+        return VERSION
     if name not in _HOME:
         raise AttributeError(f"module 'seg' has no attribute '{name}'")
     return getattr(import_module(_HOME[name]), name)

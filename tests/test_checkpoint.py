@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from seg.config.sections import ModelConfig
+from seg.config.version import VERSION
 from seg.errors import CheckpointError
 from seg.models import checkpoint
 from seg.models.checkpoint import (
@@ -116,7 +116,7 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path, scene_head: str):
 def test_the_card_describes_the_network_in_plain_json(model: Segmenter, saved: Path):
     document = json.loads((saved / CARD_FILE).read_text(encoding="utf-8"))
     assert document["format"] == 3
-    assert document["seg_version"] == version("seg")
+    assert document["seg_version"] == VERSION
     assert (document["arch"], document["encoder"], document["scene_head"]) == (
         "linknet",
         "tu-test_efficientnet",

@@ -391,11 +391,3 @@ def test_demo_store_is_used_loudly_and_once(tmp_path, monkeypatch):
     heard.clear()
     assert find_store(load_config().data, notify=heard.append).info.synthetic
     assert heard == []
-
-
-def test_public_names_are_there():
-    for name in seg.__all__:
-        assert callable(getattr(seg, name))
-    assert seg.__version__.count(".") == 2
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = seg.nothing

@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg.config.version import VERSION
 from seg.report.record import hardware, run_record, source_state, versions, write_json
 from seg.store.atomic import write_bytes, write_text
 
@@ -93,7 +94,8 @@ def test_versions():
     found = versions()
     assert found["python"] == platform.python_version()
     assert found["gdal"] == rasterio.__gdal_version__
-    for package in ("seg", "torch", "numpy", "segmentation-models-pytorch", "timm", "albumentations", "rasterio"):
+    assert found["seg"] == VERSION
+    for package in ("torch", "numpy", "segmentation-models-pytorch", "timm", "albumentations", "rasterio"):
         assert found[package] == version(package)
     assert list(found)[2:] == sorted(list(found)[2:])
 

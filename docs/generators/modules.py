@@ -10,11 +10,19 @@ PACKAGES = {
     "reben": "What the data set is: classes, bands, patch ids, georeference, split rule.",
     "config": "The configuration.",
     "store": "The LMDB and its index.",
+    "scenes": "Sentinel products, stacks and folders, read in windows.",
+    "prepare": "From the published archives to a store.",
     "data": "From a store to a batch.",
     "models": "Networks, scene heads, weights and checkpoints.",
     "metrics": "Counts in, scores out.",
+    "figures": "Every picture and chart.",
+    "region": "A reBEN of one's own tiles.",
+    "synthetic": "A made-up world.",
     "engine": "Losses, optimiser, training and evaluation loops.",
-    "report": "Tables, figures, HTML and records.",
+    "inference": "A network over a scene in windows.",
+    "report": "Tables, HTML and records.",
+    "runs": "What a run is: plan, folder, session, loaded model.",
+    "maps": "GeoTIFFs, mosaics and what lies beside a map.",
     "pipeline": "The table of contents: what each command does, as functions.",
 }
 """Packages that are shown, in the order in which data walk through them."""
@@ -32,7 +40,7 @@ def public() -> str:
     """The names that ``import seg`` hands out."""
     lines = ["# Python", "", "What `import seg` hands out; each is loaded when it is first used.", ""]
     for name in seg.__all__:
-        lines += directive("autofunction", f"seg.{name}")
+        lines += directive("autoclass" if isinstance(getattr(seg, name), type) else "autofunction", f"seg.{name}")
     lines += ["## What they take and give", ""]
     for name in PLACES:
         module, _, what = name.rpartition(".")

@@ -19,6 +19,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, predict, report, train
 from seg.cli.command import Command, Group
+from seg.config.version import VERSION
 from seg.config.wording import SENTENCE, clipped
 
 app = typer.Typer(
@@ -57,9 +58,7 @@ _CURES = {
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"seg {version('seg')}")
+        typer.echo(f"seg {VERSION}")
         raise typer.Exit
 
 

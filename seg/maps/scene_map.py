@@ -3,12 +3,12 @@
 import hashlib
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
+from seg.config.version import VERSION
 from seg.errors import MapError
 from seg.figures.land_cover import LARGEST, land_cover_figure
 from seg.figures.style import write_png
@@ -133,7 +133,7 @@ def map_identity(job: ScenePlan) -> dict[str, Any]:
     compute, inner = weights.compute, job.part.inner
     geometry = options.geometry and hashlib.sha256(options.geometry.read_bytes()).hexdigest()
     return {
-        "seg": version("seg"),
+        "seg": VERSION,
         "weights": weights_digest(best_checkpoint(options.run)),
         "scene": job.scene.identity,
         "layers": list(job.layers),

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from seg.config.paths import AnyPath
 from seg.config.sections import Fusion, ModelConfig, Section
+from seg.config.version import VERSION
 from seg.errors import CheckpointError, ModelError
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.models.weights_file import CARD_FILE, STATE_FILES, WEIGHTS_FILE
@@ -145,7 +145,7 @@ def make_card(
         thresholds: Scene thresholds of the classes.
     """
     return ModelCard(
-        seg_version=version("seg"),
+        seg_version=VERSION,
         arch=model.config.arch,
         encoder=model.config.encoder,
         fusion=model.config.fusion,

@@ -1,7 +1,6 @@
 """From published trees or archives to a store."""
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from seg.config.sections import DataConfig
 from seg.config.track import Track, silent
+from seg.config.version import VERSION
 from seg.config.wording import counted
 from seg.errors import ArchiveError, BuildError
 from seg.prepare.fill import Ledger, Order, fill
@@ -130,7 +130,7 @@ def write_description(folder: Path, index: Index, bands: Sequence[str], **known:
     """
     pq.write_table(index.to_table(), folder / INDEX_FILE, compression="zstd")
     write_offsets(index, folder)
-    info = describe(index, bands, seg_version=importlib.metadata.version("seg"), **known)
+    info = describe(index, bands, seg_version=VERSION, **known)
     (folder / INFO_FILE).write_text(info.to_json(), encoding="utf-8")
     return info
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from seg.config.version import VERSION
 from seg.store.atomic import write_text
 
 _PACKAGES = (
@@ -56,7 +57,7 @@ def versions() -> dict[str, str | None]:
     found = {name: _version(name) for name in _PACKAGES}
     found["cuda"] = next((v for name in _CUDA_PACKAGES if (v := _version(name))), None)
     found["gdal"] = _gdal_version()
-    return {"python": platform.python_version(), "seg": _version("seg")} | dict(sorted(found.items()))
+    return {"python": platform.python_version(), "seg": VERSION} | dict(sorted(found.items()))
 
 
 def source_state(folder: Path = _SOURCE) -> dict[str, Any] | None:

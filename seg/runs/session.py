@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
+from seg.config.version import VERSION
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import ALONE, Ranks, check_shares, joined, started_ranks
@@ -113,7 +113,7 @@ def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic
         synthetic: Whether the data that it was applied to are.
     """
     tags = {
-        "SEG_VERSION": version("seg"),
+        "SEG_VERSION": VERSION,
         "MODEL": f"{card.arch} {card.encoder}",
         "MODEL_WEIGHTS": weights_digest(checkpoint) or "",
         "BANDS": ",".join(card.bands),

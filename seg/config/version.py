@@ -1,0 +1,3 @@
+"""The version, which packaging reads from here and everything that is written names."""
+
+VERSION = "0.2.0"
