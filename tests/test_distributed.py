@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import ranks
 import several_processes
 import torch
 
@@ -26,17 +26,6 @@ def store(real, tmp_path_factory):
     return out
 
 
-def start(processes, store, out):
-    """Run several_processes.py in so many processes; what the first one has written."""
-    out.mkdir()
-    script = str(ROOT / "tests" / "several_processes.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run([*command, script, store, out], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads((out / "document.json").read_text()), (out / "evidence.parquet").read_bytes()
-
-
 @pytest.fixture(scope="module")
 def alone(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("alone")
@@ -46,15 +35,19 @@ def alone(store, tmp_path_factory):
     return json.loads((out / "document.json").read_text()), (out / "evidence.parquet").read_bytes()
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def together(request, store, tmp_path_factory):
-    return start(request.param, store, tmp_path_factory.mktemp("together") / "out")
+@pytest.fixture(scope="module")
+def together(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("together")
+    ranks.together(3, out, several_processes.main, store, out)
+    return json.loads((out / "document.json").read_text()), (out / "evidence.parquet").read_bytes()
 
 
-def test_any_number_of_processes_counts_the_same(alone, together):
+def test_any_number_of_processes_counts_the_same(alone, together, store, tmp_path):
     """Every count, every probability and every loss of every patch, to the last bit."""
     assert len(unpack_evidence(alone[1])) == several_processes.SCORED
     assert together[1] == alone[1]
+    ranks.together(2, tmp_path, several_processes.only_score, store, tmp_path)
+    assert (tmp_path / "evidence.parquet").read_bytes() == alone[1]
 
 
 def test_gradients_are_the_mean_over_processes_and_accumulated_batches(alone, together):
@@ -131,8 +124,8 @@ def test_what_torchrun_says(monkeypatch, environment, expected):
         with pytest.raises(WorkerError, match=expected):
             started_ranks()
     else:
-        ranks = started_ranks()
-        assert (ranks.rank, ranks.count, ranks.local_rank) == expected
+        started = started_ranks()
+        assert (started.rank, started.count, started.local_rank) == expected
 
 
 def test_a_device_that_several_processes_cannot_share():

@@ -2,9 +2,7 @@
 
 import csv
 import hashlib
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +11,7 @@ import geopandas
 import numpy as np
 import pyproj
 import pytest
+import ranks
 import rasterio
 import torch
 from rasterio.transform import Affine, xy
@@ -255,13 +254,8 @@ def _killed(*_):
 
 
 def test_several_processes_make_the_same_map(run, scene, place, mapped, tmp_path):
-    root = Path(__file__).resolve().parents[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
-    options = ["--window", "160", "--overlap", "64", "--probabilities", "--confidence", "--labels"]
-    command = [*torchrun, "-m", "seg", "predict", run, scene.product, "--out", tmp_path / "map.tif", *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+    options = ["--window", 160, "--overlap", 64, "--probabilities", "--confidence", "--labels"]
+    ranks.together(3, tmp_path, ranks.command, "predict", run, scene.product, "--out", tmp_path / "map.tif", *options)
     assert digests(tmp_path) == digests(place)
     ours = geopandas.read_parquet(tmp_path / "map_labels.parquet")
     assert ours.equals(geopandas.read_parquet(place / "map_labels.parquet"))
