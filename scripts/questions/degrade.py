@@ -98,9 +98,9 @@ def degraded_store(store: Path, out: Path, degrade: Degrade, name: str) -> Path:
 def _degrade(store: Path, copy: Path, degrade: Degrade, name: str) -> None:
     """Write degraded maps, and the labels that they imply, into the copy of a store."""
     index, info = read_description(store)
-    reader = PatchReader(store)
+    reader = PatchReader(store, info.compression is not None)
     bits, sums = index.label_bits.copy(), index.checksums.copy()
-    with PatchWriter(copy, replace=True) as writer:
+    with PatchWriter(copy, replace=True, compact=info.compression is not None) as writer:
         for row in np.flatnonzero((index.splits != 2) & index.has_map):
             patch = index.patch_id(row)
             codes_HW = degrade(reader.reference_map(patch).copy(), np.random.default_rng((1, int(row))))
@@ -112,6 +112,6 @@ def _degrade(store: Path, copy: Path, degrade: Degrade, name: str) -> None:
     pq.write_table(new.to_table(), copy / INDEX_FILE, compression="zstd")
     description = describe(
         new, info.bands, seg_version=info.seg_version, synthetic=info.synthetic,
-        source={**info.source, "degraded": name}, resplit=info.resplit,
+        source={**info.source, "degraded": name}, resplit=info.resplit, compression=info.compression,
     )  # fmt: skip
     (copy / INFO_FILE).write_text(description.to_json(), encoding="utf-8")

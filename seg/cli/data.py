@@ -153,6 +153,9 @@ def build(
         bool, typer.Option("--partial", help="Build what is both in the metadata and on disk instead of refusing.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the store if it is there.")] = False,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Pack the values without loss: less to read, but for seg alone.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="1: read and write in turn instead of at once.", min=1, show_default="at once")
     ] = None,
@@ -181,6 +184,7 @@ def build(
             resplit=resplit,
             partial=partial,
             force=force,
+            compress=compress,
             workers=workers,
             track=console.track,
         )
@@ -249,7 +253,8 @@ def _show(store: Path, description: "Description") -> None:
     console.out.print(f"[bold]{escape(str(store))}[/]{synthetic}")
     tiles = counted(description.tiles, "tile", "tiles")
     rows = {
-        "patches": f"{info.patches:,} in {tiles}, {description.bytes / 1e6:,.0f} MB",
+        "patches": f"{info.patches:,} in {tiles}, {description.bytes / 1e6:,.0f} MB"
+        + (f" (compressed, {info.compression})" if info.compression else ""),
         "bands": " ".join(info.bands) or "none",
         "splits": ", ".join(f"{count} {split}" for split, count in info.splits.items())
         + (f" (by {info.resplit})" if info.resplit else ""),

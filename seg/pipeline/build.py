@@ -20,6 +20,7 @@ def build(
     resplit: str | None = None,
     partial: bool = False,
     force: bool = False,
+    compress: bool = False,
     workers: int | None = None,
     track: Track = silent,
 ) -> StoreInfo:
@@ -27,5 +28,13 @@ def build(
     out, s2, s1, maps, metadata = Path(out), path_or_none(s2), path_or_none(s1), path_or_none(maps), path_list(metadata)
     sources = Sources(s2=s2, s1=s1, maps=maps, metadata=tuple(metadata))
     return build_store(
-        sources, out, subset=subset, resplit=resplit, partial=partial, force=force, workers=workers, track=track
+        sources,
+        out,
+        subset=subset,
+        resplit=resplit,
+        partial=partial,
+        force=force,
+        compress=compress,
+        workers=workers,
+        track=track,
     )

@@ -217,6 +217,7 @@ def _write_store(out: Path, store: Path, index: Index, words: str) -> None:
         label_mismatches=info.label_mismatches if len(index) == info.patches else None,
         ignored=info.ignored,
         unlisted=info.unlisted,
+        compression=info.compression,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))

@@ -20,6 +20,7 @@ from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.patch import SPLITS, PatchId
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.ahead import Stretch
+from seg.store.compact import unpacked
 from seg.store.index import Index, read_index
 from seg.store.offsets import Offsets
 from seg.store.open import INDEX_FILE, StoreInfo, fingerprint, offsets_of
@@ -254,6 +255,7 @@ class _Chunk:
     Attributes:
         folder, bands: Of the store.
         official: Whether splits are those of the geographic rule.
+        compact: Whether its values are packed.
         rows: The patches.
         stretches: Where their values lie, as far as that is known.
     """
@@ -261,6 +263,7 @@ class _Chunk:
     folder: Path
     bands: tuple[str, ...]
     official: bool
+    compact: bool
     rows: list[_Row]
     stretches: list[Stretch]
 
@@ -281,11 +284,11 @@ def _chunks(index: Index, folder: Path, info: StoreInfo, offsets: Offsets | None
     for begin in range(0, len(index), _CHUNK):
         chunk = list(islice(rows, _CHUNK))
         stretches = offsets.stretches(np.arange(begin, begin + len(chunk))) if offsets else []
-        yield _Chunk(folder, info.bands, info.resplit is None, chunk, stretches)
+        yield _Chunk(folder, info.bands, info.resplit is None, info.compression is not None, chunk, stretches)
 
 
 def _audit_chunk(chunk: _Chunk) -> list[Finding]:
-    reader = PatchReader(chunk.folder)
+    reader = PatchReader(chunk.folder, chunk.compact)
     reader.read_ahead(chunk.stretches)
     return [finding for row in chunk.rows for finding in _audit_row(reader, chunk.bands, chunk.official, row)]
 
@@ -298,13 +301,14 @@ def _audit_row(reader: PatchReader, bands: Sequence[str], official: bool, row: _
         if not has:
             yield Finding(_GAPS[kind], kind, row.patch_id, "is not in the store")
             continue
-        value = reader.raw(key_of(kind, name))
+        value = reader.stored(key_of(kind, name))
         if value is None:
             yield Finding("missing value", kind, name, "the index says that it is there")
             continue
-        if expected and checksum(value) != expected:
-            yield Finding("checksum", kind, name, "the value is not the one that was written")
         try:
+            value = unpacked(value, name) if reader.compact else value
+            if expected and checksum(value) != expected:
+                yield Finding("checksum", kind, name, "the value is not the one that was written")
             arrays = view_tensors(value, name)
         except DamagedError as error:
             yield Finding("damaged value", kind, name, str(error))

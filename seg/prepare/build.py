@@ -24,6 +24,7 @@ from seg.prepare.tree import Tree
 from seg.prepare.working import working_folder
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
+from seg.store.compact import COMPRESSION
 from seg.store.index import BoolArray, Index, read_index, select
 from seg.store.notes import land_cover_note, synthetic_mark
 from seg.store.offsets import write_offsets
@@ -58,6 +59,7 @@ def build_store(  # noqa: PLR0913
     resplit: str | None = None,
     partial: bool = False,
     force: bool = False,
+    compress: bool = False,
     workers: int | None = None,
     track: Track = silent,
 ) -> StoreInfo:
@@ -73,6 +75,7 @@ def build_store(  # noqa: PLR0913
         resplit: ``tile`` assigns the splits anew by whole MGRS tiles; None keeps the official ones.
         partial: Build the patches that are both in the metadata and in the sources instead of refusing a difference.
         force: Replace a store that is there.
+        compress: Pack the values, see `seg.store.compact`.
         workers: 1: read, decode and write in turn; more, or None: at once, in threads.
         track: Progress.
 
@@ -91,14 +94,14 @@ def build_store(  # noqa: PLR0913
     if not partial:
         _refuse_absent_bands(opened, subset.bands)
     order = Order(
-        opened, subset.bands, subset.limit, partial, in_turn=workers == 1,
+        opened, subset.bands, subset.limit, partial, compress, in_turn=workers == 1,
         whole=subset.split is None and not subset.countries and subset.limit is None,
     )  # fmt: skip
     chosen = _choose(index, order, subset)
     if resplit == "tile":
         # What cannot be split should show before anything is read.
         split_by_tile(index.take(np.flatnonzero(chosen)))
-    with working_folder(out, _plan(index, chosen, sources, subset), force) as (folder, journal):
+    with working_folder(out, _plan(index, chosen, sources, subset, compress), force) as (folder, journal):
         ledger = fill(index, chosen, order, folder, journal, track)
         index, implied = _completed(index, ledger, order)
         if resplit == "tile":
@@ -116,6 +119,7 @@ def build_store(  # noqa: PLR0913
             else None,
             ignored=ledger.ignored,
             unlisted=ledger.unlisted,
+            compression=COMPRESSION if compress else None,
         )
 
 
@@ -227,7 +231,7 @@ def _completed(index: Index, ledger: Ledger, order: Order) -> tuple[Index, Any]:
     return held.take(rows), ledger.implied[rows]
 
 
-def _plan(index: Index, chosen: BoolArray, sources: Sources, subset: Subset) -> dict[str, Any]:
+def _plan(index: Index, chosen: BoolArray, sources: Sources, subset: Subset, compress: bool) -> dict[str, Any]:
     """What decides on the content of the LMDB."""
     digest = hashlib.blake2b(digest_size=8)
     rows = index.take(np.flatnonzero(chosen))
@@ -238,6 +242,7 @@ def _plan(index: Index, chosen: BoolArray, sources: Sources, subset: Subset) -> 
         "bands": list(subset.bands),
         "limit": subset.limit,
         "patches": digest.hexdigest(),
+        **({"compression": COMPRESSION} if compress else {}),
     }
 
 

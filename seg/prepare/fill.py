@@ -46,6 +46,7 @@ class Order:
         bands: Bands to take; empty: all.
         limit: Most patches to take out of an archive of images.
         partial: Leave out what is not whole instead of refusing it.
+        compress: Pack the values.
         whole: Every patch of the sources is wanted; archives are read to their ends and their checksums compared.
         in_turn: Read, decode and write in turn, in one thread, instead of at once.
     """
@@ -54,6 +55,7 @@ class Order:
     bands: tuple[str, ...]
     limit: int | None
     partial: bool
+    compress: bool
     whole: bool
     in_turn: bool
 
@@ -116,7 +118,7 @@ def fill(index: Index, chosen: BoolArray, order: Order, folder: Path, journal: J
     by_patch, by_s1 = Names(index.patch_ids), Names(index.s1_names)
     names: dict[Kind, Names] = {"s2": by_patch, "s1": by_s1, "maps": by_patch}
     resumed = (folder / DATA_FILE).is_file()
-    with PatchWriter(folder, replace=resumed, beside=not order.in_turn) as writer:
+    with PatchWriter(folder, resumed, order.compress, beside=not order.in_turn) as writer:
         _settle(order.opened, journal, writer)
         if resumed:
             _take_stock(ledger, names, writer, track)

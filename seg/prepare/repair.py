@@ -17,6 +17,7 @@ from seg.prepare.sources import ArchiveParts, Names, Opened, Wanted, names_of, t
 from seg.prepare.tree import Tree
 from seg.store.index import BoolArray, Index
 from seg.store.offsets import write_offsets
+from seg.store.open import read_info
 from seg.store.patches import PatchWriter
 
 
@@ -78,7 +79,7 @@ def repair_store(
         names = names_of(index, kind).to_pylist()
         needed[kind] = np.array([(kind, name) in bad for name in names], np.bool_)
     written = 0
-    with PatchWriter(folder, replace=True) as writer:
+    with PatchWriter(folder, replace=True, compact=read_info(folder).compression is not None) as writer:
         for part in track(source_parts(index, opened, bands, needed), "reading anew", len(bad)):
             try:
                 value = encode_part(part)

@@ -14,7 +14,16 @@ from typing import Any
 from seg.errors import BuildError, ForeignFileError, StoreError
 from seg.store.atomic import aside_of, put_in_place, recover_folder, write_text
 from seg.store.offsets import OFFSETS_FILE, was_changed
-from seg.store.open import FORMAT, INDEX_FILE, INFO_FILE, fingerprint, read_description, read_format, read_info
+from seg.store.open import (
+    FORMAT,
+    FORMAT_COMPACT,
+    INDEX_FILE,
+    INFO_FILE,
+    fingerprint,
+    read_description,
+    read_format,
+    read_info,
+)
 from seg.store.patches import DATA_FILE, LOCK_FILE
 from seg.store.targets import claimed_place
 
@@ -120,7 +129,7 @@ def _check_target(out: Path, force: bool | None) -> None:
 def _changed(store: Path) -> str | None:
     """A file of a store that somebody has changed, as far as the store itself tells; None if there is none."""
     try:
-        if read_format(store) != FORMAT:
+        if read_format(store) not in (FORMAT, FORMAT_COMPACT):
             # Of other versions it is not known what they wrote.
             return None
         info = read_info(store)

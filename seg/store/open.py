@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,8 @@ from seg.store.tensors import Array
 
 INDEX_FILE = "index.parquet"
 INFO_FILE = "store.json"
-FORMAT = 2
+FORMAT, FORMAT_COMPACT = 2, 3
+"""Versions of the layout: plain, and with packed values."""
 _CURE = "copy the store again, or build it again"
 
 
@@ -46,6 +47,7 @@ class StoreInfo:
         source: What the store was made from, by name.
         fingerprint: Changes with every pixel, label or split.
         unlisted: Files in the archives of patches that were not in the metadata.
+        compression: How values are packed, `seg.store.compact.COMPRESSION`; None: not at all.
     """
 
     format: int
@@ -63,10 +65,14 @@ class StoreInfo:
     source: dict[str, Any]
     fingerprint: str
     unlisted: int = 0
+    compression: Literal["blosc-lz4"] | None = None
 
     def to_json(self) -> str:
-        """The text of ``store.json``."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """The text of ``store.json``; a plain store says nothing of compression, as before there was any."""
+        fields = asdict(self)
+        if self.compression is None:
+            del fields["compression"]
+        return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def open_store(folder: AnyPath, metadata: AnyPaths = ()) -> Store:
         index, info = read_description(folder)
         if not (folder / DATA_FILE).is_file():
             raise StoreError(f"{folder} has lost its {DATA_FILE}; {_CURE}")
-        return Store(folder, PatchReader(folder), index, info)
+        return Store(folder, PatchReader(folder, info.compression is not None), index, info)
     if folder.name.startswith(".") and folder.name.endswith(".building"):
         raise StoreError(f"{folder} is an unfinished store; run its 'seg data build' command again to finish it")
     if (folder / INDEX_FILE).is_file():
@@ -222,10 +228,10 @@ def read_info(folder: Path) -> StoreInfo:
         StoreError: If it is damaged or of a newer version.
     """
     written = read_format(folder)
-    if written > FORMAT:
+    if written > FORMAT_COMPACT:
         raise StoreError(
-            f"{folder} was written by a newer version of seg (store format {written}, this version reads {FORMAT}); "
-            "update seg"
+            f"{folder} was written by a newer version of seg (store format {written}, this version reads "
+            f"{FORMAT_COMPACT}); update seg"
         )
     if written < FORMAT:
         raise StoreError(f"{folder} was written by an older version of seg; build the store again")
@@ -246,10 +252,11 @@ def describe(  # noqa: PLR0913
     label_mismatches: int | None = None,
     ignored: int = 0,
     unlisted: int = 0,
+    compression: Literal["blosc-lz4"] | None = None,
 ) -> StoreInfo:
     """The `StoreInfo` of an index."""
     return StoreInfo(
-        format=FORMAT,
+        format=FORMAT_COMPACT if compression else FORMAT,
         seg_version=seg_version,
         bands=tuple(band for band in BANDS if band in bands),
         patches=len(index),
@@ -264,6 +271,7 @@ def describe(  # noqa: PLR0913
         source=source,
         fingerprint=fingerprint(index),
         unlisted=unlisted,
+        compression=compression,
     )
 
 

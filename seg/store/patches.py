@@ -17,6 +17,7 @@ import lmdb
 from seg.errors import ArchiveError, DamagedError, StoreError
 from seg.store.ahead import Stretch, ask_for, in_memory
 from seg.store.btree import read_meta, walk
+from seg.store.compact import packed, unpacked
 from seg.store.tensors import Array, encode_tensors, view_tensors
 
 MAP_SUFFIX = "_reference_map"
@@ -44,14 +45,15 @@ class PatchReader:
 
     Args:
         folder: Folder that holds ``data.mdb``.
+        compact: Its values are packed, see `seg.store.compact`; the arrays are then copies of their own.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, compact: bool = False) -> None:
+        self.folder, self.compact = folder, compact
         self._opened: tuple[Any, Any, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "_opened": None}
+        return {"folder": self.folder, "compact": self.compact, "_opened": None}
 
     def _environment(self) -> tuple[Any, Any, int]:
         if self._opened is None:
@@ -80,13 +82,26 @@ class PatchReader:
         except lmdb.Error as error:
             raise DamagedError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
 
-    def raw(self, key: str) -> memoryview | None:
-        """The bytes of a value without a copy, or None."""
+    def stored(self, key: str) -> memoryview | None:
+        """The bytes of a value as they are stored, without a copy; None if there is none.
+
+        Raises:
+            DamagedError: If the LMDB is damaged.
+        """
         try:
             value: memoryview | None = self._environment()[1].get(key.encode())
         except lmdb.Error as error:
             raise self._damaged(error) from None
         return value
+
+    def raw(self, key: str) -> memoryview | None:
+        """The safetensors bytes of a value, without a copy unless it is packed; None if there is none.
+
+        Raises:
+            DamagedError: If the LMDB is damaged, or the value cannot be unpacked.
+        """
+        value = self.stored(key)
+        return unpacked(value, key) if self.compact and value is not None else value
 
     def _damaged(self, error: Exception) -> DamagedError:
         return DamagedError(f"{self.folder} is damaged: {error}; copy it again or build the store again")
@@ -154,13 +169,14 @@ class PatchWriter:
     Args:
         folder: An existing folder; an LMDB that lies in it is continued.
         replace: A value may take the place of one that is there already.
+        compact: Pack the values, see `seg.store.compact`; what is put and got stays plain.
         beside: Write each batch in a thread while the caller puts the next one together. LMDB and the disk, where most
             of the time goes, work without Python's lock.
     """
 
-    def __init__(self, folder: Path, replace: bool = False, beside: bool = False) -> None:
+    def __init__(self, folder: Path, replace: bool = False, compact: bool = False, beside: bool = False) -> None:
         self.folder = folder
-        self._replace = replace
+        self._replace, self._compact = replace, compact
         self._thread = ThreadPoolExecutor(1) if beside else None
         self._under_way: Future[None] | None = None
         self._size = _FIRST_MAP_SIZE
@@ -203,6 +219,7 @@ class PatchWriter:
             OSError: If the disk is full.
         """
         data = value if isinstance(value, bytes) else encode_tensors(value)
+        data = packed(data) if self._compact else data
         if key.encode() in self._pending and not self._replace:
             raise ArchiveError(f"{key} occurs twice in the source")
         self._pending[key.encode()] = data
@@ -228,12 +245,12 @@ class PatchWriter:
 
     def get(self, key: str) -> bytes | None:
         """A copy of a value that was put before, by this writer or an earlier one."""
-        if (pending := self._pending.get(key.encode())) is not None:
-            return pending
-        self._settle()
-        with self._env.begin() as transaction:
-            value: bytes | None = transaction.get(key.encode())
-            return value
+        value: bytes | None = self._pending.get(key.encode())
+        if value is None:
+            self._settle()
+            with self._env.begin() as transaction:
+                value = transaction.get(key.encode())
+        return bytes(unpacked(value, key)) if self._compact and value is not None else value
 
     def remove(self, keys: Iterable[str]) -> None:
         """Take values out, all of them or none, together with what has been put so far."""
@@ -246,11 +263,18 @@ class PatchWriter:
             raise self._failure(error, 0) from None
 
     def items(self) -> Iterator[tuple[str, memoryview]]:
-        """Every key with its value, in sorted order; the values are views that hold until the next one."""
+        """Every key with its value, in sorted order; the values are views that hold until the next one.
+
+        What cannot be unpacked comes as it is, and so is no safetensors value.
+        """
         self.flush()
         with self._env.begin(buffers=True) as transaction:
-            for key, value in transaction.cursor():
-                yield bytes(key).decode(), value
+            for name, value in transaction.cursor():
+                key = bytes(name).decode()
+                try:
+                    yield key, unpacked(value, key) if self._compact else value
+                except DamagedError:
+                    yield key, value
 
     def __len__(self) -> int:
         return int(self._env.stat()["entries"])
