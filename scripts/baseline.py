@@ -17,7 +17,10 @@ from rich.console import Console
 import seg
 from seg.pipeline.export import OVERVIEW
 from seg.pipeline.report import REPORT_FILE
-from seg.pipeline.study import Outcome, Study, Variant, run_study, synthetic_store
+from seg.report.outcomes import Outcome
+from seg.runs.data import synthetic_store
+from seg.runs.executors import CHOICES, LOCAL
+from seg.runs.study import Study, Variant
 
 ARCHITECTURES, MODALITIES = ("unet", "deeplabv3plus"), ("s1", "s2", "s1s2")
 _console = Console()
@@ -35,8 +38,10 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="Patches per step.")
     parser.add_argument("--work", type=Path, default=Path("runs/baseline"), help="Folder for store and runs.")
     parser.add_argument("--out", type=Path, default=Path("results/baseline"), help="Folder for the results.")
+    parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
+    parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
     args = parser.parse_args()
-    store = args.data or synthetic_store(args.work, args.patches)
+    store = args.data or synthetic_store(args.work / f"synthetic-{args.patches}", args.patches)
     shared = {
         "model__encoder": args.encoder,
         "train__epochs": args.epochs,
@@ -44,7 +49,11 @@ def main() -> None:
         "train__batch_size": args.batch_size,
     }
     study = Study(args.work, tuple(int(seed) for seed in args.seeds.split(",")), shared)
-    outcomes = run_study(study, grid(store), _console.print)
+    variants = grid(store)
+    failed = seg.sweep(study.runs(variants), executor=args.executor, slurm=args.slurm, notify=_console.print)
+    for error in failed.values():
+        raise error
+    outcomes = study.outcomes(variants)
     runs = [run for outcome in outcomes for run in outcome.runs]
     args.out.mkdir(parents=True, exist_ok=True)
     seg.compare(runs, out=args.out / "compare")

@@ -24,13 +24,16 @@ from seg.config.sections import DataConfig
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.order import BatchKey
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, merge_evidence
-from seg.pipeline.study import SCORES, Outcome, Study, Variant, difference, outcome_of, run_study, scores_table
+from seg.pipeline.sweep import sweep
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.report.answer import Answer, points, write_answer
 from seg.report.formats import to_rich
+from seg.report.outcomes import SCORES, Outcome, difference, outcome_of, scores_table
 from seg.runs.data import split_rows
+from seg.runs.executors import CHOICES, LOCAL
+from seg.runs.study import Study, Variant
 from seg.store.open import open_store
 
 BANDS = {"s1": "VV,VH", "s2": "B02,B03,B04,B08", "s1s2": "VV,VH,B02,B03,B04,B08"}
@@ -54,6 +57,8 @@ def main() -> None:
     parser.add_argument("--encoder", default="resnet18", help="Encoder.")
     parser.add_argument("--work", type=Path, default=Path("runs/real-sample"), help="Folder for store and runs.")
     parser.add_argument("--out", type=Path, default=Path("results/real-sample"), help="Folder for the results.")
+    parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
+    parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
     args = parser.parse_args()
     store = args.work / "sample"
     if not store.is_dir():
@@ -70,7 +75,11 @@ def main() -> None:
         Variant(f"{arch} {name}", {"model__arch": arch, "data__bands": bands}, store)
         for arch, (name, bands) in itertools.product(ARCHITECTURES, BANDS.items())
     ]
-    networks = run_study(Study(args.work, seeds, shared), variants, _console.print)
+    study = Study(args.work, seeds, shared)
+    failed = sweep(study.runs(variants), executor=args.executor, slurm=args.slurm, notify=_console.print)
+    for error in failed.values():
+        raise error
+    networks = study.outcomes(variants)
     forests = [
         outcome_of(f"random forest {name}", [forest_evidence(store, bands, seed) for seed in seeds])
         for name, bands in BANDS.items()

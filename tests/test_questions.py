@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 import seg
 from seg.metrics.bootstrap import paired_test
-from seg.pipeline import study
-from seg.pipeline.study import Variant
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.report.answer import points
 from seg.report.formats import Estimate
+from seg.runs.data import synthetic_store
+from seg.runs.study import Study, Variant
+from seg.runs.sweep import Scoring
 from seg.store.open import open_store
 
 FOLDER = Path(__file__).resolve().parents[1] / "scripts" / "questions"
@@ -160,8 +161,8 @@ def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch):
     def never(*_, **__):
         raise AssertionError("trained twice")
 
-    monkeypatch.setattr(study, "train", never)
-    monkeypatch.setattr(study, "evaluate", never)
+    monkeypatch.setattr("seg.pipeline.train.train", never)
+    monkeypatch.setattr("seg.pipeline.evaluate.evaluate", never)
     question.main()
 
 
@@ -170,8 +171,10 @@ def test_seeds_are_put_together_as_by_compare(real, tmp_path):
     store = tmp_path / "store"
     build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
     shared = {"model__arch": "linknet", "model__encoder": "tu-test_resnet", "train__epochs": 1, "train__device": "cpu"}
-    plan = study.Study(tmp_path / "work", (0, 1), {**shared, "train__batch_size": 16})
-    (found,) = study.run_study(plan, [Variant("tiny", {"data__bands": "B02,B03"}, store)])
+    study = Study(tmp_path / "work", (0, 1), {**shared, "train__batch_size": 16})
+    variants = [Variant("tiny", {"data__bands": "B02,B03"}, store)]
+    assert seg.sweep(study.runs(variants)) == {}
+    (found,) = study.outcomes(variants)
     (configuration,) = seg.compare(found.runs).comparison.configurations
     for score, estimate in found.scores.items():
         expected = configuration.scores[score]
@@ -197,8 +200,26 @@ def test_the_speed_question_reads_the_benchmarks(scripts, tmp_path, monkeypatch)
 
 
 def test_a_synthetic_store_is_made_once(tmp_path, monkeypatch):
-    store = study.synthetic_store(tmp_path, 24)
+    store = synthetic_store(tmp_path / "made", 24)
     assert open_store(store).info.synthetic
-    assert [path.name for path in tmp_path.iterdir()] == ["synthetic-24"]
-    monkeypatch.setattr(study, "synthesise", None)
-    assert study.synthetic_store(tmp_path, 24) == store
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    monkeypatch.setattr("seg.synthetic.tree.synthesise", None)
+    assert synthetic_store(tmp_path / "made", 24) == store
+
+
+def test_variants_that_differ_in_how_they_are_scored_are_trained_once(tmp_path):
+    """And every setting that variants do not share is in the name of a folder."""
+    study = Study(tmp_path, (0, 1), {"train__epochs": 1})
+    one, other = tmp_path / "one", tmp_path / "other"
+    variants = [
+        Variant("plain", {"data__bands": "s1s2"}, one),
+        Variant("blind", {"data__bands": "s1s2"}, one, drop="s1"),
+        Variant("elsewhere", {"data__bands": "s1s2"}, one, test=other),
+        Variant("optical", {"data__bands": "s2"}, one),
+    ]
+    runs = study.runs(variants)
+    assert [run.name for run in runs] == [f"one-bands_{bands}-seed{s}" for bands in ("s1s2", "s2") for s in (0, 1)]
+    assert runs[0].scorings == (Scoring("test"), Scoring("test", drop="s1"), Scoring("test", other))
+    assert runs[2].scorings == (Scoring("test"),)
+    assert runs[1].config.train.seed == 1
+    assert "train.epochs=1" in runs[1].options

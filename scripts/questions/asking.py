@@ -9,9 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seg.pipeline.study import SCORES, Outcome, Study, Variant, run_study, synthetic_store
+from seg.pipeline.sweep import sweep
 from seg.report.answer import Answer, answer_files, write_answer
 from seg.report.formats import Table, to_rich
+from seg.report.outcomes import SCORES, Outcome
+from seg.runs.data import synthetic_store
+from seg.runs.executors import CHOICES, LOCAL
+from seg.runs.study import Study, Variant
 from seg.store.open import read_info
 from seg.store.targets import claimed_folder
 
@@ -32,6 +36,8 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--encoder", default="resnet18", help="Encoder of the U-Net.")
     parser.add_argument("--work", type=Path, default=Path("runs/questions"), help="Folder for stores and runs.")
     parser.add_argument("--out", type=Path, default=Path("results/questions"), help="Folder for the answer.")
+    parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
+    parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
     args = parser.parse_args()
     # Before hours of training: what is in the way of the answer shows at once.
     claim(args.out)
@@ -49,7 +55,11 @@ def claim(out: Path) -> None:
 
 def base_store(args: argparse.Namespace) -> Path:
     """The store that is asked: the one named, or a synthetic one that is made once."""
-    return Path(args.data) if args.data is not None else synthetic_store(args.work, args.patches)
+    return (
+        Path(args.data)
+        if args.data is not None
+        else synthetic_store(args.work / f"synthetic-{args.patches}", args.patches)
+    )
 
 
 def ask(variants: Sequence[Variant], args: argparse.Namespace) -> list[Outcome]:
@@ -62,7 +72,11 @@ def ask(variants: Sequence[Variant], args: argparse.Namespace) -> list[Outcome]:
         "train__batch_size": 16,
     }
     seeds = tuple(int(seed) for seed in args.seeds.split(","))
-    return run_study(Study(args.work, seeds, shared), variants, _console.print)
+    study = Study(args.work, seeds, shared)
+    failed = sweep(study.runs(variants), executor=args.executor, slurm=args.slurm, notify=_console.print)
+    for error in failed.values():
+        raise error
+    return study.outcomes(variants)
 
 
 def answer(  # noqa: PLR0913

@@ -5,8 +5,9 @@ python scripts/questions/fusion.py [--data STORE] [--seeds 0,1,2]
 
 from asking import answer, arguments, ask, base_store
 
-from seg.pipeline.study import Variant, difference, differences_table, scores_table
 from seg.report.answer import points
+from seg.report.outcomes import difference, differences_table, scores_table
+from seg.runs.study import Variant
 
 QUESTION = "What does the fusion of Sentinel-1 and Sentinel-2 give?"
 

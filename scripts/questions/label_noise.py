@@ -11,8 +11,9 @@ from functools import partial
 from asking import answer, arguments, ask, base_store
 from degrade import coarser, degraded_store, shifted, swapped_edges, wrong_units
 
-from seg.pipeline.study import Variant, difference, differences_table, scores_table
 from seg.report.answer import points
+from seg.report.outcomes import difference, differences_table, scores_table
+from seg.runs.study import Variant
 
 QUESTION = "What do errors of the reference maps cost?"
 ERRORS = {

@@ -9,8 +9,9 @@
 
 from asking import answer, arguments, ask, base_store
 
-from seg.pipeline.study import Variant, difference, differences_table, scores_table
 from seg.report.answer import points
+from seg.report.outcomes import difference, differences_table, scores_table
+from seg.runs.study import Variant
 
 QUESTION = "What do pixel labels give to scene labels?"
 

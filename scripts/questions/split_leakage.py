@@ -11,9 +11,10 @@ from pathlib import Path
 from asking import answer, arguments, ask, base_store
 
 from seg.pipeline.split import split
-from seg.pipeline.study import Variant, difference, differences_table, scores_table
 from seg.prepare.split import SplitPlan
 from seg.report.answer import points
+from seg.report.outcomes import difference, differences_table, scores_table
+from seg.runs.study import Variant
 from seg.store.open import open_store
 
 QUESTION = "How much does a random split flatter a model?"

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # seventh of the time on getting them.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, predict, report, train
+from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, predict, report, sweep, train
 from seg.cli.command import Command, Group
 from seg.config.version import VERSION
 from seg.config.wording import SENTENCE, clipped
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.command("demo", cls=Command)(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train", cls=Command)(train.train)
+app.command("sweep", cls=Command)(sweep.sweep)
 app.command("eval", cls=Command)(evaluate.evaluate)
 app.command("compare", cls=Command)(compare.compare)
 app.command("export", cls=Command)(export.export)

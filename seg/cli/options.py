@@ -73,3 +73,17 @@ WindowBatch = Annotated[
     int | None,
     typer.Option(help="Windows at a time.", min=1, show_default="1 on a CPU; on a GPU as 'seg eval' has pixels"),
 ]
+
+Executor = Annotated[
+    str,
+    typer.Option(
+        help="Who does independent pieces of the work: local, dask:ADDRESS of a scheduler, or slurm.",
+        metavar="local|dask:ADDRESS|slurm",
+    ),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --executor slurm, an option of sbatch: gpus_per_node=1. May be repeated.", metavar="KEY=VALUE"
+    ),
+]

@@ -1,185 +1,200 @@
-"""The runs of a sweep: configurations x settings x seeds, and what is left to do for each."""
+"""Do what is left of many runs: train, resume, score, here or on many machines."""
 
-import itertools
-import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from threading import Lock, current_thread, main_thread
+from typing import TYPE_CHECKING, Any
 
-from seg.config.identity import settings_of_run
-from seg.config.load import load_config
-from seg.config.sections import Config
-from seg.errors import RunError, WrongUseError
-from seg.models.weights_file import BEST, LAST, weights_digest
-from seg.reben.patch import Split
-from seg.runs.data import store_of_environment
-from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, RunFiles, read_evaluation, read_run
-from seg.runs.plan import with_whole_weights
-from seg.store.open import INFO_FILE, read_info
+from seg.config.track import Notify, Track, ignore, silent
+from seg.errors import RunError, WorkerError
+from seg.runs.executors import LOCAL, LOGS, opened, results
+from seg.runs.plan import TrainPlan, plan
+from seg.runs.sweep import Scoring, SweepRun, left_to_score, look, set_aside
+from seg.store.locks import locked
 
-Todo = Literal["train", "resume", "restart", "score", "finished", "blocked"]
-"""What is left to do: all of it; the rest of a training; all of it once more, because there is nothing to resume from;
-the scoring; nothing; nothing that may be done, because the folder holds something else."""
+if TYPE_CHECKING:
+    from seg.engine.events import Epoch, Step
 
+Observe = Callable[["Step | Epoch"], None]
+Follow = Callable[[SweepRun], AbstractContextManager[Observe]]
 
-@dataclass(frozen=True)
-class Sweep:
-    """Configurations x settings x seeds.
-
-    Attributes:
-        configs: YAML configurations.
-        out: The folder for the run folders.
-        seeds: Comma-separated.
-        grid: Settings with their values, ``train.lr=1e-3,3e-4``.
-        overrides: Settings of every run, ``section.key=value``.
-        data, metadata: The store, as of ``seg train``.
-        split: The split to score; None: train only.
-    """
-
-    configs: tuple[Path, ...]
-    out: Path
-    seeds: str = "0"
-    grid: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-    data: Path | None = None
-    metadata: Path | None = None
-    split: Split | None = "test"
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """Where the data are, as options of ``seg``."""
-        given = {"--data": self.data, "--metadata": self.metadata}
-        return tuple(word for option, path in given.items() if path for word in (option, str(path)))
+_ALONE = Lock()
+"""Two trainings in threads of one process would draw from the same random numbers."""
 
 
-@dataclass(frozen=True)
-class SweepRun:
-    """A run of a sweep.
-
-    Attributes:
-        name: Name of its folder.
-        folder: The run folder.
-        config: Its settings.
-        options: The settings as options of ``seg train``.
-    """
-
-    name: str
-    folder: Path
-    config: Config
-    options: tuple[str, ...]
+@contextmanager
+def _unseen(_: SweepRun) -> Iterator[Observe]:
+    yield lambda _: None
 
 
-@dataclass(frozen=True)
-class State:
-    """What there is of a run.
-
-    Attributes:
-        todo: What is left to do.
-        why: A few words on it; a sentence with the cure if it is blocked.
-    """
-
-    todo: Todo
-    why: str = ""
-
-
-def sweep_runs(sweep: Sweep) -> list[SweepRun]:
-    """Every run of a sweep; all their settings are checked here, before anything is started.
-
-    Raises:
-        WrongUseError: If the grid or the seeds cannot be read, or two runs would share a folder.
-        WrongUseError: If settings are wrong.
-    """
-    axes = [_axis(text) for text in sweep.grid]
-    jobs: dict[str, SweepRun] = {}
-    for path, seed in itertools.product(sweep.configs, _seeds(sweep.seeds)):
-        for choices in itertools.product(*axes):
-            overrides = (*sweep.overrides, *choices)
-            name = "-".join((path.stem, *map(_label, choices), f"seed{seed}"))
-            if name in jobs:
-                raise WrongUseError(
-                    f"two runs would be called {name}; give configurations other names, and values once"
-                )
-            config = load_config(
-                path, overrides, train__seed=seed, data__store=sweep.data, data__metadata=sweep.metadata
-            )
-            options = ["--config", str(path), "--seed", str(seed)]
-            options += [word for override in overrides for word in ("--set", override)]
-            jobs[name] = SweepRun(name, sweep.out / name, config, tuple(options))
-    return list(jobs.values())
-
-
-def look(job: SweepRun, split: Split | None) -> State:
-    """What is left to do for a run.
+def sweep(
+    runs: Sequence[SweepRun],
+    *,
+    executor: Executor | str = LOCAL,
+    slurm: Sequence[str] = (),
+    seg: Sequence[str] = (),
+    follow: Follow = _unseen,
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> dict[str, BaseException]:
+    """Do what is left of every run; one that fails does not stop the others, and the same call does what is left then.
 
     Args:
-        job: The run.
-        split: The split that it is to be scored on; None: none.
+        runs: From `seg.runs.sweep.sweep_runs`.
+        executor, slurm: Who does it, see `seg.runs.executors.opened`; SLURM jobs go on when this call is broken off.
+        seg: A command that starts seg for each run, as ``torchrun --nproc-per-node 4 -m seg``; empty: in the process.
+        follow: Is told of each training, its steps and epochs; this and `track` only of what is done in this process.
+        track: Progress.
+        notify: Is told what the user must not miss.
+
+    Returns:
+        What failed, by the name of the run.
+
+    Raises:
+        WrongUseError, WorkerError: If there is no such executor.
     """
-    if not job.folder.is_dir() or not any(job.folder.iterdir()):
-        return State("train")
-    checkpoints = job.folder / CHECKPOINTS
-    nothing = State("restart", "it ended before its first checkpoint")
+    states = {run.name: look(run) for run in runs}
+    failed: dict[str, BaseException] = {
+        name: RunError(state.why) for name, state in states.items() if state.todo == "blocked"
+    }
+    left = [run for run in runs if states[run.name].todo not in ("blocked", "finished")]
+    here = executor == LOCAL
+    rest = _Rest(tuple(seg), follow, track, notify) if here else _Rest(tuple(seg))
+    if not here:
+        left = [replace(run, folder=run.folder.absolute()) for run in left]
+    with opened(executor, slurm, runs[0].folder.parent / LOGS) as pool:
+        for run, done in results(pool, rest.of, left, leave=True):
+            if error := done.exception():
+                failed[run.name] = error
+            elif not here:
+                notify(f"{run.name} is finished")
+    return failed
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """Does what is left of a run, wherever it is called.
+
+    Attributes:
+        seg: A command that starts seg; empty: in this process.
+        follow, track, notify: As of `sweep`.
+    """
+
+    seg: tuple[str, ...]
+    follow: Follow = _unseen
+    track: Track = silent
+    notify: Notify = ignore
+
+    def of(self, run: SweepRun) -> None:
+        """Train or resume, and score.
+
+        Raises:
+            RunError, BusyError: If the folder holds something else, or somebody else is at it.
+            WorkerError: If the command failed.
+            SegError: One of its kinds, for anything wrong with settings or data.
+        """
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        with _ALONE, locked(run.folder.parent / f".{run.name}.lock", run.folder):
+            # Somebody else may have been at it since the work was planned.
+            state = look(run)
+            if state.todo == "blocked":
+                raise RunError(state.why)
+            if state.todo == "restart":
+                self.notify(f"What there was of {run.name} is kept as {set_aside(run.folder).name}")
+            if state.todo in ("train", "restart", "resume"):
+                self._train(run, resume=state.todo == "resume")
+            for scoring in left_to_score(run):
+                self._score(run, scoring)
+
+    def _train(self, run: SweepRun, resume: bool) -> None:
+        data = run.config.data
+        if self.seg:
+            settings = ["--resume"] if resume else run.options
+            self._call("train", *settings, *_words(data=data.store, metadata=data.metadata, out=run.folder))
+            return
+        from seg.pipeline.train import train
+
+        self.notify(f"Training {run.name}")
+        if resume:
+            task = plan(out=run.folder, resume=True, data__store=data.store, data__metadata=data.metadata)
+        else:
+            task = TrainPlan(run.config, run.folder, resume=False)
+        with self.follow(run) as observe:
+            train(task, observe, self.track, self.notify)
+
+    def _score(self, run: SweepRun, scoring: Scoring) -> None:
+        data = run.config.data
+        store, metadata = (scoring.data, None) if scoring.data else (data.store, data.metadata)
+        if self.seg:
+            options = _words(split=scoring.split, data=store, metadata=metadata, drop=scoring.drop)
+            self._call("eval", str(run.folder), *options)
+            return
+        from seg.pipeline.evaluate import evaluate
+
+        self.notify(f"Scoring {run.name}")
+        evaluate(
+            run.folder,
+            split=scoring.split,
+            data=store,
+            metadata=metadata,
+            drop=scoring.drop,
+            track=self.track,
+            notify=self.notify,
+        )
+
+    def _call(self, *words: str) -> None:
+        """Have seg started, its output going where that of this process goes.
+
+        Raises:
+            WorkerError: If it cannot be started or fails.
+            KeyboardInterrupt: After Ctrl-C or SIGTERM, once it has saved what it has and ended.
+        """
+        command = [*self.seg, *words]
+        self.notify(f"$ {shlex.join(command)}")
+        stopped: list[int] = []
+        with _signal_held_back():
+            try:
+                child = subprocess.Popen(command)
+            except OSError as error:
+                raise WorkerError(f"{command[0]} cannot be started ({error.strerror})") from None
+
+        def pass_on(number: int, _frame: Any) -> None:
+            # A terminal sends Ctrl-C to the command as well, but SIGTERM goes to this process alone.
+            stopped.append(number)
+            if number == signal.SIGTERM:
+                child.terminate()
+
+        signals = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+        before = {number: signal.signal(number, pass_on) for number in signals}
+        try:
+            code = child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if stopped:
+            raise KeyboardInterrupt
+        if code:
+            raise WorkerError(f"'{shlex.join(command)}' ended with exit code {code}")
+
+
+@contextmanager
+def _signal_held_back() -> Iterator[None]:
+    """What is started meanwhile never hears SLURM tell all of a job that its time ends: it gets SIGTERM then."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     try:
-        run = read_run(job.folder)
-    except ValueError as error:
-        is_start = (job.folder / CONFIG_FILE).is_file() and not checkpoints.is_dir()
-        return nothing if is_start else State("blocked", str(error))
-    if difference := _difference(job, run):
-        return State("blocked", f"{job.folder} holds another run ({difference}); choose another --out or move it away")
-    status = run.record.get("status")
-    if status != "finished":
-        return State("resume", f"its status is {status}") if (checkpoints / LAST).is_dir() else nothing
-    if split and not is_scored(job, split):
-        return State("score", f"it is not scored on {split} yet")
-    return State("finished")
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
 
 
-def set_aside(folder: Path) -> Path:
-    """Rename a run without a checkpoint, which can neither be resumed nor written over."""
-    names = (folder.with_name(f"{folder.name}.unfinished-{number}") for number in itertools.count(1))
-    return folder.rename(next(name for name in names if not name.exists()))
-
-
-def is_scored(job: SweepRun, split: Split, on: str = "") -> bool:
-    """Whether a run's best weights were scored on a split (`on` other data); a damaged record counts as none."""
-    try:
-        record = read_evaluation(job.folder, split, on=on)
-    except RunError:
-        return False
-    return bool(record) and record.get("weights") == weights_digest(job.folder / CHECKPOINTS / BEST)
-
-
-def _axis(text: str) -> list[str]:
-    """``train.lr=1e-3,3e-4`` as overrides; commas within brackets belong to a value."""
-    key, equals, values = text.partition("=")
-    if not equals or not values:
-        raise WrongUseError(f"'--grid {text}' names no values; write it as --grid train.lr=1e-3,3e-4")
-    return [f"{key}={value}" for value in re.split(r",(?![^\[{]*[\]}])", values)]
-
-
-def _label(override: str) -> str:
-    key, _, value = override.partition("=")
-    short = re.sub(r"[^\w.+-]+", "_", Path(value).name).strip("_")
-    return f"{key.rpartition('.')[2].strip()}_{short}"
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(seed) for seed in text.split(",")]
-    except ValueError:
-        raise WrongUseError(f"'--seeds {text}' is no list of whole numbers; write it as --seeds 0,1,2") from None
-
-
-def _difference(job: SweepRun, run: RunFiles) -> str:
-    """What differs between a run that is there and the one that is planned; empty if nothing does."""
-    there, planned = (settings_of_run(with_whole_weights(config)) for config in (run.config, job.config))
-    changed = [name for name in planned | there if there.get(name) != planned.get(name)]
-    if changed:
-        name = changed[0]
-        return f"{name} is {there.get(name)} there and {planned.get(name)} here"
-    store = job.config.data.store or store_of_environment()
-    if store and (Path(store) / INFO_FILE).is_file():
-        fingerprint = read_info(Path(store)).fingerprint
-        if run.fingerprint and fingerprint != run.fingerprint:
-            return f"data {run.fingerprint} there and {fingerprint} here"
-    return ""
+def _words(**values: object) -> list[str]:
+    """Options of a command, those that have a value."""
+    return [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.load import dump_config, load_config
-from seg.config.sections import Config
 from seg.config.track import Notify, Track, ignore, silent
 from seg.engine.distributed import Ranks
 from seg.engine.events import Epoch, Step
@@ -27,9 +26,8 @@ from seg.report.log import EpochLog, read_log
 from seg.report.record import run_record, write_json
 from seg.report.trackers import FILE_NAME as TRACKERS_FILE
 from seg.report.trackers import Status, Trackers
-from seg.runs.data import store_of_environment
 from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
-from seg.runs.plan import TrainPlan, require_new
+from seg.runs.plan import TrainPlan, require_new, with_whole_paths
 from seg.runs.preparation import joined_by, prepare
 from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
@@ -121,13 +119,13 @@ def _claimed(job: TrainPlan, ranks: Ranks) -> Iterator[None]:
 
 def _settings_stand(job: TrainPlan) -> bool:
     """Whether ``config.yaml`` says what it would say anew, be it in other words."""
-    return dump_config(load_config(job.folder / CONFIG_FILE)) == dump_config(_located(job.config))
+    return dump_config(load_config(job.folder / CONFIG_FILE)) == dump_config(with_whole_paths(job.config))
 
 
 def _write_settings(job: TrainPlan) -> None:
     path = job.folder / CONFIG_FILE
     if not (path.is_file() and _settings_stand(job)):
-        write_text(path, dump_config(_located(job.config)))
+        write_text(path, dump_config(with_whole_paths(job.config)))
 
 
 def dry_run(job: TrainPlan, track: Track = silent, notify: Notify = ignore) -> DryRun:
@@ -233,11 +231,3 @@ def _conclude(folder: Path, run: Run, log: EpochLog | None, record: dict[str, An
         figure = training_figure(log.rows, title=title, synthetic=run.origin.synthetic)
         if figure:
             write_png(folder / FIGURE_FILE, figure)
-
-
-def _located(config: Config) -> Config:
-    """The configuration with whole paths, so that it loads from any folder. The demo store stays unnamed."""
-    named = config.data.store or store_of_environment()
-    paths = {"store": named, "metadata": config.data.metadata}
-    resolved = {key: Path(path).resolve() for key, path in paths.items() if path}
-    return config.model_copy(update={"data": config.data.model_copy(update=resolved)})

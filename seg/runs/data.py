@@ -35,7 +35,7 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
             f"No data given (--data, {SEG_DATA}{empty}): using the SYNTHETIC demo store. "
             "Its scores say nothing about reBEN; the README shows the way to real data."
         )
-        folder = _demo_store(track)
+        folder = synthetic_store(demo_folder(), DEMO_PATCHES, DEMO_SEED, track)
         notify(f"The demo store is kept in {folder}.")
         store = open_store(folder)
     return store
@@ -70,15 +70,15 @@ def demo_folder() -> Path:
     return cache_folder() / f"demo-{FORMAT}-{VERSION}-{DEMO_PATCHES}-{DEMO_SEED}"
 
 
-def _demo_store(track: Track) -> Path:
+def synthetic_store(folder: Path, patches: int, seed: int = 0, track: Track = silent) -> Path:
+    """A synthetic store, made when it is first needed; returns its folder."""
     from seg.synthetic.tree import synthesise
 
-    folder = demo_folder()
     if not (folder / INFO_FILE).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            synthesise(scratch / "tree", DEMO_PATCHES, DEMO_SEED, track)
+            synthesise(scratch / "tree", patches, seed, track)
             build_store(published_sources(scratch / "tree"), scratch / "store", track=track)
             # Another process may have been faster; its store is the same.
             if not folder.exists():

@@ -11,6 +11,7 @@ from seg.config.sections import Config
 from seg.errors import RunError
 from seg.models.weights_names import whole_path
 from seg.reben.bands import selection_name
+from seg.runs.data import store_of_environment
 from seg.runs.folder import CONFIG_FILE
 from seg.store.targets import LOCK_FILE
 
@@ -85,6 +86,15 @@ def with_whole_weights(config: Config) -> Config:
     """The configuration with the whole path of a weights file, so that a resume finds the same one from any folder."""
     weights = config.model.weights and whole_path(config.model.weights)
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
+
+
+def with_whole_paths(config: Config) -> Config:
+    """The configuration with whole paths, so that it loads from any folder. The demo store stays unnamed."""
+    named = config.data.store or store_of_environment()
+    paths = {"store": named, "metadata": config.data.metadata}
+    resolved = {key: Path(path).resolve() for key, path in paths.items() if path}
+    config = with_whole_weights(config)
+    return config.model_copy(update={"data": config.data.model_copy(update=resolved)})
 
 
 def _default_folder(config: Config, resume: bool) -> Path:

@@ -1,0 +1,196 @@
+"""The runs of a sweep: configurations x settings x seeds, and what is left to do for each."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from seg.config.identity import settings_of_run
+from seg.config.load import load_config
+from seg.config.sections import Config
+from seg.errors import RunError, WrongUseError
+from seg.metrics.evidence import scored_on
+from seg.models.weights_file import BEST, LAST, weights_digest
+from seg.reben.bands import Sensor
+from seg.reben.patch import Split
+from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, RunFiles, read_evaluation, read_run
+from seg.runs.plan import with_whole_paths
+from seg.store.open import INFO_FILE, read_info
+
+Todo = Literal["train", "resume", "restart", "score", "finished", "blocked"]
+"""What is left to do: all of it; the rest of a training; all of it once more, because there is nothing to resume from;
+the scoring; nothing; nothing that may be done, because the folder holds something else."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What a run is scored on.
+
+    Attributes:
+        split: The split.
+        data: Another store than that of the training.
+        drop: The sensor that the network is not shown.
+    """
+
+    split: Split = "test"
+    data: Path | None = None
+    drop: Sensor | None = None
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A run of a sweep.
+
+    Attributes:
+        folder: The run folder.
+        config: Its settings, with whole paths.
+        options: The settings as options of ``seg train``.
+        scorings: What it is to be scored on.
+    """
+
+    folder: Path
+    config: Config
+    options: tuple[str, ...]
+    scorings: tuple[Scoring, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of its folder, which no other run of the sweep has."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is of a run.
+
+    Attributes:
+        todo: What is left to do.
+        why: A few words on it; a sentence with the cure if it is blocked.
+    """
+
+    todo: Todo
+    why: str = ""
+
+
+def sweep_runs(
+    configs: Sequence[Path],
+    out: Path,
+    *,
+    seeds: str = "0",
+    grid: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    data: Path | None = None,
+    metadata: Path | None = None,
+    split: Split | None = "test",
+) -> list[SweepRun]:
+    """Every run of a sweep; all their settings are checked here, before anything is started.
+
+    Args:
+        configs: YAML configurations.
+        out: The folder for the run folders.
+        seeds: Comma-separated.
+        grid: Settings with their values, ``train.lr=1e-3,3e-4``.
+        overrides: Settings of every run, ``section.key=value``.
+        data, metadata: The store, as of ``seg train``.
+        split: The split to score; None: train only.
+
+    Raises:
+        WrongUseError: If the grid, the seeds or settings are wrong, or two runs would share a folder.
+    """
+    axes = [_axis(text) for text in grid]
+    runs: dict[str, SweepRun] = {}
+    for path, seed in itertools.product(configs, _seeds(seeds)):
+        for choices in itertools.product(*axes):
+            chosen = (*overrides, *choices)
+            name = "-".join((path.stem, *map(_label, choices), f"seed{seed}"))
+            if name in runs:
+                raise WrongUseError(
+                    f"two runs would be called {name}; give configurations other names, and values once"
+                )
+            config = load_config(path, chosen, train__seed=seed, data__store=data, data__metadata=metadata)
+            words = ["--config", str(path.absolute()), "--seed", str(seed)]
+            words += [word for override in chosen for word in ("--set", override)]
+            scorings = (Scoring(split),) if split else ()
+            runs[name] = SweepRun(out / name, with_whole_paths(config), tuple(words), scorings)
+    return list(runs.values())
+
+
+def look(run: SweepRun) -> State:
+    """What is left to do for a run."""
+    if not run.folder.is_dir() or not any(run.folder.iterdir()):
+        return State("train")
+    checkpoints = run.folder / CHECKPOINTS
+    nothing = State("restart", "it ended before its first checkpoint")
+    try:
+        there = read_run(run.folder)
+    except ValueError as error:
+        is_start = (run.folder / CONFIG_FILE).is_file() and not checkpoints.is_dir()
+        return nothing if is_start else State("blocked", str(error))
+    if difference := _difference(run, there):
+        return State("blocked", f"{run.folder} holds another run ({difference}); choose another --out or move it away")
+    status = there.record.get("status")
+    if status != "finished":
+        return State("resume", f"its status is {status}") if (checkpoints / LAST).is_dir() else nothing
+    if left := left_to_score(run):
+        return State("score", f"it is not scored on {left[0].split} yet")
+    return State("finished")
+
+
+def left_to_score(run: SweepRun) -> list[Scoring]:
+    """What a trained run was not scored on yet, with its best weights; a damaged record counts as none."""
+    weights = weights_digest(run.folder / CHECKPOINTS / BEST)
+    trained_on = read_run(run.folder).fingerprint
+
+    def is_there(scoring: Scoring) -> bool:
+        on = scored_on(read_info(scoring.data).fingerprint, trained_on) if scoring.data else ""
+        try:
+            record = read_evaluation(run.folder, scoring.split, scoring.drop, on)
+        except RunError:
+            return False
+        return bool(record) and record.get("weights") == weights
+
+    return [scoring for scoring in run.scorings if not is_there(scoring)]
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a run without a checkpoint, which can neither be resumed nor written over."""
+    names = (folder.with_name(f"{folder.name}.unfinished-{number}") for number in itertools.count(1))
+    return folder.rename(next(name for name in names if not name.exists()))
+
+
+def _axis(text: str) -> list[str]:
+    """``train.lr=1e-3,3e-4`` as overrides; commas within brackets belong to a value."""
+    key, equals, values = text.partition("=")
+    if not equals or not values:
+        raise WrongUseError(f"'--grid {text}' names no values; write it as --grid train.lr=1e-3,3e-4")
+    return [f"{key}={value}" for value in re.split(r",(?![^\[{]*[\]}])", values)]
+
+
+def _label(override: str) -> str:
+    key, _, value = override.partition("=")
+    short = re.sub(r"[^\w.+-]+", "_", Path(value).name).strip("_")
+    return f"{key.rpartition('.')[2].strip()}_{short}"
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise WrongUseError(f"'--seeds {text}' is no list of whole numbers; write it as --seeds 0,1,2") from None
+
+
+def _difference(run: SweepRun, there: RunFiles) -> str:
+    """What differs between a run that is there and the one that is planned; empty if nothing does."""
+    old, new = (settings_of_run(with_whole_paths(config)) for config in (there.config, run.config))
+    changed = [name for name in new | old if old.get(name) != new.get(name)]
+    if changed:
+        name = changed[0]
+        return f"{name} is {old.get(name)} there and {new.get(name)} here"
+    store = run.config.data.store
+    if store and (store / INFO_FILE).is_file():
+        fingerprint = read_info(store).fingerprint
+        if there.fingerprint and fingerprint != there.fingerprint:
+            return f"data {there.fingerprint} there and {fingerprint} here"
+    return ""
