@@ -19,7 +19,7 @@ from seg.pipeline.export import OVERVIEW
 from seg.pipeline.report import REPORT_FILE
 from seg.report.outcomes import Outcome
 from seg.runs.data import synthetic_store
-from seg.runs.executors import CHOICES, LOCAL
+from seg.prepare.executors import CHOICES, LOCAL
 from seg.runs.study import Study, Variant
 
 ARCHITECTURES, MODALITIES = ("unet", "deeplabv3plus"), ("s1", "s2", "s1s2")

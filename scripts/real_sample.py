@@ -32,7 +32,7 @@ from seg.report.answer import Answer, points, write_answer
 from seg.report.formats import to_rich
 from seg.report.outcomes import SCORES, Outcome, difference, outcome_of, scores_table
 from seg.runs.data import split_rows
-from seg.runs.executors import CHOICES, LOCAL
+from seg.prepare.executors import CHOICES, LOCAL
 from seg.runs.study import Study, Variant
 from seg.store.open import open_store
 

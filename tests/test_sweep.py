@@ -1,7 +1,6 @@
 """Sweeps: what is started for which run, with a stub in the place of seg that keeps a diary."""
 
 import fcntl
-import importlib.util
 import json
 import os
 import shlex
@@ -9,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
 
-from seg.errors import WrongUseError
-from seg.pipeline.sweep import Sweep, look, sweep_runs
-
-SWEEP = Path(__file__).resolve().parents[1] / "scripts" / "sweep.py"
+import seg
+from seg.cli.main import main
+from seg.errors import RunError, TrainingError, WrongUseError
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+from seg.runs.sweep import Scoring, look, sweep_runs
 
 STUB = """
 import json, os, signal, sys, time
@@ -71,27 +74,26 @@ def desk(tmp_path, monkeypatch):
 
 
 def command(*words):
-    return [str(SWEEP), "--out", "runs", "--seg", shlex.join([sys.executable, "stub.py"]), *words]
+    return ["seg", "sweep", "--out", "runs", "--seg", shlex.join([sys.executable, "stub.py"]), *words]
 
 
 @pytest.fixture
 def sweep(desk, monkeypatch, capfd):
-    """Run the script in this process, which has imported what it needs; exit code and output."""
-    spec = importlib.util.spec_from_file_location("sweep", SWEEP)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    """Run the command in this process, which has imported what it needs; exit code and output."""
 
     def run(*words, **environment):
         with monkeypatch.context() as here:
             for name, value in environment.items():
                 here.setenv(name, value)
+            here.setenv("COLUMNS", "400")
             here.setattr(sys, "argv", command(*words))
-            with pytest.raises(SystemExit) as stop:
-                script.main()
+            try:
+                main()
+                code = 0
+            except SystemExit as stop:
+                code = stop.code or 0
         captured = capfd.readouterr()
-        code = stop.value.code
-        message = code if isinstance(code, str) else ""
-        return SimpleNamespace(returncode=1 if message else code, stdout=captured.out, stderr=captured.err + message)
+        return SimpleNamespace(returncode=code, stdout=captured.out, stderr=captured.err)
 
     return run
 
@@ -104,27 +106,27 @@ def diary():
 
 
 def train_line(config, name, seed, *more):
-    return " ".join(["train", "--config", config, "--seed", str(seed), *more, "--out", f"runs/{name}"])
+    whole = str(Path(config).absolute())
+    return " ".join(["train", "--config", whole, "--seed", str(seed), *more, "--out", f"runs/{name}"])
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
 def test_the_grid_is_every_combination_once(desk):
-    plan = Sweep(
-        (Path("a.yaml"), Path("b.yaml")),
+    runs = sweep_runs(
+        [Path("a.yaml"), Path("b.yaml")],
         Path("runs"),
         seeds="0,7",
         grid=("train.lr=1e-3,3e-4", "data.months=[6,7],[1]"),
         overrides=("train.epochs=3",),
     )
-    jobs = sweep_runs(plan)
-    assert len(jobs) == len({job.name for job in jobs}) == 16
-    seen = {(j.config.model.arch, j.config.train.seed, j.config.train.lr, j.config.data.months) for j in jobs}
+    assert len(runs) == len({run.name for run in runs}) == 16
+    seen = {(r.config.model.arch, r.config.train.seed, r.config.train.lr, r.config.data.months) for r in runs}
     months = ((6, 7), (1,))
     assert seen == {(a, s, lr, m) for a in ("unet", "fpn") for s in (0, 7) for lr in (1e-3, 3e-4) for m in months}
-    assert {job.config.train.epochs for job in jobs} == {3}
-    assert jobs[0].name == "a-lr_1e-3-months_6_7-seed0"
+    assert {run.config.train.epochs for run in runs} == {3}
+    assert runs[0].name == "a-lr_1e-3-months_6_7-seed0"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_the_grid_is_every_combination_once(desk):
 )
 def test_a_grid_that_makes_no_sense_starts_nothing(desk, changes, error, message):
     with pytest.raises(error, match=message):
-        sweep_runs(Sweep(**{"configs": (Path("a.yaml"),), "out": Path("runs"), **changes}))
+        sweep_runs(**{"configs": (Path("a.yaml"),), "out": Path("runs"), **changes})
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(desk, sweep):
@@ -160,13 +162,14 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(desk, sweep):
 def test_every_run_is_trained_and_scored_and_then_skipped(desk, sweep):
     done = sweep("a.yaml", "--seeds", "0,1", "--set", "train.epochs=3", "--data", "store")
     assert done.returncode == 0, done.stderr
-    more = ("--set", "train.epochs=3", "--data", "store")
+    store = str(desk / "store")
+    more = ("--set", "train.epochs=3", "--data", store)
     assert diary() == [
         line
         for seed in (0, 1)
         for line in (
             train_line("a.yaml", f"a-seed{seed}", seed, *more),
-            f"eval runs/a-seed{seed} --split test --data store",
+            f"eval runs/a-seed{seed} --split test --data {store}",
         )
     ]
     assert done.stdout.splitlines()[-1] == "Compare: seg compare runs/a-seed0 runs/a-seed1 --split test"
@@ -179,7 +182,7 @@ def test_every_run_is_trained_and_scored_and_then_skipped(desk, sweep):
 def test_a_failure_does_not_stop_the_others_and_is_named_at_the_end(desk, sweep):
     done = sweep("a.yaml", "b.yaml", "--no-eval", FAIL="a-seed0")
     assert done.returncode == 1
-    assert [line.split()[2] for line in diary()] == ["a.yaml", "b.yaml"]
+    assert [Path(line.split()[2]).name for line in diary()] == ["a.yaml", "b.yaml"]
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
     assert len(failed) == 1
     assert failed[0].startswith("FAILED a-seed0: ")
@@ -203,7 +206,11 @@ def test_what_was_interrupted_is_resumed(desk, sweep, status):
     Path("runs/a-seed0/eval/test/eval.json").unlink()
     Path("runs/a-seed0/eval/test").rmdir()
     assert sweep("a.yaml", "--data", "moved").returncode == 0
-    assert diary() == ["train --out runs/a-seed0 --resume --data moved", "eval runs/a-seed0 --split test --data moved"]
+    moved = desk / "moved"
+    assert diary() == [
+        f"train --resume --data {moved} --out runs/a-seed0",
+        f"eval runs/a-seed0 --split test --data {moved}",
+    ]
 
 
 def test_a_trained_run_is_only_scored(desk, sweep):
@@ -240,13 +247,13 @@ def test_a_run_on_other_data_and_a_strange_folder_are_left_alone(desk, sweep):
     Path("store").mkdir()
     for fingerprint, todo in (("f", "finished"), ("g", "blocked")):
         Path("store/store.json").write_text(json.dumps(info | {"source": {}, "fingerprint": fingerprint}))
-        (job,) = sweep_runs(Sweep((Path("a.yaml"),), Path("runs"), data=Path("store"), split=None))
-        assert look(job, None).todo == todo
-    assert "data f there and g here" in look(job, None).why
+        (run,) = sweep_runs([Path("a.yaml")], Path("runs"), data=Path("store"), split=None)
+        assert look(run).todo == todo
+    assert "data f there and g here" in look(run).why
     Path("runs/b-seed0").mkdir()
     Path("runs/b-seed0/thesis.txt").touch()
-    (job,) = sweep_runs(Sweep((Path("b.yaml"),), Path("runs")))
-    assert look(job, "test").todo == "blocked"
+    (run,) = sweep_runs([Path("b.yaml")], Path("runs"))
+    assert look(run).todo == "blocked"
 
 
 def test_a_run_that_another_sweep_works_on_is_left_alone(desk, sweep):
@@ -261,22 +268,22 @@ def test_a_run_that_another_sweep_works_on_is_left_alone(desk, sweep):
 
 def test_a_stopped_sweep_passes_the_signal_on_and_starts_nothing_more(desk, sweep):
     process = subprocess.Popen(
-        [sys.executable, *command("a.yaml", "b.yaml")],
+        [sys.executable, "-m", *command("a.yaml", "b.yaml")],
         env=os.environ | {"WAIT": "1"},
-        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     deadline = time.monotonic() + 50
     while not Path("waiting").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=50)
+    _, said = process.communicate(timeout=50)
     assert process.returncode == 1
-    assert "Stopped" in out
+    assert "Stopped. The same command does what is left." in said
     assert len(diary()) == 1
     assert not Path("runs/b-seed0").exists()
     assert sweep("a.yaml", "--no-eval").returncode == 0
-    assert diary() == ["train --out runs/a-seed0 --resume"]
+    assert diary() == ["train --resume --out runs/a-seed0"]
 
 
 def test_a_seg_that_is_not_there_is_told(desk, sweep):
@@ -285,43 +292,97 @@ def test_a_seg_that_is_not_there_is_told(desk, sweep):
     assert "FAILED a-seed0: nowhere/seg cannot be started" in done.stdout
 
 
-# --- SLURM -----------------------------------------------------------------------------------------------------------
-
-
-def test_without_sbatch_the_files_are_written_and_named(desk, sweep):
-    done = sweep("a.yaml", "--seeds", "0,1", "--slurm", "--sbatch=--gpus=1", "--sbatch=--time=1:00:00")
-    assert done.returncode == 0, done.stderr
-    files = [Path(f"runs/slurm/a-seed{seed}.sbatch") for seed in (0, 1)]
-    assert [line for line in done.stdout.splitlines() if line.startswith("sbatch ")] == [f"sbatch {f}" for f in files]
+def test_a_sweep_that_asks_for_nonsense_ends_with_a_sentence(desk, sweep):
+    done = sweep("a.yaml", "--executor", "lokal")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(
+        "'lokal' is no executor; take local, dask:ADDRESS or slurm, as in dask:tcp://host:8786"
+    )
+    assert sweep("a.yaml", "--seeds", "0,x").returncode == 2
     assert diary() == []
-    text = files[1].read_text()
-    assert text.startswith("#!/bin/bash\n")
-    assert {"#SBATCH --gpus=1", "#SBATCH --time=1:00:00", "#SBATCH --dependency=singleton"} <= set(text.splitlines())
-    # The file is what a node runs: it does this run and no other.
-    ran = subprocess.run(["bash", str(files[1])], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert [line.split()[0] for line in diary()] == ["train", "eval"]
-    assert Path("runs/a-seed1/run.json").is_file()
-    assert not Path("runs/a-seed0").exists()
 
 
-def test_with_sbatch_what_is_left_is_submitted(desk, sweep, monkeypatch):
-    assert sweep("a.yaml").returncode == 0
-    Path("bin").mkdir()
-    sbatch = Path("bin/sbatch")
-    sbatch.write_text('#!/bin/sh\necho "$1" >> submitted.txt\ncase "$1" in *b-seed1*) exit 3;; esac\n')
-    sbatch.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{desk / 'bin'}:/usr/bin:/bin")
-    done = sweep("a.yaml", "b.yaml", "--seeds", "0,1", "--slurm")
-    left = ["a-seed1", "b-seed0", "b-seed1"]
-    assert Path("submitted.txt").read_text().split() == [f"runs/slurm/{name}.sbatch" for name in left]
-    assert done.returncode == 1
-    assert "FAILED b-seed1" in done.stdout
-    names = {line for name in left for line in Path(f"runs/slurm/{name}.sbatch").read_text().splitlines()}
-    assert len([line for line in names if line.startswith("#SBATCH --job-name=")]) == 3
+# --- in processes of its own ------------------------------------------------------------------------------------------
 
 
-def test_only_names_a_run_of_the_sweep(desk, sweep):
-    done = sweep("a.yaml", "--only", "a-seed9")
-    assert done.returncode == 1
-    assert done.stderr.startswith("sweep: no run of the sweep is called a-seed9")
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, real):
+    folder = tmp_path_factory.mktemp("data") / "store"
+    build_store(published_sources(real / "reben-10m-80"), folder, resplit="tile")
+    return folder
+
+
+TINY = """
+model: {arch: linknet, encoder: tu-test_resnet}
+data: {bands: [B02, B03]}
+train: {epochs: 2, batch_size: 16, device: cpu, precision: float32, patience: 0, save_every_steps: 1}
+"""
+
+
+@pytest.fixture
+def tiny(desk, store):
+    """The runs of two seeds of a tiny network, below a folder."""
+    (desk / "tiny.yaml").write_text(TINY)
+    return lambda out, **more: sweep_runs([Path("tiny.yaml")], Path(out), seeds="0,1", data=store, **more)
+
+
+def content(folder):
+    """What decides about a run, as bytes."""
+    names = ("checkpoints/best/model.safetensors", "eval/test/scores.json", "eval/test/evidence/evidence.npz")
+    return [path.read_bytes() for run in sorted(Path(folder).glob("tiny-*")) for name in names for path in [run / name]]
+
+
+def test_a_job_that_is_interrupted_gives_what_one_process_gives(tiny, monkeypatch):
+    """A SLURM job that has to make room in the middle of its training goes on."""
+    pytest.importorskip("submitit")
+    here, there, seen = tiny("here")[:1], tiny("there")[:1], []
+    assert seg.sweep(here, notify=seen.append) == {}
+    assert [line for line in seen if line.endswith("seed0")] == ["Training tiny-seed0", "Scoring tiny-seed0"]
+    thread = Thread(target=make_room, args=(Path("there"),))
+    thread.start()
+    assert seg.sweep(there, executor="slurm-local", notify=seen.append) == {}
+    thread.join()
+    assert seen[-1] == "tiny-seed0 is finished"
+    assert "Requeued" in "".join(log.read_text() for log in Path("there/slurm").glob("*.out"))
+    assert content("here") == content("there")
+    assert len(content("here")) == 3
+
+
+def make_room(folder):
+    """Ask the first training that has saved a state to make room, as SLURM does."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        for lock in folder.glob("tiny-*/.seg.lock"):
+            if any(lock.parent.glob("checkpoints/last/*")):
+                os.kill(json.loads(lock.read_text())["process"], signal.SIGUSR2)
+                return
+        time.sleep(0.01)
+
+
+def test_what_fails_is_told_apart(tiny, monkeypatch):
+    """A mistake of the user, a folder of another run, and a bug; the others are done."""
+    runs = tiny("runs", split=None)
+    runs[0].folder.mkdir(parents=True)
+    (runs[0].folder / "thesis.txt").touch()
+
+    def train(task, *_):
+        raise TrainingError("the loss is not finite") if task.config.train.seed else AssertionError
+
+    monkeypatch.setattr("seg.pipeline.train.train", train)
+    failed = seg.sweep(runs)
+    assert {name: type(error) for name, error in failed.items()} == {
+        "tiny-seed0": RunError,
+        "tiny-seed1": TrainingError,
+    }
+
+
+def test_every_scoring_that_lacks_is_done_and_no_other(tiny, store):
+    (run, _) = tiny("runs", overrides=["data.bands=[VV,B02]", "train.epochs=1"])
+    both = replace(run, scorings=(Scoring("test"), Scoring("test", drop="s1")))
+    assert seg.sweep([run]) == {}
+    stamp = (run.folder / "eval/test/eval.json").stat().st_mtime_ns
+    assert (look(run).todo, look(both).todo) == ("finished", "score")
+    assert seg.sweep([both]) == {}
+    assert look(both).todo == "finished"
+    assert (run.folder / "eval/test-without-s1/eval.json").is_file()
+    assert (run.folder / "eval/test/eval.json").stat().st_mtime_ns == stamp

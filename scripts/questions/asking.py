@@ -14,7 +14,7 @@ from seg.report.answer import Answer, answer_files, write_answer
 from seg.report.formats import Table, to_rich
 from seg.report.outcomes import SCORES, Outcome
 from seg.runs.data import synthetic_store
-from seg.runs.executors import CHOICES, LOCAL
+from seg.prepare.executors import CHOICES, LOCAL
 from seg.runs.study import Study, Variant
 from seg.store.open import read_info
 from seg.store.targets import claimed_folder

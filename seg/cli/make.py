@@ -92,6 +92,8 @@ def make(
     ] = None,
     require_s1: Annotated[bool, typer.Option("--require-s1", help="Leave out patches without Sentinel-1.")] = False,
     workers: options.Processes = None,
+    executor: options.Executor = "local",
+    slurm: options.Slurm = None,
 ) -> None:
     """Cut your own Sentinel-2 products and CORINE Land Cover into patches as those of reBEN.
 
@@ -117,7 +119,16 @@ def make(
             offset=offset,
         )
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
-        made = run(asked, out, store=store, workers=workers, track=console.track, notify=console.notify)
+        made = run(
+            asked,
+            out,
+            store=store,
+            workers=workers,
+            executor=executor,
+            slurm=slurm or (),
+            track=console.track,
+            notify=console.notify,
+        )
     _tell(out, made)
 
 

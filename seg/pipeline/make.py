@@ -1,10 +1,13 @@
 """Making a reBEN of one's own region."""
 
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.config.wording import counted, listed
+from seg.prepare.executors import LOCAL
 from seg.region.making import Made, make_set
 from seg.region.numbering import Numbering
 from seg.region.products import Request, check_make
@@ -62,6 +65,8 @@ def make(
     *,
     store: bool = False,
     workers: int | None = None,
+    executor: Executor | str = LOCAL,
+    slurm: Sequence[str] = (),
     track: Track = silent,
     notify: Notify = ignore,
 ) -> Made:
@@ -72,6 +77,7 @@ def make(
         out: The folder to make: the published tree, or a store.
         store: Make a store.
         workers: Processes, each of which cuts a product; None: one per core, up to 8.
+        executor, slurm: Who cuts instead of these processes, see `seg.prepare.executors.opened`.
         track: Progress.
         notify: Is told what the user must not miss.
 
@@ -79,7 +85,7 @@ def make(
         SegError: One of its kinds, in one sentence, for anything wrong with the files.
     """
     out = Path(out)
-    made = make_set(asked, out, store=store, workers=workers, track=track)
+    made = make_set(asked, out, store=store, workers=workers, executor=executor, slurm=slurm, track=track)
     for remark in made.remarks:
         notify(remark)
     patches = sum(made.patches.values())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError, WorkerError
-from seg.runs.executors import LOCAL, LOGS, opened, results
+from seg.prepare.executors import LOCAL, LOGS, opened, results
 from seg.runs.plan import TrainPlan, plan
 from seg.runs.sweep import Scoring, SweepRun, left_to_score, look, set_aside
 from seg.store.locks import locked
@@ -46,7 +46,7 @@ def sweep(
 
     Args:
         runs: From `seg.runs.sweep.sweep_runs`.
-        executor, slurm: Who does it, see `seg.runs.executors.opened`; SLURM jobs go on when this call is broken off.
+        executor, slurm: Who does it, see `seg.prepare.executors.opened`; SLURM jobs go on when this call is broken off.
         seg: A command that starts seg for each run, as ``torchrun --nproc-per-node 4 -m seg``; empty: in the process.
         follow: Is told of each training, its steps and epochs; this and `track` only of what is done in this process.
         track: Progress.

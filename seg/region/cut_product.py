@@ -25,6 +25,7 @@ from seg.reben.patch import SPLITS
 from seg.region.clc import codes_on
 from seg.region.cutting import Cut, CutTask, cut_strips
 from seg.store.atomic import write_bytes
+from seg.store.locks import locked
 from seg.store.patches import DATA_FILE, PatchWriter
 
 PARTS = "parts"
@@ -60,6 +61,11 @@ class Work:
     store: bool
 
     @property
+    def name(self) -> str:
+        """Name of the product."""
+        return self.job.product
+
+    @property
     def table(self) -> Path:
         """Where it is kept what was done; there when the product is finished."""
         return self.folder / PARTS / f"{self.job.product}.parquet"
@@ -71,9 +77,14 @@ class Work:
 
 
 def finish(work: Work) -> None:
-    """Cut a product, in a process of its own; see `cut`."""
-    for _ in cut(work):
-        pass
+    """Cut a product, in a process of its own; see `cut`.
+
+    Raises:
+        BusyError: If a process that was given up for dead is still at it.
+    """
+    with locked(work.table.with_suffix(".lock"), work.table):
+        for _ in cut(work):
+            pass
 
 
 def cut_and_join(work: Work) -> Iterator[None]:

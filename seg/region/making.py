@@ -7,7 +7,8 @@ working folder) when the product is finished. A call that was interrupted goes o
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from seg.config.track import Track, silent
 from seg.errors import BuildError, WrongUseError
 from seg.prepare.build import SYNTHETIC_FILE, write_description
+from seg.prepare.executors import LOCAL, LOGS, opened, results
 from seg.prepare.layout import KINDS
 from seg.prepare.processes import process_count, processes
 from seg.prepare.published_tree import write_metadata
@@ -62,18 +64,26 @@ class Made:
 
 
 def make_set(
-    request: Request, out: Path, *, store: bool = False, workers: int | None = None, track: Track = silent
+    request: Request,
+    out: Path,
+    *,
+    store: bool = False,
+    workers: int | None = None,
+    executor: Executor | str = LOCAL,
+    slurm: Sequence[str] = (),
+    track: Track = silent,
 ) -> Made:
     """Cut products into patches: the published tree with its metadata, or a store, and a log of what was left out.
 
     The set appears under its name only when it is complete. The same call continues one that was interrupted; what
-    comes out does not depend on interruptions or on the number of workers.
+    comes out does not depend on interruptions or on who cuts.
 
     Args:
         request: What it is made from.
         out: The folder to make.
         store: Make a store instead of a tree.
         workers: Processes, each of which cuts a product; None: one per core, up to 8.
+        executor, slurm: Who cuts instead of these processes, see `seg.prepare.executors.opened`.
         track: Progress.
 
     Raises:
@@ -84,7 +94,7 @@ def make_set(
     check_make(request)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUseError(f"{out} is there already; choose another folder")
-    jobs = tasks_of(request)
+    jobs = tasks_of(request if executor == LOCAL else _with_whole_paths(request))
     mark = find_synthetic_mark(request)
     ready = working_folder(
         out, plan_of(jobs, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
@@ -93,7 +103,12 @@ def make_set(
         parts = folder / PARTS
         parts.mkdir(exist_ok=True)
         works = [Work(job, folder, store) for job in jobs]
-        _cut_all(works, workers, track)
+        if executor == LOCAL:
+            _cut_all(works, workers, track)
+        else:
+            _have_cut(works, executor, slurm, parts / LOGS, track)
+        for work in works:
+            join(work)
         cells = pa.concat_tables([pq.read_table(work.table) for work in works]).sort_by("patch_id")
         noted = [pq.read_schema(work.table).metadata for work in works]
         repaired = {work.job.tile: int(note[REPAIRED]) for work, note in zip(works, noted, strict=True)}
@@ -136,8 +151,26 @@ def _cut_all(works: Sequence[Work], workers: int | None, track: Track) -> None:
         rows = sum(work.job.cells.rows for work in open_works)
         for _ in track((row for work in open_works for row in cut_and_join(work)), "rows of patches", rows):
             pass
-    for work in works:
-        join(work)
+
+
+def _have_cut(works: Sequence[Work], executor: Executor | str, slurm: Sequence[str], logs: Path, track: Track) -> None:
+    """Have every product that is not finished cut, each wherever there is somebody."""
+    left = [work for work in works if not work.table.is_file()]
+    with opened(executor, slurm, logs) as pool:
+        for work, done in track(results(pool, finish, left), "products", len(left)):
+            done.result()
+            join(work)
+
+
+def _with_whole_paths(request: Request) -> Request:
+    """The request as it can be read from any folder."""
+    return replace(
+        request,
+        s2=tuple(path.absolute() for path in request.s2),
+        s1=tuple(path.absolute() for path in request.s1),
+        clc=request.clc.absolute(),
+        countries=request.countries and request.countries.absolute(),
+    )
 
 
 def index_of(kept: pa.Table) -> Index:

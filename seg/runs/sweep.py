@@ -9,6 +9,7 @@ from typing import Literal
 
 from seg.config.identity import settings_of_run
 from seg.config.load import load_config
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.sections import Config
 from seg.errors import RunError, WrongUseError
 from seg.metrics.evidence import scored_on
@@ -75,14 +76,14 @@ class State:
 
 
 def sweep_runs(
-    configs: Sequence[Path],
-    out: Path,
+    configs: AnyPaths,
+    out: AnyPath,
     *,
     seeds: str = "0",
     grid: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    data: Path | None = None,
-    metadata: Path | None = None,
+    data: AnyPath | None = None,
+    metadata: AnyPath | None = None,
     split: Split | None = "test",
 ) -> list[SweepRun]:
     """Every run of a sweep; all their settings are checked here, before anything is started.
@@ -99,9 +100,10 @@ def sweep_runs(
     Raises:
         WrongUseError: If the grid, the seeds or settings are wrong, or two runs would share a folder.
     """
+    data, metadata = path_or_none(data), path_or_none(metadata)
     axes = [_axis(text) for text in grid]
     runs: dict[str, SweepRun] = {}
-    for path, seed in itertools.product(configs, _seeds(seeds)):
+    for path, seed in itertools.product(path_list(configs), _seeds(seeds)):
         for choices in itertools.product(*axes):
             chosen = (*overrides, *choices)
             name = "-".join((path.stem, *map(_label, choices), f"seed{seed}"))
@@ -113,7 +115,7 @@ def sweep_runs(
             words = ["--config", str(path.absolute()), "--seed", str(seed)]
             words += [word for override in chosen for word in ("--set", override)]
             scorings = (Scoring(split),) if split else ()
-            runs[name] = SweepRun(out / name, with_whole_paths(config), tuple(words), scorings)
+            runs[name] = SweepRun(Path(out) / name, with_whole_paths(config), tuple(words), scorings)
     return list(runs.values())
 
 

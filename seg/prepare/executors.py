@@ -167,7 +167,7 @@ class _Jobs(Executor):
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         future: Future[Result] = Future()
-        self._submitter.update_parameters(name=self._name(function, args))
+        self._submitter.update_parameters(job_name=self._name(function, args))
         try:
             job = self._submitter.submit(_Call(function, args, kwargs))
         except (FailedJobError, FailedSubmissionError) as error:
@@ -202,11 +202,11 @@ def _settle(future: Future[Any], job: Any) -> None:
         return
     try:
         failed, result = job.result()
+    except FailedJobError as error:
+        failed, result = True, error
     except UncompletedJobError:
         failed = True
         result = WorkerError(f"job {job.job_id} ended without a result; what it said is in {job.paths.stderr}")
-    except FailedJobError as error:
-        failed, result = True, error
     if failed:
         future.set_exception(result)
     else:
