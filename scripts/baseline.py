@@ -17,9 +17,9 @@ from rich.console import Console
 import seg
 from seg.pipeline.export import OVERVIEW
 from seg.pipeline.report import REPORT_FILE
+from seg.prepare.executors import CHOICES, LOCAL
 from seg.report.outcomes import Outcome
 from seg.runs.data import synthetic_store
-from seg.prepare.executors import CHOICES, LOCAL
 from seg.runs.study import Study, Variant
 
 ARCHITECTURES, MODALITIES = ("unet", "deeplabv3plus"), ("s1", "s2", "s1s2")

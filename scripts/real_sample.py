@@ -26,13 +26,13 @@ from seg.data.order import BatchKey
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, merge_evidence
 from seg.pipeline.sweep import sweep
 from seg.prepare.build import build_store
+from seg.prepare.executors import CHOICES, LOCAL
 from seg.prepare.sources import published_sources
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.report.answer import Answer, points, write_answer
 from seg.report.formats import to_rich
 from seg.report.outcomes import SCORES, Outcome, difference, outcome_of, scores_table
 from seg.runs.data import split_rows
-from seg.prepare.executors import CHOICES, LOCAL
 from seg.runs.study import Study, Variant
 from seg.store.open import open_store
 

@@ -23,7 +23,7 @@ from seg.reben.bands import selection_name
 ALL = list(commands())
 NOTHING_IF_NOT_GIVEN = {
     *("bands", "metadata", "config", "set_", "allow", "drop", "s1", "s2", "maps", "geometry", "resplit"),
-    *("mirror", "scene", "layer", "countries", "product", "rule", "report", "arch", "encoder"),
+    *("mirror", "scene", "layer", "countries", "product", "rule", "report", "arch", "encoder", "grid", "slurm"),
 }
 """Options without which nothing is done or chosen; `seg models` takes all architectures and encoders."""
 NEEDED_BY_NO_COMMAND = {("compare", "out"), ("data split", "out")}

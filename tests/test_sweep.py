@@ -328,7 +328,7 @@ def tiny(desk, store):
 
 def content(folder):
     """What decides about a run, as bytes."""
-    names = ("checkpoints/best/model.safetensors", "eval/test/scores.json", "eval/test/evidence/evidence.npz")
+    names = ("checkpoints/best/model.safetensors", "eval/test/scores.json", "eval/test/evidence/patches.parquet")
     return [path.read_bytes() for run in sorted(Path(folder).glob("tiny-*")) for name in names for path in [run / name]]
 
 

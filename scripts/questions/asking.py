@@ -10,11 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from seg.pipeline.sweep import sweep
+from seg.prepare.executors import CHOICES, LOCAL
 from seg.report.answer import Answer, answer_files, write_answer
 from seg.report.formats import Table, to_rich
 from seg.report.outcomes import SCORES, Outcome
 from seg.runs.data import synthetic_store
-from seg.prepare.executors import CHOICES, LOCAL
 from seg.runs.study import Study, Variant
 from seg.store.open import read_info
 from seg.store.targets import claimed_folder

@@ -83,9 +83,7 @@ def make(
     country_column: Annotated[
         str | None, typer.Option(help="Column with their names.", show_default="country, name, NAME_ENGL or ADMIN")
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
-    ] = None,
+    bands: options.StackBands = None,
     offset: options.Offset = None,
     product: Annotated[
         str | None, typer.Option(help="Name of the product, if that of the file does not begin with it.")
@@ -100,11 +98,10 @@ def make(
     Names, layout, labels, splits and what is left out follow the published set. The same command goes on where it was
     broken off, with the products that were not finished.
     """
-    from seg.pipeline.make import make as run
-    from seg.pipeline.make import request
+    from seg.pipeline import make as verb
 
     with console.wrong_use():
-        asked = request(
+        asked = verb.request(
             s2,
             clc,
             s1=s1 or (),
@@ -119,7 +116,7 @@ def make(
             offset=offset,
         )
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
-        made = run(
+        made = verb.make(
             asked,
             out,
             store=store,

@@ -46,6 +46,7 @@ ModalityDropout = Annotated[
     typer.Option(help="Probability that a training patch loses one sensor.", show_default="{train.modality_dropout}"),
 ]
 
+StackBands = Annotated[str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")]
 Offset = Annotated[
     int | None,
     typer.Option(

@@ -17,9 +17,7 @@ def predict(
     s1: Annotated[
         list[Path] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")
-    ] = None,
+    bands: options.StackBands = None,
     offset: options.Offset = None,
     bbox: Annotated[
         str | None,
