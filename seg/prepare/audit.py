@@ -141,15 +141,10 @@ class _Row:
 def audit_store(
     folder: Path, index: Index, info: StoreInfo, workers: int | None = None, track: Track = silent
 ) -> Audit:
-    """Check every value of a store.
-
-    The values are read by other processes, so that an LMDB which is damaged in a way that ends its reader is found out
-    too.
+    """Check every value of a store, in other processes: an LMDB whose damage ends its reader is found out too.
 
     Args:
-        folder: The store.
-        index: Its index.
-        info: What the store says of itself.
+        folder, index, info: The store, its index and what it says of itself.
         workers: Processes that read; None: one per core, up to 8.
         track: Progress.
     """
@@ -254,10 +249,8 @@ class _Chunk:
 
     Attributes:
         folder, bands: Of the store.
-        official: Whether splits are those of the geographic rule.
-        compact: Whether its values are packed.
-        rows: The patches.
-        stretches: Where their values lie, as far as that is known.
+        official, compact: Whether splits are those of the geographic rule, and values packed.
+        rows, stretches: The patches, and where their values lie, as far as that is known.
     """
 
     folder: Path
@@ -269,13 +262,12 @@ class _Chunk:
 
 
 def _chunks(index: Index, folder: Path, info: StoreInfo, offsets: Offsets | None) -> Iterator[_Chunk]:
-    names = [SPLITS[split] for split in range(len(SPLITS))]
     rows = (
         _Row(
             index.patch_id(i),
             index.s1_name(i),
             int(index.label_bits[i]),
-            names[index.splits[i]],
+            SPLITS[index.splits[i]],
             (bool(index.has_s2[i]), bool(index.has_s1[i]), bool(index.has_map[i])),
             tuple(index.checksums[i].tolist()),
         )
