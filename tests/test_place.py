@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from commands import run_printed
 from rasterio.control import GroundControlPoint
-from rasterio.transform import Affine
+from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 
 from seg.errors import SceneError
@@ -180,3 +180,15 @@ def test_of_sentinel_2_in_zone_neither_word_nor_result_changes(tmp_path):
 def test_a_crs_that_cannot_be_brought_anywhere(tmp_path):
     path = write(tmp_path / "x.tif", dn(), 3035, Affine(10, 0, 4e7, 0, -10, 4e7))
     assert re.search("nowhere.*is that its CRS", refusal(path))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633+5773", "EPSG:32633+3855", pyproj.CRS(32633).to_3d().to_wkt()])
+def test_heights_of_a_crs_are_let_go(crs, tmp_path):
+    images = np.random.default_rng(0).integers(200, 3000, (3, 120, 120)).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    place = {"crs": crs, "transform": from_origin(300_000, 5_300_040, 10, 10)}
+    shape = {"count": 3, "height": 120, "width": 120, "dtype": "uint16"}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **place) as file:
+        file.write(images)
+        file.descriptions = RGB
+    assert open_scene(path, needed=RGB).grid.epsg == 32633

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seg.config.wording import counted
 from seg.errors import ModelError
 from seg.models.weights_catalogue import ORDERS, REBEN_BANDS, REBEN_HUB
 from seg.reben.bands import BANDS, CIRRUS
@@ -91,7 +92,7 @@ class Evidence:
         for one in found:
             if len(one.names) != channels:
                 raise ModelError(
-                    f"the first layer of {weights} takes {channels} bands, not the {len(one.names)} of "
+                    f"the first layer of {weights} takes {counted(channels, 'band', 'bands')}, not the {len(one.names)} of "
                     f"{', '.join(one.names)} ({one.source})"
                 )
             if one.names != found[0].names:
@@ -262,13 +263,13 @@ def _in_reben(name: str) -> str | None:
 
 
 def _unknown(channels: int, weights: str, orders: Mapping[tuple[str, ...], str]) -> ModelError:
-    cures = [f"--set {SETTING}={','.join(bands)} ({whose})" for bands, whose in orders.items()]
+    bands = counted(channels, "band", "bands")
+    cures = [f"--set {SETTING}={','.join(order)} ({whose})" for order, whose in orders.items()]
     if not cures:
         return ModelError(
-            f"the first layer of {weights} takes {channels} bands and nothing says which; name them in order with "
+            f"the first layer of {weights} takes {bands} and nothing says which; name them in order with "
             f"--set {SETTING}=B02,B03,..."
         )
     return ModelError(
-        f"the first layer of {weights} takes {channels} bands and nothing says in which order; say so with "
-        f"{' or '.join(cures)}"
+        f"the first layer of {weights} takes {bands} and nothing says in which order; say so with {' or '.join(cures)}"
     )

@@ -28,7 +28,7 @@ class Header:
 
     Attributes:
         path: As GDAL opens it.
-        crs, transform: As rasterio gives them; the CRS None if there is none.
+        crs, transform: As rasterio gives them, without heights; the CRS None if there is none.
         width, height: Pixels.
         descriptions: Per band; empty where there is none.
         dtypes, scales, offsets, nodata: Per band.
@@ -147,7 +147,7 @@ def read_header(path: str) -> Header:
         flags = [set(each) for each in raster.mask_flag_enums]
         return Header(
             path=path,
-            crs=raster.crs or None,
+            crs=_horizontal(raster.crs) if raster.crs else None,
             transform=raster.transform,
             width=raster.width,
             height=raster.height,
@@ -162,6 +162,17 @@ def read_header(path: str) -> Header:
             one_mask=all(MaskFlags.per_dataset in held for held in flags),
             alphas=frozenset(i for i, color in enumerate(raster.colorinterp, 1) if color == ColorInterp.alpha),
         )
+
+
+def _horizontal(crs: CRS) -> CRS:
+    """The same CRS without heights, which tell nothing of a band."""
+    text = crs.to_wkt(version="WKT2_2019")
+    if not text.startswith("COMPOUNDCRS") and "CS[Cartesian,3]" not in text:
+        return crs
+    import pyproj
+
+    whole = pyproj.CRS.from_wkt(text)
+    return CRS.from_wkt((whole.sub_crs_list[0] if whole.is_compound else whole.to_2d()).to_wkt())
 
 
 def _has_mask(flags: set[MaskFlags]) -> bool:
