@@ -92,8 +92,8 @@ class Evidence:
         for one in found:
             if len(one.names) != channels:
                 raise ModelError(
-                    f"the first layer of {weights} takes {counted(channels, 'band', 'bands')}, not the {len(one.names)} of "
-                    f"{', '.join(one.names)} ({one.source})"
+                    f"the first layer of {weights} takes {counted(channels, 'band', 'bands')}, not the "
+                    f"{len(one.names)} of {', '.join(one.names)} ({one.source})"
                 )
             if one.names != found[0].names:
                 cure = f"leave {SETTING} out" if self.told else f"say which with --set {SETTING}=..."
