@@ -192,6 +192,10 @@ def _one(images: Images, change: Callable[[npt.NDArray[np.float64]], Any]) -> Im
     return images | {chosen: np.asarray(change(images[chosen]), np.float64)}
 
 
+def _rgb(images: Images) -> Images:
+    return {band: images[band] for band in ("B02", "B03", "B04")}
+
+
 def _hot(images: Images) -> Images:
     for image in images.values():
         image[3, 3] = 9000
@@ -242,6 +246,11 @@ WRONG_S2: dict[str, Callable[[Images], File]] = {
     ),
     "offset still there": lambda s: File(_each(s, lambda v: v + 1000), "uint16", 0),
     "offset still there, a lake in one band": lambda s: File(_lake(s), "uint16", 0),
+    "DN x 2": lambda s: File(_each(s, lambda v: np.rint(v) * 2), "uint16", 0),
+    "DN x 3": lambda s: File(_each(s, lambda v: np.rint(v) * 3), "uint16", 0),
+    "DN x 3.3": lambda s: File(_each(s, lambda v: np.rint(v) * 3.3), "uint16", 0),
+    "RGB alone, stretched to 255": lambda s: File(_rgb(_each(s, _stretched)), "uint16", 0),
+    "RGB alone, reflectance x 1000": lambda s: File(_rgb(_each(s, lambda v: np.maximum(v / 10, 1))), "uint16", 0),
     "one band as reflectance 0 to 1": lambda s: File(_one(s, lambda v: v / 1e4), "float32", np.nan),
     "one band in percent": lambda s: File(_one(s, lambda v: v / 100), "float32", np.nan),
     "one band as reflectance x 1000": lambda s: File(_one(s, lambda v: v / 10), "float32", np.nan),

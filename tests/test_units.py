@@ -38,6 +38,17 @@ SPECTRA = {
     "lake": (190, 200, 190, 155, 150, 130, 130, 130, 125, 110, 105, 95),
     "dark winter": (90, 110, 150, 120, 220, 600, 750, 760, 820, 800, 330, 150),
 }
+ODD = {
+    "lagoon": (1500, 1700, 1600, 420, 220, 90, 80, 70, 65, 60, 30, 25),
+    "red dunes": (650, 800, 1500, 3200, 3700, 3900, 4000, 4050, 4100, 4100, 5200, 4700),
+    "turquoise lake": (1100, 1250, 1300, 480, 300, 120, 110, 100, 90, 80, 30, 25),
+    "algal bloom": (300, 320, 620, 350, 900, 700, 650, 600, 560, 500, 120, 80),
+    "burnt land": (250, 300, 380, 480, 560, 700, 760, 800, 900, 950, 1900, 1900),
+    "snow in shadow": (700, 720, 650, 560, 540, 500, 480, 450, 430, 400, 60, 55),
+    "clear sea": (500, 420, 180, 40, 30, 25, 22, 20, 18, 15, 8, 6),
+    "salt flat": (5200, 5600, 6000, 6200, 6300, 6300, 6300, 6300, 6300, 6200, 4500, 3200),
+    "maple in autumn": (150, 180, 330, 900, 1300, 2200, 2500, 2600, 2700, 2700, 1700, 800),
+}
 BRIGHT = {
     "cloud": (6200, 6100, 5900, 6000, 6200, 6400, 6500, 6600, 6700, 6500, 5000, 4200),
     "desert": (2100, 2200, 3000, 4000, 4300, 4500, 4700, 4800, 4900, 4900, 6200, 5600),
@@ -116,6 +127,22 @@ def test_land_water_and_snow_pass_without_a_word(tmp_path: Path, kind: str, band
         bright = min(np.quantile(image, 0.001) for image in images.values()) > 950
         dark = max(np.quantile(image, 0.99) for image in images.values()) < 300
         assert not scene.remarks or bright or dark or kind == "bare soil"
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, RGB, ("B02", "B03", "B04", "B08")], ids=len)
+@pytest.mark.parametrize("kind", ODD)
+def test_surfaces_of_odd_colours_are_not_refused(tmp_path: Path, kind: str, bands: tuple[str, ...]) -> None:
+    images = surface(ODD[kind], bands=bands)
+    for dtype in ("uint16", "float32"):
+        assert open_scene(write(tmp_path / "x.tif", images, dtype), needed=bands).bands == bands
+
+
+@pytest.mark.parametrize("step", [1, 10, 5, 0.1, 16])
+def test_values_that_were_rounded_are_not_refused(tmp_path: Path, step: float) -> None:
+    """To three decimals of reflectance, or to some bits, by what packs them."""
+    images = {band: np.rint(image / step) * step for band, image in land().items()}
+    scene = open_scene(write(tmp_path / "x.tif", images, "float32"), needed=S2_BANDS)
+    assert len(scene.remarks) == (step == 16)
 
 
 @pytest.mark.parametrize("kind", BRIGHT)
@@ -202,6 +229,9 @@ def test_hot_pixels_do_not_hide_reflectance(
         (lambda v: v - 1000, "int16", (1, 0), "taken off twice"),
         (lambda v: np.maximum(v - 1000, 1), "uint16", (1, 0), "cut off at zero, as if the offset"),
         (lambda v: v + 1000, "uint16", (1, 0), "looks as if it still had the offset of 1000"),
+        (lambda v: np.rint(v) * 3, "uint16", (1, 0), "are multiples of 3, as if they had been multiplied"),
+        (lambda v: np.rint(v) * 7, "float32", (1, 0), "are multiples of 7|brighter than snow"),
+        (lambda v: np.clip((v - np.quantile(v, 0.02)) / np.ptp(v) * 400, 1, 255), "uint16", (1, 0), "stretched to 255"),
     ],
 )  # fmt: skip
 def test_sentinel2_in_another_unit(
@@ -275,6 +305,27 @@ def test_sentinel1_in_another_unit(
 def test_dB_times_ten_with_its_scale_tag_are_dB(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tif", {b: 10 * v for b, v in radar().items()}, "int16", tags=(0.1, 0))
     assert open_scene(path, needed=S1_BANDS).remarks == ()
+
+
+@pytest.mark.parametrize("factor", [2, 3.3])
+def test_histograms_with_gaps_in_all_bands_are_doubted(tmp_path: Path, factor: float) -> None:
+    images = {band: np.rint(image) * factor for band, image in land(480).items()}
+    (remark,) = open_scene(write(tmp_path / "x.tif", images), needed=S2_BANDS, offset=0).remarks
+    assert "as if they had been multiplied" in remark
+
+
+@pytest.mark.parametrize("band", ["B02", "B03", "B04", "B06", "B07", "B8A", "B09", "B11", "B12"])
+@pytest.mark.parametrize("factor", [10, 0.1])
+def test_one_band_as_reflectance_times_another_power_of_ten(tmp_path: Path, band: str, factor: float) -> None:
+    images = land() | {band: np.maximum(land()[band] * factor, 1)}
+    text = refusal(write(tmp_path / "x.tif", images), images, offset=0)
+    assert re.search(rf"{band} of .* times (darker|brighter) than|than {band}, beside it|brighter than snow", text)
+
+
+def test_dark_snow_is_doubted(tmp_path: Path) -> None:
+    images = {band: np.maximum(image / 10, 1) for band, image in surface(SPECTRA["snow"]).items()}
+    (remark,) = open_scene(write(tmp_path / "x.tif", images), needed=S2_BANDS).remarks
+    assert "as white as snow, but dark" in remark
 
 
 # --- what is assumed --------------------------------------------------------------------------------------------------
