@@ -6,13 +6,13 @@ most 0.65 of it, but for one of water that is cut off at DN 1). Snow and clouds 
 in `seg.scenes.offset`.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from seg.reben.bands import S2_BANDS
 from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
+from seg.scenes.histograms import judge_combs, judge_pictures
 
 VISIBLE = ("B01", "B02", "B03", "B04")
 INFRARED = ("B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -58,13 +58,6 @@ _LEVEL, _LEVEL_DARK, _DARK = 20.0, 60.0, 150.0
 """DN added to both before they are compared, and the same where a neighbour has its median below the last one."""
 _WHITE, _EVEN, _SNOW = (300.0, 2_500.0), 1.3, 4.0
 """Visible DN of what would be snow if it were not so dark, times that near infrared differs, and green is above B11."""
-_CLIP, _PILE = 255.0, 5.0
-"""Where pictures are clipped, and times that values lie there more often than on the ten below."""
-_COMB, _OFTEN, _LEVELS = 1.5, 8, 24
-"""DN from values that are as frequent to the next ones from which on a histogram is a comb, and how many different ones
-it takes to tell. Bands of some real patches have 2, because of how they were corrected; all bands together have 1."""
-_ROUND = (5, 2)
-"""Prime factors of steps that come of rounding to decimals or bits, not of another unit."""
 _UNSEEN = 0.3
 """Part of the mean of what the model was trained on that some band should reach."""
 
@@ -78,11 +71,11 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
     """
     looks: tuple[Callable[[list[Spread]], list[Finding]], ...] = (
         _unity,
-        _pictures,
+        judge_pictures,
         _extremes,
         _scale,
         _neighbours,
-        _combs,
+        judge_combs,
     )
     for look in looks:
         # What is in another unit makes the rest look odd too.
@@ -303,48 +296,6 @@ def _limits(band: str, how: str, neighbours: int, bright: bool) -> tuple[float, 
     if neighbours == 2:
         return _DIP if bright else _DIP_DARK
     return _ENDS.get((band, how), _END) if bright else _END
-
-
-def _pictures(spreads: list[Spread]) -> list[Finding]:
-    """Pictures that were stretched to 255, in whatever type: what is brighter is piled up there in all bands."""
-    if len(spreads) < 2 or any(spread.fractional for spread in spreads):
-        return []
-    for spread in spreads:
-        pile, below = spread.share(_CLIP, _CLIP + 1), spread.share(_CLIP - 10, _CLIP) / 10
-        if spread.at(1) != _CLIP or pile < _MANY / 2 or pile < _PILE * below:
-            return []
-    what = named(spreads)
-    return [Finding(f"{what} is a picture that was stretched to 255; give the product's own values", True)]
-
-
-def _combs(spreads: list[Spread]) -> list[Finding]:
-    """Whole numbers that were multiplied: their histograms have gaps, in all bands."""
-    factors, steps = map(list, zip(*map(_comb, spreads), strict=True))
-    common = odd = math.gcd(*factors)
-    for factor in _ROUND:
-        while odd and odd % factor == 0:
-            odd //= factor
-    told = [step for step in steps if step]
-    # Values that were rounded to some decimals are multiples of ten.
-    rounded = odd == 1 and common % 5 == 0
-    if len(spreads) < 2 or rounded or not (common > 1 or (len(told) > 1 and min(told) > _COMB)):
-        return []
-    how = f"are multiples of {common}" if common > 1 else f"lie {min(told):.2g} apart"
-    text = f"all values of {named(spreads)} {how}, as if they had been multiplied; make sure that they are DN"
-    return [Finding(f"{text} of reflectance times 10000", odd > 1)]
-
-
-def _comb(spread: Spread) -> tuple[int, float]:
-    """The greatest number that divides all values, and the DN from frequent ones to the next; 0 where it is unknown."""
-    values, numbers = np.unique(spread.sample.values, return_counts=True)
-    if values.size < _LEVELS:
-        return 1, 0.0
-    whole = bool((values == np.rint(values)).all())
-    gaps = np.diff(values)[numbers[:-1] >= _OFTEN]
-    return (
-        int(np.gcd.reduce(values.astype(np.int64))) if whole else 1,
-        float(gaps.mean()) if gaps.size > _LEVELS / 2 and gaps.min() > _COMB else 0.0,
-    )
 
 
 def _unseen(spreads: list[Spread], expected: Expected) -> list[Finding]:
