@@ -48,7 +48,8 @@ def judge_combs(spreads: list[Spread]) -> list[Finding]:
 
 def _comb(spread: Spread) -> tuple[int, float]:
     """The greatest number that divides all values, and the DN from frequent ones to the next; 0 where it is unknown."""
-    values, numbers = np.unique(spread.sample.values, return_counts=True)
+    measured = spread.sample.values[spread.layer.possible(spread.sample.values)]
+    values, numbers = np.unique(measured, return_counts=True)
     if values.size < _LEVELS:
         return 1, 0.0
     whole = bool((values == np.rint(values)).all())
