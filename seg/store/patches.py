@@ -219,7 +219,6 @@ class PatchWriter:
             OSError: If the disk is full.
         """
         data = value if isinstance(value, bytes) else encode_tensors(value)
-        data = packed(data) if self._compact else data
         if key.encode() in self._pending and not self._replace:
             raise ArchiveError(f"{key} occurs twice in the source")
         self._pending[key.encode()] = data
@@ -245,11 +244,11 @@ class PatchWriter:
 
     def get(self, key: str) -> bytes | None:
         """A copy of a value that was put before, by this writer or an earlier one."""
-        value: bytes | None = self._pending.get(key.encode())
-        if value is None:
-            self._settle()
-            with self._env.begin() as transaction:
-                value = transaction.get(key.encode())
+        if (pending := self._pending.get(key.encode())) is not None:
+            return pending
+        self._settle()
+        with self._env.begin() as transaction:
+            value: bytes | None = transaction.get(key.encode())
         return bytes(unpacked(value, key)) if self._compact and value is not None else value
 
     def remove(self, keys: Iterable[str]) -> None:
@@ -291,6 +290,7 @@ class PatchWriter:
         self._pending_bytes = 0
 
     def _write(self, batch: Mapping[bytes, bytes]) -> None:
+        batch = {key: packed(value) for key, value in batch.items()} if self._compact else batch
         while True:
             try:
                 with self._env.begin(write=True) as transaction:
