@@ -5,6 +5,7 @@ they reach a target size, so that the shares of the region are met; coasts, beac
 laid over them; and whatever is left below CORINE's minimum mapping unit is given to its neighbours.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -83,6 +84,11 @@ def land_cover(region: Region, rows: int, columns: int, rng: np.random.Generator
     return codes
 
 
+def displacement(rng: np.random.Generator, shape: tuple[int, int], size: float, scale: float) -> tuple[Field, Field]:
+    """Two fields of `smooth_noise` with a standard deviation of `size` pixels, downwards and to the right."""
+    return np.float32(size) * smooth_noise(rng, shape, scale), np.float32(size) * smooth_noise(rng, shape, scale)
+
+
 def warp(
     image: npt.NDArray[Any], shape: tuple[int, int], margin: int, fields: list[tuple[Field, Field]]
 ) -> npt.NDArray[Any]:
@@ -114,11 +120,8 @@ def _cells(shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.u
     seeds = np.ones((height, width), dtype=np.uint8)
     seeds[np.clip(y + jitter[0], 0, height - 1).astype(int), np.clip(x + jitter[1], 0, width - 1).astype(int)] = 0
     _, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    displacements = [
-        (np.float32(size) * smooth_noise(rng, shape, scale), np.float32(size) * smooth_noise(rng, shape, scale))
-        for size, scale in ((4.0, 22.0), (1.3, 6.0))
-    ]
-    cells = warp(labels.astype(np.uint16), shape, margin, displacements)
+    winding = [displacement(rng, shape, size, scale) for size, scale in ((4.0, 22.0), (1.3, 6.0))]
+    cells = warp(labels.astype(np.uint16), shape, margin, winding)
     _, numbered = np.unique(cells, return_inverse=True)
     return numbered.reshape(shape).astype(np.uint16)
 
@@ -226,28 +229,25 @@ def absorb_small(codes: Codes) -> None:
     """
     changed = True
     while changed:
-        changed = False
-        present = np.flatnonzero(np.bincount(codes.reshape(-1))).tolist()
-        small = [piece for code in present for piece in _pieces(codes, code)]
-        for _, (window, mask), code in sorted(small, key=lambda piece: piece[0]):
-            changed |= _absorb(codes, window, mask, code)
+        small = [piece for code in np.unique(codes).tolist() for piece in _pieces(codes, code)]
+        small.sort(key=lambda piece: piece[0])
+        changed = sum(_absorb(codes, *where) for _, where in small) > 0
 
 
-_Piece = tuple[int, tuple[tuple[slice, slice], npt.NDArray[np.uint8]], int]
+_Region = tuple[tuple[slice, slice], npt.NDArray[np.uint8], int]
+"""A window of the map, which of its pixels belong to the region, and the code of that."""
 
 
-def _pieces(codes: Codes, code: int) -> list[_Piece]:
-    """Regions of one code that are too small: area, where, and which code."""
+def _pieces(codes: Codes, code: int) -> Iterator[tuple[int, _Region]]:
+    """Regions of one code that are too small, with their area."""
     height, width = codes.shape
     count, labels, stats, _ = cv2.connectedComponentsWithStats((codes == code).view(np.uint8), connectivity=4)
-    found: list[_Piece] = []
     for label in range(1, count):
         x, y, w, h, area = stats[label].tolist()
         cut = x == 0 or y == 0 or x + w == width or y + h == height
         if area < (_SMALLEST_CUT if cut else MINIMUM_MAPPING_UNIT):
             window = (slice(max(0, y - 1), y + h + 1), slice(max(0, x - 1), x + w + 1))
-            found.append((area, (window, (labels[window] == label).view(np.uint8)), code))
-    return found
+            yield area, (window, (labels[window] == label).view(np.uint8), code)
 
 
 def _absorb(codes: Codes, window: tuple[slice, slice], mask: npt.NDArray[np.uint8], code: int) -> bool:
@@ -267,16 +267,13 @@ def _thin_out_unlabelled(codes: Codes) -> None:
     unlabelled_codes = np.array(sorted(UNLABELLED_CODES), dtype=np.uint16)
     while True:
         unlabelled = np.isin(codes, unlabelled_codes)
-        rows, columns = codes.shape[0] // PATCH_SIZE, codes.shape[1] // PATCH_SIZE
-        share = unlabelled.reshape(rows, PATCH_SIZE, columns, PATCH_SIZE).mean(axis=(1, 3))
+        share = unlabelled.reshape(codes.shape[0] // PATCH_SIZE, PATCH_SIZE, -1, PATCH_SIZE).mean(axis=(1, 3))
         if share.max() < UNLABELLED_LIMIT:
             return
-        row, column = np.unravel_index(int(share.argmax()), share.shape)
-        patch = codes[row * PATCH_SIZE : (row + 1) * PATCH_SIZE, column * PATCH_SIZE : (column + 1) * PATCH_SIZE]
-        code = np.bincount(patch[np.isin(patch, unlabelled_codes)]).argmax()
+        row, column = (int(i) * PATCH_SIZE for i in np.unravel_index(int(share.argmax()), share.shape))
+        patch = (slice(row, row + PATCH_SIZE), slice(column, column + PATCH_SIZE))
+        code = np.bincount(codes[patch][unlabelled[patch]]).argmax()
         # The whole region goes, so that the minimum mapping unit holds on both sides of the patch's edge.
         _, labels = cv2.connectedComponents((codes == code).view(np.uint8), connectivity=4)
-        here = labels[row * PATCH_SIZE : (row + 1) * PATCH_SIZE, column * PATCH_SIZE : (column + 1) * PATCH_SIZE]
-        label = np.bincount(here[here > 0]).argmax()
-        everywhere = (slice(0, codes.shape[0]), slice(0, codes.shape[1]))
-        _absorb(codes, everywhere, (labels == label).view(np.uint8), int(code))
+        label = np.bincount(labels[patch][labels[patch] > 0]).argmax()
+        _absorb(codes, (slice(None), slice(None)), (labels == label).view(np.uint8), int(code))

@@ -5,8 +5,7 @@ point spread of the optics (so that pixels on edges mix) and noise. Sentinel-1: 
 and soil moisture, terrain, and multiplicative speckle.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -36,20 +35,17 @@ _SIDE = (4 - np.sqrt(16 - 24 * (1 - (2 * LOOKS) ** -0.5))) / 12
 SPECKLE_KERNEL: npt.NDArray[np.float64] = np.array([_SIDE, 1 - 2 * _SIDE, _SIDE])
 
 _PSF_SIGMA = 0.62  # 10 m pixels; an MTF of 0.15 to 0.3 at Nyquist (Sentinel-2 MSI technical guide)
-_PATH_RADIANCE = {"B01": 0.7, "B02": 1.0, "B03": 0.75, "B04": 0.6, "B05": 0.5, "B06": 0.4, "B07": 0.35, "B08": 0.3,
-                  "B8A": 0.25, "B09": 0.3, "B11": 0.1, "B12": 0.08}  # fmt: skip
-# How a band answers to more or less vigorous plants: chlorophyll darkens the visible, leaf water the short-wave
-# infrared, leaf cells brighten the near infrared.
-_VIGOUR = {"B01": -0.8, "B02": -1.0, "B03": -0.7, "B04": -1.6, "B05": -0.8, "B06": 0.2, "B07": 0.4, "B08": 0.45,
-           "B8A": 0.45, "B09": 0.45, "B11": -1.0, "B12": -1.5}  # fmt: skip
+# In the order of S2_BANDS: what reaches them of haze, as seen in B02; and how they answer to more or less vigorous
+# plants: chlorophyll darkens the visible, leaf water the short-wave infrared, leaf cells brighten the near infrared.
+_PATH_RADIANCE = (0.7, 1.0, 0.75, 0.6, 0.5, 0.4, 0.35, 0.3, 0.25, 0.3, 0.1, 0.08)
+_VIGOUR = (-0.8, -1.0, -0.7, -1.6, -0.8, 0.2, 0.4, 0.45, 0.45, 0.45, -1.0, -1.5)
 _VIGOUR_RANGE = per_state([min(0.2, 0.5 * m.spread) for m in MATERIALS])
 _TEXTURE = per_state([m.texture for m in MATERIALS])
 _ROUGHNESS = per_state([m.rough_db for m in MATERIALS])
 _SNOW_HOLD = per_state([m.snow for m in MATERIALS])
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """What Sentinel-2 and Sentinel-1 deliver for a block, and what hides it.
 
     Attributes:
@@ -64,8 +60,7 @@ class Observed:
     cloud: Field | None
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+class Correction(NamedTuple):
     """What radiometric and atmospheric correction leave behind in one product: the same for all of its patches.
 
     Attributes:
@@ -120,13 +115,13 @@ def observe(
     for i, name in enumerate(S2_BANDS):
         image = cv2.LUT(surface.state, table[i])
         image *= light
-        image *= 1 + np.float32(_VIGOUR[name]) * vigour
+        image *= 1 + np.float32(_VIGOUR[i]) * vigour
         for cover, spectrum in ((snow, SNOW_SPECTRUM), (cloud, CLOUD_SPECTRUM)):
             if cover is not None:
                 image += cover * (spectrum[i] - image)
         grain = noise[i % 8 : i % 8 + shape[0], 7 - i % 8 : 7 - i % 8 + shape[1]]
         image *= np.float32(residual.gain[i])
-        bands[name] = _to_sensor(image, BANDS[name].pixel_size, residual.haze * _PATH_RADIANCE[name], grain)
+        bands[name] = _to_sensor(image, BANDS[name].pixel_size, residual.haze * _PATH_RADIANCE[i], grain)
     offset = np.float32(residual.radar)
     table = backscatter_table(day, region.latitude, visit.wind, visit.wet, visit.snow > 0) + offset
     bands["VV"], bands["VH"] = _radar(surface, table, region.relief, rng)
@@ -193,7 +188,7 @@ def _radar(surface: Surface, table: Table, relief: float, rng: np.random.Generat
         decibels += rough
         power = cv2.exp(decibels * np.float32(np.log(10) / 10))
         power = cv2.sepFilter2D(power, cv2.CV_32F, SPECKLE_KERNEL, SPECKLE_KERNEL)
-        out.append(to_decibels(power * speckle(rng, shape)))
+        out.append(cv2.log(power * speckle(rng, shape)) * np.float32(10 / np.log(10)))
     return out[0], out[1]
 
 
@@ -209,8 +204,3 @@ def speckle(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
     """
     noise = rng.standard_normal(shape, dtype=np.float32)
     return np.asarray(cv2.sepFilter2D(noise * noise, cv2.CV_32F, SPECKLE_KERNEL, SPECKLE_KERNEL), dtype=np.float32)
-
-
-def to_decibels(power: Field) -> Field:
-    """10 log10 of the power."""
-    return np.asarray(cv2.log(power) * np.float32(10 / np.log(10)), dtype=np.float32)

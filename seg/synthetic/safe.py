@@ -6,7 +6,7 @@ each at its own resolution, and both metadata files. Source of the layout: S2-PD
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -20,53 +20,36 @@ OFFSET = 1000
 """Added to DN by baselines from 04.00 on."""
 _LOSSLESS = {"QUALITY": "100", "REVERSIBLE": "YES", "BLOCKXSIZE": "1024", "BLOCKYSIZE": "1024"}
 # Numbers of the bands in the metadata; B10 (10) is not part of Level-2A.
-_IDS = {"B01": 0, "B02": 1, "B03": 2, "B04": 3, "B05": 4, "B06": 5, "B07": 6, "B08": 7, "B8A": 8, "B09": 9, "B11": 11,
-        "B12": 12}  # fmt: skip
+_IDS = dict(zip(S2_BANDS, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12), strict=True))
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time of every member of a zip, so that the same seed gives the same bytes."""
 
 
-@dataclass(frozen=True, slots=True)
 class ProductName:
-    """What the names of a product's files are made of.
+    """What a product's folder and the files below it are called.
 
-    Attributes:
+    Args:
         product: As reBEN names it, such as ``S2A_MSIL2A_20170613T101111_N0511_R022_T33UUP``.
         baseline: Processing baseline, such as ``05.11``.
+
+    Attributes:
+        safe: Name of the folder.
+        acquired: Start of the acquisition, such as ``20170613T101111``.
+        granule: Path of the granule below the folder.
+        offset: What is added to DN; local runs of sen2cor (99.99) on older Level-1C add nothing.
     """
 
-    product: str
-    baseline: str
-
-    @property
-    def safe(self) -> str:
-        """Name of the folder."""
-        return f"{self.product}_{self.acquired[:8]}T235959.SAFE"
-
-    @property
-    def acquired(self) -> str:
-        """Start of the acquisition, such as ``20170613T101111``."""
-        return self.product.split("_")[2]
-
-    @property
-    def tile(self) -> str:
-        """MGRS tile with its T."""
-        return self.product.split("_")[5]
-
-    @property
-    def offset(self) -> int:
-        """What is added to DN; local runs of sen2cor (99.99) on older Level-1C add nothing."""
-        return OFFSET if 4 <= float(self.baseline) < 99 else 0
+    def __init__(self, product: str, baseline: str) -> None:
+        self.product, self.baseline = product, baseline
+        _, _, self.acquired, _, _, self._tile = product.split("_")
+        self.safe = f"{product}_{self.acquired[:8]}T235959.SAFE"
+        self.granule = f"GRANULE/L2A_{self._tile}_A012345_{self.acquired}"
+        self.offset = OFFSET if 4 <= float(baseline) < 99 else 0
 
     def band(self, band: str) -> str:
         """Path of a band below the folder."""
         metres = BANDS[band].pixel_size
-        return f"{self.granule}/IMG_DATA/R{metres}m/{self.tile}_{self.acquired}_{band}_{metres}m.jp2"
-
-    @property
-    def granule(self) -> str:
-        """Path of the granule below the folder."""
-        return f"GRANULE/L2A_{self.tile}_A012345_{self.acquired}"
+        return f"{self.granule}/IMG_DATA/R{metres}m/{self._tile}_{self.acquired}_{band}_{metres}m.jp2"
 
 
 def write_product(folder: Path, name: ProductName, staged: Mapping[str, Path], grid: GeoRef) -> Path:
@@ -118,8 +101,7 @@ def _product_metadata(name: ProductName) -> str:
         f"<RESOLUTION>{BANDS[band].pixel_size}</RESOLUTION></Spectral_Information>"
         for band, i in _IDS.items()
     )
-    time = f"{name.acquired[:4]}-{name.acquired[4:6]}-{name.acquired[6:8]}T"
-    time += f"{name.acquired[9:11]}:{name.acquired[11:13]}:{name.acquired[13:15]}.000Z"
+    time = f"{datetime.strptime(name.acquired, '%Y%m%dT%H%M%S'):%Y-%m-%dT%H:%M:%S}.000Z"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <!-- SYNTHETIC: simulated by seg; nothing in this product was observed. -->
 <n1:Level-2A_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd">

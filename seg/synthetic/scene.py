@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,9 @@ MAX_SIZE = 10_980
 """Edge of a Sentinel-2 tile in 10 m pixels."""
 STEP = 60
 """Sizes are multiples of it: whole 60 m pixels, and a tile is one."""
-BASELINES = ("02.07", "05.11", "99.99")
-"""Without the offset of 1000, with it, and a local run of sen2cor as reBEN's, without."""
 Baseline = Literal["02.07", "05.11", "99.99"]
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+"""Without the offset of 1000, with it, and a local run of sen2cor as reBEN's, without."""
 
 _BLOCK = 12  # patches along the edge of a square that is drawn at once
 _FIRST_SLOT = 1_000_000  # no block of a synthetic reBEN has such a number, so the land is another
@@ -147,46 +147,36 @@ def _write(
     return written
 
 
-def _stage(
-    paths: dict[str, Path], grid: GeoRef, seed: int, offset: int, swath_edge: bool, track: Track
-) -> None:  # fmt: skip
+def _stage(paths: dict[str, Path], grid: GeoRef, seed: int, offset: int, swath_edge: bool, track: Track) -> None:
     """Draw the land and what the sensors see of it, into one plain raster per band."""
     number = seed % len(REGIONS)
     # The border of the mapped country would run through every square.
     region = replace(REGIONS[number], frontier=False)
     edge = _BLOCK * PATCH_SIZE
     squares = [(top, left) for top in range(0, grid.height, edge) for left in range(0, grid.width, edge)]
+    types = {name: (band.pixel_size // 10, band.dtype) for name, band in BANDS.items()} | {_CODES: (1, "uint16")}
     with ExitStack() as stack:
-        rasters = {
-            band: stack.enter_context(
-                _create(path, grid, BANDS[band].pixel_size // 10, BANDS[band].dtype)
-                if band in BANDS
-                else _create(path, grid, 1, "uint16")
-            )
-            for band, path in paths.items()
-        }
+        rasters = {band: stack.enter_context(_create(path, grid, *types[band])) for band, path in paths.items()}
         for top, left in track(squares, "Drawing", len(squares)):
             rows, columns = min(edge, grid.height - top), min(edge, grid.width - left)
             place = (seed, number, _FIRST_SLOT, top // edge, left // edge)
-            patches = (-(-rows // PATCH_SIZE), -(-columns // PATCH_SIZE))
-            codes, seen = draw_place(region, 0, *patches, place)
-            beyond = _beyond_swath(grid, top, left, rows, columns) if swath_edge else None
+            codes, seen = draw_place(region, 0, -(-rows // PATCH_SIZE), -(-columns // PATCH_SIZE), place)
             for band, image in {**seen.bands, _CODES: codes}.items():
-                factor = BANDS[band].pixel_size // 10 if band in BANDS else 1
+                factor, _ = types[band]
                 part = image[: rows // factor, : columns // factor]
                 if band in S2_BANDS:
                     part = part + np.uint16(offset)
-                    if beyond is not None:
-                        part[beyond.repeat(6 // factor, 0).repeat(6 // factor, 1)] = 0
+                    if swath_edge:
+                        part[_beyond_swath(grid, top, left, rows, columns, 6 // factor)] = 0
                 window = rasterio.windows.Window(left // factor, top // factor, part.shape[1], part.shape[0])
                 rasters[band].write(part, 1, window=window)
 
 
-def _beyond_swath(grid: GeoRef, top: int, left: int, rows: int, columns: int) -> npt.NDArray[np.bool_]:
-    """Which 60 m pixels of a part lie beyond the edge of the swath, a slanting line in the west."""
+def _beyond_swath(grid: GeoRef, top: int, left: int, rows: int, columns: int, repeat: int) -> npt.NDArray[np.bool_]:
+    """Which pixels of a part lie beyond the edge of the swath, a slanting line in the west; so many to 60 m."""
     y = np.arange(top // 6, (top + rows) // 6)[:, None]
     x = np.arange(left // 6, (left + columns) // 6)[None]
-    return np.asarray(x + 0.25 * y < 0.1 * grid.width / 6)
+    return np.asarray(x + 0.25 * y < 0.1 * grid.width / 6).repeat(repeat, 0).repeat(repeat, 1)
 
 
 def _create(path: Path, grid: GeoRef, factor: int, dtype: str, count: int = 1, **options: Any) -> DatasetWriter:
@@ -219,7 +209,8 @@ def _write_s1(path: Path, staged: list[Path], grid: GeoRef) -> None:
     """VV and VH on the 10 m grid of the neighbouring UTM zone, NaN around the scene."""
     # The zone whose central meridian is nearer lies beyond the side of 500 km that the scene is on.
     zone = grid.epsg % 100 + (1 if grid.x_min + 5 * grid.width > 500_000 else -1)
-    crs = f"EPSG:{grid.epsg // 100 * 100 + (zone - 1) % 60 + 1}"
+    epsg = grid.epsg // 100 * 100 + (zone - 1) % 60 + 1
+    crs = f"EPSG:{epsg}"
     transform, width, height = calculate_default_transform(
         f"EPSG:{grid.epsg}", crs, grid.width, grid.height, *grid.bounds, resolution=10
     )
@@ -227,21 +218,15 @@ def _write_s1(path: Path, staged: list[Path], grid: GeoRef) -> None:
     warp = {"crs": crs, "transform": transform, "width": width, "height": height, "resampling": Resampling.bilinear}
     # Otherwise GDAL smooths every strip in another way.
     warp |= {"XSCALE": 1, "YSCALE": 1}
-    with ExitStack() as stack:
-        raster = stack.enter_context(
-            rasterio.open(
-                path, "w", driver="GTiff", height=height, width=width, count=len(staged), dtype="float32", crs=crs,
-                transform=transform, nodata=np.nan, predictor=3, bigtiff="IF_SAFER", **_BLOCKS,
-            )
-        )  # fmt: skip
+    other = GeoRef(epsg, transform.c, transform.f, 10, width, height)
+    with _create(path, other, 1, "float32", len(staged), nodata=np.nan, predictor=3, **_BLOCKS) as raster:
         raster.update_tags(**_SYNTHETIC)
         for index, (band, source) in enumerate(zip(S1_BANDS, staged, strict=True), 1):
             raster.set_band_description(index, band)
-            plain = stack.enter_context(rasterio.open(source))
-            seen = stack.enter_context(WarpedVRT(plain, src_nodata=np.nan, nodata=np.nan, **warp))
-            for top, rows in _strips(height):
-                window = rasterio.windows.Window(0, top, width, rows)
-                raster.write(seen.read(1, window=window), index, window=window)
+            with rasterio.open(source) as plain, WarpedVRT(plain, src_nodata=np.nan, nodata=np.nan, **warp) as seen:
+                for top, rows in _strips(height):
+                    window = rasterio.windows.Window(0, top, width, rows)
+                    raster.write(seen.read(1, window=window), index, window=window)
 
 
 def _strips(height: int) -> Iterator[tuple[int, int]]:

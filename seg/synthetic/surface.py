@@ -5,14 +5,14 @@ polygon holds woods, farms, ponds, streams and roads too small for CORINE's map.
 independent of the date, and `seg.synthetic.radiometry` says what it looks like on a day.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from seg.reben.bands import PATCH_SIZE
-from seg.synthetic.landscape import Codes, Field, smooth_noise, warp
+from seg.synthetic.landscape import Codes, Field, displacement, smooth_noise, warp
 from seg.synthetic.materials import MATERIAL_NUMBER, VARIANTS
 
 State = npt.NDArray[np.uint8]
@@ -74,25 +74,22 @@ _SHAPES = ("field", "plot", "stand", "fine", "open")
 _CODES = sorted(_MIXTURES)
 _CODE_POSITION = np.zeros(1000, dtype=np.uint8)
 _CODE_POSITION[_CODES] = np.arange(len(_CODES))
-_SHAPE_OF_CODE = np.array([_SHAPES.index(_MIXTURES[c][0]) for c in _CODES], dtype=np.uint8)
+_SHAPE_OF_CODE = np.zeros(256, dtype=np.uint8)
+_SHAPE_OF_CODE[: len(_CODES)] = [_SHAPES.index(_MIXTURES[c][0]) for c in _CODES]
 
 
-def _material_table() -> npt.NDArray[np.uint8]:
-    """First state of the material that a random byte stands for, per code: uint8 (codes, 256)."""
-    table = np.zeros((len(_CODES), 256), dtype=np.uint8)
-    for k, code in enumerate(_CODES):
-        mixture = _MIXTURES[code][1]
-        bounds = np.cumsum(list(mixture.values())) / sum(mixture.values()) * 256
-        numbers = [MATERIAL_NUMBER[name] * VARIANTS for name in mixture]
-        table[k] = np.array(numbers)[np.searchsorted(bounds, np.arange(256), side="right")]
-    return table
+def _states(mixture: dict[str, int]) -> npt.NDArray[np.uint8]:
+    """First state of the material that a random byte stands for, uint8 (256,)."""
+    bounds = np.cumsum(list(mixture.values())) / sum(mixture.values()) * 256
+    numbers = np.array([MATERIAL_NUMBER[name] * VARIANTS for name in mixture], np.uint8)
+    return numbers[np.searchsorted(bounds, np.arange(256), side="right")]
 
 
-_MATERIALS = _material_table()
+_STATES = np.concatenate([_states(_MIXTURES[code][1]) for code in _CODES])
+_VARIANT_OF_BYTE = (np.arange(256) * VARIANTS // 256).astype(np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
-class Surface:
+class Surface(NamedTuple):
     """The ground of a block, the same on every date.
 
     Attributes:
@@ -115,8 +112,8 @@ def draw_surface(codes: Codes, rng: np.random.Generator) -> Surface:
     """
     shape = (codes.shape[0], codes.shape[1])
     # CORINE's boundaries are drawn by hand at 1:100,000: the true edge lies up to some tens of metres off.
-    position = warp(_CODE_POSITION[codes], shape, 0, [_displacement(rng, shape, 1.2, 25.0)])
-    shape_of = cv2.LUT(position, _pad(_SHAPE_OF_CODE))
+    position = warp(_CODE_POSITION[codes], shape, 0, [displacement(rng, shape, 1.2, 25.0)])
+    shape_of = cv2.LUT(position, _SHAPE_OF_CODE)
     first, second = _fields(rng, shape, shape_of == _SHAPES.index("plot"))
     for names, size, bend in ((("stand", "open"), 10.0, 3.0), (("fine",), 2.2, 0.8)):
         a, b = _blobs(rng, shape, size, bend)
@@ -126,7 +123,7 @@ def draw_surface(codes: Codes, rng: np.random.Generator) -> Surface:
             np.copyto(second, b, where=chosen)
     drift = np.clip(128 + 60 * smooth_noise(rng, shape, 200), 0, 255).astype(np.uint8)
     np.copyto(second, drift, where=shape_of == _SHAPES.index("open"))
-    state = _MATERIALS.reshape(-1)[position.astype(np.uint16) << 8 | first] + cv2.LUT(second, _VARIANT_OF_BYTE)
+    state = _STATES[position.astype(np.uint16) << 8 | first] + cv2.LUT(second, _VARIANT_OF_BYTE)
     _draw_lines(state, rng)
     terrain = smooth_noise(rng, shape, 60) + np.float32(0.4) * smooth_noise(rng, shape, 18)
     slope = np.empty_like(terrain)
@@ -136,22 +133,11 @@ def draw_surface(codes: Codes, rng: np.random.Generator) -> Surface:
     return Surface(state, np.asarray(18 * slope, dtype=np.float32), np.asarray(place, dtype=np.float32))
 
 
-_VARIANT_OF_BYTE = (np.arange(256) * VARIANTS // 256).astype(np.uint8)
-
-
-def _pad(table: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.pad(table, (0, 256 - len(table)))
-
-
-def _displacement(rng: np.random.Generator, shape: tuple[int, int], size: float, scale: float) -> tuple[Field, Field]:
-    return np.float32(size) * smooth_noise(rng, shape, scale), np.float32(size) * smooth_noise(rng, shape, scale)
-
-
 def _blobs(rng: np.random.Generator, shape: tuple[int, int], size: float, bend: float) -> tuple[State, State]:
     """Two random bytes per pixel, constant over irregular patches of about `size` pixels across."""
     lattice = (int(shape[0] / size) + 8, int(shape[1] / size) + 8)
     both = rng.integers(0, 256, (*lattice, 2), dtype=np.uint8)
-    dy, dx = _displacement(rng, shape, bend / size, max(3.0, size * 0.7))
+    dy, dx = displacement(rng, shape, bend / size, max(3.0, size * 0.7))
     dy += np.arange(shape[0], dtype=np.float32)[:, None] / np.float32(size) + 3
     dx += np.arange(shape[1], dtype=np.float32)[None] / np.float32(size) + 3
     out = cv2.remap(both, dx, dy, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
