@@ -1,7 +1,8 @@
 """How fast data move, beside the peers and beside the limits: from the archives to batches.
 
-Everything is made and measured in one run: a synthetic reBEN, its archives, stores; building a store, reading it with
-one and with two processes, with warm and with cold cache, and opening an index of the size of the official metadata.
+Everything is made and measured in one run: a synthetic reBEN, its archives, stores; building a store in turn and at
+once, reading it with one and with two processes, with warm and with cold cache, and opening an index of the size of the
+official metadata.
 The peers do their own share of the same work on the same files; what each case does is said in the table.
 
     pip install -e ".[bench]"
@@ -291,7 +292,7 @@ def building(scratch: Path, patches: int) -> list[Figure]:
     for form, paths in sources.items():
         for workers in (1, 2):
             named = [text for kind, path in paths.items() for text in (f"--{kind}", str(path))]
-            commands[f"seg data build, {form}, {workers} process{'es' if workers > 1 else ''}"] = [
+            commands[f"seg data build, {form}, {'read and written at once' if workers > 1 else 'in turn'}"] = [
                 sys.executable, "-m", "seg", "data", "build", *named, *metadata, "--workers", str(workers),
                 str(scratch / "built"),
             ]  # fmt: skip

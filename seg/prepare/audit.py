@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -123,21 +122,6 @@ class Audit:
         }
 
 
-@dataclass(frozen=True)
-class _Row:
-    """What the index says of a patch."""
-
-    patch_id: str
-    s1_name: str
-    labels: int
-    split: str
-    has: tuple[bool, bool, bool]
-    checksums: tuple[int, int, int]
-
-    def name(self, kind: Kind) -> str:
-        return self.s1_name if kind == "s1" else self.patch_id
-
-
 def audit_store(
     folder: Path, index: Index, info: StoreInfo, workers: int | None = None, track: Track = silent
 ) -> Audit:
@@ -250,48 +234,42 @@ class _Chunk:
     Attributes:
         folder, bands: Of the store.
         official, compact: Whether splits are those of the geographic rule, and values packed.
-        rows, stretches: The patches, and where their values lie, as far as that is known.
+        index, stretches: The patches, and where their values lie, as far as that is known.
     """
 
     folder: Path
     bands: tuple[str, ...]
     official: bool
     compact: bool
-    rows: list[_Row]
+    index: Index
     stretches: list[Stretch]
 
 
 def _chunks(index: Index, folder: Path, info: StoreInfo, offsets: Offsets | None) -> Iterator[_Chunk]:
-    rows = (
-        _Row(
-            index.patch_id(i),
-            index.s1_name(i),
-            int(index.label_bits[i]),
-            SPLITS[index.splits[i]],
-            (bool(index.has_s2[i]), bool(index.has_s1[i]), bool(index.has_map[i])),
-            tuple(index.checksums[i].tolist()),
-        )
-        for i in range(len(index))
-    )
     for begin in range(0, len(index), _CHUNK):
-        chunk = list(islice(rows, _CHUNK))
-        stretches = offsets.stretches(np.arange(begin, begin + len(chunk))) if offsets else []
-        yield _Chunk(folder, info.bands, info.resplit is None, info.compression is not None, chunk, stretches)
+        rows = np.arange(begin, min(begin + _CHUNK, len(index)))
+        stretches = offsets.stretches(rows) if offsets else []
+        compact = info.compression is not None
+        yield _Chunk(folder, info.bands, info.resplit is None, compact, index.take(rows), stretches)
 
 
 def _audit_chunk(chunk: _Chunk) -> list[Finding]:
     reader = PatchReader(chunk.folder, chunk.compact)
     reader.read_ahead(chunk.stretches)
-    return [finding for row in chunk.rows for finding in _audit_row(reader, chunk.bands, chunk.official, row)]
+    return [finding for row in range(len(chunk.index)) for finding in _audit_row(reader, chunk, row)]
 
 
-def _audit_row(reader: PatchReader, bands: Sequence[str], official: bool, row: _Row) -> Iterator[Finding]:
-    if official and row.split != (rule := PatchId.parse(row.patch_id).split):
-        yield Finding("split", None, row.patch_id, f"is {row.split}, by the geographic rule {rule}")
-    for kind, has, expected in zip(KINDS, row.has, row.checksums, strict=True):
-        name = row.name(kind)
-        if not has:
-            yield Finding(_GAPS[kind], kind, row.patch_id, "is not in the store")
+def _audit_row(reader: PatchReader, chunk: _Chunk, row: int) -> Iterator[Finding]:
+    index, patch_id = chunk.index, chunk.index.patch_id(row)
+    split = SPLITS[index.splits[row]]
+    if chunk.official and split != (rule := PatchId.parse(patch_id).split):
+        yield Finding("split", None, patch_id, f"is {split}, by the geographic rule {rule}")
+    for kind, has, expected in zip(
+        KINDS, (index.has_s2, index.has_s1, index.has_map), index.checksums[row], strict=True
+    ):
+        name = index.s1_name(row) if kind == "s1" else patch_id
+        if not has[row]:
+            yield Finding(_GAPS[kind], kind, patch_id, "is not in the store")
             continue
         value = reader.stored(key_of(kind, name))
         if value is None:
@@ -299,14 +277,14 @@ def _audit_row(reader: PatchReader, bands: Sequence[str], official: bool, row: _
             continue
         try:
             value = unpacked(value, name) if reader.compact else value
-            if expected and checksum(value) != expected:
+            if expected and checksum(value) != int(expected):
                 yield Finding("checksum", kind, name, "the value is not the one that was written")
             arrays = view_tensors(value, name)
         except DamagedError as error:
             yield Finding("damaged value", kind, name, str(error))
             continue
-        layers = [MAP_TENSOR] if kind == "maps" else [band for band in LAYERS[kind] if band in bands]
-        yield from _audit_arrays(kind, name, layers, arrays, row.labels)
+        layers = [MAP_TENSOR] if kind == "maps" else [band for band in LAYERS[kind] if band in chunk.bands]
+        yield from _audit_arrays(kind, name, layers, arrays, int(index.label_bits[row]))
 
 
 def _audit_arrays(

@@ -19,7 +19,6 @@ from seg.prepare.sources import (
     ArchiveParts,
     Names,
     Opened,
-    Wanted,
     names_of,
     tree_parts,
     twice,
@@ -244,16 +243,17 @@ class _Filler:
         kind, lead = archive.kind, archive.kind == self.order.lead
         chosen = self.chosen(kind)
         stored = self.ledger.has(kind)
-        wanted = Wanted(
-            names=self.names[kind],
-            chosen=chosen,
-            stored=stored,
-            layers=wanted_layers(kind, self.order.bands),
+        passage = ArchiveParts(
+            archive,
+            self.folder,
+            self.names[kind],
+            chosen,
+            stored,
+            wanted_layers(kind, self.order.bands),
             most=self.order.limit if lead else None,
             known_only=not self.order.partial,
             whole=self.order.whole,
         )
-        passage = ArchiveParts(archive, wanted, self.folder)
         try:
             self.write(passage.parts(), f"{archive.name} to LMDB", int((chosen & ~stored).sum()))
         except ArchiveError:

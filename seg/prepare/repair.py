@@ -13,7 +13,7 @@ from seg.prepare.archive import Archive
 from seg.prepare.audit import Audit
 from seg.prepare.encode import Part, encode_part
 from seg.prepare.layout import KINDS, Kind
-from seg.prepare.sources import ArchiveParts, Names, Opened, Wanted, names_of, tree_parts, wanted_layers
+from seg.prepare.sources import ArchiveParts, Names, Opened, names_of, tree_parts, wanted_layers
 from seg.prepare.tree import Tree
 from seg.store.index import BoolArray, Index
 from seg.store.offsets import write_offsets
@@ -45,9 +45,8 @@ def source_parts(index: Index, opened: Opened, bands: Collection[str], needed: d
             chosen = np.zeros(len(index), np.bool_)
             chosen[names.first[needed[kind]]] = True
             nothing = np.zeros_like(chosen)
-            wanted = Wanted(names, chosen, nothing, layers[kind], most=None, known_only=False, whole=False)
             with tempfile.TemporaryDirectory() as scratch:
-                yield from ArchiveParts(source, wanted, Path(scratch)).parts()
+                yield from ArchiveParts(source, Path(scratch), names, chosen, nothing, layers[kind]).parts()
 
 
 def repair_store(

@@ -129,36 +129,19 @@ def tree_parts(index: Index, trees: Mapping[Kind, Tree], needed: Mapping[Kind, B
 
 
 @dataclass
-class Wanted:
-    """What is to be taken out of an archive.
+class ArchiveParts:
+    """One passage through an archive: what is wanted of it, and what was met.
 
     Attributes:
+        archive: The archive.
+        folder: Where files of incomplete patches may be put.
         names: Rows by name.
-        chosen: The patches that belong to the store.
-        stored: Those of them that the store holds already.
+        chosen: The patches that are wanted; narrows down to what was taken where `most` says so.
+        stored: Those of them that are there already.
         layers: The layers that are needed.
         most: Take the first so many patches only; None: all.
         known_only: A patch that has no row is an error.
         whole: Read to the end, so that the archive's own checksums are compared, even if nothing is needed any more.
-    """
-
-    names: Names
-    chosen: BoolArray
-    stored: BoolArray
-    layers: tuple[str, ...]
-    most: int | None
-    known_only: bool
-    whole: bool
-
-
-@dataclass
-class ArchiveParts:
-    """One passage through an archive.
-
-    Attributes:
-        archive: The archive.
-        wanted: What is to be taken out of it; `chosen` narrows down to what was taken where `most` says so.
-        folder: Where files of incomplete patches may be put.
         passage: What was met.
         repeated: Files that came again, with the checksum of their values; to be compared with the store.
         met: Whether any file of a patch that is wanted was met, of whatever layer.
@@ -167,8 +150,14 @@ class ArchiveParts:
     """
 
     archive: Archive
-    wanted: Wanted
     folder: Path
+    names: Names
+    chosen: BoolArray
+    stored: BoolArray
+    layers: tuple[str, ...]
+    most: int | None = None
+    known_only: bool = False
+    whole: bool = False
     passage: Passage = field(default_factory=Passage)
     repeated: list[tuple[int, str, int]] = field(default_factory=list)
     met: bool = False
@@ -181,14 +170,12 @@ class ArchiveParts:
         Raises:
             ArchiveError: If the archive is damaged, or holds a patch that is not listed or a file twice that differs.
         """
-        wanted = self.wanted
-        with Gatherer(len(wanted.chosen), wanted.layers, self.folder) as gatherer:
+        with Gatherer(len(self.chosen), self.layers, self.folder) as gatherer:
             yield from self._gathered(gatherer)
             yield from self._rest(gatherer)
 
     def _gathered(self, gatherer: Gatherer) -> Iterator[Part]:
-        wanted = self.wanted
-        taken = np.zeros_like(wanted.chosen)
+        taken = np.zeros_like(self.chosen)
         finished = 0
         for member in read_members(self.archive, self.passage):
             if (row := self._row(member, taken)) < 0:
@@ -198,24 +185,23 @@ class ArchiveParts:
                 self._compare(gatherer, row, member)
                 continue
             complete = gatherer.mark(row, member.layer)
-            if not wanted.stored[row]:
+            if not self.stored[row]:
                 gatherer.keep(row, member.layer, member.read())
                 if complete:
                     yield self._part(row, member.name, gatherer.take(row))
             finished += complete
-            if not wanted.whole and finished == self._expected():
+            if not self.whole and finished == self._expected():
                 break
-        if wanted.most is not None:
-            wanted.chosen &= taken
+        if self.most is not None:
+            self.chosen &= taken
 
     def _expected(self) -> int:
-        chosen = int(self.wanted.chosen.sum())
-        return chosen if self.wanted.most is None else min(self.wanted.most, chosen)
+        chosen = int(self.chosen.sum())
+        return chosen if self.most is None else min(self.most, chosen)
 
     def _row(self, member: Member, taken: npt.NDArray[np.bool_]) -> int:
         """The row of a file that is wanted, else -1."""
-        wanted = self.wanted
-        row = wanted.names.row(member.name)
+        row = self.names.row(member.name)
         kind = self.archive.kind
         misplaced = member.group != group_of(kind, member.name)
         if misplaced or (row < 0 and not is_patch(kind, member.name)):
@@ -223,18 +209,18 @@ class ArchiveParts:
             return -1
         if row < 0:
             self.passage.unlisted += 1
-            if wanted.known_only:
+            if self.known_only:
                 raise ArchiveError(
                     f"{member.name} of {self.archive.name} is not in the metadata; give further metadata parquets with "
                     "--metadata, or build what is in both with --partial"
                 )
             return -1
-        if not wanted.chosen[row]:
+        if not self.chosen[row]:
             return -1
         self.met = True
-        if member.layer not in wanted.layers:
+        if member.layer not in self.layers:
             return -1
-        enough = wanted.most is not None and not taken[row] and int(taken.sum()) >= wanted.most
+        enough = self.most is not None and not taken[row] and int(taken.sum()) >= self.most
         return -1 if enough else row
 
     def _compare(self, gatherer: Gatherer, row: int, member: Member) -> None:
@@ -251,15 +237,15 @@ class ArchiveParts:
     def _rest(self, gatherer: Gatherer) -> Iterator[Part]:
         """Where no patch of the archive has all bands of reBEN, those that have all bands of this archive."""
         layers = gatherer.layers()
-        self.absent = tuple(layer for layer in self.wanted.layers if layer not in layers)
+        self.absent = tuple(layer for layer in self.layers if layer not in layers)
         self.lacking = gatherer.lacking(layers)
-        if layers and layers != self.wanted.layers:
+        if layers and layers != self.layers:
             for row in gatherer.complete(layers).tolist():
-                if not self.wanted.stored[row]:
-                    yield self._part(row, self.wanted.names.name(row), gatherer.take(row))
+                if not self.stored[row]:
+                    yield self._part(row, self.names.name(row), gatherer.take(row))
 
     def _part(self, row: int, name: str, files: dict[str, bytes]) -> Part:
-        layers = tuple(layer for layer in self.wanted.layers if layer in files)
+        layers = tuple(layer for layer in self.layers if layer in files)
         return Part(self.archive.kind, row, name, self.archive.name, layers, files)
 
 
