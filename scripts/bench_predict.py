@@ -43,13 +43,16 @@ from seg.config.load import dump_config
 from seg.config.sections import Config, ModelConfig
 from seg.inference.strips import StripPreparation, StripReader, View
 from seg.inference.windows import lay_windows
+from seg.maps.mapping import SceneMap, batch_of_windows
 from seg.maps.part import choose_part
-from seg.models.checkpoint import Data, make_card, save_checkpoint
+from seg.models.card import Data
+from seg.models.checkpoint import make_card, save_checkpoint
 from seg.models.segmenter import build_segmenter
-from seg.pipeline.predict import SceneMap, batch_of_windows, predict
+from seg.pipeline.predict import predict
 from seg.reben.bands import BANDS, MODALITIES
 from seg.report.record import run_record, write_json
 from seg.runs.session import Weights, open_weights
+from seg.runs.use import choose_weights
 from seg.scenes.open import open_scene
 from seg.store.atomic import write_text
 from seg.synthetic.scene import synthesise_scene
@@ -128,7 +131,7 @@ def timed_scene(name: str, path: Path, run: Path, asked: argparse.Namespace, rou
     if asked.threads:
         torch.set_num_threads(asked.threads)
     window: int | None = asked.window
-    weights = open_weights(run)
+    weights = open_weights(choose_weights(run))
     with tempfile.TemporaryDirectory() as scratch:
 
         def mapped() -> SceneMap:
@@ -283,7 +286,7 @@ def main() -> None:
         found = [apart(name, path, used, asked, asked.rounds) for name, path, used in scenes]
         if asked.tile:
             found.append(apart("whole tile", asked.tile, small, asked, 0))
-        compute = open_weights(run).compute
+        compute = open_weights(choose_weights(run)).compute
     for line in _table(found):
         Console(width=200).print(line)
     if asked.out:

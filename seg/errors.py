@@ -6,11 +6,26 @@ ValueErrors, so that callers need not know any of them.
 
 
 class SegError(ValueError):
-    """Something that a user can mend; its text is one sentence, with the cure where there is one."""
+    """Something that a user can mend; its text is one sentence, with the cure where there is one.
+
+    Args:
+        message: The sentence.
+        wrong_use: Whether the request is at fault, and not what it works with: it names something that is not there or
+            is something else. The command line then ends with exit code 2, otherwise with 1.
+    """
+
+    wrong_use = False
+
+    def __init__(self, message: str = "", *, wrong_use: bool | None = None) -> None:
+        super().__init__(message)
+        if wrong_use is not None:
+            self.wrong_use = wrong_use
 
 
 class WrongUseError(SegError):
-    """Something was asked for that cannot be, whatever the data are; the command line ends with exit code 2."""
+    """Something was asked for that cannot be, whatever the data are."""
+
+    wrong_use = True
 
 
 class ForeignFileError(WrongUseError):

@@ -20,7 +20,8 @@ from seg.engine.train import Epoch, Run, fit, seed_everything, train_step, train
 from seg.errors import TrainingError, WorkerError
 from seg.metrics.evidence import Origin
 from seg.metrics.evidence_file import pack_evidence
-from seg.models.checkpoint import Data, make_card
+from seg.models.card import Data
+from seg.models.checkpoint import make_card
 from seg.models.segmenter import build_segmenter
 from seg.reben.bands import BANDS
 from seg.store.open import open_store

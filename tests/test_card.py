@@ -20,7 +20,8 @@ from seg.config.sections import ModelConfig
 from seg.errors import CheckpointError, RunError
 from seg.metrics.evidence_file import load_evidence
 from seg.models import onnx as onnx_module
-from seg.models.checkpoint import Data, make_card, save_checkpoint
+from seg.models.card import Data
+from seg.models.checkpoint import make_card, save_checkpoint
 from seg.models.onnx import write_onnx
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.card import write_card

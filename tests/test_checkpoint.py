@@ -19,19 +19,8 @@ from seg.config.sections import ModelConfig
 from seg.config.version import VERSION
 from seg.errors import CheckpointError
 from seg.models import checkpoint
-from seg.models.checkpoint import (
-    CARD_FILE,
-    FORMAT,
-    WEIGHTS_FILE,
-    Data,
-    ModelCard,
-    Training,
-    load_card,
-    load_checkpoint,
-    load_weights,
-    make_card,
-    save_checkpoint,
-)
+from seg.models.card import FORMAT, Data, ModelCard, Training, load_card
+from seg.models.checkpoint import CARD_FILE, WEIGHTS_FILE, load_checkpoint, load_weights, make_card, save_checkpoint
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import BANDS, MODALITIES
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
@@ -474,7 +463,7 @@ def test_a_reader_whose_files_vanish_reads_again(
     assert epoch_of(folder) == 2
 
 
-@pytest.mark.parametrize("moment", ["_read_card", "_read_tensors"])
+@pytest.mark.parametrize("moment", ["read_card", "_read_tensors"])
 def test_a_reader_never_mixes_two_saves(
     tmp_path: Path, save: Callable[[Path, int], None], monkeypatch: pytest.MonkeyPatch, moment: str
 ):

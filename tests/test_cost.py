@@ -7,8 +7,8 @@ from torch import nn
 from seg.config.sections import ModelConfig
 from seg.errors import ModelError
 from seg.models import cost
-from seg.models.architectures import ARCHITECTURES
-from seg.models.cost import SHORT_LIST, cost_of, measure
+from seg.models.architectures import ARCHITECTURES, SHORT_LIST
+from seg.models.cost import cost_of, measure
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.models import list_models
 from seg.reben.bands import MODALITIES
@@ -156,7 +156,7 @@ def test_all_encoders_are_those_of_smp_and_timm(monkeypatch):
         asked.append((config.arch, config.encoder))
         raise ModelError("does not fit")
 
-    monkeypatch.setattr("seg.pipeline.models.measure", note)
+    monkeypatch.setattr("seg.models.cost.measure", note)
     listing = list_models("rgb", "fpn", every=True)
     assert len(listing.misfits) == len(asked) == len(set(asked)) > 1000
     assert {("fpn", "resnet50"), ("fpn", "tu-resnet50")} <= set(asked)

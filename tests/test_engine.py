@@ -11,6 +11,7 @@ import torch
 
 from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
+from seg.data.devices import find_device
 from seg.engine.device import Compute, choose_compute
 from seg.engine.evaluate import Pass, evaluate, predict
 from seg.engine.losses.joint import JointLoss
@@ -18,7 +19,8 @@ from seg.engine.train import Epoch, Interrupted, Run, Step, fit, seed_everything
 from seg.errors import RunError, TrainingError, WrongUseError
 from seg.metrics.evidence import Origin, total_counts
 from seg.metrics.pixel import confusion_counts
-from seg.models.checkpoint import Data, load_checkpoint, make_card
+from seg.models.card import Data
+from seg.models.checkpoint import load_checkpoint, make_card
 from seg.models.segmenter import build_segmenter
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -46,7 +48,7 @@ def test_device_and_formats():
     with pytest.raises(WrongUseError, match="cuda:1 is a single GPU for several processes; use --device cuda"):
         choose_compute(TrainConfig(device="cuda:1"), gpu=0)
     with pytest.raises(WrongUseError, match="'gpu' is no device"):
-        choose_compute(TrainConfig(device="gpu"))
+        find_device("gpu")
     with pytest.raises(WrongUseError, match="cuda:99 is not there"):
         choose_compute(TrainConfig(device="cuda:99"))
 

@@ -14,7 +14,8 @@ from seg.config.sections import ModelConfig
 from seg.engine.modality_dropout import check_modality_dropout, sensors_present
 from seg.errors import ModelError, WrongUseError
 from seg.models.architectures import ARCHITECTURES
-from seg.models.checkpoint import Data, load_card, load_checkpoint, make_card, save_checkpoint
+from seg.models.card import Data, load_card
+from seg.models.checkpoint import load_checkpoint, make_card, save_checkpoint
 from seg.models.fusion import DualEncoder, WithoutSensor
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.reben.bands import BANDS, MODALITIES

@@ -22,7 +22,7 @@ from seg.figures.style import png_bytes
 from seg.maps.footprints import CRS84, write_footprints
 from seg.maps.mosaics import write_companions
 from seg.maps.palette import AGREEMENT
-from seg.models.checkpoint import load_card
+from seg.models.card import load_card
 from seg.models.weights_file import weights_digest
 from seg.pipeline.export import export
 from seg.pipeline.train import train

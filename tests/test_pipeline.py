@@ -17,7 +17,7 @@ from seg.engine.train import Epoch
 from seg.errors import CheckpointError, EmptySelectionError, ModelError, RunError, StoreError, WrongUseError
 from seg.metrics.evidence import dense_counts, total_counts
 from seg.metrics.evidence_file import load_evidence
-from seg.models.checkpoint import load_card
+from seg.models.card import load_card
 from seg.models.weights_file import weights_digest
 from seg.pipeline.card import write_card
 from seg.pipeline.describe import describe_store

@@ -22,14 +22,13 @@ from seg.cli.main import main
 from seg.engine.distributed import Ranks
 from seg.errors import ForeignFileError, MapError, SceneError, WrongUseError
 from seg.inference.windows import lay_axis
-from seg.maps import parts
+from seg.maps import mapping, parts
 from seg.maps import scene_map as map_files
 from seg.maps.part import read_box
 from seg.metrics.area import adjusted_areas
 from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
-from seg.models.checkpoint import load_card
-from seg.pipeline import predict as pipeline
+from seg.models.card import load_card
 from seg.pipeline.predict import predict
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
@@ -185,9 +184,11 @@ def test_areas_are_those_of_the_map_and_of_the_evidence(mapped, run, place):
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list(CLASS_NAMES)
     np.testing.assert_allclose([float(row["mapped_ha"]) for row in rows], hectares)
-    expected = adjusted_areas(hectares, total_counts(load_evidence(run / "eval" / "test" / "evidence")))
-    np.testing.assert_allclose([float(row["adjusted_ha"]) for row in rows], expected.area_K)
-    np.testing.assert_allclose([float(row["adjusted_se_ha"] or "nan") for row in rows], expected.error_K)
+    counts = total_counts(load_evidence(run / "eval" / "test" / "evidence"))
+    expected, there = adjusted_areas(hectares, counts), counts.sum(1) > 0
+    for key, values in (("adjusted_ha", expected.area_K), ("adjusted_se_ha", expected.error_K)):
+        found = np.array([float(row[key] or "nan") for row in rows])
+        np.testing.assert_allclose(found[there], values[there])
     assert sum(expected.area_K) == pytest.approx(hectares.sum())
     assert "SYNTHETIC" in (place / "map_areas.md").read_text()
 
@@ -233,7 +234,7 @@ def test_a_map_that_was_killed_is_taken_up_again(run, scene, place, mapped, tmp_
 
 
 def test_strips_of_something_else_are_not_used(run, scene, place, mapped, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "finish_map", _killed)
+    monkeypatch.setattr(mapping, "finish_map", _killed)
     with pytest.raises(KeyboardInterrupt):
         predict(run, [scene.product], tmp_path / "map.tif", window=192, overlap=64)
     monkeypatch.undo()
@@ -263,7 +264,7 @@ def test_several_processes_make_the_same_map(run, scene, place, mapped, tmp_path
 
 def test_processes_share_rows_of_windows():
     for count in (1, 2, 3, 7):
-        shares = [pipeline._share(range(5), Ranks(rank, count)) for rank in range(count)]
+        shares = [mapping._share(range(5), Ranks(rank, count)) for rank in range(count)]
         assert [n for share in shares for n in share] == list(range(5))
 
 
@@ -357,11 +358,10 @@ def test_pixels_that_are_masked_or_filled_are_not_mapped(run, tmp_path):
     ("changes", "error", "text"),
     [
         ({"box": (0.0, 0.0, 1.0, 1.0)}, WrongUseError, "does not touch"),
-        ({"geometry": "nowhere.geojson"}, WrongUseError, "there is no file"),
+        ({"geometry": "nowhere.geojson"}, WrongUseError, "nowhere.geojson does not exist"),
         ({"window": 160, "overlap": 150}, WrongUseError, "cannot overlap by 150; .* multiples of 32"),
         ({"out": "."}, WrongUseError, "is a folder; name the map itself"),
         ({"out": "map.png"}, WrongUseError, "let --out end in .tif"),
-        ({"out": "no/map.tif"}, WrongUseError, "there is no folder"),
         ({"scenes": 2, "out": "map.tif"}, WrongUseError, "2 scenes need a folder"),
         ({"scenes": 2, "out": "maps"}, WrongUseError, "several scenes would become"),
         ({"scenes": 0}, WrongUseError, "there is no scene"),

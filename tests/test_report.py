@@ -15,7 +15,7 @@ from seg.engine.evaluate import Pass, predict
 from seg.errors import ForeignFileError, RunError
 from seg.metrics.evidence import CELLS, CONFIDENCE_UNIT
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
-from seg.models.checkpoint import load_card
+from seg.models.card import load_card
 from seg.pipeline.report import report_run
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
@@ -23,7 +23,8 @@ from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES
 from seg.report.gallery import load_gallery
 from seg.runs.plan import plan
-from seg.runs.session import open_run
+from seg.runs.session import open_session
+from seg.runs.use import plan_use
 from seg.store import written
 
 K = len(CLASS_NAMES)
@@ -59,7 +60,7 @@ def copied(run, tmp_path):
 @pytest.fixture(scope="module")
 def predictions(run):
     """Logits, probabilities of the network in float64, and reference of every test patch, by patch id."""
-    session = open_run(run)
+    session = open_session(plan_use(run))
     found = {}
     for prediction in predict(session.model, session.dataset, Pass(session.compute, 4)):
         for i, name in enumerate(session.dataset.patch_ids(prediction.batch.rows_B.numpy())):

@@ -13,7 +13,7 @@ from rich.console import Console
 from seg.cli import console, models
 from seg.metrics.bootstrap import Interval
 from seg.metrics.scores import headline
-from seg.models.cost import SHORT_LIST
+from seg.models.architectures import SHORT_LIST
 from seg.report.formats import Column, Estimate, Table, shown
 from seg.report.screen import in_parts
 from seg.report.tables import HEADLINE, headline_lines

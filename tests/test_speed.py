@@ -140,7 +140,7 @@ def _epoch(number: int, seconds: float) -> Epoch:
 
 
 def _outlook(monkeypatch, tmp_path, clock):
-    monkeypatch.setattr(demo_module, "measure_speed", lambda *_: Speed(40.0, 160.0, 8, 2))
+    monkeypatch.setattr("seg.engine.speed.measure_speed", lambda *_: Speed(40.0, 160.0, 8, 2))
     said, seen = [], []
     outlook = Outlook(demo_plan(tmp_path / "run", tmp_path / "store"), DEMO, seen.append, said.append, clock)
     return outlook, said, seen

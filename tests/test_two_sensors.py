@@ -14,13 +14,14 @@ from seg.cli.main import main
 from seg.data.order import BatchOrder
 from seg.errors import RunError, WrongUseError
 from seg.metrics.evidence_file import load_evidence
-from seg.models.checkpoint import load_card
+from seg.models.card import load_card
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.runs.folder import read_evidence
 from seg.runs.plan import plan
-from seg.runs.session import open_run
+from seg.runs.session import open_session
+from seg.runs.use import plan_use
 from seg.synthetic.tree import synthesise
 
 Command = Callable[..., tuple[int, str, str]]
@@ -105,7 +106,7 @@ def test_an_evaluation_without_a_sensor_stands_beside_the_other(cli: Command, tr
     assert both.origin.without is None
     assert read_evidence(trained, "test", "s1").origin == evidence.origin
     # The numbers are those of the network that is not shown Sentinel-1.
-    session = open_run(trained, drop="s1")
+    session = open_session(plan_use(trained, drop="s1"))
     batch = session.dataset[next(iter(BatchOrder(len(session.dataset), 4)))]
     blind = batch.images_BCHW.clone()
     blind[:, :2] = 1e3
@@ -207,4 +208,4 @@ def test_a_run_of_one_sensor_has_nothing_to_drop(place: Path):
     )  # fmt: skip
     train(job)
     with pytest.raises(WrongUseError, match="sees the bands VV, VH only; without s1 there is nothing to tell"):
-        open_run(place / "one", drop="s1")
+        plan_use(place / "one", drop="s1")

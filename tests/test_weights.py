@@ -23,7 +23,8 @@ from seg.config.load import load_config
 from seg.config.sections import ModelConfig
 from seg.errors import CheckpointError, ModelError, WrongUseError
 from seg.models import weights_catalogue
-from seg.models.checkpoint import Data, make_card, save_checkpoint
+from seg.models.card import Data
+from seg.models.checkpoint import make_card, save_checkpoint
 from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.start import Loaded, start_segmenter

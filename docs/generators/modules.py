@@ -56,8 +56,8 @@ PLACES = (
     "seg.metrics.scores.Scores",
     "seg.runs.model.Model",
     "seg.runs.model.PatchPrediction",
-    "seg.models.checkpoint.ModelCard",
-    "seg.pipeline.predict.SceneMap",
+    "seg.models.card.ModelCard",
+    "seg.maps.mapping.SceneMap",
     "seg.store.open.Store",
 )
 """What the public functions take and give."""

@@ -27,9 +27,6 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run: pixel and scene tables on the screen and as files, with the evidence behind them."""
-    from seg.cli.foresight import foresee_use
-
-    foresee_use(run, split=split, data=data, metadata=metadata, device=device)
     from seg.pipeline.evaluate import evaluate as score
     from seg.pipeline.report import REPORT_FILE
     from seg.report.formats import to_rich

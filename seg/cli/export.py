@@ -30,10 +30,6 @@ def export(
     device: options.OfRunDevice = None,
 ) -> None:
     """Write the predicted maps of a split as GeoTIFF, of patches or as mosaics, and their footprints as GeoParquet."""
-    from seg.cli.foresight import check_place, foresee_use
-
-    foresee_use(run, split=split, data=data, metadata=metadata, device=device, need_map=False)
-    check_place(out)
     from seg.pipeline.export import export as write
 
     result = write(

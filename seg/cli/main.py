@@ -99,7 +99,7 @@ def main() -> None:
         console.err.print(f"[bold red]seg:[/] {escape(text)}", soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
             console.notify(clipped(note, SENTENCE))
-        sys.exit(2 if isinstance(error, WrongUseError) else 1)
+        sys.exit(2 if isinstance(error, SegError) and error.wrong_use else 1)
     except Exception as error:
         error.add_note("This is a bug in seg, no mistake of yours: please report it, with the lines above.")
         raise

@@ -35,10 +35,7 @@ def models(
     """List what can be trained: architectures, encoders that fit, parameters and multiply-adds for a patch."""
     if modality and bands:
         raise typer.BadParameter("give either --modality or --bands, not both")
-    from seg.reben.bands import band_names
-
     selection = modality or bands or ("s1s2" if fusion == "dual" else "s2")
-    band_names(selection)
     from seg.pipeline.models import list_models
 
     listing = list_models(selection, arch, encoder, every, fusion, console.track)

@@ -38,17 +38,13 @@ def predict(
     device: options.OfRunDevice = None,
 ) -> None:
     """Map a whole scene: a GeoTIFF with a QGIS style. The same command goes on where it was broken off."""
-    from seg.cli.foresight import foresee_maps
-
-    foresee_maps(run, scenes, out, s1 or (), geometry, device)
     from seg.maps.part import read_box
-    from seg.pipeline.predict import SceneMap
     from seg.pipeline.predict import predict as predict_scenes
 
     with console.wrong_use():
         box = None if bbox is None else read_box(bbox)
     with console.stoppable("Finished strips are kept; the same command goes on from there."):
-        maps: tuple[SceneMap, ...] = predict_scenes(
+        maps = predict_scenes(
             run,
             scenes,
             out,

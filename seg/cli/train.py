@@ -54,7 +54,6 @@ def train(
         raise typer.BadParameter("give either --modality or --bands, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
-    from seg.cli.foresight import foresee_training
     from seg.runs.plan import plan
 
     job = plan(
@@ -77,7 +76,6 @@ def train(
         train__device=device,
         train__modality_dropout=modality_dropout,
     )
-    foresee_training(job)
     if dry:
         from seg.pipeline.train import dry_run
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from seg.config.terms import plain_terms, read_terms
+from seg.config.terms import device_name, plain_terms, read_terms
 from seg.reben.bands import CIRRUS, MODALITIES, band_names, selection_name
 from seg.reben.classes import class_index
 from seg.reben.patch import Split
@@ -278,7 +278,7 @@ class TrainConfig(Section):
     monitor: Monitor = "miou"
     patience: Annotated[int, Field(ge=0)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    device: ShortName = "auto"
+    device: Annotated[str, BeforeValidator(device_name)] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool | None = None
     max_steps: Annotated[int, Field(ge=0, le=10**12)] = 0

@@ -1,9 +1,10 @@
-"""Weighted sums of names, as they stand in a configuration."""
+"""Texts of a configuration that stand for more: weighted sums of names, and devices."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from seg.config.wording import clipped
 from seg.errors import WrongUseError
 
 _TERM = re.compile(r"(?:(?P<weight>[-+.\w]+)\s*\*\s*)?(?P<name>[A-Za-z_]\w*)")
@@ -40,6 +41,17 @@ def read_terms(value: Any) -> dict[str, float]:
 def plain_terms(terms: Mapping[str, float]) -> str | dict[str, float]:
     """The terms as a configuration file shows them: the bare name where there is one of weight 1."""
     return next(iter(terms)) if list(terms.values()) == [1.0] else dict(terms)
+
+
+def device_name(value: Any) -> str:
+    """A name of a device, ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:<number>``, whether it is there or not.
+
+    Raises:
+        WrongUseError: If it is none.
+    """
+    if not (isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value)):
+        raise WrongUseError(f"'{clipped(str(value))}' is no device; use auto, cpu, cuda, cuda:<number> or mps")
+    return value
 
 
 def _pair(text: str, whole: str) -> tuple[str, Any]:

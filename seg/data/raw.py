@@ -4,18 +4,22 @@ Stored values take up less than half of what network inputs do: two bytes instea
 their own resolution. So the way to a GPU is shorter, and the CPU has less to do.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from seg.errors import DamagedError
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.store.tensors import Array
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Items = list[tuple[tuple[int, ...], npt.DTypeLike]]
 """Shape and dtype of one sample in each array of a batch."""
@@ -71,17 +75,17 @@ class RawBatch:
         """All tensors of the batch."""
         return (*self.groups, self.symmetries_B, self.masks_BHW, self.labels_BK, self.rows_B)
 
-    def to(self, device: torch.device) -> "RawBatch":
+    def to(self, device: torch.device) -> RawBatch:
         """The batch on a device, but for its rows; the copy runs beside the computation where the memory is pinned."""
         *moved, rows_B = self.tensors
         return self._of((*(tensor.to(device, non_blocking=True) for tensor in moved), rows_B))
 
-    def pin_memory(self) -> "RawBatch":
+    def pin_memory(self) -> RawBatch:
         """The batch in page-locked memory; called by the loader."""
         return self._of(tensor.pin_memory() for tensor in self.tensors)
 
     @staticmethod
-    def _of(tensors: Iterable[Tensor]) -> "RawBatch":
+    def _of(tensors: Iterable[Tensor]) -> RawBatch:
         *groups, symmetries_B, masks_BHW, labels_BK, rows_B = tensors
         return RawBatch(tuple(groups), symmetries_B, masks_BHW, labels_BK, rows_B)
 

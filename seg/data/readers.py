@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from seg.config.load import load_config
 from seg.config.paths import AnyPath
 from seg.data.dataset import Batch, PatchDataset
+from seg.data.devices import find_device
 from seg.data.feed import on_device
 from seg.data.loader import make_loader
 from seg.data.on_device import preparation
@@ -160,14 +161,14 @@ def loader(  # noqa: PLR0913
 
     Raises:
         StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
-        WrongUseError: If numbers make no sense.
+        WrongUseError: If numbers make no sense, or the device is not there.
     """
     if batch_size < 1 or workers < 0 or not 0 <= rank < ranks:
         raise StoreError(
             f"batch_size={batch_size}, workers={workers}, rank={rank} of ranks={ranks} make no sense; batches have at "
             "least one patch, and ranks count from 0"
         )
-    where = torch.device(device)
+    where = find_device(device)
     augmented = (split == "train" if augment is None else augment) and seed is not None
     patches = _patches(store, bands, split, seed if augmented else None, raw=where.type == "cuda", **data)
     order = BatchOrder(

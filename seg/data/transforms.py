@@ -3,7 +3,7 @@
 import inspect
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seg.config.installed import is_loaded, names_in_source
 from seg.config.sections import Augmentation
 from seg.data.symmetry import moved
 from seg.errors import WrongUseError
@@ -121,24 +122,41 @@ def _albumentations() -> Any:
     return albumentations
 
 
-def _build(name: str, parameters: Mapping[str, Any]) -> Any:
+def check_augmentation(transforms: Sequence[Augmentation]) -> None:
+    """Check that transforms exist; albumentations is not loaded for that.
+
+    Raises:
+        WrongUseError: If one does not.
+    """
+    for name in (name for entry in transforms for name in entry):
+        known = _transform_names()
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise WrongUseError(
+                f"'{name}' is no albumentations transform" + (f"; did you mean {near[0]}?" if near else "")
+            )
+
+
+def _transform_names() -> Collection[str]:
+    """Transforms of albumentations; as long as it is not loaded, the names of all its classes."""
+    if not is_loaded("albumentations") and (names := names_in_source("albumentations", "**/*.py", r"^class (\w+)\(")):
+        return names
     albumentations = _albumentations()
-    kinds = {
-        key: value
-        for key, value in vars(albumentations).items()
-        if inspect.isclass(value) and issubclass(value, albumentations.BasicTransform)
-    }
-    if name not in kinds:
-        near = get_close_matches(name, kinds, n=1)
-        raise WrongUseError(f"'{name}' is no albumentations transform" + (f"; did you mean {near[0]}?" if near else ""))
-    accepted = inspect.signature(kinds[name].__init__).parameters
+    base = albumentations.BasicTransform
+    return [key for key, value in vars(albumentations).items() if inspect.isclass(value) and issubclass(value, base)]
+
+
+def _build(name: str, parameters: Mapping[str, Any]) -> Any:
+    check_augmentation(({name: {}},))
+    kind = getattr(_albumentations(), name)
+    accepted = inspect.signature(kind.__init__).parameters
     # Left alone, what is moved in from outside would be class 0, Urban fabric.
     fills = "fill_mask" in accepted and accepted["fill_mask"].default is not None
     defaults = {"fill_mask": IGNORE_INDEX} if fills else {}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Argument", category=UserWarning)
-            return kinds[name](**{**defaults, **parameters})
+            return kind(**{**defaults, **parameters})
     except (ValueError, TypeError, UserWarning) as error:
         reason = " ".join(str(error).split())
         raise WrongUseError(f"albumentations refuses the parameters {dict(parameters)} of {name}: {reason}") from None

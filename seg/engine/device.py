@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import torch
 
 from seg.config.sections import TrainConfig
+from seg.data.devices import find_device
 from seg.engine.instructions import cpu_instructions
 from seg.errors import OutOfMemoryError, WrongUseError
 
@@ -76,7 +77,7 @@ def choose_compute(train: TrainConfig, gpu: int | None = None) -> Compute:
     Raises:
         WrongUseError: If the named device or format is not there.
     """
-    device = _device(train.device if gpu is None else _own_gpu(train.device, gpu))
+    device = find_device(train.device if gpu is None else _own_gpu(train.device, gpu))
     native = _has_bfloat16(device)
     if train.precision == "bfloat16" and device.type == "mps":
         raise WrongUseError("bfloat16 training is not supported on mps; use --set train.precision=float32")
@@ -97,24 +98,6 @@ def _can_compile(device: torch.device) -> bool:
     """Whether compiling pays and works: on CUDA with Triton and a C compiler, which Triton calls."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     return device.type == "cuda" and find_spec("triton") is not None and bool(compiler)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise WrongUseError(f"'{name}' is no device; use auto, cpu, cuda, cuda:<number> or mps") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise WrongUseError(f"device {name} is not there: this machine has {count} CUDA devices; use --device auto")
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise WrongUseError("device mps is not there; use --device auto")
-    elif device.type not in ("cpu", "mps"):
-        raise WrongUseError(f"'{name}' is no device that seg runs on; use auto, cpu, cuda, cuda:<number> or mps")
-    return device
 
 
 def _has_bfloat16(device: torch.device) -> bool:

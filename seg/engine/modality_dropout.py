@@ -1,14 +1,18 @@
 """Modality dropout: training patches lose one of their two sensors, so that the network learns to do without it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from seg.errors import WrongUseError
 from seg.reben.bands import SENSORS, of_sensor
 from seg.store.index import Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PURPOSE = 0x5E15
 """Tells these random numbers from others with the same seed."""
@@ -41,6 +45,8 @@ def sensors_present(probability: float, seed: int, epoch: int, rows_B: Rows) -> 
     Returns:
         bool (B, 2) in the order of `SENSORS`, on the CPU; None where none can be lost.
     """
+    import torch
+
     if not probability:
         return None
     drawn_B2 = np.array([np.random.default_rng((_PURPOSE, seed, epoch, int(row))).random(2) for row in rows_B])

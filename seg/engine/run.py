@@ -18,7 +18,7 @@ from seg.engine.losses.joint import JointLoss
 from seg.engine.optimiser import make_optimiser
 from seg.engine.state import Identity, Learner, Progress, load_state, save_state
 from seg.metrics.evidence import Origin
-from seg.models.checkpoint import ModelCard
+from seg.models.card import ModelCard
 from seg.models.weights_file import LAST
 
 

@@ -18,7 +18,8 @@ from seg.config.sections import TrainConfig
 from seg.engine.distributed import ALONE, Ranks
 from seg.engine.encoder import bare
 from seg.errors import RunError
-from seg.models.checkpoint import ModelCard, load_weights, save_checkpoint
+from seg.models.card import ModelCard
+from seg.models.checkpoint import load_weights, save_checkpoint
 from seg.models.weights_file import STATE_FILES
 from seg.store.atomic import recover_folder
 

@@ -29,7 +29,8 @@ from seg.errors import TrainingError
 from seg.metrics.evidence import Evidence
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
 from seg.metrics.temperature import LogitSample, fit_temperature
-from seg.models.checkpoint import Training, save_checkpoint
+from seg.models.card import Training
+from seg.models.checkpoint import save_checkpoint
 from seg.models.weights_file import BEST
 
 _REPORT_EVERY = 10

@@ -9,7 +9,7 @@ from seg.config.track import Notify
 from seg.errors import EvidenceError, RunError
 from seg.metrics.area import adjusted_areas, tile_errors
 from seg.metrics.evidence import Evidence, total_counts
-from seg.metrics.ratio import Floats
+from seg.metrics.ratio import Bools, Floats
 from seg.reben.classes import CLASS_NAMES
 from seg.report.formats import Column, Table, Value, comma_separated, markdown, titled
 from seg.runs.folder import is_model_folder, read_evidence
@@ -60,7 +60,8 @@ def area_table(hectares_K: Floats, evidence: Evidence | None, scene: str, synthe
     cells: list[Floats] = [hectares_K, hectares_K / total if total else np.full(len(hectares_K), np.nan)]
     notes = [_COUNTED]
     if evidence is not None:
-        adjusted = adjusted_areas(hectares_K, total_counts(evidence))
+        counts_KK = total_counts(evidence)
+        adjusted = adjusted_areas(hectares_K, counts_KK)
         by_tiles = tile_errors(hectares_K, evidence)
         columns += [
             Column("adjusted_ha", "Adjusted", "hectares"),
@@ -68,19 +69,26 @@ def area_table(hectares_K: Floats, evidence: Evidence | None, scene: str, synthe
             Column("adjusted_se_tiles_ha", "Standard error, tiles", "hectares"),
         ]
         missing = np.full(len(hectares_K), np.nan)
-        cells += [adjusted.area_K, adjusted.error_K, missing if by_tiles is None else by_tiles]
+        # Of a class that the reference lacks, the formula gives 0 with an error of 0: nothing is known of it. Where the
+        # map is believed, its error is unknown.
+        absent_K = counts_KK.sum(1) == 0
+        areas_K = np.where(absent_K & (adjusted.assessed_K | (hectares_K == 0)), np.nan, adjusted.area_K)
+        errors = (adjusted.error_K, missing if by_tiles is None else by_tiles)
+        cells += [areas_K, *(np.where(absent_K, np.nan, errors_K) for errors_K in errors)]
         notes.append(_ADJUSTED.format(patches=len(evidence), split=evidence.origin.words))
         notes.append(_ERRORS.format(tiles=len(set(evidence.tiles.to_pylist()))))
-        if unknown := [
-            name
-            for name, known, area in zip(CLASS_NAMES, adjusted.assessed_K, hectares_K, strict=True)
-            if area and not known
-        ]:
-            notes.append(f"Nothing was assessed of what is mapped as {', '.join(unknown)}: there the map is believed.")
+        if absent := _named(np.isnan(areas_K)):
+            notes.append(f"The reference of the assessment has no {absent}: nothing is known of their true areas (–).")
+        if unknown := _named((hectares_K > 0) & ~adjusted.assessed_K):
+            notes.append(f"Nothing was assessed of what is mapped as {unknown}: there the map is believed.")
     rows: list[tuple[Value, ...]] = [
         (name, *(float(column_K[k]) for column_K in cells)) for k, name in enumerate(CLASS_NAMES)
     ]
     return Table("areas", titled("Areas", scene, synthetic), tuple(columns), tuple(rows), tuple(notes))
+
+
+def _named(chosen_K: Bools) -> str:
+    return ", ".join(name for name, is_chosen in zip(CLASS_NAMES, chosen_K, strict=True) if is_chosen)
 
 
 def write_areas(stem: Path, table: Table) -> tuple[Path, ...]:

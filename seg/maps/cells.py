@@ -1,12 +1,14 @@
 """Multi-labels of the 1.2 km cells of a scene, as GeoParquet."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from seg.inference.cells import CellRow
 from seg.maps.footprints import CRS84, write_polygons
 from seg.maps.parts import window_grid
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
@@ -15,6 +17,9 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.scenes.cells import cell_grid
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
+
+if TYPE_CHECKING:
+    from seg.inference.cells import CellRow
 
 
 def write_cells(

@@ -1,15 +1,15 @@
 """Mosaics of an export: one Cloud-Optimized GeoTIFF per product and layer, and a virtual raster over all of them."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track
-from seg.engine.distributed import Ranks
-from seg.figures.land_cover import LARGEST, land_cover_figure, legend_figure
-from seg.figures.style import write_png
 from seg.maps.cog import read_overview, write_cog
 from seg.maps.geotiff import write_category_names
 from seg.maps.mosaic import write_strips
@@ -18,6 +18,9 @@ from seg.maps.qgis import style, write_qml
 from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
 from seg.store.written import partial_of
+
+if TYPE_CHECKING:
+    from seg.engine.distributed import Ranks
 
 LEGEND = "legend.png"
 _STRIPS = "strips"
@@ -75,6 +78,9 @@ def write_mosaics(
     if how.ranks.first:
         for layer in layers:
             _write_index(out, products, layer, tags)
+        from seg.figures.land_cover import legend_figure
+        from seg.figures.style import write_png
+
         write_png(out / LEGEND, legend_figure())
     return [mosaic_file(out, product, MAP) for product in products]
 
@@ -124,6 +130,9 @@ def write_companions(path: Path, title: str, synthetic: Synthetic | bool) -> Pat
     """
     write_qml(path.with_suffix(".qml"))
     write_category_names(path)
+    from seg.figures.land_cover import LARGEST, land_cover_figure
+    from seg.figures.style import write_png
+
     classes_HW, pixel_size = read_overview(path, LARGEST)
     picture = path.with_suffix(".png")
     write_png(picture, land_cover_figure(classes_HW, title=title, synthetic=synthetic, pixel_size=pixel_size))

@@ -1,10 +1,12 @@
 """The part of a scene that is mapped: a box, polygons, or all of it."""
 
+from __future__ import annotations
+
 import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +16,14 @@ from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
 from seg.errors import WrongUseError
-from seg.inference.strips import Inside
 from seg.maps.parts import window_grid
 from seg.reben.patch import GeoRef
 from seg.region.packed import source_of
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
+
+if TYPE_CHECKING:
+    from seg.inference.strips import Inside
 
 _LON_LAT = CRS.from_epsg(4326)
 _NEAR = 0.5

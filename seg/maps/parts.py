@@ -4,6 +4,8 @@ The folder also says what the map is of (``identity.json``). Strips appear compl
 only once all of them are there.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import os
@@ -12,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +24,6 @@ from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 
 from seg.errors import ForeignFileError
-from seg.inference.cells import CellRow
-from seg.inference.tiled import Piece
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
@@ -31,6 +31,10 @@ from seg.scenes.ground import hectares_of
 from seg.scenes.layer import Array
 from seg.scenes.left_out import LeftOut
 from seg.store.atomic import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from seg.inference.cells import CellRow
+    from seg.inference.tiled import Piece
 
 SUFFIX = ".unfinished"
 IDENTITY_FILE = "identity.json"
@@ -122,6 +126,8 @@ class Unfinished:
 
     def read_cells(self, row: int) -> CellRow:
         """Read it again."""
+        from seg.inference.cells import CellRow
+
         table = np.load(self.cells(row), allow_pickle=False)
         return CellRow(row, table[:, 0].astype(np.int64), table[:, 1], table[:, 2:])
 

@@ -1,20 +1,24 @@
 """What a model says of each patch of a split, as a table: labels, probabilities and scores."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seg.engine.evaluate import Prediction
 from seg.maps.footprints import write_footprints
 from seg.maps.patches import map_tags
 from seg.metrics.pixel import confusion_counts, pixel_values
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import PatchId
-from seg.runs.session import Session
+
+if TYPE_CHECKING:
+    from seg.engine.evaluate import Prediction
+    from seg.runs.session import Session
 
 FOOTPRINTS = "footprints.parquet"
 _SCHEMA = pa.schema(

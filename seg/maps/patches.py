@@ -1,21 +1,26 @@
 """The maps of single patches: the layers that an export can write, and the file of each."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from seg.engine.evaluate import Prediction
 from seg.maps.geotiff import write_class_map, write_probabilities, write_reference, write_values
 from seg.maps.mosaic import agreement
 from seg.maps.palette import AGREEMENT, LAND_COVER, Palette
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import PatchId
 from seg.runs.folder import best_checkpoint
-from seg.runs.session import Session, model_tags
+from seg.runs.use import model_tags
+
+if TYPE_CHECKING:
+    from seg.engine.evaluate import Prediction
+    from seg.runs.session import Session
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def write_patches(
     Returns:
         The predicted classes, uint8, batch x height x width.
     """
+    import torch
+
     classes_BHW: npt.NDArray[np.uint8] = prediction.pixel_logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
     truth_BHW = prediction.batch.masks_BHW.cpu().numpy()
     shares_BKHW = None

@@ -1,37 +1,43 @@
 """What is made of the strips of a scene: the files of a map."""
 
+from __future__ import annotations
+
 import hashlib
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
 from seg.config.version import VERSION
 from seg.errors import MapError
-from seg.figures.land_cover import LARGEST, land_cover_figure
-from seg.figures.style import write_png
-from seg.inference.windows import Tiling
 from seg.maps.areas import area_table, run_assessment, write_areas
 from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
 from seg.maps.geotiff import write_category_names
 from seg.maps.part import ScenePart
-from seg.maps.parts import LAYERS, Unfinished, unfinished_folder, window_grid
-from seg.maps.qgis import write_qml
+from seg.maps.parts import LAYERS, Unfinished, require_strips, unfinished_folder, window_grid
+from seg.maps.qgis import style, write_qml
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
 from seg.models.weights_file import weights_digest
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
 from seg.runs.folder import best_checkpoint
-from seg.runs.session import Weights, model_tags
+from seg.runs.use import model_tags
 from seg.scenes.left_out import LeftOut
 from seg.scenes.reader import Scene
 from seg.store.atomic import remove_file
-from seg.store.targets import SIDECAR
+from seg.store.targets import SIDECAR, Known, claimed_files, claimed_folder
 
+if TYPE_CHECKING:
+    from seg.inference.windows import Tiling
+    from seg.runs.session import Weights
+
+VRT = "map.vrt"
 DESCRIPTIONS = {
     "classes": ("land cover",),
     "confidence": ("confidence", "entropy / ln 19"),
@@ -127,6 +133,30 @@ def map_files(path: Path) -> tuple[Path, ...]:
     return (path, *(path.with_name(path.stem + ending) for ending in _ENDINGS))
 
 
+@contextmanager
+def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
+    """Claim everything that maps consist of, before anything is loaded.
+
+    Args:
+        paths: The class maps.
+        out: The only one, or the folder of several.
+
+    Raises:
+        ForeignFileError, BusyError, MapError, OSError: As of `seg.store.targets.claimed_folder`.
+    """
+    for path in paths:
+        require_strips(unfinished_folder(path))
+    files = [file for path in paths for file in map_files(path)]
+    known = Known(contents={file.name: style() for file in files if file.suffix == ".qml"})
+    if paths == [out]:
+        with claimed_files(files, known):
+            yield
+        return
+    names = [file.name for file in files] + [VRT, *(f"{Path(VRT).stem}_warped/{path.stem}.vrt" for path in paths)]
+    with claimed_folder(out, names, known):
+        yield
+
+
 def map_identity(job: ScenePlan) -> dict[str, Any]:
     """Everything that the strips of a map depend on."""
     weights, tiling, options = job.weights, job.tiling, job.options
@@ -213,6 +243,9 @@ def finish_map(job: ScenePlan, counts: Counts, hectares_K: Floats, notify: Notif
     write_qml(files[-1])
     if options.quicklook:
         files.append(job.beside(".png"))
+        from seg.figures.land_cover import LARGEST, land_cover_figure
+        from seg.figures.style import write_png
+
         classes_HW, pixel_size = read_overview(job.path, LARGEST)
         title = f"{job.scene.name} · {tags['MODEL']}"
         write_png(files[-1], land_cover_figure(classes_HW, title=title, synthetic=job.synthetic, pixel_size=pixel_size))

@@ -18,8 +18,6 @@ def map_targets(scenes: Sequence[Path], out: Path) -> list[Path]:
             raise WrongUseError(f"{out} is a folder; name the map itself, such as --out {out / 'map.tif'}")
         if out.suffix.lower() not in (".tif", ".tiff"):
             raise WrongUseError(f"{out} is no name of a GeoTIFF; let --out end in .tif")
-        if not out.parent.is_dir():
-            raise WrongUseError(f"there is no folder {out.parent}; make it or name another --out")
         return [out]
     if out.suffix.lower() in (".tif", ".tiff") or out.is_file():
         raise WrongUseError(

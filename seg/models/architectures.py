@@ -1,13 +1,18 @@
-"""Architectures and encoders by name, and what has to be known about them that they do not say themselves."""
+"""Architectures and encoders by name, and what has to be known about them that they do not say themselves.
 
-from collections.abc import Iterable
+Names come from the sources of smp and timm until those are loaded, which takes seconds: a wrong one is refused before.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-import segmentation_models_pytorch as smp
-import timm
-
+from seg.config.installed import is_loaded, names_in_source
+from seg.config.sections import Fusion
 from seg.errors import ModelError
+from seg.reben.bands import SENSORS, of_sensor
+
+_SMP, _TIMM = "segmentation_models_pytorch", "timm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ _CONVOLUTIONAL = "convolutional encoders with a feature pyramid, such as resnet1
 _DILATED = "encoders whose last stages can be dilated, such as resnet18, efficientnet-b0 or tu-convnext_tiny"
 _PLAIN = "timm's vision transformers with patches of 8, 16 or 32 pixels, such as tu-vit_tiny_patch16_224"
 
+_ANY_NAME = r"""(?:^def |['"])([\w.]+)(?:\(|['"])"""
+"""Functions and short texts: models, earlier names of models, and names of weights are among them."""
+
 _KNOWN = {
     "deeplabv3": Architecture(takes=_DILATED),
     "deeplabv3plus": Architecture(takes=_DILATED),
@@ -45,15 +53,71 @@ _KNOWN = {
     "unetplusplus": Architecture(takes=_CONVOLUTIONAL),
 }
 
-ARCHITECTURES: dict[str, Architecture] = {
-    name: _KNOWN.get(name, Architecture()) for name in smp.MODEL_ARCHITECTURES_MAPPING
-}
+
+SHORT_LIST = (
+    "resnet18",
+    "resnet50",
+    "resnet101",
+    "efficientnet-b0",
+    "mobilenet_v2",
+    "mit_b2",
+    "tu-convnext_tiny",
+    "tu-swin_tiny_patch4_window7_224",
+)
+"""Encoders of each kind that are worth a look before the other thousand."""
+
+
+def _architectures() -> Collection[str]:
+    """The lower-case names of what stands in smp's list of classes."""
+    if not is_loaded(_SMP) and (names := names_in_source(_SMP, "__init__.py", r"^    ([A-Z]\w*),$")):
+        return [name.lower() for name in names]
+    import segmentation_models_pytorch as smp
+
+    return list(smp.MODEL_ARCHITECTURES_MAPPING)
+
+
+ARCHITECTURES: dict[str, Architecture] = {name: _KNOWN.get(name, Architecture()) for name in _architectures()}
 """Every architecture of the installed smp, by smp's lower-case name."""
 
 
 def encoder_names() -> tuple[str, ...]:
     """Every encoder by name: smp's own, then timm's as ``tu-<name>``. Not each fits each architecture."""
-    return (*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models()))
+    return (*_smp_encoders(), *(f"tu-{name}" for name in _timm_models()))
+
+
+def _smp_encoders() -> Sequence[str]:
+    if not is_loaded(_SMP) and (names := names_in_source(_SMP, "encoders/*.py", r'^    "([\w.-]+)": \{$')):
+        return names
+    import segmentation_models_pytorch as smp
+
+    names = smp.encoders.get_encoder_names()
+    return list(names)
+
+
+def _timm_models() -> Sequence[str]:
+    if not is_loaded(_TIMM) and (names := names_in_source(_TIMM, "models/*.py", r"^@register_model\s+def (\w+)\(")):
+        return sorted(names)
+    import timm
+
+    return list(timm.list_models())
+
+
+def _is_timm_model(name: str) -> bool:
+    """Whether timm has a model; without asking timm, also some names that it has for something else."""
+    if not is_loaded(_TIMM) and (names := names_in_source(_TIMM, "models/*.py", _ANY_NAME)):
+        return name in names
+    import timm
+
+    return bool(timm.is_model(name))
+
+
+def _timm_weights(name: str) -> list[str]:
+    """Names of the published weights of a model, ``<model>.<tag>``."""
+    if not is_loaded(_TIMM) and (names := names_in_source(_TIMM, "models/*.py", _ANY_NAME)):
+        return sorted(one for one in names if one.startswith(f"{name}."))
+    import timm
+
+    return list(timm.list_models(f"{name}.*", pretrained=True))
 
 
 def find_architecture(name: str) -> Architecture:
@@ -78,18 +142,30 @@ def check_encoder(name: str) -> None:
     Raises:
         ModelError: If neither smp nor timm has it.
     """
-    if name in smp.encoders.get_encoder_names():
+    if name in _smp_encoders():
         return
     bare, _, tag = name.removeprefix("tu-").partition(".")
-    if not name.startswith("tu-") or not timm.is_model(bare):
+    if not name.startswith("tu-") or not _is_timm_model(bare):
         suggestion = _suggest(name.partition(".")[0], encoder_names())
         raise ModelError(
             f"there is no encoder '{name}'; {suggestion}smp's encoders go by name (resnet50), timm's as tu-<name>"
         )
-    tagged = timm.list_models(f"{bare}.*", pretrained=True)
-    if tag and f"{bare}.{tag}" not in tagged:
+    if tag and f"{bare}.{tag}" not in (tagged := _timm_weights(bare)):
         known = ", ".join(f"tu-{one}" for one in tagged) or "none, so leave the tag out"
         raise ModelError(f"timm has no weights '{tag}' for encoder 'tu-{bare}'; it has: {known}")
+
+
+def check_fusion(fusion: Fusion, bands: Sequence[str]) -> None:
+    """Check that there are two sensors to fuse.
+
+    Raises:
+        ModelError: If there is an encoder per sensor, but bands of one only.
+    """
+    if fusion == "dual" and not all(of_sensor(bands, sensor) for sensor in SENSORS):
+        raise ModelError(
+            f"fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2, but there are {', '.join(bands)}; use "
+            "--modality s1s2, or fusion 'stack'"
+        )
 
 
 def pretrained_file(encoder: str) -> str | None:
@@ -98,6 +174,9 @@ def pretrained_file(encoder: str) -> str | None:
     Args:
         encoder: A name that `check_encoder` accepts.
     """
+    import segmentation_models_pytorch as smp
+    import timm
+
     if encoder.startswith("tu-"):
         source = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
         if source is None or not source.has_weights:
@@ -118,6 +197,9 @@ def pretrained_hub_file(encoder: str) -> tuple[str, str, str] | None:
     Args:
         encoder: A name that `check_encoder` accepts.
     """
+    import segmentation_models_pytorch as smp
+    import timm
+
     if encoder.startswith("tu-"):
         source = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
         if source is None or not source.hf_hub_id:

@@ -14,18 +14,6 @@ from seg.models.architectures import check_encoder, find_architecture
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import PATCH_SIZE
 
-SHORT_LIST = (
-    "resnet18",
-    "resnet50",
-    "resnet101",
-    "efficientnet-b0",
-    "mobilenet_v2",
-    "mit_b2",
-    "tu-convnext_tiny",
-    "tu-swin_tiny_patch4_window7_224",
-)
-"""Encoders of each kind that are worth a look before the other thousand."""
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seg.errors import CheckpointError
-from seg.models.checkpoint import ModelCard
+from seg.models.card import ModelCard
 from seg.models.segmenter import Segmenter
 from seg.reben.bands import PATCH_SIZE
 

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from seg.errors import CheckpointError, ModelError
-from seg.models.checkpoint import ModelCard, read_checkpoint
+from seg.models.card import ModelCard, read_metadata
+from seg.models.checkpoint import read_checkpoint
 from seg.models.hub import fetch
 from seg.models.torch_file import read_torch_file
 from seg.models.weights_bands import SETTING, Evidence, Family, InputBands, bands_of_id, file_evidence, reben_evidence
-from seg.models.weights_catalogue import SSL4EO_BANDS, HubFile
-from seg.models.weights_file import BEST, CARD_FILE, WEIGHTS_FILE
+from seg.models.weights_catalogue import FETCH, SSL4EO_BANDS, TENSORS, HubFile, encoder_file, run_checkpoint
+from seg.models.weights_file import BEST, CARD_FILE
 from seg.models.weights_names import SSL4EO, split_weights
 from seg.reben.bands import of_sensor
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
@@ -77,12 +77,9 @@ def read_published(place: Path | HubFile, bands: Sequence[str] | None, sensor: s
         found = _read_file(path, f"{place.file} of {place.repository}", kind, bands, place)
         # The cache keeps each file below the commit it is of.
         return replace(found, revision=path.parent.name)
-    for run in (place, place / "checkpoints" / BEST):
-        if (run / CARD_FILE).is_file():
-            return _read_run(run, sensor, bands)
-    path = place / WEIGHTS_FILE if place.is_dir() else place
-    if not path.is_file():
-        raise ModelError(f"{place} holds neither a {WEIGHTS_FILE} nor the checkpoints of a run; give another folder")
+    if (checkpoint := run_checkpoint(place)) is not None:
+        return _read_run(checkpoint, sensor, bands)
+    path = encoder_file(place)
     return _read_file(path, path.name, kind, bands)
 
 
@@ -98,13 +95,8 @@ def _read_file(
 ) -> Published:
     """Weights of an encoder, as timm, smp, torchgeo or the reBEN training scripts write them."""
     metadata: Mapping[str, str] = {}
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} is damaged ({error}); fetch it again") from None
+    if path.suffix == TENSORS:
+        metadata, tensors = read_metadata(path, FETCH), load_file(path)
     else:
         tensors = read_torch_file(path)
     if any(key.startswith(_REBEN_PREFIX) for key in tensors):

@@ -11,9 +11,9 @@ import torch
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 
-from seg.config.sections import Fusion, ModelConfig
+from seg.config.sections import ModelConfig
 from seg.errors import ModelError
-from seg.models.architectures import check_encoder, find_architecture
+from seg.models.architectures import check_encoder, check_fusion, find_architecture
 from seg.models.drops import drop_options, set_drops
 from seg.models.fusion import DualEncoder
 from seg.models.padding import Frame, InsidePool, replace_pools
@@ -241,19 +241,6 @@ def check_parts(arch: str, network: nn.Module) -> None:
 def _has(network: nn.Module, name: str) -> bool:
     part, _, of_it = name.partition(".")
     return hasattr(network, part) and (not of_it or hasattr(getattr(network, part), of_it))
-
-
-def check_fusion(fusion: Fusion, bands: Sequence[str]) -> None:
-    """Check that there are two sensors to fuse.
-
-    Raises:
-        ModelError: If there is an encoder per sensor, but bands of one only.
-    """
-    if fusion == "dual" and not all(of_sensor(bands, sensor) for sensor in SENSORS):
-        raise ModelError(
-            f"fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2, but there are {', '.join(bands)}; use "
-            "--modality s1s2, or fusion 'stack'"
-        )
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,11 +1,14 @@
-"""Weights by name: what ``model.weights`` may say, and which published file that is."""
+"""Weights by name: what ``model.weights`` may say, and which file that is. Without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seg.errors import ModelError
-from seg.models.weights_names import REBEN, split_weights
+from seg.models.card import check_checkpoint, read_metadata
+from seg.models.torch_file import require_torch_file
+from seg.models.weights_file import BEST, CARD_FILE, CHECKPOINTS, WEIGHTS_FILE
+from seg.models.weights_names import IMAGENET, REBEN, split_weights
 from seg.reben.bands import CIRRUS, MODALITIES, S1_BANDS, S2_BANDS
 
 IMAGENET_BANDS = MODALITIES["rgb"]
@@ -42,6 +45,9 @@ ORDERS: dict[int, dict[tuple[str, ...], str]] = {
     13: {L1C_BANDS: "Sentinel-2 L1C, SSL4EO-S12", _EUROSAT: "EuroSAT"},
     14: {MODALITIES["s1s2"]: "Sentinel-1 first", (*S2_BANDS, *S1_BANDS): "Sentinel-2 first"},
 }
+
+TENSORS, FETCH = ".safetensors", "fetch it again"
+"""Ending of files that hold tensors alone, and what to do about a damaged one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,45 @@ def published_file(weights: str, encoder: str, bands: Sequence[str]) -> Path | H
     if kind == REBEN:
         return _reben_file(detail, encoder, bands)
     return _ssl4eo_file(detail, encoder, bands)
+
+
+def run_checkpoint(place: Path) -> Path | None:
+    """The checkpoint that a folder is, or that the folder of a run holds; None for any other place."""
+    return next((folder for folder in (place, place / CHECKPOINTS / BEST) if (folder / CARD_FILE).is_file()), None)
+
+
+def encoder_file(place: Path) -> Path:
+    """The file of an encoder's tensors, by its path or that of its folder.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    path = place / WEIGHTS_FILE if place.is_dir() else place
+    if not path.is_file():
+        raise ModelError(f"{place} holds neither a {WEIGHTS_FILE} nor the checkpoints of a run; give another folder")
+    return path
+
+
+def check_weights(weights: str, encoder: str, bands: Sequence[str]) -> None:
+    """Check that weights exist and are of a kind that can be read, as far as that shows without torch or a network.
+
+    Args:
+        weights, encoder, bands: As of `published_file`.
+
+    Raises:
+        ModelError, CheckpointError, OSError: What is wrong.
+    """
+    place = published_file(weights, encoder, bands) if weights != IMAGENET else None
+    if not isinstance(place, Path):
+        return
+    if (checkpoint := run_checkpoint(place)) is not None:
+        check_checkpoint(checkpoint)
+        return
+    path = encoder_file(place)
+    if path.suffix == TENSORS:
+        read_metadata(path, FETCH)
+    else:
+        require_torch_file(path)
 
 
 def _reben_file(detail: str, encoder: str, bands: Sequence[str]) -> HubFile:

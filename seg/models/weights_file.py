@@ -6,8 +6,8 @@ from pathlib import Path
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
 STATE_FILES = "state.safetensors", "state.json"
 """What stands beside them in a checkpoint that a run continues from."""
-LAST, BEST = "last", "best"
-"""The checkpoints of a run."""
+CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
+"""The checkpoints of a run, and the folder in it that holds them."""
 
 
 def weights_digest(folder: Path) -> str | None:

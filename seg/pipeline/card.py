@@ -14,7 +14,7 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
-from seg.models.checkpoint import ModelCard, load_checkpoint
+from seg.models.card import ModelCard, check_checkpoint
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
 from seg.pipeline.report import BOOTSTRAP_SEED, facts_of_run
 from seg.reben.bands import PATCH_SIZE
@@ -82,13 +82,13 @@ def write_card(
     """
     run, out = Path(run), Path(out)
     if is_model_folder(run):
-        raise RunError(f"{run} is a model folder already")
+        raise RunError(f"{run} is a model folder already", wrong_use=True)
     checkpoint = best_checkpoint(run)
     files = read_run(run)
     folder = out.resolve().with_name(f".{out.resolve().name}.unfinished")
     with claimed_place(out.resolve(), {folder: has_record, aside_of(out): holds_nothing_else}):
         _check_request(out, onnx, notify)
-        model, card = load_checkpoint(checkpoint)
+        card = check_checkpoint(checkpoint)
         assessment, official = _scores(
             run, split or files.config.eval.split, named_data(files, on), replicates, track, notify
         )
@@ -102,24 +102,40 @@ def write_card(
             synthetic=_synthetic(card, assessment),
             facts=facts_of_run(files),
         )
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            Written(folder).begin(out.name)
-            _copy_weights(checkpoint, folder, card)
-            difference = None
-            if onnx:
-                from seg.models.onnx import write_onnx
-
-                difference = write_onnx(folder / ONNX_FILE, model, card)
-                described = replace(described, onnx=(ONNX_FILE, difference))
-            (folder / README_FILE).write_text(model_page(described, assessment, official), encoding="utf-8")
-            keep_all(folder)
-            put_in_place(folder, out)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        difference = _write(out, folder, checkpoint, described, (assessment, official), onnx)
         return Published(out, assessment is not None, difference)
+
+
+def _write(
+    out: Path,
+    folder: Path,
+    checkpoint: Path,
+    described: Described,
+    scores: tuple[Assessment | None, bool],
+    onnx: bool,
+) -> float | None:
+    """Write the model folder aside and put it in its place; gives the difference between ONNX and torch."""
+    from seg.models.checkpoint import load_checkpoint
+
+    model, card = load_checkpoint(checkpoint)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        Written(folder).begin(out.name)
+        _copy_weights(checkpoint, folder, card)
+        difference = None
+        if onnx:
+            from seg.models.onnx import write_onnx
+
+            difference = write_onnx(folder / ONNX_FILE, model, card)
+            described = replace(described, onnx=(ONNX_FILE, difference))
+        (folder / README_FILE).write_text(model_page(described, *scores), encoding="utf-8")
+        keep_all(folder)
+        put_in_place(folder, out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return difference
 
 
 def _synthetic(card: ModelCard, assessment: Assessment | None) -> Synthetic:
@@ -140,7 +156,7 @@ def _check_request(out: Path, onnx: bool, notify: Notify) -> None:
 
         require_onnx()
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / HUB_CONFIG_FILE).is_file())):
-        raise RunError(f"{out} holds something else than a model folder; name a new one")
+        raise RunError(f"{out} holds something else than a model folder; name a new one", wrong_use=True)
     if out.is_dir() and any(out.iterdir()) and not holds_nothing_else(out):
         others = ", ".join(files_of_others(out))
         raise ForeignFileError(

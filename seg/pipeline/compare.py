@@ -87,7 +87,7 @@ def compare(
     """
     runs, out = path_list(runs), path_or_none(out)
     if sort not in SCORES:
-        raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}")
+        raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}", wrong_use=True)
     with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):
         files = _read_runs(runs)
         names = short_names([run.folder for run in files])
@@ -126,12 +126,12 @@ def compare(
 
 def _read_runs(runs: Sequence[Path]) -> list[RunFiles]:
     if not runs:
-        raise RunError("there is no run to compare; name run folders of 'seg train'")
+        raise RunError("there is no run to compare; name run folders of 'seg train'", wrong_use=True)
     files = [read_run(run) for run in runs]
     places = [run.folder.resolve() for run in files]
     for position, place in enumerate(places):
         if place in places[:position]:
-            raise RunError(f"{runs[position]} is named twice; name every run once")
+            raise RunError(f"{runs[position]} is named twice; name every run once", wrong_use=True)
     return files
 
 

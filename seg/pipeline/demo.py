@@ -7,9 +7,7 @@ from pathlib import Path
 
 from seg.config.paths import AnyPath
 from seg.config.track import Notify, Track, ignore, silent
-from seg.engine.device import choose_compute
 from seg.engine.events import Epoch, Step
-from seg.engine.speed import measure_speed
 from seg.errors import WrongUseError
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
@@ -20,7 +18,6 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.formats import Table
 from seg.runs.data import DEMO_PATCHES, DEMO_SEED
-from seg.runs.expectation import duration, in_words
 from seg.runs.plan import TrainPlan, plan
 from seg.store.targets import LOCK_FILE, claimed_folder
 
@@ -159,6 +156,10 @@ class Outlook:
         notify: Notify,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        from seg.engine.device import choose_compute
+        from seg.engine.speed import measure_speed
+        from seg.runs.expectation import duration, in_words
+
         self._began, self._clock = clock(), clock
         self._observe, self._notify = observe, notify
         self._epochs = settings.epochs
@@ -173,6 +174,8 @@ class Outlook:
     def __call__(self, event: Step | Epoch) -> None:
         """Compare with the first epoch what was said."""
         if isinstance(event, Epoch) and event.epoch == 0:
+            from seg.runs.expectation import duration
+
             whole = self._clock() - self._began + (self._epochs - 1) * event.seconds + self._after
             if not 1 / _OFF < whole / self._said < _OFF:
                 left = whole - (self._clock() - self._began)

@@ -3,11 +3,10 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
-from seg.engine.evaluate import evaluate as gather_evidence
 from seg.errors import RunError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
@@ -23,8 +22,10 @@ from seg.report.gallery import save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, read_run
-from seg.runs.pictures import draw_pictures
-from seg.runs.session import Session, joined_session, open_run
+from seg.runs.use import plan_use
+
+if TYPE_CHECKING:
+    from seg.runs.session import Session
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ def evaluate(
     """
     run, data, metadata = Path(run), path_or_none(data), path_or_none(metadata)
     if is_model_folder(run):
-        raise RunError(f"{run} is a model folder; its scores stand on its page, README.md; 'seg eval' scores runs")
-    session = open_run(
+        raise RunError(
+            f"{run} is a model folder; its scores stand on its page, README.md; 'seg eval' scores runs", wrong_use=True
+        )
+    use = plan_use(
         run,
         split=split,
         data=data,
@@ -91,24 +94,36 @@ def evaluate(
         track=track,
         notify=notify,
     )
-    folder = run / EVALUATIONS / _origin(session).name
-    with claimed_evaluation(folder), joined_session(session) as session:
-        began = time.perf_counter()
-        evidence = gather_evidence(session.model, session.dataset, _origin(session), session.how(track), detailed=True)
-        seconds = time.perf_counter() - began
-        if session.ranks.first:
-            pictures = draw_pictures(session, evidence)
-            save_evidence(folder / EVIDENCE, evidence)
-            save_gallery(folder, pictures)
-        assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
-        if session.ranks.first:
-            write_all(read_run(run), folder, assessment, evidence, notify)
-            write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
-        session.ranks.wait()
+    folder = run / EVALUATIONS / use.evaluation
+    with claimed_evaluation(folder):
+        # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
+        from seg.runs.session import joined_session, open_session
+
+        with joined_session(open_session(use)) as session:
+            return _scored(session, folder, replicates, track, notify)
+
+
+def _scored(session: "Session", folder: Path, replicates: int, track: Track, notify: Notify) -> EvalResult:
+    """Gather the evidence and write everything; the folder is claimed."""
+    from seg.engine.evaluate import evaluate as gather_evidence
+    from seg.runs.pictures import draw_pictures
+
+    began = time.perf_counter()
+    evidence = gather_evidence(session.model, session.dataset, _origin(session), session.how(track), detailed=True)
+    seconds = time.perf_counter() - began
+    if session.ranks.first:
+        pictures = draw_pictures(session, evidence)
+        save_evidence(folder / EVIDENCE, evidence)
+        save_gallery(folder, pictures)
+    assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+    if session.ranks.first:
+        write_all(read_run(session.run), folder, assessment, evidence, notify)
+        write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
+    session.ranks.wait()
     return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))
 
 
-def _origin(session: Session) -> Origin:
+def _origin(session: "Session") -> Origin:
     info, card = session.store.info, session.card
     return Origin(
         session.split,
@@ -123,7 +138,7 @@ def _origin(session: Session) -> Origin:
     )
 
 
-def _record(session: Session, evidence: Evidence, seconds: float) -> dict[str, Any]:
+def _record(session: "Session", evidence: Evidence, seconds: float) -> dict[str, Any]:
     origin, compute = evidence.origin, session.compute
     return run_record(
         synthetic=bool(origin.simulated),

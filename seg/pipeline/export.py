@@ -1,8 +1,11 @@
 """Export the predicted maps of a split as GeoTIFFs: of patches, of products, and what is known of each patch."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,24 +14,23 @@ import pyarrow.compute as pc
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
-from seg.engine.distributed import Ranks
-from seg.engine.evaluate import predict
 from seg.errors import WrongUseError
-from seg.figures.maps import quicklook
-from seg.figures.style import write_png
 from seg.maps.mosaics import Sharing, index_files, product_files, styles, write_mosaics
-from seg.maps.overview import overview_figure
 from seg.maps.patch_table import FOOTPRINTS, patch_rows, write_patch_table
 from seg.maps.patches import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, patch_file, write_patches
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
 from seg.runs.folder import CONFIG_FILE
-from seg.runs.session import Session, joined_session, open_run
+from seg.runs.use import Use, plan_use
 from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
 from seg.store.targets import Known, claimed_besides, claimed_folder
 from seg.store.written import partial_of
+
+if TYPE_CHECKING:
+    from seg.engine.distributed import Ranks
+    from seg.runs.session import Session
 
 ClassMap = npt.NDArray[np.uint8]
 
@@ -106,7 +108,7 @@ def export(
         raise WrongUseError(f"{out} is a run or a store; name a folder of its own for the maps, such as {out / 'maps'}")
     names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ())]
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
-        session = open_run(
+        use = plan_use(
             run,
             split=split,
             data=data,
@@ -116,8 +118,8 @@ def export(
             track=track,
             notify=notify,
         )
-        names, known = _files_of_patches(session, layers, keep, mosaic)
-        with claimed_besides(keeper, names, known), joined_session(session) as session:
+        names, known = _files_of_patches(use, layers, keep, mosaic)
+        with claimed_besides(keeper, names, known), _opened(use) as session:
             parts = out if keep else out / session.ranks.from_first(partial_of(out / OVERVIEW, _PARTS).name)
             try:
                 predicted, members = _write_maps(session, out, parts, layers, track)
@@ -132,9 +134,18 @@ def export(
     return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
 
 
-def _files_of_patches(session: Session, layers: tuple[Layer, ...], keep: bool, mosaic: bool) -> tuple[list[str], Known]:
+@contextmanager
+def _opened(use: Use) -> "Iterator[Session]":
+    """The run on its patches; here torch is loaded, after all that is wrong with the request itself has been said."""
+    from seg.runs.session import joined_session, open_session
+
+    with joined_session(open_session(use)) as session:
+        yield session
+
+
+def _files_of_patches(use: Use, layers: tuple[Layer, ...], keep: bool, mosaic: bool) -> tuple[list[str], Known]:
     """Files of single patches and products, by their paths from the folder, and what is known of them."""
-    patches = [PatchId.parse(name) for name in session.store.index.patch_ids.take(session.dataset.rows).to_pylist()]
+    patches = [PatchId.parse(name) for name in use.store.index.patch_ids.take(use.rows).to_pylist()]
     names: list[str] = []
     if keep:
         names += [patch_file(Path(), patch, layer).as_posix() for patch in patches for layer in layers]
@@ -145,13 +156,15 @@ def _files_of_patches(session: Session, layers: tuple[Layer, ...], keep: bool, m
 
 
 def _write_maps(
-    session: Session, out: Path, parts: Path, layers: tuple[Layer, ...], track: Track
+    session: "Session", out: Path, parts: Path, layers: tuple[Layer, ...], track: Track
 ) -> tuple[dict[PatchId, ClassMap], list[PatchId]]:
     """Write the maps of the patches of this process and the footprints of all.
 
     Returns:
         The predicted maps of those patches that the overview shows, and the patches of all processes.
     """
+    from seg.engine.evaluate import predict
+
     tags = map_tags(session)
     shown = _overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
@@ -165,7 +178,7 @@ def _write_maps(
     return overview, write_patch_table(session, tables, out)
 
 
-def _gathered(maps: dict[PatchId, ClassMap], ranks: Ranks) -> dict[PatchId, ClassMap]:
+def _gathered(maps: dict[PatchId, ClassMap], ranks: "Ranks") -> dict[PatchId, ClassMap]:
     """The maps of all processes, in the order of the patch ids."""
     names = ranks.gather("\n".join(map(str, maps)).encode())
     pixels = ranks.gather(b"".join(map_HW.tobytes() for map_HW in maps.values()))
@@ -181,7 +194,7 @@ def _gathered(maps: dict[PatchId, ClassMap], ranks: Ranks) -> dict[PatchId, Clas
     return {patch: gathered[patch] for patch in sorted(gathered, key=str)}
 
 
-def _overview_patches(session: Session) -> set[str]:
+def _overview_patches(session: "Session") -> set[str]:
     """Patches with a reference map of the product that has most of them, as far as a picture of them is small."""
     index = session.store.index.take(session.dataset.rows)
     mapped = index.patch_ids.filter(index.has_map)
@@ -194,7 +207,10 @@ def _overview_patches(session: Session) -> set[str]:
     return set(chosen.to_pylist()[:_OVERVIEW_PATCHES])
 
 
-def _draw_overview(session: Session, predicted: dict[PatchId, ClassMap], out: Path) -> Path:
+def _draw_overview(session: "Session", predicted: dict[PatchId, ClassMap], out: Path) -> Path:
+    from seg.figures.style import write_png
+    from seg.maps.overview import overview_figure
+
     reader = session.store.patches
     reference = {patch: class_indices(reader.reference_map(str(patch)), f"{patch}{MAP_SUFFIX}") for patch in predicted}
     seen = set(_RGB) <= set(session.store.info.bands)
@@ -210,6 +226,8 @@ def _draw_overview(session: Session, predicted: dict[PatchId, ClassMap], out: Pa
     return out / OVERVIEW
 
 
-def _quicklook(session: Session, patch: PatchId) -> npt.NDArray[np.uint8]:
+def _quicklook(session: "Session", patch: PatchId) -> npt.NDArray[np.uint8]:
+    from seg.figures.maps import quicklook
+
     tensors = session.store.patches.tensors(str(patch))
     return quicklook(*(tensors[band] for band in _RGB))

@@ -3,14 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from seg.config.sections import Fusion, ModelConfig
 from seg.config.track import Track, silent
 from seg.errors import ModelError
-from seg.models.architectures import ARCHITECTURES, check_encoder, encoder_names, find_architecture
-from seg.models.cost import SHORT_LIST, Cost, measure
-from seg.models.segmenter import check_fusion
+from seg.models.architectures import (
+    ARCHITECTURES,
+    SHORT_LIST,
+    check_encoder,
+    check_fusion,
+    encoder_names,
+    find_architecture,
+)
 from seg.reben.bands import band_names
+
+if TYPE_CHECKING:
+    from seg.models.cost import Cost
 
 Pair = tuple[str, str]
 """An architecture and an encoder."""
@@ -29,7 +38,7 @@ class Network:
     arch: str
     encoder: str
     default: bool
-    cost: Cost
+    cost: "Cost"
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,8 @@ def list_models(
     names = band_names(bands)
     check_fusion(fusion, names)
     pairs = _pairs(arch, encoder, every)
+    from seg.models.cost import measure
+
     networks: list[Network] = []
     misfits: list[Pair] = []
     for one_arch, one_encoder in track(pairs, "measuring networks", len(pairs)):

@@ -18,7 +18,6 @@ from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
 from seg.report.gallery import Picture, load_gallery
-from seg.report.html import render_report
 from seg.report.results import RESULT_FILES, SCORES_FILE, difference, differing_results, summary_tables, write_results
 from seg.runs.folder import (
     EVALUATION_FILE,
@@ -134,6 +133,8 @@ def write_all(
 
 
 def _page(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evidence, notify: Notify) -> str:
+    from seg.report.html import render_report
+
     pictures: tuple[Picture, ...] = ()
     try:
         pictures = load_gallery(folder) if (folder / GALLERY_FILE).exists() else ()

@@ -6,31 +6,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg.config.load import dump_config, load_config
 from seg.config.track import Notify, Track, ignore, silent
-from seg.engine.distributed import Ranks
 from seg.engine.events import Epoch, Step
-from seg.engine.guard import NOT_FINITE_FILE
-from seg.engine.rehearsal import Rehearsal, rehearse
-from seg.engine.run import Run
-from seg.engine.state import Progress, has_state, read_progress
-from seg.engine.train import fit
-from seg.figures.style import write_png
-from seg.figures.training import training_figure
-from seg.models.weights_file import LAST
+from seg.models.weights_file import CHECKPOINTS, LAST
 from seg.reben.bands import selection_name
 from seg.report.log import FILE_NAME as LOG_FILE
 from seg.report.log import EpochLog, read_log
 from seg.report.record import run_record, write_json
 from seg.report.trackers import FILE_NAME as TRACKERS_FILE
 from seg.report.trackers import Status, Trackers
-from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
-from seg.runs.plan import TrainPlan, require_new, with_whole_paths
-from seg.runs.preparation import joined_by, prepare
+from seg.runs.folder import CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
+from seg.runs.plan import TrainPlan, check_plan, require_new, with_whole_paths
 from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
+
+if TYPE_CHECKING:
+    from seg.engine.distributed import Ranks
+    from seg.engine.rehearsal import Rehearsal
+    from seg.engine.run import Run
+    from seg.engine.state import Progress
 
 Observe = Callable[[Step | Epoch], None]
 
@@ -63,7 +60,7 @@ class DryRun:
         record: What ``run.json`` would say of the run.
     """
 
-    rehearsal: Rehearsal
+    rehearsal: "Rehearsal"
     record: dict[str, Any]
 
 
@@ -82,6 +79,11 @@ def train(
         SegError: One of its kinds, in one sentence, for anything wrong with settings, data or folder.
         Interrupted: After Ctrl-C; the run can be resumed.
     """
+    check_plan(job)
+    # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
+    from seg.engine.state import has_state, read_progress
+    from seg.runs.preparation import joined_by, prepare
+
     with joined_by(job.config) as (ranks, compute):
         # Nothing is written before all of them have planned, so that they see the same folders.
         job = replace(job, folder=Path(ranks.from_first(str(job.folder))))
@@ -104,8 +106,10 @@ def train(
 
 
 @contextmanager
-def _claimed(job: TrainPlan, ranks: Ranks) -> Iterator[None]:
+def _claimed(job: TrainPlan, ranks: "Ranks") -> Iterator[None]:
     """Claim a run folder: all that a run writes anew whenever it goes on."""
+    from seg.engine.guard import NOT_FINITE_FILE
+
     names = [RECORD_FILE, LOG_FILE, FIGURE_FILE, TRACKERS_FILE, f"{CHECKPOINTS}/{NOT_FINITE_FILE}"]
     if not (job.resume and _settings_stand(job)):
         names.append(CONFIG_FILE)
@@ -135,6 +139,10 @@ def dry_run(job: TrainPlan, track: Track = silent, notify: Notify = ignore) -> D
         SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
         OutOfMemoryError: Naming the setting to change.
     """
+    check_plan(job)
+    from seg.engine.rehearsal import rehearse
+    from seg.runs.preparation import joined_by, prepare
+
     with joined_by(job.config) as (ranks, compute):
         prepared = prepare(
             job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
@@ -149,7 +157,7 @@ def run_state(job: TrainPlan) -> Path:
     return job.folder / CHECKPOINTS / LAST
 
 
-def _complete_log(folder: Path, done: Progress, ranks: Ranks) -> None:
+def _complete_log(folder: Path, done: "Progress", ranks: "Ranks") -> None:
     """Log the last epoch of a run that was killed after its state was saved and before its log was written."""
     if not ranks.first or not done.last_epoch or len(read_log(folder)) >= done.epoch:
         return
@@ -159,9 +167,11 @@ def _complete_log(folder: Path, done: Progress, ranks: Ranks) -> None:
 
 
 def _follow(
-    job: TrainPlan, run: Run, record: dict[str, Any], observe: Observe, track: Track, notify: Notify
+    job: TrainPlan, run: "Run", record: dict[str, Any], observe: Observe, track: Track, notify: Notify
 ) -> TrainResult:
     """Run the loop; the first process keeps log and record."""
+    from seg.engine.train import fit
+
     began = time.perf_counter()
     speeds: list[float] = []
     log: EpochLog | None = None
@@ -201,7 +211,7 @@ def _follow(
     return TrainResult(job.folder, run.config.monitor, score, done.best_epoch, done.epoch)
 
 
-def _trackers(job: TrainPlan, run: Run, notify: Notify) -> Trackers:
+def _trackers(job: TrainPlan, run: "Run", notify: Notify) -> Trackers:
     """The trackers that were asked for; none in any but the first process."""
     return Trackers(
         job.config.train.loggers if run.ranks.first else (),
@@ -213,7 +223,7 @@ def _trackers(job: TrainPlan, run: Run, notify: Notify) -> Trackers:
     )
 
 
-def _conclude(folder: Path, run: Run, log: EpochLog | None, record: dict[str, Any]) -> None:
+def _conclude(folder: Path, run: "Run", log: EpochLog | None, record: dict[str, Any]) -> None:
     """Write what is left of a run when it ends, however it ends."""
     done = run.progress
     training = {
@@ -227,6 +237,9 @@ def _conclude(folder: Path, run: Run, log: EpochLog | None, record: dict[str, An
         log.close()
     write_json(folder / RECORD_FILE, run_record(training=training, **record))
     if log is not None and log.rows:
+        from seg.figures.style import write_png
+        from seg.figures.training import training_figure
+
         title = f"{run.card.arch} {run.card.encoder} on {selection_name(run.card.bands)}"
         figure = training_figure(log.rows, title=title, synthetic=run.origin.synthetic)
         if figure:

@@ -98,7 +98,8 @@ def find_archive(path: Path, kind: Kind) -> Archive:
         return Archive(kind, (path,))
     else:
         raise ArchiveError(
-            f"there is no folder or archive {path}; name an archive of the record, or the folder that it unpacks to"
+            f"there is no folder or archive {path}; name an archive of the record, or the folder that it unpacks to",
+            wrong_use=True,
         )
     endings = ["".join(letters) for letters in product(string.ascii_lowercase, repeat=2)]
     there = [ending for ending in endings if _beside(stem, ending).is_file()]

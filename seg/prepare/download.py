@@ -79,7 +79,7 @@ def check_parts(parts: Sequence[str], mirror: str | None) -> None:
         ArchiveError: If a part does not exist, or the mirror is no address.
     """
     if unknown := [part for part in parts if part not in PARTS]:
-        raise ArchiveError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(PARTS)}")
+        raise ArchiveError(f"'{unknown[0]}' is no part of the record; parts: {', '.join(PARTS)}", wrong_use=True)
     if mirror is not None:
         try:
             address = urlsplit(mirror)
@@ -87,7 +87,9 @@ def check_parts(parts: Sequence[str], mirror: str | None) -> None:
         except ValueError:
             usable = False
         if not usable:
-            raise ArchiveError(f"'{mirror}' is no address that can be fetched; one begins with http:// or https://")
+            raise ArchiveError(
+                f"'{mirror}' is no address that can be fetched; one begins with http:// or https://", wrong_use=True
+            )
 
 
 def fetch(
@@ -114,7 +116,7 @@ def fetch(
     check_parts(parts, mirror)
     wanted = [file for file in FILES if file.part in parts]
     if out.exists() and not out.is_dir():
-        raise ArchiveError(f"{out} is a file; name a folder")
+        raise ArchiveError(f"{out} is a file; name a folder", wrong_use=True)
     with claimed_folder(out, ()), requests.Session() as client:
         remotes = [(file.part, remote) for file in wanted for remote in _find(client, file, mirror)]
         refuse_foreign(client, out, [remote for _, remote in remotes])

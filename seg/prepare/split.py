@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from seg.errors import WrongUseError
 from seg.reben.bands import PATCH_METRES
@@ -102,6 +101,8 @@ def with_buffer(splits: Splits, places: Geography, metres: float) -> Splits:
     The test split stays whole. Validation loses what is nearer to a test patch than ``metres``, train what is nearer to
     a patch of either, those that were just left out excepted. Distances are those between centres, over all tiles.
     """
+    from scipy.spatial import cKDTree
+
     earth_N3, kept = places.centres(), splits.copy()
     for own in (1, 0):
         others = kept > own

@@ -110,9 +110,9 @@ def _check_target(out: Path, force: bool | None) -> None:
     store = (out / INFO_FILE).is_file()
     if not force:
         cure = " or replace it with --force" if force is not None and store else ""
-        raise BuildError(f"{out} is there already; choose another folder{cure}")
+        raise BuildError(f"{out} is there already; choose another folder{cure}", wrong_use=True)
     if not store:
-        raise BuildError(f"{out} is no store, so --force does not replace it; choose another folder")
+        raise BuildError(f"{out} is no store, so --force does not replace it; choose another folder", wrong_use=True)
     if changed := _changed(out):
         raise ForeignFileError(
             f"{out / changed} is not as seg wrote it, and --force replaces all of the store; move it away or choose "

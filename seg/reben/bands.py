@@ -112,10 +112,13 @@ def band_names(selection: str, beyond: Sequence[str] = ()) -> tuple[str, ...]:
             hint = f"did you mean {near[0]}? " if near else ""
             raise UnknownNameError(
                 f"'{name}' is neither a band nor a modality of reBEN; {hint}bands: {', '.join(BANDS)}; "
-                f"modalities: {', '.join(MODALITIES)}"
+                f"modalities: {', '.join(MODALITIES)}",
+                wrong_use=True,
             )
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UnknownNameError(f"band {', '.join(sorted(twice))} is named twice in '{selection}'; name each band once")
+        raise UnknownNameError(
+            f"band {', '.join(sorted(twice))} is named twice in '{selection}'; name each band once", wrong_use=True
+        )
     return names
 
 

@@ -131,7 +131,7 @@ def open_clc(
         with open_raster(source) as raster, readable(source):
             decision = decide(str(path), values_in(raster), legend_of(raster), numbering, partial(fill_cure, source))
     except (LandCoverError, SceneError) as error:
-        raise LandCoverError(str(error)) from None
+        raise LandCoverError(str(error), wrong_use=error.wrong_use) from None
     return ClcFile(path, CRS.from_user_input(header.crs).to_wkt(), header.bounds, None, decision)
 
 

@@ -78,7 +78,7 @@ def holds_polygons(path: Path) -> bool:
     import pyogrio
 
     if not path.exists():
-        raise LandCoverError(f"{path} does not exist; name a file that does")
+        raise LandCoverError(f"{path} does not exist; name a file that does", wrong_use=True)
     try:
         return len(pyogrio.list_layers(_source(path))) > 0
     except pyogrio.errors.DataSourceError:
@@ -104,7 +104,7 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
     source = _source(path)
     names = [str(name) for name in pyogrio.list_layers(source)[:, 0]]
     if layer is not None and layer not in names:
-        raise LandCoverError(f"{path} has no layer '{layer}'; its layers are {', '.join(names)}")
+        raise LandCoverError(f"{path} has no layer '{layer}'; its layers are {', '.join(names)}", wrong_use=True)
     fields = {name: _fields(source, name) for name in ([layer] if layer else names)}
     having = {name: column for name, held in fields.items() if (column := _column(held, columns))}
     if not having:

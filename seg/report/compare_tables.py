@@ -187,10 +187,14 @@ def pairs_table(comparison: Comparison) -> Table | None:
         )
         for pair in comparison.pairs
     )
+    few = (
+        f"All of this rests on {comparison.tiles} tiles: so few say little of others, however small a p-value is.",
+    ) * (comparison.tiles < FEW_TILES)
     notes = (
         "Differences are the first minus the second in percentage points, means over the seeds of each. Both are "
         f"scored on the same resamples of whole S2 tiles; brackets hold the {_LEVEL} interval of this bootstrap.",
         "p-values are two-sided and adjusted by Holm over the pairs of a score; the intervals are not adjusted.",
+        *few,
     )
     title = titled("Paired tests", comparison.words, comparison.synthetic)
     return Table("pairs", title, tuple(columns), rows, notes)

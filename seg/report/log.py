@@ -5,8 +5,6 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from seg.store.atomic import write_text
 
 FILE_NAME = "log.csv"
@@ -21,6 +19,8 @@ class EpochLog:
     """
 
     def __init__(self, folder: Path, epochs: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self._path = folder / FILE_NAME
         self.rows: list[dict[str, str]] = [row for row in read_log(folder) if int(row["epoch"]) <= epochs]
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from seg.config.sections import DataConfig
@@ -59,7 +60,8 @@ def open_named_store(folder: Path, metadata: Path | None, of_environment: bool) 
         if not of_environment:
             raise
         raise type(error)(
-            f"the environment variable {SEG_DATA} is '{folder}', but {error}; set it anew, or name a store with --data"
+            f"the environment variable {SEG_DATA} is '{folder}', but {error}; set it anew, or name a store with --data",
+            wrong_use=error.wrong_use,
         ) from error
 
 
@@ -86,6 +88,19 @@ def synthetic_store(folder: Path, patches: int, seed: int = 0, track: Track = si
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def check_splits(data: DataConfig, splits: Sequence[Split]) -> None:
+    """Look for the patches of splits in the store that is named; the demo store is complete, and made when needed.
+
+    Raises:
+        StoreError, MetadataError, EmptySelectionError: What is wrong with it.
+    """
+    named = data.store or store_of_environment()
+    if named is not None:
+        store = open_named_store(named, data.metadata, of_environment=not data.store)
+        for split in splits:
+            split_rows(store, data, split)
 
 
 def split_rows(store: Store, data: DataConfig, split: Split, need_map: bool = True) -> Rows:

@@ -10,14 +10,13 @@ from seg.config.sections import Config
 from seg.errors import RunError
 from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
-from seg.models.weights_file import BEST, CARD_FILE, weights_digest
+from seg.models.weights_file import BEST, CARD_FILE, CHECKPOINTS, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "run.json"
 FIGURE_FILE = "training.png"
-CHECKPOINTS = "checkpoints"
 EVALUATIONS = "eval"
 EVIDENCE = "evidence"
 EVALUATION_FILE = "eval.json"
@@ -57,10 +56,10 @@ def read_run(folder: Path) -> RunFiles:
         WrongUseError: If its settings cannot be read.
     """
     if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}; give the folder of a run, such as runs/unet-s2")
+        raise RunError(f"there is no folder {folder}; give the folder of a run, such as runs/unet-s2", wrong_use=True)
     for name in (CONFIG_FILE, RECORD_FILE):
         if not (folder / name).is_file():
-            raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}")
+            raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}", wrong_use=True)
     return RunFiles(folder, load_config(folder / CONFIG_FILE), _read_record(folder / RECORD_FILE))
 
 
@@ -176,11 +175,11 @@ def best_checkpoint(run: Path) -> Path:
         RunError: If the folder is no run or has no weights yet.
     """
     if not run.is_dir():
-        raise RunError(f"there is no folder {run}; give the folder of a run, such as runs/unet-s2")
+        raise RunError(f"there is no folder {run}; give the folder of a run, such as runs/unet-s2", wrong_use=True)
     if is_model_folder(run):
         return run
     if not (run / CONFIG_FILE).is_file():
-        raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}")
+        raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}", wrong_use=True)
     folder = run / CHECKPOINTS / BEST
     if not folder.is_dir():
         raise RunError(

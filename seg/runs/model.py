@@ -9,10 +9,12 @@ import numpy.typing as npt
 import torch
 
 from seg.config.paths import AnyPath
+from seg.data.devices import find_device
 from seg.data.transforms import Normaliser
 from seg.errors import CheckpointError
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
-from seg.models.checkpoint import ModelCard, load_checkpoint
+from seg.models.card import ModelCard
+from seg.models.checkpoint import load_checkpoint
 from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
@@ -98,10 +100,11 @@ def load_model(source: AnyPath, device: str | torch.device = "cpu", revision: st
         revision: Commit, branch or tag on the hub.
 
     Raises:
+        WrongUseError: If the device is not there.
         CheckpointError: If there is no model, or it is damaged.
         CheckpointError: If it cannot be fetched.
     """
-    device = torch.device(device)
+    device = find_device(device)
     network, card = load_checkpoint(_folder(source, revision), device)
     return Model(network, card, device)
 
@@ -114,4 +117,6 @@ def _folder(source: AnyPath, revision: str) -> Path:
         cure = f"into a folder, with {WEIGHTS_FILE} beside {CARD_FILE}, and load that"
         fetched = [fetch(source, name, revision, cure) for name in (CARD_FILE, WEIGHTS_FILE)]
         return fetched[0].parent
-    raise CheckpointError(f"there is no folder {path}; give a folder of 'seg card' or 'seg train', or a hub id")
+    raise CheckpointError(
+        f"there is no folder {path}; give a folder of 'seg card' or 'seg train', or a hub id", wrong_use=True
+    )

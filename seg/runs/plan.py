@@ -8,12 +8,18 @@ from typing import Any
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config
+from seg.data.transforms import check_augmentation
+from seg.engine.losses.joint import check_losses
+from seg.engine.modality_dropout import check_modality_dropout
 from seg.errors import RunError
+from seg.models.architectures import check_encoder, check_fusion, find_architecture
+from seg.models.weights_catalogue import check_weights
 from seg.models.weights_names import whole_path
-from seg.reben.bands import selection_name
-from seg.runs.data import store_of_environment
+from seg.reben.bands import SENSORS, of_sensor, selection_name
+from seg.report.trackers import check_trackers
+from seg.runs.data import check_splits, store_of_environment
 from seg.runs.folder import CONFIG_FILE
-from seg.store.targets import LOCK_FILE
+from seg.store.targets import LOCK_FILE, require_writable
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,34 @@ def plan(
     saved = folder / CONFIG_FILE
     if resume:
         if not saved.is_file():
-            raise RunError(f"there is no run to resume in {folder}; name its folder with --out")
+            raise RunError(f"there is no run to resume in {folder}; name its folder with --out", wrong_use=True)
         config = with_whole_weights(load_config(path or saved, overrides, **settings))
     else:
         require_new(folder)
     return TrainPlan(config, folder, resume, tuple(allow))
+
+
+def check_plan(job: TrainPlan) -> None:
+    """Look at all that a training run needs, as far as it shows without torch: names, weights, folder and patches.
+
+    Raises:
+        SegError: One of its kinds, for anything wrong with settings or data.
+        OSError: If the run folder cannot be made.
+    """
+    model, data, train = job.config.model, job.config.data, job.config.train
+    find_architecture(model.arch)
+    check_encoder(model.encoder)
+    check_fusion(model.fusion, data.bands)
+    check_losses(job.config.loss)
+    check_modality_dropout(train.modality_dropout, data.bands)
+    check_augmentation(data.augment)
+    check_trackers(train.loggers)
+    if model.weights and not job.resume:
+        sensors = [of_sensor(data.bands, sensor) for sensor in SENSORS] if model.fusion == "dual" else [data.bands]
+        for bands in sensors:
+            check_weights(model.weights, model.encoder, bands)
+    require_writable(job.folder)
+    check_splits(data, ("train", "validation"))
 
 
 def require_new(folder: Path) -> None:
@@ -79,7 +108,7 @@ def require_new(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())):
         resumed = "continue it with --resume or " if (folder / CONFIG_FILE).is_file() else ""
-        raise RunError(f"{folder} is there already; {resumed}choose another folder with --out")
+        raise RunError(f"{folder} is there already; {resumed}choose another folder with --out", wrong_use=True)
 
 
 def with_whole_weights(config: Config) -> Config:

@@ -18,20 +18,19 @@ from seg.data.symmetry import moves_pixels_only
 from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import Ranks, check_shares, joined, started_ranks
 from seg.engine.instructions import cpu_instructions
-from seg.engine.losses.joint import JointLoss, check_losses
-from seg.engine.modality_dropout import check_modality_dropout
+from seg.engine.losses.joint import JointLoss
 from seg.engine.rehearsal import own_patches
 from seg.engine.run import Run
 from seg.engine.state import DATA, RANKS
 from seg.engine.train import seed_everything
 from seg.metrics.evidence import Origin
-from seg.models.checkpoint import Data, make_card
+from seg.models.card import Data
+from seg.models.checkpoint import make_card
 from seg.models.start import start_segmenter
+from seg.models.weights_file import CHECKPOINTS
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
-from seg.report.trackers import check_trackers
 from seg.runs.data import find_store, split_rows
-from seg.runs.folder import CHECKPOINTS
 from seg.store.cache import cache_folder
 from seg.store.open import Store
 
@@ -132,9 +131,6 @@ def prepare(
     Raises:
         SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
     """
-    check_losses(config.loss)
-    check_trackers(config.train.loggers)
-    check_modality_dropout(config.train.modality_dropout, config.data.bands)
     seed_everything(config.train.seed, compute.device)
     network = config.model.model_copy(update={"weights": None}) if resume else config.model
     with ranks.after_first():

@@ -13,10 +13,10 @@ from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.sections import Config
 from seg.errors import RunError, WrongUseError
 from seg.metrics.evidence import scored_on
-from seg.models.weights_file import BEST, LAST, weights_digest
+from seg.models.weights_file import BEST, CHECKPOINTS, LAST, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
-from seg.runs.folder import CHECKPOINTS, CONFIG_FILE, RunFiles, read_evaluation, read_run
+from seg.runs.folder import CONFIG_FILE, RunFiles, read_evaluation, read_run
 from seg.runs.plan import with_whole_paths
 from seg.store.open import INFO_FILE, read_info
 

@@ -31,7 +31,8 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
         require_no_radar_product(path, files_below(path, 3))
         raise SceneError(
             f"{path} holds no files of single bands; they are named like <scene>_B02.tif or B02_10m.jp2, and a SAFE "
-            "folder has an MTD_MSIL2A.xml at its top"
+            "folder has an MTD_MSIL2A.xml at its top",
+            wrong_use=True,
         )
     layers = []
     for band in needed:

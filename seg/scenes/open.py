@@ -171,7 +171,7 @@ def _layers(path: Path, bands: Sequence[str] | None, needed: list[str]) -> tuple
 
 def _require_there(path: Path) -> None:
     if not path.exists():
-        raise SceneError(f"{path} does not exist; name a file or folder that does")
+        raise SceneError(f"{path} does not exist; name a file or folder that does", wrong_use=True)
 
 
 def _identity(layers: list[Layer]) -> str:

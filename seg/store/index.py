@@ -194,11 +194,11 @@ def _open(path: Path) -> _File:
         labels = [leaf for leaf in leaves if leaf.startswith("labels.")]
         parquet = pq.ParquetFile(path, memory_map=True, read_dictionary=labels)
     except FileNotFoundError:
-        raise MetadataError(f"there is no metadata file {path}; name a parquet of the record") from None
+        raise MetadataError(f"there is no metadata file {path}; name a parquet of the record", wrong_use=True) from None
     except (pa.ArrowInvalid, OSError):
         raise MetadataError(f"{path} cannot be read as a parquet file; fetch or copy it again") from None
     if missing := [name for name in _OFFICIAL if name not in parquet.schema_arrow.names]:
-        raise MetadataError(f"{path} lacks the column {missing[0]}; it is no reBEN metadata")
+        raise MetadataError(f"{path} lacks the column {missing[0]}; it is no reBEN metadata", wrong_use=True)
     return _File(path, parquet)
 
 

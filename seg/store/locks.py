@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from seg.errors import BusyError
+from seg.errors import BusyError, WrongUseError
 
 _PATIENCE_SECONDS = 0.3
 """A holder that is just leaving is waited for."""
@@ -57,9 +58,22 @@ def _acquired(lock: Path, target: Path) -> BaseFileLock:
                 raise
             return _taken(SoftFileLock(lock, thread_local=False))
     except Timeout:
+        _require_writable(lock.parent)
         raise BusyError(f"{_holder_of(lock)} is writing {target}; wait for it to end, or write elsewhere") from None
     except PermissionError as error:
-        raise OSError(f"{lock.parent} cannot be written ({error.strerror}); name a folder that you may write") from None
+        raise _not_writable(lock.parent, error) from None
+
+
+def _require_writable(folder: Path) -> None:
+    """Where no file can be made, no other process holds the lock: there cannot be one."""
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _not_writable(folder, error) from None
+
+
+def _not_writable(folder: Path, error: OSError) -> WrongUseError:
+    return WrongUseError(f"{folder} cannot be written ({error.strerror}); name a folder that you may write")
 
 
 def _taken(lock: BaseFileLock) -> BaseFileLock:

@@ -158,10 +158,10 @@ def open_store(folder: AnyPath, metadata: AnyPaths = ()) -> Store:
     folder, metadata = Path(folder), path_list(metadata)
     if not folder.is_dir():
         what = f"{folder} is a file, not a store" if folder.is_file() else f"there is no store {folder}"
-        raise StoreError(f"{what}; make one with 'seg data build'")
+        raise StoreError(f"{what}; make one with 'seg data build'", wrong_use=True)
     if (folder / INFO_FILE).is_file():
         if metadata:
-            raise StoreError(f"{folder} has an index of its own; --metadata is for a bare LMDB only")
+            raise StoreError(f"{folder} has an index of its own; --metadata is for a bare LMDB only", wrong_use=True)
         index, info = read_description(folder)
         if not (folder / DATA_FILE).is_file():
             raise StoreError(f"{folder} has lost its {DATA_FILE}; {_CURE}")
@@ -173,7 +173,8 @@ def open_store(folder: AnyPath, metadata: AnyPaths = ()) -> Store:
     if (folder / DATA_FILE).is_file():
         return _open_bare(folder, metadata)
     raise StoreError(
-        f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}; make one with 'seg data build'"
+        f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}; make one with 'seg data build'",
+        wrong_use=True,
     )
 
 
@@ -302,7 +303,9 @@ def _open_bare(folder: Path, metadata: Sequence[Path]) -> Store:
     """A bare LMDB: what it holds is read from its keys and from the first value of each sensor."""
     beside = [p for p in (folder / "metadata.parquet", folder.parent / "metadata.parquet") if p.is_file()]
     if not metadata and not beside:
-        raise StoreError(f"{folder} is a bare LMDB without labels; name its metadata parquet with --metadata")
+        raise StoreError(
+            f"{folder} is a bare LMDB without labels; name its metadata parquet with --metadata", wrong_use=True
+        )
     reader = PatchReader(folder)
     index = read_index(metadata or beside[:1])
     keys = pa.array(reader.keys(), pa.string())

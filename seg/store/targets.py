@@ -79,7 +79,7 @@ def claimed_besides(keeper: Keeper, names: Iterable[str], known: Known | None = 
 
 @contextmanager
 def claimed_files(paths: Sequence[Path], known: Known | None = None) -> Iterator[Keeper]:
-    """Claim files that belong together, in one folder that is there.
+    """Claim files that belong together, in one folder, which is made if need be.
 
     Args:
         paths: The files, the one that the user named first.
@@ -89,7 +89,7 @@ def claimed_files(paths: Sequence[Path], known: Known | None = None) -> Iterator
         ForeignFileError, BusyError, OSError: As of `claimed_folder`.
     """
     folder, names = paths[0].parent, [path.name for path in paths]
-    with _claimed(folder, lock_beside(paths[0]), paths[0], names, known or Known()) as keeper:
+    with _made(folder), _claimed(folder, lock_beside(paths[0]), paths[0], names, known or Known()) as keeper:
         yield keeper
 
 
@@ -113,6 +113,19 @@ def claimed_place(
             if os.path.lexists(path) and not (is_folder(path) and (not any(path.iterdir()) or is_ours(path))):
                 raise ForeignFileError(f"{path} is needed for the work, and seg has not made it; {cure}")
         yield
+
+
+def require_writable(path: Path) -> None:
+    """Make sure that something can be made at a path: what is there of it is a folder that may be written to.
+
+    Raises:
+        WrongUseError: If not.
+    """
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir() and there != path:
+        raise WrongUseError(f"{there} is a file, so nothing can be put below it; name a folder that you may write")
+    if not os.access(there, os.W_OK):
+        raise WrongUseError(f"{there} cannot be written; name a folder that you may write")
 
 
 def lock_beside(path: Path) -> Path:
@@ -265,8 +278,13 @@ def _remove_abandoned(folder: Path, written: Written, target: Path) -> None:
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder, with its parents; what was made is removed again if nothing has come into it."""
+    require_writable(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, PermissionError) as error:
+        # Not even root may make folders everywhere.
+        raise WrongUseError(f"{folder} cannot be made ({error.strerror}); name a folder that you may write") from None
     try:
         yield
     finally:

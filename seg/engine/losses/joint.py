@@ -1,13 +1,12 @@
 """The loss of mask and multi-label together, from its configuration."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from seg.config.sections import LossConfig
 from seg.data.frequency import ClassFrequencies
@@ -17,10 +16,14 @@ from seg.engine.losses.scene import SCENE_LOSSES
 from seg.errors import WrongUseError
 from seg.reben.classes import CLASS_NAMES
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 _SETTING_OF = {"class_weights_K": "class_weights", "positive_weights_K": "positive_weights"}
 """Settings that reach a loss as an array, by the name of its argument; all others reach it as they are."""
 
-Losses = Mapping[str, Callable[..., Tensor]]
+Losses = Mapping[str, Callable[..., "Tensor"]]
 
 
 def check_losses(config: LossConfig) -> None:
@@ -121,10 +124,14 @@ class JointLoss:
 
 
 def _float32(weights_K: Any) -> Tensor:
+    import torch
+
     return torch.from_numpy(weights_K).float()
 
 
 def _sum(terms: Sequence[tuple[Callable[..., Tensor], float]], logits: Tensor, target: Tensor) -> Tensor:
+    import torch
+
     losses = [weight * loss(logits, target) for loss, weight in terms]
     return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 

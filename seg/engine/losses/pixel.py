@@ -5,17 +5,19 @@ none is labelled. It never waits for the device. Keyword arguments that it has b
 `LossConfig`, or ``class_weights_K``; see `seg.engine.losses.joint`.
 
 Dice, Jaccard and Tversky are those of segmentation-models-pytorch (smp). Its focal loss gives NaN where nothing is
-labelled, and its Lovasz loss an empty tensor; it also asks the device 19 times a step which classes are present.
+labelled, and its Lovasz loss an empty tensor; it also asks the device 19 times a step which classes are present. Both
+libraries are loaded by the first loss that is computed: which losses there are shows before.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from segmentation_models_pytorch.losses import DiceLoss, JaccardLoss, TverskyLoss
-from torch import Tensor
-from torch.nn import functional
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from seg.reben.classes import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LEAST = 1e-6
 """Shares below this count as this much: the slope of a power below 1 has no bound at 0."""
@@ -37,6 +39,8 @@ def cross_entropy(
         label_smoothing: Share of the target that is spread over all classes (Szegedy et al. 2016).
         class_weights_K: Weight of each class, 0 or more; None weighs all alike.
     """
+    from torch.nn import functional
+
     total = functional.cross_entropy(
         logits_BKHW,
         target_BHW,
@@ -59,8 +63,10 @@ def focal(
         focal_gamma: gamma; 0 is cross-entropy.
         class_weights_K: Weight of each class (the paper's alpha), 0 or more; None weighs all alike.
     """
+    from torch.nn import functional
+
     nll_BHW = functional.cross_entropy(logits_BKHW, target_BHW, ignore_index=IGNORE_INDEX, reduction="none")
-    losses_BHW = focus(-torch.expm1(-nll_BHW), focal_gamma) * nll_BHW
+    losses_BHW = focus(-(-nll_BHW).expm1(), focal_gamma) * nll_BHW
     if class_weights_K is not None:
         losses_BHW = losses_BHW * _weights(target_BHW, class_weights_K)
     return _mean(losses_BHW.sum(), target_BHW, class_weights_K)
@@ -68,12 +74,16 @@ def focal(
 
 def dice(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
     """Soft Dice loss (Milletari et al. 2016), absent classes counting 0."""
+    from segmentation_models_pytorch.losses import DiceLoss
+
     loss: Tensor = DiceLoss("multiclass", ignore_index=IGNORE_INDEX)(logits_BKHW, target_BHW)
     return loss
 
 
 def jaccard(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
     """Soft Jaccard loss, 1 - IoU of probabilities, absent classes counting 0."""
+    from segmentation_models_pytorch.losses import JaccardLoss
+
     loss: Tensor = JaccardLoss("multiclass", ignore_index=IGNORE_INDEX)(logits_BKHW, target_BHW)
     return loss
 
@@ -86,6 +96,8 @@ def tversky(logits_BKHW: Tensor, target_BHW: Tensor, *, tversky_beta: float = 0.
         target_BHW: Class indices, int64, 255 where unlabelled.
         tversky_beta: Weight of missed pixels; wrongly claimed ones weigh 1 less it. 0.5 is `dice`.
     """
+    from segmentation_models_pytorch.losses import TverskyLoss
+
     measure = TverskyLoss("multiclass", ignore_index=IGNORE_INDEX, alpha=1 - tversky_beta, beta=tversky_beta)
     loss: Tensor = measure(logits_BKHW, target_BHW)
     return loss
@@ -97,6 +109,8 @@ def lovasz(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
     All classes are sorted at once. Unlabelled pixels get the error 0 and, sorted behind all others, change nothing
     before them.
     """
+    import torch
+
     labelled_N = (target_BHW != IGNORE_INDEX).flatten()
     probabilities_KN = logits_BKHW.softmax(1).movedim(1, 0).flatten(1)
     classes_K1 = torch.arange(len(probabilities_KN), device=target_BHW.device)[:, None]

@@ -4,13 +4,15 @@ A loss takes logits and multi-label and gives the mean over patches and classes.
 are settings of the same name in `LossConfig`, or ``positive_weights_K``; see `seg.engine.losses.joint`.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from seg.engine.losses.pixel import focus
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def bce(logits_BK: Tensor, labels_BK: Tensor, *, positive_weights_K: Tensor | None = None) -> Tensor:
@@ -21,6 +23,8 @@ def bce(logits_BK: Tensor, labels_BK: Tensor, *, positive_weights_K: Tensor | No
         labels_BK: 0 or 1, float32.
         positive_weights_K: Weight of the positives of each class; None weighs them as negatives.
     """
+    from torch.nn import functional
+
     return functional.binary_cross_entropy_with_logits(logits_BK, labels_BK, pos_weight=positive_weights_K)
 
 
@@ -35,8 +39,10 @@ def focal(
         focal_gamma: gamma; 0 is binary cross-entropy.
         positive_weights_K: Weight of the positives of each class; None weighs them as negatives.
     """
+    from torch.nn import functional
+
     nll_BK = functional.binary_cross_entropy_with_logits(logits_BK, labels_BK, reduction="none")
-    losses_BK = focus(-torch.expm1(-nll_BK), focal_gamma) * nll_BK
+    losses_BK = focus(-(-nll_BK).expm1(), focal_gamma) * nll_BK
     if positive_weights_K is not None:
         losses_BK = losses_BK * (1 + labels_BK * (positive_weights_K - 1))
     return losses_BK.mean()
@@ -61,10 +67,12 @@ def asymmetric(
         asymmetric_positive, asymmetric_negative: The paper's gamma+ and gamma-.
         asymmetric_margin: The paper's m.
     """
-    absent_BK = torch.sigmoid(-logits_BK)
+    from torch.nn import functional
+
+    absent_BK = (-logits_BK).sigmoid()
     shifted_BK = (1 - absent_BK - asymmetric_margin).clamp(min=0)
     # Without a margin, 1 - p can be 0 in float32 although its logarithm is finite.
-    log_absent_BK = torch.log1p(-shifted_BK) if asymmetric_margin else functional.logsigmoid(-logits_BK)
+    log_absent_BK = (-shifted_BK).log1p() if asymmetric_margin else functional.logsigmoid(-logits_BK)
     positives_BK = focus(absent_BK, asymmetric_positive) * functional.logsigmoid(logits_BK)
     negatives_BK = focus(shifted_BK, asymmetric_negative) * log_absent_BK
     return -(labels_BK * positives_BK + (1 - labels_BK) * negatives_BK).mean()

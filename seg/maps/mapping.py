@@ -1,0 +1,231 @@
+"""The work of mapping scenes that are open: a network over each of them, strip by strip, and the files of its map."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from seg.config.track import Notify, Track
+from seg.engine.distributed import Ranks, joined
+from seg.inference.cells import cell_rows, predict_cells
+from seg.inference.strips import View
+from seg.inference.tiled import Piece, predict_strips
+from seg.inference.window_pass import ScenePass
+from seg.inference.windows import lay_windows
+from seg.maps.part import ScenePart
+from seg.maps.parts import begin_map
+from seg.maps.scene_map import VRT, MapOptions, ScenePlan, finish_map, map_identity, require_space, run_tags
+from seg.maps.vrt import write_vrt
+from seg.metrics.ratio import Floats
+from seg.models.folding import fold_batch_norm
+from seg.reben.bands import PATCH_SIZE
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.runs.session import Weights, open_weights
+from seg.runs.use import ChosenWeights
+from seg.scenes.reader import Scene
+
+T = TypeVar("T")
+
+_PENDING = 2
+"""Strips that may wait for the disk."""
+
+
+@dataclass(frozen=True)
+class SceneMap:
+    """A finished map.
+
+    Attributes:
+        path: The class map.
+        files: All files of the map.
+        height, width: Pixels.
+        windows: Windows of the plan.
+        predicted: Those that were not there yet.
+        window: Height and width of each, pixels.
+        seconds: Time that it took to predict them, cells included.
+        nodata: Share of the pixels without data or outside of what was to be mapped.
+        hectares_K: Area of each class on the ground, float64.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    height: int
+    width: int
+    windows: int
+    predicted: int
+    window: tuple[int, int]
+    seconds: float
+    nodata: float
+    hectares_K: Floats
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line or two."""
+        speed = f", {self.predicted / self.seconds:.1f} windows/s" if self.predicted and self.seconds > 1 else ""
+        windows = f"{self.windows} window" + ("s" if self.windows > 1 else "")
+        largest = sorted(zip(self.hectares_K, CLASS_NAMES, strict=True), reverse=True)[:3]
+        total = self.hectares_K.sum()
+        shares = ", ".join(f"{name} {100 * area / total:.1f} %" for area, name in largest if area)
+        return (
+            f"{self.width} x {self.height} pixels in {windows}, {self.seconds:.0f} s{speed}; "
+            f"{100 * self.nodata:.1f} % without data. {shares}."
+        )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes that were asked for; None is chosen.
+
+    Attributes:
+        window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
+        batch: Windows at a time.
+    """
+
+    window: int | None = None
+    overlap: int | None = None
+    batch: int | None = None
+
+
+def map_scenes(
+    chosen: ChosenWeights,
+    scenes: Sequence[tuple[Scene, ScenePart, Path]],
+    options: MapOptions,
+    sizes: Sizes,
+    track: Track,
+    notify: Notify,
+) -> tuple[SceneMap, ...]:
+    """Map scenes; under ``torchrun`` the processes share the rows of windows of each.
+
+    Args:
+        chosen: The weights.
+        scenes: Each with the part of it to map, and its class map; several lie in one folder and get a virtual raster.
+        options: What belongs to each map.
+        sizes: Of windows and batches.
+        track, notify: Are told of progress, and what the user must not miss.
+
+    Raises:
+        SegError: One of its kinds, for anything wrong with the weights or a scene.
+        OSError: If a file cannot be read or written.
+    """
+    weights = _weights_for_maps(chosen)
+    jobs = [_job(weights, scene, part, path, options, sizes) for scene, part, path in scenes]
+    with joined(weights.ranks, weights.compute.device) as ranks:
+        joined_weights = replace(weights, ranks=ranks)
+        maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
+        if len(maps) > 1 and ranks.first:
+            write_vrt(maps[0].path.with_name(VRT), [one.path for one in maps], tags=run_tags(jobs[0]))
+    return maps
+
+
+def _weights_for_maps(chosen: ChosenWeights) -> Weights:
+    """The weights of a run, as fast as they get."""
+    weights = open_weights(chosen)
+    if weights.compute.dtype != torch.float32:
+        # No less exact. In float32 maps stay those of `seg export` to the last bit.
+        fold_batch_norm(weights.model, weights.compute.dtype)
+    return weights
+
+
+def _job(
+    weights: Weights,
+    scene: Scene,
+    part: ScenePart,
+    path: Path,
+    options: MapOptions,
+    sizes: Sizes,
+) -> ScenePlan:
+    """A map as asked for; window, overlap and batch size are chosen where they are None."""
+    tiling = lay_windows(weights.model, (scene.grid.height, scene.grid.width), part.inner, sizes.window, sizes.overlap)
+    batch_size = sizes.batch
+    if batch_size is None:
+        batch_size = batch_of_windows(weights, tiling.rows.window, tiling.columns.window)
+    rows = tuple(cell_rows(scene, part.inner)) if options.labels else ()
+    return ScenePlan(weights, scene, part, tiling, path, options, batch_size, rows)
+
+
+def batch_of_windows(weights: Weights, height: int, width: int) -> int:
+    """Windows at a time: as many pixels as a batch of the evaluation has. On a CPU a window at a time is as fast."""
+    pixels = weights.config.eval.batch_size * PATCH_SIZE**2
+    return 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / (height * width)))
+
+
+def _map_scene(job: ScenePlan, track: Track, notify: Notify) -> SceneMap:
+    """Predict what is not there yet, and put the map together."""
+    ranks, unfinished = job.weights.ranks, job.unfinished
+    if ranks.first:
+        require_space(job)
+        begin_map(unfinished.folder, map_identity(job), notify)
+    ranks.wait()
+    lacking = unfinished.lacking(job.tiling.strips)
+    lacking_rows = [row for row in job.cell_rows if not unfinished.cells(row).is_file()]
+    # Nobody writes before everybody has looked.
+    ranks.wait()
+    began = time.perf_counter()
+    _predict_lacking(job, _share(lacking, ranks), _share(lacking_rows, ranks), track)
+    seconds = time.perf_counter() - began
+    ranks.wait()
+    areas = [values.tolist() for values in unfinished.areas(job.tiling.strips)] if ranks.first else None
+    counts, hectares = map(np.array, ranks.from_first(areas))
+    files = finish_map(job, counts, hectares[:NUM_CLASSES], notify) if ranks.first else ()
+    ranks.wait()
+    return SceneMap(
+        job.path,
+        files,
+        job.part.inner.height,
+        job.part.inner.width,
+        job.tiling.windows,
+        len(lacking) * len(job.tiling.columns.starts),
+        (job.tiling.rows.window, job.tiling.columns.window),
+        seconds,
+        float(1 - counts[:NUM_CLASSES].sum() / counts.sum()),
+        hectares[:NUM_CLASSES],
+    )
+
+
+def _predict_lacking(job: ScenePlan, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
+    weights, scene, options = job.weights, job.scene, job.options
+    view = View(scene, weights.card.bands, weights.card.resampling, job.part.inside)
+    if strips:
+        how = ScenePass(
+            weights.compute,
+            job.batch_size,
+            job.temperature,
+            options.tta,
+            options.probabilities,
+            options.confidence,
+            track,
+        )
+        pieces = predict_strips(weights.model, view, job.tiling, strips, how)
+
+        def write(piece: Piece) -> None:
+            job.unfinished.write_left_out(strips[0], scene.left_out)
+            job.unfinished.write(piece)
+
+        _write_behind(pieces, write)
+    if rows:
+        how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
+        cells = predict_cells(weights.model, view, job.part.inner, rows, how)
+        _write_behind(cells, job.unfinished.write_cells)
+
+
+def _write_behind(items: Iterable[T], write: Callable[[T], None]) -> None:
+    """Write items in a thread of its own while the next ones are made; only a few of them wait at any time."""
+    with ThreadPoolExecutor(1, "writer") as pool:
+        pending: deque[Future[None]] = deque()
+        for item in items:
+            pending.append(pool.submit(write, item))
+            while len(pending) > _PENDING:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+
+
+def _share(numbers: Sequence[int], ranks: Ranks) -> Sequence[int]:
+    """What a process does of some rows: neighbours, because each needs the row above it."""
+    begin, end = (len(numbers) * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
+    return numbers[begin:end]

@@ -1,0 +1,159 @@
+"""What a run is to be used for, settled before torch is loaded: weights, settings and patches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg.config.load import load_config
+from seg.config.sections import Config, DataConfig
+from seg.config.synthetic import Synthetic
+from seg.config.track import Notify, Track, ignore, silent
+from seg.config.version import VERSION
+from seg.errors import WrongUseError
+from seg.metrics.evidence import evaluation_name, scored_on
+from seg.models.card import ModelCard, check_checkpoint
+from seg.models.weights_file import weights_digest
+from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
+from seg.reben.patch import Split
+from seg.runs.data import find_store, split_rows
+from seg.runs.folder import CONFIG_FILE, best_checkpoint, is_model_folder
+from seg.store.index import Rows
+from seg.store.open import Store
+
+
+@dataclass(frozen=True)
+class ChosenWeights:
+    """The best weights of a run, not loaded yet.
+
+    Attributes:
+        run: The run folder, or a model folder.
+        checkpoint: Where its weights are.
+        config: Its settings, with what was asked for otherwise.
+        card: What the weights are; classes in the order in which they were written.
+    """
+
+    run: Path
+    checkpoint: Path
+    config: Config
+    card: ModelCard
+
+
+@dataclass(frozen=True)
+class Use:
+    """A run and the patches that it is to be used on.
+
+    Attributes:
+        weights: The run.
+        inputs: How the patches become inputs of the network.
+        store: The data.
+        rows: The patches.
+        with_maps: Whether their reference maps are read.
+        without: The sensor that the network is not shown; None: none.
+    """
+
+    weights: ChosenWeights
+    inputs: DataConfig
+    store: Store
+    rows: Rows
+    with_maps: bool
+    without: Sensor | None
+
+    @property
+    def evaluation(self) -> str:
+        """Name of the evaluation that this makes, see `seg.metrics.evidence.evaluation_name`."""
+        on = scored_on(self.store.info.fingerprint, self.weights.card.data.fingerprint)
+        return evaluation_name(self.weights.config.eval.split, self.without, on)
+
+
+def choose_weights(run: Path, **changes: Any) -> ChosenWeights:
+    """Look at the best weights of a run.
+
+    Args:
+        run: Run folder of `train`, or a model folder of `seg.pipeline.card`, which has the default settings.
+        changes: Instead of the run's own settings, as for `load_config`.
+
+    Raises:
+        RunError, CheckpointError, WrongUseError: What is wrong, in one sentence.
+    """
+    checkpoint = best_checkpoint(run)
+    config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, **changes)
+    card = check_checkpoint(checkpoint)
+    _check_statistics(card)
+    return ChosenWeights(run, checkpoint, config, card)
+
+
+def plan_use(
+    run: Path,
+    *,
+    split: Split | None = None,
+    data: Path | None = None,
+    metadata: Path | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    drop: Sensor | None = None,
+    need_maps: bool | None = True,
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> Use:
+    """Settle what a run is to be used for.
+
+    Args:
+        run: Run folder of `train`.
+        split, data, metadata, device, batch_size: Instead of the run's own settings.
+        drop: Sensor that the network is not shown.
+        need_maps: Reference maps are needed; None: read where every patch has one.
+        track: Progress of making the demo store.
+        notify: Is told what the user must not miss.
+
+    Raises:
+        RunError, CheckpointError, StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
+    """
+    weights = choose_weights(
+        run, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
+    )
+    config, card = weights.config, weights.card
+    if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
+        raise WrongUseError(
+            f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "
+            "--drop"
+        )
+    # The weights know their inputs best: a config.yaml that was edited must not feed them other bands.
+    inputs = config.data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
+    if data is not None:
+        inputs = inputs.model_copy(update={"store": data, "metadata": metadata})
+    store = find_store(inputs, track, notify)
+    if store.info.fingerprint != card.data.fingerprint:
+        notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
+    rows = split_rows(store, inputs, config.eval.split, bool(need_maps))
+    with_maps = bool(store.index.has_map[rows].all()) if need_maps is None else need_maps
+    return Use(weights, inputs, store, rows, with_maps, drop)
+
+
+def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic: bool) -> dict[str, str]:
+    """Metadata of every file that is made with a model: versions, model and data.
+
+    Args:
+        card, checkpoint: The model.
+        fingerprint: Of the data that it was applied to, or else was trained on.
+        synthetic: Whether the data that it was applied to are.
+    """
+    tags = {
+        "SEG_VERSION": VERSION,
+        "MODEL": f"{card.arch} {card.encoder}",
+        "MODEL_WEIGHTS": weights_digest(checkpoint) or "",
+        "BANDS": ",".join(card.bands),
+        "DATA_FINGERPRINT": fingerprint,
+        "TEMPERATURE": f"{card.calibration:g}",
+    }
+    return tags | Synthetic.of(data=synthetic, model=card.data.synthetic).tags
+
+
+def _check_statistics(card: ModelCard) -> None:
+    """The weights were trained with the statistics that this version normalises with."""
+    bands = [BANDS[name] for name in card.bands]
+    if not np.allclose(card.mean, [b.mean for b in bands]) or not np.allclose(card.std, [b.std for b in bands]):
+        raise WrongUseError(
+            "the weights were trained with other band statistics than this version of seg normalises with"
+        )

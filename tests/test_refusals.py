@@ -1,0 +1,213 @@
+"""What is wrong with a request is said before torch is loaded, in a sentence, with the exit code of its kind.
+
+It is 2 where the request is at fault: it names what is not there or is something else, or options do not go together;
+1 where what it names is damaged, or lacks what it should have.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from seg.metrics.evidence import DATA_NAME
+from seg.models.card import Data, ModelCard
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
+from seg.reben.bands import BANDS, MODALITIES
+from seg.reben.patch import SPLITS, PatchId
+from seg.store.open import open_store
+from seg.synthetic.tree import synthesise
+
+BLOCKED = """
+import io, json, sys
+from pathlib import Path
+from contextlib import redirect_stderr, redirect_stdout
+
+HEAVY = {"torch", "timm", "segmentation_models_pytorch", "albumentations"}
+from seg.cli import console
+from seg.cli.main import main
+
+def there():
+    return sorted(str(path) for path in Path().rglob("*"))
+
+said, before = [], there()
+for line in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    console.err.file, console.out.file = err, out
+    sys.argv = ["seg", *line]
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    if loaded := HEAVY & sys.modules.keys():
+        # What comes after it has them too, but is not to blame.
+        code, HEAVY = f"{sorted(loaded)} loaded", HEAVY - loaded
+    said.append((code, err.getvalue(), out.getvalue() + "".join(set(there()) - set(before))))
+print(json.dumps(said))
+"""
+
+CASES = [
+    ("train --data nowhere", 2, "there is no store nowhere"),
+    ("train --data file", 2, "file is a file, not a store"),
+    ("train --data empty", 2, "empty is no store"),
+    ("train --data s --arch unett", 2, "there is no architecture 'unett'; did you mean unet"),
+    ("train --data s --encoder resnet81", 2, "there is no encoder 'resnet81'; did you mean resnet18"),
+    ("train --data s --encoder tu-resnet81", 2, "there is no encoder 'tu-resnet81'; did you mean tu-resnet18"),
+    ("train --data s --encoder tu-resnet18.nothing", 2, "timm has no weights 'nothing' for encoder 'tu-resnet18'"),
+    ("train --data s --fusion dual", 2, "fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2"),
+    ("train --data s --modality-dropout 0.5", 2, "train.modality_dropout=0.5 needs bands of Sentinel-1"),
+    ("train --data s --scene-head best", 2, "'best' is not one of 'derived', 'learned', 'none'"),
+    ("train --data s --set loss.pixel=dicee", 2, "'dicee' is no pixel loss; did you mean dice?"),
+    ("train --data s --set loss.scene=bce+nothing", 2, "'nothing' is no scene loss"),
+    ("train --data s --set loss.focal_gamma=1", 2, "loss.focal_gamma has no effect on the losses chosen"),
+    ("train --data s --set train.optimiser=adam", 2, "should be 'adamw' or 'sgd'"),
+    ("train --data s --set train.schedule=linear", 2, "should be 'cosine', 'poly', 'plateau' or 'constant'"),
+    ("train --data s --set train.monitor=iou", 2, "should be 'miou', 'mf1'"),
+    ('train --data s --set data.augment=[{"HorizontalFlop":{}}]', 2, "transform; did you mean HorizontalFlip?"),
+    ("train --data s --weights nothing", 2, "there are no weights 'nothing'"),
+    ("train --data s --weights no.safetensors", 2, "there are no weights 'no.safetensors'"),
+    ("train --data s --weights empty", 2, "holds neither a model.safetensors nor the checkpoints of a run"),
+    ("train --data s --weights half.safetensors", 1, "half.safetensors is damaged"),
+    ("train --data s --weights file.pth", 1, "file.pth is damaged or holds more than tensors"),
+    ("train --data s --weights damaged", 1, "card.json is damaged"),
+    ("train --data s --weights ssl4eo:nothing", 2, "publishes no ssl4eo weights by 'nothing'"),
+    ("train --data s --device abacus", 2, "'abacus' is no device"),
+    ("train --data s --device cuda:x", 2, "'cuda:x' is no device"),
+    ("train --data s --out run", 2, "run is there already"),
+    ("train --data s --set data.countries=Atlantis", 1, "Atlantis"),
+    ("train --config nowhere.yaml", 2, "there is no configuration file nowhere.yaml"),
+    ("train --config file", 2, "holds no mapping of sections"),
+    ("train --set lr=1", 2, "did you mean 'train.lr'?"),
+    ("train --modality s3", 2, "is neither a band nor a modality"),
+    ("train --resume --out nowhere", 2, "there is no run to resume"),
+    ("train --out file/run", 2, "file is a file, so nothing can be put below it"),
+    ("train --nothing", 2, "No such option"),
+    ("eval nowhere", 2, "there is no folder nowhere"),
+    ("eval empty", 2, "empty is no run folder"),
+    ("eval run --data nowhere", 2, "there is no store nowhere"),
+    ("eval run --data empty", 2, "empty is no store"),
+    ("eval run --data s --device abacus", 2, "'abacus' is no device"),
+    ("eval run --data s --drop s1", 2, "without s1 there is nothing to tell"),
+    ("eval run --data s", 2, "holds report.html, which seg did not write"),
+    ("eval damaged --data s", 1, "card.json is damaged"),
+    ("eval cut --data s", 1, "model.safetensors is damaged"),
+    ("export nowhere --out maps", 2, "there is no folder nowhere"),
+    ("export run --out maps --data nowhere", 2, "there is no store nowhere"),
+    ("export run --out mine --data s", 2, "mine holds overview.png, which seg did not write"),
+    ("export run --out mine --data s --mosaic", 2, "mine holds overview.png, which seg did not write"),
+    ("export run --out patch --data s", 2, "which seg did not write"),
+    ("export run --out file --data s", 2, "file is no folder"),
+    ("export run --out maps --data s --no-patches", 2, "there is nothing to write"),
+    ("predict nowhere scene --out map.tif", 2, "there is no folder nowhere"),
+    ("predict run nowhere --out map.tif", 2, "nowhere does not exist; name a file"),
+    ("predict run scene --out map.png", 2, "let --out end in .tif"),
+    ("predict run scene --out new/map.tif", 2, "scene holds no files of single bands"),
+    ("predict run file --out map.tif", 1, "file cannot be read"),
+    ("predict run scene --out mine/new.tif", 2, "mine holds new.png, which seg did not write"),
+    ("predict run scene scene2 --out mine", 2, "mine holds scene.tif, which seg did not write"),
+    ("predict run scene --out map.tif --bbox 1,2,3", 2, "'1,2,3' is no box"),
+    ("predict run scene --out map.tif --bbox 5,2,3,4", 2, "longitude first, and west before east"),
+    ("predict run scene --out map.tif --s1 nowhere", 2, "nowhere does not exist; name a file"),
+    ("predict run scene --out map.tif --geometry nowhere", 2, "nowhere does not exist; name a file"),
+    ("predict run scene --out map.tif --device abacus", 2, "'abacus' is no device"),
+    ("report nowhere", 2, "there is no folder nowhere"),
+    ("report run", 1, "run was not scored on the test split yet"),
+    ("compare nowhere", 2, "there is no folder nowhere"),
+    ("card nowhere --out model", 2, "there is no folder nowhere"),
+    ("card run --out mine", 2, "mine holds something else"),
+    ("card damaged --out model", 1, "card.json is damaged"),
+    ("models --bands XX", 2, "is neither a band nor a modality"),
+    ("models --arch unett", 2, "there is no architecture 'unett'"),
+    ("models --encoder resnet81", 2, "there is no encoder 'resnet81'"),
+    ("models --encoder tu-nothing*", 2, "no encoder is called 'tu-nothing*'"),
+    ("models --fusion dual --modality s2", 2, "fusion 'dual' needs bands"),
+    ("data info nowhere", 2, "there is no store nowhere"),
+    ("data check nowhere", 2, "there is no store nowhere"),
+    ("data split nowhere --report x", 2, "there is no metadata file nowhere"),
+    ("data build store --s2 nowhere --metadata m", 2, "there is no folder or archive nowhere"),
+    ("data make out --s2 scene --clc nowhere", 2, "nowhere does not exist"),
+    ("data synth file", 2, "file exists and is not an empty folder"),
+    ("data synth /proc/x", 2, "cannot be"),
+    ("data fetch file", 2, "file is a file; name a folder"),
+    ("data make file --s2 scene --clc file", 2, "file is there already"),
+    ("compare run run", 2, "run is named twice"),
+    ("doctor --nothing", 2, "No such option"),
+    ("demo --out file", 2, "file is no folder"),
+]
+BAND = MODALITIES["rgb"]
+
+
+def write_run(folder: Path) -> Path:
+    """A run folder as far as it is looked at without torch."""
+    checkpoint = folder / "checkpoints/best"
+    checkpoint.mkdir(parents=True)
+    (folder / "config.yaml").write_text("{}")
+    (folder / "run.json").write_text("{}")
+    card = ModelCard(
+        seg_version="0",
+        arch="unet",
+        encoder="resnet18",
+        scene_head="derived",
+        dropout=0.1,
+        bands=BAND,
+        mean=tuple(BANDS[name].mean for name in BAND),
+        std=tuple(BANDS[name].std for name in BAND),
+        resampling="bilinear",
+        parameters=1,
+        data=Data(fingerprint="f00d", synthetic=True, train_patches=1),
+    )
+    (checkpoint / "card.json").write_text(card.model_dump_json())
+    save_file({"a": np.zeros(3)}, checkpoint / "model.safetensors")
+    return checkpoint
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]:
+    folder = tmp_path_factory.mktemp("refusals")
+    synthesise(folder / "tree", 12, 0)
+    build_store(published_sources(folder / "tree"), folder / "s", workers=1)
+    for name in ("empty", "scene", "scene2", "mine"):
+        (folder / name).mkdir()
+    for name in ("file", "file.pth", "half.safetensors", "mine/overview.png", "mine/new.png", "mine/scene.tif"):
+        (folder / name).write_text("mine")
+    write_run(folder / "run")
+    (write_run(folder / "damaged") / "card.json").write_text("{")
+    (write_run(folder / "cut") / "model.safetensors").write_bytes(b"half a file")
+    store = open_store(folder / "s")
+    patch = PatchId.parse(
+        store.index.patch_ids[int(np.flatnonzero(store.index.splits == SPLITS.index("test"))[0])].as_py()
+    )
+    for name in (
+        f"run/eval/test-on-{store.info.fingerprint[:DATA_NAME]}/report.html",
+        f"patch/{patch.product}/{patch}_map.tif",
+    ):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
+    lines = json.dumps([line.split() for line, _, _ in CASES])
+    environment = {
+        "PATH": "",
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+        "HOME": str(tmp_path_factory.mktemp("home")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, lines], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [(code, err, other) for code, err, other in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[line for line, _, _ in CASES])
+def test_a_refusal_that_needs_no_torch_comes_without_it(number: int, said: list[tuple[int, str, str]]) -> None:
+    _, code, message = CASES[number]
+    found, text, other = said[number]
+    assert (found, message in " ".join(text.replace("│", " ").split())) == (code, True), text
+    assert "Traceback" not in text
+    lines = text.strip().splitlines()
+    assert "Usage" in text or (len(lines) <= 2 and lines[-1].startswith("seg: "))
+    assert other == "", "something was made or shown besides"
