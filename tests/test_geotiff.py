@@ -16,7 +16,6 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from seg.maps.geotiff import (
-    PROBABILITY_SCALE,
     read_class_map,
     write_category_names,
     write_class_map,
@@ -24,7 +23,7 @@ from seg.maps.geotiff import (
     write_reference,
 )
 from seg.maps.mosaic import assemble
-from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
+from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, SHARE_SCALE
 from seg.reben.patch import GeoRef, PatchId
 from seg.reben.reference_map import class_indices
 
@@ -157,7 +156,7 @@ def test_probabilities_are_scaled_bands_named_by_class(tmp_path, dtype):
         stored_KHW = dataset.read()
         seen_KHW = stored_KHW * dataset.scales[0] + dataset.offsets[0]
     np.testing.assert_array_equal(stored_KHW, np.rint(probabilities_KHW.astype(np.float64) * 250))
-    assert np.abs(seen_KHW - probabilities_KHW).max() <= 0.5 / PROBABILITY_SCALE + 1e-6
+    assert np.abs(seen_KHW - probabilities_KHW).max() <= 0.5 / SHARE_SCALE + 1e-6
     assert listed(tmp_path) == ["p.tif"]
 
 

@@ -17,11 +17,11 @@ from scipy.stats import spearmanr
 from seg.prepare.build import SYNTHETIC_FILE
 from seg.prepare.published_tree import encode_band, encode_map
 from seg.reben.bands import BANDS, S2_BANDS
-from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, UNLABELLED_CODES, names_of_bits
+from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, UNLABELLED_CODES, UNLABELLED_LIMIT, names_of_bits
 from seg.reben.patch import SPLITS, PatchId, geographic_split, s1_scene
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.synthetic import radiometry
-from seg.synthetic.landscape import MINIMUM_MAPPING_UNIT, UNLABELLED_LIMIT, land_cover
+from seg.synthetic.landscape import MINIMUM_MAPPING_UNIT, land_cover
 from seg.synthetic.materials import MATERIAL_NUMBER, MATERIALS, VARIANTS, backscatter_table, reflectance_table
 from seg.synthetic.places import REGIONS, Visit, capacity, plan
 from seg.synthetic.surface import draw_surface

@@ -24,9 +24,9 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from seg.errors import MapError
-from seg.maps.geotiff import PROBABILITY_SCALE
 from seg.maps.palette import LAND_COVER, Palette
 from seg.maps.vrt import Looks, Raster, read_raster, union, vrt_document
+from seg.reben.classes import SHARE_SCALE
 from seg.store.atomic import staged_file, write_text
 
 Kind = Literal["classes", "continuous"]
@@ -50,7 +50,7 @@ def write_cog(
     tags: Mapping[str, str] = _NO_TAGS,
     descriptions: Sequence[str] = (),
     palette: Palette = LAND_COVER,
-    scale: float | None = 1 / PROBABILITY_SCALE,
+    scale: float | None = 1 / SHARE_SCALE,
 ) -> None:
     """Write one Cloud-Optimized GeoTIFF out of parts. The file appears complete or not at all.
 

@@ -23,12 +23,9 @@ from rasterio.transform import Affine
 
 from seg.errors import MapError
 from seg.maps.palette import LAND_COVER, Palette
-from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
+from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES, SHARE_SCALE
 from seg.reben.patch import GeoRef
 from seg.store.atomic import write_bytes
-
-PROBABILITY_SCALE = 250
-"""Stored value of probability 1. The band's scale is its inverse, so a GIS shows probabilities; 255 is nodata."""
 
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 _ROUNDING = 1e-4
@@ -98,7 +95,7 @@ def write_probabilities(
     if not (probabilities_KHW.min() >= -_ROUNDING and probabilities_KHW.max() <= 1 + _ROUNDING):
         raise MapError("probabilities must lie between 0 and 1 and not be NaN; apply softmax to logits first")
     # float32 because half precision cannot tell 249.5 from 249.6.
-    scaled_KHW = [np.rint(band.astype(np.float32, copy=False) * PROBABILITY_SCALE) for band in probabilities_KHW]
+    scaled_KHW = [np.rint(band.astype(np.float32, copy=False) * SHARE_SCALE) for band in probabilities_KHW]
     write_values(path, np.array(scaled_KHW, dtype=np.uint8), georef, tags, CLASS_NAMES)
 
 
@@ -131,7 +128,7 @@ def write_values(
             dataset.write_colormap(1, palette.colormap)
             dataset.update_tags(1, **palette.tags)
         else:
-            dataset.scales, dataset.offsets = (1 / PROBABILITY_SCALE,) * bands, (0.0,) * bands
+            dataset.scales, dataset.offsets = (1 / SHARE_SCALE,) * bands, (0.0,) * bands
 
 
 def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:

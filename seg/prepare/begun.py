@@ -14,10 +14,9 @@ import requests
 import urllib3.exceptions
 
 from seg.errors import ForeignFileError
-from seg.prepare.transfer import Remote, note_of
+from seg.prepare.transfer import AS_IT_IS, TIMEOUT_SECONDS, Remote, note_of
 
 _COMPARED = 1 << 16
-_TIMEOUT_SECONDS = 30.0
 
 
 def refuse_foreign(client: requests.Session, out: Path, remotes: Sequence[Remote]) -> None:
@@ -88,9 +87,9 @@ def _begins(client: requests.Session, remote: Remote, path: Path) -> bool:
 
 def _range(client: requests.Session, remote: Remote, begin: int, count: int) -> bytes:
     """Some bytes of the server's file; none if it does not give them."""
-    headers = {"Accept-Encoding": "identity", "Range": f"bytes={begin}-"}
+    headers = AS_IT_IS | {"Range": f"bytes={begin}-"}
     try:
-        with client.get(remote.url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as response:
+        with client.get(remote.url, headers=headers, timeout=TIMEOUT_SECONDS, stream=True) as response:
             if response.status_code != requests.codes.partial_content:
                 return b""
             content: bytes = response.raw.read(count, decode_content=False)

@@ -29,8 +29,8 @@ _FIRST_ATTEMPTS = 3
 """Attempts to reach a server at all: without a network nobody wants to wait for the sentence that says so."""
 _PAUSE_SECONDS = 1.0
 """Pause before the second attempt; each further one waits twice as long. Attempts that bring something do not count."""
-_TIMEOUT_SECONDS = 30.0
-_AS_IT_IS = {"Accept-Encoding": "identity"}
+TIMEOUT_SECONDS = 30.0
+AS_IT_IS = {"Accept-Encoding": "identity"}
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def ask(client: requests.Session, name: str, url: str, md5: str | None) -> Remot
     """
 
     def head() -> requests.Response:
-        response = client.head(url, headers=_AS_IT_IS, timeout=_TIMEOUT_SECONDS, allow_redirects=True)
+        response = client.head(url, headers=AS_IT_IS, timeout=TIMEOUT_SECONDS, allow_redirects=True)
         if response.status_code != requests.codes.not_found:
             _refuse(response, name)
         return response
@@ -187,13 +187,13 @@ def _arriving(client: requests.Session, remote: Remote, part: Path) -> Iterator[
 def _attempt(client: requests.Session, remote: Remote, part: Path, begin: int) -> Iterator[int]:
     if remote.size is not None and begin == remote.size:
         return
-    headers = dict(_AS_IT_IS)
+    headers = AS_IT_IS
     if begin and remote.md5 is not None:
-        headers |= {"Range": f"bytes={begin}-"}
+        headers = AS_IT_IS | {"Range": f"bytes={begin}-"}
     elif begin and remote.version is not None and not remote.version.startswith("W/"):
         # A server sends the rest only if the file is still the same one, else the whole.
-        headers |= {"Range": f"bytes={begin}-", "If-Range": remote.version}
-    with client.get(remote.url, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as response:
+        headers = AS_IT_IS | {"Range": f"bytes={begin}-", "If-Range": remote.version}
+    with client.get(remote.url, headers=headers, timeout=TIMEOUT_SECONDS, stream=True) as response:
         _refuse(response, remote.name)
         said = response.headers.get("Content-Range", "")
         if response.status_code == requests.codes.requested_range_not_satisfiable:

@@ -102,6 +102,10 @@ CLC_GROUPS: dict[int, str] = {
 
 UNLABELLED_CODES: frozenset[int] = frozenset({122, 123, 124, 131, 132, 133, 141, 142, 332, 334, 335, 423, 999})
 """CLC codes without a class. 999 stands for "no CLC polygon here" and is a real value, not nodata."""
+UNLABELLED_LIMIT = 0.25
+"""Patches with this share of unlabelled pixels, or more, were left out of reBEN."""
+SHARE_SCALE = 250
+"""Stored value of a share of 1 (probability, confidence, entropy) in maps of bytes, whose 255 is nodata."""
 
 CLASS_OF_CODE: dict[int, int] = {code: c.index for c in CLASSES for code in c.codes} | dict.fromkeys(
     UNLABELLED_CODES, IGNORE_INDEX

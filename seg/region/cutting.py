@@ -16,7 +16,7 @@ import rasterio
 from seg.errors import LandCoverError
 from seg.prepare.tile_cells import Cells, cells_of
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE, S1_BANDS, S2_BANDS
-from seg.reben.classes import IGNORE_INDEX
+from seg.reben.classes import IGNORE_INDEX, UNLABELLED_LIMIT
 from seg.reben.patch import PatchId
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.region.clc import ClcFile, Codes, LandCover
@@ -28,8 +28,6 @@ from seg.scenes.layer import Array
 from seg.scenes.reader import Scene, SceneReader, cache_bytes
 
 Flags = npt.NDArray[np.bool_]
-LEAST_UNLABELLED = 0.25
-"""Patches with this share of unlabelled pixels, or more, were left out of reBEN."""
 LEAST_FLAGGED = 0.1
 """A patch is flagged where more than this share of it is snow, or cloud and shadow, by the scene classification."""
 NO_DATA, UNLABELLED, NO_S1 = "pixels without data", "25 % and more unlabelled", "no Sentinel-1"
@@ -150,7 +148,7 @@ class _Strip:
         self._s1_C: dict[int, tuple[str, dict[str, Array]]] = {}
         self._snow_C = self._cloud_C = np.zeros(cells.columns, np.bool_)
         self.unlabelled_C = self._share(self._classes_HW == IGNORE_INDEX)
-        self._reason_C = np.where(self.unlabelled_C < LEAST_UNLABELLED, "", UNLABELLED).astype(object)
+        self._reason_C = np.where(self.unlabelled_C < UNLABELLED_LIMIT, "", UNLABELLED).astype(object)
 
     def read(self, reader: SceneReader, classification: Classification) -> None:
         """Read Sentinel-2 and what it is classified as, unless no cell has labels enough."""

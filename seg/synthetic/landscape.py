@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.reben.bands import PATCH_SIZE
-from seg.reben.classes import UNLABELLED_CODES
+from seg.reben.classes import UNLABELLED_CODES, UNLABELLED_LIMIT
 from seg.synthetic.places import Region
 
 MINIMUM_MAPPING_UNIT = 2500
 """Smallest CLC polygon, 25 ha in 10 m pixels (CLC 2018 technical guidelines)."""
-UNLABELLED_LIMIT = 0.25
-"""Patches with this share of unlabelled area or more do not occur in reBEN."""
 
 _CELL = 26
 _SMALLEST_CUT = 300  # a polygon that the block's edge cuts may be smaller, but not a sliver
