@@ -14,7 +14,6 @@ import numpy.typing as npt
 import rasterio
 
 from seg.errors import LandCoverError
-from seg.prepare.tile_cells import Cells, cells_of
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX, UNLABELLED_LIMIT
 from seg.reben.patch import PatchId
@@ -22,6 +21,7 @@ from seg.reben.reference_map import class_indices, implied_bits
 from seg.region.clc import ClcFile, Codes, LandCover
 from seg.region.countries import countries_at
 from seg.region.polygons import PolygonFile
+from seg.scenes.cells import Cells, cells_of
 from seg.scenes.classification import CLOUD_OR_SHADOW, SNOW, Classification, open_classification
 from seg.scenes.grid import PIXEL_METRES
 from seg.scenes.layer import Array

@@ -9,13 +9,13 @@ from typing import Any
 
 from seg.errors import SceneError, WrongUseError
 from seg.prepare.build import SYNTHETIC_FILE
-from seg.prepare.tile_cells import cells_of
 from seg.reben.bands import S2_BANDS
 from seg.reben.patch import PatchId
 from seg.region.clc import open_clc, require_cover
 from seg.region.countries import open_countries
 from seg.region.cutting import CutTask
 from seg.region.numbering import Numbering
+from seg.scenes.cells import cells_of
 from seg.scenes.classification import find_classification
 from seg.scenes.header import open_raster
 from seg.scenes.listing import files_below

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from seg.errors import UnknownNameError
-from seg.reben.bands import PATCH_SIZE
-from seg.reben.patch import PATCHES_PER_TILE_EDGE, tile_corner
-from seg.scenes.grid import PIXEL_METRES
+from seg.errors import SceneError, UnknownNameError
+from seg.reben.bands import PATCH_METRES, PATCH_SIZE
+from seg.reben.patch import PATCHES_PER_TILE_EDGE, GeoRef, tile_corner
+from seg.scenes.grid import PIXEL_METRES, Window
 from seg.scenes.reader import Scene
 
 
@@ -36,13 +36,43 @@ class CellGrid:
         return f"{self.product}_{column:02d}_{row:02d}" if self.product and inside else None
 
 
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The cells of a tile's grid that lie wholly in a scene.
+
+    Attributes:
+        left, top: Column and row of the first one in the tile's grid.
+        columns, rows: How many.
+        skip_x, skip_y: 10 m pixels of the scene to the left of it and above.
+        grid: The 10 m grid of all of them.
+    """
+
+    left: int
+    top: int
+    columns: int
+    rows: int
+    skip_x: int
+    skip_y: int
+    grid: GeoRef
+
+    def window(self, row: int) -> Window:
+        """A row of cells, counted from the first, as a window of the scene."""
+        return Window(self.skip_x, self.skip_y + row * PATCH_SIZE, self.columns * PATCH_SIZE, PATCH_SIZE)
+
+
 def cell_grid(scene: Scene) -> CellGrid:
     """The cells of a scene.
 
     They stand on the tile's grid of 1200 m, also if the scene is a part of the tile. Where the tile is not known, or
     the scene's pixels do not lie on its grid, they stand on the scene's corner and have no ids.
     """
-    away = _from_corner(scene)
+    away = None
+    if scene.product is not None:
+        try:
+            epsg, x, y = tile_corner(scene.product.rpartition("_T")[2])
+            away = _from_corner(scene, x, y) if epsg == scene.grid.epsg else None
+        except UnknownNameError:
+            pass
     if away is None:
         return CellGrid(0, 0, scene.grid.width // PATCH_SIZE, scene.grid.height // PATCH_SIZE)
     (left, column), (top, row) = ((-pixels % PATCH_SIZE, -(-pixels // PATCH_SIZE)) for pixels in away)
@@ -50,15 +80,40 @@ def cell_grid(scene: Scene) -> CellGrid:
     return CellGrid(left, top, max(columns, 0), max(rows, 0), column, row, scene.product)
 
 
-def _from_corner(scene: Scene) -> tuple[int, int] | None:
-    """Pixels from the tile's upper-left corner to that of the scene, to the right and down."""
-    if scene.product is None:
-        return None
-    try:
-        epsg, west, north = tile_corner(scene.product.rpartition("_T")[2])
-    except UnknownNameError:
-        return None
-    right, down = (scene.grid.x_min - west) / PIXEL_METRES, (north - scene.grid.y_max) / PIXEL_METRES
+def cells_of(scene: Scene, tile: str) -> Cells:
+    """The cells of a tile's grid that lie wholly in a scene.
+
+    Raises:
+        SceneError: If the scene does not lie on the grid of the tile, or holds no cell of it.
+    """
+    epsg, x, y = tile_corner(tile)
+    grid, step = scene.grid, max(scene.factors.values())
+    where = f"{scene.name} lies in EPSG:{grid.epsg} from {grid.x_min:.10g} {grid.y_max:.10g} on"
+    if grid.epsg != epsg:
+        raise SceneError(
+            f"{where}, but the tile {tile} in EPSG:{epsg}; is that its tile? give the product as delivered"
+        )
+    if (away := _from_corner(scene, x, y)) is None:
+        raise SceneError(
+            f"{where}, which is not on the {step * PIXEL_METRES:g} m grid of the tile {tile} that begins at {x} {y}; "
+            "cut or warp it onto that grid"
+        )
+    left, top = (max(0, -(-pixels // PATCH_SIZE)) for pixels in away)
+    right, bottom = (
+        min(PATCHES_PER_TILE_EDGE, (pixels + size) // PATCH_SIZE)
+        for pixels, size in zip(away, (grid.width, grid.height), strict=True)
+    )
+    if right <= left or bottom <= top:
+        raise SceneError(f"{where} and holds no whole patch of the tile {tile} of its name; is that its tile?")
+    columns, rows = right - left, bottom - top
+    corner = (x + left * PATCH_METRES, y - top * PATCH_METRES)
+    whole = GeoRef(epsg, *corner, PIXEL_METRES, columns * PATCH_SIZE, rows * PATCH_SIZE)
+    return Cells(left, top, columns, rows, left * PATCH_SIZE - away[0], top * PATCH_SIZE - away[1], whole)
+
+
+def _from_corner(scene: Scene, x: float, y: float) -> tuple[int, int] | None:
+    """Pixels from a tile's upper-left corner to that of the scene, right and down; None off the grid of its bands."""
     step = max(scene.factors.values())
+    right, down = (scene.grid.x_min - x) / PIXEL_METRES, (y - scene.grid.y_max) / PIXEL_METRES
     whole = all(abs(part - round(part)) < 1e-3 and round(part) % step == 0 for part in (right, down))
-    return (round(right), round(down)) if epsg == scene.grid.epsg and whole else None
+    return (round(right), round(down)) if whole else None

@@ -52,6 +52,8 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
     Raises:
         SceneError: If none has.
     """
+    if len(layers) < 2:
+        return ()
     places = reduce(partial(np.intersect1d, assume_unique=True), [samples[layer.band].places for layer in layers])
     held = {layer.band: (one := samples[layer.band]).present[np.searchsorted(one.places, places)] for layer in layers}
     common = float(np.logical_and.reduce(list(held.values())).mean()) if places.size else 1.0

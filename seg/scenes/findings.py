@@ -72,11 +72,6 @@ class Spread:
         return self.layer.floating and bool((stored != np.rint(stored)).mean() > 0.5)
 
 
-def spreads_of(layers: Iterable[Layer], samples: Mapping[str, Sample]) -> list[Spread]:
-    """The bands that have data."""
-    return [Spread(layer, samples[layer.band]) for layer in layers if samples[layer.band].values.size]
-
-
 def named(found: Iterable[Spread]) -> str:
     """Bands and the file, or the first of the files, that they are in."""
     spreads = list(found)

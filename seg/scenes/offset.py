@@ -6,7 +6,7 @@ the darkest pixels of most bands are far above that, with it or without.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,19 +33,6 @@ _FEW, _SOME = 0.001, 0.1
 """Shares of pixels that may be near the floor, and below."""
 _MOST, _MANY = 0.7, 0.5
 """Shares of the dark bands that stand on the floor: with it clearly, and perhaps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """What was decided about the offset of a scene.
-
-    Attributes:
-        decision: What was taken off, DN, and why; None if the scene has no Sentinel-2.
-        remarks: What the user must not miss.
-    """
-
-    decision: str | None
-    remarks: tuple[str, ...] = ()
 
 
 def without_offset(layers: Sequence[Layer], asked: int | None, path: Path, *, stated: bool = False) -> list[Layer]:
@@ -76,7 +63,9 @@ def without_offset(layers: Sequence[Layer], asked: int | None, path: Path, *, st
     return [replace(layer, offset=-float(asked)) if layer in sentinel2 else layer for layer in layers]
 
 
-def judge_offset(spreads: Sequence[Spread], asked: int | None, path: Path, *, stated: bool = False) -> Offset:
+def judge_offset(
+    spreads: Sequence[Spread], asked: int | None, path: Path, *, stated: bool = False
+) -> tuple[str | None, tuple[str, ...]]:
     """What is taken off the values, and whether something seems to be left.
 
     Args:
@@ -85,18 +74,21 @@ def judge_offset(spreads: Sequence[Spread], asked: int | None, path: Path, *, st
         path: The scene.
         stated: Whether the scene itself says which offset it has.
 
+    Returns:
+        What was taken off, DN, and why; None if the scene has no Sentinel-2. And what the user must not miss.
+
     Raises:
         SceneError: If the values look as if they still had the offset, and nobody said that they do not.
     """
     if not spreads:
-        return Offset(None)
+        return None, ()
     offsets: Mapping[float, None] = dict.fromkeys(abs(spread.layer.offset) for spread in spreads)
     removed = " and ".join(f"{offset:g}" for offset in offsets)
     if asked is not None:
-        return Offset(f"{removed} (asked for)")
+        return f"{removed} (asked for)", ()
     added = max(spread.layer.offset for spread in spreads)
     if stated or (any(offsets) and added <= 0):
-        return Offset(f"{removed} (said by the {'product' if stated else 'file'})")
+        return f"{removed} (said by the {'product' if stated else 'file'})", ()
     standing = [spread for spread in spreads if spread.band in _DARK and _on_floor(spread)]
     held = [spread for spread in spreads if spread.band in _DARK]
     share = len(standing) / max(len(held), 1)
@@ -114,7 +106,7 @@ def judge_offset(spreads: Sequence[Spread], asked: int | None, path: Path, *, st
             f"{which} are about {floor:.0f}; say --offset 1000 to have it taken off, or --offset 0 if it is off already"
         )
     if share >= _MANY:
-        return Offset(
+        return (
             "0 (assumed)",
             (
                 f"The darkest pixels of {which} in {path} are about {floor:.0f}, as if the offset of 1000 were still "
@@ -122,14 +114,14 @@ def judge_offset(spreads: Sequence[Spread], asked: int | None, path: Path, *, st
             ),
         )
     if all(spread.at(_FEW) > _FLOOR for spread in spreads):
-        return Offset(
+        return (
             "0 (assumed)",
             (
                 f"No pixel of {path} is dark enough to tell whether its values still have the offset of 1000 that "
                 "products have since 2022; say --offset 1000 if they do, --offset 0 if not.",
             ),
         )
-    return Offset(f"{-added:g} (said by the file)" if added > 0 else "0 (judged by the darkest pixels)")
+    return f"{-added:g} (said by the file)" if added > 0 else "0 (judged by the darkest pixels)", ()
 
 
 def _on_floor(spread: Spread) -> bool:

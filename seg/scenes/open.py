@@ -1,33 +1,25 @@
 """Opening a scene of whatever form."""
 
 import hashlib
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.patch import GeoRef
-from seg.scenes.check import require_common_data, require_data
-from seg.scenes.fill import without_fills
 from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
 from seg.scenes.grid import SceneUseError
-from seg.scenes.header import Header, shown
+from seg.scenes.header import Header
 from seg.scenes.layer import Layer, common_grid
 from seg.scenes.names import product_in
 from seg.scenes.offset import without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
-from seg.scenes.sample import look
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
-from seg.scenes.stack import stack_layers, unnamed_pair
-from seg.scenes.units import Judged, require_units
-from seg.scenes.validity import alpha_remarks
-
-POLARISATIONS = "POLARISATIONS"
-"""Under which it is kept which polarisations were assumed."""
+from seg.scenes.stack import stack_layers
+from seg.scenes.units import judge_values
 
 
 def open_scene(
@@ -76,26 +68,19 @@ def open_scene(
             require_overlap(layer, grid)
     stated = is_product(path)
     own = without_offset(own, offset, path, stated=stated)
-    # The blocks of a product are slow to read, and seldom filled along its edges.
-    seen = [*look(own, edges=not stated), *look(warped)]
-    checked, filled = without_fills(seen, product=stated)
-    samples = {one.layer.band: one.sample(layer) for one, layer in zip(seen, checked, strict=True)}
-    require_data(checked, samples)
-    judged = require_units(checked, samples, path, asked=offset, stated=stated, expected=expected)
-    remarks, decisions = _with_names(checked, bands, judged)
-    remarks = (*filled, *require_common_data(checked[: len(own)], samples), *alpha_remarks(checked), *remarks)
-    layers = {layer.band: layer for layer in checked}
+    judged = judge_values(own, warped, path, asked=offset, stated=stated, named=bands is not None, expected=expected)
+    layers = {layer.band: layer for layer in judged.layers}
     return Scene(
         name=name,
         grid=grid,
         bands=tuple(needed),
         factors={band: 1 if band in apart else layers[band].factor for band in needed},
-        identity=_identity(list(layers.values())),
+        identity=_identity(judged.layers),
         product=product,
         layers={band: layers[band] for band in needed},
         warped=frozenset(apart),
-        remarks=remarks,
-        decisions=decisions,
+        remarks=judged.remarks,
+        decisions=judged.decisions,
     )
 
 
@@ -114,38 +99,19 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
     layers = sentinel1_layers(rasters, S1_BANDS)
     if not all(overlaps(layer, grid) for layer in layers):
         return None
-    seen = look(layers)
-    layers, filled = without_fills(seen)
-    samples = {one.layer.band: one.sample(layer) for one, layer in zip(seen, layers, strict=True)}
-    require_data(layers, samples)
-    remarks, decisions = _with_names(layers, None, require_units(layers, samples, rasters[0]))
+    judged = judge_values([], layers, rasters[0])
     return Scene(
         name=rasters[0].stem,
         grid=grid,
         bands=S1_BANDS,
         factors=dict.fromkeys(S1_BANDS, 1),
-        identity=_identity(layers),
+        identity=_identity(judged.layers),
         product=None,
-        layers={layer.band: layer for layer in layers},
+        layers={layer.band: layer for layer in judged.layers},
         warped=frozenset(S1_BANDS),
-        remarks=(*filled, *alpha_remarks(layers), *remarks),
-        decisions=decisions,
+        remarks=judged.remarks,
+        decisions=judged.decisions,
     )
-
-
-def _with_names(
-    layers: Sequence[Layer], bands: Sequence[str] | None, judged: Judged
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Remarks and decisions of a scene, with what was assumed of bands that have no names."""
-    assumed = [layer for layer in layers if unnamed_pair(layer, bands)]
-    if not assumed:
-        return judged.remarks, judged.decisions
-    path = shown(assumed[0].header.path)
-    said = (
-        f"The two bands of {path} have no names and are taken for VV and VH, in that order; name them with rio "
-        f"edit-info --bidx 1 --description VV {shlex.quote(path)}, and the other one likewise."
-    )
-    return (*judged.remarks, said), {**judged.decisions, POLARISATIONS: "VV,VH (assumed of two bands without names)"}
 
 
 def _layers(path: Path, bands: Sequence[str] | None, needed: list[str]) -> tuple[str, str | None, list[Layer]]:
@@ -174,7 +140,7 @@ def _require_there(path: Path) -> None:
         raise SceneError(f"{path} does not exist; name a file or folder that does", wrong_use=True)
 
 
-def _identity(layers: list[Layer]) -> str:
+def _identity(layers: Sequence[Layer]) -> str:
     """Digest of files' names, sizes and times, of what their headers say and what was found; not of where they lie."""
     digest = hashlib.sha256()
     for layer in sorted(layers, key=lambda layer: layer.band):

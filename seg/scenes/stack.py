@@ -52,10 +52,10 @@ def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str])
     return layers
 
 
-def unnamed_pair(layer: Layer, bands: Sequence[str] | None) -> bool:
+def unnamed_pair(layer: Layer) -> bool:
     """Whether a polarisation is only assumed to be one, because its file has two bands without names."""
     held = layer.header.descriptions
-    return bands is None and layer.band in S1_BANDS and len(held) == len(S1_BANDS) and not any(map(band_in, held))
+    return layer.band in S1_BANDS and len(held) == len(S1_BANDS) and not any(map(band_in, held))
 
 
 def _named(header: Header, bands: Sequence[str]) -> list[str | None]:

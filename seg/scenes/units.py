@@ -5,20 +5,30 @@ so that a few hot or broken ones count for nothing, each for itself and together
 what may be is said. `scripts/check_units.py` measures how often either is wrong.
 """
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS
+from seg.scenes.check import require_common_data, require_data
 from seg.scenes.decibels import judge_decibels
-from seg.scenes.findings import Expected, spreads_of
+from seg.scenes.fill import without_fills
+from seg.scenes.findings import Expected, Spread
+from seg.scenes.header import shown
 from seg.scenes.layer import Layer
 from seg.scenes.offset import OFFSET_REMOVED, judge_offset
 from seg.scenes.reflectance import judge_reflectance
-from seg.scenes.sample import Sample
+from seg.scenes.sample import look
+from seg.scenes.stack import unnamed_pair
+from seg.scenes.validity import alpha_remarks
 
 REBEN: Expected = {band.name: (band.mean, band.std) for band in BANDS.values()}
+
+
+POLARISATIONS = "POLARISATIONS"
+"""Under which it is kept which polarisations were assumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,44 +36,69 @@ class Judged:
     """What was found out about the values of a scene.
 
     Attributes:
+        layers: Its bands, with what stands for no data.
         remarks: What the user must not miss, a sentence each.
         decisions: What was decided, by the name of a tag.
     """
 
+    layers: tuple[Layer, ...]
     remarks: tuple[str, ...]
     decisions: dict[str, str]
 
 
-def require_units(
-    layers: Sequence[Layer],
-    samples: Mapping[str, Sample],
+def judge_values(
+    own: Sequence[Layer],
+    warped: Sequence[Layer],
     path: Path,
     *,
     asked: int | None = None,
     stated: bool = False,
+    named: bool = False,
     expected: Expected | None = None,
 ) -> Judged:
-    """Make sure that Sentinel-2 values are DN and Sentinel-1 values dB.
+    """Make sure that there are data, that Sentinel-2 values are DN and Sentinel-1 values dB.
 
     Args:
-        layers: The bands of a scene.
-        samples: What they hold.
+        own: The bands of a scene that lie on its grid.
+        warped: Those that do not.
         path: The scene.
         asked: The offset that the user said Sentinel-2 values have, already taken off; None if nothing was said.
-        stated: Whether the scene itself says which offset it has.
+        stated: Whether the scene is a product, which says itself which offset it has.
+        named: Whether the user said which bands there are.
         expected: What the model was trained on; None, and bands that are not in it: reBEN.
 
     Raises:
         SceneError: If they are not.
     """
-    spreads = spreads_of(layers, samples)
-    by_sensor = {s: [one for one in spreads if BANDS[one.band].sensor == s] for s in ("s1", "s2")}
+    # The blocks of a product are slow to read, and seldom filled along its edges.
+    seen = [*look(own, edges=not stated), *look(warped)]
+    layers, filled = without_fills(seen[: len(own)], product=stated)
+    others, too = without_fills(seen[len(own) :])
+    layers += others
+    samples = {one.layer.band: one.sample(layer) for one, layer in zip(seen, layers, strict=True)}
+    require_data(layers, samples)
+    spreads = [Spread(layer, samples[layer.band]) for layer in layers if samples[layer.band].values.size]
+    sentinel2 = [one for one in spreads if BANDS[one.band].sensor == "s2"]
     known = {**REBEN, **(expected or {})}
-    found = judge_decibels(by_sensor["s1"], known)
-    if by_sensor["s2"]:
-        found += judge_reflectance(by_sensor["s2"], known)
+    found = judge_decibels([one for one in spreads if one not in sentinel2], known)
+    found += judge_reflectance(sentinel2, known) if sentinel2 else []
     if certain := [finding for finding in found if finding.certain]:
         raise SceneError(certain[0].text)
-    offset = judge_offset(by_sensor["s2"], asked, path, stated=stated)
-    said = [f"{finding.text[0].upper()}{finding.text[1:]}." for finding in found]
-    return Judged((*said, *offset.remarks), {OFFSET_REMOVED: offset.decision} if offset.decision else {})
+    offset, doubts = judge_offset(sentinel2, asked, path, stated=stated)
+    decisions = {OFFSET_REMOVED: offset} if offset else {}
+    remarks = [
+        *filled,
+        *too,
+        *require_common_data(layers[: len(own)], samples),
+        *alpha_remarks(layers),
+        *(f"{finding.text[0].upper()}{finding.text[1:]}." for finding in found),
+        *doubts,
+    ]
+    if assumed := [] if named else [layer for layer in layers if unnamed_pair(layer)]:
+        shown_path = shown(assumed[0].header.path)
+        remarks.append(
+            f"The two bands of {shown_path} have no names and are taken for VV and VH, in that order; name them with "
+            f"rio edit-info --bidx 1 --description VV {shlex.quote(shown_path)}, and the other one likewise."
+        )
+        decisions[POLARISATIONS] = "VV,VH (assumed of two bands without names)"
+    return Judged(tuple(layers), tuple(remarks), decisions)
