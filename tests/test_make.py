@@ -33,7 +33,7 @@ from seg.region import cut_product
 from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
 from seg.region.products import Request, check_make, find_synthetic_mark
-from seg.scenes import open as looked
+from seg.scenes import units as looked
 from seg.scenes.open import open_scene
 from seg.store.open import open_store
 from seg.synthetic.scene import synthesise_scene
@@ -475,7 +475,7 @@ def test_what_strips_alone_show_is_said(tmp_path, monkeypatch, store):
     values = pixels(file).astype(np.float32)
     values[3, 7:9] = 1e20
     written(file, [values], place(columns=2, rows=1), 20)
-    monkeypatch.setattr(looked, "without_fills", lambda seen, product: ([one.layer for one in seen], []))
+    monkeypatch.setattr(looked, "without_fills", lambda seen, product=False: ([one.layer for one in seen], []))
     made = run([folder], codes_of(tmp_path / "clc.tif", columns=2, rows=1), tmp_path / "out", store=store)
     made = made if store else made[0]
     assert made.dropped == {NO_DATA: 1}

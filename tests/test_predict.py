@@ -35,7 +35,7 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.runs.plan import plan
-from seg.scenes import open as looked
+from seg.scenes import units as looked
 from seg.store import written
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
@@ -552,7 +552,7 @@ def test_what_windows_alone_show_stands_in_the_tags(run, scene, tmp_path, monkey
     with rasterio.open(tmp_path / "a.tif", "w", **(profile | {"dtype": "float32"})) as file:
         file.write(values)
         file.descriptions = names
-    monkeypatch.setattr(looked, "without_fills", lambda seen, product: ([one.layer for one in seen], []))
+    monkeypatch.setattr(looked, "without_fills", lambda seen, product=False: ([one.layer for one in seen], []))
     with monkeypatch.context() as broken:
         broken.setattr(parts.Unfinished, "write", _full_after(1, parts.Unfinished.write))
         with pytest.raises(OSError, match="full"):

@@ -88,15 +88,9 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
 def _unity(spreads: list[Spread]) -> list[Finding]:
     """Reflectance from 0 to 1, and 8-bit pictures."""
     for spread in spreads:
-        dtype = spread.layer.header.dtypes[spread.layer.index - 1]
-        if dtype in ("uint8", "int8") and spread.layer.gain == 1:
-            return [
-                Finding(
-                    f"{named([spread])} holds 8-bit values, but models see DN of reflectance times 10000; give the "
-                    "product's own values, not a picture",
-                    True,
-                )
-            ]
+        if spread.layer.dtype in ("uint8", "int8") and spread.layer.gain == 1:
+            how = "holds 8-bit values, but models see DN of reflectance times 10000; give the product's own values"
+            return [Finding(f"{named([spread])} {how}, not a picture", True)]
     low = [spread for spread in spreads if spread.fractional and spread.share(-_UNITY, _UNITY) > 0.5]
     if low:
         formula = cure(low[0].layer, "(* 10000 (read 1))")
@@ -106,39 +100,30 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
 
 def _extremes(spreads: list[Spread]) -> list[Finding]:
     """Values that DN cannot have: wrapped, too bright, and below zero."""
-    found = []
-    for spread in spreads:
-        what, values = named([spread]), spread.sample.values
-        if spread.at(0.5) < _FILL:
-            found.append(
-                Finding(f"half of {what} are below {spread.at(0.5):,.0f}, as no DN is; {cure(spread.layer, '')}", True)
-            )
-        elif spread.share(*_WRAPPED) > _SEVERAL and np.unique(values[(values >= _WRAPPED[0])]).size > 2:
-            found.append(
-                Finding(
-                    f"{100 * spread.share(*_WRAPPED):.1f} % of {what} are just below 65536: an offset was taken off "
-                    "integers that cannot be negative; take it off anew in int16 or float32",
-                    True,
-                )
-            )
-        elif spread.at(0.95) > _BRIGHTEST:
-            tags = f"; {cure(spread.layer, '')}" if tags_of(spread.layer) else ": give them so"
-            found.append(
-                Finding(
-                    f"{what} is brighter than snow and clouds (5 % above {spread.at(0.95):,.0f}), so it is no "
-                    f"reflectance times 10000{tags}",
-                    True,
-                )
-            )
-        elif (below := spread.share(_FILL, _BELOW_ZERO)) > _MANY:
-            found.append(
-                Finding(
-                    f"{100 * below:.0f} % of {what} are far below zero (down to {spread.at(0.01):.0f}), as if the "
-                    f"offset of 1000 had been taken off twice; {_once(spread)}",
-                    True,
-                )
-            )
-    return found or _cut_off(spreads)
+    return [Finding(text, True) for spread in spreads if (text := _extreme(spread))] or _cut_off(spreads)
+
+
+def _extreme(spread: Spread) -> str:
+    what, values = named([spread]), spread.sample.values
+    if spread.at(0.5) < _FILL:
+        return f"half of {what} are below {spread.at(0.5):,.0f}, as no DN is; {cure(spread.layer, '')}"
+    if spread.share(*_WRAPPED) > _SEVERAL and np.unique(values[(values >= _WRAPPED[0])]).size > 2:
+        return (
+            f"{100 * spread.share(*_WRAPPED):.1f} % of {what} are just below 65536: an offset was taken off integers "
+            "that cannot be negative; take it off anew in int16 or float32"
+        )
+    if spread.at(0.95) > _BRIGHTEST:
+        tags = f"; {cure(spread.layer, '')}" if tags_of(spread.layer) else ": give them so"
+        return (
+            f"{what} is brighter than snow and clouds (5 % above {spread.at(0.95):,.0f}), so it is no reflectance "
+            f"times 10000{tags}"
+        )
+    if (below := spread.share(_FILL, _BELOW_ZERO)) > _MANY:
+        return (
+            f"{100 * below:.0f} % of {what} are far below zero (down to {spread.at(0.01):.0f}), as if the offset of "
+            f"1000 had been taken off twice; {_once(spread)}"
+        )
+    return ""
 
 
 def _once(spread: Spread) -> str:
