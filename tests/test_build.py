@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from pathlib import Path
 from threading import Thread
@@ -357,3 +358,20 @@ def test_errors_come_back_and_results_before_them_too():
         assert list(in_order(abs, range(-20, 0))) == list(range(20, 0, -1))
         with pytest.raises((AttributeError, TypeError, ValueError)):
             list(in_order(lambda item: item, [0]))
+
+
+def test_nothing_is_read_on_after_an_error(real, tmp_path, monkeypatch):
+    """The thread that reads ahead has ended when the error arrives."""
+    monkeypatch.setattr("seg.prepare.fill._READ_AT_ONCE", 2)
+
+    def failing(items, description, total):
+        for number, item in enumerate(items):
+            if number == 5 and "LMDB" in description:
+                raise ArchiveError("no more")
+            yield item
+
+    before = {thread.ident for thread in threading.enumerate()}
+    with pytest.raises(ArchiveError, match="no more"):
+        build_store(sources(real / "reben-10m-80"), tmp_path / "store", track=failing)
+    assert {thread.ident for thread in threading.enumerate()} <= before
+    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,8 @@
 """Filling the LMDB of a store from trees and archives, from wherever an earlier build stopped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -160,7 +161,7 @@ def _take_stock(ledger: Ledger, names: dict[Kind, Names], writer: PatchWriter, t
         ledger.enter(Encoded(kind, row, key, b"", checksum(value), implied))
 
 
-def _ahead(parts: Iterable[Part]) -> Iterator[Part]:
+def _ahead(parts: Iterable[Part]) -> Generator[Part, None, None]:
     """The parts, read by a thread meanwhile: disks, zstd and zlib work without Python's lock.
 
     If they end in an error, those before it still come.
@@ -272,11 +273,12 @@ class _Filler:
             "finished": True, "partial": self.order.partial, "ignored": met.ignored, "unlisted": met.unlisted,
         }  # fmt: skip
 
-    def write(self, parts: Iterable[Part], description: str, total: int) -> None:
-        read = parts if self.order.in_turn else _ahead(parts)
-        for value in self.track(map(encode_part, read), description, total):
-            if self.ledger.enter(value):
-                self.writer.put(value.key, value.value)
+    def write(self, parts: Generator[Part, None, None], description: str, total: int) -> None:
+        # After an error, nothing is to be read on behind the back of who handles it.
+        with closing(parts if self.order.in_turn else _ahead(parts)) as read:
+            for value in self.track(map(encode_part, read), description, total):
+                if self.ledger.enter(value):
+                    self.writer.put(value.key, value.value)
 
     def check_whole(self, archive: Archive, passage: ArchiveParts) -> None:
         if passage.lacking and not self.order.partial:

@@ -1,6 +1,6 @@
 """What a store is made from: trees and archives, opened, and the parts of patches that are taken out of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,7 +118,9 @@ def names_of(index: Index, kind: Kind) -> pa.StringArray:
     return index.s1_names if kind == "s1" else index.patch_ids
 
 
-def tree_parts(index: Index, trees: Mapping[Kind, Tree], needed: Mapping[Kind, BoolArray]) -> Iterator[Part]:
+def tree_parts(
+    index: Index, trees: Mapping[Kind, Tree], needed: Mapping[Kind, BoolArray]
+) -> Generator[Part, None, None]:
     """The parts that are needed out of trees, patch by patch."""
     rows = np.flatnonzero(np.logical_or.reduce([needed[kind] for kind in trees]))
     for row in rows.tolist():
@@ -164,7 +166,7 @@ class ArchiveParts:
     absent: tuple[str, ...] = ()
     lacking: dict[int, str] = field(default_factory=dict)
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Generator[Part, None, None]:
         """The parts that are needed and not stored, as they become complete.
 
         Raises:
