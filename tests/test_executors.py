@@ -237,6 +237,7 @@ def test_a_job_that_nobody_waits_for_is_called_off(slurm_here, tmp_path):
         pid = int(until(lambda: step.trace("pid").exists() and step.trace("pid").read_text()))
         assert future.cancel()
         until(lambda: not Path(f"/proc/{pid}").exists())
+        until(lambda: not pool._under_way)
 
 
 SBATCH = """#!/bin/sh

@@ -21,7 +21,7 @@ from scipy.ndimage import map_coordinates
 
 from seg.cli.main import main
 from seg.cli.make import spread
-from seg.errors import BandMissingError, LandCoverError, SceneError, WrongUseError
+from seg.errors import BandMissingError, BuildError, LandCoverError, SceneError, WrongUseError
 from seg.pipeline.make import make, request
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -623,7 +623,7 @@ def test_a_tile_without_any_label(tmp_path, value, store):
 def test_nothing_left(tmp_path):
     s2 = [bands_of(tmp_path / "in", columns=1, rows=1, holes=[(0, 0)])]
     said = r"no patch is left of 1 \(pixels without data: 1\)"
-    refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, WrongUseError, said)
+    refused(s2, codes_of(tmp_path / "clc.tif"), tmp_path, BuildError, said)
 
 
 def test_land_cover_of_another_place(tmp_path):
@@ -654,7 +654,7 @@ def test_sentinel_1_that_is_of_no_use(tmp_path):
     nameless = s1_of(tmp_path / "s1.tif")
     refused(s2, clc, tmp_path, WrongUseError, "does not name its Sentinel-1 scene", s1=(nameless,))
     elsewhere = s1_of(tmp_path / f"{S1_NAME}.tif", column=50)
-    refused(s2, clc, tmp_path, WrongUseError, "overlaps none of the products", s1=(elsewhere,))
+    refused(s2, clc, tmp_path, SceneError, "overlaps none of the products", s1=(elsewhere,))
     late = S1_NAME.replace("20170612", "20170712")
     half = written(tmp_path / f"{late}.tif", [np.full((240, 240), -12, np.float32)], place(), names=("VV",))
     refused(s2, clc, tmp_path, SceneError, f"{late}.tif does not hold VV and VH; give a raster with both", s1=(half,))
@@ -715,7 +715,7 @@ def test_the_command_takes_several_products_in_a_row(several, tmp_path, monkeypa
     assert "EPSG:32629, EPSG:32633" in err
     assert "No patch is in validation or test" in err
     assert len(Tree(tmp_path / "tree").rows) == 12
-    assert command(monkeypatch, *arguments, tmp_path / "tree") == 1
+    assert command(monkeypatch, *arguments, tmp_path / "tree") == 2
     assert "is there already; choose another folder" in capfd.readouterr().err
     assert command(monkeypatch, *arguments, "--store", tmp_path / "store") == 0
     assert f"Fingerprint {open_store(tmp_path / 'store').info.fingerprint}" in capfd.readouterr().out

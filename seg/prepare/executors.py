@@ -189,7 +189,7 @@ class _Jobs(Executor):
     def _watch(self) -> None:
         while not self._closed.wait(_POLL_SECONDS):
             for job, future in list(self._under_way):
-                if future.cancelled() or job.done():
+                if job.done():
                     self._under_way.remove((job, future))
                     _settle(future, job)
 
