@@ -4,6 +4,8 @@ import csv
 import hashlib
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -310,6 +312,30 @@ def test_several_scenes(run, scene, tmp_path):
     assert [one.path.name for one in maps] == [scene.product.name.replace(".SAFE", ".tif"), "other.tif"]
     with rasterio.open(tmp_path / "maps" / "map.vrt") as dataset:
         assert dataset.shape == (SIZE, SIZE)
+
+
+def test_scenes_that_others_map_are_mapped_the_same(run, scene, tmp_path, monkeypatch):
+    """By a process that is sent one scene after the other, though their paths are not whole."""
+    shutil.copy(scene.stack, tmp_path / "other.tif")
+    scenes = [scene.product, Path("other.tif")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    said = {name: [] for name in ("here", "there", "later")}
+    predict(run, scenes, "here", notify=said["here"].append, areas=True, **SMALL)
+    with ProcessPoolExecutor(1, get_context("spawn")) as others:
+        there = predict(run, scenes, "there", notify=said["there"].append, areas=True, executor=others, **SMALL)
+        # What was made there is known to be seg's.
+        later = predict(run, scenes[1:], "there/other.tif", notify=said["later"].append, executor=others, **SMALL)
+    assert [one.path.name for one in there] == [scene.product.name.replace(".SAFE", ".tif"), "other.tif"]
+    assert said["here"] == said["there"]
+    assert said["later"] == ["Removed other_areas.csv, other_areas.md, which belonged to the earlier other.tif."]
+    assert later[0].files[0].read_bytes() == (tmp_path / "here" / "other.tif").read_bytes()
+    monkeypatch.chdir(tmp_path / "here")
+    files = [
+        path for path in Path().rglob("*") if path.is_file() and "other_areas" not in path.name and path.name[0] != "."
+    ]
+    assert len(files) > 6
+    assert all(path.read_bytes() == (tmp_path / "there" / path).read_bytes() for path in files)
 
 
 def test_augmented_maps_differ_and_have_the_same_holes(run, scene, mapped, tmp_path):

@@ -36,6 +36,8 @@ def predict(
     overlap: options.Overlap = None,
     batch_size: options.WindowBatch = None,
     device: options.OfRunDevice = None,
+    executor: options.Executor = "local",
+    slurm: options.Slurm = None,
 ) -> None:
     """Map a whole scene: a GeoTIFF with a QGIS style. The same command goes on where it was broken off."""
     from seg.maps.part import read_box
@@ -63,6 +65,8 @@ def predict(
             overlap=overlap,
             batch_size=batch_size,
             device=device,
+            executor=executor,
+            slurm=slurm or (),
             track=console.track,
             notify=console.notify,
         )

@@ -20,7 +20,7 @@ from seg.inference.window_pass import ScenePass
 from seg.inference.windows import lay_windows
 from seg.maps.part import ScenePart
 from seg.maps.parts import begin_map
-from seg.maps.scene_map import VRT, MapOptions, ScenePlan, finish_map, map_identity, require_space, run_tags
+from seg.maps.scene_map import VRT, MapOptions, ScenePlan, Sizes, finish_map, map_identity, require_space, run_tags
 from seg.maps.vrt import write_vrt
 from seg.metrics.ratio import Floats
 from seg.models.folding import fold_batch_norm
@@ -77,20 +77,6 @@ class SceneMap:
         )
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes that were asked for; None is chosen.
-
-    Attributes:
-        window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
-        batch: Windows at a time.
-    """
-
-    window: int | None = None
-    overlap: int | None = None
-    batch: int | None = None
-
-
 def map_scenes(
     chosen: ChosenWeights,
     scenes: Sequence[tuple[Scene, ScenePart, Path]],
@@ -118,7 +104,7 @@ def map_scenes(
         joined_weights = replace(weights, ranks=ranks)
         maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
         if len(maps) > 1 and ranks.first:
-            write_vrt(maps[0].path.with_name(VRT), [one.path for one in maps], tags=run_tags(jobs[0]))
+            write_vrt(maps[0].path.with_name(VRT), [one.path for one in maps], tags=run_tags(weights.card, options))
     return maps
 
 

@@ -23,6 +23,7 @@ from seg.maps.parts import LAYERS, Unfinished, require_strips, unfinished_folder
 from seg.maps.qgis import style, write_qml
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
+from seg.models.card import ModelCard
 from seg.models.weights_file import weights_digest
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
@@ -73,6 +74,20 @@ class MapOptions:
     quicklook: bool
     tta: bool
     geometry: Path | None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes that were asked for; None is chosen.
+
+    Attributes:
+        window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
+        batch: Windows at a time.
+    """
+
+    window: int | None = None
+    overlap: int | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -276,11 +291,10 @@ def _remove_earlier(job: ScenePlan, notify: Notify) -> None:
         notify(f"Removed {', '.join(lost)}, which belonged to the earlier {job.path.name}.")
 
 
-def run_tags(job: ScenePlan) -> dict[str, str]:
+def run_tags(card: ModelCard, options: MapOptions) -> dict[str, str]:
     """Metadata that all maps of a run share."""
-    card = job.weights.card
-    tags = model_tags(card, best_checkpoint(job.options.run), fingerprint=card.data.fingerprint, synthetic=False)
-    return tags | {"TTA": "YES" if job.options.tta else "NO"}
+    tags = model_tags(card, best_checkpoint(options.run), fingerprint=card.data.fingerprint, synthetic=False)
+    return tags | {"TTA": "YES" if options.tta else "NO"}
 
 
 def map_tags(job: ScenePlan, left_out: LeftOut) -> dict[str, str]:
@@ -289,4 +303,4 @@ def map_tags(job: ScenePlan, left_out: LeftOut) -> dict[str, str]:
     remarks = (*scene.remarks, *scene.remarks_on(left_out))
     warned = {"WARNINGS": " ".join(remarks)} if remarks else {}
     seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
-    return run_tags(job) | seen | dict(scene.decisions) | warned
+    return run_tags(job.weights.card, job.options) | seen | dict(scene.decisions) | warned

@@ -1,16 +1,19 @@
 """Maps of whole scenes: a run over Sentinel products, stacks or folders of bands."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import BandMissingError, SceneError, WrongUseError
+from seg.maps.elsewhere import MapPiece, have_mapped
 from seg.maps.part import Box, choose_part
-from seg.maps.scene_map import MapOptions, claimed_maps
+from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
 from seg.maps.targets import map_targets, require_apart
 from seg.models.card import ModelCard
+from seg.prepare.executors import LOCAL
 from seg.runs.use import choose_weights
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
@@ -39,6 +42,8 @@ def predict(
     overlap: int | None = None,
     batch_size: int | None = None,
     device: str | None = None,
+    executor: Executor | str = LOCAL,
+    slurm: Sequence[str] = (),
     track: Track = silent,
     notify: Notify = ignore,
 ) -> "tuple[SceneMap, ...]":
@@ -64,6 +69,7 @@ def predict(
         window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
         batch_size: Windows at a time.
         device: Instead of the run's setting.
+        executor, slurm: Who makes the maps, each of them one, see `seg.prepare.executors.opened`.
         track, notify: Are told of progress, and what the user must not miss.
 
     Raises:
@@ -71,6 +77,10 @@ def predict(
         OSError: If a file cannot be read or written.
     """
     run, scenes, out, s1, geometry = Path(run), path_list(scenes), Path(out), path_list(s1), path_or_none(geometry)
+    if executor != LOCAL:
+        # They may be read from another folder.
+        run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
+        scenes, s1 = path_list(path.absolute() for path in scenes), path_list(path.absolute() for path in s1)
     paths = map_targets(scenes, out)
     require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:
@@ -88,10 +98,14 @@ def predict(
         for remark in dict.fromkeys(remark for scene in opened for remark in scene.remarks):
             notify(remark)
         parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
-        # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
-        from seg.maps.mapping import Sizes, map_scenes
+        sizes = Sizes(window, overlap, batch_size)
+        if executor == LOCAL:
+            # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
+            from seg.maps.mapping import map_scenes
 
-        return map_scenes(chosen, parts, options, Sizes(window, overlap, batch_size), track, notify)
+            return map_scenes(chosen, parts, options, sizes, track, notify)
+    # Whoever makes a map claims it.
+    return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
 
 
 def _opened(path: Path, bands: Sequence[str] | None, s1: Sequence[Path], offset: int | None, card: ModelCard) -> Scene:

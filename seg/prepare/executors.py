@@ -49,6 +49,8 @@ def opened(executor: Executor | str, slurm: Sequence[str] = (), folder: Path = P
         WrongUseError: If there is no such executor, or what it needs is not installed.
         WorkerError: If nobody answers there, or, within, if workers have died again and again.
     """
+    if executor != LOCAL and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise WrongUseError("--executor is for one process, which shares out the work; start it without torchrun")
     name, _, address = executor.partition(":") if isinstance(executor, str) else ("", "", "")
     if slurm and not name.startswith("slurm"):
         raise WrongUseError("--slurm is for --executor slurm")

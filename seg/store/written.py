@@ -110,7 +110,8 @@ class Written:
         """Keep that there are no temporary files of some work any more."""
         for token in [token for token, of in self._begun.items() if of == work]:
             self._append({"ended": token})
-        if not self and not self._begun:
+        # Others may have kept something since this process has read it.
+        if not self and not self._begun and not Written(self.folder):
             self._file.unlink(missing_ok=True)
 
     def merge(self, work: str) -> None:

@@ -1,0 +1,81 @@
+"""Maps of scenes that others make, each of them one."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seg.config.track import Notify, Track, silent
+from seg.maps.part import ScenePart
+from seg.maps.scene_map import VRT, MapOptions, Sizes, claimed_maps, run_tags
+from seg.maps.vrt import write_vrt
+from seg.prepare.executors import LOGS, opened, results
+from seg.runs.use import ChosenWeights
+from seg.scenes.reader import Scene
+
+if TYPE_CHECKING:
+    from seg.maps.mapping import SceneMap
+
+
+@dataclass(frozen=True)
+class MapPiece:
+    """A map, as it is sent to who makes it.
+
+    Attributes:
+        chosen: The weights.
+        scene, part, path: The scene, what is mapped of it, and the class map.
+        options, sizes: As of `seg.maps.mapping.map_scenes`.
+    """
+
+    chosen: ChosenWeights
+    scene: Scene
+    part: ScenePart
+    path: Path
+    options: MapOptions
+    sizes: Sizes
+
+    @property
+    def name(self) -> str:
+        """Name of the map."""
+        return self.path.stem
+
+
+def make_map(piece: MapPiece) -> "tuple[SceneMap, tuple[str, ...]]":
+    """Make a map, wherever this is called; gives it, and what the user must not miss."""
+    from seg.maps.mapping import map_scenes
+
+    said: list[str] = []
+    with claimed_maps([piece.path], piece.path):
+        scenes = [(piece.scene, piece.part, piece.path)]
+        (made,) = map_scenes(piece.chosen, scenes, piece.options, piece.sizes, silent, said.append)
+    return made, tuple(said)
+
+
+def have_mapped(
+    pieces: Sequence[MapPiece], executor: Executor | str, slurm: Sequence[str], track: Track, notify: Notify
+) -> "tuple[SceneMap, ...]":
+    """Have maps made; several lie in one folder and get a virtual raster.
+
+    Args:
+        pieces: The maps, with whole paths.
+        executor, slurm: Who makes them, see `seg.prepare.executors.opened`.
+        track, notify: Are told of progress, and what the user must not miss.
+
+    Raises:
+        SegError: One of its kinds, for anything wrong with the weights, a scene or the executor.
+        OSError: If a file cannot be read or written.
+    """
+    folder, made = pieces[0].path.parent, dict["Path", "SceneMap"]()
+    with opened(executor, slurm, folder / LOGS) as pool:
+        for piece, done in track(results(pool, make_map, pieces), "scenes", len(pieces)):
+            made[piece.path], said = done.result()
+            for sentence in said:
+                notify(sentence)
+    maps = tuple(made[piece.path] for piece in pieces)
+    if len(maps) > 1:
+        # Claimed anew, for the record to have what the others have kept in it.
+        with claimed_maps(list(made), folder):
+            tags = run_tags(pieces[0].chosen.card, pieces[0].options)
+            write_vrt(folder / VRT, [one.path for one in maps], tags=tags)
+    return maps
