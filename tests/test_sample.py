@@ -1,20 +1,25 @@
 """The part of a band that is looked at before anything is mapped."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
+import rasterio.windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
+from seg.scenes import sample
 from seg.scenes.blocks import blocks_over
 from seg.scenes.header import Header, read_header
-from seg.scenes.layer import tagged_layer
+from seg.scenes.layer import Layer, tagged_layer
 from seg.scenes.sample import sample_of
+from seg.scenes.validity import read_bands
 
 
 def _write(path: Path, array_HW: npt.NDArray[np.generic], **more: object) -> Path:
@@ -30,20 +35,20 @@ def _write(path: Path, array_HW: npt.NDArray[np.generic], **more: object) -> Pat
 def test_all_of_a_small_band(tmp_path: Path) -> None:
     array_HW = np.arange(120 * 150, dtype=np.uint16).reshape(120, 150)
     array_HW[:, :30] = 7
-    sample = sample_of(tagged_layer("B02", read_header(str(_write(tmp_path / "a.tif", array_HW, nodata=7)))))
+    found = sample_of(tagged_layer("B02", read_header(str(_write(tmp_path / "a.tif", array_HW, nodata=7)))))
     kept = array_HW[(array_HW != 7) & (array_HW != 0)]
-    assert sample.looked_at == array_HW.size
-    assert sample.valid == kept.size / array_HW.size
-    assert np.array_equal(np.sort(sample.values), np.sort(kept))
-    assert sample.stored.dtype == np.uint16
+    assert found.looked_at == array_HW.size
+    assert found.valid == kept.size / array_HW.size
+    assert np.array_equal(np.sort(found.values), np.sort(kept))
+    assert found.stored.dtype == np.uint16
 
 
 def test_values_are_neither_clipped_nor_rounded(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.tif", np.array([[200, 999, 1001, 65535]], np.uint16))
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets = [1.5e-4], [-0.1]
-    sample = sample_of(tagged_layer("B02", read_header(str(path))))
-    assert np.allclose(sample.values, np.array([200, 999, 1001, 65535]) * 1.5 - 1000)
+    found = sample_of(tagged_layer("B02", read_header(str(path))))
+    assert np.allclose(found.values, np.array([200, 999, 1001, 65535]) * 1.5 - 1000)
 
 
 def test_a_large_band_in_part_and_from_everywhere(tmp_path: Path) -> None:
@@ -51,30 +56,52 @@ def test_a_large_band_in_part_and_from_everywhere(tmp_path: Path) -> None:
     array_HW = np.zeros((size, size), np.uint16)
     array_HW += (1 + 10 * (np.arange(size) // 512) + 100 * (np.arange(size)[:, None] // 512)).astype(np.uint16)
     path = _write(tmp_path / "a.tif", array_HW, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
-    sample = sample_of(tagged_layer("B02", read_header(str(path))))
-    assert sample.looked_at < size**2
-    assert 2**17 < sample.stored.size < 1.1 * 2**18
-    places, counts = np.unique(sample.stored, return_counts=True)
+    found = sample_of(tagged_layer("B02", read_header(str(path))))
+    assert found.looked_at < size**2
+    assert 2**17 < found.stored.size < 1.1 * 2**18
+    places, counts = np.unique(found.stored, return_counts=True)
     assert len(places) > 44
     assert counts.max() < 6 * counts.mean()
+
+
+def test_bands_of_a_file_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(1, 9000, (3, 300, 200)).astype(np.uint16)
+    place = {"crs": "EPSG:32633", "transform": from_origin(300000, 5300040, 10, 10)}
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=200, height=300, count=3, dtype="uint16", interleave="pixel", **place
+    ) as file:
+        file.write(images)
+    reads = []
+
+    def read(raster: rasterio.DatasetReader, layers: Sequence[Layer], window: rasterio.windows.Window) -> Any:
+        reads.append([layer.band for layer in layers])
+        return read_bands(raster, layers, window)
+
+    monkeypatch.setattr(sample, "read_bands", read)
+    header = read_header(str(path))
+    seen = sample.look([tagged_layer(band, header, i) for i, band in enumerate(("B02", "B03", "B04"), 1)])
+    assert reads == [["B02", "B03", "B04"]]
+    for one, image in zip(seen, images, strict=True):
+        assert np.array_equal(np.sort(one.sample(one.layer).stored), np.sort(image, axis=None))
 
 
 def test_goes_on_until_it_finds_data(tmp_path: Path) -> None:
     array_HW = np.zeros((3000, 3000), np.uint16)
     array_HW[1700:1710, 1100:1200] = 500
     path = _write(tmp_path / "a.tif", array_HW, tiled=True, blockxsize=512, blockysize=512, compress="deflate")
-    sample = sample_of(tagged_layer("B02", read_header(str(path))))
-    assert sample.looked_at == array_HW.size
-    assert sample.stored.size == 1000
-    assert sample.valid == 1000 / array_HW.size
+    found = sample_of(tagged_layer("B02", read_header(str(path))))
+    assert found.looked_at == array_HW.size
+    assert found.stored.size == 1000
+    assert found.valid == 1000 / array_HW.size
 
 
 def test_nothing_but_nodata(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.tif", np.full((130, 90), np.nan, np.float32))
-    sample = sample_of(tagged_layer("VV", read_header(str(path))))
-    assert sample.values.size == 0
-    assert sample.valid == 0
-    assert sample.looked_at == 130 * 90
+    found = sample_of(tagged_layer("VV", read_header(str(path))))
+    assert found.values.size == 0
+    assert found.valid == 0
+    assert found.looked_at == 130 * 90
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a raster says of its values besides the values: a colour table, category names, an attribute table."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from seg.errors import LandCoverError
 from seg.region.numbering import Color, Legend
 
 _WHOLE = 1 << 24
@@ -22,13 +24,20 @@ _UNSET: Color = (0, 0, 0)
 
 
 def values_in(raster: DatasetReader) -> frozenset[int]:
-    """The values that occur in the first band, without its nodata: of a large raster, of windows spread over it."""
-    found: set[int] = set()
+    """The values that occur in the first band, without its nodata: of a large raster, of windows spread over it.
+
+    Raises:
+        LandCoverError: If they are no whole numbers.
+    """
+    found: set[float] = set()
     for window in _windows(raster.width, raster.height):
         found.update(np.unique(raster.read(1, window=window)).tolist())
-    if raster.nodata is not None and float(raster.nodata).is_integer():
-        found.discard(int(raster.nodata))
-    return frozenset(found)
+    found = {value for value in found if value != raster.nodata and not math.isnan(value)}
+    if fractions := sorted(value for value in found if not float(value).is_integer()):
+        raise LandCoverError(
+            f"{raster.name} holds numbers such as {fractions[0]:.6g}, but codes are whole; give CORINE Land Cover"
+        )
+    return frozenset(map(int, found))
 
 
 def legend_of(raster: DatasetReader) -> Legend:

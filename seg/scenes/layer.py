@@ -136,8 +136,9 @@ class Layer:
             values = stored.astype(np.float32 if sentinel1 else np.float64)
             if (self.gain, self.offset) != (1.0, 0.0):
                 values = values * values.dtype.type(self.gain) + values.dtype.type(self.offset)
-            impossible = present & ~self.possible(values)
-            present &= ~impossible
+            possible = self.possible(values)
+            impossible = present & ~possible
+            present &= possible
             if not sentinel1:
                 # Data darker than the offset stay data.
                 values = np.clip(np.rint(np.where(present, values, 1)), 1, 65535).astype(np.uint16)
