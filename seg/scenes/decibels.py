@@ -85,25 +85,22 @@ def _doubtful(spread: Spread, what: str, expected: tuple[float, float]) -> Findi
 def _not_logarithmic(spread: Spread, middle: float, what: str) -> Finding:
     """Values that are above zero, more or less."""
     if tags_of(spread.layer):
-        return Finding(
-            f"{what}: half of the values are above {middle:.2g} dB, as no land or sea is; {cure(spread.layer, '')}",
-            True,
-        )
-    if middle < _POWER:
+        text = f"{what}: half of the values are above {middle:.2g} dB, as no land or sea is; {cure(spread.layer, '')}"
+    elif middle < _POWER:
         formula = cure(spread.layer, "(* 10 (log10 (read 1)))")
-        return Finding(
+        text = (
             f"{what} looks like linear power or amplitude, not dB: half of it is above {middle:.3g}; of power, "
-            f"{formula} (of amplitude, 20 instead of 10)",
-            True,
+            f"{formula} (of amplitude, 20 instead of 10)"
         )
-    if spread.at(0.95) < _SIGNLESS:
+    elif spread.at(0.95) < _SIGNLESS:
         formula = cure(spread.layer, "(* (read 1) -1.0)")
-        return Finding(f"{what} looks like dB without their sign: half of it is above {middle:.1f}; {formula}", True)
-    return Finding(
-        f"{what} looks like digital numbers, not dB: half of it is above {middle:.0f}; calibrate the product to sigma "
-        "nought in dB first",
-        True,
-    )
+        text = f"{what} looks like dB without their sign: half of it is above {middle:.1f}; {formula}"
+    else:
+        text = (
+            f"{what} looks like digital numbers, not dB: half of it is above {middle:.0f}; calibrate the product to "
+            "sigma nought in dB first"
+        )
+    return Finding(text, True)
 
 
 def _compared(vv: Spread, vh: Spread) -> list[Finding]:
@@ -111,16 +108,10 @@ def _compared(vv: Spread, vh: Spread) -> list[Finding]:
     apart = float(np.median([vv.at(q) - vh.at(q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)]))
     if max(vv.at(0.5), vh.at(0.5)) < _NOISE and apart > -2 * _SWAPPED:
         return []
+    what = named([vv, vh])
     if apart < -_SWAPPED:
-        return [
-            Finding(
-                f"{named([vv, vh])} look swapped: VH is {-apart:.1f} dB above VV, but it is below nearly everywhere; "
-                "name them the other way round",
-                True,
-            )
-        ]
+        how = f"VH is {-apart:.1f} dB above VV, but it is below nearly everywhere; name them the other way round"
+        return [Finding(f"{what} look swapped: {how}", True)]
     if apart < _SWAPPED or apart > _APART:
-        return [
-            Finding(f"VV is {apart:.1f} dB above VH in {named([vv, vh])}, not 3 to 15; make sure which is which", False)
-        ]
+        return [Finding(f"VV is {apart:.1f} dB above VH in {what}, not 3 to 15; make sure which is which", False)]
     return []

@@ -24,7 +24,7 @@ from seg.scenes.grid import Window
 from seg.scenes.header import open_raster, readable
 from seg.scenes.layer import Array, Layer, Mask
 from seg.scenes.left_out import LeftOut
-from seg.scenes.sentinel1 import warp_onto
+from seg.scenes.sentinel1 import warped
 from seg.scenes.validity import read_bands
 
 _LEAST_CACHE, _MOST_CACHE = 64 << 20, 768 << 20
@@ -97,7 +97,7 @@ class SceneReader:
             if bands[0] in scene.warped:
                 with readable(path):
                     layers = [scene.layers[band] for band in bands]
-                    raster = stack.enter_context(warp_onto(scene.grid, layers[0]).of(raster, layers))
+                    raster = stack.enter_context(warped(raster, layers, scene.grid))
             self._rasters[path] = raster
         self._window: Window | None = None
         self._present: dict[str, Mask] = {}

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,61 +32,43 @@ _FINER = 0.9
 """Pixels of a raster that are smaller than this part of the scene's are averaged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Warp:
-    """How rasters are brought onto the grid of a scene.
+@contextmanager
+def warped(raster: DatasetReader, layers: Sequence[Layer], grid: GeoRef) -> Iterator[WarpedVRT]:
+    """A raster as seen on the grid of a scene: bilinear, float32, NaN where it has no data.
 
-    Attributes:
+    Args:
+        raster: Sentinel-1, in dB.
+        layers: Its bands.
         grid: Of the scene.
-        scale: Pixels of the scene per pixel of the raster along its rows and columns, at most 1: where the raster is
-            finer, more of its pixels are averaged.
     """
-
-    grid: GeoRef
-    scale: tuple[float, float]
-
-    @contextmanager
-    def of(self, raster: DatasetReader, layers: Sequence[Layer]) -> Iterator[WarpedVRT]:
-        """A raster as seen on the grid: bilinear, float32, NaN where it has no data.
-
-        Args:
-            raster: Sentinel-1, in dB.
-            layers: Its bands.
-        """
-        if not needs_gaps(layers):
-            with self._warped(raster, layers[0].nodata or 0) as warped:
-                yield warped
-            return
-        with rasterio.open(raster_with_gaps(layers), sharing=False) as gaps, self._warped(gaps, math.nan) as warped:
-            yield warped
-
-    def _warped(self, raster: DatasetReader, nodata: float) -> WarpedVRT:
-        return WarpedVRT(
-            raster,
-            crs=CRS.from_epsg(self.grid.epsg),
-            transform=Affine(*self.grid.transform),
-            width=self.grid.width,
-            height=self.grid.height,
-            resampling=Resampling.bilinear,
-            src_nodata=nodata,
-            nodata=np.nan,
-            dtype="float32",
-            tolerance=_TOLERANCE,
-            # GDAL would take it from the bounds of what it happens to read, and smooth every window in another way.
-            XSCALE=self.scale[0],
-            YSCALE=self.scale[1],
-        )
-
-
-def warp_onto(grid: GeoRef, layer: Layer) -> Warp:
-    """How a raster is brought onto a grid."""
-    header = layer.header
+    header = layers[0].header
     column, row = header.width // 2, header.height // 2
     places = xy(header.transform, [row, row, row + 1], [column, column + 1, column])
     xs, ys = transform(header.crs, CRS.from_epsg(grid.epsg), *places)
+    # Pixels of the scene per pixel of the raster, at most 1: of a finer one, more pixels are averaged.
     edges = [math.hypot(xs[i] - xs[0], ys[i] - ys[0]) / grid.pixel_size for i in (1, 2)]
     along, across = (edge if edge < _FINER else 1.0 for edge in edges)
-    return Warp(grid, (along, across))
+    with ExitStack() as stack:
+        nodata = layers[0].nodata or 0.0
+        if needs_gaps(layers):
+            raster, nodata = stack.enter_context(rasterio.open(raster_with_gaps(layers), sharing=False)), math.nan
+        yield stack.enter_context(
+            WarpedVRT(
+                raster,
+                crs=CRS.from_epsg(grid.epsg),
+                transform=Affine(*grid.transform),
+                width=grid.width,
+                height=grid.height,
+                resampling=Resampling.bilinear,
+                src_nodata=nodata,
+                nodata=np.nan,
+                dtype="float32",
+                tolerance=_TOLERANCE,
+                # GDAL would take them from the bounds of what it happens to read, and smooth every window otherwise.
+                XSCALE=along,
+                YSCALE=across,
+            )
+        )
 
 
 def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Layer]:
