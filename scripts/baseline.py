@@ -9,7 +9,6 @@ is not done again.
 
 import argparse
 import itertools
-import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -18,10 +17,15 @@ import seg
 from seg.pipeline.export import OVERVIEW
 from seg.pipeline.report import REPORT_FILE
 from seg.prepare.executors import CHOICES, LOCAL
+from seg.report.compare_tables import COMPARISON_FILES, write_comparison
 from seg.report.outcomes import Outcome
 from seg.runs.data import synthetic_store
 from seg.runs.study import Study, Variant
+from seg.store.atomic import write_bytes, write_text
+from seg.store.targets import claim_until_exit
 
+BEST, COMPARE, RUN = "best", "compare", "run.txt"
+OF_BEST = (REPORT_FILE, "tables.md", "scores.json", "eval.json")
 ARCHITECTURES, MODALITIES = ("unet", "deeplabv3plus"), ("s1", "s2", "s1s2")
 _console = Console()
 
@@ -41,6 +45,8 @@ def main() -> None:
     parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
     args = parser.parse_args()
+    claim_until_exit(args.out / BEST, [*OF_BEST, OVERVIEW, RUN])
+    claim_until_exit(args.out / COMPARE, COMPARISON_FILES)
     store = args.data or synthetic_store(args.work / f"synthetic-{args.patches}", args.patches)
     shared = {
         "model__encoder": args.encoder,
@@ -55,8 +61,8 @@ def main() -> None:
         raise error
     outcomes = study.outcomes(variants)
     runs = [run for outcome in outcomes for run in outcome.runs]
-    args.out.mkdir(parents=True, exist_ok=True)
-    seg.compare(runs, out=args.out / "compare")
+    compared = seg.compare(runs)
+    write_comparison(args.out / COMPARE, compared.comparison, compared.tables)
     show_best(best_run(outcomes), args.out, args.work)
 
 
@@ -75,18 +81,13 @@ def best_run(outcomes: list[Outcome]) -> Path:
 
 def show_best(run: Path, out: Path, work: Path) -> None:
     """Report, tables and a picture of a map of one run."""
-    best = out / "best"
-    shutil.rmtree(best, ignore_errors=True)
-    best.mkdir()
+    best = out / BEST
+    best.mkdir(parents=True, exist_ok=True)
     folder = seg.evaluate(run).folder
-    for name in (REPORT_FILE, "tables.md", "scores.json", "eval.json"):
-        shutil.copy(folder / name, best)
-    maps = work / "maps"
-    shutil.rmtree(maps, ignore_errors=True)
-    seg.export(run, maps, mosaic=True)
-    if (maps / OVERVIEW).is_file():
-        shutil.copy(maps / OVERVIEW, best)
-    (best / "run.txt").write_text(f"{run.name}\n", encoding="utf-8")
+    overview = seg.export(run, work / "maps" / run.name, mosaic=True).overview
+    for path in (*(folder / name for name in OF_BEST), *([overview] if overview else [])):
+        write_bytes(best / path.name, path.read_bytes())
+    write_text(best / RUN, f"{run.name}\n")
     _console.print(f"The best run by mIoU on test: {run}; see {best}")
 
 

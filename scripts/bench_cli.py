@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seg.report.record import run_record, write_json
+from seg.store.targets import claim_until_exit
 
 TARGET_SECONDS = 0.5
 """Most that ``seg --help`` may take, median."""
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="Counted starts of each command.")
     parser.add_argument("--json", type=Path, help="Also write the figures, with versions and hardware, to this file.")
     arguments = parser.parse_args()
+    if arguments.json:
+        claim_until_exit(arguments.json.parent, [arguments.json.name])
     load = os.getloadavg()[0]
     seconds = measure(max(1, arguments.runs))
     results = {name: {"min": min(taken), "median": statistics.median(taken)} for name, taken in seconds.items()}
@@ -67,7 +70,6 @@ def main() -> None:
         table.add_row(name, f"{result['min']:.3f}", f"{result['median']:.3f}", target)
     Console().print(table)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         settings = {"runs": arguments.runs, "load_before": load, "target_seconds": TARGET_SECONDS}
         write_json(arguments.json, run_record(benchmark="cli", settings=settings, seconds=results))
 

@@ -34,6 +34,8 @@ from rich.table import Table as RichTable
 from seg.prepare.sources import METADATA_FILES
 from seg.report.formats import FORMATS, Column, Table
 from seg.report.record import run_record, write_json
+from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
 
 ROUNDS = 5
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
@@ -498,6 +500,8 @@ def main() -> None:
     parser.add_argument("--peers", default=sys.executable, help="Interpreter that has the extra `bench`.")
     parser.add_argument("--out", type=Path, help="Write OUT.json and OUT.md.")
     arguments = parser.parse_args()
+    if arguments.out:
+        claim_until_exit(arguments.out.parent, [arguments.out.with_suffix(suffix).name for suffix in (".json", ".md")])
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -530,12 +534,11 @@ def main() -> None:
     for sentence in left_out:
         Console().print(f"Left out: {sentence}.")
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         settings = {"patches": arguments.patches, "rounds": ROUNDS, "load_before": load, "left_out": left_out}
         record = run_record(benchmark="data", settings=settings, figures=[asdict(figure) for figure in figures])
         write_json(arguments.out.with_suffix(".json"), record)
         notes = "".join(f"\nLeft out: {sentence}.\n" for sentence in left_out)
-        arguments.out.with_suffix(".md").write_text(FORMATS["md"](table) + notes)
+        write_text(arguments.out.with_suffix(".md"), FORMATS["md"](table) + notes)
 
 
 if __name__ == "__main__":

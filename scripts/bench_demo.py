@@ -21,6 +21,7 @@ from typing import Any
 
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
 
 MODES = {"native": {}, "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}}
 TARGETS = {"bfloat16": 90.0, "float32": 240.0}
@@ -87,12 +88,13 @@ def main() -> None:
     parser.add_argument("--modes", default=",".join(MODES), help="Some of native, avx2.")
     parser.add_argument("--out", type=Path, help="Also write OUT.md and OUT.json, with versions and hardware.")
     asked = parser.parse_args()
+    if asked.out:
+        claim_until_exit(asked.out.parent, [asked.out.with_suffix(suffix).name for suffix in (".json", ".md")])
     results = [{"mode": mode, **run_demo(MODES[mode])} for mode in asked.modes.split(",")]
     record = run_record(benchmark="demo", targets={**TARGETS, "miou": LEAST_MIOU}, results=results)
     text = markdown(results, record)
     print(text)
     if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(asked.out.with_suffix(".json"), record)
         write_text(asked.out.with_suffix(".md"), text)
 

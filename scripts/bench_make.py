@@ -42,6 +42,7 @@ from seg.region.making import make_set
 from seg.region.products import Request, tasks_of
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
 from seg.synthetic.scene import SyntheticScene, synthesise_scene
 
 _MEMORY = Path("/dev/shm")
@@ -149,6 +150,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=_MEMORY if _MEMORY.is_dir() else None, help="Where to work.")
     parser.add_argument("--out", type=Path, help="Write OUT.json and OUT.md.")
     asked = parser.parse_args()
+    if asked.out:
+        claim_until_exit(asked.out.parent, [asked.out.with_suffix(suffix).name for suffix in (".json", ".md")])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
@@ -162,7 +165,6 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     title = f"Products to patches, one core: SYNTHETIC, {inputs.patches:,} patches, {inputs.polygons:,} polygons"
     if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
         settings = {"size": asked.size, "rounds": asked.rounds, "patches": inputs.patches, "polygons": inputs.polygons}
         record = run_record(synthetic=True, settings=settings, results={**rates, "peak_gb": peak})
         write_json(asked.out.with_suffix(".json"), record)

@@ -55,6 +55,7 @@ from seg.runs.session import Weights, open_weights
 from seg.runs.use import choose_weights
 from seg.scenes.open import open_scene
 from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
 from seg.synthetic.scene import synthesise_scene
 
 TARGET = 0.9
@@ -275,6 +276,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
+    if asked.out:
+        claim_until_exit(asked.out.parent, [asked.out.with_suffix(suffix).name for suffix in (".json", ".md")])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         run, deep = untrained_run(folder / "run"), untrained_run(folder / "deep", "resnet50")
@@ -290,7 +293,6 @@ def main() -> None:
     for line in _table(found):
         Console(width=200).print(line)
     if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
         memory = "channels last" if compute.channels_last else "channels first"
         settings = {
             "format": f"{compute.device.type}, {str(compute.dtype).removeprefix('torch.')}, {memory}",

@@ -26,6 +26,8 @@ from rich.table import Table as RichTable
 
 from seg.report.formats import FORMATS, Column, Table
 from seg.report.record import run_record, write_json
+from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
 
 # The tests own the made-up evidence, and are no package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -139,7 +141,6 @@ def make_run(folder: Path, patches: int, tiles: int) -> Path:
     from seg.config.sections import Config
     from seg.metrics.evidence_file import save_evidence
     from seg.runs.folder import CONFIG_FILE, RECORD_FILE
-    from seg.store.atomic import write_text
 
     write_text(folder / CONFIG_FILE, dump_config(Config()))
     write_json(folder / RECORD_FILE, {"synthetic": False})
@@ -201,6 +202,8 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=1000, help="Replicates of the bootstrap.")
     parser.add_argument("--out", type=Path, help="Write OUT.json and OUT.md.")
     arguments = parser.parse_args()
+    if arguments.out:
+        claim_until_exit(arguments.out.parent, [arguments.out.with_suffix(suffix).name for suffix in (".json", ".md")])
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         size = make_run(Path(name), arguments.patches, arguments.tiles).stat().st_size / 1e6
@@ -215,7 +218,6 @@ def main() -> None:
     for sentence in left_out:
         Console().print(f"Left out: {sentence}.")
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         settings = {
             "patches": arguments.patches,
             "tiles": arguments.tiles,
@@ -227,7 +229,7 @@ def main() -> None:
         record = run_record(benchmark="report", settings=settings, figures=[asdict(figure) for figure in figures])
         write_json(arguments.out.with_suffix(".json"), record)
         notes = "".join(f"\nLeft out: {sentence}.\n" for sentence in left_out)
-        arguments.out.with_suffix(".md").write_text(FORMATS["md"](table) + notes)
+        write_text(arguments.out.with_suffix(".md"), FORMATS["md"](table) + notes)
     over = [figure for figure in figures if figure.limit is not None and figure.value >= figure.limit]
     if over and arguments.patches >= OFFICIAL_PATCHES:
         sys.exit("over the limit: " + ", ".join(f"{figure.case} ({figure.unit})" for figure in over))

@@ -49,6 +49,7 @@ from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.report.record import run_record, write_json
 from seg.runs.preparation import loader_workers, prepare
 from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
 
 CPU_TARGET = 1.7
 """On a CPU: least ratio of seg's patches per second to those of the plain loop."""
@@ -258,6 +259,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
+    if asked.out:
+        claim_until_exit(asked.out.parent, [asked.out.with_suffix(suffix).name for suffix in (".json", ".md")])
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         config = settings(synthetic_store(Path(scratch), asked.patches), asked.batch_size)
@@ -287,7 +290,6 @@ def main() -> None:
     verdicts = _verdicts(compute.device, to_plain, to_limit, busy)
     Console().print(*verdicts, sep="\n")
     if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
         conditions = {
             "device": compute.device.type,
             "formats": formats,

@@ -24,6 +24,8 @@ from rasterio.transform import from_origin
 from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.open import open_scene
+from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
 from seg.synthetic.places import REGIONS
 from seg.synthetic.tree import draw_place
 
@@ -326,12 +328,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "results" / "units")
     parser.add_argument("--every", type=int, default=6, help="put every n-th scene into all wrong units")
     asked = parser.parse_args()
+    target = asked.out / "units.md"
+    claim_until_exit(asked.out, [target.name])
     with tempfile.TemporaryDirectory() as folder:
         right = table(counted(right_files(asked.real), Path(folder)), "in the right unit")
         wrong = table(counted(wrong_files(asked.real, asked.every), Path(folder)), "in a wrong unit")
-    asked.out.mkdir(parents=True, exist_ok=True)
     text = f"{INTRODUCTION}\n{right}\n\n{wrong}\n"
-    (asked.out / "units.md").write_text(text, encoding="utf-8")
+    write_text(target, text)
     print(text)
 
 

@@ -8,7 +8,6 @@ published number follows from the published evidence; the tests run it.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 from seg.config.load import dump_config, load_config
@@ -16,6 +15,8 @@ from seg.metrics.evidence_file import FILE_NAME
 from seg.pipeline.export import OVERVIEW
 from seg.report.log import FILE_NAME as LOG_FILE
 from seg.runs.folder import CONFIG_FILE, EVALUATION_FILE, EVALUATIONS, EVIDENCE, RECORD_FILE
+from seg.store.atomic import write_bytes
+from seg.store.targets import claim_until_exit
 
 TABLES = ("scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv", EVALUATION_FILE)
 
@@ -23,24 +24,25 @@ TABLES = ("scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv
 def main() -> None:
     parser = argparse.ArgumentParser(description="Publish what seg demo made.")
     parser.add_argument("demo", type=Path, help="Folder of a finished demo.")
-    parser.add_argument("--out", type=Path, required=True, help="Folder to publish in; what it holds is replaced.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder to publish in.")
     arguments = parser.parse_args()
     run, published = arguments.demo / "run", arguments.out / "run"
     scored = run / EVALUATIONS / "test"
-    shutil.rmtree(arguments.out, ignore_errors=True)
-    (published / EVALUATIONS / "test" / EVIDENCE).mkdir(parents=True)
-    shutil.copy(arguments.demo / "maps" / OVERVIEW, arguments.out)
+    to = published / EVALUATIONS / "test"
+    copies = {arguments.out / OVERVIEW: arguments.demo / "maps" / OVERVIEW}
+    copies |= {published / name: run / name for name in (RECORD_FILE, LOG_FILE)}
+    copies |= {to / name: scored / name for name in (*TABLES, f"{EVIDENCE}/{FILE_NAME}")}
     # Where the data lay concerns nobody.
     config = load_config(run / CONFIG_FILE)
     config = config.model_copy(update={"data": config.data.model_copy(update={"store": None})})
-    (published / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
-    for name in (RECORD_FILE, LOG_FILE):
-        shutil.copy(run / name, published)
-    for name in (*TABLES, f"{EVIDENCE}/{FILE_NAME}"):
-        shutil.copy(scored / name, published / EVALUATIONS / "test" / name)
-    print(
-        f"{sum(file.stat().st_size for file in arguments.out.rglob('*') if file.is_file()):,} bytes in {arguments.out}"
-    )
+    contents = {published / CONFIG_FILE: dump_config(config).encode()}
+    contents |= {target: source.read_bytes() for target, source in copies.items()}
+    names = [target.relative_to(arguments.out).as_posix() for target in contents]
+    claim_until_exit(arguments.out, names)
+    for target, content in contents.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, content)
+    print(f"{sum(map(len, contents.values())):,} bytes in {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from seg.store.atomic import write_bytes
+from seg.store.targets import claim_until_exit
+
 TARGET = Path(__file__).resolve().parents[1] / "seg" / "figures" / "coastline.npz"
 MEMBER = "package/land-10m.json"
 SOURCE = "Natural Earth 4.1.0 land, 1:10m (naturalearthdata.com), generalised; by way of world-atlas 2.0.2 of npm"
@@ -90,6 +93,8 @@ def main() -> None:
     parser.add_argument("package", type=Path, help="world-atlas-2.0.2.tgz, as npm pack leaves it")
     parser.add_argument("--out", type=Path, default=TARGET)
     given = parser.parse_args()
+    if given.out != TARGET:
+        claim_until_exit(given.out.parent, [given.out.name])
     with tarfile.open(given.package) as archive:
         member = archive.extractfile(MEMBER)
         assert member is not None
@@ -110,7 +115,7 @@ def main() -> None:
         source=np.array(SOURCE),
         licence=np.array(LICENCE),
     )
-    given.out.write_bytes(buffer.getvalue())
+    write_bytes(given.out, buffer.getvalue())
     print(f"{given.out}: {len(found):,} rings, {lengths.sum():,} points, {len(buffer.getvalue()):,} bytes")
 
 

@@ -29,18 +29,20 @@ from seg.prepare.build import build_store
 from seg.prepare.executors import CHOICES, LOCAL
 from seg.prepare.sources import published_sources
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
-from seg.report.answer import Answer, points, write_answer
+from seg.report.answer import Answer, answer_files, points, write_answer
 from seg.report.formats import to_rich
 from seg.report.outcomes import SCORES, Outcome, difference, outcome_of, scores_table
 from seg.runs.data import split_rows
 from seg.runs.study import Study, Variant
 from seg.store.open import open_store
+from seg.store.targets import claim_until_exit
 
 BANDS = {"s1": "VV,VH", "s2": "B02,B03,B04,B08", "s1s2": "VV,VH,B02,B03,B04,B08"}
 ARCHITECTURES = ("unet", "deeplabv3plus")
 WINDOWS = (5, 15)
 PIXELS = 40_000
 """Training pixels of the forest."""
+NAME = "real_sample"
 QUESTION = "The baseline grid on 80 real patches"
 _console = Console()
 
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
     args = parser.parse_args()
+    claim_until_exit(args.out, answer_files(NAME))
     store = args.work / "sample"
     if not store.is_dir():
         args.work.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,7 @@ def publish(networks: list[Outcome], forests: list[Outcome], store: Path, args: 
     plain = max(forests, key=lambda one: one.scores["miou"].value)
     gap = difference(best, plain, "miou")
     answer = Answer(
-        name="real_sample",
+        name=NAME,
         question=QUESTION,
         setting=f"{args.encoder}, {args.epochs} epochs, seeds {args.seeds}; all trained from random weights.",
         command="python scripts/real_sample.py --tree reben-10m-80",

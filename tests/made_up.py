@@ -12,7 +12,7 @@ from seg.metrics.evidence import (
     Origin,
     merge_evidence,
 )
-from seg.metrics.sparse import sparse_counts
+from seg.metrics.sparse import Counts, Rows, sparse_counts
 from seg.reben.classes import NUM_CLASSES
 
 K = NUM_CLASSES
@@ -54,6 +54,11 @@ def made_up_evidence(
         for begin in range(0, patches, _CHUNK)
     ]
     return merge_evidence(parts)
+
+
+def dense_counts(evidence: Evidence, rows: Rows) -> Counts:
+    """Confusion counts of some patches: int64 (R, K, K), true x predicted."""
+    return evidence.confusion.dense(rows).reshape(-1, K, K)
 
 
 def _ids(numbers: np.ndarray, tiles: int) -> list[str]:

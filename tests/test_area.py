@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from made_up import made_up_evidence
+from made_up import dense_counts, made_up_evidence
 
 from seg.metrics.area import adjusted_areas, tile_errors
 from seg.metrics.bootstrap import draw_tiles, numbered_tiles
-from seg.metrics.evidence import dense_counts, total_counts
+from seg.metrics.evidence import total_counts
 from seg.reben.classes import NUM_CLASSES
 
 PUBLISHED = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])

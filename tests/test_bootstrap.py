@@ -12,12 +12,12 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from made_up import made_up_evidence
+from made_up import dense_counts, made_up_evidence
 
 from seg.errors import EvidenceError
 from seg.metrics import resampled_ap
 from seg.metrics.bootstrap import MEANS, Replicates, bootstrap, draw_tiles, intervals, paired_test
-from seg.metrics.evidence import CELLS, Evidence, Origin, batch_evidence, dense_counts, take_patches, total_counts
+from seg.metrics.evidence import CELLS, Evidence, Origin, batch_evidence, take_patches, total_counts
 from seg.metrics.pixel import pixel_scores, pixel_values
 from seg.metrics.resampled import resampled_scores
 from seg.metrics.resampled_ap import resampled_average_precision

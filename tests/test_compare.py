@@ -38,7 +38,7 @@ from seg.pipeline import compare as compare_module
 from seg.pipeline.compare import compare
 from seg.report import anchors
 from seg.report.anchors import ANCHORS, anchors_table, on_official_test
-from seg.report.formats import FORMATS, Column, Estimate, Table, pages
+from seg.report.formats import FORMATS, Estimate
 from seg.runs.folder import check_evidence, read_run, section
 from seg.runs.names import short_names
 from seg.store import written
@@ -765,19 +765,3 @@ def test_comparing_needs_no_torch_no_images_and_no_other_split(runs):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Comparison, test split" in done.stdout
-
-
-def test_pages_hold_every_row_once():
-    columns = (Column("name", "Name", "text"), *(Column(f"c{i}", f"C{i}", "percent") for i in range(9)))
-    table = Table("wide", "Title", columns, tuple((f"row{i}", *[0.5] * 9) for i in range(7)), ("A note.",))
-    for width in (10, 80, 120, 400):
-        parts = pages(table, width)
-        assert tuple(row for part in parts for row in part.rows) == table.rows
-        assert [part.notes for part in parts] == [()] * (len(parts) - 1) + [table.notes]
-    assert len(pages(table, 10)) == 7
-    assert len(pages(table, 80)) == 3
-    assert pages(table, 400) == (table,)
-    narrow = Table("narrow", "Title", columns[:3], tuple(row[:3] for row in table.rows))
-    assert pages(narrow, 10) == (narrow,)
-    empty = replace(table, rows=())
-    assert pages(empty, 80) == (empty,)

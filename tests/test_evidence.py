@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import made_up_evidence
+from made_up import dense_counts, made_up_evidence
 
 from seg.errors import EvidenceError
 from seg.metrics.evidence import (
@@ -23,7 +23,6 @@ from seg.metrics.evidence import (
     Evidence,
     Origin,
     batch_evidence,
-    dense_counts,
     merge_evidence,
     predicted_areas,
     reference_areas,

@@ -14,8 +14,8 @@ from seg.config.sections import ModelConfig
 from seg.engine.modality_dropout import check_modality_dropout, sensors_present
 from seg.errors import ModelError, WrongUseError
 from seg.models.architectures import ARCHITECTURES
-from seg.models.card import Data, load_card
-from seg.models.checkpoint import load_checkpoint, make_card, save_checkpoint
+from seg.models.card import Data
+from seg.models.checkpoint import load_checkpoint, make_card, read_checkpoint, save_checkpoint
 from seg.models.fusion import DualEncoder, WithoutSensor
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.reben.bands import BANDS, MODALITIES
@@ -247,7 +247,7 @@ def test_a_checkpoint_from_before_there_was_fusion(tmp_path: Path):
     card = json.loads(path.read_text()) | {"format": 2}
     del card["fusion"]
     path.write_text(json.dumps(card))
-    assert load_card(tmp_path / "best").fusion == "stack"
+    assert read_checkpoint(tmp_path / "best")[0].fusion == "stack"
     loaded, _ = load_checkpoint(tmp_path / "best")
     with torch.no_grad():
         assert torch.equal(loaded(images())[0], model(images())[0])

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import made_up_evidence
+from made_up import dense_counts, made_up_evidence
 from safetensors.numpy import load_file, save
 
 from seg.errors import EvidenceError
-from seg.metrics.evidence import Evidence, Origin, batch_evidence, dense_counts, take_patches
+from seg.metrics.evidence import Evidence, Origin, batch_evidence, take_patches
 from seg.metrics.patch import label_differences, patch_accuracy
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES

@@ -9,9 +9,9 @@ import sklearn.metrics as sk
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from made_up import made_up_evidence
+from made_up import dense_counts, made_up_evidence
 
-from seg.metrics.evidence import Evidence, Origin, batch_evidence, dense_counts, take_patches
+from seg.metrics.evidence import Evidence, Origin, batch_evidence, take_patches
 from seg.metrics.joint import agreement, disagreements, implied_labels, joint_details, joint_scores
 from seg.metrics.scene import LabelScores, label_scores
 from seg.metrics.scores import score_evidence

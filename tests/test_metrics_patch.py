@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up import made_up_evidence
+from made_up import dense_counts, made_up_evidence
 
-from seg.metrics.evidence import Evidence, dense_counts
+from seg.metrics.evidence import Evidence
 from seg.metrics.patch import label_differences, labelled_pixels, patch_accuracy
 from seg.reben.classes import NUM_CLASSES
 

@@ -22,7 +22,7 @@ from seg.figures.style import png_bytes
 from seg.maps.footprints import CRS84, write_footprints
 from seg.maps.mosaics import write_companions
 from seg.maps.palette import AGREEMENT
-from seg.models.card import load_card
+from seg.models.checkpoint import read_checkpoint
 from seg.models.weights_file import weights_digest
 from seg.pipeline.export import export
 from seg.pipeline.train import train
@@ -120,7 +120,7 @@ def test_agreement_is_that_of_map_and_reference(exported):
 
 
 def test_every_file_says_what_made_it(exported, run):
-    card = load_card(run / "checkpoints" / "best")
+    card = read_checkpoint(run / "checkpoints" / "best")[0]
     expected = {
         "SEG_VERSION": card.seg_version,
         "MODEL": "linknet tu-test_resnet",
@@ -160,7 +160,7 @@ def test_footprints_against_the_files_and_scikit_learn(exported, footprints, run
     files = {name: patch_files(folder, name) for name in LAYERS}
     store = open_store(run.parent / "store")
     index = {store.index.patch_id(row): row for row in range(len(store.index))}
-    thresholds = np.array(load_card(run / "checkpoints" / "best").thresholds)
+    thresholds = np.array(read_checkpoint(run / "checkpoints" / "best")[0].thresholds)
     assert footprints.crs == CRS84
     assert footprints.patch_id.tolist() == sorted(map(str, files["map"]))
     for row in footprints.itertuples(index=False):

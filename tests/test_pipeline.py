@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from made_up import dense_counts
 from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 
 import seg
@@ -15,9 +16,9 @@ from seg.config.load import load_config
 from seg.data.frequency import class_frequencies
 from seg.engine.train import Epoch
 from seg.errors import CheckpointError, EmptySelectionError, ModelError, RunError, StoreError, WrongUseError
-from seg.metrics.evidence import dense_counts, total_counts
+from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
-from seg.models.card import load_card
+from seg.models.checkpoint import read_checkpoint
 from seg.models.weights_file import weights_digest
 from seg.pipeline.card import write_card
 from seg.pipeline.describe import describe_store
@@ -84,7 +85,7 @@ def test_run_folder_is_as_designed(run, stores):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"lr", "loss", "pixel_loss", "scene_loss", "val_miou", "val_ap_macro"} <= rows[0].keys()
-    card = load_card(run / "checkpoints" / "best")
+    card = read_checkpoint(run / "checkpoints" / "best")[0]
     assert card.bands == tuple(BANDS.split(","))
     assert len(card.thresholds) == 19
 
@@ -316,7 +317,7 @@ def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_
     report_run(run, on=on, check=True)
     # What the run scores on its own data is neither touched nor mixed up with that.
     assert (evaluated.folder / "scores.json").read_bytes() == own
-    trained = load_card(run / "checkpoints" / "best").data.fingerprint
+    trained = read_checkpoint(run / "checkpoints" / "best")[0].data.fingerprint
     typed = {"": evaluated, trained: evaluated, trained[:6]: evaluated, on: found, other: found, on[:4]: found}
     for data, result in typed.items():
         (configuration,) = seg.compare([run], on=data, replicates=100).comparison.configurations

@@ -30,7 +30,7 @@ from seg.maps.part import read_box
 from seg.metrics.area import adjusted_areas
 from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
-from seg.models.card import load_card
+from seg.models.checkpoint import read_checkpoint
 from seg.pipeline.predict import predict
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
@@ -204,7 +204,7 @@ def test_cells_are_named_as_patches_of_reben(mapped, scene, run):
     first = table[table.patch_id.str.endswith("_03_00")].to_crs(scene.grid.epsg).iloc[0]
     west, _, _, north = first.geometry.bounds
     assert (west, north) == pytest.approx((scene.grid.x_min + 3600, scene.grid.y_max), abs=0.01)
-    limits = load_card(run / "checkpoints" / "best").thresholds
+    limits = read_checkpoint(run / "checkpoints" / "best")[0].thresholds
     for _, row in table.iterrows():
         expected = [n for n, limit in zip(CLASS_NAMES, limits, strict=True) if row[f"probability: {n}"] > limit]
         assert list(row.predicted_labels) == expected

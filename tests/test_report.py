@@ -15,7 +15,7 @@ from seg.engine.evaluate import Pass, predict
 from seg.errors import ForeignFileError, RunError
 from seg.metrics.evidence import CELLS, CONFIDENCE_UNIT
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
-from seg.models.card import load_card
+from seg.models.checkpoint import read_checkpoint
 from seg.pipeline.report import report_run
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
@@ -81,7 +81,7 @@ def test_an_evaluation_holds_everything(run):
     record = json.loads((folder / "eval.json").read_text())
     assert record["throughput"]["patches_per_second"] > 0
     evidence = load_evidence(folder / "evidence")
-    card = load_card(run / "checkpoints" / "best")
+    card = read_checkpoint(run / "checkpoints" / "best")[0]
     assert evidence.origin.thresholds == card.thresholds
     assert evidence.origin.temperature == card.temperature
     assert len(evidence.origin.weights) == 32

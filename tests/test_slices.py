@@ -8,9 +8,9 @@ import pytest
 import sklearn.metrics as sk
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from made_up import made_up_evidence
+from made_up import dense_counts, made_up_evidence
 
-from seg.metrics.evidence import ZONES, Evidence, Origin, batch_evidence, dense_counts, take_patches, total_counts
+from seg.metrics.evidence import ZONES, Evidence, Origin, batch_evidence, take_patches, total_counts
 from seg.metrics.scores import score_evidence
 from seg.metrics.slices import PATCH_DIMENSIONS, RARITY_DIMENSION, SEASONS, ZONE_DIMENSION, Slice, slice_scores
 from seg.reben.classes import NUM_CLASSES

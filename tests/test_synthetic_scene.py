@@ -4,6 +4,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from seg.reben.patch import tile_corner
 from seg.reben.reference_map import class_indices
 from seg.synthetic import scene as synthetic_scene
 from seg.synthetic.places import REGIONS
-from seg.synthetic.scene import BASELINES, MAX_SIZE, check_scene, synthesise_scene
+from seg.synthetic.scene import MAX_SIZE, Baseline, check_scene, synthesise_scene
 from seg.synthetic.tree import draw_place
 
 SIZE = 240
@@ -68,7 +69,7 @@ def test_jpeg_2000_is_lossless_and_carries_the_offset(scene):
     class_indices(codes, "scene")
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("baseline", get_args(Baseline))
 def test_baselines_differ_in_the_offset_alone(tmp_path, scene, baseline):
     other = synthesise_scene(tmp_path / "out", SIZE, seed=3, baseline=baseline)
     offset = 1000 if baseline == "05.11" else 0

@@ -395,20 +395,67 @@ def test_what_was_edited_since_is_not_replaced(name, desk, say, tmp_path):
     assert contents(tmp_path) == before
 
 
-QUESTIONS = sorted(
-    path for path in (ROOT / "scripts" / "questions").glob("*.py") if path.stem not in ("asking", "degrade")
-)
+OUT = ["--out", "{place}"]
+OUTPUTS = {
+    "baseline": (OUT, "best/tables.md"),
+    "bench_cli": (["--json", "{place}/x.json"], "x.json"),
+    **{
+        f"bench_{what}": (["--out", "{place}/x"], "x.md")
+        for what in ("data", "demo", "make", "predict", "report", "train")
+    },
+    "check_units": (OUT, "units.md"),
+    "demo_results": (["{demo}", *OUT], "run/log.csv"),
+    "make_coastline": (["any.tgz", "--out", "{place}/x.npz"], "x.npz"),
+    "real_sample": (["--tree", "any", *OUT], "real_sample.md"),
+    **{
+        f"questions/{what}": (OUT, f"{what}.md")
+        for what in ("fusion", "label_noise", "scene_labels", "speed", "split_leakage")
+    },
+}
+"""Words of each script that writes results, and one of the files that it writes."""
 
 
-@pytest.mark.parametrize("script", QUESTIONS, ids=lambda path: path.stem)
-def test_the_answer_of_a_question_is_claimed_before_it_is_asked(script, tmp_path, monkeypatch):
-    (tmp_path / f"{script.stem}.md").write_text("mine")
-    monkeypatch.setattr(sys, "argv", [str(script), "--out", str(tmp_path)])
+def test_every_script_says_here_what_it_writes():
+    beside = {"questions/asking", "questions/degrade"}
+    scripts = {path.relative_to(ROOT / "scripts").with_suffix("").as_posix() for path in _scripts()}
+    assert scripts - beside - {"sweep"} == OUTPUTS.keys()
+
+
+def _scripts() -> list[Path]:
+    return [path for path in (ROOT / "scripts").rglob("*.py") if "__pycache__" not in path.parts]
+
+
+def _a_demo(desk: Desk, folder: Path) -> Path:
+    (folder / "maps").mkdir(parents=True)
+    shutil.copytree(desk.run, folder / "run", symlinks=True)
+    (folder / "maps" / "overview.png").write_bytes(b"a picture")
+    return folder
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_a_script_writes_is_claimed_before_it_works(name, desk, tmp_path, monkeypatch):
+    words, taken = OUTPUTS[name]
+    place = tmp_path / "place"
+    (place / taken).parent.mkdir(parents=True)
+    (place / taken).write_text("mine")
+    demo = _a_demo(desk, tmp_path / "demo")
+    script = ROOT / "scripts" / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(script), *(word.format(place=place, demo=demo) for word in words)])
     monkeypatch.syspath_prepend(script.parent)
     monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit, match=f"{script.stem}: .* holds {script.stem}.md, which seg did not write"):
+    with pytest.raises(SystemExit, match=f"{script.stem}: .* holds .*{Path(taken).name}, which seg did not write"):
         runpy.run_path(str(script), run_name="__main__")
-    assert contents(tmp_path) == {f"{script.stem}.md": b"mine"}
+    assert contents(place) == {taken: b"mine"}
+
+
+def test_the_results_of_a_demo_are_published_again_over_their_own(desk, tmp_path):
+    demo, script = _a_demo(desk, tmp_path / "demo"), ROOT / "scripts" / "demo_results.py"
+    command = [sys.executable, str(script), str(demo), "--out", str(tmp_path / "out")]
+    for _ in range(2):
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+        # As out of a repository, which keeps no record.
+        (tmp_path / "out" / FILE_NAME).unlink()
+    assert (tmp_path / "out" / "overview.png").read_bytes() == b"a picture"
 
 
 def test_a_checkpoint_keeps_what_somebody_has_put_into_it(desk, tmp_path):

@@ -14,7 +14,7 @@ from seg.cli.main import main
 from seg.data.order import BatchOrder
 from seg.errors import RunError, WrongUseError
 from seg.metrics.evidence_file import load_evidence
-from seg.models.card import load_card
+from seg.models.checkpoint import read_checkpoint
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -79,7 +79,7 @@ def test_the_record_says_what_was_loaded(trained: Path):
     assert one["source"] == "model.safetensors"
     assert one["bands"]["kept"] == ["VV", "VH"]
     assert set(two["left_out"]) == {"fc.weight", "fc.bias"}
-    assert load_card(trained / "checkpoints" / "best").fusion == "dual"
+    assert read_checkpoint(trained / "checkpoints" / "best")[0].fusion == "dual"
 
 
 def test_an_evaluation_without_a_sensor_stands_beside_the_other(cli: Command, trained: Path):

@@ -1,10 +1,8 @@
 """What the scripts beside it share: their options, the store that they ask, and how an answer is given."""
 
 import argparse
-import atexit
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -17,11 +15,9 @@ from seg.report.outcomes import SCORES, Outcome
 from seg.runs.data import synthetic_store
 from seg.runs.study import Study, Variant
 from seg.store.open import read_info
-from seg.store.targets import claimed_folder
+from seg.store.targets import claim_until_exit
 
 _console = Console()
-_claims = ExitStack()
-atexit.register(_claims.close)
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -45,12 +41,8 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 def claim(out: Path) -> None:
-    """Claim the files of the answer until the script ends or asks anew; a file that is not seg's ends it at once."""
-    _claims.close()
-    try:
-        _claims.enter_context(claimed_folder(out, answer_files(Path(sys.argv[0]).stem)))
-    except (ValueError, OSError) as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    """Claim the files of the answer, which are named after the script."""
+    claim_until_exit(out, answer_files(Path(sys.argv[0]).stem))
 
 
 def base_store(args: argparse.Namespace) -> Path:

@@ -16,7 +16,6 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.crs import CRS
 from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.transform import Affine
@@ -147,31 +146,6 @@ def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:
         f"{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
     )
     _replace(_sidecar(path), document.encode())
-
-
-def read_class_map(path: Path) -> tuple[npt.NDArray[np.uint8], GeoRef]:
-    """Read a class map.
-
-    Returns:
-        Class indices, uint8, height x width, and where the map lies.
-
-    Raises:
-        MapError: If the file is no class map: one uint8 band of 0 to 18 and 255 on a north-up grid of square pixels
-            in a CRS with an EPSG code.
-        OSError: If the file is missing or no raster.
-    """
-    with rasterio.open(path) as dataset:
-        a, b, x_min, d, e, y_max = dataset.transform[:6]
-        epsg = dataset.crs.to_epsg() if dataset.crs else None
-        if dataset.dtypes != ("uint8",):
-            raise MapError(f"{path} is no class map: it has bands of {', '.join(dataset.dtypes)}, not one of uint8")
-        if epsg is None or b or d or a <= 0 or a != -e:
-            raise MapError(f"{path} is no class map: it is not on a north-up grid of square pixels with an EPSG code")
-        georef = GeoRef(epsg, x_min, y_max, a, dataset.width, dataset.height)
-        classes_HW: npt.NDArray[np.uint8] = dataset.read(1)
-    if unknown := _unknown_values(classes_HW):
-        raise MapError(f"{path} is no class map: it holds the value {unknown[0]}; classes are 0 to 18 and 255")
-    return classes_HW, georef
 
 
 @contextmanager

@@ -256,11 +256,6 @@ def total_counts(evidence: Evidence) -> Counts:
     return evidence.confusion.total().reshape(NUM_CLASSES, NUM_CLASSES)
 
 
-def dense_counts(evidence: Evidence, rows: Rows) -> Counts:
-    """Confusion counts of some patches: int64 (R, K, K), true x predicted."""
-    return evidence.confusion.dense(rows).reshape(-1, NUM_CLASSES, NUM_CLASSES)
-
-
 def reference_areas(evidence: Evidence) -> Counts:
     """Labelled pixels of each patch that belong to each class: int64 (N, K)."""
     return evidence.confusion.by_patch(np.arange(CELLS) // NUM_CLASSES, NUM_CLASSES)

@@ -119,21 +119,12 @@ class ModelCard(Section):
         )
 
 
-def load_card(folder: Path) -> ModelCard:
-    """The card of a checkpoint, as it was written.
-
-    Raises:
-        CheckpointError: If there is none, it is damaged, or a newer seg wrote it.
-        OSError: If it is replaced faster than it can be read.
-    """
-    return read_folder(folder, read_card)
-
-
 def check_checkpoint(folder: Path) -> ModelCard:
     """The card of a checkpoint whose weights are there and whole, as far as the head of their file tells.
 
     Raises:
-        CheckpointError, OSError: As `load_card`, and if the weights are missing or damaged.
+        CheckpointError: If card or weights are missing or damaged, or a newer seg wrote them.
+        OSError: If the folder is replaced faster than it can be read.
     """
 
     def look(place: Path) -> ModelCard:
@@ -170,7 +161,11 @@ def read_metadata(path: Path, cure: str) -> dict[str, str]:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card in a folder that nobody replaces meanwhile; see `load_card`."""
+    """The card in a folder that nobody replaces meanwhile, as it was written.
+
+    Raises:
+        CheckpointError: If there is none, it is damaged, or a newer seg wrote it.
+    """
     path = folder / CARD_FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

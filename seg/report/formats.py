@@ -26,7 +26,6 @@ _SHORT = {c.name: c.short for c in CLASSES}
 _DECIMALS = {"percent": 2, "number": 4, "hectares": 2}
 _UNITS = {"percent": " %", "millions": " (millions)", "hectares": " (ha)"}
 _PARTS = ("sd", "low", "high")
-_UPRIGHT_COLUMNS, _HEADING_WIDTH, _CELL_WIDTH = 8, 24, 18
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -285,22 +284,6 @@ def to_rich(table: Table) -> RichTable:
     for line in lines[1:]:
         rendered.add_row(*(Text(_SHORT.get(cell, cell)) for cell in line))
     return rendered
-
-
-def pages(table: Table, width: int) -> tuple[Table, ...]:
-    """The table in parts that a terminal has room for, where its rows come to stand side by side and are many.
-
-    Args:
-        table: The table. One that is narrow, or has a row per class, stands upright and stays whole.
-        width: Characters in a line of the terminal.
-    """
-    if len(table.columns) <= _UPRIGHT_COLUMNS or any(column.kind == "class" for column in table.columns):
-        return (table,)
-    rows = max(1, min(len(table.columns) - 1, (width - _HEADING_WIDTH) // _CELL_WIDTH))
-    if len(table.rows) <= rows:
-        return (table,)
-    parts = [replace(table, rows=table.rows[i : i + rows], notes=()) for i in range(0, len(table.rows), rows)]
-    return (*parts[:-1], replace(parts[-1], notes=table.notes))
 
 
 def _shown_rows(table: Table) -> list[list[str]]:

@@ -5,14 +5,16 @@ seg cannot tell to be its own; and keeps a record of what is written (`seg.store
 process does so, and the others only keep the record.
 """
 
+import atexit
 import os
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.errors import ForeignFileError, WrongUseError
+from seg.errors import ForeignFileError, SegError, WrongUseError
 from seg.store.locks import locked
 from seg.store.marks import is_marked
 from seg.store.written import FILE_NAME as RECORD_FILE
@@ -126,6 +128,22 @@ def require_writable(path: Path) -> None:
         raise WrongUseError(f"{there} is a file, so nothing can be put below it; name a folder that you may write")
     if not os.access(there, os.W_OK):
         raise WrongUseError(f"{there} cannot be written; name a folder that you may write")
+
+
+def claim_until_exit(folder: Path, names: Sequence[str]) -> None:
+    """Claim files that a script will write, see `claimed_folder`, before its work begins and until it ends.
+
+    Files that carry a mark of seg vouch for the others.
+
+    Raises:
+        SystemExit: With a sentence, if they cannot be had.
+    """
+    claims = ExitStack()
+    try:
+        claims.enter_context(claimed_folder(folder, names, Known(vouchers=names)))
+    except (SegError, OSError) as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    atexit.register(claims.close)
 
 
 def lock_beside(path: Path) -> Path:

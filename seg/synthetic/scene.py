@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,6 @@ MAX_SIZE = 10_980
 STEP = 60
 """Sizes are multiples of it: whole 60 m pixels, and a tile is one."""
 Baseline = Literal["02.07", "05.11", "99.99"]
-BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 """Without the offset of 1000, with it, and a local run of sen2cor as reBEN's, without."""
 
 _BLOCK = 12  # patches along the edge of a square that is drawn at once
