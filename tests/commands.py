@@ -1,5 +1,6 @@
 """Runs the commands that messages print, as a user would type them: with what rasterio brings, in some folder."""
 
+import contextlib
 import re
 import shlex
 import subprocess
@@ -11,32 +12,55 @@ from click.testing import CliRunner
 from rasterio.rio.main import main_group
 
 
-def run_printed(message: str, folder: Path, monkeypatch, **filled: str) -> list[str]:
-    """Run the commands at the end of a message.
+def printed(message: str) -> list[list[str]]:
+    """The commands of a message, word by word.
+
+    They begin with ``rio``, ``python``, ``seg`` or ``mkdir`` after a colon, ``type`` or ``with``, are joined by ``&&``,
+    and end where the sentence goes on: at a semicolon, a comma, a bracket or the end.
+    """
+    begin = re.search(r"(?:: |\btype )(?=(?:rio|python|seg|mkdir) )", message)
+    assert begin, message
+    text, quote = message[begin.end() :], ""
+    for place, letter in enumerate(text):
+        if not quote and (letter in ";(" or text.startswith(", ", place)):
+            text = text[:place]
+            break
+        if letter in "'\"":
+            quote = "" if letter == quote else quote or letter
+    return [shlex.split(command) for command in text.split(" && ")]
+
+
+def type_in(commands: list[list[str]], folder: Path, filled: dict[str, str] | None = None) -> None:
+    """Run commands in a folder, with what stands for their words in capitals or for ``zz``."""
+    with contextlib.chdir(folder):
+        for program, *told in commands:
+            words = told
+            for name, value in (filled or {}).items():
+                words = [re.sub(rf"(?<![A-Z]){name}(?![a-z])", value, word) for word in words]
+            if program == "rio":
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    result = CliRunner().invoke(main_group, words)
+                assert result.exit_code == 0, (words, result.output, result.exception)
+            elif program == "mkdir":
+                for word in words:
+                    Path(word).mkdir()
+            else:
+                start = [sys.executable] if program == "python" else [sys.executable, "-m", program]
+                subprocess.run([*start, *words], check=True)
+
+
+def run_printed(message: str, folder: Path, **filled: str) -> list[str]:
+    """Run the commands of a message.
 
     Args:
-        message: Its commands begin with ``: rio`` or ``: python`` and are joined by ``&&``.
+        message: What was said.
         folder: Where they run.
-        monkeypatch: Of pytest.
         filled: What stands for words in capitals, such as ``X="300000"``, or for ``zz``.
 
     Returns:
-        The words of the first command.
+        The words of the first command of rasterio, else of the first of all.
     """
-    text = message[re.search(r": (?=(rio|python) )", message).end() :]  # type: ignore[union-attr]
-    for word, value in filled.items():
-        text = re.sub(rf"(?<![A-Z]){word}(?![a-z])", value, text)
-    monkeypatch.chdir(folder)
-    words: list[str] = []
-    for command in text.split(" && "):
-        program, *arguments = shlex.split(command)
-        words = words or [program, *arguments]
-        if program == "rio":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                result = CliRunner().invoke(main_group, arguments)
-            assert result.exit_code == 0, (command, result.output, result.exception)
-        else:
-            assert program == "python"
-            subprocess.run([sys.executable, *arguments], check=True, cwd=folder)
-    return words
+    commands = printed(message)
+    type_in(commands, folder, filled)
+    return next((command for command in commands if command[0] == "rio"), commands[0])

@@ -112,12 +112,12 @@ def test_what_polygons_without_a_crs_are_advised_works(tmp_path, monkeypatch):
     polygons(crs=None).to_file(tmp_path / "a'b.gpkg", engine="pyogrio")
     with pytest.raises(LandCoverError, match="has no CRS") as error:
         open_polygons(tmp_path / "a'b.gpkg", ("Code_18",), "--column")
-    run_printed(str(error.value), tmp_path, monkeypatch, nnnn=str(EPSG))
+    run_printed(str(error.value), tmp_path, nnnn=str(EPSG))
     assert np.array_equal(codes(tmp_path / "with_crs.gpkg"), EXPECTED)
     (tmp_path / "with_crs.gpkg").unlink()
     with pytest.raises(WrongUseError, match="has no CRS") as error:
         _read_shape(tmp_path / "a'b.gpkg", EPSG)
-    run_printed(str(error.value), tmp_path, monkeypatch, nnnn=str(EPSG))
+    run_printed(str(error.value), tmp_path, nnnn=str(EPSG))
     assert _read_shape(tmp_path / "with_crs.gpkg", EPSG).area == pytest.approx(2400**2)
 
 

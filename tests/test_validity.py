@@ -1,6 +1,5 @@
 """Where scenes have data: masks, alpha bands and fills in every form, against how they were made and rasterio."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 from click.testing import CliRunner
+from commands import run_printed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio._env import get_gdal_config
@@ -289,18 +289,10 @@ def test_zero_and_one_might_be_clouds(tmp_path: Path) -> None:
     path = alpha(opaque=1)(tmp_path / "a file.tif", images)
     with pytest.raises(SceneError, match="holds 0 and 1 alone") as error:
         open_scene(path, needed=RGB)
-    # What it advises works as it stands there.
-    typed(str(error.value))
+    run_printed(str(error.value), tmp_path)
     expect(open_scene(path, needed=RGB), images, inside())
     again = alpha(opaque=1)(tmp_path / "b.tif", images)
     expect(open_scene(again, needed=RGB, bands=(*RGB, "-")), images, np.ones((SIZE, SIZE), bool))
-
-
-def typed(message: str) -> None:
-    """Type the command of a message."""
-    program, *arguments = shlex.split(message[message.index("rio edit-info") :].partition(" (")[0])
-    assert program == "rio"
-    rio(*arguments)
 
 
 def rio(*arguments: str) -> None:
@@ -382,7 +374,7 @@ def test_zeros_at_the_edge_are_told_where_they_are_values(tmp_path: Path) -> Non
     assert read(scene)[1].all()
     (remark,) = scene.remarks
     assert "25 % of the pixels looked at are exactly 0" in remark
-    typed(remark)
+    run_printed(remark, tmp_path)
     assert read(open_scene(path, needed=RGB))[1].mean() == 0.75
 
 
@@ -570,7 +562,7 @@ def test_values_that_may_be_either_are_asked_about(
     path = write(tmp_path / "a b.tif", holed(images, fill), needed)
     with pytest.raises(SceneError, match="if nothing was measured there, say so") as error:
         open_scene(path, needed=needed)
-    typed(str(error.value))
+    run_printed(str(error.value), tmp_path)
     scene = open_scene(path, needed=needed)
     expect(scene, images, inside())
     assert scene.remarks == ()

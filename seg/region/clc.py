@@ -26,6 +26,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from seg.errors import LandCoverError, SceneError
+from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
 from seg.region.legend import legend_of, values_in
 from seg.region.numbering import (
@@ -53,7 +54,8 @@ from seg.region.polygons import (
     overlap,
     polygons_on,
 )
-from seg.scenes.header import Header, open_raster, read_header, readable
+from seg.scenes.header import Header, editing, open_raster, read_header, readable, shown
+from seg.scenes.names import band_in, product_in, s1_scene_in
 from seg.scenes.place import require_crs
 
 Codes = npt.NDArray[np.uint16]
@@ -65,6 +67,8 @@ _OUTSIDE = -(1 << 31)
 _TOLERANCE = 0.001
 """How far a place may be off in a warped raster, in its pixels."""
 
+_MIDDLE = 512
+"""Edge of what is looked at of a raster that may be an image, pixels."""
 _SAMPLE = 10_000
 """Polygons whose codes are looked at to see which numbers a file has; all on a tile are checked when it is cut."""
 _OTHER_COLUMN = "name another column with --column, or correct or remove the polygons that have them"
@@ -126,30 +130,65 @@ def open_clc(
             return ClcFile(path, polygons.crs, polygons.bounds, polygons, decision)
         source = source_of(path)
         header = read_header(source)
-        require_crs(header)
-        _require_one_band_of_whole_numbers(header)
+        require_crs(header, copy=_copy(source))
         with open_raster(source) as raster, readable(source):
-            decision = decide(str(path), values_in(raster), legend_of(raster), numbering, partial(fill_cure, source))
+            _require_land_cover(header, raster)
+            cure = partial(fill_cure, source, _copy(source))
+            decision = decide(str(path), values_in(raster), legend_of(raster), numbering, cure)
     except (LandCoverError, SceneError) as error:
         raise LandCoverError(str(error), wrong_use=error.wrong_use) from None
     return ClcFile(path, CRS.from_user_input(header.crs).to_wkt(), header.bounds, None, decision)
 
 
-def _require_one_band_of_whole_numbers(header: Header) -> None:
-    if not header.dtypes[0].startswith(("int", "uint")):
-        # What is not a number has no place among whole ones.
-        nan = header.nodata[0] is not None and math.isnan(header.nodata[0])
-        path = shlex.quote(header.path)
-        first = f"rio edit-info --nodata 0 {path} && " if nan else ""
+def _copy(source: str) -> str:
+    """The name of a copy of a raster, in the folder where commands are typed."""
+    return f"{Path(source).stem}_codes.tif"
+
+
+def _require_land_cover(header: Header, raster: DatasetReader) -> None:
+    """Make sure that a raster holds one band of whole numbers, and is none of the images that patches are cut of."""
+    path, copy = header.path, _copy(header.path)
+    named = {band for text in header.descriptions if (band := band_in(text))}
+    scene = s1_scene_in(header.file.name) or product_in(header.file.name)
+    whole = header.dtypes[0].startswith(("int", "uint"))
+    values = np.empty(0) if whole else _middle(raster)
+    fractions = values[values != np.rint(values.real)]
+    if named or (scene and not whole) or fractions.size > len(values) / 2:
+        what = ", ".join(sorted(named)) or (f"values such as {fractions[0]:.4g}" if fractions.size else "no codes")
+        sensor = {BANDS[band].sensor for band in named} or ({"s1"} if _like_decibels(values) else set())
+        image = {"s1": "Sentinel-1 (--s1)", "s2": "Sentinel-2 (--s2)"}.get("".join(sensor), "an image")
         raise LandCoverError(
-            f"{header.path} holds {header.dtypes[0]} numbers, but codes are whole; convert it with: {first}rio convert "
-            f"--dtype int16 {path} codes.tif"
+            f"{shown(path)} holds {what}, so it is {image}, not land cover; give CORINE Land Cover as --clc"
+        )
+    if not whole:
+        source, first = shlex.quote(path), ""
+        if header.nodata[0] is not None and math.isnan(header.nodata[0]):
+            # What is not a number has no place among whole ones.
+            numbers = f"{Path(copy).stem}_float.tif"
+            source, first = numbers, f"{editing(path, '--nodata 0', numbers)} && "
+        raise LandCoverError(
+            f"{shown(path)} holds {header.dtypes[0]} numbers, but codes are whole; give a copy of such: {first}rio "
+            f"convert --dtype int16 {source} {shlex.quote(copy)}"
         )
     if len(header.dtypes) > 1:
         raise LandCoverError(
-            f"{header.path} holds {len(header.dtypes)} bands, but land cover is one; take the one with the codes with: "
-            f"rio stack --bidx 1 {shlex.quote(header.path)} codes.tif"
+            f"{shown(path)} holds {len(header.dtypes)} bands, but land cover is one; give a copy of the one with the "
+            f"codes: rio stack --bidx 1 {shlex.quote(path)} {shlex.quote(copy)}"
         )
+
+
+def _middle(raster: DatasetReader) -> npt.NDArray[Any]:
+    """The values with data in the middle of a raster."""
+    width, height = min(raster.width, _MIDDLE), min(raster.height, _MIDDLE)
+    window = rasterio.windows.Window((raster.width - width) // 2, (raster.height - height) // 2, width, height)
+    values: npt.NDArray[Any] = raster.read(1, window=window).ravel()
+    present: npt.NDArray[Any] = values[np.isfinite(values) & (values != (raster.nodata or 0))]
+    return present
+
+
+def _like_decibels(values: npt.NDArray[Any]) -> bool:
+    """Whether most of some values are what Sentinel-1 is in dB."""
+    return bool(values.size) and values.dtype.kind == "f" and bool(np.mean((values > -60) & (values < 0)) > 0.5)
 
 
 def _decide_on_polygons(polygons: PolygonFile, told: Numbering | None) -> Decision:
@@ -217,7 +256,9 @@ class WarpedCodes:
         # 0 and 999 are where values end that are clipped.
         if not codes_HW.all() or (values_HW > NOTHING).any():
             unknown = np.unique(values_HW[(values_HW > NOTHING) | (codes_HW == 0)]).tolist()
-            raise other_values(str(self.path), unknown, self.numbering, fill_cure(str(self.path), unknown))
+            source = source_of(self.path)
+            cure = fill_cure(source, _copy(source), unknown)
+            raise other_values(str(self.path), unknown, self.numbering, cure)
         return codes_HW
 
 

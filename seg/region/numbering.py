@@ -5,7 +5,6 @@ Other products have small numbers too, and a map of theirs would be read without
 names say counts first; without them its numbers have to be ones that only CORINE could have, or somebody has to decide.
 """
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -13,6 +12,7 @@ from typing import Literal
 
 from seg.errors import LandCoverError
 from seg.reben.clc_legend import CLC_LEGEND
+from seg.scenes.header import editing
 
 Numbering = Literal["clc", "grid"]
 Color = tuple[int, int, int]
@@ -167,11 +167,18 @@ def other_values(name: str, values: Sequence[object], numbering: Numbering, cure
     return LandCoverError(f"{name} holds {_listed(values)}, which {is_no} {codes[0]}{plural} of {codes[1]}; {cure}")
 
 
-def fill_cure(name: str, values: Sequence[int]) -> str:
-    """What to do about values in a raster that may stand for no data."""
+def fill_cure(path: str, copy: str, values: Sequence[int]) -> str:
+    """What to do about values in a raster that may stand for no data.
+
+    Args:
+        path: As GDAL opens it.
+        copy: Name of a copy that says so: the file itself stays as it was delivered.
+        values: Those that are not CORINE's.
+    """
+    one, value = ("one", "VALUE") if len(values) != 1 else (values[0], values[0])
     return (
-        f"if {values[0] if len(values) == 1 else 'one'} stands for no data, say so with: rio edit-info --nodata "
-        f"{values[0] if len(values) == 1 else 'VALUE'} {shlex.quote(name)}; else give a raster of CORINE Land Cover"
+        f"if {one} stands for no data, give a copy that says so: {editing(path, f'--nodata {value}', copy)}; else give "
+        "a raster of CORINE Land Cover"
     )
 
 

@@ -14,7 +14,6 @@ user has to say, unless the file does by a nodata value or a mask. What cannot b
 stands, in blocks or not; what only windows show that are read later is counted in `seg.scenes.left_out`.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS
-from seg.scenes.header import shown
+from seg.scenes.header import editing, shown
 from seg.scenes.layer import MEASURED, REFLECTANCE_SCALE, Layer
 from seg.scenes.sample import Seen
 
@@ -230,7 +229,7 @@ def _question(fill: _Fill) -> str:
 
 def declaring(value: float, layer: Layer) -> str:
     """The command that makes a value the declared nodata of a band's file."""
-    return f"rio edit-info --nodata {_written(value)} {shlex.quote(shown(layer.header.path))}"
+    return editing(layer.header.path, f"--nodata {_written(value)}")
 
 
 def _places(fills: Sequence[_Fill]) -> str:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,11 @@ def cure(layer: Layer, formula: str) -> str:
             f'its tags say {tags_of(layer)}: correct them, or take them out with python -c "import rasterio; f = '
             f"rasterio.open({path!r}, 'r+'); f.scales, f.offsets = [1] * f.count, [0] * f.count; f.close()\""
         )
-    names = ", and name its bands with --bands" if len(layer.header.dtypes) > 1 else ""
     # Without a nodata value, rio calc has none to give the pixels that a mask would take out.
     plain = " --not-masked" if layer.nodata is None else ""
-    return f'type rio calc -t float32{plain} "{formula}" {shlex.quote(path)} {NEW}{names}'
+    calc = f'rio calc -t float32{plain} "{formula}" {shlex.quote(layer.header.path)}'
+    if len(layer.header.dtypes) > 1:
+        return f"type {calc} {NEW}, and name its bands with --bands"
+    # A band in a file of its own is known by the name of the file.
+    target = shlex.quote(f"{Path(NEW).stem}/{layer.header.file.stem}.tif")
+    return f"type mkdir {Path(NEW).stem} && {calc} {target}, likewise for each other band, and give that folder"

@@ -1,6 +1,7 @@
 """What the header of a raster says."""
 
 import re
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,23 @@ def shown(path: str) -> str:
     """A path as the user knows it, without GDAL's prefix."""
     archive, member = _archive_and_member(path)
     return f"{archive}/{member}" if member else path
+
+
+def editing(path: str, options: str, copy: str = "") -> str:
+    """What to type so that a raster says something else of itself.
+
+    Args:
+        path: As GDAL opens it.
+        options: Of ``rio edit-info``.
+        copy: Name of a copy that is to say it; empty: the raster itself, taken out of its zip if it is in one.
+    """
+    archive, member = _archive_and_member(path)
+    first, target = "", path
+    if copy:
+        first, target = f"rio convert {shlex.quote(path)} {shlex.quote(copy)} && ", copy
+    elif member:
+        first, target = f"python -m zipfile -e {shlex.quote(str(archive))} . && ", member
+    return f"{first}rio edit-info {options} {shlex.quote(target)}"
 
 
 def _archive_and_member(path: str) -> tuple[Path, str]:

@@ -15,7 +15,7 @@ from seg.reben.mgrs import FALSE_NORTHING
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import FACTORS, PIXEL_METRES
 from seg.scenes.ground import Scale, scale_of
-from seg.scenes.header import Header, shown
+from seg.scenes.header import Header, editing, shown
 from seg.scenes.names import band_in
 
 _METRES = ("metre", "meter", "m")
@@ -60,12 +60,13 @@ def grid_of(header: Header, *, radar: bool = False) -> GeoRef:
     return grid
 
 
-def require_crs(header: Header, *, radar: bool = False) -> None:
+def require_crs(header: Header, *, radar: bool = False, copy: str = "") -> None:
     """Make sure that a raster says where it lies.
 
     Args:
         header: Of the raster.
         radar: Whether it holds Sentinel-1.
+        copy: Name of a copy that may be advised; empty: to edit the raster itself.
 
     Raises:
         SceneError: If it has no CRS, or no corner and pixel size.
@@ -77,13 +78,13 @@ def require_crs(header: Header, *, radar: bool = False) -> None:
         epsg = header.crs.to_epsg() if header.crs else None
         raise SceneError(
             f"{path} does not say where it lies, not even its corner; take the file that it was made from, or say it "
-            f"(zz: the UTM zone, X and Y: the upper-left corner): rio edit-info {shlex.quote(path)} --crs "
-            f"EPSG:{epsg or '326zz'} --transform '[10, 0, X, 0, -10, Y]'"
+            "(zz: the UTM zone, X and Y: the upper-left corner): "
+            + editing(header.path, f"--crs EPSG:{epsg or '326zz'} --transform '[10, 0, X, 0, -10, Y]'", copy)
         )
     if header.crs is None:
         raise SceneError(
             f"{path} has no CRS; give it that of the file that it was made from (zz: the UTM zone): "
-            f"rio edit-info {shlex.quote(path)} --crs EPSG:326zz"
+            + editing(header.path, "--crs EPSG:326zz", copy)
         )
 
 
@@ -147,10 +148,27 @@ def warp_advice(header: Header, metres: int | None = None) -> str:
     north = math.ceil((edges[3] - equator) / _STEP) * _STEP + equator
     target = f"{header.file.stem}_utm.tif"
     note, after = _lost(header, target)
+    before, source_path = _filled(header)
     return (
-        f"warp it onto UTM{note}: rio warp {shlex.quote(header.path)} {shlex.quote(target)} --dst-crs EPSG:{epsg} "
-        f"--res {metres} --bounds {west} {south} {east} {north}{after}"
+        f"warp it onto UTM{note}: {before}rio warp {shlex.quote(source_path)} {shlex.quote(target)} --dst-crs "
+        f"EPSG:{epsg} --res {metres} --bounds {west} {south} {east} {north}{after}"
     )
+
+
+def _filled(header: Header) -> tuple[str, str]:
+    """A command that writes the masks of single bands into the values, and the file that is to be warped.
+
+    ``rio warp`` leaves out what the mask of a whole file does, but knows no masks of single bands.
+    """
+    if not header.masked or header.one_mask:
+        return "", header.path
+    filled = f"{header.file.stem}_filled.tif"
+    code = (
+        f"import rasterio as r; a = r.open({json.dumps(header.path)}); b = r.open({json.dumps(filled)}, 'w', "
+        "**{**a.profile, 'driver': 'GTiff'}); [b.write(a.read(i, masked=True).filled(a.nodata or 0), i) for i in "
+        "a.indexes]; b.close()"
+    )
+    return f"python -c {shlex.quote(code)} && ", filled
 
 
 def _lost(header: Header, target: str) -> tuple[str, str]:

@@ -5,18 +5,17 @@ so that a few hot or broken ones count for nothing, each for itself and together
 what may be is said. `scripts/check_units.py` measures how often either is wrong.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seg.errors import SceneError
-from seg.reben.bands import BANDS
+from seg.reben.bands import BANDS, S1_BANDS
 from seg.scenes.check import require_common_data, require_data
 from seg.scenes.decibels import judge_decibels
 from seg.scenes.fill import without_fills
 from seg.scenes.findings import Expected, Spread
-from seg.scenes.header import shown
+from seg.scenes.header import editing, shown
 from seg.scenes.layer import Layer
 from seg.scenes.offset import OFFSET_REMOVED, judge_offset
 from seg.scenes.reflectance import judge_reflectance
@@ -95,10 +94,11 @@ def judge_values(
         *doubts,
     ]
     if assumed := [] if named else [layer for layer in layers if unnamed_pair(layer)]:
-        shown_path = shown(assumed[0].header.path)
+        path = assumed[0].header.path
+        commands = [editing(path, f"--bidx {place} --description {band}") for place, band in enumerate(S1_BANDS, 1)]
         remarks.append(
-            f"The two bands of {shown_path} have no names and are taken for VV and VH, in that order; name them with "
-            f"rio edit-info --bidx 1 --description VV {shlex.quote(shown_path)}, and the other one likewise."
+            f"The two bands of {shown(path)} have no names and are taken for VV and VH, in that order; name what they "
+            f"are: {' && '.join(commands)}"
         )
         decisions[POLARISATIONS] = "VV,VH (assumed of two bands without names)"
     return Judged(tuple(layers), tuple(remarks), decisions)

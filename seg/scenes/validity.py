@@ -7,7 +7,6 @@ a name that is 0 here and as bright as can be there, and nothing else.
 """
 
 import itertools
-import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from rasterio.io import DatasetReader
 from seg.errors import SceneError
 from seg.reben.bands import BANDS
 from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
-from seg.scenes.header import Header, open_raster, readable, shown
+from seg.scenes.header import Header, editing, open_raster, readable, shown
 from seg.scenes.layer import Array, Layer, Mask
 
 _ALPHA_NAMES = ("alpha", "datamask", "validmask", "valid", "validity")
@@ -97,8 +96,8 @@ def alpha_band(header: Header, names: Sequence[str | None]) -> int | None:
         if zero and ones and zero + ones == 1 and names[index - 1] is None:
             raise SceneError(
                 f"band {index} of {shown(header.path)} has no name and holds 0 and 1 alone; if it is 1 where the "
-                f"others have data, say so: rio edit-info --bidx {index} --description dataMask "
-                f"{shlex.quote(shown(header.path))} (if not, name all bands with --bands, this one as -)"
+                f"others have data, say so: {editing(header.path, f'--bidx {index} --description dataMask')} "
+                "(if not, name all bands with --bands, this one as -)"
             )
     return None
 

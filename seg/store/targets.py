@@ -25,6 +25,8 @@ LOCK_FILE = ".seg.lock"
 SIDECAR = ".aux.xml"
 """What GDAL keeps beside a raster, and rewrites whenever somebody looks at statistics."""
 _NAMED = 8
+_until_exit: dict[Path, ExitStack] = {}
+"""Claims of scripts by their folder."""
 _ELSEWHERE = "move them away, or name another --out"
 
 
@@ -131,19 +133,22 @@ def require_writable(path: Path) -> None:
 
 
 def claim_until_exit(folder: Path, names: Sequence[str]) -> None:
-    """Claim files that a script will write, see `claimed_folder`, before its work begins and until it ends.
+    """Claim files that a script will write, see `claimed_folder`, before its work begins, until it ends or claims anew.
 
     Files that carry a mark of seg vouch for the others.
 
     Raises:
         SystemExit: With a sentence, if they cannot be had.
     """
+    if (earlier := _until_exit.pop(folder.resolve(), None)) is not None:
+        earlier.close()
     claims = ExitStack()
     try:
         claims.enter_context(claimed_folder(folder, names, Known(vouchers=names)))
     except (SegError, OSError) as error:
         sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
     atexit.register(claims.close)
+    _until_exit[folder.resolve()] = claims
 
 
 def lock_beside(path: Path) -> Path:
