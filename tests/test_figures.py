@@ -18,7 +18,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from seg.figures.maps import QUICKLOOK_LIMITS, map_figure, quicklook
+from seg.figures.maps import map_figure
+from seg.figures.pictures import LIMITS, backscatter, true_colour
 from seg.figures.style import MAX_PNG_BYTES, png_bytes, write_png
 from seg.figures.training import training_figure
 from seg.reben.classes import CLASSES, IGNORE_INDEX
@@ -206,28 +207,35 @@ def test_nothing_global_changes():
 
 @settings(deadline=None, max_examples=30)
 @given(dn=arrays(np.uint16, (3, 4, 5), elements=st.integers(0, 12_400)))
-def test_quicklook_is_a_fixed_stretch(dn):
-    image = quicklook(*dn)
+def test_the_stretch_of_true_colour_is_fixed(dn):
+    image = true_colour(dict(zip(LIMITS, dn, strict=True)))
     assert image.shape == (4, 5, 3)
     assert image.dtype == np.uint8
     for band, row, column in np.ndindex(3, 4, 5):
-        share = min(1.0, int(dn[band, row, column]) / QUICKLOOK_LIMITS[band])
+        share = min(1.0, int(dn[band, row, column]) / (2050, 1800, 1600)[band])
         assert abs(image[row, column, band] - 255 * share ** (1 / 1.8)) <= 0.501
     # A part is drawn as within the whole, so neighbouring patches match.
-    np.testing.assert_array_equal(quicklook(*dn[:, :2, :3]), image[:2, :3])
+    np.testing.assert_array_equal(true_colour(dict(zip(LIMITS, dn[:, :2, :3], strict=True))), image[:2, :3])
+
+
+def test_bands_that_are_not_there_make_no_image():
+    assert true_colour({"B04": np.ones((2, 2)), "B03": np.ones((2, 2))}) is None
+    assert backscatter({"VH": np.ones((2, 2))}) is None
+    grey = backscatter({"VV": np.array([[-40.0, -25, -12.5], [-0.1, 0, 9]], np.float32)})
+    assert grey.tolist() == [[0, 0, 128], [254, 255, 255]]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real samples are not on this machine")
 def test_figure_of_a_real_patch():
     source = min((REAL / "BigEarthNet-S2").glob("*/*"))
-    bands = []
-    for name in ("B04", "B03", "B02"):
+    bands = {}
+    for name in ("B02", "B03", "B04"):
         with rasterio.open(source / f"{source.name}_{name}.tif") as dataset:
-            bands.append(dataset.read(1))
+            bands[name] = dataset.read(1)
     (map_path,) = (REAL / "Reference_Maps").glob(f"*/{source.name}/*.tif")
     with rasterio.open(map_path) as dataset:
         reference_HW = class_indices(dataset.read(1), source.name)
-    rgb_HW3 = quicklook(*bands)
+    rgb_HW3 = true_colour(bands)
     assert 20 < rgb_HW3.mean() < 235
     figure = map_figure(reference_HW, reference_HW, rgb_HW3, title=source.name, synthetic=False)
     require_nothing_clipped(figure)

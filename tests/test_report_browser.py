@@ -13,7 +13,7 @@ from seg.metrics.assess import assess
 from seg.metrics.evidence import Origin, batch_evidence
 from seg.reben.classes import NUM_CLASSES
 from seg.report.gallery import Picture
-from seg.report.html import write_report
+from seg.report.html import render_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -95,7 +95,8 @@ def report(tmp_path_factory) -> str:
     evidence = batch_evidence(origin, made.patch_ids.to_pylist(), counts, labels, made.probabilities, countries)
     path = tmp_path_factory.mktemp("report") / "report.html"
     about = {"Run": "a-run", "Model": "unet resnet18 · s2"}
-    write_report(path, assess(evidence, 20), evidence, [some_picture("best"), some_picture("worst")], about)
+    pictures = [some_picture("best"), some_picture("worst")]
+    path.write_text(render_report(assess(evidence, 20), evidence, pictures, about), encoding="utf-8")
     return path.as_uri()
 
 

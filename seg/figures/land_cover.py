@@ -7,15 +7,15 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from seg.config.synthetic import Synthetic
-from seg.figures.maps import draw_legend, draw_scale_bar, framed_axes
+from seg.figures.maps import ENTRY_WIDTH, draw_legend, draw_scale_bar, framed_axes
 from seg.figures.pictures import class_image
-from seg.figures.style import MARGIN, UNLABELLED, canvas, write_title
-from seg.reben.classes import CLASSES, IGNORE_INDEX
+from seg.figures.style import MARGIN, canvas, class_entries, write_title
+from seg.reben.classes import CLASSES
 
 LARGEST = 1400
 """Pixels of a map along its longer edge that a picture shows at most."""
 _SHORTEST = 480  # pixels at DPI of the longer edge of a small map
-_GAP, _HEAD, _ROW, _ENTRY_WIDTH = 18, 56, 25, 246  # pixels at DPI
+_GAP, _HEAD, _ROW = 18, 56, 25  # pixels at DPI
 _LEGEND_WIDTH = 820  # pixels at DPI that the longest name takes
 _OUTLINE = withStroke(linewidth=2, foreground="black")
 
@@ -41,13 +41,10 @@ def land_cover_figure(
     height, width = classes_HW.shape
     drawn = min(LARGEST, max(_SHORTEST, height, width))
     panel_width, panel_height = (max(1, round(drawn * edge / max(height, width))) for edge in (width, height))
-    present = set(np.unique(classes_HW).tolist())
-    entries = [(c.short, c.color) for c in CLASSES if c.index in present]
-    if IGNORE_INDEX in present:
-        entries.append((nodata, UNLABELLED))
+    entries = class_entries(classes_HW, nodata)
     # Beside a tall map, and never lower than the legend is.
     body = max(panel_height, len(entries) * _ROW)
-    figure = canvas(2 * MARGIN + panel_width + _GAP + _ENTRY_WIDTH, MARGIN + body + _HEAD)
+    figure = canvas(2 * MARGIN + panel_width + _GAP + ENTRY_WIDTH, MARGIN + body + _HEAD)
     axes = framed_axes(figure, (MARGIN, MARGIN + body - panel_height, panel_width, panel_height))
     axes.imshow(class_image(classes_HW), interpolation="nearest", aspect="auto", extent=(0, width, height, 0))
     draw_scale_bar(axes, width, height, pixel_size)

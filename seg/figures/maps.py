@@ -1,7 +1,6 @@
 """Figures of maps, and the images that they show."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,39 +12,15 @@ from matplotlib.patheffects import withStroke
 from seg.config.synthetic import Synthetic
 from seg.errors import WrongUseError
 from seg.figures.pictures import agreement_image, class_image
-from seg.figures.style import INK, MARGIN, RIGHT, UNLABELLED, WRONG, canvas, fraction, write_title
-from seg.reben.classes import CLASSES, IGNORE_INDEX
-
-QUICKLOOK_LIMITS: tuple[int, int, int] = (2050, 1800, 1600)
-"""DN of B04, B03, B02 that are shown at full brightness: rounded 98th percentiles of 80 patches of the test split."""
-QUICKLOOK_GAMMA = 1.8
+from seg.figures.style import INK, MARGIN, Entries, canvas, class_entries, fraction, mark_entries, write_title
+from seg.reben.classes import IGNORE_INDEX
 
 _PANEL = 360  # pixels of a panel's longer edge at DPI: three for each of a patch
 _GAP, _HEAD, _ROW = 18, 80, 25  # pixels at DPI, as are these
-_CAPTION_WIDTH, _ENTRY_WIDTH = 230, 246  # room for the longest caption of a panel and the longest short name
+_CAPTION_WIDTH, ENTRY_WIDTH = 230, 246  # room for the longest caption of a panel and the longest short name
 _LARGEST = 1440  # pixels of a map that are drawn along an edge; larger maps are thinned out
 
 _HATCH = "#c9ced3"
-
-_Entries = list[tuple[str, tuple[int, int, int]]]
-
-
-def quicklook(
-    b04_HW: npt.NDArray[np.generic], b03_HW: npt.NDArray[np.generic], b02_HW: npt.NDArray[np.generic]
-) -> npt.NDArray[np.uint8]:
-    """A true-colour image, ``255 * clip(DN / limit, 0, 1) ** (1 / 1.8)``; fixed limits, so that neighbours match.
-
-    Args:
-        b04_HW: Red band, DN, height x width.
-        b03_HW: Green band.
-        b02_HW: Blue band.
-
-    Returns:
-        uint8, height x width x 3.
-    """
-    dn_HW3 = np.stack([b04_HW, b03_HW, b02_HW], axis=-1).astype(np.float32)
-    share_HW3 = np.clip(dn_HW3 / np.array(QUICKLOOK_LIMITS, dtype=np.float32), 0, 1) ** (1 / QUICKLOOK_GAMMA)
-    return np.rint(255 * share_HW3).astype(np.uint8)
 
 
 def map_figure(
@@ -63,7 +38,7 @@ def map_figure(
     Args:
         reference_HW: Class indices, uint8, height x width; 255 where unlabelled.
         predicted_HW: Class indices likewise; 255 where there is no prediction.
-        rgb_HW3: True-colour image, uint8, height x width x 3 (see `quicklook`); None leaves its panel out.
+        rgb_HW3: Image of `seg.figures.pictures.true_colour`; None leaves its panel out.
         covered_HW: Where there is a patch; elsewhere is nothing, and it is hatched. Everywhere if None.
         title: Title of the figure.
         synthetic: What is synthetic, or whether the data are; the title then says so.
@@ -78,19 +53,14 @@ def map_figure(
     if covered_HW is None:
         covered_HW = np.ones(reference_HW.shape, dtype=np.bool_)
     panels = _panels(reference_HW, predicted_HW, rgb_HW3)
-    present = set(np.unique(reference_HW[covered_HW])) | set(np.unique(predicted_HW[covered_HW]))
     nth = math.ceil(max(reference_HW.shape) / _LARGEST)
     opaque_HW1 = np.where(covered_HW[::nth, ::nth, None], 255, 0).astype(np.uint8)
-    classes: _Entries = [(c.short, c.color) for c in CLASSES if c.index in present]
-    marks: _Entries = [("Right", RIGHT), ("Wrong", WRONG)]
-    if IGNORE_INDEX in present:
-        classes.append(("Unlabelled", UNLABELLED))
-        marks.append(("Unlabelled", UNLABELLED))
-
+    classes = class_entries(np.stack([reference_HW[covered_HW], predicted_HW[covered_HW]]))
+    marks = mark_entries(classes)
     height, width = reference_HW.shape
     panel_width, panel_height = (round(_PANEL * edge / max(height, width)) for edge in (width, height))
     step = max(panel_width, _CAPTION_WIDTH) + _GAP
-    legend_columns = (2 * step - _GAP) // _ENTRY_WIDTH
+    legend_columns = (2 * step - _GAP) // ENTRY_WIDTH
     legend_rows = math.ceil(len(classes) / legend_columns)
     below = MARGIN + _GAP + max(legend_rows, len(marks)) * _ROW
     figure = canvas(2 * MARGIN + len(panels) * step - _GAP, _HEAD + panel_height + below)
@@ -108,9 +78,7 @@ def map_figure(
             draw_scale_bar(axes, width, height, pixel_size)
     # The legend of the classes spans the two maps that it explains; that of the marks stands below the agreement.
     top, last = below - _GAP, len(panels) - 1
-    for column in range(legend_columns):
-        entries = classes[column * legend_rows : (column + 1) * legend_rows]
-        draw_legend(figure, entries, MARGIN + (last - 2) * step + column * _ENTRY_WIDTH, top)
+    draw_legend(figure, classes, MARGIN + (last - 2) * step, top, legend_rows)
     draw_legend(figure, marks, MARGIN + last * step, top)
     write_title(figure, title, synthetic)
     return figure
@@ -167,24 +135,33 @@ def draw_scale_bar(axes: Axes, width: int, height: int, pixel_size: float) -> No
     )
 
 
-def draw_legend(figure: Figure, entries: Sequence[tuple[str, tuple[int, int, int]]], left: int, top: int) -> None:
-    """Names with their colours, one below the other from the upper-left corner, in pixels at DPI."""
+def draw_legend(figure: Figure, entries: Entries, left: int, top: int, rows: int = 0) -> None:
+    """Names with their colours, one below the other from the upper-left corner, in pixels at DPI.
+
+    Args:
+        figure: Where.
+        entries: Names and colours.
+        left, top: The corner.
+        rows: Of a column; 0: all in one.
+    """
     # The outline keeps sea, beach and salt marsh, which are nearly white, visible on white.
     handles = [
         Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor="#555555", linewidth=0.6, label=label)
         for label, color in entries
     ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=fraction(figure, left, top),
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=1.4,
-        handleheight=0.9,
-        handletextpad=0.6,
-        labelspacing=0.45,
-    )
+    rows = rows or len(handles)
+    for column, begin in enumerate(range(0, len(handles), max(rows, 1))):
+        figure.legend(
+            handles=handles[begin : begin + rows],
+            loc="upper left",
+            bbox_to_anchor=fraction(figure, left + column * ENTRY_WIDTH, top),
+            frameon=False,
+            fontsize=8,
+            labelcolor=INK,
+            borderpad=0,
+            borderaxespad=0,
+            handlelength=1.4,
+            handleheight=0.9,
+            handletextpad=0.6,
+            labelspacing=0.45,
+        )

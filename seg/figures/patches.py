@@ -9,15 +9,15 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from seg.config.synthetic import Synthetic
-from seg.figures.maps import draw_legend, framed_axes
+from seg.figures.maps import ENTRY_WIDTH, draw_legend, framed_axes
 from seg.figures.pictures import agreement_image, class_image
-from seg.figures.style import INK, MARGIN, RIGHT, UNLABELLED, WRONG, canvas, fraction, write_title
-from seg.reben.classes import CLASSES, IGNORE_INDEX
+from seg.figures.style import INK, MARGIN, canvas, class_entries, fraction, mark_entries, write_title
+from seg.reben.classes import IGNORE_INDEX
 
 MOST = 8
 """Patches that are shown at most."""
 _CELL, _GAP = 148, 10  # pixels at DPI, as are these
-_LEFT, _HEAD, _ROW, _ENTRY_WIDTH = 132, 92, 25, 246
+_LEFT, _HEAD, _ROW = 132, 92, 25
 _FEWEST_COLUMNS = 5  # for which there is room, so that title and legend fit
 
 
@@ -49,17 +49,12 @@ def patches_figure(patches: Sequence[PatchMaps], *, title: str, synthetic: Synth
     assert 0 < len(patches) <= MOST
     names = ["Sentinel-2,\ntrue colour"] if patches[0].rgb_HW3 is not None else []
     names += ["Reference", "Predicted", "Agreement"]
-    maps = np.stack([map_HW for patch in patches for map_HW in (patch.reference_HW, patch.predicted_HW)])
-    present = set(np.unique(maps).tolist())
-    classes = [(c.short, c.color) for c in CLASSES if c.index in present]
-    marks = [("Right", RIGHT), ("Wrong", WRONG)]
-    if IGNORE_INDEX in present:
-        classes.append(("Unlabelled", UNLABELLED))
-        marks.append(("Unlabelled", UNLABELLED))
+    classes = class_entries(np.stack([m_HW for patch in patches for m_HW in (patch.reference_HW, patch.predicted_HW)]))
+    marks = mark_entries(classes)
     width = _LEFT + max(len(patches), _FEWEST_COLUMNS) * (_CELL + _GAP) - _GAP
-    columns = max(1, width // _ENTRY_WIDTH - 1)  # the last one is that of the marks
-    legend_rows = max(len(marks), math.ceil(len(classes) / columns))
-    below = MARGIN + legend_rows * _ROW + 2 * _GAP
+    columns = max(1, width // ENTRY_WIDTH - 1)  # the last one is that of the marks
+    per_column = math.ceil(len(classes) / columns)
+    below = MARGIN + max(len(marks), per_column) * _ROW + 2 * _GAP
     height = len(names) * (_CELL + _GAP) + _ROW
     figure = canvas(2 * MARGIN + width, _HEAD + height + below)
     for column, patch in enumerate(patches):
@@ -72,12 +67,8 @@ def patches_figure(patches: Sequence[PatchMaps], *, title: str, synthetic: Synth
         _text(figure, left, top - len(names) * (_CELL + _GAP) + _GAP - 4, _share(patch), "top")
     for row, name in enumerate(names):
         _text(figure, MARGIN, below + height - row * (_CELL + _GAP) - _CELL / 2, name, "center")
-    per_column = math.ceil(len(classes) / columns)
-    for column in range(columns):
-        entries = classes[column * per_column : (column + 1) * per_column]
-        if entries:
-            draw_legend(figure, entries, MARGIN + column * _ENTRY_WIDTH, below - 2 * _GAP)
-    draw_legend(figure, marks, MARGIN + columns * _ENTRY_WIDTH, below - 2 * _GAP)
+    draw_legend(figure, classes, MARGIN, below - 2 * _GAP, per_column)
+    draw_legend(figure, marks, MARGIN + columns * ENTRY_WIDTH, below - 2 * _GAP)
     write_title(figure, title, synthetic)
     return figure
 

@@ -1,6 +1,7 @@
-"""Images as data URIs for an HTML page, pixel by pixel."""
+"""Images pixel by pixel: of bands, of classes, and as data URIs for an HTML page."""
 
 import base64
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
@@ -11,7 +12,34 @@ from matplotlib.image import imsave
 from seg.figures.style import PALETTE, RIGHT, UNLABELLED, WRONG
 from seg.reben.classes import IGNORE_INDEX
 
+LIMITS = {"B04": 2050, "B03": 1800, "B02": 1600}
+"""DN that are shown at full brightness, red first: rounded 98th percentiles of 80 patches of the test split."""
+_GAMMA = 1.8
+_VV_LIMITS = (-25.0, 0.0)
+"""Backscatter in dB that is shown black and white."""
 _MARKS = np.array([UNLABELLED, WRONG, RIGHT], dtype=np.uint8)
+
+
+def true_colour(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8] | None:
+    """``255 * clip(DN / limit, 0, 1) ** (1 / 1.8)`` of red, green and blue; fixed limits, so that neighbours match.
+
+    Args:
+        bands: DN by band, height x width.
+
+    Returns:
+        uint8, height x width x 3; None without these bands.
+    """
+    if not LIMITS.keys() <= bands.keys():
+        return None
+    dn_HW3 = np.stack([bands[band] for band in LIMITS], axis=-1).astype(np.float32)
+    share_HW3 = np.clip(dn_HW3 / np.array(list(LIMITS.values()), dtype=np.float32), 0, 1) ** (1 / _GAMMA)
+    return np.rint(255 * share_HW3).astype(np.uint8)
+
+
+def backscatter(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8] | None:
+    """VV, dB, as grey: uint8, height x width; None without it."""
+    low, high = _VV_LIMITS
+    return np.rint(255 * np.clip((bands["VV"] - low) / (high - low), 0, 1)).astype(np.uint8) if "VV" in bands else None
 
 
 def class_image(classes_HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

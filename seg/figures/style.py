@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -26,7 +27,21 @@ PALETTE = np.array([c.color for c in CLASSES] + [UNLABELLED] * (IGNORE_INDEX + 1
 """Colour of every value of a class map, uint8 (256, 3)."""
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that the colour-blind tell apart; Okabe and Ito (2008)."""
+Entries = list[tuple[str, tuple[int, int, int]]]
+"""Names and colours (0-255) of a legend."""
 _SYNTHETIC_INK = "#b2182b"
+
+
+def class_entries(classes: npt.NDArray[np.uint8], nodata: str = "Unlabelled") -> Entries:
+    """Short names and colours of the classes that occur, and `nodata` last if 255 does."""
+    present = set(np.unique(classes).tolist())
+    unlabelled = [(nodata, UNLABELLED)] if IGNORE_INDEX in present else []
+    return [(c.short, c.color) for c in CLASSES if c.index in present] + unlabelled
+
+
+def mark_entries(classes: Entries) -> Entries:
+    """What is right, wrong and, if the maps have it, unlabelled."""
+    return [("Right", RIGHT), ("Wrong", WRONG), *(entry for entry in classes if entry[1] == UNLABELLED)]
 
 
 def png_bytes(figure: Figure) -> bytes:

@@ -37,7 +37,6 @@ ClassMap = npt.NDArray[np.uint8]
 OVERVIEW = "overview.png"
 _PARTS = "parts"
 _OVERVIEW_PATCHES = 400
-_RGB = ("B04", "B03", "B02")
 
 
 @dataclass(frozen=True)
@@ -208,13 +207,14 @@ def _overview_patches(session: "Session") -> set[str]:
 
 
 def _draw_overview(session: "Session", predicted: dict[PatchId, ClassMap], out: Path) -> Path:
+    from seg.figures.pictures import LIMITS, true_colour
     from seg.figures.style import write_png
     from seg.maps.overview import overview_figure
 
     reader = session.store.patches
     reference = {patch: class_indices(reader.reference_map(str(patch)), f"{patch}{MAP_SUFFIX}") for patch in predicted}
-    seen = set(_RGB) <= set(session.store.info.bands)
-    looks = {patch: _quicklook(session, patch) for patch in predicted} if seen else {}
+    seen = predicted if LIMITS.keys() <= set(session.store.info.bands) else ()
+    looks = {patch: look for patch in seen if (look := true_colour(reader.tensors(str(patch)))) is not None}
     figure = overview_figure(
         reference,
         predicted,
@@ -224,10 +224,3 @@ def _draw_overview(session: "Session", predicted: dict[PatchId, ClassMap], out: 
     )
     write_png(out / OVERVIEW, figure)
     return out / OVERVIEW
-
-
-def _quicklook(session: "Session", patch: PatchId) -> npt.NDArray[np.uint8]:
-    from seg.figures.maps import quicklook
-
-    tensors = session.store.patches.tensors(str(patch))
-    return quicklook(*(tensors[band] for band in _RGB))

@@ -15,7 +15,7 @@ from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores
 from seg.metrics.slices import RARITY_DIMENSION, ZONE_DIMENSION, Slice
 from seg.metrics.sparse import Counts
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.report.formats import Column, Table, Value, percent_columns, shown, table_title
+from seg.report.formats import Column, Table, Value, origin_table, percent_columns, shown
 
 ALL_CLASSES = "All classes"
 
@@ -58,7 +58,7 @@ def slices_table(slices: Sequence[Slice], origin: Origin) -> Table:
             "reference pixels that are right."
         )
     rows = tuple(tuple(getattr(one, column.key) for column in columns) for one in slices)
-    return Table("slices", table_title(origin, "Scores of slices"), columns, rows, tuple(notes))
+    return origin_table("slices", origin, "Scores of slices", columns, rows, *notes)
 
 
 def confused_table(pairs: Sequence[ConfusedPair], origin: Origin) -> Table:
@@ -73,7 +73,7 @@ def confused_table(pairs: Sequence[ConfusedPair], origin: Origin) -> Table:
         (CLASS_NAMES[p.true], CLASS_NAMES[p.predicted], p.pixels, p.share_of_true, p.share_of_errors) for p in pairs
     )
     note = "Shares are of the reference pixels of the true class, and of all wrong pixels."
-    return Table("confused", table_title(origin, "Most frequent confusions"), columns, rows, (note,))
+    return origin_table("confused", origin, "Most frequent confusions", columns, rows, note)
 
 
 def implied_table(joint: JointDetails, origin: Origin) -> Table:
@@ -82,7 +82,7 @@ def implied_table(joint: JointDetails, origin: Origin) -> Table:
     rows = [(f"predicted mask, {implied.rule}", *_label_cells(implied.labels)) for implied in joint.implied]
     rows.append(("reference map, any area (ceiling)", *_label_cells(joint.ceiling)))
     note = "Areas are shares of the labelled pixels of a patch."
-    return Table("implied", table_title(origin, "Multi-labels implied by areas"), columns, tuple(rows), (note,))
+    return origin_table("implied", origin, "Multi-labels implied by areas", columns, rows, note)
 
 
 def pooled_table(joint: JointDetails, origin: Origin) -> Table:
@@ -100,7 +100,7 @@ def pooled_table(joint: JointDetails, origin: Origin) -> Table:
         "The area share is that of the labelled pixels in the predicted mask; maximum and log-sum-exp are over the "
         "probabilities of all pixels of a patch."
     )
-    return Table("pooled", table_title(origin, "Scene scores from pixels"), columns, rows, (note,))
+    return origin_table("pooled", origin, "Scene scores from pixels", columns, rows, note)
 
 
 def pooled_per_class(joint: JointDetails, origin: Origin) -> Table:
@@ -108,7 +108,7 @@ def pooled_per_class(joint: JointDetails, origin: Origin) -> Table:
     columns = (_CLASS, *percent_columns(*((_key(pooled.rule), f"AP {pooled.rule}") for pooled in joint.pooled)))
     rows = _class_rows(*(pooled.ap for pooled in joint.pooled))
     note = "A dash stands for a class that no patch has."
-    return Table("pooled_per_class", table_title(origin, "Scene scores from pixels by class"), columns, rows, (note,))
+    return origin_table("pooled_per_class", origin, "Scene scores from pixels by class", columns, rows, note)
 
 
 def disagreement_table(joint: JointDetails, origin: Origin) -> Table | None:
@@ -134,7 +134,7 @@ def disagreement_table(joint: JointDetails, origin: Origin) -> Table | None:
     note = (
         f"The mask decides by one labelled pixel, the scene head {decided}. Where they disagree, one of them is right."
     )
-    return Table("disagreement", table_title(origin, "Mask against scene head"), columns, rows, (note,))
+    return origin_table("disagreement", origin, "Mask against scene head", columns, rows, note)
 
 
 def hierarchy_table(hierarchy: HierarchyScores, origin: Origin) -> Table:
@@ -161,7 +161,7 @@ def hierarchy_table(hierarchy: HierarchyScores, origin: Origin) -> Table:
         f"A pixel costs {cost} on average: 0 if right, 1/3 if wrong within its group of level 2, 2/3 if within that of "
         "level 1, 1 otherwise."
     )
-    return Table("hierarchy", table_title(origin, "Pixel scores by CLC group"), columns, rows, tuple(notes))
+    return origin_table("hierarchy", origin, "Pixel scores by CLC group", columns, rows, *notes)
 
 
 def boundary_table(boundary: BoundaryScores | None, origin: Origin) -> Table | None:
@@ -175,7 +175,7 @@ def boundary_table(boundary: BoundaryScores | None, origin: Origin) -> Table | N
         f"mean over {boundary.classes_averaged} of {NUM_CLASSES} classes.",
         "A dash stands for a class that the reference does not have, or of which no boundary is seen.",
     )
-    return Table("boundary", table_title(origin, "Boundary IoU"), columns, rows, notes)
+    return origin_table("boundary", origin, "Boundary IoU", columns, rows, *notes)
 
 
 def calibration_table(pixel: PixelCalibration | None, scene: SceneCalibration | None, origin: Origin) -> Table | None:
@@ -202,7 +202,7 @@ def calibration_table(pixel: PixelCalibration | None, scene: SceneCalibration | 
         notes.append("The Brier score is summed over the classes of a pixel (0 to 2), and of one class of a patch.")
     if pixel is not None and pixel.after is not None and origin.split == "validation":
         notes.append("The temperature was fitted on these very patches, so the scores at it are optimistic.")
-    return Table("calibration", table_title(origin, "Calibration"), columns, rows, tuple(notes))
+    return origin_table("calibration", origin, "Calibration", columns, rows, *notes)
 
 
 def calibration_per_class(scene: SceneCalibration | None, origin: Origin) -> Table | None:
@@ -212,8 +212,7 @@ def calibration_per_class(scene: SceneCalibration | None, origin: Origin) -> Tab
     columns = (_CLASS, *percent_columns(("ece", "ECE")), Column("brier", "Brier", "number"))
     rows = _class_rows(scene.ece_per_class, scene.brier_per_class)
     note = "A dash stands for a class that no patch has."
-    title = table_title(origin, "Calibration of the scene head by class")
-    return Table("calibration_per_class", title, columns, rows, (note,))
+    return origin_table("calibration_per_class", origin, "Calibration of the scene head by class", columns, rows, note)
 
 
 def _class_rows(*columns_K: Floats | Counts) -> tuple[tuple[Value, ...], ...]:

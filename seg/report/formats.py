@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Literal
@@ -121,6 +121,18 @@ class Table:
 def percent_columns(*names: tuple[str, str]) -> tuple[Column, ...]:
     """Columns of fractions shown as percentages, each given by key and title."""
     return tuple(Column(key, title, "percent") for key, title in names)
+
+
+def origin_table(
+    name: str,
+    origin: Origin,
+    what: str,
+    columns: Iterable[Column],
+    rows: Iterable[Sequence[Value]],
+    *notes: str,
+) -> Table:
+    """A table of one origin, which its title names; see `table_title`."""
+    return Table(name, table_title(origin, what), tuple(columns), tuple(map(tuple, rows)), notes)
 
 
 def table_title(origin: Origin, what: str) -> str:

@@ -34,6 +34,7 @@ MIN_LABELLED = 0.25
 """Share of the pixels that must be labelled: a score of a few pixels says little about a patch."""
 
 _KEY = "seg.gallery"
+_TEXTS = ("patch_id", "why", "score", "labels", "decided")
 _ARRAYS = {"rgb": 3, "s1": 2, "reference": 2, "predicted": 2}
 """Arrays of a picture, with their number of axes."""
 
@@ -45,7 +46,7 @@ class Picture:
     Attributes:
         patch_id: Its id.
         why: One of `REASONS`.
-        rgb_HW3: True-colour image, uint8, see `seg.figures.maps.quicklook`; None without Sentinel-2.
+        rgb_HW3: True-colour image, uint8, see `seg.figures.pictures.true_colour`; None without Sentinel-2.
         s1_HW: VV backscatter, uint8, -25 to 0 dB; None without Sentinel-1.
         reference_HW: Class indices, uint8; 255 where unlabelled.
         predicted_HW: Class indices, uint8.
@@ -107,22 +108,13 @@ def save_gallery(folder: Path, pictures: tuple[Picture, ...]) -> Path:
         The file.
     """
     arrays: dict[str, npt.NDArray[np.uint8]] = {}
-    texts = []
     for number, picture in enumerate(pictures):
         values = (picture.rgb_HW3, picture.s1_HW, picture.reference_HW, picture.predicted_HW)
         for name, array in zip(_ARRAYS, values, strict=True):
             if array is not None:
                 assert array.dtype == np.uint8, f"{name} is uint8, not {array.dtype}"
                 arrays[f"{number}.{name}"] = np.ascontiguousarray(array)
-        texts.append(
-            {
-                "patch_id": picture.patch_id,
-                "why": picture.why,
-                "score": picture.score,
-                "labels": picture.labels,
-                "decided": picture.decided,
-            }
-        )
+    texts = [{name: getattr(picture, name) for name in _TEXTS} for picture in pictures]
     document = {"format": FORMAT, "checksum": _checksum(arrays), "pictures": texts}
     header = {_KEY: json.dumps(document, allow_nan=False)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +141,7 @@ def load_gallery(folder: Path) -> tuple[Picture, ...]:
         document = json.loads(header or "")
         version, expected, texts = document["format"], document["checksum"], document["pictures"]
     except (KeyError, TypeError, ValueError):
-        raise EvidenceError(f"{path} is no gallery of seg; run 'seg eval' to make one") from None
+        raise EvidenceError(f"{path} is no gallery of seg; move it away and run 'seg eval' to make one") from None
     if version != FORMAT:
         raise EvidenceError(f"{path} has format {version} and this seg reads {FORMAT}; run 'seg eval' again")
     if _checksum(arrays) != expected:
@@ -203,4 +195,4 @@ def _checksum(arrays: Mapping[str, npt.NDArray[np.uint8]]) -> str:
 
 
 def _damaged(path: Path, reason: str) -> EvidenceError:
-    return EvidenceError(f"{path} is cut off or damaged ({reason}); run 'seg eval' again")
+    return EvidenceError(f"{path} is cut off or damaged ({reason}); move it away and run 'seg eval' again")

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -19,26 +18,17 @@ from seg.metrics.scores import Scores
 from seg.reben.classes import CLASSES, NUM_CLASSES
 from seg.report.formats import UNDEFINED, Table, table_title
 from seg.report.gallery import Picture
-from seg.report.html_charts import (
-    Chart,
-    calibration_charts,
-    curve_charts,
-    pixel_charts,
-    place_charts,
-    scene_charts,
-)
+from seg.report.html_charts import Chart, calibration_charts, curve_charts, pixel_charts, place_charts, scene_charts
 from seg.report.html_gallery import HtmlPicture, html_picture
 from seg.report.html_tables import ConfusionRow, HtmlTable, confusion_rows, css_color, html_table
 from seg.report.results import detail_tables, interval_note, summary_tables
-from seg.store.atomic import write_text
 
 _TEMPLATES = "templates"
 _TITLES = ("Run", "Model")
 """What of a run stands in titles."""
 
 
-@dataclass(frozen=True)
-class Headline:
+class Headline(NamedTuple):
     """A score at the top of the page; the positions are percent of a scale from 0 to 100 %."""
 
     name: str
@@ -50,18 +40,8 @@ class Headline:
     high: float | None
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of the page; a table belongs to the section that lists its name.
-
-    Attributes:
-        id: Anchor.
-        title: Heading.
-        link: The same in a word or two, for the list of sections.
-        text: What is to be seen, in a sentence or two.
-        names: Names of its tables, in order.
-        tables, charts, curves, confusion, pictures: What it shows.
-    """
+class Section(NamedTuple):
+    """A section of the page: anchor, heading, its link in a word or two, text, names of its tables, what it shows."""
 
     id: str
     title: str
@@ -72,12 +52,7 @@ class Section:
     charts: Sequence[Chart] = ()
     curves: Sequence[Chart] = ()
     confusion: tuple[ConfusionRow, ...] = ()
-    pictures: Sequence[HtmlPicture] = field(default=())
-
-    @property
-    def empty(self) -> bool:
-        """True if there is nothing to show."""
-        return not (self.tables or self.charts or self.curves or self.confusion or self.pictures)
+    pictures: Sequence[HtmlPicture] = ()
 
 
 PIXELS = Section(
@@ -113,8 +88,7 @@ JOINT = Section(
     "two disagree.",
     ("joint_summary", "implied", "pooled", "pooled_per_class", "disagreement"),
 )
-MASK_ALONE = replace(
-    JOINT,
+MASK_ALONE = JOINT._replace(
     title="The labels that the map implies",
     link="Implied labels",
     text="The predicted map of a patch implies a multi-label for it.",
@@ -146,29 +120,18 @@ GALLERY = Section(
 OTHER = Section("other", "More tables", "More tables", "")
 
 
-def write_report(
-    path: Path, assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture], about: Mapping[str, str]
-) -> None:
-    """Write the report of an evaluation. The file appears complete or not at all.
+def render_report(
+    assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture], about: Mapping[str, str]
+) -> str:
+    """The report of an evaluation as HTML. The same input always gives the same text.
 
     Args:
-        path: The HTML file.
         assessment: What is reported.
         evidence: What it was computed from.
         pictures: Patches to show; none: the report has no gallery.
         about: What the reader should know of the run, by name; ``Run`` becomes the heading, and ``Model`` names the
             page in the tabs and bookmarks of a browser.
-
-    Raises:
-        OSError: If the file cannot be written.
     """
-    write_text(path, render_report(assessment, evidence, pictures, about))
-
-
-def render_report(
-    assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture], about: Mapping[str, str]
-) -> str:
-    """The report of an evaluation as HTML, see `write_report`. The same input always gives the same text."""
     origin = assessment.scores.origin
     context = {
         "title": f"{about.get('Run') or 'Evaluation'}, {origin.words}",
@@ -178,7 +141,7 @@ def render_report(
         "headlines": _headlines(assessment),
         "facts": _facts(assessment) | {name: text for name, text in about.items() if name not in _TITLES},
         "interval_note": interval_note(assessment).replace("Brackets hold", "Intervals are"),
-        "sections": [section for section in _sections(assessment, evidence, pictures) if not section.empty],
+        "sections": [section for section in _sections(assessment, evidence, pictures) if any(section[5:])],
         "classes": [(c, css_color(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
         "style": Markup(_resource("report.css")),
         "script": Markup(_resource("report.js")),
@@ -191,8 +154,8 @@ def _tab(about: Mapping[str, str], origin: Origin) -> str:
     model = about.get("Model") or about.get("Run") or "Evaluation"
     named = origin.words
     if not origin.on:
-        data = "synthetic data" if origin.synthetic else "reBEN"
-        named = named.replace(" split", f" split of {data}", 1)
+        data = {True: " of synthetic data", False: " of reBEN", None: ""}[origin.synthetic]
+        named = named.replace(" split", f" split{data}", 1)
     return f"{model} · {named} · seg"
 
 
@@ -201,21 +164,19 @@ def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Pic
     tables = (*summary_tables(assessment), *detail_tables(assessment))
     gallery = tuple(html_picture(picture, evidence.probabilities is not None) for picture in pictures)
     sections = [
-        replace(PIXELS, charts=pixel_charts(assessment)),
-        replace(CONFUSION, confusion=confusion_rows(assessment.counts_KK)),
-        replace(SCENES, charts=scene_charts(assessment), curves=curve_charts(assessment, evidence)),
+        PIXELS._replace(charts=pixel_charts(assessment)),
+        CONFUSION._replace(confusion=confusion_rows(assessment.counts_KK)),
+        SCENES._replace(charts=scene_charts(assessment), curves=curve_charts(assessment, evidence)),
         JOINT if scores.scene is not None else MASK_ALONE,
-        replace(CALIBRATION, charts=calibration_charts(assessment)),
-        replace(SLICES, charts=place_charts(assessment, evidence)),
-        replace(GALLERY, pictures=gallery),
+        CALIBRATION._replace(charts=calibration_charts(assessment)),
+        SLICES._replace(charts=place_charts(assessment, evidence)),
+        GALLERY._replace(pictures=gallery),
     ]
     placed = {name for section in sections for name in section.names}
-    sections.append(replace(OTHER, names=tuple(table.name for table in tables if table.name not in placed)))
-    named = {table.name: table for table in tables}
+    sections.append(OTHER._replace(names=tuple(table.name for table in tables if table.name not in placed)))
+    shown = {table.name: _parts(table, origin) for table in tables}
     return [
-        replace(
-            section, tables=tuple(t for name in section.names if name in named for t in _parts(named[name], origin))
-        )
+        section._replace(tables=tuple(part for name in section.names for part in shown.get(name, ())))
         for section in sections
     ]
 
@@ -236,7 +197,7 @@ def _parts(table: Table, origin: Origin) -> list[HtmlTable]:
             notes=(),
         )
         parts.append(html_table(part))
-    return [*parts[:-1], replace(parts[-1], notes=table.all_notes)]
+    return [*parts[:-1], parts[-1]._replace(notes=table.all_notes)]
 
 
 def _headlines(assessment: Assessment) -> list[Headline]:
@@ -265,13 +226,12 @@ def _headlines(assessment: Assessment) -> list[Headline]:
 def _headline(name: str, value: float, interval: Interval | None, note: str) -> Headline:
     if math.isnan(value):
         return Headline(name, UNDEFINED, "", note, None, None, None)
-    position, low, high = round(100 * value, 2), None, None
-    text = ""
-    if interval is not None and float(interval.low) <= float(interval.high):
-        low, high = round(100 * float(interval.low), 2), round(100 * float(interval.high), 2)
-        # From the values themselves: rounded twice, they would differ from those in the tables.
-        text = f"{100 * float(interval.low):.1f} to {100 * float(interval.high):.1f}"
-    return Headline(name, f"{100 * value:.2f}", text, note, position, low, high)
+    position, shown = round(100 * value, 2), f"{100 * value:.2f}"
+    if interval is None or not float(interval.low) <= float(interval.high):
+        return Headline(name, shown, "", note, position, None, None)
+    low, high = 100 * float(interval.low), 100 * float(interval.high)
+    # From the values themselves: rounded twice, they would differ from those in the tables.
+    return Headline(name, shown, f"{low:.1f} to {high:.1f}", note, position, round(low, 2), round(high, 2))
 
 
 def _thresholds(scores: Scores) -> str:
@@ -288,7 +248,7 @@ def _facts(assessment: Assessment) -> dict[str, str]:
         "Patches": f"{scores.patches:,}",
         "Labelled pixels": f"{int(scores.pixel.support.sum()):,}",
         "S2 tiles": f"{assessment.tiles:,}",
-        "Data": "SYNTHETIC" if origin.synthetic else "reBEN",
+        "Data": {True: "SYNTHETIC", False: "reBEN", None: "not recorded"}[origin.synthetic],
         "Data fingerprint": origin.fingerprint,
         "Weights": origin.weights or UNDEFINED,
         "Label thresholds": _thresholds(scores),

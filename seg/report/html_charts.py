@@ -1,6 +1,6 @@
 """The charts of the HTML report: from an assessment and its evidence to SVG with a caption."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +23,8 @@ from seg.report.formats import UNDEFINED
 from seg.report.places import patch_centres
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart of the page.
-
-    Attributes:
-        svg: An ``svg`` element.
-        title: What is shown.
-        caption: More on it.
-        size: ``small`` ones stand many in a row, ``medium`` two, ``large`` one.
-    """
+class Chart(NamedTuple):
+    """A chart of the page as ``svg`` element; ``small`` ones stand many in a row, ``medium`` two, ``large`` one."""
 
     svg: Markup
     title: str

@@ -1,12 +1,12 @@
 """Tables and confusion counts as what the template of the HTML report shows."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from seg.metrics.ratio import ratio
 from seg.metrics.sparse import Counts
 from seg.reben.classes import CLASSES, NUM_CLASSES
-from seg.report.formats import UNDEFINED, Estimate, Table, Value, shown
+from seg.report.formats import UNDEFINED, Column, Estimate, Table, Value, shown
 
 _CLASS_OF_NAME = {c.name: c for c in CLASSES}
 _PAST_DARK, _PAST_LIGHT = 0.515, 0.695
@@ -15,25 +15,15 @@ _LONG = 24
 """Rows from which on a table scrolls in a box of its own."""
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """Head of a column; `numeric` columns are sorted as numbers and aligned right."""
 
     text: str
     numeric: bool
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table.
-
-    Attributes:
-        text: What is shown.
-        sort: What the column is sorted by, in full precision; empty where undefined.
-        interval: The interval or deviation after the value; empty without.
-        color: CSS colour of a swatch before the text; empty without.
-        full: The official name, where the text is a short one.
-    """
+class Cell(NamedTuple):
+    """A cell: its text, what it is sorted by, its interval, and of a class the CSS colour and the official name."""
 
     text: str
     sort: str
@@ -42,8 +32,7 @@ class Cell:
     full: str = ""
 
 
-@dataclass(frozen=True)
-class HtmlTable:
+class HtmlTable(NamedTuple):
     """A table of the report; `long` ones scroll in a box of their own."""
 
     name: str
@@ -54,16 +43,8 @@ class HtmlTable:
     long: bool
 
 
-@dataclass(frozen=True)
-class ConfusionCell:
-    """A cell of the confusion matrix.
-
-    Attributes:
-        text: Percent of the true class, without decimals; empty below half a percent.
-        share: The same from 0 to 1, with 3 decimals, for the colour.
-        title: Classes, share and count in words.
-        classes: CSS classes: ``right`` on the diagonal, and where the colour of the digits changes.
-    """
+class ConfusionCell(NamedTuple):
+    """Percent of the true class, empty below half a percent; the same from 0 to 1; in words; and CSS classes."""
 
     text: str
     share: str
@@ -71,8 +52,7 @@ class ConfusionCell:
     classes: str
 
 
-@dataclass(frozen=True)
-class ConfusionRow:
+class ConfusionRow(NamedTuple):
     """Row of a true class; no cells where the reference does not have it."""
 
     name: str
@@ -83,19 +63,16 @@ class ConfusionRow:
 
 def html_table(table: Table) -> HtmlTable:
     """A table for the page: short names of classes with their colours, and keys to sort by."""
-    rows = tuple(tuple(_cell(table, position, value) for position, value in enumerate(row)) for row in table.rows)
+    rows = tuple(tuple(map(_cell, table.columns, row)) for row in table.rows)
     headings = tuple(Heading(column.heading.replace(" %", "\u00a0%"), not column.left) for column in table.columns)
     return HtmlTable(table.name, table.title, headings, rows, table.all_notes, len(rows) > _LONG)
 
 
-def _cell(table: Table, position: int, value: Value) -> Cell:
-    column = table.columns[position]
+def _cell(column: Column, value: Value) -> Cell:
     text = shown(column, value)
     if isinstance(value, str):
         known = _CLASS_OF_NAME.get(value) if column.kind == "class" else None
-        if known is None:
-            return Cell(text, text)
-        return Cell(known.short, known.short, color=css_color(known.color), full=known.name)
+        return Cell(known.short, known.short, "", css_color(known.color), known.name) if known else Cell(text, text)
     number = value.value if isinstance(value, Estimate) else value
     if number is None or math.isnan(number):
         return Cell(UNDEFINED, "")
@@ -115,10 +92,9 @@ def confusion_rows(counts_KK: Counts) -> tuple[ConfusionRow, ...]:
             right = true is predicted
             what = "predicted right" if right else f"predicted as {predicted.name}"
             title = f"{true.name}, {what}: {100 * share:.2f} % ({pixels:,} of {support[true.index]:,} pixels)"
-            text = f"{100 * share:.0f}" if share >= 0.005 else ""
-            marks = ("right", right), ("past-dark", share > _PAST_DARK), ("past-light", share > _PAST_LIGHT)
-            classes = " ".join(name for name, applies in marks if applies)
-            cells.append(ConfusionCell(text, f"{share:.3f}", title, classes))
+            marks = {"right": right, "past-dark": share > _PAST_DARK, "past-light": share > _PAST_LIGHT}
+            classes = " ".join(name for name, applies in marks.items() if applies)
+            cells.append(ConfusionCell(f"{100 * share:.0f}" if share >= 0.005 else "", f"{share:.3f}", title, classes))
         rows.append(ConfusionRow(true.short, css_color(true.color), f"{support[true.index]:,}", tuple(cells)))
     return tuple(rows)
 

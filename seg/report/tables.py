@@ -8,7 +8,7 @@ import numpy as np
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import Scores, headline
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.report.formats import Column, Estimate, Table, Value, percent_columns, shown, table_title
+from seg.report.formats import Column, Estimate, Table, Value, origin_table, percent_columns, shown, table_title
 
 if TYPE_CHECKING:
     from seg.metrics.bootstrap import Interval
@@ -51,7 +51,7 @@ def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     head: tuple[Value, ...] = (scores.origin.name, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
     row = (*head, *(_estimate(getattr(pixel, name), intervals, name) for name in _PIXEL_MEANS))
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
-    return Table("pixel_summary", table_title(scores.origin, "Pixel scores"), columns, (row,), (note,))
+    return origin_table("pixel_summary", scores.origin, "Pixel scores", columns, [row], note)
 
 
 def headline_lines(scores: Scores, intervals: Intervals = NO_INTERVALS) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_PIXEL_COLUMNS)
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that the reference does not have, or for the precision of one never predicted."
-    return Table("pixel_per_class", table_title(scores.origin, "Pixel scores by class"), columns, rows, (note,))
+    return origin_table("pixel_per_class", scores.origin, "Pixel scores by class", columns, rows, note)
 
 
 def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -101,7 +101,7 @@ def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table 
     notes = [f"Macro means are over the {averaged} of {NUM_CLASSES} classes that occur; AP needs no threshold."]
     if scores.scene_fitted is not None and scores.origin.split == "validation":
         notes.append("The thresholds were fitted on these very patches, so F1 at them is optimistic.")
-    return Table("scene_summary", table_title(scores.origin, "Scene scores"), columns, rows, tuple(notes))
+    return origin_table("scene_summary", scores.origin, "Scene scores", columns, rows, *notes)
 
 
 def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
@@ -111,7 +111,7 @@ def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     columns = (Column("class", "Class", "class"), *_scene_columns(scores))
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _scene_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that no patch has."
-    return Table("scene_per_class", table_title(scores.origin, "Scene scores by class"), columns, rows, (note,))
+    return origin_table("scene_per_class", scores.origin, "Scene scores by class", columns, rows, note)
 
 
 def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table:
@@ -135,8 +135,7 @@ def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table
     ]
     if joint.min_share:
         notes.append(f"A class is implied from {100 * joint.min_share:g} % of the labelled area on.")
-    title = table_title(scores.origin, "Multi-labels from mask and scene head")
-    return Table("joint_summary", title, columns, tuple(rows), tuple(notes))
+    return origin_table("joint_summary", scores.origin, "Multi-labels from mask and scene head", columns, rows, *notes)
 
 
 TABLES: dict[str, Callable[[Scores, Intervals], Table | None]] = {
@@ -169,7 +168,7 @@ def per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
         (index, name, *(value for cells in row for value in cells))
         for index, (name, *row) in enumerate(zip(CLASS_NAMES, *parts, strict=True))
     )
-    return Table("per_class", table_title(scores.origin, "Scores by class"), columns, rows)
+    return origin_table("per_class", scores.origin, "Scores by class", columns, rows)
 
 
 def _estimate(value: float, intervals: Intervals, name: str) -> Value:

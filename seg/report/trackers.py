@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple
 
 from seg.errors import WrongUseError
 from seg.store.atomic import write_text
@@ -43,84 +43,54 @@ class TrackedRun:
     known_as: str | None
 
 
-class Tracker(Protocol):
-    """A tracker that has begun.
-
-    Attributes:
-        run_id: What it calls the run.
-    """
+class Tracker(NamedTuple):
+    """A tracker that has begun: what it calls the run, how it logs the finite numbers of an epoch, and how it ends."""
 
     run_id: str
-
-    def add(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Log the finite numbers of an epoch, counted from 1."""
-
-    def close(self, status: Status) -> None:
-        """End the run."""
+    add: Callable[[int, Mapping[str, float]], None]
+    close: Callable[[Status], None]
 
 
-class WandbTracker:
-    """Weights & Biases.
-
-    Args:
-        run: The run.
-        wandb: The module.
-    """
-
-    def __init__(self, run: TrackedRun, wandb: Any) -> None:
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", _PROJECT),
-            name=os.environ.get("WANDB_NAME", run.folder.name),
-            dir=os.environ.get("WANDB_DIR", str(run.folder)),
-            id=run.known_as,
-            resume="allow",
-            config=dict(run.settings),
-            tags=[_SYNTHETIC] if run.synthetic else None,
-        )
-        self.run_id = str(self._run.id)
-
-    def add(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Log an epoch."""
-        self._run.log({"epoch": epoch, **values}, step=epoch)
-
-    def close(self, status: Status) -> None:
-        """End the run; anything but a finished one is marked as failed."""
-        self._run.finish(exit_code=int(status != "finished"))
+def _wandb(run: TrackedRun, wandb: Any) -> Tracker:
+    """Weights & Biases; anything but a finished run is marked as failed."""
+    begun = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", _PROJECT),
+        name=os.environ.get("WANDB_NAME", run.folder.name),
+        dir=os.environ.get("WANDB_DIR", str(run.folder)),
+        id=run.known_as,
+        resume="allow",
+        config=dict(run.settings),
+        tags=[_SYNTHETIC] if run.synthetic else None,
+    )
+    return Tracker(
+        str(begun.id),
+        lambda epoch, values: begun.log({"epoch": epoch, **values}, step=epoch),
+        lambda status: begun.finish(exit_code=int(status != "finished")),
+    )
 
 
-class MlflowTracker:
-    """MLflow.
-
-    Args:
-        run: The run.
-        mlflow: The module.
-    """
-
-    _STATUS: Mapping[Status, str] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
-
-    def __init__(self, run: TrackedRun, mlflow: Any) -> None:
-        self._mlflow = mlflow
-        if run.known_as is None and not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
-            mlflow.set_experiment(_PROJECT)
-        name = None if run.known_as else os.environ.get("MLFLOW_RUN_NAME", run.folder.name)
-        self.run_id = str(mlflow.start_run(run_id=run.known_as, run_name=name).info.run_id)
-        if run.known_as is None:
-            # Parameters never change, and a resumed run has those that it began with.
-            flat = {f"{section}.{key}": v for section, keys in run.settings.items() for key, v in keys.items()}
-            mlflow.log_params(flat)
-            if run.synthetic:
-                mlflow.set_tag("data", _SYNTHETIC)
-
-    def add(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Log an epoch."""
-        self._mlflow.log_metrics(dict(values), step=epoch)
-
-    def close(self, status: Status) -> None:
-        """End the run."""
-        self._mlflow.end_run(status=self._STATUS[status])
+def _mlflow(run: TrackedRun, mlflow: Any) -> Tracker:
+    """MLflow."""
+    first = run.known_as is None
+    if first and not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
+        mlflow.set_experiment(_PROJECT)
+    name = os.environ.get("MLFLOW_RUN_NAME", run.folder.name) if first else None
+    run_id = str(mlflow.start_run(run_id=run.known_as, run_name=name).info.run_id)
+    if first:
+        # Parameters never change, and a resumed run has those that it began with.
+        flat = {f"{section}.{key}": v for section, keys in run.settings.items() for key, v in keys.items()}
+        mlflow.log_params(flat)
+        if run.synthetic:
+            mlflow.set_tag("data", _SYNTHETIC)
+    ends = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+    return Tracker(
+        run_id,
+        lambda epoch, values: mlflow.log_metrics(dict(values), step=epoch),
+        lambda status: mlflow.end_run(status=ends[status]),
+    )
 
 
-TRACKERS: dict[str, Callable[[TrackedRun, Any], Tracker]] = {"wandb": WandbTracker, "mlflow": MlflowTracker}
+TRACKERS: dict[str, Callable[[TrackedRun, Any], Tracker]] = {"wandb": _wandb, "mlflow": _mlflow}
 """Trackers by the name of their package."""
 
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from seg.engine.evaluate import Pass, predict
-from seg.figures.maps import quicklook
+from seg.figures.pictures import backscatter, true_colour
 from seg.metrics.evidence import Evidence
 from seg.metrics.patch import patch_accuracy
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
@@ -13,10 +13,6 @@ from seg.reben.classes import CLASS_NAMES
 from seg.report.gallery import Picture, choose_pictures
 from seg.runs.session import Session
 from seg.store.tensors import Array
-
-RGB = ("B04", "B03", "B02")
-_VV_LIMITS = (-25.0, 0.0)
-"""Backscatter in dB that is shown black and white."""
 
 _Image = npt.NDArray[np.uint8]
 
@@ -78,12 +74,7 @@ def _looks(session: Session, patch_id: str) -> tuple[_Image | None, _Image | Non
     row = pc.index(store.index.patch_ids, patch_id).as_py()
     s2: dict[str, Array] = store.patches.tensors(patch_id) if store.index.has_s2[row] else {}
     s1: dict[str, Array] = store.patches.tensors(store.index.s1_name(row)) if store.index.has_s1[row] else {}
-    rgb_HW3 = quicklook(*(s2[band] for band in RGB)) if set(RGB) <= s2.keys() else None
-    s1_HW = None
-    if "VV" in s1:
-        low, high = _VV_LIMITS
-        s1_HW = np.rint(255 * np.clip((s1["VV"] - low) / (high - low), 0, 1)).astype(np.uint8)
-    return rgb_HW3, s1_HW
+    return true_colour(s2), backscatter(s1)
 
 
 def _names(labels_K: npt.NDArray[np.bool_]) -> tuple[str, ...]:
