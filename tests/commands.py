@@ -1,26 +1,47 @@
 """Runs the commands that messages print, as a user would type them: with what rasterio brings, in some folder."""
 
 import contextlib
+import io
+import os
 import re
 import shlex
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest import mock
 
 from click.testing import CliRunner
 from rasterio.rio.main import main_group
+
+from seg.cli import main as cli
+
+
+def run_seg(*words: object) -> tuple[int, str]:
+    """Run a command of seg in this process, on a wide screen; gives exit code and what it said."""
+    said = io.StringIO()
+    before, sys.argv = sys.argv, ["seg", *map(str, words)]
+    wide = mock.patch.dict(os.environ, {"COLUMNS": "1000"})
+    code = 0
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), wide:
+            cli.main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv = before
+    return code, said.getvalue()
 
 
 def printed(message: str) -> list[list[str]]:
     """The commands of a message, word by word.
 
     They begin with ``rio``, ``python``, ``seg`` or ``mkdir`` after a colon, ``type`` or ``with``, are joined by ``&&``,
-    and end where the sentence goes on: at a semicolon, a comma, a bracket or the end.
+    and end where the sentence goes on: at a semicolon, a comma, a bracket or the end of the line.
     """
     begin = re.search(r"(?:: |\btype )(?=(?:rio|python|seg|mkdir) )", message)
     assert begin, message
-    text, quote = message[begin.end() :], ""
+    text, quote = message[begin.end() :].partition("\n")[0], ""
     for place, letter in enumerate(text):
         if not quote and (letter in ";(" or text.startswith(", ", place)):
             text = text[:place]

@@ -17,6 +17,7 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg.config.synthetic import SYNTHETIC_FILE
 from seg.errors import (
     ArchiveError,
     BuildError,
@@ -26,7 +27,7 @@ from seg.errors import (
     WorkerError,
     WrongUseError,
 )
-from seg.prepare.build import SYNTHETIC_FILE, build_store
+from seg.prepare.build import build_store
 from seg.prepare.processes import processes
 from seg.prepare.sources import Sources
 from seg.prepare.split import split_by_tile

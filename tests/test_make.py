@@ -15,6 +15,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+from commands import printed, run_seg
 from rasterio.features import shapes
 from rasterio.transform import Affine
 from scipy.ndimage import map_coordinates
@@ -32,9 +33,10 @@ from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_co
 from seg.region import cut_product
 from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
-from seg.region.products import Request, check_make, find_synthetic_mark
+from seg.region.products import Request, check_make
 from seg.scenes import units as looked
 from seg.scenes.open import open_scene
+from seg.scenes.simulated import find_synthetic_mark
 from seg.store.open import open_store
 from seg.synthetic.scene import synthesise_scene
 
@@ -321,8 +323,8 @@ def test_simulated_inputs_say_so_wherever_they_lie(scene, tmp_path, simulated):
     s2, s1, clc = Path("real.SAFE"), (), Path("real.gpkg")
     asked = {"product": ((moved,), s1, clc), "stack": ((moved,), s1, clc), "codes": ((s2,), s1, moved),
              "s1": ((s2,), (moved,), clc)}[simulated]  # fmt: skip
-    assert find_synthetic_mark(Request(asked[0], asked[2], asked[1])) == {"synthetic": True, "source": moved.name}
-    assert find_synthetic_mark(Request((s2,), clc)) is None
+    assert find_synthetic_mark((*asked[0], *asked[1], asked[2])) == {"synthetic": True, "source": moved.name}
+    assert find_synthetic_mark((s2, clc)) is None
 
 
 # --- several products -------------------------------------------------------------------------------------------------
@@ -752,11 +754,13 @@ def test_what_is_told(several, tmp_path):
     data.to_file(tmp_path / "bow.gpkg", engine="pyogrio")
     asked = request(s2[:1], tmp_path / "bow.gpkg", column="code", s1=[more["s1"][0]])
     make(asked, tmp_path / "out", notify=told.append)
-    assert told == [
-        "1 invalid polygon was repaired.",
-        "No patch is in validation or test, by the published rule: other parts of the tiles belong there. Split anew "
-        "with seg data split.",
-    ]
+    assert told[0] == "1 invalid polygon was repaired."
+    assert told[1].startswith("No patch is in validation or test, by the published rule: other parts of the tiles")
+    ((_, *command),) = printed(told[1])
+    command = [str(tmp_path / "new.parquet") if word == "NEW.parquet" else word for word in command]
+    code, said = run_seg(*["random" if word == "block" else word for word in command])
+    assert code == 0, said
+    assert len(set(pq.read_table(tmp_path / "new.parquet")["split"].to_pylist())) == 3
     assert not (tmp_path / "out" / "SYNTHETIC.json").exists()
 
 

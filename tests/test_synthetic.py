@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from scipy.stats import spearmanr
 
-from seg.prepare.build import SYNTHETIC_FILE
+from seg.config.synthetic import SYNTHETIC_FILE
 from seg.prepare.published_tree import encode_band, encode_map
 from seg.reben.bands import BANDS, S2_BANDS
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, UNLABELLED_CODES, UNLABELLED_LIMIT, names_of_bits

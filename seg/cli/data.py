@@ -103,11 +103,7 @@ def synth(
         check_synthesis(patches, seed)
     report = synthesise(out, patches, seed, console.track, workers)
     console.done(f"{patches} synthetic patches in {out}: " + ", ".join(f"{n} {s}" for s, n in report.per_split.items()))
-    console.done(
-        f"Next: seg data build --s2 {out}/BigEarthNet-S2 --s1 {out}/BigEarthNet-S1 --maps {out}/Reference_Maps "
-        f"--metadata {out}/metadata.parquet "
-        f"--metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"
-    )
+    console.done(make.next_step(out, with_s1=True))
 
 
 def _synthesise_scene(out: Path, size: int, seed: int) -> None:
@@ -125,7 +121,8 @@ def _synthesise_scene(out: Path, size: int, seed: int) -> None:
         ("CLC codes", scene.codes),
     ):
         console.done(f"  {what}: {path.name}")
-    console.done(f"Next: seg predict RUN {scene.product} --s1 {scene.s1} --out MAP.tif (--s1 if the run sees it)")
+    command = ["seg", "predict", "RUN", str(scene.product), "--s1", str(scene.s1), "--out", "MAP.tif"]
+    console.done(f"Next: {shlex.join(command)} (--s1 if the run sees it)")
 
 
 @app.command(cls=Command)

@@ -1,5 +1,6 @@
 """``seg data make``."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -144,9 +145,14 @@ def _tell(out: Path, made: "Made") -> None:
     if made.fingerprint:
         console.done(f"Fingerprint {made.fingerprint}")
         return
-    s1_part = f"--s1 {out}/BigEarthNet-S1 " if made.with_s1 else ""
-    console.done(
-        f"Next: seg data build --s2 {out}/BigEarthNet-S2 {s1_part}--maps {out}/Reference_Maps "
-        f"--metadata {out}/metadata.parquet "
-        f"--metadata {out}/metadata_for_patches_with_snow_cloud_or_shadow.parquet STORE"
-    )
+    console.done(next_step(out, with_s1=bool(made.with_s1)))
+
+
+def next_step(out: Path, *, with_s1: bool) -> str:
+    """The command that builds a store of a tree."""
+    command = ["seg", "data", "build", "--s2", str(out / "BigEarthNet-S2")]
+    command += ["--s1", str(out / "BigEarthNet-S1")] if with_s1 else []
+    command += ["--maps", str(out / "Reference_Maps")]
+    for name in ("metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet"):
+        command += ["--metadata", str(out / name)]
+    return f"Next: {shlex.join(command)} STORE"

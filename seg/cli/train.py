@@ -1,5 +1,6 @@
 """``seg train``."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +94,7 @@ def run_and_show(job: "TrainPlan") -> None:
         with training_progress(job.config.train.epochs, job.config.train.monitor) as observe:
             result = run(job, observe=observe, track=console.track, notify=console.notify)
     except Interrupted as reason:
-        console.notify(f"Training {reason}. Continue with: seg train --out {job.folder} --resume")
+        console.notify(f"Training {reason}. Continue with: seg train --out {shlex.quote(str(job.folder))} --resume")
         sys.exit(1)
     if result.epochs < job.config.train.epochs and not job.config.train.max_steps:
         console.done(f"Stopped after epoch {result.epochs}: no better score for {job.config.train.patience} epochs.")
@@ -101,7 +102,7 @@ def run_and_show(job: "TrainPlan") -> None:
         f"Best {result.monitor} on validation: {result.best_score:.4f} in epoch {result.best_epoch + 1}. "
         f"Weights, log and settings: {result.folder}"
     )
-    console.done(f"Next: seg eval {result.folder}")
+    console.done(f"Next: seg eval {shlex.quote(str(result.folder))}")
 
 
 def show_dry_run(result: "DryRun") -> None:

@@ -76,6 +76,7 @@ def have_mapped(
     if len(maps) > 1:
         # Claimed anew, for the record to have what the others have kept in it.
         with claimed_maps(list(made), folder):
-            tags = run_tags(pieces[0].chosen.card, pieces[0].options)
+            simulated = any(piece.scene.synthetic for piece in pieces)
+            tags = run_tags(pieces[0].chosen.card, pieces[0].options, simulated)
             write_vrt(folder / VRT, [one.path for one in maps], tags=tags)
     return maps

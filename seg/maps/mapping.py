@@ -104,7 +104,9 @@ def map_scenes(
         joined_weights = replace(weights, ranks=ranks)
         maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
         if len(maps) > 1 and ranks.first:
-            write_vrt(maps[0].path.with_name(VRT), [one.path for one in maps], tags=run_tags(weights.card, options))
+            simulated = any(scene.synthetic for scene, *_ in scenes)
+            tags = run_tags(weights.card, options, simulated)
+            write_vrt(maps[0].path.with_name(VRT), [one.path for one in maps], tags=tags)
     return maps
 
 

@@ -135,8 +135,8 @@ class ScenePlan:
 
     @property
     def synthetic(self) -> Synthetic:
-        """Whether the model has learned from synthetic data."""
-        return Synthetic.of(model=self.weights.card.data.synthetic)
+        """Which of the scene and what the model has learned from is synthetic."""
+        return Synthetic.of(data=self.scene.synthetic, model=self.weights.card.data.synthetic)
 
     def beside(self, ending: str) -> Path:
         """A file that belongs to the map."""
@@ -245,7 +245,8 @@ def finish_map(job: ScenePlan, counts: Counts, hectares_K: Floats, notify: Notif
         write_cells(files[-1], job.scene, rows, job.weights.card.thresholds, tags)
     if options.areas:
         evidence = run_assessment(options.run, notify)
-        synthetic = job.synthetic | Synthetic.of(data=evidence is not None and evidence.origin.synthetic)
+        # What the areas are adjusted by was learned of the model, not of this scene.
+        synthetic = job.synthetic | Synthetic.of(model=evidence is not None and bool(evidence.origin.simulated))
         table = area_table(hectares_K, evidence, job.scene.name, synthetic)
         files += write_areas(job.path.with_suffix(""), table)
     for layer in job.layers:
@@ -291,9 +292,9 @@ def _remove_earlier(job: ScenePlan, notify: Notify) -> None:
         notify(f"Removed {', '.join(lost)}, which belonged to the earlier {job.path.name}.")
 
 
-def run_tags(card: ModelCard, options: MapOptions) -> dict[str, str]:
-    """Metadata that all maps of a run share."""
-    tags = model_tags(card, best_checkpoint(options.run), fingerprint=card.data.fingerprint, synthetic=False)
+def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
+    """Metadata that some maps of a run share; `simulated` says whether one of the scenes is."""
+    tags = model_tags(card, best_checkpoint(options.run), fingerprint=card.data.fingerprint, synthetic=simulated)
     return tags | {"TTA": "YES" if options.tta else "NO"}
 
 
@@ -303,4 +304,4 @@ def map_tags(job: ScenePlan, left_out: LeftOut) -> dict[str, str]:
     remarks = (*scene.remarks, *scene.remarks_on(left_out))
     warned = {"WARNINGS": " ".join(remarks)} if remarks else {}
     seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
-    return run_tags(job.weights.card, job.options) | seen | dict(scene.decisions) | warned
+    return run_tags(job.weights.card, job.options, scene.synthetic) | seen | dict(scene.decisions) | warned

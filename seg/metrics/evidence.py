@@ -44,24 +44,24 @@ class Origin:
     Attributes:
         split: The split they belong to.
         fingerprint: Fingerprint of the data they were read from.
-        synthetic: True if that data is synthetic.
+        synthetic: True if that data is synthetic; None: earlier versions recorded only that data or model are.
         weights: Digest of the weights; empty while they are being trained.
         thresholds: Probability above which each class counts as present, fitted on validation; None: not fitted.
         temperature: What pixel logits are divided by to be calibrated, fitted on validation; None: not fitted.
         without: The sensor that the model was not shown; None: it saw all its bands.
         on: What names the data, see `scored_on`; empty: those that the model was trained on.
-        synthetic_model: True if the data that the model was trained on is synthetic.
+        synthetic_model: True if the data that the model was trained on is synthetic; None likewise.
     """
 
     split: Split
     fingerprint: str
-    synthetic: bool
+    synthetic: bool | None
     weights: str = ""
     thresholds: tuple[float, ...] | None = None
     temperature: float | None = None
     without: Sensor | None = None
     on: str = ""
-    synthetic_model: bool = False
+    synthetic_model: bool | None = False
 
     @property
     def simulated(self) -> Synthetic:

@@ -206,7 +206,7 @@ def _opened(path: Path, source: Any = None) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise EvidenceError(f"there is no evidence at {path}; run 'seg eval' to make it") from None
     except (pa.ArrowException, OSError) as error:
-        raise EvidenceError(f"{path} is cut off or damaged ({error}); run 'seg eval' again") from None
+        raise EvidenceError(f"{path} is cut off or damaged ({error}); move it away and run 'seg eval' again") from None
 
 
 def _check_details(path: Path, evidence: Evidence) -> None:
@@ -244,17 +244,19 @@ def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
 
 def _origin(path: Path, header: dict[str, Any]) -> Origin:
     try:
-        thresholds = header["thresholds"]
+        thresholds, synthetic = header["thresholds"], header["synthetic"]
+        # Earlier versions had one flag for data and model.
+        model = header.get("synthetic_model", None if synthetic else False)
         origin = Origin(
             header["split"],
             header["fingerprint"],
-            header["synthetic"],
+            None if model is None and synthetic else synthetic,
             header["weights"],
             None if thresholds is None else tuple(map(float, thresholds)),
             None if header["temperature"] is None else float(header["temperature"]),
             header.get("without"),
             header.get("on", ""),
-            header.get("synthetic_model", False) is True,
+            model,
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
@@ -311,4 +313,4 @@ def _lists(array: pa.ListArray) -> tuple[Counts, Any]:
 
 
 def _damaged(path: Path, reason: str) -> EvidenceError:
-    return EvidenceError(f"{path} is damaged ({reason}); run 'seg eval' again")
+    return EvidenceError(f"{path} is damaged ({reason}); move it away and run 'seg eval' again")

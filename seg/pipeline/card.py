@@ -1,6 +1,7 @@
 """A trained run as a model folder that others can load, read about and cite."""
 
 import json
+import shlex
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +140,7 @@ def _write(
 
 
 def _synthetic(card: ModelCard, assessment: Assessment | None) -> Synthetic:
-    scored = assessment is not None and assessment.scores.origin.synthetic
+    scored = assessment.scores.origin.synthetic if assessment is not None else False
     return Synthetic.of(data=scored, model=card.data.synthetic)
 
 
@@ -172,7 +173,10 @@ def _scores(
 ) -> tuple[Assessment | None, bool]:
     """What the run scored, and whether that is reBEN's test split; None if it was not scored."""
     if not on and not (run / EVALUATIONS / evaluation_name(split) / EVIDENCE / FILE_NAME).is_file():
-        notify(f"{run} was not scored on the {split} split, so its page has no scores; 'seg eval {run}' makes them.")
+        notify(
+            f"{run} was not scored on the {split} split, so its page has no scores; "
+            f"make them with: seg eval {shlex.quote(str(run))} --split {split}"
+        )
         return None, False
     evidence = read_evidence(run, split, on=on)
     return assess(evidence, replicates, BOOTSTRAP_SEED, track), on_official_test(evidence)

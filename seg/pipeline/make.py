@@ -1,5 +1,6 @@
 """Making a reBEN of one's own region."""
 
+import shlex
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -8,6 +9,7 @@ from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.config.wording import counted, listed
 from seg.prepare.executors import LOCAL
+from seg.prepare.sources import METADATA_FILES
 from seg.region.making import Made, make_set
 from seg.region.numbering import Numbering
 from seg.region.products import Request, check_make
@@ -101,8 +103,10 @@ def make(
         listed_zones = ", ".join(f"EPSG:{zone}" for zone in zones)
         notify(f"The tiles lie in {len(zones)} UTM zones ({listed_zones}); every patch lies in that of its tile.")
     if empty := [split for split, count in made.patches.items() if not count]:
+        what, new = ([str(out)], "NEW") if store else ([str(out / name) for name in METADATA_FILES], "NEW.parquet")
         notify(
             f"No patch is in {' or '.join(empty)}, by the published rule: other parts of the tiles belong there. Split "
-            "anew with seg data split."
+            f"anew with: seg data split {shlex.join(what)} --rule block --out {new} (or --rule random, of few "
+            "blocks)"
         )
     return made

@@ -1,6 +1,7 @@
 """Report a run from its evidence: neither model, images nor GPU are needed."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def report_run(
     folder = run / EVALUATIONS / evidence.origin.name
     options = scoring_options(split, without, on)
     if not len(evidence):
-        raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {run} {options}")
+        raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {shlex.quote(str(run))} {options}")
     if replicates is None:
         replicates = _replicates_of(folder) if check else REPLICATES
     with nullcontext() if check else claimed_evaluation(folder, (*RESULT_FILES, REPORT_FILE)):
@@ -154,7 +155,9 @@ def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evid
     if differences:
         origin = evidence.origin
         options = report_options(origin.split, origin.without, origin.on)
-        cure = f"move what was changed away and write it anew with: seg report {files.folder} {options}"
+        cure = (
+            f"move what was changed away and write it anew with: seg report {shlex.quote(str(files.folder))} {options}"
+        )
         error = RunError(f"{differences[0]}; {cure}")
         for more in differences[1:]:
             error.add_note(more)

@@ -217,7 +217,7 @@ def _trackers(job: TrainPlan, run: "Run", notify: Notify) -> Trackers:
         job.config.train.loggers if run.ranks.first else (),
         job.folder,
         job.config.model_dump(mode="json"),
-        synthetic=run.origin.synthetic,
+        synthetic=bool(run.origin.synthetic),
         resume=job.resume,
         notify=notify,
     )
@@ -241,6 +241,6 @@ def _conclude(folder: Path, run: "Run", log: EpochLog | None, record: dict[str, 
         from seg.figures.training import training_figure
 
         title = f"{run.card.arch} {run.card.encoder} on {selection_name(run.card.bands)}"
-        figure = training_figure(log.rows, title=title, synthetic=run.origin.synthetic)
+        figure = training_figure(log.rows, title=title, synthetic=bool(run.origin.synthetic))
         if figure:
             write_png(folder / FIGURE_FILE, figure)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seg.config.sections import DataConfig
+from seg.config.synthetic import SYNTHETIC_FILE
 from seg.config.track import Track, silent
 from seg.config.version import VERSION
 from seg.config.wording import counted
@@ -29,9 +30,6 @@ from seg.store.index import BoolArray, Index, read_index, select
 from seg.store.notes import land_cover_note, synthetic_mark
 from seg.store.offsets import write_offsets
 from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe, hash_names
-
-SYNTHETIC_FILE = "SYNTHETIC.json"
-"""Lies at the top of a synthetic reBEN; a store that is made from one says SYNTHETIC in everything made from it."""
 
 
 @dataclass(frozen=True)

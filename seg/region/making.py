@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from seg.config.synthetic import SYNTHETIC_FILE
 from seg.config.track import Track, silent
 from seg.errors import BuildError, WrongUseError
-from seg.prepare.build import SYNTHETIC_FILE, write_description
+from seg.prepare.build import write_description
 from seg.prepare.executors import LOCAL, LOGS, opened, results
 from seg.prepare.layout import KINDS
 from seg.prepare.processes import process_count, processes
@@ -30,7 +31,8 @@ from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
 from seg.region.cut_product import LEFT_OUT, PARTS, REPAIRED, Work, cut_and_join, finish, join
 from seg.region.cutting import CutTask
-from seg.region.products import Request, check_make, find_synthetic_mark, plan_of, remarks_on, tasks_of
+from seg.region.products import Request, check_make, plan_of, remarks_on, tasks_of
+from seg.scenes.simulated import find_synthetic_mark
 from seg.store.atomic import put_in_place
 from seg.store.index import OFFICIAL_COLUMNS, Index
 from seg.store.notes import LAND_COVER_NOTE, SYNTHETIC_NOTE
@@ -95,7 +97,7 @@ def make_set(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUseError(f"{out} is there already; choose another folder")
     jobs = tasks_of(request if executor == LOCAL else _with_whole_paths(request))
-    mark = find_synthetic_mark(request)
+    mark = find_synthetic_mark((*request.s2, *request.s1, request.clc))
     ready = working_folder(
         out, plan_of(jobs, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
     )

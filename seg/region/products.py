@@ -1,6 +1,5 @@
 """What a reBEN of one's own is made from: products, Sentinel-1 and land cover, looked at and put together per tile."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SceneError, WrongUseError
-from seg.prepare.build import SYNTHETIC_FILE
 from seg.reben.bands import S2_BANDS
 from seg.reben.patch import PatchId
 from seg.region.clc import open_clc, require_cover
@@ -17,11 +15,9 @@ from seg.region.cutting import CutTask
 from seg.region.numbering import Numbering
 from seg.scenes.cells import cells_of
 from seg.scenes.classification import find_classification
-from seg.scenes.header import open_raster
 from seg.scenes.listing import files_below
 from seg.scenes.names import product_in, s1_scene_in
 from seg.scenes.open import open_scene, open_sentinel1
-from seg.scenes.product_files import is_product, product_files
 from seg.scenes.reader import Scene
 
 _EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -136,29 +132,6 @@ def plan_of(jobs: Sequence[CutTask], store: bool) -> dict[str, Any]:
         "countries": first.countries.identity if first.countries else None,
         "require_s1": first.require_s1,
     }
-
-
-def find_synthetic_mark(request: Request) -> dict[str, Any] | None:
-    """What says that an input is simulated, beside it or in it; None if there is nothing."""
-    for path in (*request.s2, *request.s1, request.clc):
-        if (mark := path.resolve().parent / SYNTHETIC_FILE).is_file():
-            document: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))
-            return document
-        if _says_synthetic(path):
-            return {"synthetic": True, "source": path.name}
-    return None
-
-
-def _says_synthetic(path: Path) -> bool:
-    """Whether a product's metadata or a raster's tags say what `seg.synthetic.scene` writes there."""
-    try:
-        if path.is_dir() or path.suffix.lower() == ".zip":
-            return is_product(path) and b"<!-- SYNTHETIC" in product_files(path).metadata
-        with open_raster(str(path)) as raster:
-            return "SYNTHETIC" in raster.tags()
-    except SceneError:
-        # Vector files are none of its, nor are zips of land cover.
-        return False
 
 
 def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Path]]:

@@ -117,6 +117,8 @@ def _front_matter(described: Described, assessment: Assessment | None, official:
     data = {"type": "reben" if official else "other", "name": "reBEN (BigEarthNet v2.0)" if official else "own patches"}
     if described.synthetic & Synthetic.DATA:
         data = {"type": "synthetic", "name": "SYNTHETIC data of seg"}
+    elif described.synthetic & Synthetic.UNTOLD:
+        data["name"] = "patches, real or SYNTHETIC (not recorded)"
     task = {"type": "image-segmentation", "name": "Land-cover segmentation"}
     result = {"task": task, "dataset": {**data, "split": assessment.scores.origin.split}, "metrics": metrics}
     matter["model-index"] = [{"name": described.name, "results": [result]}]

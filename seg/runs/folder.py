@@ -1,6 +1,7 @@
 """What lies where in a run folder, and reading it without torch, the images or a GPU."""
 
 import json
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: s
         EvidenceError: If it is no evidence that this seg reads.
     """
     folder = run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE
-    cure = f"run: seg eval {run} {scoring_options(split, without, on)}"
+    cure = f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on)}"
     if not (folder / FILE_NAME).is_file():
         lack = f" of the data {on}" * bool(on) + f" without {without}" * bool(without)
         raise RunError(f"{run} was not scored on the {split} split{lack} yet{_scored_elsewhere(run, split)}; {cure}")
@@ -159,8 +160,12 @@ def read_evidence(run: Path, split: Split, without: Sensor | None = None, on: st
     evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE)
     record = _read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     # What synthetic data have taught says as little about reBEN as what it is measured on.
-    taught = evidence.origin.synthetic_model or record.get("synthetic") is True
-    return replace(evidence, origin=replace(evidence.origin, synthetic_model=taught))
+    taught, scored = evidence.origin.synthetic_model or record.get("synthetic"), evidence.origin.synthetic
+    if scored is None and isinstance(taught, bool) and (not on or not taught):
+        # The data are those of the training, or what is synthetic can be nothing else.
+        scored = True
+    known = taught if isinstance(taught, bool) else evidence.origin.synthetic_model
+    return replace(evidence, origin=replace(evidence.origin, synthetic=scored, synthetic_model=known))
 
 
 def is_model_folder(folder: Path) -> bool:

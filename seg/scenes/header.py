@@ -39,6 +39,7 @@ class Header:
             in the file, in a ``.msk`` beside it, or in a VRT.
         one_mask: Whether that mask is the same for all bands.
         alphas: Bands whose colour is alpha.
+        simulated: Whether its tags say so.
     """
 
     path: str
@@ -56,6 +57,7 @@ class Header:
     masked: frozenset[int] = frozenset()
     one_mask: bool = False
     alphas: frozenset[int] = frozenset()
+    simulated: bool = False
 
     @property
     def pixel_size(self) -> float:
@@ -179,6 +181,7 @@ def read_header(path: str) -> Header:
             masked=frozenset(i for i, held in enumerate(flags, 1) if _has_mask(held)),
             one_mask=all(MaskFlags.per_dataset in held for held in flags),
             alphas=frozenset(i for i, color in enumerate(raster.colorinterp, 1) if color == ColorInterp.alpha),
+            simulated="SYNTHETIC" in raster.tags(),
         )
 
 

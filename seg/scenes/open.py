@@ -1,7 +1,7 @@
 """Opening a scene of whatever form."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from seg.errors import SceneError
@@ -18,6 +18,7 @@ from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
+from seg.scenes.simulated import find_synthetic_mark
 from seg.scenes.stack import stack_layers
 from seg.scenes.units import judge_values
 
@@ -59,11 +60,12 @@ def open_scene(
     name, product, own = _layers(path, bands, on_grid)
     grid = common_grid(own)
     warped: list[Layer] = []
+    rasters = [path]
     if s1 is not None and apart:
-        rasters = [s1] if isinstance(s1, Path) else list(s1)
-        for raster in rasters:
+        rasters += [s1] if isinstance(s1, Path) else list(s1)
+        for raster in rasters[1:]:
             _require_there(raster)
-        warped = sentinel1_layers(rasters, apart)
+        warped = sentinel1_layers(rasters[1:], apart)
         for layer in warped:
             require_overlap(layer, grid)
     stated = is_product(path)
@@ -81,6 +83,7 @@ def open_scene(
         warped=frozenset(apart),
         remarks=judged.remarks,
         decisions=judged.decisions,
+        synthetic=_simulated(rasters, layers.values()),
     )
 
 
@@ -111,7 +114,13 @@ def open_sentinel1(rasters: Sequence[Path], grid: GeoRef) -> Scene | None:
         warped=frozenset(S1_BANDS),
         remarks=judged.remarks,
         decisions=judged.decisions,
+        synthetic=_simulated(rasters, judged.layers),
     )
+
+
+def _simulated(paths: Iterable[Path], layers: Iterable[Layer]) -> bool:
+    """Whether a file or what lies beside it says that it was simulated."""
+    return any(layer.header.simulated for layer in layers) or find_synthetic_mark(paths) is not None
 
 
 def _layers(path: Path, bands: Sequence[str] | None, needed: list[str]) -> tuple[str, str | None, list[Layer]]:

@@ -47,6 +47,7 @@ class Scene:
         warped: Those of the bands that lie on another grid and are warped.
         remarks: What the user must not miss, a sentence each.
         decisions: What was decided where the files leave it open, and why, by the name of a map's tag.
+        synthetic: Whether one of the files says that it was simulated.
         left_out: What was counted in the windows that were read; it grows.
     """
 
@@ -60,6 +61,7 @@ class Scene:
     warped: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
+    synthetic: bool = False
     left_out: LeftOut = field(default_factory=LeftOut, compare=False, repr=False)
 
     def remarks_on(self, left_out: LeftOut) -> tuple[str, ...]:

@@ -94,10 +94,10 @@ def judge_values(
         *doubts,
     ]
     if assumed := [] if named else [layer for layer in layers if unnamed_pair(layer)]:
-        path = assumed[0].header.path
-        commands = [editing(path, f"--bidx {place} --description {band}") for place, band in enumerate(S1_BANDS, 1)]
+        held = assumed[0].header.path
+        commands = [editing(held, f"--bidx {place} --description {band}") for place, band in enumerate(S1_BANDS, 1)]
         remarks.append(
-            f"The two bands of {shown(path)} have no names and are taken for VV and VH, in that order; name what they "
+            f"The two bands of {shown(held)} have no names and are taken for VV and VH, in that order; name what they "
             f"are: {' && '.join(commands)}"
         )
         decisions[POLARISATIONS] = "VV,VH (assumed of two bands without names)"

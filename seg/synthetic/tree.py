@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from seg.config.synthetic import SYNTHETIC_FILE
 from seg.config.track import Track, silent
 from seg.errors import WrongUseError
-from seg.prepare.build import SYNTHETIC_FILE
 from seg.prepare.processes import process_count, processes
 from seg.prepare.published_tree import write_metadata, write_patch
 from seg.reben.bands import BANDS, PATCH_SIZE
