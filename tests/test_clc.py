@@ -260,8 +260,8 @@ def test_other_values_are_refused_by_name(tmp_path, value, dtype):
 
 
 def test_rasters_without_crs_or_of_other_types(tmp_path, codes):
-    with pytest.raises(LandCoverError, match="holds float32 numbers, but codes are whole"):
-        open_clc(raster(tmp_path, codes.astype(np.float32)))
+    with pytest.raises(LandCoverError, match=r"holds numbers such as 112\.5, but codes are whole"):
+        open_clc(raster(tmp_path, np.where(codes == codes[0, 0], 112.5, codes).astype(np.float32)))
     with pytest.raises(LandCoverError, match="has no CRS"):
         open_clc(raster(tmp_path, codes, crs=None))
 

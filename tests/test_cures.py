@@ -91,7 +91,6 @@ TYPED = {
         "'seg[slurm]'": "test_cures.py::test_packages_that_are_advised_are_known",
     },
     "region/clc.py": {
-        "rio convert": "test_numbering.py::test_the_cure_for_fractions_works_as_typed",
         "rio stack": "test_numbering.py::test_the_cure_for_several_bands_works_as_typed",
     },
     "region/polygons.py": {"python -c": "test_packed.py::test_what_polygons_without_a_crs_are_advised_works"},

@@ -5,7 +5,6 @@ as GDAL burns them. A raster is warped by nearest neighbour. Where there is noth
 numbers a file has is decided when it is opened, see `seg.region.numbering`.
 """
 
-import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -54,7 +53,7 @@ from seg.region.polygons import (
     overlap,
     polygons_on,
 )
-from seg.scenes.header import Header, editing, open_raster, read_header, readable, shown
+from seg.scenes.header import Header, open_raster, read_header, readable, shown
 from seg.scenes.names import band_in, product_in, s1_scene_in
 from seg.scenes.place import require_crs
 
@@ -146,7 +145,7 @@ def _copy(source: str) -> str:
 
 
 def _require_land_cover(header: Header, raster: DatasetReader) -> None:
-    """Make sure that a raster holds one band of whole numbers, and is none of the images that patches are cut of."""
+    """Make sure that a raster holds one band, and is none of the images that patches are cut of."""
     path, copy = header.path, _copy(header.path)
     named = {band for text in header.descriptions if (band := band_in(text))}
     scene = s1_scene_in(header.file.name) or product_in(header.file.name)
@@ -160,16 +159,8 @@ def _require_land_cover(header: Header, raster: DatasetReader) -> None:
         raise LandCoverError(
             f"{shown(path)} holds {what}, so it is {image}, not land cover; give CORINE Land Cover as --clc"
         )
-    if not whole:
-        source, first = shlex.quote(path), ""
-        if header.nodata[0] is not None and math.isnan(header.nodata[0]):
-            # What is not a number has no place among whole ones.
-            numbers = f"{Path(copy).stem}_float.tif"
-            source, first = numbers, f"{editing(path, '--nodata 0', numbers)} && "
-        raise LandCoverError(
-            f"{shown(path)} holds {header.dtypes[0]} numbers, but codes are whole; give a copy of such: {first}rio "
-            f"convert --dtype int16 {source} {shlex.quote(copy)}"
-        )
+    if header.dtypes[0].startswith("complex"):
+        raise LandCoverError(f"{shown(path)} holds complex numbers, but codes are whole; give CORINE Land Cover")
     if len(header.dtypes) > 1:
         raise LandCoverError(
             f"{shown(path)} holds {len(header.dtypes)} bands, but land cover is one; give a copy of the one with the "
@@ -251,8 +242,11 @@ class WarpedCodes:
         """
         with readable(str(self.path)):
             values_HW = self.raster.read(1, window=rasterio.windows.Window(0, top, self.grid.width, rows))
-        values_HW[values_HW == _OUTSIDE] = NOTHING
-        codes_HW: Codes = np.take(_lookup(self.numbering), values_HW, mode="clip")
+        values_HW[(values_HW == _OUTSIDE) | np.isnan(values_HW)] = NOTHING
+        numbers_HW = values_HW
+        if values_HW.dtype.kind == "f":
+            numbers_HW = np.where(values_HW == np.rint(values_HW), values_HW, 0).astype(np.int32)
+        codes_HW: Codes = np.take(_lookup(self.numbering), numbers_HW, mode="clip")
         # 0 and 999 are where values end that are clipped.
         if not codes_HW.all() or (values_HW > NOTHING).any():
             unknown = np.unique(values_HW[(values_HW > NOTHING) | (codes_HW == 0)]).tolist()
@@ -306,7 +300,8 @@ def _warped(raster: DatasetReader, grid: GeoRef) -> WarpedVRT:
         resampling=Resampling.nearest,
         src_nodata=NOTHING if raster.nodata is None else raster.nodata,
         nodata=_OUTSIDE,
-        dtype="int32",
+        # Whole numbers may be stored as others are, with gaps that are no numbers.
+        dtype="int32" if raster.dtypes[0].startswith(("int", "uint")) else "float64",
         tolerance=_TOLERANCE,
     )
 
