@@ -1,5 +1,7 @@
 """Areas adjusted for confusion: the published example, brute force, and what is not known."""
 
+import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,10 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_up import dense_counts, made_up_evidence
 
+from seg.config.synthetic import Synthetic
+from seg.maps.areas import area_table
 from seg.metrics.area import adjusted_areas, tile_errors
 from seg.metrics.bootstrap import draw_tiles, numbered_tiles
 from seg.metrics.evidence import total_counts
-from seg.reben.classes import NUM_CLASSES
+from seg.metrics.sparse import sparse_counts
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.report.formats import markdown
 
 PUBLISHED = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])
 """Map class x true class: deforestation, forest gain, stable forest, stable non-forest."""
@@ -81,3 +87,23 @@ def test_resampled_tiles_by_brute_force():
 
 def test_one_tile_says_nothing_of_how_tiles_vary():
     assert tile_errors(np.ones(NUM_CLASSES), made_up_evidence(patches=5, tiles=1)) is None
+
+
+def test_a_class_that_the_reference_lacks_has_no_estimate():
+    evidence = made_up_evidence(40, 4, details=False, head=False)
+    dense = evidence.confusion.dense().reshape(len(evidence), NUM_CLASSES, NUM_CLASSES).copy()
+    # Nobody has seen class 2; nothing is mapped as, and so nothing known of what is mapped as, class 4.
+    dense[:, 2], dense[:, 4], dense[:, :, 4] = 0, 0, 0
+    evidence = replace(evidence, confusion=sparse_counts(dense.reshape(len(evidence), -1)))
+    mapped = np.full(NUM_CLASSES, 10.0)
+    table = area_table(mapped, evidence, "scene", Synthetic.NOTHING)
+    keys = [column.key for column in table.columns]
+    rows = {row[0]: dict(zip(keys, row, strict=True)) for row in table.rows}
+    expected = adjusted_areas(mapped, total_counts(evidence))
+    for k, name in enumerate(CLASS_NAMES):
+        row = rows[name]
+        assert math.isnan(row["adjusted_se_ha"]) == math.isnan(row["adjusted_se_tiles_ha"]) == (k in (2, 4)), name
+        assert row["adjusted_ha"] == pytest.approx(math.nan if k == 2 else expected.area_K[k], nan_ok=True)
+    text = markdown(table)
+    assert f"The reference of the assessment has no {CLASS_NAMES[2]}: nothing is known of their true areas" in text
+    assert f"Nothing was assessed of what is mapped as {CLASS_NAMES[4]}: there the map is believed" in text

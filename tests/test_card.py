@@ -11,13 +11,13 @@ import pytest
 import rasterio
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import seg
 from seg.cli.main import app
 from seg.config.sections import ModelConfig
-from seg.errors import CheckpointError, RunError
+from seg.errors import CheckpointError, RunError, WrongUseError
 from seg.metrics.evidence_file import load_evidence
 from seg.models import onnx as onnx_module
 from seg.models.card import Data
@@ -31,6 +31,7 @@ from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.reference_map import class_indices
+from seg.report.licences import check_licence
 from seg.runs.plan import plan
 from seg.store import written
 from seg.store.open import open_store
@@ -277,3 +278,44 @@ def test_a_model_folder_is_no_run(card: Path, tmp_path: Path):
         seg.evaluate(card)
     with pytest.raises(RunError, match="is a model folder already"):
         write_card(card, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("licence", "said"),
+    [
+        ("apache-2.0", []),
+        (
+            "house rules",
+            ["The Hugging Face hub knows no licence 'house rules'; those that it knows are"],
+        ),
+        ("apache-2", ["The Hugging Face hub knows no licence 'apache-2'; did you mean apache-2.0?"]),
+    ],
+)
+def test_a_licence_is_one_that_the_hub_knows_or_warned_of(licence: str, said: list[str]):
+    heard: list[str] = []
+    check_licence(licence, heard.append)
+    assert [sentence[: len(beginning)] for sentence, beginning in zip(heard, said, strict=True)] == said
+
+
+@pytest.mark.parametrize(("licence", "words"), [("MIT", "use --licence mit"), ("", "a licence is a name")])
+def test_a_licence_that_is_none_is_refused(licence: str, words: str, tmp_path: Path):
+    with pytest.raises(WrongUseError, match=words):
+        write_card(tmp_path, tmp_path / "out", licence=licence)
+
+
+def test_another_model_in_the_place_is_named_and_so_is_something_else(run: Path, card: Path, tmp_path: Path):
+    heard: list[str] = []
+    shutil.copytree(run, tmp_path / "other", ignore=shutil.ignore_patterns("eval"))
+    weights = tmp_path / "other/checkpoints/best/model.safetensors"
+    tensors = {
+        name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in load_file(weights).items()
+    }
+    write_card(run, tmp_path / "model", notify=heard.append)
+    save_file(tensors, weights)
+    assert not any("another one" in sentence for sentence in heard)
+    write_card(tmp_path / "other", tmp_path / "model", notify=heard.append)
+    assert f"The model in {tmp_path / 'model'} is another one, and is replaced." in heard
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/plan.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"holds something else than a model folder \(plan.txt\)"):
+        write_card(run, tmp_path / "notes")

@@ -1,5 +1,6 @@
 """``--help``: quick, and with the default of every option that has one."""
 
+import re
 import subprocess
 import sys
 import time
@@ -29,8 +30,8 @@ NOTHING_IF_NOT_GIVEN = {
 NEEDED_BY_NO_COMMAND = {("compare", "out"), ("data split", "out")}
 
 
-def show(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    monkeypatch.setenv("COLUMNS", "300")
+def show(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int = 300) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(sys, "argv", [*command.split(), "--help"])
     with pytest.raises(SystemExit) as stop:
         main()
@@ -199,3 +200,13 @@ def test_what_the_usage_names_can_be_found_in_the_help() -> None:
     names = [one.metavar for one in group.commands["compare"].params if one.param_type_name == "argument"]
     assert names == ["RUNS"]
     assert {one.metavar for one in group.commands["predict"].params if getattr(one, "is_flag", False)} == {""}
+
+
+@pytest.mark.parametrize("command", ALL, ids=lambda command: command.path)
+def test_no_option_is_cut_off_in_a_terminal_of_80(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = show(command.path, monkeypatch, capsys, columns=80)
+    assert "…" not in text
+    for one in parameters(command.function):
+        assert one.argument or all(re.search(rf"(?<!\S|-){name}(?![\w-])", text) for name in one.names), one.names

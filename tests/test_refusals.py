@@ -13,13 +13,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import seg
+from seg.errors import BusyError, WrongUseError
 from seg.metrics.evidence import DATA_NAME
 from seg.models.card import Data, ModelCard
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS, MODALITIES
 from seg.reben.patch import SPLITS, PatchId
+from seg.runs.plan import made_folder, plan
+from seg.store.locks import locked
 from seg.store.open import open_store
+from seg.store.targets import claimed_files
 from seg.synthetic.tree import synthesise
 
 BLOCKED = """
@@ -211,3 +216,35 @@ def test_a_refusal_that_needs_no_torch_comes_without_it(number: int, said: list[
     lines = text.strip().splitlines()
     assert "Usage" in text or (len(lines) <= 2 and lines[-1].startswith("seg: "))
     assert other == "", "something was made or shown besides"
+
+
+def test_two_runs_that_nobody_has_named_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = plan(), plan()
+    assert first.folder == second.folder
+    with made_folder(first) as one, made_folder(second) as other:
+        assert one != other
+        (one / "config.yaml").write_text("{}")
+    assert (one.is_dir(), other.exists()) == (True, False)
+    with made_folder(plan(out="named")) as named:
+        assert not named.exists()
+
+
+def test_parents_of_a_file_are_made_and_go_again_if_nothing_has_come_of_it(tmp_path: Path):
+    with claimed_files([tmp_path / "a/b/c.tif"]):
+        assert (tmp_path / "a/b").is_dir()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(WrongUseError, match="/proc cannot be written"), locked(Path("/proc/.x.lock"), Path("/proc/x")):
+        pass
+    with locked(tmp_path / "lock", tmp_path), pytest.raises(BusyError), locked(tmp_path / "lock", tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_devices_are_refused_in_a_sentence_in_python_too(device: str):
+    for call in (lambda: seg.loader("nowhere", device=device), lambda: seg.load_model("nowhere", device=device)):
+        with pytest.raises(WrongUseError, match=f"{device}.* (is not there|is no device)"):
+            call()

@@ -113,7 +113,12 @@ def overview(groups: dict[str, list[Command]]) -> str:
     assert app.registered_callback.callback is not None
     lines += ["", "Options that stand before the command; `--debug` may stand anywhere:", ""]
     lines += [*table(app.registered_callback.callback), ""]
-    lines += ["Exit codes: 0 done, 2 wrong use, 1 anything else.", ""]
+    lines += [
+        "Exit codes: 0 done; 2 where the request is at fault, as it names something that is not there or is something "
+        "else, or as its options do not go together; 1 for anything else, such as damaged data or a full disk. What is "
+        "wrong with a request is said before the work begins.",
+        "",
+    ]
     lines += ["```{toctree}", ":hidden:", "", *groups, "```", ""]
     return "\n".join(lines)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer
+from rich.table import Table
+from typer import rich_utils
 from typer.core import TyperCommand, TyperGroup
 
 from seg.config.stated import shown
@@ -17,6 +19,8 @@ _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
 _USAGE = 300
 """Characters of what is wrong with the arguments: it stands in a frame, with the usage."""
+_ROOM = 30
+"""Characters of the values of an option: in a terminal of 80, more would cut the names of options off."""
 _KINDS = {str: "TEXT", Path: "PATH", int: "NUMBER", float: "NUMBER"}
 _PLACE = re.compile(r"\{([\w.]+)\}")
 
@@ -28,6 +32,16 @@ def default_text(template: str) -> str:
         template: The ``show_default`` of an option: words, in which ``{train.epochs}`` stands for what `stated` knows.
     """
     return _PLACE.sub(lambda match: shown(match[1]), template)
+
+
+class _WholeNames(Table):
+    """A table of options in which values and explanations alone go on in the next line."""
+
+    def add_row(self, *cells: Any, **how: Any) -> None:
+        """Add an option: its names in the first columns, then its value and the explanation."""
+        super().add_row(*cells, **how)
+        for column in self.columns[:-2]:
+            column.no_wrap = True
 
 
 class Command(TyperCommand):
@@ -55,6 +69,8 @@ class Command(TyperCommand):
                 option.default, option.show_default = default_text(template), True  # type: ignore[attr-defined]
             else:
                 option.show_default = default_text(template)  # type: ignore[attr-defined]
+        # Typer leaves the widths to rich, which cuts what is widest, names too.
+        rich_utils.Table = _WholeNames  # type: ignore[attr-defined]
         super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -99,7 +115,20 @@ def _name_values(parameters: Iterable[Any]) -> None:
             one.metavar = ""
         else:
             (kind,) = get_args(kind) if get_origin(kind) is list else (kind,)
-            one.metavar = "|".join(get_args(kind)) if get_origin(kind) is Literal else _KINDS[kind]
+            one.metavar = _choices(one, get_args(kind)) if get_origin(kind) is Literal else _KINDS[kind]
+
+
+def _choices(option: Any, names: Sequence[str]) -> str:
+    """What stands for the value of an option: its choices, or where they take much room, a word, and the help has them.
+
+    Args:
+        option: The option.
+        names: Its choices.
+    """
+    if len(joined := "|".join(names)) <= _ROOM:
+        return joined
+    option.help = f"{option.help or ''} One of {', '.join(names)}.".strip()
+    return str(option.name).upper()
 
 
 def _message(error: Exception) -> str:

@@ -21,6 +21,7 @@ from seg.pipeline.report import BOOTSTRAP_SEED, facts_of_run
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
+from seg.report.licences import check_licence
 from seg.report.model_card import Described, model_page
 from seg.runs.folder import EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, named_data, read_evidence, read_run
 from seg.store.atomic import aside_of, put_in_place
@@ -82,13 +83,14 @@ def write_card(
         OSError: If the folder cannot be written.
     """
     run, out = Path(run), Path(out)
+    check_licence(licence, notify)
     if is_model_folder(run):
         raise RunError(f"{run} is a model folder already", wrong_use=True)
     checkpoint = best_checkpoint(run)
     files = read_run(run)
     folder = out.resolve().with_name(f".{out.resolve().name}.unfinished")
     with claimed_place(out.resolve(), {folder: has_record, aside_of(out): holds_nothing_else}):
-        _check_request(out, onnx, notify)
+        _check_request(checkpoint, out, onnx, notify)
         card = check_checkpoint(checkpoint)
         assessment, official = _scores(
             run, split or files.config.eval.split, named_data(files, on), replicates, track, notify
@@ -151,19 +153,22 @@ def _copy_weights(checkpoint: Path, folder: Path, card: ModelCard) -> None:
     (folder / HUB_CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
-def _check_request(out: Path, onnx: bool, notify: Notify) -> None:
+def _check_request(checkpoint: Path, out: Path, onnx: bool, notify: Notify) -> None:
     if onnx:
         from seg.models.onnx import require_onnx
 
         require_onnx()
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / HUB_CONFIG_FILE).is_file())):
-        raise RunError(f"{out} holds something else than a model folder; name a new one", wrong_use=True)
+        found = f" ({next(iter(sorted(path.name for path in out.iterdir())))})" if out.is_dir() else ""
+        raise RunError(f"{out} holds something else than a model folder{found}; name a new one", wrong_use=True)
     if out.is_dir() and any(out.iterdir()) and not holds_nothing_else(out):
         others = ", ".join(files_of_others(out))
         raise ForeignFileError(
             f"{out} holds {others}, which seg did not write or somebody has changed since, and all of it is replaced; "
             "move that away or name another --out"
         )
+    if (earlier := weights_digest(out)) and earlier != weights_digest(checkpoint):
+        notify(f"The model in {out} is another one, and is replaced.")
     if not onnx and (out / ONNX_FILE).is_file():
         notify(f"The {ONNX_FILE} of the earlier {out} goes; --onnx writes it anew.")
 

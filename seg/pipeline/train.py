@@ -19,7 +19,7 @@ from seg.report.record import run_record, write_json
 from seg.report.trackers import FILE_NAME as TRACKERS_FILE
 from seg.report.trackers import Status, Trackers
 from seg.runs.folder import CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
-from seg.runs.plan import TrainPlan, check_plan, require_new, with_whole_paths
+from seg.runs.plan import TrainPlan, check_plan, made_folder, require_new, with_whole_paths
 from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
 
@@ -84,9 +84,12 @@ def train(
     from seg.engine.state import has_state, read_progress
     from seg.runs.preparation import joined_by, prepare
 
-    with joined_by(job.config) as (ranks, compute):
+    with (
+        joined_by(job.config) as (ranks, compute),
+        made_folder(job) if ranks.first else nullcontext(job.folder) as folder,
+    ):
         # Nothing is written before all of them have planned, so that they see the same folders.
-        job = replace(job, folder=Path(ranks.from_first(str(job.folder))))
+        job = replace(job, folder=Path(ranks.from_first(str(folder))))
         with _claimed(job, ranks):
             if job.resume and not ranks.from_first("yes" if ranks.first and has_state(run_state(job)) else ""):
                 notify(f"The run in {job.folder} had saved nothing yet, so it starts from the beginning.")

@@ -1,6 +1,7 @@
 """What a training run is to be: settings and folder, settled before torch is loaded, so that mistakes show at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from seg.reben.bands import SENSORS, of_sensor, selection_name
 from seg.report.trackers import check_trackers
 from seg.runs.data import check_splits, store_of_environment
 from seg.runs.folder import CONFIG_FILE
-from seg.store.targets import LOCK_FILE, require_writable
+from seg.store.targets import LOCK_FILE, made, require_writable
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class TrainPlan:
         folder: The run folder.
         resume: Whether it continues.
         allow: Settings that may be others than they were when it began.
+        unnamed: Whether nobody has named the folder, so that another one does as well.
     """
 
     config: Config
     folder: Path
     resume: bool
     allow: tuple[str, ...] = ()
+    unnamed: bool = False
 
 
 def plan(
@@ -74,7 +77,7 @@ def plan(
         config = with_whole_weights(load_config(path or saved, overrides, **settings))
     else:
         require_new(folder)
-    return TrainPlan(config, folder, resume, tuple(allow))
+    return TrainPlan(config, folder, resume, tuple(allow), unnamed=out is None and not resume)
 
 
 def check_plan(job: TrainPlan) -> None:
@@ -98,6 +101,30 @@ def check_plan(job: TrainPlan) -> None:
             check_weights(model.weights, model.encoder, bands)
     require_writable(job.folder)
     check_splits(data, ("train", "validation"))
+
+
+@contextmanager
+def made_folder(job: TrainPlan) -> Iterator[Path]:
+    """The folder of a run; one that nobody has named is made at once, so that of two runs each has its own.
+
+    It is removed again if nothing comes into it.
+    """
+    folder = job.folder
+    if not job.unnamed:
+        yield folder
+        return
+    with made(folder.parent):
+        while True:
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                folder = _default_folder(job.config, resume=False)
+        try:
+            yield folder
+        finally:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def require_new(folder: Path) -> None:

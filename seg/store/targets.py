@@ -64,7 +64,7 @@ def claimed_folder(folder: Path, names: Iterable[str], known: Known | None = Non
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise WrongUseError(f"{folder} is no folder; name one, or one that is not there yet")
-    with _made(folder), _claimed(folder, folder / LOCK_FILE, folder, names, known or Known()) as keeper:
+    with made(folder), _claimed(folder, folder / LOCK_FILE, folder, names, known or Known()) as keeper:
         yield keeper
         if _rank() == 0:
             keeper.written.merge(keeper.work)
@@ -93,7 +93,7 @@ def claimed_files(paths: Sequence[Path], known: Known | None = None) -> Iterator
         ForeignFileError, BusyError, OSError: As of `claimed_folder`.
     """
     folder, names = paths[0].parent, [path.name for path in paths]
-    with _made(folder), _claimed(folder, lock_beside(paths[0]), paths[0], names, known or Known()) as keeper:
+    with made(folder), _claimed(folder, lock_beside(paths[0]), paths[0], names, known or Known()) as keeper:
         yield keeper
 
 
@@ -112,7 +112,7 @@ def claimed_place(
         ForeignFileError: If one is something else.
         BusyError, OSError: As of `claimed_folder`.
     """
-    with _made(folder.parent), locked(lock_beside(folder), folder):
+    with made(folder.parent), locked(lock_beside(folder), folder):
         for path, is_ours in working.items():
             if os.path.lexists(path) and not (is_folder(path) and (not any(path.iterdir()) or is_ours(path))):
                 raise ForeignFileError(f"{path} is needed for the work, and seg has not made it; {cure}")
@@ -242,7 +242,7 @@ def _is_marked_anew(folder: Path, name: str, written: Written) -> bool:
 def _claimed(folder: Path, lock: Path, target: Path, names: Iterable[str], known: Known) -> Iterator[Keeper]:
     if rank := _rank():
         keeper = _checked(Written(folder, rank), names, target.name, known)
-        with _made(folder), keeping(keeper):
+        with made(folder), keeping(keeper):
             yield keeper
         return
     with locked(lock, target):
@@ -299,7 +299,7 @@ def _remove_abandoned(folder: Path, written: Written, target: Path) -> None:
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def made(folder: Path) -> Iterator[None]:
     """Make a folder, with its parents; what was made is removed again if nothing has come into it."""
     require_writable(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
