@@ -319,3 +319,23 @@ def test_another_model_in_the_place_is_named_and_so_is_something_else(run: Path,
     (tmp_path / "notes/plan.txt").write_text("mine")
     with pytest.raises(RunError, match=r"holds something else than a model folder \(plan.txt\)"):
         write_card(run, tmp_path / "notes")
+
+
+@pytest.mark.parametrize(
+    ("changed", "factor", "words"),
+    [
+        ("s2", 1e-4, "as of reflectance from 0 to 1"),
+        ("s1", 100.0, "which no backscatter in dB is"),
+        ("s1", -0.01, "has no value below 0, as of power"),
+    ],
+)
+def test_values_in_another_unit_are_refused(card: Path, changed: str, factor: float, words: str):
+    model = seg.load_model(card)
+    random = np.random.default_rng(0)
+    bands = {
+        name: random.normal(BANDS[name].mean, BANDS[name].std / 4, (BANDS[name].size,) * 2) for name in model.card.bands
+    }
+    model.predict(bands)
+    wrong = {name: values * (factor if BANDS[name].sensor == changed else 1) for name, values in bands.items()}
+    with pytest.raises(WrongUseError, match=words):
+        model.predict(wrong)

@@ -740,7 +740,7 @@ def test_runs_are_not_shown_twice_where_every_configuration_has_one(cli, runs):
         (("a", "--sort", "iou"), 2, "iou"),
         (("a", "--split", "dev"), 2, "dev"),
         (("a", "--replicates", 1), 2, "replicates"),
-        (("nowhere",), 1, "there is no folder nowhere"),
+        (("nowhere",), 2, "there is no folder nowhere"),
     ],
 )
 def test_mistakes_on_the_command_line(cli, arguments, code, message):

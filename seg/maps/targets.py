@@ -29,8 +29,11 @@ def map_targets(scenes: Sequence[Path], out: Path) -> list[Path]:
     return [out / name for name in names]
 
 
-def require_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Refuse to write over what is read, or into it."""
+def require_inputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Refuse what is not there, and to write over what is read, or into it."""
+    for path in inputs:
+        if not path.exists():
+            raise WrongUseError(f"{path} does not exist; name a file or folder that does")
     for path in outputs:
         for source in map(Path.resolve, inputs):
             if path.resolve() == source or source in path.resolve().parents:

@@ -11,7 +11,7 @@ from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.maps.elsewhere import MapPiece, have_mapped
 from seg.maps.part import Box, choose_part
 from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
-from seg.maps.targets import map_targets, require_apart
+from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
 from seg.runs.use import choose_weights
@@ -82,12 +82,9 @@ def predict(
         run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
         scenes, s1 = path_list(path.absolute() for path in scenes), path_list(path.absolute() for path in s1)
     paths = map_targets(scenes, out)
-    require_apart(paths, [*scenes, *s1, *([geometry] if geometry else [])])
+    require_inputs(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     if s1 and len(scenes) > 1:
         raise WrongUseError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
-    for path in (*scenes, *s1, *([geometry] if geometry else [])):
-        if not path.exists():
-            raise WrongUseError(f"{path} does not exist; name a file or folder that does")
     with claimed_maps(paths, out):
         chosen = choose_weights(run, train__device=device)
         if labels and chosen.card.scene_head == "none":

@@ -11,7 +11,7 @@ import torch
 from seg.config.paths import AnyPath
 from seg.data.devices import find_device
 from seg.data.transforms import Normaliser
-from seg.errors import CheckpointError
+from seg.errors import CheckpointError, WrongUseError
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.models.card import ModelCard
 from seg.models.checkpoint import load_checkpoint
@@ -21,6 +21,11 @@ from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES
 from seg.runs.folder import best_checkpoint
+
+_REFLECTANCE = 2.0
+"""The largest reflectance that there is; digital numbers of even the darkest patch go beyond."""
+_DECIBELS = 60.0
+"""dB beyond which no half of a patch scatters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,7 @@ class Model:
 
         Raises:
             CheckpointError: If a band that the model needs is missing or has another shape.
+            WrongUseError: If values are certainly in another unit.
         """
         if missing := [name for name in self.card.bands if name not in bands]:
             are = "is" if len(missing) == 1 else "are"
@@ -74,6 +80,7 @@ class Model:
                 raise CheckpointError(f"{name} has another shape than reBEN's: {shape} instead of {(size, size)}")
             if not np.isfinite(bands[name]).all():
                 raise CheckpointError(f"{name} holds values that are not finite; a patch has data everywhere")
+        _require_units({name: np.asarray(bands[name], np.float64) for name in self.card.bands})
         image_CHW = np.empty((len(self.card.bands), PATCH_SIZE, PATCH_SIZE), np.float32)
         Normaliser(self.card.bands, self.card.resampling)(bands, image_CHW)
         with torch.inference_mode():
@@ -88,6 +95,27 @@ class Model:
         thresholds = DEFAULT_THRESHOLD if self.card.thresholds is None else np.array(self.card.thresholds)
         decided_K = decide(scene_K[None], thresholds)[0]
         return tuple(name for name, present in zip(CLASS_NAMES, decided_K, strict=True) if present)
+
+
+def _require_units(bands: Mapping[str, npt.NDArray[np.float64]]) -> None:
+    """Refuse values that no patch has: a single one may be all water or all snow, so that only limits of physics tell.
+
+    Raises:
+        WrongUseError: Saying what they look like.
+    """
+    optical = [values for name, values in bands.items() if BANDS[name].sensor == "s2"]
+    if optical and 0 < (largest := max(float(values.max()) for values in optical)) <= _REFLECTANCE:
+        raise WrongUseError(
+            f"the largest value of the Sentinel-2 bands is {largest:.3g}, as of reflectance from 0 to 1; the model "
+            "takes digital numbers, which are 10,000 times that"
+        )
+    for name, values in bands.items():
+        if BANDS[name].sensor == "s1" and abs(middle := float(np.median(values))) > _DECIBELS:
+            raise WrongUseError(f"half of {name} is beyond {middle:.4g}, which no backscatter in dB is; give it in dB")
+        if BANDS[name].sensor == "s1" and float(values.min()) >= 0 < float(values.max()):
+            raise WrongUseError(
+                f"{name} has no value below 0, as of power; the model takes dB, which is 10 log10 of it"
+            )
 
 
 def load_model(source: AnyPath, device: str | torch.device = "cpu", revision: str = "main") -> Model:
