@@ -91,9 +91,7 @@ def predict(
             raise WrongUseError(f"{run} has no scene head; leave out --labels")
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
         # Everything is looked at before anything is predicted.
-        opened = [_opened(path, bands, s1, offset, chosen.card) for path in scenes]
-        for remark in dict.fromkeys(remark for scene in opened for remark in scene.remarks):
-            notify(remark)
+        opened = _all_opened([_opened(path, bands, s1, offset, chosen.card) for path in scenes], notify)
         parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
         sizes = Sizes(window, overlap, batch_size)
         if executor == LOCAL:
@@ -103,6 +101,13 @@ def predict(
             return map_scenes(chosen, parts, options, sizes, track, notify)
     # Whoever makes a map claims it.
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
+
+
+def _all_opened(scenes: list[Scene], notify: Notify) -> list[Scene]:
+    """The scenes, after what there is to say of them has been said, once each."""
+    for remark in dict.fromkeys(remark for scene in scenes for remark in scene.remarks):
+        notify(remark)
+    return scenes
 
 
 def _opened(path: Path, bands: Sequence[str] | None, s1: Sequence[Path], offset: int | None, card: ModelCard) -> Scene:
