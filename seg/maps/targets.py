@@ -9,8 +9,10 @@ from seg.errors import WrongUseError
 _KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
 
 
-def map_targets(scenes: Sequence[Path], out: Path) -> list[Path]:
-    """The class map of each scene."""
+def map_targets(scenes: Sequence[Path], out: Path, alone: bool = False) -> list[Path]:
+    """The class map of each scene; of one only, if what belongs to it is given (`alone`)."""
+    if alone and len(scenes) > 1:
+        raise WrongUseError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
     if not scenes:
         raise WrongUseError("there is no scene to map; name one or more")
     if len(scenes) == 1:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
@@ -81,10 +81,8 @@ def predict(
         # They may be read from another folder.
         run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
         scenes, s1 = path_list(path.absolute() for path in scenes), path_list(path.absolute() for path in s1)
-    paths = map_targets(scenes, out)
+    paths = map_targets(scenes, out, alone=bool(s1))
     require_inputs(paths, [*scenes, *s1, *([geometry] if geometry else [])])
-    if s1 and len(scenes) > 1:
-        raise WrongUseError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
     with claimed_maps(paths, out):
         chosen = choose_weights(run, train__device=device)
         if labels and chosen.card.scene_head == "none":
@@ -95,12 +93,16 @@ def predict(
         parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
         sizes = Sizes(window, overlap, batch_size)
         if executor == LOCAL:
-            # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
-            from seg.maps.mapping import map_scenes
-
-            return map_scenes(chosen, parts, options, sizes, track, notify)
+            return _mapped_here(chosen, parts, options, sizes, track, notify)
     # Whoever makes a map claims it.
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
+
+
+def _mapped_here(*planned: Any) -> "tuple[SceneMap, ...]":
+    """Map the scenes in this process; torch is loaded here, after all that is wrong with the request has been said."""
+    from seg.maps.mapping import map_scenes
+
+    return map_scenes(*planned)
 
 
 def _all_opened(scenes: list[Scene], notify: Notify) -> list[Scene]:
