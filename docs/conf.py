@@ -53,7 +53,7 @@ def write_reference(app: Sphinx) -> None:
     pages = {
         **commands.pages(reference / "commands"),
         reference / "settings.md": settings.page(),
-        **modules.pages(reference),
+        **modules.pages(reference, app.config.packages),
     }
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,8 @@ def skip_default(_app: Sphinx, what: str, _name: str, thing: Any, _skip: bool, _
 
 
 def setup(app: Sphinx) -> None:
-    """Tell Sphinx of what is done here."""
+    """Tell Sphinx of what is done here; ``-D packages=reben,metrics`` shows the modules of these packages only."""
+    app.add_config_value("packages", list(modules.PACKAGES), "env", list)
     app.connect("builder-inited", write_reference, priority=1)
     app.connect("autodoc-process-signature", short_signature)
     # After napoleon.

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import forks
 import pytest
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
@@ -13,3 +14,9 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip("the real reBEN samples (../shared/real) are not here")
     return REAL
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of `seg.prepare.processes` are there at once instead of after a second."""
+    monkeypatch.setattr("seg.prepare.processes.get_context", lambda _: forks.context())

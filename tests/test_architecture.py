@@ -5,6 +5,7 @@ breaks it, so that a rule which can no longer fail is noticed.
 """
 
 import ast
+import functools
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,10 @@ MAX_MODULE_LINES = 350
 MAX_FUNCTION_LINES = 75
 
 
+parsed = functools.cache(ast.parse)
+"""The rules read the same modules."""
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     """Full names of what a module imports, anywhere in it; ``a.b`` for ``from a import b``."""
     for node in ast.walk(tree):
@@ -70,20 +75,20 @@ def within(path: str, place: str) -> bool:
 
 
 def sole_importers(path: str, source: str) -> Iterator[str]:
-    for name in imported(ast.parse(source)):
+    for name in imported(parsed(source)):
         owner = SOLE_IMPORTERS.get(name.split(".")[0])
         if owner and not within(path, owner):
             yield f"imports {name}, which belongs to {owner}"
 
 
 def no_relative_imports(path: str, source: str) -> Iterator[str]:
-    for name in imported(ast.parse(source)):
+    for name in imported(parsed(source)):
         if name.startswith("."):
             yield f"imports {name} by a relative name"
 
 
 def no_pickle(path: str, source: str) -> Iterator[str]:
-    tree = ast.parse(source)
+    tree = parsed(source)
     tensors_only = {id(node.func) for node in ast.walk(tree) if path == TORCH_FILES and loads_tensors_only(node)}
     for name in imported(tree):
         if name.split(".")[0] in PICKLES or name in ("torch.load", "torch.save"):
@@ -107,7 +112,7 @@ def loads_tensors_only(node: ast.AST) -> bool:
 
 def no_torch_below_data(path: str, source: str) -> Iterator[str]:
     if any(within(path, place) for place in WITHOUT_TORCH):
-        for name in imported(ast.parse(source)):
+        for name in imported(parsed(source)):
             if name.split(".")[0] in TORCH or within(name.replace(".", "/"), "safetensors/torch"):
                 yield f"imports {name}"
 
@@ -115,7 +120,7 @@ def no_torch_below_data(path: str, source: str) -> Iterator[str]:
 def no_files_in_reben(path: str, source: str) -> Iterator[str]:
     if not within(path, "seg/reben"):
         return
-    tree = ast.parse(source)
+    tree = parsed(source)
     for name in imported(tree):
         if name.split(".")[0] in FILES:
             yield f"imports {name}"
@@ -138,7 +143,7 @@ def no_catch_all_names(path: str, source: str) -> Iterator[str]:
 def no_print_outside_cli(path: str, source: str) -> Iterator[str]:
     if within(path, "seg/cli"):
         return
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Call) and called(node) in ("print", "sys.stdout.write", "sys.stderr.write"):
             yield f"line {node.lineno} prints"
 
@@ -150,7 +155,7 @@ def short_modules(path: str, source: str) -> Iterator[str]:
 
 
 def short_functions(path: str, source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > MAX_FUNCTION_LINES:

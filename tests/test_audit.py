@@ -22,6 +22,7 @@ from seg.prepare.sources import Sources
 from seg.store.open import open_store
 from seg.store.tensors import encode_tensors, view_tensors
 
+pytestmark = pytest.mark.usefixtures("forked")
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import numpy as np
@@ -155,7 +156,11 @@ def test_onnx_without_a_scene_head(tmp_path: Path):
     assert [output.name for output in outputs] == ["pixel_probabilities"]
 
 
-def test_an_onnx_file_that_gives_something_else_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_onnx_file_that_gives_something_else_is_refused(
+    run: Path, card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written_before = SimpleNamespace(save=lambda path: shutil.copy(card / "model.onnx", path))
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: written_before)
     monkeypatch.setattr(onnx_module, "TOLERANCE", -1.0)
     with pytest.raises(CheckpointError, match="probabilities that differ by"):
         write_card(run, tmp_path / "card", onnx=True, replicates=10)

@@ -5,8 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import forks
 import pytest
-import ranks
 import several_processes
 import torch
 
@@ -38,7 +38,7 @@ def alone(store, tmp_path_factory):
 @pytest.fixture(scope="module")
 def together(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("together")
-    ranks.together(3, out, several_processes.main, store, out)
+    forks.together(3, out, several_processes.main, store, out)
     return json.loads((out / "document.json").read_text()), (out / "evidence.parquet").read_bytes()
 
 
@@ -46,7 +46,7 @@ def test_any_number_of_processes_counts_the_same(alone, together, store, tmp_pat
     """Every count, every probability and every loss of every patch, to the last bit."""
     assert len(unpack_evidence(alone[1])) == several_processes.SCORED
     assert together[1] == alone[1]
-    ranks.together(2, tmp_path, several_processes.only_score, store, tmp_path)
+    forks.together(2, tmp_path, several_processes.only_score, store, tmp_path)
     assert (tmp_path / "evidence.parquet").read_bytes() == alone[1]
 
 

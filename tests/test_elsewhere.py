@@ -4,9 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
 HIDDEN = """
 import importlib, os, pkgutil, sys
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
@@ -16,33 +13,27 @@ for name in ("sched_getaffinity", "posix_fadvise", "preadv", "RWF_NOWAIT"):
 """
 
 
-def run_hidden(code: str, tmp_path: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", HIDDEN + code], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+COMMANDS = [["--help"], ["train", "--help"], ["data", "synth", "tree", "--patches", "12"]]
 
 
-def test_every_module_is_imported(tmp_path: Path) -> None:
-    code = """
+def test_commands_answer_and_every_module_is_imported(tmp_path: Path) -> None:
+    code = f"""
 import seg
+from seg.cli.main import main
+for arguments in {COMMANDS!r}:
+    sys.argv = ["seg", *arguments]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, stop.code
+    print(f"answered {{arguments}}")
 for module in pkgutil.walk_packages(seg.__path__, "seg."):
     if module.name != "seg.__main__":
         importlib.import_module(module.name)
 print("all")
 """
-    assert run_hidden(code, tmp_path) == "all\n"
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "synth", "tree", "--patches", "12"]])
-def test_commands_answer(arguments: list[str], tmp_path: Path) -> None:
-    code = f"""
-sys.argv = ["seg", *{arguments!r}]
-from seg.cli.main import main
-try:
-    main()
-except SystemExit as stop:
-    assert not stop.code, stop.code
-"""
-    assert run_hidden(code, tmp_path)
+    command = [sys.executable, "-c", HIDDEN + code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("all\n")
+    assert all(f"answered {arguments}" in done.stdout for arguments in COMMANDS)

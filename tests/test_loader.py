@@ -262,5 +262,5 @@ def test_reading_does_not_grow(store):
         gc.collect()
         return anonymous_memory()
 
-    before = epochs(5)
-    assert epochs(40) - before < 2_000
+    before = epochs(4)
+    assert epochs(16) - before < 2_000

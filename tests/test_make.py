@@ -41,6 +41,7 @@ from seg.store.open import open_store
 from seg.synthetic.scene import synthesise_scene
 
 CLEAR, FLAGGED = "metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
+pytestmark = pytest.mark.usefixtures("forked")
 PRODUCT = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP"
 S1_NAME = "S1A_IW_GRDH_1SDV_20170612T165809"
 LONG = "_20170612T165834_017000_01C53F_ABCD"

@@ -9,11 +9,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
+import forks
 import geopandas
 import numpy as np
 import pyproj
 import pytest
-import ranks
 import rasterio
 import torch
 from rasterio.transform import Affine, xy
@@ -258,7 +258,7 @@ def _killed(*_):
 
 def test_several_processes_make_the_same_map(run, scene, place, mapped, tmp_path):
     options = ["--window", 160, "--overlap", 64, "--probabilities", "--confidence", "--labels"]
-    ranks.together(3, tmp_path, ranks.command, "predict", run, scene.product, "--out", tmp_path / "map.tif", *options)
+    forks.together(3, tmp_path, forks.command, "predict", run, scene.product, "--out", tmp_path / "map.tif", *options)
     assert digests(tmp_path) == digests(place)
     ours = geopandas.read_parquet(tmp_path / "map_labels.parquet")
     assert ours.equals(geopandas.read_parquet(place / "map_labels.parquet"))

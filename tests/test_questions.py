@@ -142,6 +142,14 @@ def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch):
     monkeypatch.setattr(question, "Variant", variant)
     monkeypatch.setattr(question, "ask", asked)
     question.main()
+    for found in outcomes:
+        # Mean, deviation and interval are those of the same runs in ``seg compare``.
+        (configuration,) = seg.compare(found.runs).comparison.configurations
+        for score, estimate in found.scores.items():
+            expected = configuration.scores[score]
+            assert (estimate.value, estimate.sd, estimate.low, estimate.high) == pytest.approx(
+                (expected.value, expected.sd, expected.low, expected.high)
+            )
     document = json.loads((tmp_path / "out" / "scene_labels.json").read_text())
     rows = {row["variant"]: row for row in document["tables"][0]["rows"]}
     assert list(rows) == ["scene labels alone", "both, learned head", "both, derived head"]
@@ -164,23 +172,6 @@ def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch):
     monkeypatch.setattr("seg.pipeline.train.train", never)
     monkeypatch.setattr("seg.pipeline.evaluate.evaluate", never)
     question.main()
-
-
-def test_seeds_are_put_together_as_by_compare(real, tmp_path):
-    """Mean, deviation and interval of a variant are those of the same runs in ``seg compare``."""
-    store = tmp_path / "store"
-    build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
-    shared = {"model__arch": "linknet", "model__encoder": "tu-test_resnet", "train__epochs": 1, "train__device": "cpu"}
-    study = Study(tmp_path / "work", (0, 1), {**shared, "train__batch_size": 16})
-    variants = [Variant("tiny", {"data__bands": "B02,B03"}, store)]
-    assert seg.sweep(study.runs(variants)) == {}
-    (found,) = study.outcomes(variants)
-    (configuration,) = seg.compare(found.runs).comparison.configurations
-    for score, estimate in found.scores.items():
-        expected = configuration.scores[score]
-        assert (estimate.value, estimate.sd, estimate.low, estimate.high) == pytest.approx(
-            (expected.value, expected.sd, expected.low, expected.high)
-        )
 
 
 def test_differences_in_words():

@@ -7,14 +7,14 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import seg.engine.train
 from seg.config.identity import ALLOWABLE
 from seg.engine import state
 from seg.engine.state import Progress, check_identity
@@ -26,7 +26,6 @@ from seg.prepare.sources import published_sources
 from seg.runs.plan import plan
 from seg.runs.preparation import joined_by, prepare
 
-ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {
     "model__arch": "linknet",
     "model__encoder": "tu-test_resnet",
@@ -46,27 +45,21 @@ SETTINGS = {
     "data__sampling": "rare",
     "data__rare_share": 0.5,
 }
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import seg.engine.train
-from seg.runs.plan import plan
-from seg.runs.preparation import joined_by, prepare
-from seg.pipeline.train import train
 
-step, settings = seg.engine.train.train_step, eval(sys.argv[3])
-calls = 0
 
-def deadly(run, batch):
-    global calls
-    calls += 1
-    if calls == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(run, batch)
+def train_and_die(folder, batch, settings):
+    """Train until a batch, counted from 1, kills the process."""
+    step, calls = seg.engine.train.train_step, 0
 
-seg.engine.train.train_step = deadly
-train(plan(out=Path(sys.argv[1]), **settings))
-"""
+    def deadly(run, rows):
+        nonlocal calls
+        calls += 1
+        if calls == batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(run, rows)
+
+    seg.engine.train.train_step = deadly
+    train(plan(out=folder, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +109,8 @@ def same_tensors(a, b):
 
 
 def kill_at(folder, batch, settings):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", KILLED, str(folder), str(batch), repr(settings)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    said = folder.with_suffix(".txt")
+    assert forks.alone(said, train_and_die, folder, batch, settings) == -signal.SIGKILL, said.read_text()
 
 
 @pytest.mark.parametrize(("seed", "workers"), [(0, 0), (1, 2), (2, 0)])

@@ -369,14 +369,15 @@ def test_official_index_equals_its_rows(official, official_rows):
     labels = official.labels(np.arange(len(official)))
     assert labels.sum(1).max() == 11
     assert labels.sum(1).mean() == pytest.approx(2.95, abs=0.01)
+    tiles, months, splits = official.tiles, official.months, official.splits
     for row in range(0, len(official), 4999):
         truth = official_rows[row]
         assert official.patch_id(row) == truth["patch_id"]
         assert official.s1_name(row) == truth["s1_name"]
         assert [CLASS_NAMES[i] for i in np.flatnonzero(labels[row])] == sorted(truth["labels"], key=class_index)
-        assert SPLITS[official.splits[row]] == truth["split"]
-        assert official.months[row] == int(truth["patch_id"][15:17])
-        assert official.tiles[row].as_py() == truth["patch_id"].split("_")[5][1:]
+        assert SPLITS[splits[row]] == truth["split"]
+        assert months[row] == int(truth["patch_id"][15:17])
+        assert tiles[row].as_py() == truth["patch_id"].split("_")[5][1:]
         assert (bool(official.snow[row]), bool(official.cloud[row])) == (
             truth["contains_seasonal_snow"],
             truth["contains_cloud_or_shadow"],

@@ -40,6 +40,7 @@ from seg.store.written import FILE_NAME
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
 
+pytestmark = pytest.mark.usefixtures("forked")
 ROOT = Path(__file__).resolve().parents[1]
 READERS = {"data info", "models", "doctor"}
 """Commands that write nothing but what they print."""

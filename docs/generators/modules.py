@@ -28,11 +28,11 @@ PACKAGES = {
 """Packages that are shown, in the order in which data walk through them."""
 
 
-def pages(reference: Path) -> dict[Path, str]:
-    """The page of the public names, a page for each package and one that lists them; by path."""
-    found = {reference / "modules" / f"{name}.md": package(name) for name in PACKAGES}
+def pages(reference: Path, packages: list[str]) -> dict[Path, str]:
+    """The page of the public names, a page for each of the packages and one that lists them; by path."""
+    found = {reference / "modules" / f"{name}.md": package(name) for name in packages}
     found[reference / "python.md"] = public()
-    found[reference / "modules" / "index.md"] = index()
+    found[reference / "modules" / "index.md"] = index(packages)
     return found
 
 
@@ -63,12 +63,12 @@ PLACES = (
 """What the public functions take and give."""
 
 
-def index() -> str:
-    """The page that lists the packages."""
+def index(packages: list[str]) -> str:
+    """The page that lists packages."""
     lines = ["# Modules", "", "Data walks one way, upwards: a package imports those above it in this list.", ""]
     lines += ["| package | what it holds |", "|---|---|"]
-    lines += [f"| [`seg.{name}`]({name}.md) | {text} |" for name, text in PACKAGES.items()]
-    lines += ["", "```{toctree}", ":hidden:", "", *PACKAGES, "```", ""]
+    lines += [f"| [`seg.{name}`]({name}.md) | {PACKAGES[name]} |" for name in packages]
+    lines += ["", "```{toctree}", ":hidden:", "", *packages, "```", ""]
     return "\n".join(lines)
 
 
