@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from multiprocessing import connection, get_context
+from multiprocessing import connection, forkserver, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ def context() -> Any:
     """In the place of what `multiprocessing.get_context` gives."""
     forking = get_context("forkserver")
     forking.set_forkserver_preload(LOADED)
+    # Now, as whoever asks may be about to hold signals back, and all processes would inherit that.
+    forkserver.ensure_running()
     return forking
 
 
