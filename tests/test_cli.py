@@ -212,7 +212,7 @@ def test_without_data_the_demo_store_is_used_loudly(cli, monkeypatch):
 
 
 def test_demo(cli):
-    code, out, err = cli("demo", "--out", "demo", "--patches", 36, "--epochs", 1)
+    code, out, err = cli("demo", "--out", "demo", "--patches", 100, "--epochs", 1)
     assert code == 0, err
     assert "SYNTHETIC" in err
     assert "mIoU" in out
