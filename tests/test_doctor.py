@@ -11,10 +11,11 @@ import pytest
 from seg.cli.main import main
 from seg.engine.instructions import cpu_instructions
 from seg.engine.speed import Speed
-from seg.pipeline.doctor import FoundStore, diagnose, judge, judge_store, look_for_store
+from seg.pipeline.doctor import diagnose
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.runs import machine as machine_module
+from seg.runs.advice import FoundStore, judge, judge_store, look_for_store
 from seg.runs.data import demo_folder
 from seg.runs.expectation import Expectation
 from seg.runs.machine import Gpu, Machine, Place, inspect_machine

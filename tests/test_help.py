@@ -18,8 +18,8 @@ from seg.cli.main import app, main
 from seg.config.sections import Config
 from seg.config.stated import NotStatedError, shown, stated
 from seg.metrics.bootstrap import REPLICATES
-from seg.pipeline.demo import DEMO
 from seg.reben.bands import selection_name
+from seg.runs.demonstration import DEMO
 
 ALL = list(commands())
 NOTHING_IF_NOT_GIVEN = {
@@ -73,7 +73,7 @@ def test_what_the_help_says_of_the_training_is_what_a_run_gets() -> None:
     assert shown("data.bands") == selection_name(Config().data.bands)
     assert shown("eval.split") == Config().eval.split
     assert stated("seg.metrics.bootstrap.REPLICATES") == REPLICATES
-    assert stated("seg.pipeline.demo.DemoSettings.patches") == DEMO.patches
+    assert stated("seg.runs.demonstration.DemoSettings.patches") == DEMO.patches
 
 
 def _settings() -> Iterator[tuple[str, Any]]:

@@ -26,7 +26,7 @@ BESIDE_THEM = {
     "make": "seg.pipeline.make",
     "check_store": "seg.pipeline.audit",
     "describe_store": "seg.pipeline.describe",
-    "synthesise_scene": "seg.pipeline.synthesise",
+    "synthesise_scene": "seg.synthetic.scene",
     "fetch": "seg.pipeline.fetch",
     "diagnose": "seg.pipeline.doctor",
 }

@@ -14,8 +14,8 @@ from seg.engine.events import Epoch, Step
 from seg.engine.instructions import cpu_instructions
 from seg.engine.rehearsal import Rehearsal
 from seg.engine.speed import Speed, _timed, measure_speed
-from seg.pipeline import demo as demo_module
-from seg.pipeline.demo import DEMO, Outlook, demo_plan
+from seg.runs import demonstration
+from seg.runs.demonstration import DEMO, Outlook, demo_plan
 from seg.runs.expectation import duration, in_words, published_epoch_hours, rehearsed_epoch_hours
 
 ZEN5 = {"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": True, "sse4_1": True}
@@ -149,7 +149,7 @@ def _outlook(monkeypatch, tmp_path, clock):
 def test_the_demo_says_how_long_it_takes(monkeypatch, tmp_path):
     _, said, _ = _outlook(monkeypatch, tmp_path, lambda: 0.0)
     # 400 patches: about 176 to train on, 84 of each of the other splits.
-    whole = demo_module._REST_SECONDS + DEMO.epochs * (176 / 40 + 84 / 160) + 2 * 84 / 160
+    whole = demonstration._REST_SECONDS + DEMO.epochs * (176 / 40 + 84 / 160) + 2 * 84 / 160
     (line,) = said
     assert line.startswith(f"It takes about {duration(whole)} on this machine (")
     assert in_words(choose_compute(TrainConfig())) in line
@@ -160,12 +160,12 @@ def test_it_says_so_again_where_the_first_epoch_differs(monkeypatch, tmp_path, s
     now = [0.0]
     outlook, said, seen = _outlook(monkeypatch, tmp_path, lambda: now[0])
     each = 176 / 40 + 84 / 160
-    now[0] = demo_module._REST_SECONDS / 2 + slower * each
+    now[0] = demonstration._REST_SECONDS / 2 + slower * each
     events = [Step(0, 1, 10, 1.0, 1e-3, 40.0), _epoch(0, slower * each), _epoch(1, 100 * each)]
     for event in events:
         outlook(event)
     assert seen == events
     assert len(said) == 1 + again
     if again:
-        rest = demo_module._REST_SECONDS / 2 + (DEMO.epochs - 1) * slower * each + 2 * 84 / 160
+        rest = demonstration._REST_SECONDS / 2 + (DEMO.epochs - 1) * slower * each + 2 * 84 / 160
         assert f"another {duration(rest)}" in said[1]

@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from seg.cli.main import app
 from seg.errors import WrongUseError
 from seg.metrics.leakage import NEXT_DOOR, correlogram, divergence, leakage, nearness, seen_ground
-from seg.pipeline.split import check_split, plans_of, split
+from seg.pipeline.split import split
 from seg.prepare.audit import audit_store
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.prepare.split import LEFT_OUT, RULES, SplitPlan, assign, published, with_buffer
+from seg.prepare.split import LEFT_OUT, RULES, SplitPlan, assign, check_split, plans_of, published, with_buffer
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import SPLITS, PatchId
 from seg.store.geography import geography

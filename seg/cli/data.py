@@ -107,12 +107,11 @@ def synth(
 
 
 def _synthesise_scene(out: Path, size: int, seed: int) -> None:
-    from seg.pipeline.synthesise import synthesise_scene
-    from seg.synthetic.scene import check_scene
+    from seg.synthetic.scene import check_scene, synthesise_scene
 
     with console.wrong_use():
         check_scene(size, seed)
-    scene = synthesise_scene(out, size, seed, console.track)
+    scene = synthesise_scene(out, size, seed, track=console.track)
     console.done(f"A synthetic scene of {size} x {size} pixels in {out}:")
     for what, path in (
         ("Sentinel-2 product", scene.product),

@@ -12,18 +12,18 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("seg-demo"),
     patches: Annotated[
         int | None,
-        typer.Option(help="Synthetic patches.", min=100, show_default="{seg.pipeline.demo.DemoSettings.patches}"),
+        typer.Option(help="Synthetic patches.", min=100, show_default="{seg.runs.demonstration.DemoSettings.patches}"),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Epochs of training.", min=1, show_default="{seg.pipeline.demo.DemoSettings.epochs}"),
+        typer.Option(help="Epochs of training.", min=1, show_default="{seg.runs.demonstration.DemoSettings.epochs}"),
     ] = None,
 ) -> None:
     """The whole way on synthetic data: make it, build a store, train, evaluate, export maps. Minutes on a laptop."""
     from seg.cli.train import training_progress
-    from seg.pipeline.demo import DEMO
     from seg.pipeline.demo import demo as run
     from seg.report.formats import to_rich
+    from seg.runs.demonstration import DEMO
 
     settings = DEMO.changed(patches=patches, epochs=epochs)
     with training_progress(settings.epochs, "miou") as observe:

@@ -10,7 +10,8 @@ from rich.table import Table
 from seg.cli import console, options
 
 if TYPE_CHECKING:
-    from seg.pipeline.doctor import Diagnosis, FoundStore
+    from seg.pipeline.doctor import Diagnosis
+    from seg.runs.advice import FoundStore
     from seg.runs.expectation import Expectation
     from seg.runs.machine import Machine
 

@@ -32,8 +32,8 @@ def split(
 
     A new store shares its images with the old one. Without --rule, the split is looked at as it is.
     """
-    from seg.pipeline.split import check_split, plans_of
     from seg.pipeline.split import split as run
+    from seg.prepare.split import check_split, plans_of
 
     with console.wrong_use():
         plans = plans_of(rule or [], shares, block, buffer, seed)

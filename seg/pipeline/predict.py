@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
@@ -77,8 +77,7 @@ def predict(
         OSError: If a file cannot be read or written.
     """
     run, scenes, out, s1, geometry = Path(run), path_list(scenes), Path(out), path_list(s1), path_or_none(geometry)
-    if executor != LOCAL:
-        # They may be read from another folder.
+    if executor != LOCAL:  # They may be read from another folder.
         run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
         scenes, s1 = path_list(path.absolute() for path in scenes), path_list(path.absolute() for path in s1)
     paths = map_targets(scenes, out, alone=bool(s1))
@@ -89,32 +88,35 @@ def predict(
             raise WrongUseError(f"{run} has no scene head; leave out --labels")
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
         # Everything is looked at before anything is predicted.
-        opened = _all_opened([_opened(path, bands, s1, offset, chosen.card) for path in scenes], notify)
+        opened = _opened(scenes, bands, s1, offset, chosen.card, notify)
         parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
         sizes = Sizes(window, overlap, batch_size)
         if executor == LOCAL:
-            return _mapped_here(chosen, parts, options, sizes, track, notify)
-    # Whoever makes a map claims it.
+            # What is wrong with the request itself has been said before torch is loaded, which takes seconds.
+            from seg.maps.mapping import map_scenes
+
+            return map_scenes(chosen, parts, options, sizes, track, notify)
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
 
 
-def _mapped_here(*planned: Any) -> "tuple[SceneMap, ...]":
-    """Map the scenes in this process; torch is loaded here, after all that is wrong with the request has been said."""
-    from seg.maps.mapping import map_scenes
-
-    return map_scenes(*planned)
-
-
-def _all_opened(scenes: list[Scene], notify: Notify) -> list[Scene]:
-    """The scenes, after what there is to say of them has been said, once each."""
+def _opened(
+    paths: Sequence[Path],
+    bands: Sequence[str] | None,
+    s1: Sequence[Path],
+    offset: int | None,
+    card: ModelCard,
+    notify: Notify,
+) -> list[Scene]:
+    """The scenes, looked at; tells what is remarkable about them, each once."""
+    expected = dict(zip(card.bands, zip(card.mean, card.std, strict=True), strict=True))
+    rasters = list(s1) or None
+    try:
+        scenes = [
+            open_scene(path, bands=bands, s1=rasters, needed=card.bands, offset=offset, expected=expected)
+            for path in paths
+        ]
+    except BandMissingError as error:
+        raise SceneError(f"{error}, or take a model without that band") from None
     for remark in dict.fromkeys(remark for scene in scenes for remark in scene.remarks):
         notify(remark)
     return scenes
-
-
-def _opened(path: Path, bands: Sequence[str] | None, s1: Sequence[Path], offset: int | None, card: ModelCard) -> Scene:
-    statistics = dict(zip(card.bands, zip(card.mean, card.std, strict=True), strict=True))
-    try:
-        return open_scene(path, bands=bands, s1=list(s1) or None, needed=card.bands, offset=offset, expected=statistics)
-    except BandMissingError as error:
-        raise SceneError(f"{error}, or take a model without that band") from None

@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.errors import WrongUseError
-from seg.prepare.split import LEFT_OUT, SplitPlan, Splits, assign, published
-from seg.reben.bands import PATCH_METRES
+from seg.prepare.split import LEFT_OUT, SplitPlan, Splits, assign, check_split, published, require_new, store_of
 from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
 from seg.store.geography import geography
@@ -75,7 +74,7 @@ def split(
     """
     sources, out, report = path_list(sources), path_or_none(out), path_or_none(report)
     check_split(sources, plans, out, report)
-    store = _store_of(sources)
+    store = store_of(sources)
     with _claimed(out, store, report):
         index, synthetic = _opened(sources, store)
         assigned = {plan.words: assign(index, plan) for plan in plans}
@@ -99,7 +98,7 @@ def _claimed(out: Path | None, store: Path | None, report: Path | None) -> Itera
         if out is not None and store is not None:
             claims.enter_context(claimed_place(out, {}))
             # Somebody may have been faster.
-            _require_new(out)
+            require_new(out)
         elif out is not None:
             claims.enter_context(claimed_files([out]))
         if report is not None:
@@ -109,60 +108,6 @@ def _claimed(out: Path | None, store: Path | None, report: Path | None) -> Itera
                 claimed_folder(report, LEAKAGE_FILES, Known(cure="move them away, or name another --report"))
             )
         yield
-
-
-def _require_new(out: Path) -> None:
-    if os.path.lexists(out):
-        raise WrongUseError(f"{out} is there already; name a new store or parquet")
-
-
-def _store_of(sources: Sequence[Path]) -> Path | None:
-    folders = [source for source in sources if source.is_dir()]
-    if folders and len(sources) > 1:
-        raise WrongUseError(f"{folders[0]} is a folder; name one store, or metadata parquets only")
-    return folders[0] if folders else None
-
-
-def plans_of(rules: Sequence[str], shares: str, block: float, buffer: float, seed: int) -> list[SplitPlan]:
-    """Plans as typed on the command line.
-
-    Args:
-        rules: Names of rules; published, tile, block or random.
-        shares: Of train, validation and test, comma-separated.
-        block, buffer: Kilometres.
-        seed: Of what is drawn at random.
-
-    Raises:
-        WrongUseError: If one of them makes no sense.
-    """
-    if 0 < 1000 * buffer <= PATCH_METRES:
-        raise WrongUseError(
-            f"a buffer of {buffer:g} km leaves nothing out, as the centres of neighbours are 1.2 km apart, and 1.7 km "
-            "corner to corner; take more than that"
-        )
-    try:
-        numbers = tuple(float(share) for share in shares.split(","))
-    except ValueError:
-        numbers = ()
-    return [SplitPlan(rule, numbers, 1000 * block, 1000 * buffer, seed) for rule in dict.fromkeys(rules)]
-
-
-def check_split(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path | None, report: Path | None) -> None:
-    """Make sure that the request makes sense, as far as that shows before anything is read.
-
-    Raises:
-        WrongUseError: If it does not.
-    """
-    if out is None and report is None:
-        raise WrongUseError("say what is to be made: --out for the new splits, --report for what they let through")
-    if out is not None and len(plans) != 1:
-        raise WrongUseError(f"one split can be written, not {len(plans) or 'none'}; give --out with one --rule")
-    if out is not None and out.resolve() in map(Path.resolve, sources):
-        raise WrongUseError(f"{out} is there already; name a new store or parquet")
-    if out is not None and (out.is_dir() or _store_of(sources)):
-        _require_new(out)
-    if out is not None and not _store_of(sources) and out.suffix != ".parquet":
-        raise WrongUseError(f"the new metadata are a parquet; name it {out}.parquet")
 
 
 def _opened(sources: Sequence[Path], store: Path | None) -> tuple[Index, bool]:

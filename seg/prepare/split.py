@@ -1,8 +1,10 @@
 """Rules that assign patches to train, validation and test, and a buffer between the splits."""
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +67,70 @@ class SplitPlan:
         parts += [f"buffer {self.buffer / 1000:g} km"] if self.buffer else []
         parts += [f"seed {self.seed}"] if self.rule in ("random", "block") else []
         return ", ".join(parts)
+
+
+def plans_of(rules: Sequence[str], shares: str, block: float, buffer: float, seed: int) -> list[SplitPlan]:
+    """Plans as typed on the command line.
+
+    Args:
+        rules: Names of rules; published, tile, block or random.
+        shares: Of train, validation and test, comma-separated.
+        block, buffer: Kilometres.
+        seed: Of what is drawn at random.
+
+    Raises:
+        WrongUseError: If one of them makes no sense.
+    """
+    if 0 < 1000 * buffer <= PATCH_METRES:
+        raise WrongUseError(
+            f"a buffer of {buffer:g} km leaves nothing out, as the centres of neighbours are 1.2 km apart, and 1.7 km "
+            "corner to corner; take more than that"
+        )
+    try:
+        numbers = tuple(float(share) for share in shares.split(","))
+    except ValueError:
+        numbers = ()
+    return [SplitPlan(rule, numbers, 1000 * block, 1000 * buffer, seed) for rule in dict.fromkeys(rules)]
+
+
+def check_split(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path | None, report: Path | None) -> None:
+    """Make sure that the request makes sense, as far as that shows before anything is read.
+
+    Raises:
+        WrongUseError: If it does not.
+    """
+    if out is None and report is None:
+        raise WrongUseError("say what is to be made: --out for the new splits, --report for what they let through")
+    if out is not None and len(plans) != 1:
+        raise WrongUseError(f"one split can be written, not {len(plans) or 'none'}; give --out with one --rule")
+    if out is not None and out.resolve() in map(Path.resolve, sources):
+        raise WrongUseError(f"{out} is there already; name a new store or parquet")
+    if out is not None and (out.is_dir() or store_of(sources)):
+        require_new(out)
+    if out is not None and not store_of(sources) and out.suffix != ".parquet":
+        raise WrongUseError(f"the new metadata are a parquet; name it {out}.parquet")
+
+
+def store_of(sources: Sequence[Path]) -> Path | None:
+    """The store, if that is what is split, and no metadata.
+
+    Raises:
+        WrongUseError: If it is one of several sources.
+    """
+    folders = [source for source in sources if source.is_dir()]
+    if folders and len(sources) > 1:
+        raise WrongUseError(f"{folders[0]} is a folder; name one store, or metadata parquets only")
+    return folders[0] if folders else None
+
+
+def require_new(out: Path) -> None:
+    """Refuse a place for a new store that is taken.
+
+    Raises:
+        WrongUseError: If it is.
+    """
+    if os.path.lexists(out):
+        raise WrongUseError(f"{out} is there already; name a new store or parquet")
 
 
 def assign(index: Index, plan: SplitPlan) -> Splits:

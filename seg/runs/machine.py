@@ -1,4 +1,4 @@
-"""What this machine has, as far as it matters to seg: facts only; `seg.pipeline.doctor` judges them."""
+"""What this machine has, as far as it matters to seg: facts only; `seg.runs.advice` judges them."""
 
 import importlib.metadata
 import os

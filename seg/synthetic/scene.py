@@ -22,6 +22,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, calculate_default_transform
 
+from seg.config.paths import AnyPath
 from seg.config.track import Track, silent
 from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, PATCH_SIZE, S1_BANDS, S2_BANDS
@@ -83,7 +84,7 @@ def check_scene(size: int, seed: int) -> None:
 
 
 def synthesise_scene(
-    out: Path,
+    out: AnyPath,
     size: int,
     seed: int = 0,
     *,
@@ -108,6 +109,7 @@ def synthesise_scene(
     Raises:
         WrongUseError: If the size or the seed is out of range, or `out` holds something.
     """
+    out = Path(out)
     check_scene(size, seed)
     mark = {"synthetic": True, "generator": GENERATOR, "version": VERSION, "seed": seed, "scene": size}
     with new_folder(out, mark) as unfinished:
