@@ -1,6 +1,7 @@
 """Score a run: evidence, scores, tables and report of a split."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from seg.pipeline.report import BOOTSTRAP_SEED, claimed_evaluation, write_all
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 from seg.report.formats import Table
-from seg.report.gallery import save_gallery
+from seg.report.gallery import Picture, save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, read_run
@@ -100,10 +101,10 @@ def evaluate(
         from seg.runs.session import joined_session, open_session
 
         with joined_session(open_session(use)) as session:
-            return _scored(session, folder, replicates, track, notify)
+            return _scored(session, folder, replicates, track)
 
 
-def _scored(session: "Session", folder: Path, replicates: int, track: Track, notify: Notify) -> EvalResult:
+def _scored(session: "Session", folder: Path, replicates: int, track: Track) -> EvalResult:
     """Gather the evidence and write everything; the folder is claimed."""
     from seg.engine.evaluate import evaluate as gather_evidence
     from seg.runs.pictures import draw_pictures
@@ -111,13 +112,14 @@ def _scored(session: "Session", folder: Path, replicates: int, track: Track, not
     began = time.perf_counter()
     evidence = gather_evidence(session.model, session.dataset, _origin(session), session.how(track), detailed=True)
     seconds = time.perf_counter() - began
+    pictures: Sequence[Picture] = ()
     if session.ranks.first:
         pictures = draw_pictures(session, evidence)
         save_evidence(folder / EVIDENCE, evidence)
         save_gallery(folder, pictures)
     assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
     if session.ranks.first:
-        write_all(read_run(session.run), folder, assessment, evidence, notify)
+        write_all(read_run(session.run), folder, assessment, evidence, pictures)
         write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
     session.ranks.wait()
     return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))

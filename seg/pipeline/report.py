@@ -98,7 +98,7 @@ def report_run(
         if check:
             _check(files, folder, assessment, evidence)
         else:
-            write_all(files, folder, assessment, evidence, notify)
+            write_all(files, folder, assessment, evidence, _pictures(folder, notify))
     return ReportResult(folder, assessment, summary_tables(assessment))
 
 
@@ -119,23 +119,31 @@ def claimed_evaluation(folder: Path, names: Sequence[str] = ALL_FILES) -> Abstra
 
 
 def write_all(
-    files: RunFiles, folder: Path, assessment: Assessment, evidence: Evidence, notify: Notify = ignore
+    files: RunFiles,
+    folder: Path,
+    assessment: Assessment,
+    evidence: Evidence,
+    pictures: Sequence[Picture],
 ) -> None:
     """Write tables and report of an evaluation.
 
     Args:
         files: The run.
         folder: Its ``eval/<split>``.
-        assessment, evidence: What is reported.
-        notify: Is told if there are no pictures.
+        assessment, evidence, pictures: What is reported.
     """
     write_results(folder, assessment)
-    write_text(folder / REPORT_FILE, _page(files, folder, assessment, evidence, notify))
+    write_text(folder / REPORT_FILE, _page(files, assessment, evidence, pictures))
 
 
-def _page(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evidence, notify: Notify) -> str:
+def _page(files: RunFiles, assessment: Assessment, evidence: Evidence, pictures: Sequence[Picture]) -> str:
     from seg.report.html import render_report
 
+    return render_report(assessment, evidence, pictures, _about(files, evidence))
+
+
+def _pictures(folder: Path, notify: Notify) -> tuple[Picture, ...]:
+    """The pictures that an evaluation has kept; none, and a word on it, where there are none."""
     pictures: tuple[Picture, ...] = ()
     try:
         pictures = load_gallery(folder) if (folder / GALLERY_FILE).exists() else ()
@@ -143,14 +151,14 @@ def _page(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evide
             notify("The report has no pictures of patches; 'seg eval' takes them.")
     except EvidenceError as error:
         notify(f"The report has no pictures of patches: {error}")
-    return render_report(assessment, evidence, pictures, _about(files, evidence))
+    return pictures
 
 
 def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evidence) -> None:
     differences = differing_results(folder, assessment)
     page = folder / REPORT_FILE
     # Published tables may come without the page; where it is, it must be right.
-    if page.exists() and (sentence := difference(page, _page(files, folder, assessment, evidence, ignore))):
+    if page.exists() and (sentence := difference(page, _page(files, assessment, evidence, _pictures(folder, ignore)))):
         differences.append(sentence)
     if differences:
         origin = evidence.origin

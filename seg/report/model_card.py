@@ -3,10 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jinja2
-import yaml
 
 from seg.config.synthetic import Synthetic
 from seg.config.wording import counted
@@ -74,9 +72,7 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
     onnx_file, difference = described.onnx or ("", 0.0)
     sensors = [f"Sentinel-{sensor[1:]}" for sensor in SENSORS if of_sensor(described.bands, sensor)]
     return environment.get_template("model_card.md.j2").render(
-        front_matter=yaml.safe_dump(
-            _front_matter(described, assessment, official), sort_keys=False, allow_unicode=True
-        ),
+        front_matter=_front_matter(described, assessment, official),
         title=described.name,
         folder=described.folder,
         synthetic=described.synthetic,
@@ -96,30 +92,39 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
     )
 
 
-def _front_matter(described: Described, assessment: Assessment | None, official: bool) -> dict[str, Any]:
-    """What the hub reads: licence, tags and, where there are any, scores."""
-    matter: dict[str, Any] = {
-        "license": described.licence,
-        "library_name": "seg",
-        "pipeline_tag": "image-segmentation",
-        "tags": ["remote-sensing", "land-cover", "semantic-segmentation", "BigEarthNet", "reBEN", "Sentinel-2"]
-        + (["Sentinel-1"] if {"VV", "VH"} & set(described.bands) else [])
-        + (["synthetic-data"] if described.synthetic else []),
-    }
-    if assessment is None:
-        return matter
-    found = {name: score for name, score in headline(assessment.scores).items() if name in _METRICS}
-    metrics = [
-        {"type": _METRICS[name][1], "name": _METRICS[name][0], "value": round(score, 6)}
-        for name, score in found.items()
-        if not math.isnan(score)
-    ]
+def _front_matter(described: Described, assessment: Assessment | None, official: bool) -> str:
+    """What the hub reads: licence, tags and, where there are any, scores; YAML."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    tags = ["remote-sensing", "land-cover", "semantic-segmentation", "BigEarthNet", "reBEN", "Sentinel-2"]
+    tags += ["Sentinel-1"] if {"VV", "VH"} & set(described.bands) else []
+    tags += ["synthetic-data"] if described.synthetic else []
     data = {"type": "reben" if official else "other", "name": "reBEN (BigEarthNet v2.0)" if official else "own patches"}
     if described.synthetic & Synthetic.DATA:
         data = {"type": "synthetic", "name": "SYNTHETIC data of seg"}
     elif described.synthetic & Synthetic.UNTOLD:
         data["name"] = "patches, real or SYNTHETIC (not recorded)"
-    task = {"type": "image-segmentation", "name": "Land-cover segmentation"}
-    result = {"task": task, "dataset": {**data, "split": assessment.scores.origin.split}, "metrics": metrics}
-    matter["model-index"] = [{"name": described.name, "results": [result]}]
-    return matter
+    scores = {} if assessment is None else headline(assessment.scores)
+    results = [
+        EvalResult(
+            task_type="image-segmentation",
+            task_name="Land-cover segmentation",
+            dataset_type=data["type"],
+            dataset_name=data["name"],
+            dataset_split=assessment.scores.origin.split,
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(scores[key], 6),
+        )
+        for key, (name, kind) in _METRICS.items()
+        if assessment is not None and not math.isnan(scores.get(key, math.nan))
+    ]
+    card = ModelCardData(
+        license=described.licence,
+        library_name="seg",
+        pipeline_tag="image-segmentation",
+        tags=tags,
+        model_name=described.name if results else None,
+        eval_results=results or None,
+    )
+    return str(card.to_yaml())

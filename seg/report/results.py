@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _TOLERANCE = 1e-9
 """Relative difference that another processor may make in the last digits of a sum."""
 
 
+@lru_cache(maxsize=1)
 def summary_tables(assessment: Assessment) -> tuple[Table, ...]:
     """The tables that a user sees first: the scores with their intervals."""
     tables = score_tables(assessment.scores, assessment.intervals)
@@ -46,6 +48,7 @@ def interval_note(assessment: Assessment) -> str:
     )
 
 
+@lru_cache(maxsize=1)
 def detail_tables(assessment: Assessment) -> tuple[Table, ...]:
     """The tables beyond the scores, those that apply to the model."""
     origin, joint = assessment.scores.origin, assessment.joint
