@@ -22,7 +22,7 @@ from seg.reben.classes import NUM_CLASSES
 from seg.reben.patch import Split
 
 CELLS = NUM_CLASSES * NUM_CLASSES
-"""Cells of a confusion matrix: true class x 19 + predicted class."""
+"""Cells of a confusion matrix; the number of one is true class x 19 + predicted class."""
 ZONES: tuple[tuple[str, float], ...] = (("0-30 m", 30.0), ("30-100 m", 100.0), ("over 100 m", float("inf")))
 """Zones by distance to the nearest class boundary, see `seg.metrics.boundary`: name, and largest distance in metres."""
 BAND_PARTS = ("both", "reference", "predicted")

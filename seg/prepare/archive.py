@@ -60,7 +60,7 @@ class Archive:
 
     @property
     def identity(self) -> str:
-        """A digest of name, size, time of change and beginning of every part: another one for any other archive."""
+        """A digest of name, size, time of change and beginning of every part; another one for any other archive."""
         digest = hashlib.blake2b(digest_size=16)
         for path in self.parts:
             with path.open("rb") as file:

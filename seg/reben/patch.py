@@ -13,7 +13,7 @@ from seg.reben.mgrs import FALSE_NORTHING, square
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 PUBLISHED_PATCHES: dict[Split, int] = {"train": 237_871, "validation": 122_342, "test": 119_825}
-"""Patches of reBEN's own split, those with snow, cloud or shadow left out: the rows of ``metadata.parquet``."""
+"""Patches of reBEN's own split without those with snow, cloud or shadow; they are the rows of ``metadata.parquet``."""
 
 TILE_METRES = 109_800
 """Edge of a Sentinel-2 tile: 10,980 pixels of 10 m."""
