@@ -39,7 +39,8 @@ from rich.console import Console
 from seg.reben.bands import BANDS, PATCH_SIZE, S2_BANDS
 from seg.region.clc import codes_on, open_clc
 from seg.region.making import make_set
-from seg.region.products import Request, tasks_of
+from seg.region.products import tasks_of
+from seg.region.request import Request
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
 from seg.store.targets import claim_until_exit
@@ -87,17 +88,17 @@ def make_inputs(folder: Path, size: int) -> Inputs:
 
 
 def rasterise(inputs: Inputs) -> None:
-    (job,) = tasks_of(Request((inputs.bands,), inputs.clc))
-    with codes_on(open_clc(inputs.clc), job.cells.grid, job.tile) as codes:
-        for top in range(0, job.cells.rows, 10):
-            codes.read(top * PATCH_SIZE, min(10, job.cells.rows - top) * PATCH_SIZE)
+    (task,) = tasks_of(Request((inputs.bands,), inputs.clc))
+    with codes_on(open_clc(inputs.clc), task.cells.grid, task.tile) as codes:
+        for top in range(0, task.cells.rows, 10):
+            codes.read(top * PATCH_SIZE, min(10, task.cells.rows - top) * PATCH_SIZE)
 
 
 def decode(inputs: Inputs) -> None:
-    (job,) = tasks_of(Request((inputs.scene.product,), inputs.clc))
-    with job.scene.open() as reader:
-        for row in range(job.cells.rows):
-            reader.read(job.cells.window(row), S2_BANDS)
+    (task,) = tasks_of(Request((inputs.scene.product,), inputs.clc))
+    with task.scene.open() as reader:
+        for row in range(task.cells.rows):
+            reader.read(task.cells.window(row), S2_BANDS)
 
 
 def cut(inputs: Inputs, source: Path, store: bool, s1: bool) -> None:

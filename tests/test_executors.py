@@ -13,8 +13,9 @@ from pieces import Step, die_after_a_strip, do
 from test_make import run, several  # noqa: F401
 
 from seg.errors import SceneError, WorkerError, WrongUseError
-from seg.pipeline.make import make, request
+from seg.pipeline.make import make
 from seg.prepare.executors import _minutes, opened, results
+from seg.region.request import request
 from seg.store.open import open_store
 
 TESTS = Path(__file__).resolve().parent

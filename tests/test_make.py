@@ -23,7 +23,7 @@ from scipy.ndimage import map_coordinates
 from seg.cli.main import main
 from seg.cli.make import spread
 from seg.errors import BandMissingError, BuildError, LandCoverError, SceneError, WrongUseError
-from seg.pipeline.make import make, request
+from seg.pipeline.make import make
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.prepare.tile_cells import cells_of
@@ -33,7 +33,7 @@ from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_co
 from seg.region import cut_product
 from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
-from seg.region.products import Request, check_make
+from seg.region.request import Request, check_make, request
 from seg.scenes import units as looked
 from seg.scenes.open import open_scene
 from seg.scenes.simulated import find_synthetic_mark

@@ -366,9 +366,10 @@ def test_the_own_column_settles_codes_that_others_have_too(tmp_path):
 
 
 def test_what_was_decided_stands_in_tree_and_store(tmp_path, a_product):
-    from seg.pipeline.make import make, request
+    from seg.pipeline.make import make
     from seg.prepare.build import build_store
     from seg.prepare.sources import published_sources
+    from seg.region.request import request
 
     clc = written(tmp_path, [12], "uint8", name="numbers.tif")
     asked = request([a_product], clc, numbering="grid")

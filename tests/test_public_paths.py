@@ -22,7 +22,7 @@ from seg.runs.plan import plan
 BESIDE_THEM = {
     "plan": "seg.runs.plan",
     "split": "seg.pipeline.split",
-    "request": "seg.pipeline.make",
+    "request": "seg.region.request",
     "make": "seg.pipeline.make",
     "check_store": "seg.pipeline.audit",
     "describe_store": "seg.pipeline.describe",

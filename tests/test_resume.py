@@ -267,7 +267,7 @@ def test_what_can_be_allowed():
 
 
 def test_a_dry_run_writes_nothing(settings, tmp_path, monkeypatch):
-    from seg.pipeline.train import dry_run
+    from seg.runs.dry_run import dry_run
 
     monkeypatch.chdir(tmp_path)
     result = dry_run(plan(**settings))

@@ -99,10 +99,11 @@ def make(
     Names, layout, labels, splits and what is left out follow the published set. The same command goes on where it was
     broken off, with the products that were not finished.
     """
-    from seg.pipeline import make as verb
+    from seg.pipeline.make import make as run
+    from seg.region.request import request
 
     with console.wrong_use():
-        asked = verb.request(
+        asked = request(
             s2,
             clc,
             s1=s1 or (),
@@ -117,7 +118,7 @@ def make(
             offset=offset,
         )
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
-        made = verb.make(
+        made = run(
             asked,
             out,
             store=store,

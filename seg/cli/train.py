@@ -14,7 +14,7 @@ from seg.cli import console, options
 
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
-    from seg.pipeline.train import DryRun
+    from seg.runs.dry_run import DryRun
     from seg.runs.plan import TrainPlan
 
 
@@ -57,7 +57,7 @@ def train(
         raise typer.BadParameter("--allow goes with --resume")
     from seg.runs.plan import plan
 
-    job = plan(
+    task = plan(
         config,
         set_ or [],
         out,
@@ -78,26 +78,26 @@ def train(
         train__modality_dropout=modality_dropout,
     )
     if dry:
-        from seg.pipeline.train import dry_run
+        from seg.runs.dry_run import dry_run
 
-        show_dry_run(dry_run(job, console.track, console.notify))
+        show_dry_run(dry_run(task, console.track, console.notify))
     else:
-        run_and_show(job)
+        run_and_show(task)
 
 
-def run_and_show(job: "TrainPlan") -> None:
+def run_and_show(task: "TrainPlan") -> None:
     """Train, and show how it goes and how it ends."""
     from seg.engine.stopping import Interrupted
     from seg.pipeline.train import train as run
 
     try:
-        with training_progress(job.config.train.epochs, job.config.train.monitor) as observe:
-            result = run(job, observe=observe, track=console.track, notify=console.notify)
+        with training_progress(task.config.train.epochs, task.config.train.monitor) as observe:
+            result = run(task, observe=observe, track=console.track, notify=console.notify)
     except Interrupted as reason:
-        console.notify(f"Training {reason}. Continue with: seg train --out {shlex.quote(str(job.folder))} --resume")
+        console.notify(f"Training {reason}. Continue with: seg train --out {shlex.quote(str(task.folder))} --resume")
         sys.exit(1)
-    if result.epochs < job.config.train.epochs and not job.config.train.max_steps:
-        console.done(f"Stopped after epoch {result.epochs}: no better score for {job.config.train.patience} epochs.")
+    if result.epochs < task.config.train.epochs and not task.config.train.max_steps:
+        console.done(f"Stopped after epoch {result.epochs}: no better score for {task.config.train.patience} epochs.")
     console.done(
         f"Best {result.monitor} on validation: {result.best_score:.4f} in epoch {result.best_epoch + 1}. "
         f"Weights, log and settings: {result.folder}"

@@ -99,10 +99,10 @@ def map_scenes(
         OSError: If a file cannot be read or written.
     """
     weights = _weights_for_maps(chosen)
-    jobs = [_job(weights, scene, part, path, options, sizes) for scene, part, path in scenes]
+    plans = [_plan(weights, scene, part, path, options, sizes) for scene, part, path in scenes]
     with joined(weights.ranks, weights.compute.device) as ranks:
         joined_weights = replace(weights, ranks=ranks)
-        maps = tuple(_map_scene(replace(job, weights=joined_weights), track, notify) for job in jobs)
+        maps = tuple(_map_scene(replace(plan, weights=joined_weights), track, notify) for plan in plans)
         if len(maps) > 1 and ranks.first:
             simulated = any(scene.synthetic for scene, *_ in scenes)
             tags = run_tags(weights.card, options, simulated)
@@ -119,7 +119,7 @@ def _weights_for_maps(chosen: ChosenWeights) -> Weights:
     return weights
 
 
-def _job(
+def _plan(
     weights: Weights,
     scene: Scene,
     part: ScenePart,
@@ -142,63 +142,63 @@ def batch_of_windows(weights: Weights, height: int, width: int) -> int:
     return 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / (height * width)))
 
 
-def _map_scene(job: ScenePlan, track: Track, notify: Notify) -> SceneMap:
+def _map_scene(plan: ScenePlan, track: Track, notify: Notify) -> SceneMap:
     """Predict what is not there yet, and put the map together."""
-    ranks, unfinished = job.weights.ranks, job.unfinished
+    ranks, unfinished = plan.weights.ranks, plan.unfinished
     if ranks.first:
-        require_space(job)
-        begin_map(unfinished.folder, map_identity(job), notify)
+        require_space(plan)
+        begin_map(unfinished.folder, map_identity(plan), notify)
     ranks.wait()
-    lacking = unfinished.lacking(job.tiling.strips)
-    lacking_rows = [row for row in job.cell_rows if not unfinished.cells(row).is_file()]
+    lacking = unfinished.lacking(plan.tiling.strips)
+    lacking_rows = [row for row in plan.cell_rows if not unfinished.cells(row).is_file()]
     # Nobody writes before everybody has looked.
     ranks.wait()
     began = time.perf_counter()
-    _predict_lacking(job, _share(lacking, ranks), _share(lacking_rows, ranks), track)
+    _predict_lacking(plan, _share(lacking, ranks), _share(lacking_rows, ranks), track)
     seconds = time.perf_counter() - began
     ranks.wait()
-    areas = [values.tolist() for values in unfinished.areas(job.tiling.strips)] if ranks.first else None
+    areas = [values.tolist() for values in unfinished.areas(plan.tiling.strips)] if ranks.first else None
     counts, hectares = map(np.array, ranks.from_first(areas))
-    files = finish_map(job, counts, hectares[:NUM_CLASSES], notify) if ranks.first else ()
+    files = finish_map(plan, counts, hectares[:NUM_CLASSES], notify) if ranks.first else ()
     ranks.wait()
     return SceneMap(
-        job.path,
+        plan.path,
         files,
-        job.part.inner.height,
-        job.part.inner.width,
-        job.tiling.windows,
-        len(lacking) * len(job.tiling.columns.starts),
-        (job.tiling.rows.window, job.tiling.columns.window),
+        plan.part.inner.height,
+        plan.part.inner.width,
+        plan.tiling.windows,
+        len(lacking) * len(plan.tiling.columns.starts),
+        (plan.tiling.rows.window, plan.tiling.columns.window),
         seconds,
         float(1 - counts[:NUM_CLASSES].sum() / counts.sum()),
         hectares[:NUM_CLASSES],
     )
 
 
-def _predict_lacking(job: ScenePlan, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
-    weights, scene, options = job.weights, job.scene, job.options
-    view = View(scene, weights.card.bands, weights.card.resampling, job.part.inside)
+def _predict_lacking(plan: ScenePlan, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
+    weights, scene, options = plan.weights, plan.scene, plan.options
+    view = View(scene, weights.card.bands, weights.card.resampling, plan.part.inside)
     if strips:
         how = ScenePass(
             weights.compute,
-            job.batch_size,
-            job.temperature,
+            plan.batch_size,
+            plan.temperature,
             options.tta,
             options.probabilities,
             options.confidence,
             track,
         )
-        pieces = predict_strips(weights.model, view, job.tiling, strips, how)
+        pieces = predict_strips(weights.model, view, plan.tiling, strips, how)
 
         def write(piece: Piece) -> None:
-            job.unfinished.write_left_out(strips[0], scene.left_out)
-            job.unfinished.write(piece)
+            plan.unfinished.write_left_out(strips[0], scene.left_out)
+            plan.unfinished.write(piece)
 
         _write_behind(pieces, write)
     if rows:
         how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
-        cells = predict_cells(weights.model, view, job.part.inner, rows, how)
-        _write_behind(cells, job.unfinished.write_cells)
+        cells = predict_cells(weights.model, view, plan.part.inner, rows, how)
+        _write_behind(cells, plan.unfinished.write_cells)
 
 
 def _write_behind(items: Iterable[T], write: Callable[[T], None]) -> None:

@@ -172,48 +172,48 @@ def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
         yield
 
 
-def map_identity(job: ScenePlan) -> dict[str, Any]:
+def map_identity(plan: ScenePlan) -> dict[str, Any]:
     """Everything that the strips of a map depend on."""
-    weights, tiling, options = job.weights, job.tiling, job.options
-    compute, inner = weights.compute, job.part.inner
+    weights, tiling, options = plan.weights, plan.tiling, plan.options
+    compute, inner = weights.compute, plan.part.inner
     geometry = options.geometry and hashlib.sha256(options.geometry.read_bytes()).hexdigest()
     return {
         "seg": VERSION,
         "weights": weights_digest(best_checkpoint(options.run)),
-        "scene": job.scene.identity,
-        "layers": list(job.layers),
+        "scene": plan.scene.identity,
+        "layers": list(plan.layers),
         "part": [inner.left, inner.top, inner.width, inner.height],
         "geometry": geometry,
         "windows": [tiling.rows.window, tiling.columns.window, tiling.rows.ramp, tiling.columns.ramp],
         "starts": [list(tiling.rows.starts), list(tiling.columns.starts)],
         "tta": options.tta,
-        "batch_size": job.batch_size,
+        "batch_size": plan.batch_size,
         "compute": [compute.device.type, str(compute.dtype), compute.channels_last],
     }
 
 
-def require_space(job: ScenePlan) -> None:
+def require_space(plan: ScenePlan) -> None:
     """Refuse a map that the disk has certainly no room for.
 
     Raises:
         MapError: Naming what it takes.
     """
-    bands = sum(LAYERS[layer] for layer in job.layers)
+    bands = sum(LAYERS[layer] for layer in plan.layers)
     # Strips and map; noisy maps are packed to about half their size, smooth ones to a tenth.
-    needed = job.part.inner.width * job.part.inner.height * bands / 2
-    free = shutil.disk_usage(job.path.parent).free
+    needed = plan.part.inner.width * plan.part.inner.height * bands / 2
+    free = shutil.disk_usage(plan.path.parent).free
     if free < needed:
         raise MapError(
-            f"the map takes about {needed / 1e6:,.0f} MB while it is made, and {job.path.parent} has "
+            f"the map takes about {needed / 1e6:,.0f} MB while it is made, and {plan.path.parent} has "
             f"{free / 1e6:,.0f} MB free; free some space or name another --out"
         )
 
 
-def finish_map(job: ScenePlan, counts: Counts, hectares_K: Floats, notify: Notify) -> tuple[Path, ...]:
+def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Notify) -> tuple[Path, ...]:
     """Put the strips together and write what else belongs to the map.
 
     Args:
-        job: The map, all of whose strips are there.
+        plan: The map, all of whose strips are there.
         counts: Pixels of each value.
         hectares_K: Area of each class on the ground.
         notify: Is told what the user must not miss.
@@ -225,58 +225,60 @@ def finish_map(job: ScenePlan, counts: Counts, hectares_K: Floats, notify: Notif
         MapError: If nothing was mapped.
         OSError: If a file cannot be written.
     """
-    options, unfinished = job.options, job.unfinished
-    _remove_earlier(job, notify)
+    options, unfinished = plan.options, plan.unfinished
+    _remove_earlier(plan, notify)
     left_out = unfinished.left_out()
     if not counts[:NUM_CLASSES].sum():
         unfinished.remove()
         raise MapError(
-            f"{job.scene.name} has no data where the map was to be ({left_out.shares()}); name another "
+            f"{plan.scene.name} has no data where the map was to be ({left_out.shares()}); name another "
             "part of the scene, or make sure that its bands have data in the same places"
         )
-    for remark in job.scene.remarks_on(left_out):
+    for remark in plan.scene.remarks_on(left_out):
         notify(remark)
-    tags, files = map_tags(job, left_out), []
+    tags, files = map_tags(plan, left_out), []
     if options.labels:
-        files.append(job.beside("_labels.parquet"))
-        rows = [unfinished.read_cells(row) for row in job.cell_rows]
+        files.append(plan.beside("_labels.parquet"))
+        rows = [unfinished.read_cells(row) for row in plan.cell_rows]
         if not sum(len(row.columns_N) for row in rows):
             notify(f"No whole cell of 1.2 km lies in what is mapped, so {files[-1].name} is empty.")
-        write_cells(files[-1], job.scene, rows, job.weights.card.thresholds, tags)
+        write_cells(files[-1], plan.scene, rows, plan.weights.card.thresholds, tags)
     if options.areas:
         evidence = run_assessment(options.run, notify)
         # What the areas are adjusted by was learned of the model, not of this scene.
-        synthetic = job.synthetic | Synthetic.of(model=evidence is not None and bool(evidence.origin.simulated))
-        table = area_table(hectares_K, evidence, job.scene.name, synthetic)
-        files += write_areas(job.path.with_suffix(""), table)
-    for layer in job.layers:
-        files.append(job.path if layer == "classes" else job.beside(f"_{layer}.tif"))
-        parts = [unfinished.part(layer, number) for number in job.tiling.strips]
+        synthetic = plan.synthetic | Synthetic.of(model=evidence is not None and bool(evidence.origin.simulated))
+        table = area_table(hectares_K, evidence, plan.scene.name, synthetic)
+        files += write_areas(plan.path.with_suffix(""), table)
+    for layer in plan.layers:
+        files.append(plan.path if layer == "classes" else plan.beside(f"_{layer}.tif"))
+        parts = [unfinished.part(layer, number) for number in plan.tiling.strips]
         kind: Kind = "classes" if layer == "classes" else "continuous"
         write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
-    write_category_names(job.path)
-    files.append(job.beside(".qml"))
+    write_category_names(plan.path)
+    files.append(plan.beside(".qml"))
     write_qml(files[-1])
     if options.quicklook:
-        files.append(job.beside(".png"))
+        files.append(plan.beside(".png"))
         from seg.figures.land_cover import LARGEST, land_cover_figure
         from seg.figures.style import write_png
 
-        classes_HW, pixel_size = read_overview(job.path, LARGEST)
-        title = f"{job.scene.name} · {tags['MODEL']}"
-        write_png(files[-1], land_cover_figure(classes_HW, title=title, synthetic=job.synthetic, pixel_size=pixel_size))
+        classes_HW, pixel_size = read_overview(plan.path, LARGEST)
+        title = f"{plan.scene.name} · {tags['MODEL']}"
+        write_png(
+            files[-1], land_cover_figure(classes_HW, title=title, synthetic=plan.synthetic, pixel_size=pixel_size)
+        )
     unfinished.remove()
-    return (job.path, *(path for path in files if path != job.path))
+    return (plan.path, *(path for path in files if path != plan.path))
 
 
-def _remove_earlier(job: ScenePlan, notify: Notify) -> None:
+def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
     """What an earlier map of that name had beside it does not belong to this one.
 
     The class map goes first and comes last: while it is there, everything beside it is of the same run.
     """
-    for path in (job.path, job.path.with_name(f"{job.path.name}{SIDECAR}"), job.beside(".qml")):
+    for path in (plan.path, plan.path.with_name(f"{plan.path.name}{SIDECAR}"), plan.beside(".qml")):
         remove_file(path)
-    options = job.options
+    options = plan.options
     written = {
         "_labels.parquet": options.labels,
         "_areas.csv": options.areas,
@@ -285,11 +287,11 @@ def _remove_earlier(job: ScenePlan, notify: Notify) -> None:
         "_confidence.tif": options.confidence,
         ".png": options.quicklook,
     }
-    earlier = [ending for ending in written if job.beside(ending).exists()]
+    earlier = [ending for ending in written if plan.beside(ending).exists()]
     for ending in earlier:
-        remove_file(job.beside(ending))
-    if lost := [job.beside(ending).name for ending in earlier if not written[ending]]:
-        notify(f"Removed {', '.join(lost)}, which belonged to the earlier {job.path.name}.")
+        remove_file(plan.beside(ending))
+    if lost := [plan.beside(ending).name for ending in earlier if not written[ending]]:
+        notify(f"Removed {', '.join(lost)}, which belonged to the earlier {plan.path.name}.")
 
 
 def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
@@ -298,10 +300,10 @@ def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str,
     return tags | {"TTA": "YES" if options.tta else "NO"}
 
 
-def map_tags(job: ScenePlan, left_out: LeftOut) -> dict[str, str]:
+def map_tags(plan: ScenePlan, left_out: LeftOut) -> dict[str, str]:
     """Metadata of a map of which this was counted while its strips were read."""
-    tiling, scene = job.tiling, job.scene
+    tiling, scene = plan.tiling, plan.scene
     remarks = (*scene.remarks, *scene.remarks_on(left_out))
     warned = {"WARNINGS": " ".join(remarks)} if remarks else {}
     seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
-    return run_tags(job.weights.card, job.options, scene.synthetic) | seen | dict(scene.decisions) | warned
+    return run_tags(plan.weights.card, plan.options, scene.synthetic) | seen | dict(scene.decisions) | warned

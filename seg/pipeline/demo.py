@@ -61,11 +61,11 @@ def demo(
 def _walk(out: Path, settings: DemoSettings, observe: Observe, track: Track, notify: Notify) -> DemoResult:
     notify("The demo runs on SYNTHETIC data: its scores say nothing about reBEN.")
     tree, store, run, maps = out / "reben", out / "store", out / "run", out / "maps"
-    job = demo_plan(run, store, settings)
-    outlook = Outlook(job, settings, observe, notify)
+    task = demo_plan(run, store, settings)
+    outlook = Outlook(task, settings, observe, notify)
     synthesise(tree, settings.patches, DEMO_SEED, track)
     build_store(published_sources(tree), store, track=track)
-    train(job, outlook, track, notify)
+    train(task, outlook, track, notify)
     result = evaluate(run, track=track, notify=notify)
     exported = export(run, maps, reference=True, track=track, notify=notify)
     places = {

@@ -5,60 +5,13 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
+from seg.config.paths import AnyPath
 from seg.config.track import Notify, Track, ignore, silent
-from seg.config.wording import counted, listed
+from seg.config.wording import counted
 from seg.prepare.executors import LOCAL
 from seg.prepare.sources import METADATA_FILES
 from seg.region.making import Made, make_set
-from seg.region.numbering import Numbering
-from seg.region.products import Request, check_make
-
-
-def request(
-    s2: AnyPaths,
-    clc: AnyPath,
-    *,
-    s1: AnyPaths = (),
-    column: str | None = None,
-    layer: str | None = None,
-    bands: str | None = None,
-    product: str | None = None,
-    countries: AnyPath | None = None,
-    country_column: str | None = None,
-    require_s1: bool = False,
-    numbering: Numbering | None = None,
-    offset: int | None = None,
-) -> Request:
-    """What a set is to be made from, as typed on the command line; see `seg.region.products.Request`.
-
-    Args:
-        s2: Products.
-        clc: Land cover.
-        s1: Sentinel-1 rasters.
-        column, layer, product, countries, country_column, require_s1, numbering, offset: As there.
-        bands: Comma-separated.
-
-    Raises:
-        WrongUseError: If the request makes no sense.
-    """
-    s2, clc, s1, countries = path_list(s2), Path(clc), path_list(s1), path_or_none(countries)
-    asked = Request(
-        s2=tuple(s2),
-        clc=clc,
-        s1=tuple(s1),
-        column=column,
-        layer=layer,
-        bands=None if bands is None else tuple(listed(bands)),
-        product=product,
-        countries=countries,
-        country_column=country_column,
-        require_s1=require_s1,
-        numbering=numbering,
-        offset=offset,
-    )
-    check_make(asked)
-    return asked
+from seg.region.request import Request
 
 
 def make(
@@ -75,7 +28,7 @@ def make(
     """Cut Sentinel-2 products and CORINE Land Cover into patches as those of reBEN; see `seg.region.making`.
 
     Args:
-        asked: From `request`.
+        asked: From `seg.region.request.request`.
         out: The folder to make: the published tree, or a store.
         store: Make a store.
         workers: Processes, each of which cuts a product; None: one per core, up to 8.

@@ -25,7 +25,6 @@ from seg.store.targets import Known, claimed_folder
 
 if TYPE_CHECKING:
     from seg.engine.distributed import Ranks
-    from seg.engine.rehearsal import Rehearsal
     from seg.engine.run import Run
     from seg.engine.state import Progress
 
@@ -51,26 +50,13 @@ class TrainResult:
     epochs: int
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """What a training run will need.
-
-    Attributes:
-        rehearsal: Time and memory.
-        record: What ``run.json`` would say of the run.
-    """
-
-    rehearsal: "Rehearsal"
-    record: dict[str, Any]
-
-
 def train(
-    job: TrainPlan, observe: Observe = lambda _: None, track: Track = silent, notify: Notify = ignore
+    task: TrainPlan, observe: Observe = lambda _: None, track: Track = silent, notify: Notify = ignore
 ) -> TrainResult:
     """Train a network; under ``torchrun``, together with the other processes.
 
     Args:
-        job: Settings and folder, from `plan`.
+        task: Settings and folder, from `plan`.
         observe: Is told of steps and epochs.
         track: Progress of validation and of making the demo store.
         notify: Is told what the user must not miss.
@@ -79,85 +65,69 @@ def train(
         SegError: One of its kinds, in one sentence, for anything wrong with settings, data or folder.
         Interrupted: After Ctrl-C; the run can be resumed.
     """
-    check_plan(job)
+    check_plan(task)
     # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
     from seg.engine.state import has_state, read_progress
     from seg.runs.preparation import joined_by, prepare
 
     with (
-        joined_by(job.config) as (ranks, compute),
-        made_folder(job) if ranks.first else nullcontext(job.folder) as folder,
+        joined_by(task.config) as (ranks, compute),
+        made_folder(task) if ranks.first else nullcontext(task.folder) as folder,
     ):
         # Nothing is written before all of them have planned, so that they see the same folders.
-        job = replace(job, folder=Path(ranks.from_first(str(folder))))
-        with _claimed(job, ranks):
-            if job.resume and not ranks.from_first("yes" if ranks.first and has_state(run_state(job)) else ""):
-                notify(f"The run in {job.folder} had saved nothing yet, so it starts from the beginning.")
-                job = replace(job, resume=False)
+        task = replace(task, folder=Path(ranks.from_first(str(folder))))
+        with _claimed(task, ranks):
+            if task.resume and not ranks.from_first(
+                "yes" if ranks.first and has_state(task.folder / CHECKPOINTS / LAST) else ""
+            ):
+                notify(f"The run in {task.folder} had saved nothing yet, so it starts from the beginning.")
+                task = replace(task, resume=False)
             prepared = prepare(
-                job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
+                task.config,
+                task.folder,
+                task.resume,
+                task.allow,
+                ranks=ranks,
+                compute=compute,
+                track=track,
+                notify=notify,
             )
             run, record = prepared.run, prepared.record()
-            if job.resume:
-                record["weights"] = read_run(job.folder).record.get("weights")
+            if task.resume:
+                record["weights"] = read_run(task.folder).record.get("weights")
                 # Before anything is written: a refusal must leave the settings of the run as they are.
                 done = read_progress(run.folder / LAST, run.identity, run.allow, ranks)
-                _complete_log(job.folder, done, ranks)
+                _complete_log(task.folder, done, ranks)
             if ranks.first:
-                _write_settings(job)
-            return _follow(job, run, record, observe, track, notify)
+                _write_settings(task)
+            return _follow(task, run, record, observe, track, notify)
 
 
 @contextmanager
-def _claimed(job: TrainPlan, ranks: "Ranks") -> Iterator[None]:
+def _claimed(task: TrainPlan, ranks: "Ranks") -> Iterator[None]:
     """Claim a run folder: all that a run writes anew whenever it goes on."""
     from seg.engine.guard import NOT_FINITE_FILE
 
     names = [RECORD_FILE, LOG_FILE, FIGURE_FILE, TRACKERS_FILE, f"{CHECKPOINTS}/{NOT_FINITE_FILE}"]
-    if not (job.resume and _settings_stand(job)):
+    if not (task.resume and _settings_stand(task)):
         names.append(CONFIG_FILE)
     known = Known(vouchers=(RECORD_FILE,), cure="move them away, and they are written anew")
-    with claimed_folder(job.folder, names, known):
-        if ranks.first and not job.resume:
+    with claimed_folder(task.folder, names, known):
+        if ranks.first and not task.resume:
             # Another run may have been faster.
-            require_new(job.folder)
+            require_new(task.folder)
         yield
 
 
-def _settings_stand(job: TrainPlan) -> bool:
+def _settings_stand(task: TrainPlan) -> bool:
     """Whether ``config.yaml`` says what it would say anew, be it in other words."""
-    return dump_config(load_config(job.folder / CONFIG_FILE)) == dump_config(with_whole_paths(job.config))
+    return dump_config(load_config(task.folder / CONFIG_FILE)) == dump_config(with_whole_paths(task.config))
 
 
-def _write_settings(job: TrainPlan) -> None:
-    path = job.folder / CONFIG_FILE
-    if not (path.is_file() and _settings_stand(job)):
-        write_text(path, dump_config(with_whole_paths(job.config)))
-
-
-def dry_run(job: TrainPlan, track: Track = silent, notify: Notify = ignore) -> DryRun:
-    """Two steps of a training run, to see what it will need; nothing is written.
-
-    Raises:
-        SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
-        OutOfMemoryError: Naming the setting to change.
-    """
-    check_plan(job)
-    from seg.engine.rehearsal import rehearse
-    from seg.runs.preparation import joined_by, prepare
-
-    with joined_by(job.config) as (ranks, compute):
-        prepared = prepare(
-            job.config, job.folder, job.resume, job.allow, ranks=ranks, compute=compute, track=track, notify=notify
-        )
-        rehearsal = rehearse(prepared.run)
-        ranks.wait()
-        return DryRun(rehearsal, prepared.record())
-
-
-def run_state(job: TrainPlan) -> Path:
-    """Where a run saves what it needs to continue."""
-    return job.folder / CHECKPOINTS / LAST
+def _write_settings(task: TrainPlan) -> None:
+    path = task.folder / CONFIG_FILE
+    if not (path.is_file() and _settings_stand(task)):
+        write_text(path, dump_config(with_whole_paths(task.config)))
 
 
 def _complete_log(folder: Path, done: "Progress", ranks: "Ranks") -> None:
@@ -170,7 +140,7 @@ def _complete_log(folder: Path, done: "Progress", ranks: "Ranks") -> None:
 
 
 def _follow(
-    job: TrainPlan, run: "Run", record: dict[str, Any], observe: Observe, track: Track, notify: Notify
+    task: TrainPlan, run: "Run", record: dict[str, Any], observe: Observe, track: Track, notify: Notify
 ) -> TrainResult:
     """Run the loop; the first process keeps log and record."""
     from seg.engine.train import fit
@@ -179,13 +149,13 @@ def _follow(
     speeds: list[float] = []
     log: EpochLog | None = None
     status: Status = "failed"
-    trackers = _trackers(job, run, notify)
+    trackers = _trackers(task, run, notify)
     if run.ranks.first:
-        write_json(job.folder / RECORD_FILE, run_record(status="running", **record))
+        write_json(task.folder / RECORD_FILE, run_record(status="running", **record))
     try:
-        for event in fit(run, job.resume, track):
+        for event in fit(run, task.resume, track):
             if log is None and run.ranks.first:
-                log = EpochLog(job.folder, run.progress.epoch - isinstance(event, Epoch))
+                log = EpochLog(task.folder, run.progress.epoch - isinstance(event, Epoch))
             if isinstance(event, Epoch):
                 speeds.append(event.patches_per_second)
                 if log is not None:
@@ -205,23 +175,23 @@ def _follow(
             if run.ranks.first:
                 # A disk that is full must not hide what went wrong before.
                 with suppress(OSError) if status == "failed" else nullcontext():
-                    _conclude(job.folder, run, log, {"status": status, "throughput": throughput, **record})
+                    _conclude(task.folder, run, log, {"status": status, "throughput": throughput, **record})
         finally:
             trackers.close(status)
     done = run.progress
     assert done.best_epoch is not None, "a finished run has a best epoch"
     score = math.nan if done.best_score is None else done.best_score
-    return TrainResult(job.folder, run.config.monitor, score, done.best_epoch, done.epoch)
+    return TrainResult(task.folder, run.config.monitor, score, done.best_epoch, done.epoch)
 
 
-def _trackers(job: TrainPlan, run: "Run", notify: Notify) -> Trackers:
+def _trackers(task: TrainPlan, run: "Run", notify: Notify) -> Trackers:
     """The trackers that were asked for; none in any but the first process."""
     return Trackers(
-        job.config.train.loggers if run.ranks.first else (),
-        job.folder,
-        job.config.model_dump(mode="json"),
+        task.config.train.loggers if run.ranks.first else (),
+        task.folder,
+        task.config.model_dump(mode="json"),
         synthetic=bool(run.origin.synthetic),
-        resume=job.resume,
+        resume=task.resume,
         notify=notify,
     )
 

@@ -56,24 +56,24 @@ TABLE = pa.schema(
 class Work:
     """A product to cut, and where to."""
 
-    job: CutTask
+    task: CutTask
     folder: Path
     store: bool
 
     @property
     def name(self) -> str:
         """Name of the product."""
-        return self.job.product
+        return self.task.product
 
     @property
     def table(self) -> Path:
         """Where it is kept what was done; there when the product is finished."""
-        return self.folder / PARTS / f"{self.job.product}.parquet"
+        return self.folder / PARTS / f"{self.task.product}.parquet"
 
     @property
     def values(self) -> Path:
         """The LMDB of this product alone, until its values are in that of the store."""
-        return self.folder / PARTS / self.job.product
+        return self.folder / PARTS / self.task.product
 
 
 def finish(work: Work) -> None:
@@ -100,15 +100,15 @@ def cut(work: Work) -> Iterator[None]:
         SceneError, LandCoverError: If a file cannot be used.
         OSError: If the disk is full.
     """
-    job = work.job
+    task = work.task
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        codes = stack.enter_context(codes_on(job.clc, job.cells.grid, job.tile))
+        codes = stack.enter_context(codes_on(task.clc, task.cells.grid, task.tile))
         keep = _keep_in_tree(work) if not work.store else _keep_in_store(work, stack)
-        for strip in cut_strips(job, codes):
+        for strip in cut_strips(task, codes):
             rows += [_row(cut, keep(cut) if not cut.reason else (0, 0, 0)) for cut in strip]
             yield
-    left_out = [remark for scene in (job.scene, *job.s1.values()) for remark in scene.remarks_on(scene.left_out)]
+    left_out = [remark for scene in (task.scene, *task.s1.values()) for remark in scene.remarks_on(scene.left_out)]
     noted = {REPAIRED: str(codes.repaired), LEFT_OUT: json.dumps(left_out)}
     table = pa.Table.from_pylist(rows, schema=TABLE.with_metadata(noted))
     sink = pa.BufferOutputStream()
@@ -118,9 +118,9 @@ def cut(work: Work) -> Iterator[None]:
 
 def _keep_in_tree(work: Work) -> "Keep":
     for folder in (PUBLISHED["s2"], PUBLISHED["maps"]):
-        shutil.rmtree(work.folder / folder / work.job.product, ignore_errors=True)
+        shutil.rmtree(work.folder / folder / work.task.product, ignore_errors=True)
 
-    tags = {"LAND_COVER": f"{work.job.clc.path.name}: {work.job.clc.decision}"}
+    tags = {"LAND_COVER": f"{work.task.clc.path.name}: {work.task.clc.decision}"}
 
     def keep(cut: Cut) -> tuple[int, ...]:
         write_patch(work.folder, cut.patch, cut.s1_name, dict(cut.bands), cut.codes, tags)

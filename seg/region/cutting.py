@@ -97,34 +97,34 @@ class Cut:
     codes: Codes
 
 
-def cut_strips(job: CutTask, codes: LandCover) -> Iterator[list[Cut]]:
+def cut_strips(task: CutTask, codes: LandCover) -> Iterator[list[Cut]]:
     """Cut a product, row of patches by row of patches.
 
     Args:
-        job: What is to be cut.
+        task: What is to be cut.
         codes: Land cover on the grid of its cells.
 
     Raises:
         SceneError: If a file is damaged.
         LandCoverError: If the land cover cannot be used, or has no class anywhere on the cells.
     """
-    cells, labelled = job.cells, False
-    countries = _countries(job, cells)
+    cells, labelled = task.cells, False
+    countries = _countries(task, cells)
     with ExitStack() as stack:
-        s1 = {name: stack.enter_context(scene.open()) for name, scene in job.s1.items()}
-        classification = stack.enter_context(open_classification(job.classification))
-        reader = stack.enter_context(job.scene.open())
+        s1 = {name: stack.enter_context(scene.open()) for name, scene in task.s1.items()}
+        classification = stack.enter_context(open_classification(task.classification))
+        reader = stack.enter_context(task.scene.open())
         # Each scene has set GDAL's block cache to what it needs alone.
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=sum(map(cache_bytes, (job.scene, *job.s1.values())))))
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=sum(map(cache_bytes, (task.scene, *task.s1.values())))))
         for row, codes_HW in _strips_of_codes(codes, cells.rows):
-            strip = _Strip(job, cells, row, codes_HW)
+            strip = _Strip(task, cells, row, codes_HW)
             strip.read(reader, classification)
             strip.pair(s1)
             labelled |= bool((strip.unlabelled_C < 1).any())
             yield strip.cuts(countries[row * cells.columns :])
     if not labelled:
         raise LandCoverError(
-            f"{job.clc.path} has no class anywhere on the tile {job.tile} of {job.scene.name}; give the CLC of the "
+            f"{task.clc.path} has no class anywhere on the tile {task.tile} of {task.scene.name}; give the CLC of the "
             "same place, or leave the product out"
         )
 
@@ -140,10 +140,10 @@ def _strips_of_codes(codes: LandCover, rows: int) -> Iterator[tuple[int, Codes]]
 class _Strip:
     """A row of cells on its way to patches. Arrays end in _C: one entry per cell."""
 
-    def __init__(self, job: CutTask, cells: Cells, row: int, codes_HW: Codes) -> None:
-        self._job, self._cells, self._row = job, cells, row
+    def __init__(self, task: CutTask, cells: Cells, row: int, codes_HW: Codes) -> None:
+        self._task, self._cells, self._row = task, cells, row
         self._codes_HW = codes_HW
-        self._classes_HW = class_indices(codes_HW, str(job.clc.path))
+        self._classes_HW = class_indices(codes_HW, str(task.clc.path))
         self._bands: dict[str, Array] = {}
         self._s1_C: dict[int, tuple[str, dict[str, Array]]] = {}
         self._snow_C = self._cloud_C = np.zeros(cells.columns, np.bool_)
@@ -157,7 +157,7 @@ class _Strip:
         empty_C = np.zeros(self._cells.columns, np.bool_)
         for band, array_HW in reader.read(self._cells.window(self._row), S2_BANDS).items():
             empty_C |= _by_cell(array_HW == 0, self._cells.columns).any(axis=(0, 2))
-            finer = BANDS[band].pixel_size // round(PIXEL_METRES) // self._job.scene.factors[band]
+            finer = BANDS[band].pixel_size // round(PIXEL_METRES) // self._task.scene.factors[band]
             self._bands[band] = _averaged(array_HW, finer)
         self._reason_C[self._wanted & empty_C] = NO_DATA
         classes_HW = classification.read(self._cells.window(self._row))
@@ -176,7 +176,7 @@ class _Strip:
             for array_HW in arrays.values():
                 lacking_C &= _by_cell(np.isfinite(array_HW), self._cells.columns).all(axis=(0, 2))
             self._s1_C |= dict.fromkeys(np.flatnonzero(lacking_C).tolist(), (name, arrays))
-        if self._job.require_s1:
+        if self._task.require_s1:
             lacking_C = self._wanted.copy()
             lacking_C[list(self._s1_C)] = False
             self._reason_C[lacking_C] = NO_S1
@@ -196,7 +196,7 @@ class _Strip:
 
     def _cut(self, c: int, country: str) -> Cut:
         column, row = self._cells.left + c, self._cells.top + self._row
-        patch = PatchId.parse(f"{self._job.product}_{column:02d}_{row:02d}")
+        patch = PatchId.parse(f"{self._task.product}_{column:02d}_{row:02d}")
         bands, s1_name = {}, ""
         if not self._reason_C[c]:
             held = dict(self._bands)
@@ -218,12 +218,12 @@ class _Strip:
         )
 
 
-def _countries(job: CutTask, cells: Cells) -> npt.NDArray[Any]:
+def _countries(task: CutTask, cells: Cells) -> npt.NDArray[Any]:
     """Countries of all cells, row by row."""
     row_N, column_N = np.divmod(np.arange(cells.rows * cells.columns), cells.columns)
     x_N = cells.grid.x_min + (column_N + 0.5) * PATCH_METRES
     y_N = cells.grid.y_max - (row_N + 0.5) * PATCH_METRES
-    return countries_at(job.countries, cells.grid, x_N, y_N)
+    return countries_at(task.countries, cells.grid, x_N, y_N)
 
 
 def _averaged(array_HW: Array, times: int) -> Array:

@@ -31,7 +31,8 @@ from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.reben.patch import SPLITS
 from seg.region.cut_product import LEFT_OUT, PARTS, REPAIRED, Work, cut_and_join, finish, join
 from seg.region.cutting import CutTask
-from seg.region.products import Request, check_make, plan_of, remarks_on, tasks_of
+from seg.region.products import plan_of, remarks_on, tasks_of
+from seg.region.request import Request, check_make
 from seg.scenes.simulated import find_synthetic_mark
 from seg.store.atomic import put_in_place
 from seg.store.index import OFFICIAL_COLUMNS, Index
@@ -96,15 +97,15 @@ def make_set(
     check_make(request)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUseError(f"{out} is there already; choose another folder")
-    jobs = tasks_of(request if executor == LOCAL else _with_whole_paths(request))
+    tasks = tasks_of(request if executor == LOCAL else _with_whole_paths(request))
     mark = find_synthetic_mark((*request.s2, *request.s1, request.clc))
     ready = working_folder(
-        out, plan_of(jobs, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
+        out, plan_of(tasks, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
     )
     with ready as (folder, _):
         parts = folder / PARTS
         parts.mkdir(exist_ok=True)
-        works = [Work(job, folder, store) for job in jobs]
+        works = [Work(task, folder, store) for task in tasks]
         if executor == LOCAL:
             _cut_all(works, workers, track)
         else:
@@ -113,7 +114,7 @@ def make_set(
             join(work)
         cells = pa.concat_tables([pq.read_table(work.table) for work in works]).sort_by("patch_id")
         noted = [pq.read_schema(work.table).metadata for work in works]
-        repaired = {work.job.tile: int(note[REPAIRED]) for work, note in zip(works, noted, strict=True)}
+        repaired = {work.task.tile: int(note[REPAIRED]) for work, note in zip(works, noted, strict=True)}
         left_out = [remark for note in noted for remark in json.loads(note[LEFT_OUT])]
         kept = cells.filter(pc.equal(cells["reason"], ""))
         dropped = cells.filter(pc.not_equal(cells["reason"], "")).select(["patch_id", "reason", "unlabelled"])
@@ -123,20 +124,20 @@ def make_set(
             raise BuildError(f"no patch is left of {len(cells):,} ({_listed(dropped)})")
         index = index_of(kept)
         pyarrow.csv.write_csv(dropped, folder / LOG)
-        fingerprint = _describe_store(folder, index, jobs, mark) if store else None
+        fingerprint = _describe_store(folder, index, tasks, mark) if store else None
         if not store:
-            _write_metadata(folder, index, jobs[0].clc.record, mark)
+            _write_metadata(folder, index, tasks[0].clc.record, mark)
         shutil.rmtree(parts)
     return Made(
         out=out,
         patches={name: int((index.splits == i).sum()) for i, name in enumerate(SPLITS)},
         dropped={row["values"]: row["counts"] for row in pc.value_counts(dropped["reason"]).to_pylist()},
         with_s1=int(index.has_s1.sum()),
-        tiles={job.tile: job.cells.grid.epsg for job in jobs},
-        repaired=sum(repaired.values()) if jobs[0].clc.polygons else None,
+        tiles={task.tile: task.cells.grid.epsg for task in tasks},
+        repaired=sum(repaired.values()) if tasks[0].clc.polygons else None,
         fingerprint=fingerprint,
         synthetic=mark is not None,
-        remarks=(*remarks_on(jobs), *dict.fromkeys(left_out)),
+        remarks=(*remarks_on(tasks), *dict.fromkeys(left_out)),
     )
 
 
@@ -150,7 +151,7 @@ def _cut_all(works: Sequence[Work], workers: int | None, track: Track) -> None:
             for work, _ in zip(open_works, track(done, "products", len(open_works)), strict=True):
                 join(work)
     else:
-        rows = sum(work.job.cells.rows for work in open_works)
+        rows = sum(work.task.cells.rows for work in open_works)
         for _ in track((row for work in open_works for row in cut_and_join(work)), "rows of patches", rows):
             pass
 
@@ -193,10 +194,10 @@ def index_of(kept: pa.Table) -> Index:
     )
 
 
-def _describe_store(folder: Path, index: Index, jobs: Sequence[CutTask], mark: dict[str, Any] | None) -> str:
+def _describe_store(folder: Path, index: Index, tasks: Sequence[CutTask], mark: dict[str, Any] | None) -> str:
     """Write index and description of a store; gives its fingerprint."""
-    inputs = {"s2": [job.product for job in jobs], "s1": sorted({name for job in jobs for name in job.s1})}
-    source = (mark or inputs) | {"clc": jobs[0].clc.record}
+    inputs = {"s2": [task.product for task in tasks], "s1": sorted({name for task in tasks for name in task.s1})}
+    source = (mark or inputs) | {"clc": tasks[0].clc.record}
     bands = S2_BANDS + (S1_BANDS if index.has_s1.any() else ())
     info = write_description(folder, index, bands, synthetic=mark is not None, source=source, label_mismatches=0)
     return info.fingerprint

@@ -68,7 +68,7 @@ class Outlook:
     """Says how long the demo will take on this machine, and once more if it turns out otherwise.
 
     Args:
-        job: The training run, whose first steps are timed on random patches.
+        task: The training run, whose first steps are timed on random patches.
         settings: Size of the demo.
         observe: Is told of steps and epochs too.
         notify: Is told how long it will take.
@@ -77,7 +77,7 @@ class Outlook:
 
     def __init__(
         self,
-        job: TrainPlan,
+        task: TrainPlan,
         settings: DemoSettings,
         observe: Callable[[Step | Epoch], None],
         notify: Notify,
@@ -90,8 +90,8 @@ class Outlook:
         self._began, self._clock = clock(), clock
         self._observe, self._notify = observe, notify
         self._epochs = settings.epochs
-        compute = choose_compute(job.config.train)
-        speed = measure_speed(job.config, compute)
+        compute = choose_compute(task.config.train)
+        speed = measure_speed(task.config, compute)
         train, held_out = (round(share * settings.patches) for share in (_TRAIN_SHARE, _HELD_OUT_SHARE))
         # The test split is run twice: for its scores and for its maps.
         self._after = _REST_SECONDS / 2 + speed.seconds(0, _TEST_PASSES * held_out)

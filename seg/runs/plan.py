@@ -80,37 +80,37 @@ def plan(
     return TrainPlan(config, folder, resume, tuple(allow), unnamed=out is None and not resume)
 
 
-def check_plan(job: TrainPlan) -> None:
+def check_plan(task: TrainPlan) -> None:
     """Look at all that a training run needs, as far as it shows without torch: names, weights, folder and patches.
 
     Raises:
         SegError: One of its kinds, for anything wrong with settings or data.
         OSError: If the run folder cannot be made.
     """
-    model, data, train = job.config.model, job.config.data, job.config.train
+    model, data, train = task.config.model, task.config.data, task.config.train
     find_architecture(model.arch)
     check_encoder(model.encoder)
     check_fusion(model.fusion, data.bands)
-    check_losses(job.config.loss)
+    check_losses(task.config.loss)
     check_modality_dropout(train.modality_dropout, data.bands)
     check_augmentation(data.augment)
     check_trackers(train.loggers)
-    if model.weights and not job.resume:
+    if model.weights and not task.resume:
         sensors = [of_sensor(data.bands, sensor) for sensor in SENSORS] if model.fusion == "dual" else [data.bands]
         for bands in sensors:
             check_weights(model.weights, model.encoder, bands)
-    require_writable(job.folder)
+    require_writable(task.folder)
     check_splits(data, ("train", "validation"))
 
 
 @contextmanager
-def made_folder(job: TrainPlan) -> Iterator[Path]:
+def made_folder(task: TrainPlan) -> Iterator[Path]:
     """The folder of a run; one that nobody has named is made at once, so that of two runs each has its own.
 
     It is removed again if nothing comes into it.
     """
-    folder = job.folder
-    if not job.unnamed:
+    folder = task.folder
+    if not task.unnamed:
         yield folder
         return
     with made(folder.parent):
@@ -119,7 +119,7 @@ def made_folder(job: TrainPlan) -> Iterator[Path]:
                 folder.mkdir()
                 break
             except FileExistsError:
-                folder = _default_folder(job.config, resume=False)
+                folder = _default_folder(task.config, resume=False)
         try:
             yield folder
         finally:
