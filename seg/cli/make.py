@@ -96,8 +96,7 @@ def make(
 ) -> None:
     """Cut your own Sentinel-2 products and CORINE Land Cover into patches as those of reBEN.
 
-    Names, layout, labels, splits and what is left out follow the published set. The same command goes on where it was
-    broken off, with the products that were not finished.
+    Names, layout, labels, splits and what is left out follow the published set. The same command does what is left.
     """
     from seg.pipeline.make import make as run
     from seg.region.request import request
