@@ -73,7 +73,7 @@ TYPED = {
     "models/start.py": {"hf download": "test_cures.py::test_the_hub_takes_what_is_advised"},
     "pipeline/card.py": {"make them with": "test_cures.py::test_a_card_without_scores"},
     "pipeline/compare.py": {"name run folders": DESCRIBED},
-    "pipeline/doctor.py": {
+    "runs/advice.py": {
         "is not installed; run": "test_cures.py::test_packages_that_are_advised_are_known",
         "is not installed; for": "test_cures.py::test_packages_that_are_advised_are_known",
         "ulimit -n": "test_cures.py::test_the_shell_takes_the_limit_that_is_advised",

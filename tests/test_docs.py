@@ -234,7 +234,7 @@ def test_what_pages_add_is_gone_again(tmp_path: Path):
 def test_a_command_that_fails_and_output_that_is_not_printed_are_noticed(tmp_path: Path):
     with reading(tmp_path):
         walk = Walk()
-        with pytest.raises(AssertionError, match="ends with 1"):
+        with pytest.raises(AssertionError, match="ends with 2"):
             walk.do(Block("bash", "", "seg report nowhere\n", 1))
         walk.do(Block("bash", "", "seg --version\n", 1))
         walk.do(Block("text", "", "seg 9.9.9\n...\n", 1))

@@ -37,7 +37,7 @@ def sweep(
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Train only.")] = False,
     seg: Annotated[
         str | None,
-        typer.Option(help="What starts seg for each run: 'torchrun --nproc-per-node 4 -m seg'.", show_default="itself"),
+        typer.Option(help="What starts seg for each run, such as 'torchrun ... -m seg'.", show_default="itself"),
     ] = None,
     executor: options.Executor = "local",
     slurm: options.Slurm = None,
