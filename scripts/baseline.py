@@ -15,11 +15,11 @@ from rich.console import Console
 
 import seg
 from seg.pipeline.export import OVERVIEW
-from seg.pipeline.report import REPORT_FILE
 from seg.prepare.executors import CHOICES, LOCAL
 from seg.report.compare_tables import COMPARISON_FILES, write_comparison
 from seg.report.outcomes import Outcome
 from seg.runs.data import synthetic_store
+from seg.runs.evaluation import REPORT_FILE
 from seg.runs.study import Study, Variant
 from seg.store.atomic import write_bytes, write_text
 from seg.store.targets import claim_until_exit

@@ -25,7 +25,6 @@ from seg.cli import main as cli
 from seg.maps.scene_map import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
-from seg.pipeline.report import ALL_FILES, REPORT_FILE
 from seg.pipeline.train import train
 from seg.prepare import download
 from seg.prepare.build import build_store
@@ -34,6 +33,7 @@ from seg.prepare.sources import published_sources
 from seg.report.compare_tables import COMPARISON_FILES
 from seg.report.leakage_tables import LEAKAGE_FILES
 from seg.report.results import RESULT_FILES
+from seg.runs.evaluation import ALL_FILES, REPORT_FILE
 from seg.runs.plan import plan
 from seg.store.targets import LOCK_FILE, SIDECAR, lock_beside
 from seg.store.written import FILE_NAME

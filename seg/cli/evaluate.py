@@ -28,9 +28,9 @@ def evaluate(
 ) -> None:
     """Score a run: pixel and scene tables on the screen and as files, with the evidence behind them."""
     from seg.pipeline.evaluate import evaluate as score
-    from seg.pipeline.report import REPORT_FILE
     from seg.report.formats import to_rich
     from seg.report.tables import headline_lines
+    from seg.runs.evaluation import REPORT_FILE
 
     result = score(
         run,

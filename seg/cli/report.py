@@ -24,8 +24,9 @@ def report(
     ] = False,
 ) -> None:
     """Compute all scores anew from the evidence; tables and report.html. Needs neither data, model nor GPU."""
-    from seg.pipeline.report import REPORT_FILE, report_run
+    from seg.pipeline.report import report_run
     from seg.report.formats import to_rich
+    from seg.runs.evaluation import REPORT_FILE
 
     result = report_run(
         run,

@@ -17,12 +17,12 @@ from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
-from seg.pipeline.report import BOOTSTRAP_SEED, facts_of_run
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
 from seg.report.licences import check_licence
 from seg.report.model_card import Described, model_page
+from seg.runs.evaluation import BOOTSTRAP_SEED, facts_of_run
 from seg.runs.folder import EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, named_data, read_evidence, read_run
 from seg.store.atomic import aside_of, put_in_place
 from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else

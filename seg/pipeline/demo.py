@@ -8,7 +8,6 @@ from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
-from seg.pipeline.report import REPORT_FILE
 from seg.pipeline.synthesise import synthesise
 from seg.pipeline.train import Observe, train
 from seg.prepare.build import build_store
@@ -16,6 +15,7 @@ from seg.prepare.sources import published_sources
 from seg.report.formats import Table
 from seg.runs.data import DEMO_SEED
 from seg.runs.demonstration import DEMO, DemoSettings, Outlook, demo_plan
+from seg.runs.evaluation import REPORT_FILE
 from seg.store.targets import LOCK_FILE, claimed_folder
 
 

@@ -15,13 +15,13 @@ from seg.metrics.evidence import Evidence, Origin, scored_on
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
 from seg.models.weights_file import weights_digest
-from seg.pipeline.report import BOOTSTRAP_SEED, claimed_evaluation, write_all
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import Picture, save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
+from seg.runs.evaluation import BOOTSTRAP_SEED, claimed_evaluation, write_all
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, read_run
 from seg.runs.use import plan_use
 
