@@ -41,7 +41,7 @@ from seg.report.record import run_record, write_json
 from seg.runs.plan import plan
 from seg.runs.preparation import prepare
 from seg.store.atomic import write_text
-from seg.store.targets import claimed_files
+from seg.store.targets import claim_until_exit
 
 _console = Console()
 
@@ -209,7 +209,8 @@ def main() -> None:
     end = time.monotonic() + 60 * asked.minutes
     small = asked.small or not torch.cuda.is_available()
     paths = [asked.out.with_suffix(ending) for ending in (".md", ".json")]
-    with claimed_files(paths), tempfile.TemporaryDirectory() as scratch:
+    claim_until_exit(asked.out.parent, [path.name for path in paths])
+    with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         store = synthetic_store(work, 60 if small else 2400)
         place = Place(

@@ -406,7 +406,7 @@ OUTPUTS = {
     "bench_cli": (["--json", "{place}/x.json"], "x.json"),
     **{
         f"bench_{what}": (["--out", "{place}/x"], "x.md")
-        for what in ("data", "demo", "make", "predict", "report", "train")
+        for what in ("data", "demo", "gpu", "make", "predict", "report", "train")
     },
     "check_units": (OUT, "units.md"),
     "demo_results": (["{demo}", *OUT], "run/log.csv"),
