@@ -36,12 +36,12 @@ import seg
 from seg.config.sections import Config
 from seg.engine.device import choose_compute
 from seg.engine.distributed import ALONE
-from seg.pipeline.synthesise import synthesise_scene
 from seg.report.record import run_record, write_json
 from seg.runs.plan import plan
 from seg.runs.preparation import prepare
 from seg.store.atomic import write_text
 from seg.store.targets import claim_until_exit
+from seg.synthetic.scene import synthesise_scene
 
 _console = Console()
 
