@@ -200,6 +200,16 @@ def test_moments_are_kept_by_the_names_of_their_parameters(whole):
         assert weights[name.removeprefix("optimiser.").removesuffix(".exp_avg")].shape == value.shape
 
 
+def test_a_finished_run_is_left_as_it_is(whole):
+    before = {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()}
+    said: list[str] = []
+    result = train(plan(out=whole[0], resume=True), notify=said.append)
+    assert any("is finished" in each for each in said)
+    assert {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()} == before
+    assert result.epochs == 2
+    assert result.folder == whole[0]
+
+
 def test_no_pickle_in_a_checkpoint(whole):
     files = [path for path in (whole[0] / "checkpoints").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".safetensors", ".json"}

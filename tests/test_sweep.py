@@ -386,3 +386,14 @@ def test_every_scoring_that_lacks_is_done_and_no_other(tiny, store):
     assert look(both).todo == "finished"
     assert (run.folder / "eval/test-without-s1/eval.json").is_file()
     assert (run.folder / "eval/test/eval.json").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("holds", ["", "store.json", "run.json"])
+def test_runs_go_to_a_folder_of_their_own(tmp_path, holds):
+    (tmp_path / "a.yaml").write_text("model: {arch: unet}\n")
+    out = tmp_path / "out"
+    if holds:
+        out.mkdir()
+    (out / holds if holds else out).write_text("{}")
+    with pytest.raises(WrongUseError, match="is a file" if not holds else "is a store or a run itself"):
+        sweep_runs([tmp_path / "a.yaml"], out)

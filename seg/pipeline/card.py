@@ -26,6 +26,7 @@ from seg.runs.evaluation import BOOTSTRAP_SEED, facts_of_run
 from seg.runs.folder import EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, named_data, read_evidence, read_run
 from seg.store.atomic import aside_of, put_in_place
 from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
+from seg.store.written import FILE_NAME as RECORD
 from seg.store.written import Written, keep_all
 
 README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
@@ -159,7 +160,8 @@ def _check_request(checkpoint: Path, out: Path, onnx: bool, notify: Notify) -> N
 
         require_onnx()
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / HUB_CONFIG_FILE).is_file())):
-        found = f" ({next(iter(sorted(path.name for path in out.iterdir())))})" if out.is_dir() else ""
+        names = sorted(path.name for path in out.iterdir() if path.name != RECORD) if out.is_dir() else []
+        found = f" ({names[0]})" if names else ""
         raise RunError(f"{out} holds something else than a model folder{found}; name a new one", wrong_use=True)
     if out.is_dir() and any(out.iterdir()) and not holds_nothing_else(out):
         others = ", ".join(files_of_others(out))

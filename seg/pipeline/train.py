@@ -66,6 +66,9 @@ def train(
         Interrupted: After Ctrl-C; the run can be resumed.
     """
     check_plan(task)
+    if task.resume and (kept := _finished(task)) is not None:
+        notify(f"The run in {task.folder} is finished, so there is nothing to resume.")
+        return kept
     # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
     from seg.engine.state import has_state, read_progress
     from seg.runs.preparation import joined_by, prepare
@@ -101,6 +104,16 @@ def train(
             if ranks.first:
                 _write_settings(task)
             return _follow(task, run, record, observe, track, notify)
+
+
+def _finished(task: TrainPlan) -> TrainResult | None:
+    """What a run came to that is finished with these very settings; None if there is anything left to do."""
+    record = read_run(task.folder).record
+    if record.get("status") != "finished" or not _settings_stand(task):
+        return None
+    training = record["training"]
+    score = math.nan if training["best_score"] is None else training["best_score"]
+    return TrainResult(task.folder, training["monitor"], score, training["best_epoch"] - 1, training["epochs"])
 
 
 @contextmanager

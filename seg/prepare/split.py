@@ -107,6 +107,8 @@ def check_split(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path |
         raise WrongUseError(f"{out} is there already; name a new store or parquet")
     if out is not None and (out.is_dir() or store_of(sources)):
         require_new(out)
+    if out is not None and store_of(sources) and out.suffix == ".parquet":
+        raise WrongUseError(f"a store is split into a store, which is a folder; leave out .parquet in {out}")
     if out is not None and not store_of(sources) and out.suffix != ".parquet":
         raise WrongUseError(f"the new metadata are a parquet; name it {out}.parquet")
 

@@ -16,7 +16,7 @@ from seg.metrics.evidence import scored_on
 from seg.models.weights_file import BEST, CHECKPOINTS, LAST, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
-from seg.runs.folder import CONFIG_FILE, RunFiles, read_evaluation, read_run
+from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, read_evaluation, read_run
 from seg.runs.plan import with_whole_paths
 from seg.store.open import INFO_FILE, read_info
 
@@ -98,9 +98,13 @@ def sweep_runs(
         split: The split to score; None: train only.
 
     Raises:
-        WrongUseError: If the grid, the seeds or settings are wrong, or two runs would share a folder.
+        WrongUseError: If the grid, the seeds or settings are wrong, two runs would share a folder, or `out` is none.
     """
-    data, metadata = path_or_none(data), path_or_none(metadata)
+    data, metadata, out = path_or_none(data), path_or_none(metadata), Path(out)
+    if out.exists() and not out.is_dir():
+        raise WrongUseError(f"{out} is a file; name a folder for the runs")
+    if any((out / name).is_file() for name in (INFO_FILE, RECORD_FILE)):
+        raise WrongUseError(f"{out} is a store or a run itself; name another folder for the runs")
     axes = [_axis(text) for text in grid]
     runs: dict[str, SweepRun] = {}
     for path, seed in itertools.product(path_list(configs), _seeds(seeds)):
