@@ -525,6 +525,78 @@ def test_masks_are_kept_by_the_warp_that_is_advised(kind: str, tmp_path: Path):
 
 
 UTM = {"epsg": 32633, "transform": Affine(10, 0, 300_000, 0, -10, 5_400_000)}
+MASKS = ["internal", "internal, nodata", "beside", "alpha", "alpha, nodata", "each band"]
+
+
+def in_another_unit(folder: Path, kind: str, images: np.ndarray, names: tuple[str, ...], held: np.ndarray) -> Path:
+    """A masked stack whose values are as good where the mask is as elsewhere."""
+    path, count = folder / "a scene.tif", len(names)
+    nodata = -9999 if kind.endswith("nodata") else None
+    images = images.astype(np.float32)
+    if kind.startswith("alpha"):
+        images = np.concatenate([images, held[None]]).astype(np.float32)
+        return write(path, images, names=(*names, "dataMask"), nodata=nodata, **UTM)
+    if kind == "each band":
+        # A mask of one band alone is one that the file as a whole does not have.
+        write(folder / "source.tif", images, names=None, **UTM)
+        write(folder / "mask.tif", 255 * held[None].astype(np.uint8), names=None, **UTM)
+        bands = "".join(VRT_BAND.format(place, name) for place, name in enumerate(names, 1))
+        place = "".join(f"{number}, " for number in Affine(*UTM["transform"]).to_gdal()).rstrip(", ")
+        text = VRT.format(bands).replace("UInt16", "Float32").replace("EPSG:3857", "EPSG:32633")
+        text = re.sub("<GeoTransform>.*</GeoTransform>", f"<GeoTransform>{place}</GeoTransform>", text)
+        text = re.sub('rasterXSize="[0-9]+" rasterYSize="[0-9]+"', 'rasterXSize="{1}" rasterYSize="{0}"', text)
+        (folder / "a scene.vrt").write_text(text.format(*held.shape))
+        return folder / "a scene.vrt"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=kind != "beside"):
+        write(path, images, names=names, nodata=nodata, **UTM)
+        with rasterio.open(path, "r+") as raster:
+            raster.write_mask(held)
+            assert raster.count == count
+    return path
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("unit", ["reflectance", "power"])
+def test_masks_are_kept_by_the_arithmetic_that_is_advised(kind: str, unit: str, tmp_path: Path):
+    held = np.ones((120, 120), bool)
+    held[:, :30] = held[60:70, 80:95] = False
+    rng = np.random.default_rng(0)
+    names = RGB if unit == "reflectance" else ("VV", "VH")
+    low, high = (0.02, 0.4) if unit == "reflectance" else (0.03, 0.2)
+    images = rng.uniform(low, high, (len(names), 120, 120)) / np.linspace(1, 4, len(names))[:, None, None] ** (
+        unit == "power"
+    )
+    path = in_another_unit(tmp_path, kind, images, names, held)
+    with pytest.raises(SceneError, match=r"reflectance from 0 to 1|linear power") as error:
+        open_scene(path, needed=names)
+    run_printed(str(error.value), tmp_path)
+    scene = open_scene(tmp_path / "new.tif", needed=names, bands=names)
+    assert scene.remarks == ()
+    with scene.open() as reader:
+        window = Window(0, 0, 120, 120)
+        arrays, valid = reader.read(window, names), reader.valid(window)
+    assert np.array_equal(valid, held)
+    for name, image in zip(names, images, strict=True):
+        right = 10_000 * image if unit == "reflectance" else 10 * np.log10(image)
+        np.testing.assert_allclose(arrays[name][held], right[held], atol=1 if unit == "reflectance" else 1e-3)
+
+
+def test_masks_of_bands_in_files_of_their_own_are_kept_too(tmp_path: Path):
+    held = np.arange(120 * 120).reshape(120, 120) % 120 > 30
+    images = np.random.default_rng(0).uniform(0.02, 0.4, (3, 120, 120)).astype(np.float32)
+    (tmp_path / "x").mkdir()
+    for name, image in zip(RGB, images, strict=True):
+        write(tmp_path / "x" / f"x_{name}.tif", np.stack([image, held.astype(np.float32)]), names=("", "alpha"), **UTM)
+    with pytest.raises(SceneError) as error:
+        open_scene(tmp_path / "x", needed=RGB)
+    first = re.search(r"type (.*), likewise", str(error.value))
+    assert first
+    for name in RGB:
+        command = first[1].replace(f"x_{RGB[0]}", f"x_{name}").replace("mkdir new", "mkdir -p new")
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    scene = open_scene(tmp_path / "new", needed=RGB)
+    with scene.open() as reader:
+        assert np.array_equal(reader.valid(Window(0, 0, 120, 120)), held)
 
 
 def test_bands_in_files_of_their_own_in_another_unit(tmp_path: Path):

@@ -194,6 +194,19 @@ def test_odd_names_of_folders_and_zips(made, expected, tmp_path, name):
     assert values(tmp_path / "bands", offset=1000)[1].grid == scene.grid
 
 
+@pytest.mark.parametrize("top", ["", "{}/", "a/b/{}/"])
+def test_zips_with_backslashes(made, expected, tmp_path, top):
+    """As older tools of Windows write them."""
+    archive = tmp_path / f"{made.product.stem}.zip"
+    top = top.format(made.product.name)
+    with zipfile.ZipFile(archive, "w") as target:
+        for file in files_below(made.product, 9):
+            target.write(made.product / file, f"{top}{file}".replace("/", "\\"))
+    with zipfile.ZipFile(archive) as target:
+        assert all("\\" in name or "/" not in name for name in target.namelist())
+    same(archive, expected)
+
+
 @given(st.text("{}a.zip/", max_size=12), st.text("{}b/.", min_size=1, max_size=9))
 def test_the_path_of_a_file_in_a_zip_is_taken_apart_again(folder, member):
     """Whatever braces there are: as GDAL sees the zip, so does the message."""

@@ -168,7 +168,7 @@ def test_identity_changes_with_the_files_and_not_with_their_place(made, safe):
     assert open_scene(safe, needed=["B02", "B03"]).identity == first
     assert open_scene(made.product, needed=["B02"]).identity != first
     metadata = safe / "MTD_MSIL2A.xml"
-    metadata.write_text(metadata.read_text().replace(">-1000<", ">-999<"))
+    metadata.write_text(metadata.read_text().replace(">-1000<", ">0<"))
     assert open_scene(safe, needed=["B02", "B03"]).identity != first
     assert re.fullmatch("[0-9a-f]{16,}", first)
 
@@ -223,13 +223,40 @@ def stored(safe, band):
         return raster.read(1).astype(int)
 
 
-def test_every_band_has_its_own_offset_and_dark_data_stay_data(safe):
-    edit(safe, (r'band_id="4">-1000<', 'band_id="4">-1500<'), (r'band_id="12">-1000<', 'band_id="12">0<'))
-    arrays, _ = whole(open_scene(safe, needed=["B05", "B11", "B12"]))
-    for band, offset in (("B05", 1500), ("B11", 1000), ("B12", 0)):
-        dn = stored(safe, band)
-        assert np.array_equal(arrays[band], np.where(dn == 0, 0, np.maximum(dn - offset, 1)))
-    assert (arrays["B05"] == 1).any()
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((r">-1000</BOA_ADD_OFFSET>", ">1000</BOA_ADD_OFFSET>"), r"1000 \(B01, B02, B03, \.\.\.\), but"),
+        ((r">-1000</BOA_ADD_OFFSET>", ">-999</BOA_ADD_OFFSET>"), r"-999 \("),
+        ((r">-1000</BOA_ADD_OFFSET>", ">nan</BOA_ADD_OFFSET>"), "nan"),
+        ((r'band_id="4">-1000<', 'band_id="4">-1500<'), r"-1500 \(B05\), but"),
+        ((r'band_id="12">-1000<', 'band_id="12">0<'), r"0 \(B12\), but"),
+        ((r'<BOA_ADD_OFFSET band_id="3">[^<]*</BOA_ADD_OFFSET>', ""), "and none for B04, but"),
+    ],
+)
+def test_offsets_that_no_product_has(safe, change, said):
+    edit(safe, change)
+    with pytest.raises(SceneError, match=f"its metadata gives offsets of .*{said}"):
+        open_scene(safe, needed=["B05", "B11"])
+
+
+def test_the_offset_of_a_band_that_is_not_read_may_be_missing(safe):
+    edit(safe, (r'<BOA_ADD_OFFSET band_id="10">[^<]*</BOA_ADD_OFFSET>', ""))
+    assert open_scene(safe, needed=["B05"]).decisions == {"OFFSET_REMOVED": "1000 (said by the product)"}
+
+
+def test_dark_pixels_that_contradict_the_offset_of_a_product(safe):
+    edit(safe, (">-1000</BOA_ADD_OFFSET>", ">0</BOA_ADD_OFFSET>"))
+    scene = open_scene(safe, needed=S2_BANDS)
+    assert scene.decisions == {"OFFSET_REMOVED": "0 (said by the product)"}
+    (remark,) = scene.remarks
+    assert "says that there is no offset, but the darkest pixels" in remark
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0"])
+def test_a_quantification_that_is_no_number_of_dn(safe, value):
+    edit(safe, (">10000<", f">{value}<"))
+    refused(safe, "is damaged", ["B05"])
 
 
 LIST = r"<BOA_ADD_OFFSET_VALUES_LIST>.*</BOA_ADD_OFFSET_VALUES_LIST>"
@@ -562,7 +589,10 @@ def test_a_product_has_no_sentinel_1(made):
         ("B02", "B02"), ("T33UUP_20170613T101111_B8A_20m", "B8A"), ("B4, central wavelength 665 nm", "B04"),
         ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57_B12", "B12"), ("b09", "B09"), ("Sigma0_VV_db", "VV"),
         ("S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57_VH", "VH"), ("B10", None), ("SCL", None), ("B13", None),
-        ("AB02", None), ("B022", None), ("", None), ("B01_then_B02", "B02"),
+        ("AB02", None), ("B022", None), ("", None), ("B01_then_B02", None),
+        ("x_B02_quality", None), ("x_B02_10m_mask", None), ("B8A std", None), ("B04_conf", None), ("VV_VH_ratio", None),
+        ("diff_B04_minus_B02", None), ("B8_minus_B8A", None), ("VV_prob", None), ("B02/B02_10m", "B02"),
+        ("plot b1_B02", "B02"), ("plot_B1_B02", "B02"), ("masked_B02_stdout", "B02"), ("mask_B02", "B02"),
     ],
 )  # fmt: skip
 def test_bands_are_found_in_names(text, band):

@@ -366,6 +366,20 @@ def test_an_offset_that_contradicts_tags_or_means_nothing(tmp_path: Path) -> Non
         open_scene(s1, needed=S1_BANDS, offset=0)
 
 
+@pytest.mark.parametrize("offset", [None, 0, 1000])
+def test_tags_that_add_an_offset(tmp_path: Path, offset: int | None) -> None:
+    raised = {band: image + 1000 for band, image in land().items()}
+    path = write(tmp_path / "x.tif", raised, tags=(1e-4, 0.1))
+    text = refusal(path, raised, offset=offset)
+    assert "add 1000 to its values" in text
+    assert "its tags say scale 0.0001 and offset 0.1" in text
+    code = re.search(r'python -c "(.*)"', text)
+    assert code
+    exec(code[1], {})
+    assert "say --offset 1000" in refusal(path, raised)
+    assert open_scene(path, needed=S2_BANDS, offset=1000).remarks == ()
+
+
 def test_an_offset_taken_off_by_request_that_is_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tif", land())
     assert "--offset 0 where it is off already" in refusal(path, land(), offset=1000)

@@ -295,6 +295,55 @@ def test_zero_and_one_might_be_clouds(tmp_path: Path) -> None:
     expect(open_scene(again, needed=RGB, bands=(*RGB, "-")), images, np.ones((SIZE, SIZE), bool))
 
 
+@pytest.mark.parametrize("opaque", [1, 100, 254, 10_000])
+@pytest.mark.parametrize("described", ["", "x"])
+def test_a_band_whose_colour_is_alpha_is_believed(opaque: int, described: str, tmp_path: Path) -> None:
+    images = numbers().astype(np.uint16)
+    path = alpha(photometric="RGB", alpha="yes", opaque=opaque, name=described)(tmp_path / "a.tif", images)
+    with rasterio.open(path) as file:
+        assert file.colorinterp[3] == ColorInterp.alpha
+    scene = open_scene(path, needed=RGB)
+    assert scene.remarks == ()
+    expect(scene, images, inside())
+
+
+@pytest.mark.parametrize("opaque", [1, 100, 255])
+@pytest.mark.parametrize("name", ["mask", "nodata_mask", "Nodata Mask"])
+def test_a_band_that_is_called_a_mask(name: str, opaque: int, tmp_path: Path) -> None:
+    images = numbers().astype(np.uint16)
+    scene = open_scene(alpha(name=name, opaque=opaque)(tmp_path / "a.tif", images), needed=RGB)
+    expect(scene, images, inside())
+    assert "Band 4 of" in scene.remarks[0]
+    # Mostly 0, it may as well be 1 where there are no data.
+    few = np.where(inside(), 0, opaque).astype(np.uint16)[None]
+    path = write(tmp_path / "b.tif", np.concatenate([images, few]), [*RGB, name])
+    with pytest.raises(SceneError, match=f"is called a mask and holds 0 and {opaque} alone; if it is {opaque} where"):
+        open_scene(path, needed=RGB)
+    expect(open_scene(path, needed=RGB, bands=(*RGB, "-")), images, np.ones((SIZE, SIZE), bool))
+
+
+@pytest.mark.parametrize(("name", "opaque"), [("QA", 1), ("cloud_mask", 100), ("", 100), ("clm", 255)])
+def test_two_values_in_a_band_that_is_not_used_are_told(name: str, opaque: int, tmp_path: Path) -> None:
+    images = numbers().astype(np.uint16)
+    path = alpha(name=name, opaque=opaque)(tmp_path / "a.tif", images)
+    scene = open_scene(path, needed=RGB)
+    (remark,) = scene.remarks
+    assert f"holds 0 and {opaque} alone and is not used" in remark
+    expect(scene, images, np.ones((SIZE, SIZE), bool))
+    assert open_scene(path, needed=RGB, bands=(*RGB, "-")).remarks == ()
+    run_printed(remark, tmp_path)
+    expect(open_scene(path, needed=RGB), images, inside())
+
+
+@pytest.mark.parametrize("name", ["SCL", "QA", "B08", "mask"])
+def test_more_values_are_no_mask(name: str, tmp_path: Path) -> None:
+    images = numbers().astype(np.uint16)
+    classes = np.random.default_rng(0).integers(0, 12, (1, SIZE, SIZE)).astype(np.uint16)
+    scene = open_scene(write(tmp_path / "a.tif", np.concatenate([images, classes]), [*RGB, name]), needed=RGB)
+    assert scene.remarks == ()
+    expect(scene, images, np.ones((SIZE, SIZE), bool))
+
+
 def rio(*arguments: str) -> None:
     """Rasterio's own program, without a process for it."""
     done = CliRunner().invoke(main_group, arguments)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from seg.scenes.header import shown
 from seg.scenes.layer import Layer
+from seg.scenes.place import filled
 from seg.scenes.sample import Sample
 
 Expected = Mapping[str, tuple[float, float]]
@@ -100,10 +101,11 @@ def cure(layer: Layer, formula: str) -> str:
             f'its tags say {tags_of(layer)}: correct them, or take them out with python -c "import rasterio; f = '
             f"rasterio.open({path!r}, 'r+'); f.scales, f.offsets = [1] * f.count, [0] * f.count; f.close()\""
         )
-    # Without a nodata value, rio calc has none to give the pixels that a mask would take out.
+    # Without a nodata value, rio calc has none to give the pixels that a mask takes out, so they are filled before it.
     plain = " --not-masked" if layer.nodata is None else ""
-    calc = f'rio calc -t float32{plain} "{formula}" {shlex.quote(layer.header.path)}'
-    if len(layer.header.dtypes) > 1:
+    filling, source = filled(layer.header, layer.alpha) if layer.masked else ("", layer.header.path)
+    calc = f'{filling}rio calc -t float32{plain} "{formula}" {shlex.quote(source)}'
+    if len(layer.header.dtypes) - (layer.alpha is not None) > 1:
         return f"type {calc} {NEW}, and name its bands with --bands"
     # A band in a file of its own is known by the name of the file.
     target = shlex.quote(f"{Path(NEW).stem}/{layer.header.file.stem}.tif")

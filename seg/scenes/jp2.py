@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from seg.errors import SceneError
+from seg.scenes.listing import member_of
 from seg.scenes.product_files import ProductFiles
 
 _CODESTREAM = b"jp2c"
@@ -32,9 +33,8 @@ def require_whole(files: ProductFiles, path: str) -> None:
 
 def _require_checksum(files: ProductFiles, path: str) -> None:
     """GDAL does not compare the checksums of what it reads in parts."""
-    member = files.inside + path
     try:
-        with zipfile.ZipFile(files.source) as archive, archive.open(member) as file:
+        with zipfile.ZipFile(files.source) as archive, archive.open(member_of(archive, files.inside + path)) as file:
             while file.read(_CHUNK):
                 pass
     except (zipfile.BadZipFile, zlib.error, EOFError):

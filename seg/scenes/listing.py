@@ -41,16 +41,26 @@ def files_below(folder: Path, deepest: int) -> list[str]:
 
 
 def files_in_zip(path: Path) -> list[str]:
-    """Files of a zip by their path in it.
+    """Files of a zip by their path in it, with slashes, as GDAL names them too: some tools write backslashes.
 
     Raises:
         SceneError: If it is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return [name for name in archive.namelist() if not name.endswith("/") and not is_litter(name)]
+            names = map(_with_slashes, archive.namelist())
+            return [name for name in names if not name.endswith("/") and not is_litter(name)]
     except DAMAGED_ZIP:
         raise damaged_zip(path) from None
+
+
+def member_of(archive: zipfile.ZipFile, path: str) -> zipfile.ZipInfo:
+    """The file of a zip that `files_in_zip` names so."""
+    return next(member for member in archive.infolist() if _with_slashes(member.filename) == path)
+
+
+def _with_slashes(name: str) -> str:
+    return name.replace("\\", "/")
 
 
 def damaged_zip(path: Path) -> SceneError:

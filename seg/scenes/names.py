@@ -3,6 +3,11 @@
 import re
 
 _BAND = re.compile(r"(?<![A-Z0-9])(?:B(?P<number>0?[1-9]|1[12])|(?P<other>B8A|VV|VH))(?![A-Z0-9])", re.IGNORECASE)
+_NO_BAND = re.compile(
+    r"(?<![A-Z])(?:quality|qa|mask|std(?:dev)?|diff(?:erence)?|ratio|conf(?:idence)?|prob(?:ability)?)(?![A-Z])",
+    re.IGNORECASE,
+)
+"""Behind the name of a band: what is not the band itself, but was made of it or says how good it is."""
 _PRODUCT = re.compile(r"S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]")
 _S1_SCENE = re.compile(r"S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}")
 _RESOLUTION = re.compile(r"(?<![A-Z0-9])(?P<metres>10|20|60)m(?![A-Z0-9])", re.IGNORECASE)
@@ -12,13 +17,24 @@ _LEVEL_1C = re.compile(r"MSIL1C", re.IGNORECASE)
 def band_in(text: str) -> str | None:
     """The band that a file stem or a band description names: ``B02`` for ``T33UUP_20170613T101031_B02_10m``, ``B2``.
 
-    The last one counts, because what stands before it is the name of a product. None if there is none.
+    None if there is none, if there are several, and if what follows says that it is something about the band.
     """
-    matches = list(_BAND.finditer(text.replace("_", " ")))
-    if not matches:
+    words = text.replace("_", " ")
+    matches = list(_BAND.finditer(words))
+    found = {_band_of(each) for each in matches if _alike(each, matches[-1])}
+    if len(found) != 1 or _NO_BAND.search(words, matches[-1].end()):
         return None
-    found = matches[-1]
+    return found.pop()
+
+
+def _band_of(found: re.Match[str]) -> str:
     return found["other"].upper() if found["other"] else f"B{int(found['number']):02d}"
+
+
+def _alike(found: re.Match[str], last: re.Match[str]) -> bool:
+    """Whether both are written as one hand names bands: ``plot_b1_B02`` names one band, ``B04_minus_B02`` two."""
+    unpadded = len(found["number"] or "00") == 1 and (last["number"] or "").startswith("0")
+    return found[0][0] == last[0][0] and not unpadded
 
 
 def metres_in(text: str) -> int | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS
-from seg.scenes.findings import Spread
+from seg.scenes.findings import Spread, cure
 from seg.scenes.grid import SceneUseError
 from seg.scenes.header import shown
 from seg.scenes.layer import Layer
@@ -45,8 +45,15 @@ def without_offset(layers: Sequence[Layer], asked: int | None, path: Path, *, st
         stated: Whether the scene itself says which offset it has, even if that is none: a product does.
 
     Raises:
-        SceneUseError: If that contradicts what the files say, or there is nothing to take it off.
+        SceneError: If the tags of a file have one of the wrong sign.
+        SceneUseError: If what the user says contradicts the files, or there is nothing to take it off.
     """
+    for layer in layers:
+        if layer.offset > 0 and BANDS[layer.band].sensor == "s2":
+            raise SceneError(
+                f"the tags of {shown(layer.header.path)} add {layer.offset:g} to its values, but the offset of "
+                f"Sentinel-2 is taken off, not added: {cure(layer, '')}"
+            )
     if asked is None:
         return list(layers)
     if asked not in OFFSETS:
@@ -86,42 +93,37 @@ def judge_offset(
     removed = " and ".join(f"{offset:g}" for offset in offsets)
     if asked is not None:
         return f"{removed} (asked for)", ()
-    added = max(spread.layer.offset for spread in spreads)
-    if stated or (any(offsets) and added <= 0):
+    if any(offsets):
         return f"{removed} (said by the {'product' if stated else 'file'})", ()
     standing = [spread for spread in spreads if spread.band in _DARK and _on_floor(spread)]
     held = [spread for spread in spreads if spread.band in _DARK]
     share = len(standing) / max(len(held), 1)
+    clearly = share > _MOST and any(spread.band in VISIBLE for spread in standing)
     which = ", ".join(spread.band for spread in standing)
     floor = min((spread.at(0.01) for spread in standing), default=0)
-    if share > _MOST and any(spread.band in VISIBLE for spread in standing):
-        if added > 0:
-            raise SceneError(
-                f"the tags of {path} add {added:g} to its values, whose darkest pixels in {which} are then about "
-                f"{floor:.0f}, as if the offset had the wrong sign: correct the tags (scale 0.0001, offset -0.1 where "
-                "products have it), or take them out"
-            )
+    if stated:
+        doubt = (
+            f"The metadata of {path} says that there is no offset, but the darkest pixels of {which} are about "
+            f"{floor:.0f}, as if the offset of 1000 were still there; get the product anew if its metadata was changed."
+        )
+        return "0 (said by the product)", (doubt,) if clearly else ()
+    if clearly:
         raise SceneError(
             f"{path} looks as if it still had the offset of 1000 that products have since 2022: the darkest pixels of "
             f"{which} are about {floor:.0f}; say --offset 1000 to have it taken off, or --offset 0 if it is off already"
         )
+    doubts: tuple[str, ...] = ()
     if share >= _MANY:
-        return (
-            "0 (assumed)",
-            (
-                f"The darkest pixels of {which} in {path} are about {floor:.0f}, as if the offset of 1000 were still "
-                "there; say --offset 1000 if it is, --offset 0 if not.",
-            ),
+        doubts = (
+            f"The darkest pixels of {which} in {path} are about {floor:.0f}, as if the offset of 1000 were still "
+            "there; say --offset 1000 if it is, --offset 0 if not.",
         )
-    if all(spread.at(_FEW) > _FLOOR for spread in spreads):
-        return (
-            "0 (assumed)",
-            (
-                f"No pixel of {path} is dark enough to tell whether its values still have the offset of 1000 that "
-                "products have since 2022; say --offset 1000 if they do, --offset 0 if not.",
-            ),
+    elif all(spread.at(_FEW) > _FLOOR for spread in spreads):
+        doubts = (
+            f"No pixel of {path} is dark enough to tell whether its values still have the offset of 1000 that "
+            "products have since 2022; say --offset 1000 if they do, --offset 0 if not.",
         )
-    return f"{-added:g} (said by the file)" if added > 0 else "0 (judged by the darkest pixels)", ()
+    return "0 (assumed)" if doubts else "0 (judged by the darkest pixels)", doubts
 
 
 def _on_floor(spread: Spread) -> bool:

@@ -148,27 +148,41 @@ def warp_advice(header: Header, metres: int | None = None) -> str:
     north = math.ceil((edges[3] - equator) / _STEP) * _STEP + equator
     target = f"{header.file.stem}_utm.tif"
     note, after = _lost(header, target)
-    before, source_path = _filled(header)
+    # `rio warp` leaves out what the mask of a whole file does, but knows no masks of single bands.
+    whole = not header.masked or header.one_mask
+    before, source_path = ("", header.path) if whole else filled(header)
     return (
         f"warp it onto UTM{note}: {before}rio warp {shlex.quote(source_path)} {shlex.quote(target)} --dst-crs "
         f"EPSG:{epsg} --res {metres} --bounds {west} {south} {east} {north}{after}"
     )
 
 
-def _filled(header: Header) -> tuple[str, str]:
-    """A command that writes the masks of single bands into the values, and the file that is to be warped.
+def filled(header: Header, alpha: int | None = None) -> tuple[str, str]:
+    """A command that writes masks into the values, which what rio makes of a raster then has still; ends with ``&&``.
 
-    ``rio warp`` leaves out what the mask of a whole file does, but knows no masks of single bands.
+    Args:
+        header: Of the raster.
+        alpha: Its alpha band, from 1, which goes into the values of the others and is left out.
+
+    Returns:
+        The command, and the path of what it makes: a file like the raster, whose masked pixels have its nodata value,
+        or 0 if it declares none.
     """
-    if not header.masked or header.one_mask:
-        return "", header.path
-    filled = f"{header.file.stem}_filled.tif"
+    target = f"{header.file.stem}_filled.tif"
+    count, value, modules = "", "a.read(i, masked=True).filled(n)", "rasterio as r"
+    kept = "a.indexes"
+    if alpha is not None:
+        kept, count = f"[i for i in a.indexes if i != {alpha}]", ", 'count': a.count - 1"
+        value, modules = (
+            f"np.where(a.read({alpha}) == 0, n, {value}).astype(a.dtypes[i - 1])",
+            f"numpy as np, {modules}",
+        )
     code = (
-        f"import rasterio as r; a = r.open({json.dumps(header.path)}); b = r.open({json.dumps(filled)}, 'w', "
-        "**{**a.profile, 'driver': 'GTiff'}); [b.write(a.read(i, masked=True).filled(a.nodata or 0), i) for i in "
-        "a.indexes]; b.close()"
+        f"import {modules}; a = r.open({json.dumps(header.path)}); n = a.nodata or 0; b = r.open({json.dumps(target)}, "
+        f"'w', **{{**a.profile, 'driver': 'GTiff'{count}}}); [b.write({value}, k) for k, i in enumerate({kept}, 1)]; "
+        "b.close()"
     )
-    return f"python -c {shlex.quote(code)} && ", filled
+    return f"python -c {shlex.quote(code)} && ", target
 
 
 def _lost(header: Header, target: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from seg.errors import SceneError
 from seg.scenes.header import in_zip
-from seg.scenes.listing import DAMAGED_ZIP, damaged_zip, files_below, files_in_zip
+from seg.scenes.listing import DAMAGED_ZIP, damaged_zip, files_below, files_in_zip, member_of
 from seg.scenes.names import band_in
 from seg.scenes.place import require_no_radar_product
 
@@ -73,7 +73,7 @@ def product_files(path: Path) -> ProductFiles:
     inside = "" if len(found.parts) == 1 else f"{found.parent}/"
     try:
         with zipfile.ZipFile(path) as archive:
-            metadata = archive.read(str(found))
+            metadata = archive.read(member_of(archive, str(found)))
     except DAMAGED_ZIP:
         raise damaged_zip(path) from None
     paths = sorted(name.removeprefix(inside) for name in members if name.startswith(inside))

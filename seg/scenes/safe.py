@@ -6,6 +6,7 @@ Level-2A began with ``L2A_``, and before 14 those of files with ``S2A_USER_``. F
 of 1000, so that noise does not cut off at zero; reBEN's do not.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from seg.errors import BandMissingError, SceneError
-from seg.reben.bands import BANDS
+from seg.reben.bands import BANDS, S2_BANDS
 from seg.scenes.header import read_header
 from seg.scenes.jp2 import require_whole
 from seg.scenes.layer import REFLECTANCE_SCALE, Layer
@@ -55,7 +56,7 @@ def radiometry(files: ProductFiles) -> Radiometry:
     """Read the metadata of a product.
 
     Raises:
-        SceneError: If they cannot be read or are of another level than 2A.
+        SceneError: If they cannot be read, are of another level than 2A, or give offsets that no product has.
     """
     damaged = SceneError(f"{files.source}: its {METADATA} is damaged; get the product anew")
     try:
@@ -78,12 +79,29 @@ def radiometry(files: ProductFiles) -> Radiometry:
         raise damaged from None
     if not level.startswith("Level-2A"):
         raise level_error(files.source, level if level.startswith("Level-") else f"product of unknown level ({level}),")
-    if quantification <= 0:
+    if not 0 < quantification < math.inf:
         raise damaged
-    if not offsets and _OFFSET_FROM <= baseline < _LOCAL:
+    if offsets:
+        _require_known(offsets, files)
+    elif _OFFSET_FROM <= baseline < _LOCAL:
         offsets = dict.fromkeys(_BAND_OF_ID, _OFFSET)
     uri = values.get("PRODUCT_URI", "")
     return Radiometry(uri.removesuffix(".SAFE") or None, baseline, quantification, offsets)
+
+
+def _require_known(offsets: Mapping[str, float], files: ProductFiles) -> None:
+    """Offsets are the same in all bands of a product; what is not was changed, and nobody knows what to take off."""
+    given = {offset: [band for band in BANDS if offsets.get(band) == offset] for offset in offsets.values()}
+    missing = [band for band in S2_BANDS if band not in offsets]
+    if missing or len(given) > 1 or not given.keys() <= {0.0, _OFFSET}:
+        said = ", ".join(
+            f"{offset:g} ({', '.join(bands[:3])}{', ...' * (len(bands) > 3)})" for offset, bands in given.items()
+        )
+        lacking = f" and none for {', '.join(missing[:3])}" if missing else ""
+        raise SceneError(
+            f"{files.source}: its metadata gives offsets of {said}{lacking}, but products have {_OFFSET:g} or 0 in all "
+            "bands; get the product anew"
+        )
 
 
 def safe_layers(files: ProductFiles, needed: Sequence[str]) -> list[Layer]:

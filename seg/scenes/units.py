@@ -89,7 +89,7 @@ def judge_values(
         *filled,
         *too,
         *require_common_data(layers[: len(own)], samples),
-        *alpha_remarks(layers),
+        *alpha_remarks(layers, named=named),
         *(f"{finding.text[0].upper()}{finding.text[1:]}." for finding in found),
         *doubts,
     ]

@@ -3,11 +3,14 @@
 GDAL knows masks in a file, in a ``.msk`` beside it and in VRTs, of a whole file or of each band, and bands whose colour
 is alpha. Where a nodata value is declared too, both hold here, though GDAL lets the one or the other go. Files also
 have alpha bands that do not say so, because what wrote them called them "unspecified" or nothing at all: a band without
-a name that is 0 here and as bright as can be there, and nothing else.
+a name that is 0 here and as bright as can be there, and nothing else. Of any other band of two values that is not used,
+it is said that it might be one.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import rasterio.windows
@@ -18,9 +21,12 @@ from seg.reben.bands import BANDS
 from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
 from seg.scenes.header import Header, editing, open_raster, readable, shown
 from seg.scenes.layer import Array, Layer, Mask
+from seg.scenes.names import band_in
 
 _ALPHA_NAMES = ("alpha", "datamask", "validmask", "valid", "validity")
 """What alpha bands are called, without spaces and the like; ``dataMask`` is Sentinel Hub's."""
+_MASK_NAMES = ("mask", "nodatamask")
+"""What bands of two values are called that are alpha bands, unless they count what is to be left out."""
 _OPAQUE = (255.0, 65535.0)
 """Values of an alpha band of 8 or 16 bits where there is data, whatever the type of the others in the file is."""
 _FEATHERED = 0.05
@@ -85,55 +91,97 @@ def alpha_band(header: Header, names: Sequence[str | None]) -> int | None:
         described = "".join(c for c in header.descriptions[index - 1].lower() if c.isalnum())
         said = index in header.alphas or described in _ALPHA_NAMES
         unnamed = not described and index == len(names)
-        if not said and not unnamed:
+        mask = described in _MASK_NAMES
+        if not said and not unnamed and not mask:
             continue
-        zero, opaque, ones = _shares(header, index)
-        if said and zero + opaque + ones > 0:
+        held = _held(header, index)
+        if said and held.total:
             return index
-        if opaque and zero + opaque > 1 - _FEATHERED:
+        bright = held.value in _bright(header, index)
+        if unnamed and bright and held.zeros + held.others > (1 - _FEATHERED) * held.total:
             return index
         # A band that the user has called unused is one.
-        if zero and ones and zero + ones == 1 and names[index - 1] is None:
+        if names[index - 1] is not None or not held.two:
+            continue
+        # More often 0 than not, it may as well say where there are no data.
+        if mask and held.zeros < held.others:
+            return index
+        if mask or held.value == 1:
+            called = "is called a mask" if mask else "has no name"
             raise SceneError(
-                f"band {index} of {shown(header.path)} has no name and holds 0 and 1 alone; if it is 1 where the "
-                f"others have data, say so: {editing(header.path, f'--bidx {index} --description dataMask')} "
+                f"band {index} of {shown(header.path)} {called} and holds 0 and {held.value:g} alone; if it is "
+                f"{held.value:g} where the others have data, say so: {_declaring(header, index)} "
                 "(if not, name all bands with --bands, this one as -)"
             )
     return None
 
 
-def _shares(header: Header, index: int) -> tuple[float, float, float]:
-    """The shares of 0, of the opaque value and of 1 among what is looked at of a band.
+def _declaring(header: Header, index: int) -> str:
+    """What to type so that a band is an alpha band."""
+    return editing(header.path, f"--bidx {index} --description dataMask")
 
-    All 0 if it holds what no alpha band does.
-    """
-    dtype = np.dtype(header.dtypes[index - 1])
-    if dtype.kind == "c":
-        return 0, 0, 0
-    brightest = {*_OPAQUE, *([float(np.iinfo(dtype).max)] if dtype.kind in "iu" else [])}
-    seen = dict.fromkeys((0.0, 1.0, *sorted(brightest)), 0)
-    total = 0
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is looked at of a band that may be an alpha band: pixels of 0 and of the most common other value, in all."""
+
+    zeros: int = 0
+    value: float = 0.0
+    others: int = 0
+    total: int = 0
+
+    @property
+    def two(self) -> bool:
+        """Whether it holds 0 and one other value alone."""
+        return bool(self.zeros and self.others) and self.zeros + self.others == self.total
+
+
+def _held(header: Header, index: int) -> _Held:
+    """Look at a band; nothing is held by what no alpha band can be: mostly other values, or some below zero."""
+    if header.dtypes[index - 1].startswith("complex"):
+        return _Held()
+    counted: Counter[float] = Counter()
+    held = _Held()
     with open_raster(header.path) as raster, readable(header.path):
         for window in blocks_over(header):
-            if total >= AT_EDGES + EVERYWHERE:
+            if held.total >= AT_EDGES + EVERYWHERE:
                 break
-            values = raster.read(index, window=window)
-            total += values.size
-            for value in seen:
-                seen[value] += int(np.count_nonzero(values == value))
-            if not (values >= 0).all() or sum(seen.values()) < total / 2:
-                return 0, 0, 0
-    return seen[0.0] / total, max(seen[value] for value in brightest) / total, seen[1.0] / total
+            values, numbers = np.unique(raster.read(index, window=window), return_counts=True)
+            counted.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+            zeros = counted.get(0, 0)
+            value, others = max(((v, n) for v, n in counted.items() if v), key=lambda each: each[1], default=(0, 0))
+            held = _Held(zeros, value, others, counted.total())
+            if not (values >= 0).all() or zeros + others < held.total / 2:
+                return _Held()
+    return held
 
 
-def alpha_remarks(layers: Sequence[Layer]) -> list[str]:
-    """A sentence for every file whose alpha band is told by its name or its values, not by its colour."""
-    told = {
-        layer.header.path: layer.alpha
-        for layer in layers
+def _bright(header: Header, index: int) -> tuple[float, ...]:
+    """Values of an alpha band where there are data."""
+    dtype = np.dtype(header.dtypes[index - 1])
+    return (*_OPAQUE, *([float(np.iinfo(dtype).max)] if dtype.kind in "iu" else []))
+
+
+def alpha_remarks(layers: Sequence[Layer], *, named: bool = False) -> list[str]:
+    """A sentence for every file whose alpha band its colour does not tell, and for bands that might be one.
+
+    Args:
+        layers: Of a scene.
+        named: Whether the user said which bands there are, so that those that are not used are meant not to be.
+    """
+    files = {layer.header.path: layer for layer in layers}
+    said = [
+        f"Band {layer.alpha} of {shown(path)} is taken for its mask: where it is 0, the others have no data."
+        for path, layer in files.items()
         if layer.alpha is not None and layer.alpha not in layer.header.alphas
-    }
-    return [
-        f"Band {alpha} of {shown(path)} is taken for its mask: where it is 0, the others have no data."
-        for path, alpha in told.items()
     ]
+    for layer in () if named else files.values():
+        header = layer.header
+        used = {layer.alpha, *(one.index for one in layers if one.header.path == header.path)}
+        for index, text in enumerate(header.descriptions, 1):
+            if index not in used and not band_in(text) and (held := _held(header, index)).two:
+                said.append(
+                    f"Band {index} of {shown(header.path)} holds 0 and {held.value:g} alone and is not used; if the "
+                    f"others have no data where it is 0, say so: {_declaring(header, index)}"
+                )
+    return said
