@@ -471,6 +471,20 @@ def test_no_pixel_that_is_masked_or_filled_enters_a_patch(tmp_path):
         assert any(f": {value}, which is not declared as nodata" in remark for remark in made.remarks)
 
 
+@pytest.mark.parametrize("value", [1, 999, 10_000])
+def test_no_constant_of_all_bands_enters_a_patch(tmp_path, value):
+    folder, grid = bands_of(tmp_path / "s2", columns=2, rows=2), place(columns=2, rows=2)
+    for band in S2_BANDS:
+        path, factor = folder / f"{PRODUCT}_{band}.tif", BANDS[band].pixel_size // 10
+        held = pixels(path)
+        held[: 120 // factor, : 72 // factor] = value
+        written(path, [held], grid, BANDS[band].pixel_size)
+    made, tree = run([folder], codes_of(tmp_path / "clc.tif"), tmp_path / "out")
+    assert tree.dropped[f"{PRODUCT}_00_00"]["reason"] == NO_DATA
+    assert f"{PRODUCT}_01_01" in tree.rows
+    assert any(f": {value}, which is not declared as nodata" in remark for remark in made.remarks)
+
+
 @pytest.mark.parametrize("store", [False, True])
 def test_what_strips_alone_show_is_said(tmp_path, monkeypatch, store):
     folder = bands_of(tmp_path / "s2", columns=2, rows=1)

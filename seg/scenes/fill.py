@@ -9,6 +9,11 @@ So a constant block stands for no data only if its value
 - lies apart from all others, farther than they lie from each other, and is one that tools fill with;
 - or is one that tools fill with and stands amid floating-point dB of Sentinel-1, or beyond them with a gap between.
 
+- or all bands have such a block in the same places: no surface has that. Three bands or more can tell, two of
+  Sentinel-1; what may have been clipped in all of them stays, unless they reach from the visible to 2 um, where nothing
+  is as dark or as bright in all;
+- or, without blocks, is 3 and more or known and below zero, and by far more frequent than what lies near it.
+
 It is then no data, and that is said. If tools are not known to fill with such a value, it might be either: then the
 user has to say, unless the file does by a nodata value or a mask. What cannot be measured is no data wherever it
 stands, in blocks or not; what only windows show that are read later is counted in `seg.scenes.left_out`.
@@ -16,6 +21,7 @@ stands, in blocks or not; what only windows show that are read later is counted 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +56,15 @@ _DECLARED_APART = 10
 """Times the spread of the others that a value must lie apart from them where the file declares another nodata value."""
 _UNIT = 0.5
 """Share of a band's values that cannot be measured from which on they are in another unit, and no fills."""
+_REPEATED, _FAR_MORE = 5e-4, 10
+"""Share of a band that a value without blocks must have to be a fill, and times that of what lies near it."""
+_TAIL = 0.7
+"""The part of a value of 3 and more from which on others lie near it."""
+_PLACES = 3
+"""Places of the lattice, 60 m apart, at which all bands have to hold their constants."""
+_ALONE = 0.005
+"""Share of a band that may hold its constant elsewhere, so that it is taken for no data by its value."""
+_VISIBLE, _SHORTWAVE = {"B01", "B02", "B03", "B04"}, {"B11", "B12"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +102,11 @@ def without_fills(seen: Sequence[Seen], *, product: bool = False) -> tuple[list[
     found: list[_Fill] = []
     scattered: list[_Fill] = []
     layers = []
+    common, inner = _common_constants(seen)
     for one in seen:
         fills = _fills(one, product)
+        told_too = {fill.value for fill in fills}
+        fills += [fill for fill in common if fill.layer is one.layer and fill.value not in told_too]
         layers.append(replace(one.layer, fills=tuple(fill.value for fill in fills)))
         certain = [fill for fill in fills if fill.known or one.blocks[fill.value]]
         found += certain
@@ -96,9 +114,10 @@ def without_fills(seen: Sequence[Seen], *, product: bool = False) -> tuple[list[
             told = sum(fill.share for fill in certain if not one.layer.possible(np.array(fill.number)))
             scattered.append(replace(few[0], share=max(one.impossible / one.total - told, few[0].share)))
     zeros = [fill for one in seen for fill in _zeros(one)]
+    inner = [] if zeros else inner
     remarks = [_remark(fills) for fills in _by_value(found)]
     remarks += [_remark_on_scattered(scattered)] if scattered else []
-    return layers, remarks + [_remark_on_zeros(fills) for fills in _by_value(zeros)]
+    return layers, remarks + [_remark_on_zeros(fills) for fills in _by_value(zeros + inner)]
 
 
 def _fills(seen: Seen, product: bool) -> list[_Fill]:
@@ -113,7 +132,7 @@ def _fills(seen: Seen, product: bool) -> list[_Fill]:
         fill = _Fill(layer, value, seen.counts[value] / seen.total)
         if value == 0 or not _stands_apart(fill, seen, np.sort(layer.in_units(kept[kept != value]))):
             continue
-        if fill.known or fill.number > _highest(layer) or not layer.possible(np.array(fill.number)):
+        if fill.known or fill.number >= _highest(layer) or not layer.possible(np.array(fill.number)):
             found.append(fill)
         elif layer.nodata is None and not layer.masked and not product:
             raise SceneError(_question(fill))
@@ -134,6 +153,8 @@ def _stands_apart(fill: _Fill, seen: Seen, others: Floats) -> bool:
     """
     layer, number, block = fill.layer, fill.number, seen.blocks[fill.value] > 0
     low, high = MEASURED[BANDS[layer.band].sensor]
+    if not block and _repeated(fill, others):
+        return True
     below = others < low
     others = others[~below & (others <= high)]
     # A band of one value alone is in another unit, not empty.
@@ -145,6 +166,67 @@ def _stands_apart(fill: _Fill, seen: Seen, others: Floats) -> bool:
     if number < low and fill.known and not alone and below.mean() < _STRAY:
         return True
     return block and np.unique(others).size >= _VALUES and _amid(fill, seen, others)
+
+
+def _repeated(fill: _Fill, others: Floats) -> bool:
+    """Whether a reflectance is scattered over a band, and by far more frequent than what lies near it."""
+    number = fill.number
+    if BANDS[fill.layer.band].sensor != "s2" or fill.share < _REPEATED or not others.size:
+        return False
+    if number >= _highest(fill.layer):
+        # What was clipped has a tail that leads up to it.
+        return bool((others > number * _TAIL).mean() * _FAR_MORE < fill.share)
+    if number >= 0 or not fill.known:
+        return False
+    # As many values above zero tell what one of them alone would have.
+    above = ((others > 0) & (others <= _FAR_MORE)).mean()
+    return bool((others < 0).mean() * _FAR_MORE < fill.share and above < fill.share)
+
+
+def _common_constants(seen: Sequence[Seen]) -> tuple[list[_Fill], list[_Fill]]:
+    """Constants that all bands of a sensor hold in the same places, and blocks of 0 in all, where it is a value."""
+    found: list[_Fill] = []
+    zeros: list[_Fill] = []
+    for sensor, fewest in (("s2", 3), ("s1", 2)):
+        same = [one for one in seen if BANDS[one.layer.band].sensor == sensor]
+        if len(same) < fewest or not all(+one.blocks for one in same):
+            continue
+        lattices = [one.lattice() for one in same]
+        places = reduce(partial(np.intersect1d, assume_unique=True), [lattice[0] for lattice in lattices])
+        at = [np.searchsorted(lattice[0], places) for lattice in lattices]
+        held = [lattice[1][where].astype(np.float64) for lattice, where in zip(lattices, at, strict=True)]
+        there = [lattice[2][where] for lattice, where in zip(lattices, at, strict=True)]
+        pairs = zip(same, held, there, strict=True)
+        constant = [is_there & np.isin(values, list(+one.blocks)) for one, values, is_there in pairs]
+        together = np.logical_and.reduce(constant)
+        sets, numbers = np.unique(np.stack(held)[:, together], axis=1, return_counts=True)
+        for values, number in zip(sets.T.tolist(), numbers.tolist(), strict=True):
+            fills = [
+                _Fill(one.layer, value, one.counts[value] / one.total) for one, value in zip(same, values, strict=True)
+            ]
+            if number < _PLACES:
+                continue
+            if not any(values):
+                zeros += fills
+            elif not _may_be_measured(fills, same):
+                shares = [((part == value) & ok).mean() for part, ok, value in zip(held, there, values, strict=True)]
+                alone = [share - number / places.size for share in shares]
+                found += [fill for fill, share in zip(fills, alone, strict=True) if share < _ALONE]
+    return found, zeros
+
+
+def _may_be_measured(fills: Sequence[_Fill], seen: Sequence[Seen]) -> bool:
+    """Whether constants of all bands may be land without texture, or what was clipped in each of them."""
+    bands = {fill.layer.band for fill in fills}
+    sides = set()
+    for fill, one in zip(fills, seen, strict=True):
+        kept = np.concatenate(one.kept)
+        others = fill.layer.in_units(kept[kept != fill.value])
+        if np.unique(others).size < _VALUES:
+            return True
+        lowest, highest = np.quantile(others, (_STRAY, 1 - _STRAY))
+        sides.add(-1 if fill.number <= lowest else 1 if fill.number >= highest else 0)
+    return 0 not in sides and len(sides) == 1 and not (bands & _VISIBLE and bands & _SHORTWAVE)
 
 
 def _amid(fill: _Fill, seen: Seen, others: Floats) -> bool:
@@ -178,7 +260,8 @@ def _clipped(number: float, others: Floats, seldom: float, often: float) -> bool
 def _zeros(seen: Seen) -> list[_Fill]:
     """Zeros that somebody has to know of.
 
-    Blocks at the edge of a raster that declares another value, and so makes 0 a measurement; and all of Sentinel-1
+    Blocks at the edge of a raster that declares another value, and so makes 0 a measurement (for those inside see
+    `_common_constants`); and all of Sentinel-1
     where nothing is declared, as 0 dB can be measured.
     """
     if seen.zeros:
@@ -214,7 +297,7 @@ def _remark_on_zeros(fills: Sequence[_Fill]) -> str:
     if layer.zero_is_empty:
         return f"{begin}, and taken as pixels without data, as no nodata value is declared."
     return (
-        f"{begin}, up to the edge; as the file declares {layer.nodata or 0:.10g} as nodata, they are taken as "
+        f"{begin}, in whole blocks; as the file declares {layer.nodata or 0:.10g} as nodata, they are taken as "
         f"measured. If they are not, say so: {declaring(0, layer)}"
     )
 

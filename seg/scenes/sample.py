@@ -67,7 +67,7 @@ class Seen:
         found: How many have data.
         blocks: By value, how many pixels are part of a block or run of it.
         edges: By value of blocks, how many lie on the edge of the raster.
-        counts: By value, of blocks or beyond `MEASURED`, how many there are.
+        counts: By value, of blocks, beyond `MEASURED` or of reflectance below zero, how many there are.
         impossible: How many cannot be measured.
         zeros: How many are 0 and hence taken as no data, though nothing is declared.
         kept: Some values of every window.
@@ -91,10 +91,15 @@ class Seen:
         stored = stored[layer.present(stored)]
         filled = sum(self.counts[fill] for fill in layer.fills)
         values = layer.in_units(stored)
+        places, held, there = self.lattice()
+        there = there & layer.present(held) & layer.possible(layer.in_units(held))
+        return Sample(stored, values, self.total, (self.found - filled) / self.total, places, there)
+
+    def lattice(self) -> tuple[npt.NDArray[np.int64], Array, Mask]:
+        """Places of the lattice of `Sample`, ascending, their stored values, and which of them have data."""
         places, held, there = (np.concatenate(parts) for parts in zip(*self._lattice, strict=True))
         order = np.argsort(places)
-        there = there & layer.present(held) & layer.possible(layer.in_units(held))
-        return Sample(stored, values, self.total, (self.found - filled) / self.total, places[order], there[order])
+        return places[order], held[order], there[order]
 
     def beside(self, value: float) -> Array:
         """Other values, on the right of pixels of one that has blocks."""
@@ -116,7 +121,8 @@ class Seen:
         values, (low, high) = layer.in_units(present), MEASURED[BANDS[layer.band].sensor]
         self.impossible += int(np.count_nonzero(~layer.possible(values)))
         blocks = _most_common(stored_HW[_in_blocks(layer.header, stored_HW, present_HW)])
-        for value in blocks.keys() | _most_common(present[(values < low) | (values > high)]).keys():
+        rare = (values < (0 if BANDS[layer.band].sensor == "s2" else low)) | (values >= high)
+        for value in blocks.keys() | _most_common(present[rare]).keys():
             where_HW = present_HW & (stored_HW == value)
             self.counts[value] += int(np.count_nonzero(where_HW))
             if value in blocks:
