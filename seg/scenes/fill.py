@@ -62,8 +62,6 @@ _TAIL = 0.7
 """The part of a value of 3 and more from which on others lie near it."""
 _PLACES = 3
 """Places of the lattice, 60 m apart, at which all bands have to hold their constants."""
-_ALONE = 0.005
-"""Share of a band that may hold its constant elsewhere, so that it is taken for no data by its value."""
 _VISIBLE, _SHORTWAVE = {"B01", "B02", "B03", "B04"}, {"B11", "B12"}
 
 
@@ -105,14 +103,14 @@ def without_fills(seen: Sequence[Seen], *, product: bool = False) -> tuple[list[
     common, inner = _common_constants(seen)
     for one in seen:
         fills = _fills(one, product)
-        told_too = {fill.value for fill in fills}
-        fills += [fill for fill in common if fill.layer is one.layer and fill.value not in told_too]
         layers.append(replace(one.layer, fills=tuple(fill.value for fill in fills)))
         certain = [fill for fill in fills if fill.known or one.blocks[fill.value]]
         found += certain
         if few := [fill for fill in fills if fill not in certain]:
             told = sum(fill.share for fill in certain if not one.layer.possible(np.array(fill.number)))
             scattered.append(replace(few[0], share=max(one.impossible / one.total - told, few[0].share)))
+    layers, common = _with_constants(layers, common)
+    found += [fill for fills in common for fill in fills]
     zeros = [fill for one in seen for fill in _zeros(one)]
     inner = [] if zeros else inner
     remarks = [_remark(fills) for fills in _by_value(found)]
@@ -183,9 +181,25 @@ def _repeated(fill: _Fill, others: Floats) -> bool:
     return bool((others < 0).mean() * _FAR_MORE < fill.share and above < fill.share)
 
 
-def _common_constants(seen: Sequence[Seen]) -> tuple[list[_Fill], list[_Fill]]:
+def _with_constants(layers: Sequence[Layer], common: Sequence[list[_Fill]]) -> tuple[list[Layer], list[list[_Fill]]]:
+    """The bands with their common constants, and those of these that their own fills do not tell already."""
+    known = {layer.band: layer.fills for layer in layers}
+    new = [fills for fills in common if not any(fill.value in known[fill.layer.band] for fill in fills)]
+    values: dict[str, list[float]] = {}
+    for fill in (fill for fills in new for fill in fills):
+        values.setdefault(fill.layer.band, []).append(fill.value)
+    # A value in dB that all of a block has is no other pixel's.
+    kept = []
+    for layer in layers:
+        own = tuple(values.get(layer.band, ()))
+        radar = BANDS[layer.band].sensor == "s1"
+        kept.append(replace(layer, fills=(*layer.fills, *own)) if radar else replace(layer, constants=own))
+    return kept, new
+
+
+def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fill]]:
     """Constants that all bands of a sensor hold in the same places, and blocks of 0 in all, where it is a value."""
-    found: list[_Fill] = []
+    found: list[list[_Fill]] = []
     zeros: list[_Fill] = []
     for sensor, fewest in (("s2", 3), ("s1", 2)):
         same = [one for one in seen if BANDS[one.layer.band].sensor == sensor]
@@ -209,9 +223,7 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[_Fill], list[_Fill]]:
             if not any(values):
                 zeros += fills
             elif not _may_be_measured(fills, same):
-                shares = [((part == value) & ok).mean() for part, ok, value in zip(held, there, values, strict=True)]
-                alone = [share - number / places.size for share in shares]
-                found += [fill for fill, share in zip(fills, alone, strict=True) if share < _ALONE]
+                found.append([replace(fill, share=number / places.size) for fill in fills])
     return found, zeros
 
 

@@ -43,6 +43,8 @@ class Layer:
         gain, offset: reBEN's value of a stored value v is ``gain * v + offset``.
         alpha: Band of the file that is 0 where this one has no data, from 1; None if there is none.
         fills: Stored values that stand for no data though the file does not declare them; see `seg.scenes.fill`.
+        constants: Stored values that stand for no data where all bands of Sentinel-2 in the scene have theirs: the
+            first of each band belong together, and so on.
     """
 
     band: str
@@ -52,6 +54,7 @@ class Layer:
     offset: float = 0.0
     alpha: int | None = None
     fills: tuple[float, ...] = ()
+    constants: tuple[float, ...] = ()
 
     @property
     def dtype(self) -> str:

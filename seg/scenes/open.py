@@ -160,6 +160,8 @@ def _identity(layers: Sequence[Layer]) -> str:
         digest.update(repr((layer.band, file, place, *told)).encode())
         if layer.masked or layer.fills:
             digest.update(repr((layer.alpha, layer.fills, _mask_state(header))).encode())
+        if layer.constants:
+            digest.update(repr(layer.constants).encode())
     return digest.hexdigest()
 
 

@@ -121,9 +121,14 @@ class SceneReader:
         self._require_inside(window)
         if window != self._window:
             self._window, self._present = window, {}
-        wanted = [(path, [band for band in held if band in bands]) for path, held in self._groups.items()]
+        constants = [band for band, layer in self._scene.layers.items() if layer.constants]
+        # Only all of them together tell where they have none.
+        asked = {*bands, *constants} if not {*constants}.isdisjoint(bands) else bands
+        wanted = [(path, [band for band in held if band in asked]) for path, held in self._groups.items()]
         parts = self._pool.map(lambda each: self._read_file(window, *each), [each for each in wanted if each[1]])
         arrays = {band: array for part in parts for band, array in part.items()}
+        if asked is not bands:
+            self._leave_out_constants(window, {band: arrays[band][0] for band in constants})
         for band, (array, lost_HW, example) in arrays.items():
             self._present[band] = np.isfinite(array) if BANDS[band].sensor == "s1" else array != 0
             top = window.top // self._scene.factors[band]
@@ -150,6 +155,19 @@ class SceneReader:
             for factor in sorted(set(scene.factors.values()))
         ]
         return np.asarray(np.logical_and.reduce(masks), dtype=np.bool_)
+
+    def _leave_out_constants(self, window: Window, arrays: Mapping[str, Array]) -> None:
+        """Make no data of the pixels at which all bands have the constants that stand for it."""
+        layers, factors = self._scene.layers, self._scene.factors
+        for values in zip(*(layers[band].constants for band in arrays), strict=True):
+            equal = {
+                band: array == layers[band].decode(np.array([value], layers[band].dtype))[0]
+                for (band, array), value in zip(arrays.items(), values, strict=True)
+            }
+            all_HW = np.logical_and.reduce([_at_10_metres(same, factors[band], window) for band, same in equal.items()])
+            if all_HW.any():
+                for band, array in arrays.items():
+                    array[equal[band] & _any_within(all_HW, factors[band])] = 0
 
     def _read_file(self, window: Window, path: str, bands: list[str]) -> dict[str, tuple[Array, Mask | None, float]]:
         """Values of bands, which of their pixels are left out because they cannot be measured, and one of these."""
@@ -199,3 +217,12 @@ def _at_10_metres(mask: Mask, factor: int, window: Window) -> Mask:
     if factor > 1:
         mask = mask.repeat(factor, axis=0).repeat(factor, axis=1)
     return mask[: window.height, : window.width]
+
+
+def _any_within(mask_HW: Mask, factor: int) -> Mask:
+    """Which pixels of a coarser grid hold a pixel of a mask; those at the end may be cut off."""
+    if factor == 1:
+        return mask_HW
+    rows, columns = (-(-size // factor) for size in mask_HW.shape)
+    whole_HW = np.pad(mask_HW, [(0, n * factor - size) for n, size in zip((rows, columns), mask_HW.shape, strict=True)])
+    return np.asarray(whole_HW.reshape(rows, factor, columns, factor).any((1, 3)), np.bool_)
