@@ -60,8 +60,6 @@ _REPEATED, _FAR_MORE = 5e-4, 10
 """Share of a band that a value without blocks must have to be a fill, and times that of what lies near it."""
 _TAIL = 0.7
 """The part of a value of 3 and more from which on others lie near it."""
-_PLACES = 3
-"""Places of the lattice, 60 m apart, at which all bands have to hold their constants."""
 _VISIBLE, _SHORTWAVE = {"B01", "B02", "B03", "B04"}, {"B11", "B12"}
 
 
@@ -218,8 +216,6 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fi
             fills = [
                 _Fill(one.layer, value, one.counts[value] / one.total) for one, value in zip(same, values, strict=True)
             ]
-            if number < _PLACES:
-                continue
             if not any(values):
                 zeros += fills
             elif not _may_be_measured(fills, same):

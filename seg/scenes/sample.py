@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -87,8 +87,6 @@ class Seen:
 
     def sample(self, layer: Layer) -> Sample:
         """The pixels that have data, of the same band with what its fills were found to be."""
-        # What may be no data is not judged either.
-        layer = replace(layer, fills=tuple({*layer.fills, *layer.constants}))
         stored = np.concatenate(self.kept)
         stored = stored[layer.present(stored)]
         filled = sum(self.counts[fill] for fill in layer.fills)
