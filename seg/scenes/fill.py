@@ -9,9 +9,9 @@ So a constant block stands for no data only if its value
 - lies apart from all others, farther than they lie from each other, and is one that tools fill with;
 - or is one that tools fill with and stands amid floating-point dB of Sentinel-1, or beyond them with a gap between.
 
-- or all bands have such a block in the same places: no surface has that. Three bands or more can tell, two of
-  Sentinel-1; what may have been clipped in all of them stays, unless they reach from the visible to 2 um, where nothing
-  is as dark or as bright in all;
+- or all bands have such a block in the same places: no surface has that. Three bands of Sentinel-2 or more can tell;
+  what may have been clipped in all of them stays, unless they reach from the visible to 2 um, where nothing is as dark
+  or as bright in all;
 - or, without blocks, is 3 and more or known and below zero, and by far more frequent than what lies near it.
 
 It is then no data, and that is said. If tools are not known to fill with such a value, it might be either: then the
@@ -186,13 +186,7 @@ def _with_constants(layers: Sequence[Layer], common: Sequence[list[_Fill]]) -> t
     values: dict[str, list[float]] = {}
     for fill in (fill for fills in new for fill in fills):
         values.setdefault(fill.layer.band, []).append(fill.value)
-    # A value in dB that all of a block has is no other pixel's.
-    kept = []
-    for layer in layers:
-        own = tuple(values.get(layer.band, ()))
-        radar = BANDS[layer.band].sensor == "s1"
-        kept.append(replace(layer, fills=(*layer.fills, *own)) if radar else replace(layer, constants=own))
-    return kept, new
+    return [replace(layer, constants=tuple(values.get(layer.band, ()))) for layer in layers], new
 
 
 def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fill]]:
@@ -218,7 +212,7 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fi
             ]
             if not any(values):
                 zeros += fills
-            elif not _may_be_measured(fills, same):
+            elif sensor == "s2" and not _may_be_measured(fills, same):
                 found.append([replace(fill, share=number / places.size) for fill in fills])
     return found, zeros
 
@@ -234,7 +228,7 @@ def _may_be_measured(fills: Sequence[_Fill], seen: Sequence[Seen]) -> bool:
             return True
         lowest, highest = np.quantile(others, (_STRAY, 1 - _STRAY))
         sides.add(-1 if fill.number <= lowest else 1 if fill.number >= highest else 0)
-    return 0 not in sides and len(sides) == 1 and not (bands & _VISIBLE and bands & _SHORTWAVE)
+    return 0 not in sides and not (bands & _VISIBLE and bands & _SHORTWAVE)
 
 
 def _amid(fill: _Fill, seen: Seen, others: Floats) -> bool:
