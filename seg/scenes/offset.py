@@ -49,10 +49,11 @@ def without_offset(layers: Sequence[Layer], asked: int | None, path: Path, *, st
         SceneUseError: If what the user says contradicts the files, or there is nothing to take it off.
     """
     for layer in layers:
-        if layer.offset > 0 and BANDS[layer.band].sensor == "s2":
+        # Another one may only pack the values into integers.
+        if abs(layer.offset - max(OFFSETS)) < 1 and BANDS[layer.band].sensor == "s2":
             raise SceneError(
-                f"the tags of {shown(layer.header.path)} add {layer.offset:g} to its values, but the offset of "
-                f"Sentinel-2 is taken off, not added: {cure(layer, '')}"
+                f"the tags of {shown(layer.header.path)} add {layer.offset:g} to its values: the wrong sign, as that "
+                f"of Sentinel-2 is taken off, not added: {cure(layer, '')}"
             )
     if asked is None:
         return list(layers)
@@ -89,7 +90,7 @@ def judge_offset(
     """
     if not spreads:
         return None, ()
-    offsets: Mapping[float, None] = dict.fromkeys(abs(spread.layer.offset) for spread in spreads)
+    offsets: Mapping[float, None] = dict.fromkeys(0.0 - spread.layer.offset for spread in spreads)
     removed = " and ".join(f"{offset:g}" for offset in offsets)
     if asked is not None:
         return f"{removed} (asked for)", ()
