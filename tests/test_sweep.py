@@ -14,6 +14,7 @@ from threading import Thread
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import seg
 from seg.cli.main import main
@@ -335,6 +336,8 @@ def content(folder):
 def test_a_job_that_is_interrupted_gives_what_one_process_gives(tiny, monkeypatch):
     """A SLURM job that has to make room in the middle of its training goes on."""
     pytest.importorskip("submitit")
+    # Sums are rounded by the number of threads among which they are shared out.
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     here, there, seen = tiny("here")[:1], tiny("there")[:1], []
     assert seg.sweep(here, notify=seen.append) == {}
     assert [line for line in seen if line.endswith("seed0")] == ["Training tiny-seed0", "Scoring tiny-seed0"]
