@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -333,11 +334,13 @@ def content(folder):
     return [path.read_bytes() for run in sorted(Path(folder).glob("tiny-*")) for name in names for path in [run / name]]
 
 
-def test_a_job_that_is_interrupted_gives_what_one_process_gives(tiny, monkeypatch):
+def test_a_job_that_is_interrupted_gives_what_one_process_gives(tiny, monkeypatch, request):
     """A SLURM job that has to make room in the middle of its training goes on."""
     pytest.importorskip("submitit")
     # Sums are rounded by the number of threads among which they are shared out.
-    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     here, there, seen = tiny("here")[:1], tiny("there")[:1], []
     assert seg.sweep(here, notify=seen.append) == {}
     assert [line for line in seen if line.endswith("seed0")] == ["Training tiny-seed0", "Scoring tiny-seed0"]
