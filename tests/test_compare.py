@@ -36,7 +36,7 @@ from seg.metrics.holm import holm
 from seg.models.weights_file import weights_digest
 from seg.pipeline import compare as compare_module
 from seg.pipeline.compare import compare
-from seg.report import anchors
+from seg.reben.official import OFFICIAL, OfficialPart, ids_digest
 from seg.report.anchors import ANCHORS, anchors_table, on_official_test
 from seg.report.formats import FORMATS, Estimate
 from seg.runs.folder import check_evidence, read_run, section
@@ -598,9 +598,15 @@ def official(patches: int = 30, **changes: Any) -> Evidence:
     return batch_evidence(origin(**changes), ids, blank, np.eye(19, dtype=bool)[np.full(patches, 2)], None)
 
 
+def as_official(monkeypatch: pytest.MonkeyPatch, evidence: Evidence) -> None:
+    """Let the test split be the patches of some evidence."""
+    known = OfficialPart(ids_digest(evidence.patch_ids.to_pylist()), "")
+    monkeypatch.setitem(OFFICIAL, "test", known)
+
+
 def test_what_counts_as_the_official_test_split(monkeypatch):
     assert not on_official_test(official())
-    monkeypatch.setattr(anchors, "TEST_PATCHES", 30)
+    as_official(monkeypatch, official())
     assert on_official_test(official())
     assert not on_official_test(official(29))
     assert not on_official_test(official(synthetic=True))
@@ -613,7 +619,7 @@ def test_what_counts_as_the_official_test_split(monkeypatch):
 
 def test_published_results_are_comparable_only_on_the_official_test_split(tmp_path, monkeypatch, compared):
     assert "Not comparable: these runs are not on reBEN's test split." in notes_of(compared[0], "anchors")
-    monkeypatch.setattr(anchors, "TEST_PATCHES", 30)
+    as_official(monkeypatch, official())
     whole = write_run(tmp_path / "whole", official())
     part = write_run(tmp_path / "part", take_patches(official(), np.arange(29)), train__lr=0.01)
     result = compare([whole], replicates=REPLICATES)

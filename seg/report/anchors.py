@@ -2,13 +2,9 @@
 
 from dataclasses import astuple, dataclass
 
-from seg.errors import UnknownNameError
 from seg.metrics.evidence import Evidence
-from seg.reben.patch import PatchId
+from seg.reben.official import is_official
 from seg.report.formats import Column, Table
-
-TEST_PATCHES = 119_825
-"""Patches of the official test split without snow, cloud or shadow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,9 @@ ANCHORS = (
 def on_official_test(evidence: Evidence) -> bool:
     """Whether the patches are those of reBEN's test split, so that scores stand beside published ones."""
     origin = evidence.origin
-    if origin.split != "test" or origin.without or origin.simulated or len(evidence) != TEST_PATCHES:
+    if origin.split != "test" or origin.without or origin.simulated:
         return False
-    try:
-        return all(PatchId.parse(patch_id).split == "test" for patch_id in evidence.patch_ids.to_pylist())
-    except UnknownNameError:
-        return False
+    return is_official(evidence.patch_ids.to_pylist(), "test")
 
 
 def anchors_table(comparable: bool) -> Table:
