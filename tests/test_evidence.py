@@ -193,7 +193,7 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
     header = json.loads(table.schema.metadata[b"seg.evidence"])
     assert len(header.pop("checksum")) == 16
     assert header == {
-        "format": 2,
+        "format": 3,
         "classes": list(CLASS_NAMES),
         "patches": 3,
         "split": "test",
@@ -205,6 +205,9 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         "without": None,
         "on": "",
         "synthetic_model": False,
+        "left_out": 0,
+        "masks": True,
+        "ranked": True,
     }
 
 
@@ -295,7 +298,7 @@ NAN = [[0.5] * K, [0.5] * K, [float("nan")] + [0.5] * (K - 1), [0.5] * K]
 @pytest.mark.parametrize(
     ("change", "header", "sentence"),
     [
-        (same, {"format": 1}, "has format 1 and this seg reads 2"),
+        (same, {"format": 1}, "has format 1 and this seg reads 2 and 3"),
         (same, {"classes": sorted(CLASS_NAMES)}, "in another order"),
         (same, {"classes": ["Water"]}, "has other classes"),
         (same, {"patches": 5}, "patches or values are missing"),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from made_up import dense_counts, made_up_evidence
 
-from seg.metrics.evidence import Evidence
-from seg.metrics.patch import label_differences, labelled_pixels, patch_accuracy
+from seg.metrics.evidence import Evidence, labelled_pixels
+from seg.metrics.patch import label_differences, patch_accuracy
 from seg.reben.classes import NUM_CLASSES
 
 EVIDENCE = made_up_evidence(1200, 6)  # the 997th patch has no labelled pixel

@@ -193,8 +193,8 @@ def pooled_scores(logits_BKHW: "torch.Tensor") -> npt.NDArray[np.uint16]:
 
 
 def pixel_calibration(evidence: Evidence) -> PixelCalibration | None:
-    """Calibration of the pixels of a split; None if the evidence has no details."""
-    if evidence.details is None:
+    """Calibration of the pixels of a split; None if the evidence has no details, or they no confidences."""
+    if evidence.details is None or evidence.details.reliability is None or evidence.details.losses_NSL is None:
         return None
     counts_SBP = evidence.details.reliability.total().reshape(2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
     losses_SL = evidence.details.losses_NSL.sum(axis=0)
@@ -204,8 +204,8 @@ def pixel_calibration(evidence: Evidence) -> PixelCalibration | None:
 
 
 def scene_calibration(evidence: Evidence) -> SceneCalibration | None:
-    """Calibration of the scene probabilities of a split; None if the model has no scene head."""
-    if evidence.probabilities is None:
+    """Calibration of the scene probabilities of a split; None if there are none, but at most decided labels."""
+    if evidence.probabilities is None or not evidence.origin.ranked:
         return None
     labels_NK = evidence.labels
     p_NK = evidence.probabilities

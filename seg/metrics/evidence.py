@@ -51,6 +51,11 @@ class Origin:
         without: The sensor that the model was not shown; None: it saw all its bands.
         on: What names the data, see `scored_on`; empty: those that the model was trained on.
         synthetic_model: True if the data that the model was trained on is synthetic; None likewise.
+        left_out: Patches of the split that were not predicted. An evaluation that leaves some out is partial: it says
+            so wherever it is shown, and stands in no ranking.
+        masks: False if no masks were predicted, so that all that follows from masks is undefined.
+        ranked: False if scene labels were decided elsewhere: the probabilities are 0 or 1 and rank nothing, so average
+            precision and calibration of the scenes are undefined.
     """
 
     split: Split
@@ -62,6 +67,9 @@ class Origin:
     without: Sensor | None = None
     on: str = ""
     synthetic_model: bool | None = False
+    left_out: int = 0
+    masks: bool = True
+    ranked: bool = True
 
     @property
     def simulated(self) -> Synthetic:
@@ -77,7 +85,8 @@ class Origin:
     def words(self) -> str:
         """The same for a reader, such as ``test split of other data (b6b20e5f) without Sentinel-1``."""
         data = f" of other data ({self.on})" if self.on else ""
-        return f"{self.split} split{data}" + (f" without Sentinel-{self.without[1:]}" if self.without else "")
+        partial = f"PARTIAL ({self.left_out:,} patches left out) " if self.left_out else ""
+        return f"{partial}{self.split} split{data}" + (f" without Sentinel-{self.without[1:]}" if self.without else "")
 
 
 def evaluation_name(split: Split, without: Sensor | None = None, on: str = "") -> str:
@@ -102,6 +111,8 @@ def scored_on(scored: str, trained: str) -> str:
 class Details:
     """What only a whole evaluation measures, and the validation within training leaves out.
 
+    The last three need the probabilities of pixels, and are None where only masks were given.
+
     Attributes:
         zones: Confusion cells of the pixels in the first and second zone of `ZONES`: key = zone x 361 + cell. The
             pixels of the third zone are the rest.
@@ -115,9 +126,9 @@ class Details:
 
     zones: PatchCounts
     bands: PatchCounts
-    reliability: PatchCounts
-    losses_NSL: npt.NDArray[np.float64]
-    pooled_NPK: npt.NDArray[np.uint16]
+    reliability: PatchCounts | None = None
+    losses_NSL: npt.NDArray[np.float64] | None = None
+    pooled_NPK: npt.NDArray[np.uint16] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,8 +141,9 @@ class Evidence:
         countries: Arrow dictionary of strings (N,).
         labels: True multi-labels (N, K), bool.
         probabilities: Scene probabilities (N, K), float32, 0 to 1; None if the model has no scene head.
-        confusion: Labelled pixels by confusion cell, true x 19 + predicted.
-        details: What else was measured; None for the validation within training.
+        confusion: Labelled pixels by confusion cell, true x 19 + predicted; none at all without masks.
+        details: What else was measured; None for the validation within training, and without masks.
+        reference: Labelled pixels by class of the reference, where no confusion tells them; None with masks.
     """
 
     origin: Origin
@@ -141,6 +153,7 @@ class Evidence:
     probabilities: npt.NDArray[np.float32] | None
     confusion: PatchCounts
     details: Details | None = None
+    reference: PatchCounts | None = None
 
     def __len__(self) -> int:
         return len(self.patch_ids)
@@ -209,6 +222,8 @@ def merge_evidence(parts: Sequence[Evidence]) -> Evidence:
     assert len(heads) in (0, len(parts)), "either every part has scene probabilities or none has"
     details = [part.details for part in parts if part.details is not None]
     assert len(details) in (0, len(parts)), "either every part has details or none has"
+    reference = [part.reference for part in parts if part.reference is not None]
+    assert len(reference) in (0, len(parts)), "either every part has masks or none has"
     countries = pa.concat_arrays([part.countries.cast(pa.string()) for part in parts])
     merged = Evidence(
         origin=parts[0].origin,
@@ -218,6 +233,7 @@ def merge_evidence(parts: Sequence[Evidence]) -> Evidence:
         probabilities=np.concatenate(heads) if heads else None,
         confusion=concatenate([part.confusion for part in parts]),
         details=_merge_details(details) if details else None,
+        reference=concatenate(reference) if reference else None,
     )
     check_unique(merged.patch_ids, "the evaluation")
     return take_patches(merged, pc.sort_indices(merged.patch_ids).to_numpy().astype(np.int64))
@@ -226,6 +242,9 @@ def merge_evidence(parts: Sequence[Evidence]) -> Evidence:
 def _merge_details(parts: Sequence[Details]) -> Details:
     def joined(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
+        if values[0] is None:
+            assert values == [None] * len(parts), "either every part has confidences or none has"
+            return None
         return concatenate(values) if isinstance(values[0], PatchCounts) else np.concatenate(values)
 
     return Details(**{field.name: joined(field.name) for field in fields(Details)})
@@ -237,7 +256,7 @@ def take_patches(evidence: Evidence, rows: Rows) -> Evidence:
     if details is not None:
 
         def taken(values: Any) -> Any:
-            return values.take(rows) if isinstance(values, PatchCounts) else values[rows]
+            return values.take(rows) if isinstance(values, PatchCounts) else values if values is None else values[rows]
 
         details = Details(**{field.name: taken(getattr(details, field.name)) for field in fields(Details)})
     return replace(
@@ -248,6 +267,7 @@ def take_patches(evidence: Evidence, rows: Rows) -> Evidence:
         probabilities=None if evidence.probabilities is None else evidence.probabilities[rows],
         confusion=evidence.confusion.take(rows),
         details=details,
+        reference=None if evidence.reference is None else evidence.reference.take(rows),
     )
 
 
@@ -258,7 +278,15 @@ def total_counts(evidence: Evidence) -> Counts:
 
 def reference_areas(evidence: Evidence) -> Counts:
     """Labelled pixels of each patch that belong to each class: int64 (N, K)."""
+    if evidence.reference is not None:
+        return evidence.reference.dense()
     return evidence.confusion.by_patch(np.arange(CELLS) // NUM_CLASSES, NUM_CLASSES)
+
+
+def labelled_pixels(evidence: Evidence) -> Counts:
+    """Labelled pixels of each patch: int64 (N,)."""
+    pixels: Counts = reference_areas(evidence).sum(axis=1)
+    return pixels
 
 
 def predicted_areas(evidence: Evidence) -> Counts:

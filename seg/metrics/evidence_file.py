@@ -12,7 +12,10 @@ evaluation measures stands in the columns
 - ``reliability_keys``, ``reliability_counts``: pixels, right pixels and confidence in 1/65535 by bin of confidence
   (key = (15 x scaled + bin) x 3 + 0, 1 or 2; scaled is 1 after the temperature);
 - ``losses``: summed Brier score and negative log-likelihood of the pixels, before and after the temperature;
-- ``pooled``: maximum and log-sum-exp of the pixel probabilities of each class, in 1/65535.
+- ``pooled``: maximum and log-sum-exp of the pixel probabilities of each class, in 1/65535;
+
+the last three only where there are probabilities of pixels. Where there are no masks, ``reference_keys`` and
+``reference_counts`` hold the labelled pixels of each class, and the confusion is empty.
 
 The schema metadata says the rest under ``seg.evidence``, with a checksum of its own.
 """
@@ -20,7 +23,7 @@ The schema metadata says the rest under ``seg.evidence``, with a checksum of its
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +55,10 @@ from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
 
 FILE_NAME = "patches.parquet"
-FORMAT = 2
+FORMAT = 3
 """Version of the file's format; raised whenever an older reader would misread a file."""
+_READ = (2, FORMAT)
+"""Versions that are read: of the second, all evaluations are whole and of models of seg."""
 
 _KEY = b"seg.evidence"
 _SIZES = {
@@ -61,6 +66,7 @@ _SIZES = {
     "zones": (len(ZONES) - 1) * CELLS,
     "bands": len(BAND_PARTS) * NUM_CLASSES,
     "reliability": 2 * CONFIDENCE_BINS * len(RELIABILITY_PARTS),
+    "reference": NUM_CLASSES,
 }
 """Columns of each matrix of counts."""
 _LOSSES, _POOLED = (2, 2), (len(POOLINGS), NUM_CLASSES)
@@ -72,13 +78,19 @@ _CORE = {
     **_COUNTS["confusion"],
 }
 _HEAD = {"probabilities": pa.list_(pa.float32(), NUM_CLASSES)}
-_DETAILS = {
-    **_COUNTS["zones"],
-    **_COUNTS["bands"],
+_BOUNDARIES = {**_COUNTS["zones"], **_COUNTS["bands"]}
+_CONFIDENCES = {
     **_COUNTS["reliability"],
     "losses": pa.list_(pa.float64(), int(np.prod(_LOSSES))),
     "pooled": pa.list_(pa.uint16(), int(np.prod(_POOLED))),
 }
+_OPTIONAL = {
+    "probabilities": _HEAD,
+    "zones_keys": _BOUNDARIES,
+    "losses": _BOUNDARIES | _CONFIDENCES,
+    "reference_keys": _COUNTS["reference"],
+}
+"""Columns that there need not be, by one of them."""
 
 
 def save_evidence(folder: Path, evidence: Evidence) -> Path:
@@ -108,10 +120,13 @@ def pack_evidence(evidence: Evidence) -> bytes:
     if evidence.probabilities is not None:
         columns["probabilities"] = _fixed(evidence.probabilities, _HEAD["probabilities"])
     if (details := evidence.details) is not None:
-        for name in ("zones", "bands", "reliability"):
-            columns |= _lists_of(name, getattr(details, name))
-        columns["losses"] = _fixed(details.losses_NSL, _DETAILS["losses"])
-        columns["pooled"] = _fixed(details.pooled_NPK, _DETAILS["pooled"])
+        columns |= _lists_of("zones", details.zones) | _lists_of("bands", details.bands)
+        if details.reliability is not None:
+            columns |= _lists_of("reliability", details.reliability)
+            columns["losses"] = _fixed(details.losses_NSL, _CONFIDENCES["losses"])
+            columns["pooled"] = _fixed(details.pooled_NPK, _CONFIDENCES["pooled"])
+    if evidence.reference is not None:
+        columns |= _lists_of("reference", evidence.reference)
     header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **asdict(evidence.origin)}
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(sealed(header))})
     content = pa.BufferOutputStream()
@@ -176,15 +191,17 @@ def _read(path: Path, file: pq.ParquetFile) -> Evidence:
             raise EvidenceError(f"{path}: {error}") from None
     details = None
     if "zones" in counts:
-        details = Details(
-            counts["zones"],
-            counts["bands"],
-            counts["reliability"],
-            _values(columns["losses"], _LOSSES),
-            _values(columns["pooled"], _POOLED),
-        )
-        if (np.isnan(details.losses_NSL[:, 0]) | np.isinf(details.losses_NSL[:, 0])).any():
-            raise _damaged(path, "a loss is no number")
+        details = Details(counts["zones"], counts["bands"])
+        if "reliability" in counts:
+            losses_NSL = _values(columns["losses"], _LOSSES)
+            if not np.isfinite(losses_NSL[:, 0]).all():
+                raise _damaged(path, "a loss is no number")
+            details = replace(
+                details,
+                reliability=counts["reliability"],
+                losses_NSL=losses_NSL,
+                pooled_NPK=_values(columns["pooled"], _POOLED),
+            )
     evidence = Evidence(
         origin,
         columns["patch_id"],
@@ -193,6 +210,7 @@ def _read(path: Path, file: pq.ParquetFile) -> Evidence:
         probabilities,
         counts["confusion"],
         details,
+        counts.get("reference"),
     )
     _check_details(path, evidence)
     return evidence
@@ -210,12 +228,21 @@ def _opened(path: Path, source: Any = None) -> Iterator[pq.ParquetFile]:
 
 
 def _check_details(path: Path, evidence: Evidence) -> None:
-    """The details must be of the same pixels as the confusion counts."""
-    if evidence.details is None:
+    """The details must be of the same pixels as the confusion counts, and without masks there are neither."""
+    total, details = evidence.confusion.total(), evidence.details
+    masks = evidence.origin.masks
+    if masks != (evidence.reference is None) or (not masks and (total.any() or details is not None)):
+        raise _damaged(path, "it has masks and has none")
+    decided = evidence.probabilities
+    if not evidence.origin.ranked and (decided is None or not np.isin(decided, (0, 1)).all()):
+        raise _damaged(path, "its decided labels are none")
+    if details is None:
         return
-    total = evidence.confusion.total()
-    near = evidence.details.zones.total().reshape(len(ZONES) - 1, CELLS).sum(0)
-    pixels = evidence.details.reliability.total().reshape(2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))[0, :, 0].sum()
+    near = details.zones.total().reshape(len(ZONES) - 1, CELLS).sum(0)
+    pixels = total.sum()
+    if details.reliability is not None:
+        by_bin = details.reliability.total().reshape(2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
+        pixels = by_bin[0, :, RELIABILITY_PARTS.index("pixels")].sum()
     if (near > total).any() or pixels != total.sum():
         raise _damaged(path, "its counts contradict each other")
 
@@ -227,15 +254,17 @@ def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
         version, classes, patches = header["format"], header["classes"], header["patches"]
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
-    if version != FORMAT:
-        raise EvidenceError(f"{path} has format {version} and this seg reads {FORMAT}; run 'seg eval' again")
+    if version not in _READ:
+        raise EvidenceError(
+            f"{path} has format {version} and this seg reads {' and '.join(map(str, _READ))}; run 'seg eval' again"
+        )
     if tuple(classes) != CLASS_NAMES:
         raise EvidenceError(f"{path} has other classes, or the 19 of reBEN in another order; run 'seg eval' again")
     if header != sealed(header):
         raise _damaged(path, "its header is not the one that was written")
     expected = dict(_CORE)
-    for optional in (_HEAD, _DETAILS):
-        if optional.keys() & set(schema.names):
+    for mark, optional in _OPTIONAL.items():
+        if mark in schema.names:
             expected |= optional
     if {field.name: field.type for field in schema} != expected:
         raise _damaged(path, "its columns are not those that seg writes")
@@ -257,6 +286,9 @@ def _origin(path: Path, header: dict[str, Any]) -> Origin:
             header.get("without"),
             header.get("on", ""),
             model,
+            int(header.get("left_out", 0)),
+            bool(header.get("masks", True)),
+            bool(header.get("ranked", True)),
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None

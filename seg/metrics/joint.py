@@ -110,10 +110,10 @@ class JointDetails:
     """How well masks, pooled pixels and scene head tell the labels of a patch.
 
     Attributes:
-        implied: Labels implied by the predicted masks, at each of `MIN_SHARES`.
+        implied: Labels implied by the predicted masks, at each of `MIN_SHARES`; none without masks.
         pooled: Scene scores of the mask and of pooled pixel probabilities, the latter only where the evidence has
             details; last the scene head, if there is one.
-        disagreement: Mask, at one pixel, against scene head; None without one.
+        disagreement: Mask, at one pixel, against scene head; None without either of the two.
         ceiling: Labels implied by the reference maps, at one pixel, scored against the official ones: what a perfect
             mask would reach.
     """
@@ -185,15 +185,15 @@ def joint_scores(
 def joint_details(evidence: Evidence) -> JointDetails:
     """How well masks, pooled pixels and scene head tell the labels of a patch."""
     areas_NK, labels_NK = predicted_areas(evidence), evidence.labels
-    disagreement = None
-    if evidence.probabilities is not None:
+    disagreement, masks = None, evidence.origin.masks
+    if evidence.probabilities is not None and masks:
         thresholds = evidence.origin.thresholds
         decided_NK = decide(evidence.probabilities, DEFAULT_THRESHOLD if thresholds is None else np.array(thresholds))
         disagreement = disagreements(implied_labels(areas_NK), decided_NK, labels_NK, fitted=thresholds is not None)
     return JointDetails(
         implied=tuple(
             ImpliedScores(_area_rule(share), label_scores(implied_labels(areas_NK, share), labels_NK))
-            for share in MIN_SHARES
+            for share in (MIN_SHARES if masks else ())
         ),
         pooled=tuple(_pooled_scores(rule, scores, labels_NK) for rule, scores in _poolings(evidence, areas_NK)),
         disagreement=disagreement,
@@ -231,13 +231,14 @@ def disagreements(mask_NK: Bools, head_NK: Bools, labels_NK: Bools, *, fitted: b
 
 def _poolings(evidence: Evidence, areas_NK: Areas) -> Iterator[tuple[str, Probabilities]]:
     """Scene scores by rule, each (N, K), 0 to 1."""
-    labelled_NK = np.broadcast_to(areas_NK.sum(axis=1, keepdims=True), areas_NK.shape)
-    # A patch without labelled pixels is unlikely to hold anything, as far as its mask can tell.
-    yield "area share", np.nan_to_num(ratio(areas_NK, labelled_NK, labelled_NK > 0), nan=0.0)
-    if evidence.details is not None:
+    if evidence.origin.masks:
+        labelled_NK = np.broadcast_to(areas_NK.sum(axis=1, keepdims=True), areas_NK.shape)
+        # A patch without labelled pixels is unlikely to hold anything, as far as its mask can tell.
+        yield "area share", np.nan_to_num(ratio(areas_NK, labelled_NK, labelled_NK > 0), nan=0.0)
+    if evidence.details is not None and evidence.details.pooled_NPK is not None:
         for i, pooling in enumerate(POOLINGS):
             yield _POOLED_RULES[pooling], evidence.details.pooled_NPK[:, i] / 65535
-    if evidence.probabilities is not None:
+    if evidence.probabilities is not None and evidence.origin.ranked:
         yield "scene head", evidence.probabilities
 
 

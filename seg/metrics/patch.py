@@ -12,12 +12,6 @@ from seg.reben.classes import NUM_CLASSES
 _RIGHT_OF_CELL = (np.arange(CELLS) % (NUM_CLASSES + 1) == 0).astype(np.int64)
 
 
-def labelled_pixels(evidence: Evidence) -> Counts:
-    """Labelled pixels of each patch: int64 (N,)."""
-    pixels: Counts = evidence.confusion.by_patch(_RIGHT_OF_CELL, 2).sum(axis=1)
-    return pixels
-
-
 def patch_accuracy(evidence: Evidence) -> Floats:
     """Overall accuracy of each patch, float64 (N,), 0 to 1; NaN where no pixel is labelled."""
     pixels_N2 = evidence.confusion.by_patch(_RIGHT_OF_CELL, 2)
@@ -31,9 +25,9 @@ def label_differences(evidence: Evidence) -> Counts | None:
     The mask implies a class by a single pixel; the head decides at its fitted thresholds, or at 0.5 without such.
 
     Returns:
-        None if the model has no scene head.
+        None if the model has no scene head, or gives no masks.
     """
-    if evidence.probabilities is None:
+    if evidence.probabilities is None or not evidence.origin.masks:
         return None
     fitted = evidence.origin.thresholds
     decided_NK = decide(evidence.probabilities, DEFAULT_THRESHOLD if fitted is None else np.array(fitted))

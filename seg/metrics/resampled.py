@@ -11,12 +11,12 @@ import numpy.typing as npt
 from seg.config.track import Track, silent
 from seg.metrics.boundary import boundary_iou
 from seg.metrics.calibration import calibration_error
-from seg.metrics.evidence import BAND_PARTS, CONFIDENCE_BINS, RELIABILITY_PARTS, Details, Evidence
+from seg.metrics.evidence import BAND_PARTS, CONFIDENCE_BINS, RELIABILITY_PARTS, Evidence
 from seg.metrics.pixel import pixel_values
 from seg.metrics.ratio import Bools, Floats, means_of_defined, ratio
 from seg.metrics.resampled_ap import resampled_average_precision
 from seg.metrics.scene import Probabilities, decide, label_values, patch_f1
-from seg.metrics.sparse import Counts
+from seg.metrics.sparse import Counts, PatchCounts
 from seg.reben.classes import NUM_CLASSES
 
 Groups = npt.NDArray[np.int64]
@@ -43,7 +43,11 @@ def resampled_scores(
     parts = [(pixel_values(_resampled(times_RG, confusion_GKK)), labelled_GK)]
     if evidence.probabilities is not None:
         true_GK = _by_group(evidence.labels, group_N, groups) > 0
-        scene = _ap_values(evidence.probabilities, evidence.labels, group_N, times_RG, track)
+        if evidence.origin.ranked:
+            scene = _ap_values(evidence.probabilities, evidence.labels, group_N, times_RG, track)
+        else:
+            shapes = {"ap": true_GK.shape[1:], "ap_macro": (), "ap_micro": ()}
+            scene = {name: np.full((len(times_RG), *shape), np.nan) for name, shape in shapes.items()}
         scene |= _f1_values(decide(evidence.probabilities), evidence.labels, group_N, times_RG)
         if evidence.origin.thresholds is not None:
             decided_NK = decide(evidence.probabilities, np.array(evidence.origin.thresholds))
@@ -52,7 +56,9 @@ def resampled_scores(
         parts.append((scene, true_GK))
     if evidence.details is not None:
         scaled = evidence.origin.temperature is not None
-        parts.append((_calibration_values(evidence.details, scaled, group_N, times_RG), labelled_GK))
+        if evidence.details.reliability is not None and evidence.details.losses_NSL is not None:
+            measured = evidence.details.reliability, evidence.details.losses_NSL
+            parts.append((_calibration_values(*measured, scaled, group_N, times_RG), labelled_GK))
         bands_GPK = evidence.details.bands.grouped(group_N, groups).reshape(-1, len(BAND_PARTS), NUM_CLASSES)
         present_RK = _resampled(times_RG, confusion_GKK.sum(axis=2)) > 0
         iou_RK = boundary_iou(_resampled(times_RG, bands_GPK), present_RK)
@@ -114,14 +120,16 @@ def _f1_values(decided_NK: Bools, labels_NK: Bools, group_N: Groups, times_RG: C
     }
 
 
-def _calibration_values(details: Details, scaled: bool, group_N: Groups, times_RG: Counts) -> dict[str, Floats]:
+def _calibration_values(
+    reliability: PatchCounts, losses_NSL: Floats, scaled: bool, group_N: Groups, times_RG: Counts
+) -> dict[str, Floats]:
     groups = times_RG.shape[1]
-    bins_GSBP = details.reliability.grouped(group_N, groups).reshape(groups, 2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
+    bins_GSBP = reliability.grouped(group_N, groups).reshape(groups, 2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
     bins_RSBP = _resampled(times_RG, bins_GSBP)
     pixels_RS = bins_RSBP[..., RELIABILITY_PARTS.index("pixels")].sum(axis=-1)
     values = {}
     for s, ending in enumerate(("", "_scaled")[: 1 + scaled]):
-        brier_R1 = _resampled(times_RG, _by_group(details.losses_NSL[:, s, :1], group_N, groups))
+        brier_R1 = _resampled(times_RG, _by_group(losses_NSL[:, s, :1], group_N, groups))
         values[f"ece{ending}"] = calibration_error(bins_RSBP[:, s])
         values[f"brier{ending}"] = ratio(brier_R1[:, 0], pixels_RS[:, s], pixels_RS[:, s] > 0)
     return values

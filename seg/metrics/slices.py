@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg.metrics.evidence import CELLS, ZONES, Evidence, total_counts
+from seg.metrics.evidence import CELLS, ZONES, Evidence, labelled_pixels, total_counts
 from seg.metrics.pixel import pixel_scores
 from seg.metrics.ratio import Bools, Floats, mean_of_defined
 from seg.metrics.scene import average_precisions, decide, label_scores
@@ -98,7 +98,7 @@ def _by_tile(evidence: Evidence) -> Grouping:
 
 def _by_unlabelled_fraction(evidence: Evidence) -> Grouping:
     # In whole pixels, since 1 - 12960 / 14400 exceeds 0.1 by a rounding error.
-    unlabelled_N = _PIXELS - _labelled(evidence)
+    unlabelled_N = _PIXELS - labelled_pixels(evidence)
     return FRACTIONS, np.searchsorted(_FRACTION_BOUNDS, unlabelled_N, side="left").astype(np.int64)
 
 
@@ -136,11 +136,11 @@ def _patch_slices(evidence: Evidence, dimension: str, names: Sequence[str], grou
     bounds = np.searchsorted(groups_N[order], np.arange(len(names) + 1))
     labels_NK = evidence.labels[order]
     probabilities_NK = None if evidence.probabilities is None else evidence.probabilities[order]
-    slices = []
+    ranked, slices = evidence.origin.ranked, []
     for name, counts_KK, (begin, end) in zip(names, counts_GKK, pairwise(bounds.tolist()), strict=True):
         if begin < end:
             part = slice(begin, end)
-            scene_2K = None if probabilities_NK is None else _scene(probabilities_NK[part], labels_NK[part])
+            scene_2K = None if probabilities_NK is None else _scene(probabilities_NK[part], labels_NK[part], ranked)
             slices.append(_slice(dimension, name, end - begin, counts_KK, scene_2K))
     return slices
 
@@ -153,7 +153,7 @@ def _zone_slices(evidence: Evidence) -> list[Slice]:
     inner_CKK = zones.total().reshape(inner, NUM_CLASSES, NUM_CLASSES)
     counts_CKK = [*inner_CKK, total_counts(evidence) - inner_CKK.sum(axis=0)]
     pixels_NC = zones.by_patch(np.arange(inner * CELLS) // CELLS, inner)
-    rest_N = _labelled(evidence) - pixels_NC.sum(axis=1)
+    rest_N = labelled_pixels(evidence) - pixels_NC.sum(axis=1)
     patches = np.count_nonzero(np.column_stack([pixels_NC, rest_N]), axis=0).tolist()
     return [
         _slice(ZONE_DIMENSION, name, number, counts_KK, None)
@@ -168,7 +168,9 @@ def _rarity_slices(evidence: Evidence) -> list[Slice]:
     total = int(pixel.support.sum())
     if not total:
         return []
-    scene_2K = None if evidence.probabilities is None else _scene(evidence.probabilities, evidence.labels)
+    scene_2K = None
+    if evidence.probabilities is not None:
+        scene_2K = _scene(evidence.probabilities, evidence.labels, evidence.origin.ranked)
     group_K = np.digitize(pixel.support / total, _RARITY_BOUNDS)
     slices = []
     for group, name in enumerate(RARITIES):
@@ -220,19 +222,14 @@ def _scene_means(scene_2K: Floats | None) -> _SceneMeans:
     return {
         "ap_macro": mean_of_defined(ap_K),
         "f1_macro": mean_of_defined(f1_K),
-        "scene_classes": int(np.count_nonzero(~np.isnan(ap_K))),
+        "scene_classes": int(np.count_nonzero(~np.isnan(f1_K))),
     }
 
 
-def _scene(probabilities_NK: npt.NDArray[np.float32], labels_NK: Bools) -> Floats:
+def _scene(probabilities_NK: npt.NDArray[np.float32], labels_NK: Bools, ranked: bool) -> Floats:
     """AP and F1 of each class: float64 (2, K). Without micro averages, which take as long as all else together."""
     f1 = label_scores(decide(probabilities_NK), labels_NK).f1
-    return np.stack([average_precisions(probabilities_NK, labels_NK), f1])
-
-
-def _labelled(evidence: Evidence) -> Counts:
-    """Labelled pixels of each patch: int64 (N,)."""
-    return evidence.confusion.by_patch(np.zeros(CELLS, dtype=np.int64), 1)[:, 0]
+    return np.stack([average_precisions(probabilities_NK, labels_NK) if ranked else np.full_like(f1, np.nan), f1])
 
 
 def _alphabetical(values: pa.DictionaryArray) -> Grouping:

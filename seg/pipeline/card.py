@@ -22,8 +22,9 @@ from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
 from seg.report.licences import check_licence
 from seg.report.model_card import Described, model_page
-from seg.runs.evaluation import BOOTSTRAP_SEED, facts_of_run
-from seg.runs.folder import EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, named_data, read_evidence, read_run
+from seg.runs.entry import read_entry
+from seg.runs.evaluation import BOOTSTRAP_SEED
+from seg.runs.folder import EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, named_data, read_evidence
 from seg.store.atomic import aside_of, put_in_place
 from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
 from seg.store.written import FILE_NAME as RECORD
@@ -88,13 +89,13 @@ def write_card(
     if is_model_folder(run):
         raise RunError(f"{run} is a model folder already", wrong_use=True)
     checkpoint = best_checkpoint(run)
-    files = read_run(run)
+    entry = read_entry(run)
     folder = out.resolve().with_name(f".{out.resolve().name}.unfinished")
     with claimed_place(out.resolve(), {folder: has_record, aside_of(out): holds_nothing_else}):
         _check_request(checkpoint, out, onnx, notify)
         card = check_checkpoint(checkpoint)
         assessment, official = _scores(
-            run, split or files.config.eval.split, named_data(files, on), replicates, track, notify
+            run, split or entry.split, named_data(run, entry.fingerprint, on), replicates, track, notify
         )
         described = Described(
             name=name or run.resolve().name,
@@ -104,7 +105,7 @@ def write_card(
             resampling=card.resampling,
             scene_head=card.scene_head,
             synthetic=_synthetic(card, assessment),
-            facts=facts_of_run(files),
+            facts=entry.facts,
         )
         difference = _write(out, folder, checkpoint, described, (assessment, official), onnx)
         return Published(out, assessment is not None, difference)

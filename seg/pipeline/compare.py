@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -31,7 +31,8 @@ from seg.report.compare_tables import (
     write_comparison,
 )
 from seg.report.formats import Estimate, Table
-from seg.runs.folder import RunFiles, check_evidence, named_data, read_evidence, read_run, section
+from seg.runs.entry import Entry, read_entry
+from seg.runs.folder import check_evidence, named_data, read_evidence, section
 from seg.runs.names import configuration_names, short_names
 from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.store.targets import claimed_folder
@@ -72,7 +73,7 @@ def compare(
     configuration.
 
     Args:
-        runs: Run folders that `train` and `evaluate` have written.
+        runs: Run folders that `train` and `evaluate` have written, and folders of `score`.
         split: The split that they were scored on.
         on: The data that they were scored on, see `seg.metrics.evidence.scored_on`; empty: those of their training.
         sort: Score that the configurations are sorted by.
@@ -89,15 +90,15 @@ def compare(
     if sort not in SCORES:
         raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}", wrong_use=True)
     with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):
-        files = _read_runs(runs)
-        names = short_names([run.folder for run in files])
+        entries = _read_entries(runs)
+        names = short_names([entry.folder for entry in entries])
         # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
         # Some may have been trained on the data that others were only scored on.
-        origins = [check_evidence(run.folder, split, on=named_data(run, on)) for run in files]
+        origins = [check_evidence(run.folder, split, on=named_data(run.folder, run.fingerprint, on)) for run in entries]
         if not allow_different_data:
-            check_same_data(names, files, origins)
+            check_same_data(names, entries, origins)
         scored: list[ScoredRun] = []
-        for run, name, origin in zip(files, names, origins, strict=True):
+        for run, name, origin in zip(entries, names, origins, strict=True):
             evidence = read_evidence(run.folder, split, on=origin.on)
             if scored and not allow_different_data:
                 check_same_patches(scored[0], name, evidence)
@@ -124,15 +125,15 @@ def compare(
         return CompareResult(comparison, tables)
 
 
-def _read_runs(runs: Sequence[Path]) -> list[RunFiles]:
+def _read_entries(runs: Sequence[Path]) -> list[Entry]:
     if not runs:
         raise RunError("there is no run to compare; name run folders of 'seg train'", wrong_use=True)
-    files = [read_run(run) for run in runs]
-    places = [run.folder.resolve() for run in files]
+    entries = [read_entry(run) for run in runs]
+    places = [entry.folder.resolve() for entry in entries]
     for position, place in enumerate(places):
         if place in places[:position]:
             raise RunError(f"{runs[position]} is named twice; name every run once", wrong_use=True)
-    return files
+    return entries
 
 
 _Group = tuple[str, list[ScoredRun]]
@@ -148,10 +149,10 @@ def _sorted_groups(scored: list[ScoredRun], sort: str) -> list[_Group]:
         repeated = times[(*key, str(run.seed))]
         times[(*key, str(run.seed))] += 1
         by_experiment.setdefault((*key, str(repeated)), []).append(run)
-    groups = [sorted(group, key=lambda run: run.seed) for group in by_experiment.values()]
+    groups = [sorted(group, key=lambda run: (run.seed is None, run.seed or 0)) for group in by_experiment.values()]
     first = [group[0] for group in groups]
     names = configuration_names(
-        [run.files for run in first], [run.experiment for run in first], [run.name for run in first]
+        [run.entry for run in first], [run.experiment for run in first], [run.name for run in first]
     )
 
     def order(group: _Group) -> tuple[bool, float]:
@@ -187,8 +188,8 @@ def _compared_run(configuration: str, run: ScoredRun) -> ComparedRun:
             key: Estimate(value, None, float(bounds[key].low), float(bounds[key].high))
             for key, value in run.scores.items()
         },
-        parameters=_known(run.files.record.get("parameters")),
-        training_speed=_known(section(run.files.record, "throughput").get("patches_per_second")),
+        parameters=_known(run.entry.record.get("parameters")),
+        training_speed=_known(section(run.entry.record, "throughput").get("patches_per_second")),
         evaluation_speed=_known(section(run.evaluation, "throughput").get("patches_per_second")),
     )
 
@@ -231,17 +232,14 @@ def _test(first: list[ScoredRun], second: list[ScoredRun], key: str) -> tuple[Es
 def _remarks(scored: list[ScoredRun]) -> tuple[str, ...]:
     """What a reader must know before believing the comparison."""
     remarks = []
-    if len({run.files.fingerprint for run in scored}) > 1:
+    if len({run.entry.trained_on for run in scored} - {None}) > 1:
         remarks.append("The runs were trained on different data.")
     if len({run.subject for run in scored}) > 1:
         remarks.append(
             "The runs were scored on different patches or references, so their scores do not compare; such runs were "
             "not tested against each other."
         )
-    for run in scored:
-        status = run.files.record.get("status", "no status")
-        if status != "finished":
-            remarks.append(f"The training of {run.name} did not finish ({status}).")
+    remarks += _doubts(scored)
     seen: dict[str, str] = {}
     for run in scored:
         key = repr((run.experiment, run.seed))
@@ -252,13 +250,24 @@ def _remarks(scored: list[ScoredRun]) -> tuple[str, ...]:
             )
         seen[key] = run.name
     for what, records in (
-        ("Training", [run.files.record for run in scored]),
+        ("Training", [run.entry.record for run in scored if run.entry.trained_on is not None]),
         ("Evaluation", [run.evaluation for run in scored if run.evaluation]),
     ):
         machines = sorted({_machine(record) for record in records})
         if len(machines) > 1:
             remarks.append(f"{what} throughput was measured on different machines: {'; '.join(machines)}.")
     return tuple(remarks)
+
+
+def _doubts(scored: list[ScoredRun]) -> Iterator[str]:
+    """What is known against single runs."""
+    for run in scored:
+        if run.entry.status != "finished":
+            yield f"The training of {run.name} did not finish ({run.entry.status})."
+        if run.entry.partial:
+            yield f"{run.name} is PARTIAL: patches of the split were left out, so it stands in no ranking."
+    if elsewhere := [run.name for run in scored if run.entry.trained_on is None]:
+        yield f"Made elsewhere, so what it learned from is not recorded: {', '.join(elsewhere)}."
 
 
 def _machine(record: dict[str, Any]) -> str:

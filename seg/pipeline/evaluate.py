@@ -21,8 +21,9 @@ from seg.report.formats import Table
 from seg.report.gallery import Picture, save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
+from seg.runs.entry import read_entry
 from seg.runs.evaluation import BOOTSTRAP_SEED, claimed_evaluation, write_all
-from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, read_run
+from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder
 from seg.runs.use import plan_use
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _scored(session: "Session", folder: Path, replicates: int, track: Track) -> 
         save_gallery(folder, pictures)
     assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
     if session.ranks.first:
-        write_all(read_run(session.run), folder, assessment, evidence, pictures)
+        write_all(read_entry(session.run), folder, assessment, evidence, pictures)
         write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))
     session.ranks.wait()
     return EvalResult(folder, assessment.scores, assessment, summary_tables(assessment))

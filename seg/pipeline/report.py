@@ -18,15 +18,14 @@ from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
 from seg.report.gallery import Picture, load_gallery
 from seg.report.results import RESULT_FILES, SCORES_FILE, difference, differing_results, summary_tables
+from seg.runs.entry import Entry, read_entry
 from seg.runs.evaluation import BOOTSTRAP_SEED, REPORT_FILE, claimed_evaluation, rendered, write_all
 from seg.runs.folder import (
     EVALUATIONS,
-    RunFiles,
     named_data,
     read_evidence,
-    read_run,
     report_options,
-    scoring_options,
+    scoring_cure,
 )
 
 
@@ -59,7 +58,7 @@ def report_run(
     """Compute every score of a run anew from its evidence, and write tables and ``report.html``.
 
     Args:
-        run: Run folder of `train` that was evaluated.
+        run: Run folder of `train` that was evaluated, or a folder of `score`.
         split: The split; the configuration's ``eval.split`` (test) if None.
         without: Report how it did without this sensor.
         on: Report how it did on other data than those of its training, see `seg.metrics.evidence.scored_on`.
@@ -74,22 +73,21 @@ def report_run(
         RunError: If a table differs, with `check`.
     """
     run = Path(run)
-    files = read_run(run)
-    split = split or files.config.eval.split
-    on = named_data(files, on)
+    entry = read_entry(run)
+    split = split or entry.split
+    on = named_data(run, entry.fingerprint, on)
     evidence = read_evidence(run, split, without, on)
     folder = run / EVALUATIONS / evidence.origin.name
-    options = scoring_options(split, without, on)
     if not len(evidence):
-        raise RunError(f"the evidence in {folder} holds no patch; run: seg eval {shlex.quote(str(run))} {options}")
+        raise RunError(f"the evidence in {folder} holds no patch; {scoring_cure(run, split, without, on)}")
     if replicates is None:
         replicates = _replicates_of(folder) if check else REPLICATES
     with nullcontext() if check else claimed_evaluation(folder, (*RESULT_FILES, REPORT_FILE)):
         assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
         if check:
-            _check(files, folder, assessment, evidence)
+            _check(entry, folder, assessment, evidence)
         else:
-            write_all(files, folder, assessment, evidence, _pictures(folder, notify))
+            write_all(entry, folder, assessment, evidence, _pictures(folder, notify))
     return ReportResult(folder, assessment, summary_tables(assessment))
 
 
@@ -105,19 +103,19 @@ def _pictures(folder: Path, notify: Notify) -> tuple[Picture, ...]:
     return pictures
 
 
-def _check(files: RunFiles, folder: Path, assessment: Assessment, evidence: Evidence) -> None:
+def _check(entry: Entry, folder: Path, assessment: Assessment, evidence: Evidence) -> None:
     differences = differing_results(folder, assessment)
     page = folder / REPORT_FILE
     # Published tables may come without the page; where it is, it must be right.
     if page.exists() and (
-        sentence := difference(page, rendered(files, assessment, evidence, _pictures(folder, ignore)))
+        sentence := difference(page, rendered(entry, assessment, evidence, _pictures(folder, ignore)))
     ):
         differences.append(sentence)
     if differences:
         origin = evidence.origin
         options = report_options(origin.split, origin.without, origin.on)
         cure = (
-            f"move what was changed away and write it anew with: seg report {shlex.quote(str(files.folder))} {options}"
+            f"move what was changed away and write it anew with: seg report {shlex.quote(str(entry.folder))} {options}"
         )
         error = RunError(f"{differences[0]}; {cure}")
         for more in differences[1:]:

@@ -9,7 +9,7 @@ from seg.metrics.bootstrap import LEVEL
 from seg.metrics.scene import DEFAULT_THRESHOLD
 from seg.reben.patch import Split
 from seg.report.anchors import anchors_table
-from seg.report.formats import FORMATS, Column, Estimate, Table, Value, document, titled
+from seg.report.formats import FORMATS, UNDEFINED, Column, Estimate, Table, Value, document, titled
 from seg.report.record import write_json
 from seg.store.atomic import write_text
 
@@ -41,7 +41,7 @@ class ComparedRun:
     Attributes:
         name: The part of its folder's path that tells it from the others.
         configuration: Name of its configuration.
-        seed: Seed of the training.
+        seed: Seed of the training; None if nobody has told it.
         scores: By name, with an interval; a score that the model does not have is missing.
         parameters: Learned values; None if the record does not say.
         training_speed, evaluation_speed: Patches per second; None if the record does not say.
@@ -49,7 +49,7 @@ class ComparedRun:
 
     name: str
     configuration: str
-    seed: int
+    seed: int | None
     scores: Mapping[str, Estimate]
     parameters: float | None
     training_speed: float | None
@@ -136,7 +136,7 @@ def configurations_table(comparison: Comparison) -> Table:
         rows.append(
             (
                 configuration.name,
-                ", ".join(str(run.seed) for run in runs),
+                ", ".join(UNDEFINED if run.seed is None else str(run.seed) for run in runs),
                 *(configuration.scores.get(key) for key in _score_keys(comparison)),
                 next((run.parameters for run in runs if run.parameters is not None), None),
                 *(_mean_of_known([getattr(run, key) for run in runs]) for key in shown_speeds),

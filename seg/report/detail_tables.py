@@ -32,7 +32,7 @@ _SCENE_SLICE_COLUMNS = (
 
 
 def slices_table(slices: Sequence[Slice], origin: Origin) -> Table:
-    """Scores and support of every slice; without the columns of the scene head if there is none.
+    """Scores and support of every slice; without the columns of the scene head, or of masks, if there are none.
 
     Too wide and too long for a terminal.
     """
@@ -40,10 +40,13 @@ def slices_table(slices: Sequence[Slice], origin: Origin) -> Table:
         Column("dimension", "By", "text"),
         Column("name", "Slice", "text"),
         Column("patches", "Patches", "count"),
-        Column("pixels", "Pixels", "count"),
-        _CLASSES,
-        *percent_columns(("miou", "mIoU"), ("mf1", "mF1"), ("oa", "OA")),
     )
+    if origin.masks:
+        columns += (
+            Column("pixels", "Pixels", "count"),
+            _CLASSES,
+            *percent_columns(("miou", "mIoU"), ("mf1", "mF1"), ("oa", "OA")),
+        )
     notes = ["Each mean is over the classes that occur in the slice, as many as the table says: compare with care."]
     if any(one.scene_classes for one in slices):
         columns += _SCENE_SLICE_COLUMNS
@@ -61,8 +64,10 @@ def slices_table(slices: Sequence[Slice], origin: Origin) -> Table:
     return origin_table("slices", origin, "Scores of slices", columns, rows, *notes)
 
 
-def confused_table(pairs: Sequence[ConfusedPair], origin: Origin) -> Table:
-    """The classes that are most often taken for others."""
+def confused_table(pairs: Sequence[ConfusedPair], origin: Origin) -> Table | None:
+    """The classes that are most often taken for others; None without masks."""
+    if not origin.masks:
+        return None
     columns = (
         Column("true", "True class", "class"),
         Column("predicted", "Predicted as", "class"),
@@ -76,8 +81,10 @@ def confused_table(pairs: Sequence[ConfusedPair], origin: Origin) -> Table:
     return origin_table("confused", origin, "Most frequent confusions", columns, rows, note)
 
 
-def implied_table(joint: JointDetails, origin: Origin) -> Table:
-    """F1 of the labels that the predicted masks imply by several rules, and of those of the reference maps."""
+def implied_table(joint: JointDetails, origin: Origin) -> Table | None:
+    """F1 of the labels that the predicted masks imply by several rules, and of the reference; None without masks."""
+    if not origin.masks:
+        return None
     columns = (Column("rule", "Labels implied by", "text"), *_LABEL_COLUMNS)
     rows = [(f"predicted mask, {implied.rule}", *_label_cells(implied.labels)) for implied in joint.implied]
     rows.append(("reference map, any area (ceiling)", *_label_cells(joint.ceiling)))
@@ -85,8 +92,10 @@ def implied_table(joint: JointDetails, origin: Origin) -> Table:
     return origin_table("implied", origin, "Multi-labels implied by areas", columns, rows, note)
 
 
-def pooled_table(joint: JointDetails, origin: Origin) -> Table:
-    """AP of the scene scores that follow from the pixels, beside that of the scene head."""
+def pooled_table(joint: JointDetails, origin: Origin) -> Table | None:
+    """AP of the scene scores that follow from the pixels, beside that of the scene head; None without masks."""
+    if not origin.masks:
+        return None
     columns = (
         Column("rule", "Scene scores from", "text"),
         _CLASSES,
@@ -103,8 +112,10 @@ def pooled_table(joint: JointDetails, origin: Origin) -> Table:
     return origin_table("pooled", origin, "Scene scores from pixels", columns, rows, note)
 
 
-def pooled_per_class(joint: JointDetails, origin: Origin) -> Table:
+def pooled_per_class(joint: JointDetails, origin: Origin) -> Table | None:
     """The same for each class."""
+    if not origin.masks:
+        return None
     columns = (_CLASS, *percent_columns(*((_key(pooled.rule), f"AP {pooled.rule}") for pooled in joint.pooled)))
     rows = _class_rows(*(pooled.ap for pooled in joint.pooled))
     note = "A dash stands for a class that no patch has."
@@ -137,8 +148,10 @@ def disagreement_table(joint: JointDetails, origin: Origin) -> Table | None:
     return origin_table("disagreement", origin, "Mask against scene head", columns, rows, note)
 
 
-def hierarchy_table(hierarchy: HierarchyScores, origin: Origin) -> Table:
-    """IoU of the groups of CORINE Land Cover, level by level."""
+def hierarchy_table(hierarchy: HierarchyScores, origin: Origin) -> Table | None:
+    """IoU of the groups of CORINE Land Cover, level by level; None without masks."""
+    if not origin.masks:
+        return None
     columns = (
         Column("level", "CLC level", "text"),
         Column("group", "Group", "text"),

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from seg.errors import EvidenceError, UnknownNameError
-from seg.metrics.evidence import Evidence
-from seg.metrics.patch import label_differences, labelled_pixels, patch_accuracy
+from seg.metrics.evidence import Evidence, labelled_pixels
+from seg.metrics.patch import label_differences, patch_accuracy
 from seg.metrics.sparse import Rows
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES, class_index

@@ -165,7 +165,7 @@ def _sections(assessment: Assessment, evidence: Evidence, pictures: Sequence[Pic
     gallery = tuple(html_picture(picture, evidence.probabilities is not None) for picture in pictures)
     sections = [
         PIXELS._replace(charts=pixel_charts(assessment)),
-        CONFUSION._replace(confusion=confusion_rows(assessment.counts_KK)),
+        CONFUSION._replace(confusion=confusion_rows(assessment.counts_KK) if origin.masks else ()),
         SCENES._replace(charts=scene_charts(assessment), curves=curve_charts(assessment, evidence)),
         JOINT if scores.scene is not None else MASK_ALONE,
         CALIBRATION._replace(charts=calibration_charts(assessment)),
@@ -203,14 +203,16 @@ def _parts(table: Table, origin: Origin) -> list[HtmlTable]:
 def _headlines(assessment: Assessment) -> list[Headline]:
     scores = assessment.scores
     averaged = f"mean over {scores.pixel.classes_averaged} of {NUM_CLASSES} classes"
-    found: list[tuple[str, float, str, str]] = [
-        ("mIoU", scores.pixel.miou, "miou", averaged),
-        ("mF1", scores.pixel.mf1, "mf1", averaged),
-        ("Overall accuracy", scores.pixel.oa, "oa", "share of labelled pixels"),
-    ]
+    found: list[tuple[str, float, str, str]] = []
+    if scores.origin.masks:
+        found += [
+            ("mIoU", scores.pixel.miou, "miou", averaged),
+            ("mF1", scores.pixel.mf1, "mf1", averaged),
+            ("Overall accuracy", scores.pixel.oa, "oa", "share of labelled pixels"),
+        ]
     if scores.scene is not None:
         labels, suffix = scores.scene, ""
-        decided = "at threshold 0.5"
+        decided = "at threshold 0.5" if scores.origin.ranked else "labels as given"
         if scores.scene_fitted is not None:
             labels, suffix = scores.scene_fitted, "_fitted"
             decided = "thresholds fitted on validation"
@@ -235,7 +237,7 @@ def _headline(name: str, value: float, interval: Interval | None, note: str) -> 
 
 
 def _thresholds(scores: Scores) -> str:
-    if scores.scene is None:
+    if scores.scene is None or not scores.origin.ranked:
         return UNDEFINED
     return "0.5" if scores.scene_fitted is None else "fitted on validation"
 
@@ -246,7 +248,7 @@ def _facts(assessment: Assessment) -> dict[str, str]:
     return {
         "Split": origin.name,
         "Patches": f"{scores.patches:,}",
-        "Labelled pixels": f"{int(scores.pixel.support.sum()):,}",
+        "Labelled pixels": f"{int(scores.pixel.support.sum()):,}" if origin.masks else UNDEFINED,
         "S2 tiles": f"{assessment.tiles:,}",
         "Data": {True: "SYNTHETIC", False: "reBEN", None: "not recorded"}[origin.synthetic],
         "Data fingerprint": origin.fingerprint,

@@ -33,7 +33,9 @@ class Chart(NamedTuple):
 
 
 def pixel_charts(assessment: Assessment) -> list[Chart]:
-    """IoU of each class, and its precision beside its accuracy."""
+    """IoU of each class, and its precision beside its accuracy; nothing without masks."""
+    if not assessment.scores.origin.masks:
+        return []
     pixel = assessment.scores.pixel
     return [
         _class_chart("iou", "IoU by class", assessment, [("IoU", "iou", pixel.iou)], pixel.iou),
@@ -55,6 +57,8 @@ def scene_charts(assessment: Assessment) -> list[Chart]:
     f1 = [("F1 at 0.5", "scene_f1", scene.f1)]
     if fitted is not None:
         f1.append(("at fitted thresholds", "scene_f1_fitted", fitted.f1))
+    if not assessment.scores.origin.ranked:
+        return [_class_chart("f1", "F1 of the labels by class", assessment, [("F1", "scene_f1", scene.f1)], scene.f1)]
     return [
         _class_chart("ap", "Average precision by class", assessment, [("AP", "ap", scene.ap)], scene.ap),
         _class_chart("f1", "F1 of the labels by class", assessment, f1, scene.ap),
@@ -64,7 +68,8 @@ def scene_charts(assessment: Assessment) -> list[Chart]:
 def curve_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
     """Precision-recall curves: of all decisions together, and of each class that occurs."""
     scene, fitted = assessment.scores.scene, assessment.scores.scene_fitted
-    if scene is None or evidence.probabilities is None or not evidence.labels.any():
+    ranked = evidence.probabilities is not None and evidence.origin.ranked
+    if scene is None or evidence.probabilities is None or not ranked or not evidence.labels.any():
         return []
     probabilities_NK, labels_NK = evidence.probabilities, evidence.labels
     micro = _pr_curve(probabilities_NK.ravel(), labels_NK.ravel())
@@ -102,7 +107,9 @@ def calibration_charts(assessment: Assessment) -> list[Chart]:
 
 
 def place_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
-    """Scores by country, and the map of the patches by their overall accuracy."""
+    """Scores by country, and the map of the patches by their overall accuracy; nothing without masks."""
+    if not assessment.scores.origin.masks:
+        return []
     countries = [part for part in assessment.slices if part.dimension == "country"]
     charts = []
     if countries:

@@ -150,6 +150,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "definitions": DEFINITIONS,
         "split": origin.split,
         "without": origin.without,
+        "left_out": origin.left_out,
         "patches": scores.patches,
         "fingerprint": origin.fingerprint,
         "synthetic": bool(origin.simulated),
@@ -157,10 +158,10 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "synthetic_model": origin.synthetic_model,
         "weights": origin.weights,
         "classes": list(CLASS_NAMES),
-        "pixel": _section(scores.pixel),
+        "pixel": _section(scores.pixel) if origin.masks else None,
         "scene": _section(scores.scene),
         "scene_fitted": _section(scores.scene_fitted),
-        "joint": _section(scores.joint),
+        "joint": _section(scores.joint) if origin.masks else None,
         "intervals": {
             "level": LEVEL,
             "tiles": assessment.tiles,
@@ -168,12 +169,12 @@ def document(assessment: Assessment) -> dict[str, Any]:
             **{name: _section(interval) for name, interval in assessment.intervals.items()},
         },
         "boundary": _section(assessment.boundary),
-        "hierarchy": _section(assessment.hierarchy),
+        "hierarchy": _section(assessment.hierarchy) if origin.masks else None,
         "pixel_calibration": _section(assessment.pixel_calibration),
         "scene_calibration": _section(assessment.scene_calibration),
         "joint_details": _section(assessment.joint),
         "slices": _section(assessment.slices),
-        "confusion": assessment.counts_KK.tolist(),
+        "confusion": assessment.counts_KK.tolist() if origin.masks else None,
     }
 
 

@@ -38,8 +38,10 @@ _PIXEL_MEANS = ("miou", "mf1", "macc", "oa", "fwiou")
 _EXACT = Column("reference_exact", "Exact", "percent")
 
 
-def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
-    """mIoU, mF1, mean and overall accuracy and frequency-weighted IoU, in one row."""
+def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
+    """mIoU, mF1, mean and overall accuracy and frequency-weighted IoU, in one row; None without masks."""
+    if not scores.origin.masks:
+        return None
     pixel = scores.pixel
     columns = (
         Column("split", "Split", "text"),
@@ -64,12 +66,15 @@ def headline_lines(scores: Scores, intervals: Intervals = NO_INTERVALS) -> tuple
     }
     width = max(map(len, lines))
     without = "" if scores.scene is not None else "; the model has no scene head"
+    without += "" if scores.origin.masks else "; there are no masks"
     title = f"{table_title(scores.origin, 'Scores in %')}, {scores.patches:,} patches{without}"
     return (title, *(f"  {name:<{width}}  {value}" for name, value in lines.items()))
 
 
-def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
-    """IoU, F1, precision and accuracy of each class."""
+def pixel_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table | None:
+    """IoU, F1, precision and accuracy of each class; None without masks."""
+    if not scores.origin.masks:
+        return None
     columns = (Column("class", "Class", "class"), *_PIXEL_COLUMNS)
     rows = tuple((name, *cells) for name, cells in zip(CLASS_NAMES, _pixel_cells(scores, intervals), strict=True))
     note = "A dash stands for a class that the reference does not have, or for the precision of one never predicted."
@@ -94,11 +99,13 @@ def scene_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table 
             _estimate(scene.ap_micro, intervals, "ap_micro"),
             *_f1_cells(scene, intervals, suffix),
         )
-        for name, scene, suffix in ((_AT_DEFAULT, scores.scene, ""), (_AT_FITTED, scores.scene_fitted, "_fitted"))
+        for name, scene, suffix in ((_decided(scores), scores.scene, ""), (_AT_FITTED, scores.scene_fitted, "_fitted"))
         if scene is not None
     )
     averaged = scores.scene.classes_averaged
     notes = [f"Macro means are over the {averaged} of {NUM_CLASSES} classes that occur; AP needs no threshold."]
+    if not scores.origin.ranked:
+        notes.append("The labels were decided elsewhere, without probabilities: AP is undefined.")
     if scores.scene_fitted is not None and scores.origin.split == "validation":
         notes.append("The thresholds were fitted on these very patches, so F1 at them is optimistic.")
     return origin_table("scene_summary", scores.origin, "Scene scores", columns, rows, *notes)
@@ -114,8 +121,10 @@ def scene_per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Tabl
     return origin_table("scene_per_class", scores.origin, "Scene scores by class", columns, rows, note)
 
 
-def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table:
-    """F1 of the labels that the masks imply, beside those of the scene head and of the reference map."""
+def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table | None:
+    """F1 of the labels that the masks imply, beside those of the scene head and of the map; None without masks."""
+    if not scores.origin.masks:
+        return None
     joint = scores.joint
     columns = (
         Column("labels", "Labels", "text"),
@@ -124,7 +133,7 @@ def joint_summary(scores: Scores, _intervals: Intervals = NO_INTERVALS) -> Table
     )
     rows: list[tuple[Value, ...]] = [("implied by the predicted mask", *_f1_cells(joint.mask), None)]
     if scores.scene is not None:
-        rows.append((f"scene head {_AT_DEFAULT}", *_f1_cells(scores.scene), joint.agreement))
+        rows.append((f"scene head {_decided(scores)}", *_f1_cells(scores.scene), joint.agreement))
     if scores.scene_fitted is not None:
         rows.append((f"scene head {_AT_FITTED}", *_f1_cells(scores.scene_fitted), joint.agreement_fitted))
     rows.append(("implied by the reference map (ceiling)", *_f1_cells(joint.reference), None))
@@ -155,12 +164,11 @@ def score_tables(scores: Scores, intervals: Intervals = NO_INTERVALS) -> tuple[T
 
 def per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
     """Every score of every class in one wide table, for machines."""
-    columns: tuple[Column, ...] = (
-        Column("class_index", "Index", "count"),
-        Column("class", "Class", "class"),
-        *_PIXEL_COLUMNS,
-    )
-    parts = [_pixel_cells(scores, intervals)]
+    columns: tuple[Column, ...] = (Column("class_index", "Index", "count"), Column("class", "Class", "class"))
+    parts: list[list[tuple[Value, ...]]] = []
+    if scores.origin.masks:
+        columns += _PIXEL_COLUMNS
+        parts.append(_pixel_cells(scores, intervals))
     if scores.scene is not None:
         columns += _scene_columns(scores)
         parts.append(_scene_cells(scores, intervals))
@@ -169,6 +177,11 @@ def per_class(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table:
         for index, (name, *row) in enumerate(zip(CLASS_NAMES, *parts, strict=True))
     )
     return origin_table("per_class", scores.origin, "Scores by class", columns, rows)
+
+
+def _decided(scores: Scores) -> str:
+    """How the labels of `Scores.scene` were decided."""
+    return _AT_DEFAULT if scores.origin.ranked else "as given"
 
 
 def _estimate(value: float, intervals: Intervals, name: str) -> Value:

@@ -17,6 +17,8 @@ from seg.reben.patch import Split
 
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "run.json"
+SCORED_FILE = "scored.json"
+"""Record of predictions made elsewhere, in place of the two above."""
 FIGURE_FILE = "training.png"
 EVALUATIONS = "eval"
 EVIDENCE = "evidence"
@@ -49,6 +51,11 @@ def section(record: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_scored(folder: Path) -> bool:
+    """Whether a folder is one that ``seg score`` has written."""
+    return (folder / SCORED_FILE).is_file()
+
+
 def read_run(folder: Path) -> RunFiles:
     """Settings and record of a run.
 
@@ -61,7 +68,7 @@ def read_run(folder: Path) -> RunFiles:
     for name in (CONFIG_FILE, RECORD_FILE):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}", wrong_use=True)
-    return RunFiles(folder, load_config(folder / CONFIG_FILE), _read_record(folder / RECORD_FILE))
+    return RunFiles(folder, load_config(folder / CONFIG_FILE), read_record(folder / RECORD_FILE))
 
 
 def read_evaluation(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> dict[str, Any]:
@@ -71,10 +78,15 @@ def read_evaluation(run: Path, split: Split, without: Sensor | None = None, on: 
         RunError: If it is damaged.
     """
     path = run / EVALUATIONS / evaluation_name(split, without, on) / EVALUATION_FILE
-    return _read_record(path) if path.is_file() else {}
+    return read_record(path) if path.is_file() else {}
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """A record as it was written.
+
+    Raises:
+        RunError: If it is damaged.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -94,6 +106,13 @@ def report_options(split: Split, without: Sensor | None, on: str = "") -> str:
     return f"--split {split}" + (f" --drop {without}" if without else "") + (f" --on {on}" if on else "")
 
 
+def scoring_cure(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> str:
+    """What to do about an evaluation that is not as it should be."""
+    if is_scored(run):
+        return "score the predictions again with 'seg score'"
+    return f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on)}"
+
+
 def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> Origin:
     """What the evidence of a run is of; it is not read for this.
 
@@ -108,7 +127,7 @@ def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: s
         EvidenceError: If it is no evidence that this seg reads.
     """
     folder = run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE
-    cure = f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on)}"
+    cure = scoring_cure(run, split, without, on)
     if not (folder / FILE_NAME).is_file():
         lack = f" of the data {on}" * bool(on) + f" without {without}" * bool(without)
         raise RunError(f"{run} was not scored on the {split} split{lack} yet{_scored_elsewhere(run, split)}; {cure}")
@@ -125,16 +144,17 @@ def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: s
     return origin
 
 
-def named_data(run: RunFiles, name: str) -> str:
+def named_data(folder: Path, fingerprint: str, name: str) -> str:
     """What names the data of an evaluation, see `seg.metrics.evidence.scored_on`, from what somebody types.
 
     Args:
-        run: The run.
+        folder: The run.
+        fingerprint: Of the data of its training.
         name: A fingerprint or its beginning; empty: the data of the training.
     """
-    if run.fingerprint.startswith(name):
+    if fingerprint.startswith(name):
         return ""
-    found = [known for known in _other_data(run.folder, "*") if known.startswith(name[:DATA_NAME])]
+    found = [known for known in _other_data(folder, "*") if known.startswith(name[:DATA_NAME])]
     return found[0] if len(found) == 1 else name[:DATA_NAME]
 
 
@@ -158,7 +178,7 @@ def read_evidence(run: Path, split: Split, without: Sensor | None = None, on: st
     """
     check_evidence(run, split, without, on)
     evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE)
-    record = _read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
+    record = read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     # What synthetic data have taught says as little about reBEN as what it is measured on.
     taught, scored = evidence.origin.synthetic_model or record.get("synthetic"), evidence.origin.synthetic
     if scored is None and isinstance(taught, bool) and (not on or not taught):

@@ -12,8 +12,8 @@ from seg.metrics.bootstrap import Replicates, bootstrap
 from seg.metrics.evidence import Evidence, Origin, reference_areas
 from seg.metrics.scores import headline, score_evidence
 from seg.report.anchors import on_official_test
-from seg.runs.folder import RunFiles, read_evaluation
-from seg.runs.names import experiment
+from seg.runs.entry import Entry
+from seg.runs.folder import read_evaluation
 
 _CURE = "so their scores do not compare; score them on the same data, or add --allow-different-data"
 _ALLOW = "so they differ in more than their settings; to compare them all the same, add --allow-different-data"
@@ -24,7 +24,7 @@ class ScoredRun:
     """A run, and what its evidence came to.
 
     Attributes:
-        files: Settings and record.
+        entry: The run.
         evaluation: Record of its evaluation.
         name: Short name of its folder.
         fingerprint: Of the data it was scored on.
@@ -38,7 +38,7 @@ class ScoredRun:
         replicates: The same of resamples.
     """
 
-    files: RunFiles
+    entry: Entry
     evaluation: dict[str, Any]
     name: str
     fingerprint: str
@@ -52,26 +52,26 @@ class ScoredRun:
     replicates: Replicates
 
     @property
-    def seed(self) -> int:
-        """Seed of the training."""
-        return self.files.config.train.seed
+    def seed(self) -> int | None:
+        """Seed of the training; None if nobody has told it."""
+        return self.entry.seed
 
     @property
     def experiment(self) -> dict[str, str]:
         """What it has in common with the other runs of its configuration; beside the selection of patches."""
-        return experiment(self.files) | {"scored_on": self.fingerprint, "patches": str(self.patches)}
+        return self.entry.settings | {"scored_on": self.fingerprint, "patches": str(self.patches)}
 
 
-def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, seed: int, track: Track) -> ScoredRun:
+def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed: int, track: Track) -> ScoredRun:
     """Scores of a run and of resamples.
 
     Args:
-        run, name: The run and its short name.
+        entry, name: The run and its short name.
         evidence: What it did on the split.
         replicates, seed: Of the bootstrap.
         track: Progress.
     """
-    evaluation = read_evaluation(run.folder, evidence.origin.split, on=evidence.origin.on)
+    evaluation = read_evaluation(entry.folder, evidence.origin.split, on=evidence.origin.on)
     # Neither details nor fitted thresholds are compared, and resampling them takes time.
     origin = replace(evidence.origin, thresholds=None, temperature=None)
     evidence = replace(evidence, origin=origin, details=None)
@@ -80,11 +80,11 @@ def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, see
     probabilities = b"" if evidence.probabilities is None else evidence.probabilities.tobytes()
     confusion = evidence.confusion
     return ScoredRun(
-        files=run,
+        entry=entry,
         evaluation=evaluation,
         name=name,
         fingerprint=origin.fingerprint,
-        synthetic=origin.simulated | Synthetic.of(model=run.record.get("synthetic") is True),
+        synthetic=origin.simulated | Synthetic.of(model=entry.record.get("synthetic") is True),
         official=on_official_test(evidence),
         patches=len(evidence),
         weights=origin.weights,
@@ -97,12 +97,12 @@ def score_run(run: RunFiles, name: str, evidence: Evidence, replicates: int, see
     )
 
 
-def check_same_data(names: Sequence[str], runs: Sequence[RunFiles], origins: Sequence[Origin]) -> None:
+def check_same_data(names: Sequence[str], entries: Sequence[Entry], origins: Sequence[Origin]) -> None:
     """Refuse runs that were scored or trained on different data.
 
     Args:
         names: Their short names.
-        runs: Settings and records.
+        entries: The runs; what is known to nobody is taken to be the same.
         origins: What their evidence is of.
 
     Raises:
@@ -110,12 +110,13 @@ def check_same_data(names: Sequence[str], runs: Sequence[RunFiles], origins: Seq
     """
     for what, cure, fingerprints in (
         ("scored", _CURE, [origin.fingerprint for origin in origins]),
-        ("trained", _ALLOW, [run.fingerprint for run in runs]),
+        ("trained", _ALLOW, [entry.trained_on for entry in entries]),
     ):
-        for name, fingerprint in zip(names, fingerprints, strict=True):
-            if fingerprint != fingerprints[0]:
-                pair = f"{fingerprints[0] or 'unknown'} and {fingerprint or 'unknown'}"
-                raise RunError(f"{names[0]} and {name} were {what} on different data ({pair}), {cure}")
+        known = [(name, print_) for name, print_ in zip(names, fingerprints, strict=True) if print_ is not None]
+        for name, fingerprint in known:
+            if fingerprint != known[0][1]:
+                pair = f"{known[0][1] or 'unknown'} and {fingerprint or 'unknown'}"
+                raise RunError(f"{known[0][0]} and {name} were {what} on different data ({pair}), {cure}")
 
 
 def check_same_patches(first: ScoredRun, name: str, evidence: Evidence) -> None:

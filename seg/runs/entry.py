@@ -1,0 +1,174 @@
+"""What is reported, compared, published and submitted: a run of ``seg train``, or what ``seg score`` has scored.
+
+Both have the same ``eval/<split>/``. Callers ask an `Entry` and need not know which of the two it is.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg.config.identity import settings_of_experiment
+from seg.errors import RunError
+from seg.reben.bands import selection_name
+from seg.reben.patch import SPLITS, Split
+from seg.runs.folder import SCORED_FILE, RunFiles, is_scored, read_record, read_run, section
+
+SCORED_FORMAT = 1
+"""Version of ``scored.json``."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run, or predictions made elsewhere that were scored, as far as its folder tells.
+
+    Attributes:
+        folder: The folder.
+        record: What ``run.json`` or ``scored.json`` says.
+        name: What its configuration is called in tables.
+        title: What it is called where it stands alone.
+        seed: Of the training; None if nobody has told it.
+        split: That it is reported on if none is named.
+        settings: What it has in common with the entries that repeat it with other seeds, by name.
+        fingerprint: Of the data that its evaluation is of if no others are named.
+        trained_on: Fingerprint of the data that the model was trained on; empty if the record does not say, None if
+            it was trained elsewhere.
+        facts: What a reader wants to know of it, by name.
+        status: How far its training came; ``finished`` if somebody else has trained.
+        partial: Whether patches of the split were left out: such an entry stands in no ranking.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    name: str
+    title: str
+    seed: int | None
+    split: Split
+    settings: dict[str, str]
+    fingerprint: str
+    trained_on: str | None
+    facts: dict[str, str]
+    status: str = "finished"
+    partial: bool = False
+
+
+def read_entry(folder: Path) -> Entry:
+    """A run or a scored folder.
+
+    Raises:
+        RunError: If it is neither, or its record is damaged.
+        WrongUseError: If the settings of a run cannot be read.
+    """
+    return _of_scored(folder) if is_scored(folder) else entry_of(read_run(folder))
+
+
+def entry_of(run: RunFiles) -> Entry:
+    """A run as an entry."""
+    config, model = run.config, run.config.model
+    bands = selection_name(config.data.bands)
+    head = "no scene head" if model.scene_head == "none" else model.scene_head
+    return Entry(
+        folder=run.folder,
+        record=run.record,
+        name=f"{model.arch} {model.encoder} {bands} {head}",
+        title=f"{model.arch} {model.encoder} · {bands}",
+        seed=config.train.seed,
+        split=config.eval.split,
+        settings=_settings(run),
+        fingerprint=run.fingerprint,
+        trained_on=run.fingerprint,
+        facts=_facts_of_run(run),
+        status=str(run.record.get("status", "no status")),
+    )
+
+
+def _of_scored(folder: Path) -> Entry:
+    path = folder / SCORED_FILE
+    record = read_record(path)
+    name, seed, data, partial = (record.get(key) for key in ("name", "seed", "data", "partial"))
+    if record.get("format") != SCORED_FORMAT:
+        raise RunError(f"{path} has format {record.get('format')} and this seg reads {SCORED_FORMAT}; score it again")
+    split, fingerprint = (data.get(key) if isinstance(data, dict) else None for key in ("split", "fingerprint"))
+    seeded = seed is None or (isinstance(seed, int) and not isinstance(seed, bool))
+    told = isinstance(name, str) and name and isinstance(fingerprint, str) and isinstance(partial, bool)
+    if not told or not seeded or split not in SPLITS:
+        raise RunError(f"{path} is damaged; score the predictions again with 'seg score'")
+    return Entry(
+        folder=folder,
+        record=record,
+        name=f"{name} (PARTIAL)" if partial else str(name),
+        title=str(name),
+        seed=seed,
+        split=split,
+        settings={"predictions": str(name), "partial": str(partial)},
+        fingerprint=str(fingerprint),
+        trained_on=None,
+        facts=_facts_of_scored(record),
+        partial=bool(partial),
+    )
+
+
+def _settings(run: RunFiles) -> dict[str, str]:
+    """What runs have in common that repeat one experiment: every setting by its full name, and ``trained_on``."""
+    settings = {
+        f"{section}.{name}": _text(value)
+        for section, values in settings_of_experiment(run.config).items()
+        for name, value in values.items()
+    }
+    return settings | {"trained_on": run.fingerprint}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _facts_of_run(run: RunFiles) -> dict[str, str]:
+    config, record = run.config, run.record
+    speed = section(record, "throughput").get("patches_per_second")
+    parameters = record.get("parameters")
+    training = section(record, "training")
+    facts = {
+        "Architecture": config.model.arch,
+        "Encoder": f"{config.model.encoder} (weights: {_weights(run)})",
+        "Fusion": config.model.fusion if config.model.fusion != "stack" else "",
+        "Scene head": config.model.scene_head,
+        "Bands": selection_name(config.data.bands),
+        "Parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
+        "Epochs": f"{training.get('epochs', '')}, best {training.get('best_epoch', '')}",
+        "Training speed": f"{speed:.3g} patches/s" if speed else "",
+        "Seed": str(config.train.seed),
+        "Trained on data": run.fingerprint,
+        "Trained": _when(record),
+        "Versions": _versions(record, "seg", "torch", "python"),
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _facts_of_scored(record: dict[str, Any]) -> dict[str, str]:
+    seed, given = record.get("seed"), section(record, "predictions")
+    facts = {
+        "Predictions": str(given.get("pixels") or ""),
+        "Scene labels": str(given.get("scene") or ""),
+        "Numbers mean": str(given.get("classes") or ""),
+        "Digest of the predictions": str(given.get("digest") or ""),
+        "Seed": "" if seed is None else str(seed),
+        "Scored": _when(record),
+        "Versions": _versions(record, "seg", "python"),
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _when(record: dict[str, Any]) -> str:
+    return str(record.get("written_utc", "")).replace("T", " ").replace("+00:00", " UTC")
+
+
+def _versions(record: dict[str, Any], *names: str) -> str:
+    versions = section(record, "versions")
+    return ", ".join(f"{name} {versions[name]}" for name in names if versions.get(name))
+
+
+def _weights(run: RunFiles) -> str:
+    """What the encoder started from, without the folders of this machine."""
+    loaded = run.record.get("weights")
+    sources = [entry["source"] for entry in loaded if isinstance(entry, dict)] if isinstance(loaded, list) else []
+    return " and ".join(dict.fromkeys(sources)) or run.config.model.weights or "random"
