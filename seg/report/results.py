@@ -150,7 +150,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "definitions": DEFINITIONS,
         "split": origin.split,
         "without": origin.without,
-        "left_out": origin.left_out,
+        **({"left_out": origin.left_out} if origin.left_out else {}),
         "patches": scores.patches,
         "fingerprint": origin.fingerprint,
         "synthetic": bool(origin.simulated),
