@@ -13,20 +13,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+import torch
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from seg.config.sections import DataConfig
 from seg.data.dataset import PatchDataset
 from seg.data.loader import make_loader
-from seg.data.order import BatchOrder
+from seg.data.order import BatchKey, BatchOrder
 from seg.errors import DamagedError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.store import ahead, offsets
 from seg.store.ahead import in_memory, joined
-from seg.store.btree import find, read_meta, walk
-from seg.store.offsets import OFFSETS_FILE, find_offsets
+from seg.store.btree import find, read_meta, value_begins, walk
+from seg.store.offsets import OFFSETS_FILE, WHOLE, find_offsets
 from seg.store.open import open_store
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader, PatchWriter
 
@@ -217,18 +218,20 @@ def test_a_file_of_the_same_shape_with_other_keys_is_noticed(tmp_path, store):
     index = open_store(store).index
     there = open_store(store).offsets
     state = offsets._state(tmp_path / "a" / DATA_FILE, found["a"])
-    (tmp_path / "a" / OFFSETS_FILE).write_bytes(offsets._parquet(there, state))
+    (tmp_path / "a" / OFFSETS_FILE).write_bytes(offsets._parquet(there, index, state))
     wrong = find_offsets(index, tmp_path / "a", "f")
     assert not wrong.lengths_RK.any()
 
 
-@pytest.mark.parametrize("change", ["beyond", "negative", "shifted", "text", "shorter"])
+@pytest.mark.parametrize("change", ["beyond", "negative", "shifted", "swapped", "text", "shorter"])
 def test_edited_offsets_are_left_aside(store, tmp_path, change):
     folder = copied(store, tmp_path)
     table = pq.read_table(folder / OFFSETS_FILE)
     place = table.schema.get_field_index("s2_begin")
     column = table["s2_begin"].to_numpy().copy()
     column += {"beyond": 1 << 50, "negative": -(1 << 50), "shifted": 4096}.get(change, 0)
+    if change == "swapped":  # two patches, where no sample looks
+        column[[2, 3]] = column[[3, 2]]
     edited = table.set_column(place, "s2_begin", pa.array([str(c) for c in column] if change == "text" else column))
     if change == "shorter":
         edited = edited.slice(0, 10)
@@ -286,7 +289,7 @@ def test_what_is_asked_for_comes_into_memory(store, tmp_path, monkeypatch, way):
         monkeypatch.delattr(os, "posix_fadvise")
     folder = copied(store, tmp_path)
     opened = open_store(folder)
-    stretches = opened.offsets.stretches(np.arange(0, 80, 7), (True, False, True))
+    stretches = opened.offsets.stretches(np.arange(0, 80, 7), (WHOLE, 0, WHOLE))
     monkeypatch.undo()
     with cold(folder / DATA_FILE) as file:
         if way == "threads":
@@ -307,10 +310,59 @@ def test_where_the_system_knows_neither_nothing_is_done(store, monkeypatch):
 
 def test_stretches_are_those_of_the_wanted_kinds_in_the_order_of_the_file(store):
     opened = open_store(store)
-    both = opened.offsets.stretches(np.array([5, 3]), (True, False, True))
+    both = opened.offsets.stretches(np.array([5, 3]), (WHOLE, 0, WHOLE))
     assert both == sorted(both)
     assert sorted(length for _, length in both) == sorted(
         len(PatchReader(store).raw(key))
         for row in (3, 5)
         for key in (opened.index.patch_id(row), opened.index.patch_id(row) + MAP_SUFFIX)
     )
+
+
+# --- reading where values lie -------------------------------------------------------------------------------------
+
+
+def test_values_are_the_same_by_place_and_by_key(store):
+    opened = open_store(store)
+    reader, index = opened.patches, opened.index
+    for row in range(0, 80, 9):
+        places = opened.offsets.places(np.array([row]))[0]
+        for place, key in zip(
+            places, (index.patch_id(row), index.s1_name(row), index.patch_id(row) + MAP_SUFFIX), strict=True
+        ):
+            assert value_begins(reader._environment().pages_B, 4096, place)
+            assert reader.stored(key, place) == reader.stored(key)
+
+
+@given(shift=st.integers(-(1 << 40), 1 << 40), longer=st.integers(-(1 << 20), 1 << 40))
+@example(shift=4096, longer=0).via("inside the value")
+@example(shift=0, longer=4096).via("a page more")
+@example(shift=0, longer=1 << 40).via("beyond the file")
+@example(shift=-(1 << 40), longer=0).via("before it")
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_where_no_value_begins_the_key_counts(store, shift, longer):
+    opened = open_store(store)
+    key, (begin, length) = opened.index.patch_id(5), opened.offsets.places(np.array([5]))[0][0]
+    assume((shift, longer) != (0, 0) and (shift or not -4096 < longer < 4096))
+    others = opened.offsets.begins_RK
+    assume(begin + shift not in others)
+    assert opened.patches.stored(key, (begin + shift, length + longer)) == opened.patches.stored(key)
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system does not tell what is in memory")
+def test_of_a_value_only_what_the_bands_need_is_read(store, tmp_path):
+    folder = copied(store, tmp_path)
+    opened = open_store(folder)
+    every = PatchDataset(opened, np.array([7]), DataConfig(bands=("B08", "B02")))
+    begin, length = opened.offsets.places(np.array([7]))[0][0]
+    data = PatchDataset(opened, np.array([7]), DataConfig(bands=("B02", "B03")), with_maps=False)
+    with cold(folder / DATA_FILE) as file:
+        batch = data[BatchKey(0, (0,))]
+        assert in_memory(file, [(begin, 120 * 120 * 2)])
+        assert not in_memory(file, [(begin, length)])
+    assert every._wanted == (length, 0, WHOLE)
+    header = length - 4 * 120 * 120 * 2
+    assert data._wanted == (header + 2 * 120 * 120 * 2, 0, 0)
+    by_key = PatchDataset(opened, np.array([7]), DataConfig(bands=("B02", "B03")), with_maps=False)
+    by_key._offsets = None
+    assert torch.equal(batch.images_BCHW, by_key[BatchKey(0, (0,))].images_BCHW)

@@ -1,6 +1,7 @@
 """From a store to batches."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,13 +18,19 @@ from seg.data.raw import Items, RawBatch, RawForm
 from seg.data.sampling import Floats, repeat_factors
 from seg.data.symmetry import Symmetries, moved, moves_pixels_only
 from seg.data.transforms import Augmenter, Normaliser
-from seg.errors import StoreError, WrongUseError
+from seg.errors import DamagedError, StoreError, WrongUseError
 from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
+from seg.store.ahead import Stretch
 from seg.store.index import Rows
+from seg.store.offsets import WHOLE
 from seg.store.open import Store
 from seg.store.patches import MAP_SUFFIX
+from seg.store.tensors import front
+
+_Places = tuple[Stretch | None, ...]
+_UNKNOWN: _Places = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         self.bands, self.resampling = data.bands, data.resampling
         # Found before other processes are started, which inherit it.
         self._offsets = store.offsets and store.offsets.take(rows)
+        self._wanted = self._wanted_bytes() if self._offsets else (0, 0, 0)
 
     def take(self, positions: Rows) -> "PatchDataset":
         """Some of the samples only, in that order, without augmentation."""
@@ -178,26 +186,27 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         """
         masks_BHW = arrays[-1]
         if key.ahead and self._offsets:
-            with_s1, with_s2 = self._sensors
-            kinds = (with_s2, with_s1, self.with_maps)
-            self._reader.read_ahead(self._offsets.stretches(np.array(key.ahead), kinds))
+            self._reader.read_ahead(self._offsets.stretches(np.array(key.ahead), self._wanted))
         if not self.with_maps:
             masks_BHW.fill(IGNORE_INDEX)
+        positions = np.array(key.positions, dtype=np.int64)
+        places = self._offsets.places(positions) if self._offsets else [_UNKNOWN] * len(positions)
         for i, position in enumerate(key.positions):
             seed = () if self._seed is None else (self._seed, *key.seed(i))
             symmetry = self._symmetries.draw(seed) if self._symmetries else 0
-            self._read(position, arrays, i, symmetry)
+            self._read(position, places[i], arrays, i, symmetry)
             if self._augment:
                 self._augment(arrays[0][i], masks_BHW[i], seed)
-        positions = np.array(key.positions, dtype=np.int64)
         return self._index.labels(positions).astype(np.float32), self.rows[positions]
 
-    def _read(self, position: int, arrays: Sequence[npt.NDArray[Any]], sample: int, symmetry: int) -> None:
-        patch_id = self._index.patch_id(position)
+    def _read(
+        self, position: int, places: _Places, arrays: Sequence[npt.NDArray[Any]], sample: int, symmetry: int
+    ) -> None:
+        patch_id, (s2_place, s1_place, map_place) = self._index.patch_id(position), places
         with_s1, with_s2 = self._sensors
-        tensors = self._reader.tensors(patch_id) if with_s2 else {}
+        tensors = self._reader.tensors(patch_id, s2_place) if with_s2 else {}
         if with_s1:
-            tensors |= self._reader.tensors(self._index.s1_name(position))
+            tensors |= self._reader.tensors(self._index.s1_name(position), s1_place)
         try:
             if self._form is None:
                 self._normalise(tensors, arrays[0][sample], symmetry)
@@ -206,10 +215,23 @@ class PatchDataset(Dataset[Batch | RawBatch]):
                 arrays[-2][sample] = symmetry
             if self.with_maps:
                 mask_HW = arrays[-1][sample]
-                class_indices(self._reader.reference_map(patch_id), patch_id + MAP_SUFFIX, out=mask_HW)
+                codes_HW = self._reader.reference_map(patch_id, map_place)
+                class_indices(codes_HW, patch_id + MAP_SUFFIX, out=mask_HW)
                 if symmetry and self._form is None:
                     mask_HW[:] = moved(mask_HW, symmetry)
         except KeyError as error:
             raise StoreError(f"{patch_id} has no band {error.args[0]} in the store; build the store again") from None
         except (ValueError, TypeError) as error:
             raise StoreError(f"{patch_id} cannot be read: {error}") from error
+
+    def _wanted_bytes(self) -> tuple[int, int, int]:
+        """How much of the front of Sentinel-2, Sentinel-1 and map values is read, as the first of them tells."""
+        assert self._offsets is not None
+        wanted = [WHOLE if with_it else 0 for with_it in (self._sensors[1], self._sensors[0], self.with_maps)]
+        if len(self) and wanted[0] and not self._reader.compact:
+            patch_id, place = self._index.patch_id(0), self._offsets.places(np.array([0]))[0][0]
+            value = self._reader.stored(patch_id, place)
+            # A damaged value shows when it is read.
+            with suppress(DamagedError):
+                wanted[0] = WHOLE if value is None else front(value, self.bands, patch_id)
+        return wanted[0], wanted[1], wanted[2]

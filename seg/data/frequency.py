@@ -16,8 +16,9 @@ from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.reben.reference_map import class_indices
 from seg.store.atomic import write_text
-from seg.store.index import Rows
-from seg.store.open import Store, hash_names
+from seg.store.index import Rows, hash_names
+from seg.store.offsets import WHOLE
+from seg.store.open import Store
 from seg.store.patches import DATA_FILE, MAP_SUFFIX
 
 _CHUNK = 64
@@ -106,7 +107,7 @@ def count_pixels(store: Store, rows: Rows, track: Track = silent) -> Counts:
         ids = [store.index.patch_id(int(row)) for row in rows[begin : begin + _CHUNK]]
         if store.offsets:
             soon = rows[begin + (_CHUNK if begin else 0) : begin + 2 * _CHUNK]
-            store.patches.read_ahead(store.offsets.stretches(soon, (False, False, True)))
+            store.patches.read_ahead(store.offsets.stretches(soon, (0, 0, WHOLE)))
         for patch_id, indices_HW in zip(ids, indices_BHW, strict=False):
             codes = store.patches.reference_map(patch_id)
             if codes.shape != indices_HW.shape:

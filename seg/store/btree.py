@@ -151,6 +151,23 @@ def find(path: Path, meta: Meta, keys: Sequence[bytes]) -> Iterator[tuple[int, i
             yield None if meta.root is None else _descend(file, meta, key)
 
 
+def value_begins(pages_B: memoryview, page_size: int, place: tuple[int, int]) -> bool:
+    """Whether a value of some length begins at a byte of an LMDB file, by the header of its first page.
+
+    Args:
+        pages_B: The file as bytes.
+        page_size: Bytes of a page.
+        place: First byte and length. A short value shares its page with others, and cannot be told: False.
+    """
+    begin, length = place
+    page = begin - _PAGE.size
+    if page % page_size or not 0 < page < page + _PAGE.size + length <= len(pages_B):
+        return False
+    # The header of a value's first page ends with the number of its pages, in place of the two bounds of nodes.
+    number, _, flags, low, high = _PAGE.unpack_from(pages_B, page)
+    return (number, flags, low | high << 16) == (page // page_size, _OVERFLOW, -(-(_PAGE.size + length) // page_size))
+
+
 def _descend(file: BinaryIO, meta: Meta, key: bytes) -> tuple[int, int] | None:
     number = meta.root or 0
     for _ in range(_DEEPEST):

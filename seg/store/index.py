@@ -326,3 +326,10 @@ def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
         if not keep.any():
             raise EmptySelectionError(f"no patch is left after {' and '.join(met) or 'reading an empty index'}")
     return np.flatnonzero(keep)
+
+
+def hash_names(digest: Any, names: pa.StringArray) -> None:
+    """Feed names to a hash of `hashlib`."""
+    # All names as one string: no Python object per row.
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), names), "\n")
+    digest.update(joined.buffers()[2])

@@ -2,10 +2,11 @@
 
 A store that seg builds keeps them in a file of their own: they depend on how the LMDB came about, and its index does
 not. For other LMDBs they are taken out of the B-tree once and kept in the user's cache. They belong to one state of
-the file: after any change to it, or with another file in its place, they are left aside and found anew. What is read
-never depends on them alone, see `PatchReader`.
+the file: after any change to it, or with another file in its place, they are left aside and found anew; so are offsets
+with a wrong checksum, or of other names. They are believed for reading only where a value begins, see `PatchReader`.
 """
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,15 +23,19 @@ from seg.store.ahead import Stretch
 from seg.store.atomic import write_bytes
 from seg.store.btree import Meta, find, read_meta, walk
 from seg.store.cache import cache_folder
-from seg.store.index import Index, Rows
+from seg.store.index import Index, Rows, hash_names
 from seg.store.patches import DATA_FILE, MAP_SUFFIX
 
 OFFSETS_FILE = "offsets.parquet"
 KINDS = ("s2", "s1", "map")
 """Values of a patch, in the order of `Index.checksums`."""
+WHOLE = 1 << 40
+"""More bytes than any value has."""
 _COLUMNS = tuple(f"{kind}_{what}" for what in ("begin", "length") for kind in KINDS)
 _STATE = b"seg.lmdb"
 """Key of the parquet's metadata under which the state of the file stands that the columns are of."""
+_SEAL = b"seg.seal"
+"""Key of the metadata under which the checksum of the offsets and of the names that they belong to stands."""
 _CHECKED = 16
 """Values that are looked up again before offsets are believed."""
 
@@ -47,14 +52,20 @@ class Offsets:
     begins_RK: npt.NDArray[np.int64]
     lengths_RK: npt.NDArray[np.int64]
 
-    def stretches(self, rows: Rows, kinds: tuple[bool, bool, bool] = (True, True, True)) -> list[Stretch]:
+    def places(self, rows: Rows) -> list[tuple[Stretch, ...]]:
+        """Where the Sentinel-2, Sentinel-1 and map value of each of some rows lies; of no length if there is none."""
+        begins_RK, lengths_RK = self.begins_RK[rows].tolist(), self.lengths_RK[rows].tolist()
+        return [tuple(zip(*row, strict=True)) for row in zip(begins_RK, lengths_RK, strict=True)]
+
+    def stretches(self, rows: Rows, most: tuple[int, int, int] = (WHOLE, WHOLE, WHOLE)) -> list[Stretch]:
         """Stretches of the file that hold the values of some rows, in its order.
 
         Args:
             rows: Rows of the index.
-            kinds: Whether Sentinel-2, Sentinel-1 and maps are wanted.
+            most: How many bytes are wanted at most from the front of Sentinel-2, Sentinel-1 and map values; 0: none.
         """
-        begins, lengths = (values[rows][:, list(kinds)].ravel() for values in (self.begins_RK, self.lengths_RK))
+        begins = self.begins_RK[rows].ravel()
+        lengths = np.minimum(self.lengths_RK[rows], most).ravel()
         there = np.flatnonzero(lengths)
         order = there[np.argsort(begins[there], kind="stable")]
         return list(zip(begins[order].tolist(), lengths[order].tolist(), strict=True))
@@ -78,7 +89,7 @@ def write_offsets(index: Index, folder: Path) -> None:
     meta = read_meta(path)
     found = None if meta is None else _found(index, path, meta)
     if meta is not None and found is not None:
-        write_bytes(folder / OFFSETS_FILE, _parquet(found, _state(path, meta)))
+        write_bytes(folder / OFFSETS_FILE, _parquet(found, index, _state(path, meta)))
 
 
 def find_offsets(index: Index, folder: Path, fingerprint: str) -> Offsets | None:
@@ -102,7 +113,7 @@ def find_offsets(index: Index, folder: Path, fingerprint: str) -> Offsets | None
     state = _state(path, meta)
     kept = cache_folder() / "offsets" / f"{state.decode()}-{fingerprint}.parquet"
     for file in (folder / OFFSETS_FILE, kept):
-        offsets = _read(file, state, len(index))
+        offsets = _read(file, state, index)
         if offsets is not None and _hold(offsets, index, path, meta):
             return offsets
     offsets = _found(index, path, meta)
@@ -110,12 +121,12 @@ def find_offsets(index: Index, folder: Path, fingerprint: str) -> Offsets | None
         # Walking the tree again is no harm, so a folder that cannot be written is none either.
         with suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(kept, _parquet(offsets, state))
+            write_bytes(kept, _parquet(offsets, index, state))
     return offsets
 
 
-def _parquet(offsets: Offsets, state: bytes) -> bytes:
-    table = pa.table(_columns(offsets)).replace_schema_metadata({_STATE: state})
+def _parquet(offsets: Offsets, index: Index, state: bytes) -> bytes:
+    table = pa.table(_columns(offsets)).replace_schema_metadata({_STATE: state, _SEAL: _seal(offsets, index)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
@@ -147,8 +158,17 @@ def _columns(offsets: Offsets) -> Mapping[str, npt.NDArray[np.int64]]:
     return {name: np.ascontiguousarray(column) for name, column in zip(_COLUMNS, values.T, strict=True)}
 
 
-def _read(file: Path, state: bytes, rows: int) -> Offsets | None:
-    """What a parquet says of this state of the file; None if it says nothing, or something else."""
+def _seal(offsets: Offsets, index: Index) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    hash_names(digest, index.patch_ids)
+    hash_names(digest, index.s1_names)
+    digest.update(offsets.begins_RK.tobytes())
+    digest.update(offsets.lengths_RK.tobytes())
+    return digest.hexdigest().encode()
+
+
+def _read(file: Path, state: bytes, index: Index) -> Offsets | None:
+    """What a parquet says of this state of the file and this index; None if it says nothing, or something else."""
     try:
         schema = pq.read_schema(file)
         if (schema.metadata or {}).get(_STATE) != state or not set(_COLUMNS) <= set(schema.names):
@@ -157,7 +177,8 @@ def _read(file: Path, state: bytes, rows: int) -> Offsets | None:
         values = np.stack([table[name].to_numpy().astype(np.int64, casting="safe") for name in _COLUMNS], axis=1)
     except (OSError, pa.ArrowException, TypeError, ValueError):
         return None
-    return Offsets(values[:, :3].copy(), values[:, 3:].copy()) if len(values) == rows else None
+    offsets = Offsets(values[:, :3].copy(), values[:, 3:].copy())
+    return offsets if len(values) == len(index) and schema.metadata.get(_SEAL) == _seal(offsets, index) else None
 
 
 def _hold(offsets: Offsets, index: Index, path: Path, meta: Meta) -> bool:

@@ -17,7 +17,7 @@ from seg.config.paths import AnyPath, AnyPaths, path_list
 from seg.errors import MetadataError, StoreError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
-from seg.store.index import BoolArray, Index, Rows, read_index
+from seg.store.index import BoolArray, Index, Rows, hash_names, read_index
 from seg.store.notes import synthetic_mark
 from seg.store.offsets import Offsets, find_offsets
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
@@ -290,13 +290,6 @@ def fingerprint(index: Index) -> str:
     for values in (ordered.label_bits.astype("<u4"), *flags, ordered.checksums.astype("<u8")):
         digest.update(values.tobytes())
     return digest.hexdigest()
-
-
-def hash_names(digest: Any, names: pa.StringArray) -> None:
-    """Feed names to a hash of `hashlib`."""
-    # All names as one string: no Python object per row.
-    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(names)], pa.int32()), names), "\n")
-    digest.update(joined.buffers()[2])
 
 
 def _open_bare(folder: Path, metadata: Sequence[Path]) -> Store:

@@ -5,10 +5,12 @@ codes under the name ``Data``. Values are safetensors; what they hold is bit-ide
 """
 
 import errno
+import mmap
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import lmdb
 
 from seg.errors import ArchiveError, DamagedError, StoreError
 from seg.store.ahead import Stretch, ask_for, in_memory
-from seg.store.btree import read_meta, walk
+from seg.store.btree import read_meta, value_begins, walk
 from seg.store.compact import packed, unpacked
 from seg.store.tensors import Array, encode_tensors, view_tensors
 
@@ -30,8 +32,27 @@ _UNWRITTEN_PAGES = 16
 _SLACK = 1 << 20
 
 
-_OPEN: dict[tuple[int, int], tuple[Any, Any, int]] = {}
-"""Environment, read transaction and descriptor of every LMDB that this process reads, by device and inode of its file.
+@dataclass(frozen=True)
+class _Opened:
+    """An LMDB that is read.
+
+    Attributes:
+        environment, transaction: Of py-lmdb.
+        file: Descriptor of its file.
+        pages_B: The file as bytes, mapped once more: a look into it reads the pages that are looked at, while py-lmdb
+            reads a whole value before it hands it out.
+        page_size: Bytes of a page.
+    """
+
+    environment: Any
+    transaction: Any
+    file: int
+    pages_B: memoryview
+    page_size: int
+
+
+_OPEN: dict[tuple[int, int], _Opened] = {}
+"""Every LMDB that this process reads, by device and inode of its file.
 
 They stay open until the process ends: views into the memory map are handed out, and LMDB allows one environment per
 file and process. Without a lock table, a forked process may go on using what it inherits.
@@ -50,12 +71,12 @@ class PatchReader:
 
     def __init__(self, folder: Path, compact: bool = False) -> None:
         self.folder, self.compact = folder, compact
-        self._opened: tuple[Any, Any, int] | None = None
+        self._opened: _Opened | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "compact": self.compact, "_opened": None}
 
-    def _environment(self) -> tuple[Any, Any, int]:
+    def _environment(self) -> _Opened:
         if self._opened is None:
             try:
                 status = (self.folder / DATA_FILE).stat()
@@ -67,64 +88,86 @@ class PatchReader:
             self._opened = _OPEN[identity]
         return self._opened
 
-    def _open(self) -> tuple[Any, Any, int]:
+    def _open(self) -> _Opened:
         try:
             # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
             environment = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
             # Reading a page beyond the end of the file would end the process with a bus error. A few pages at the end
             # may be missing in a sound file: LMDB does not write those that it took and freed in one transaction.
-            used = (environment.info()["last_pgno"] + 1 - _UNWRITTEN_PAGES) * environment.stat()["psize"]
+            page_size = int(environment.stat()["psize"])
+            used = (environment.info()["last_pgno"] + 1 - _UNWRITTEN_PAGES) * page_size
             if (self.folder / DATA_FILE).stat().st_size < used:
                 environment.close()
                 raise DamagedError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
             file = os.open(self.folder / DATA_FILE, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            return environment, environment.begin(buffers=True), file
+            pages = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+            if hasattr(mmap, "MADV_RANDOM"):
+                pages.madvise(mmap.MADV_RANDOM)
+            return _Opened(environment, environment.begin(buffers=True), file, memoryview(pages), page_size)
         except lmdb.Error as error:
             raise DamagedError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
 
-    def stored(self, key: str) -> memoryview | None:
+    def stored(self, key: str, place: Stretch | None = None) -> memoryview | None:
         """The bytes of a value as they are stored, without a copy; None if there is none.
+
+        Args:
+            key: The key.
+            place: Where the value lies, see `seg.store.offsets`: it is taken from there, and only those pages of it are
+                read that are looked at. Where no value begins there, it is looked up by its key.
 
         Raises:
             DamagedError: If the LMDB is damaged.
         """
+        opened = self._environment()
+        if place is not None and value_begins(opened.pages_B, opened.page_size, place):
+            return opened.pages_B[place[0] : place[0] + place[1]]
         try:
-            value: memoryview | None = self._environment()[1].get(key.encode())
+            value: memoryview | None = opened.transaction.get(key.encode())
         except lmdb.Error as error:
             raise self._damaged(error) from None
         return value
 
-    def raw(self, key: str) -> memoryview | None:
+    def raw(self, key: str, place: Stretch | None = None) -> memoryview | None:
         """The safetensors bytes of a value, without a copy unless it is packed; None if there is none.
+
+        Args:
+            key, place: As of `stored`.
 
         Raises:
             DamagedError: If the LMDB is damaged, or the value cannot be unpacked.
         """
-        value = self.stored(key)
+        value = self.stored(key, place)
         return unpacked(value, key) if self.compact and value is not None else value
 
     def _damaged(self, error: Exception) -> DamagedError:
         return DamagedError(f"{self.folder} is damaged: {error}; copy it again or build the store again")
 
-    def tensors(self, key: str) -> dict[str, Array]:
+    def tensors(self, key: str, place: Stretch | None = None) -> dict[str, Array]:
         """The arrays of a key, as read-only views into the memory map.
+
+        Args:
+            key, place: As of `stored`.
 
         Raises:
             StoreError: If there is no such key.
             DamagedError: If the value is no complete safetensors data.
         """
-        value = self.raw(key)
+        value = self.raw(key, place)
         if value is None:
             raise StoreError(f"{key} is not in the store {self.folder}")
         return view_tensors(value, key)
 
-    def reference_map(self, patch_id: str) -> Array:
+    def reference_map(self, patch_id: str, place: Stretch | None = None) -> Array:
         """The CLC codes of a patch, (row, column), uint16.
+
+        Args:
+            patch_id: The patch.
+            place: As of `stored`.
 
         Raises:
             StoreError: If the patch has no reference map.
         """
-        tensors = self.tensors(patch_id + MAP_SUFFIX)
+        tensors = self.tensors(patch_id + MAP_SUFFIX, place)
         if MAP_TENSOR not in tensors:
             raise StoreError(f"the reference map of {patch_id} has no tensor '{MAP_TENSOR}'")
         return tensors[MAP_TENSOR]
@@ -140,12 +183,12 @@ class PatchReader:
             stretches: Where values lie, see `seg.store.offsets`, in the order of the file. They only say what is
                 likely to be read; what is read is looked up in the LMDB.
         """
-        if stretches and not in_memory(file := self._environment()[2], stretches):
+        if stretches and not in_memory(file := self._environment().file, stretches):
             ask_for(file, stretches)
 
     def keys(self) -> Iterator[str]:
         """All keys in sorted order."""
-        transaction, path = self._environment()[1], self.folder / DATA_FILE
+        transaction, path = self._environment().transaction, self.folder / DATA_FILE
         try:
             if (meta := read_meta(path)) is not None:
                 # A cursor of py-lmdb reads every value that it passes.
@@ -157,7 +200,7 @@ class PatchReader:
             raise self._damaged(error) from None
 
     def __len__(self) -> int:
-        return int(self._environment()[0].stat()["entries"])
+        return int(self._environment().environment.stat()["entries"])
 
 
 class PatchWriter:

@@ -7,7 +7,7 @@ as JSON (name -> dtype, shape, data_offsets), then the data.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -85,6 +85,23 @@ def view_tensors(value: memoryview | bytes, source: str) -> dict[str, Array]:
         name: np.frombuffer(value, dtype, count, start + begin).reshape(shape)
         for name, dtype, shape, count, begin in layout
     }
+
+
+def front(value: memoryview | bytes, names: Collection[str], source: str) -> int:
+    """Bytes from the beginning of a safetensors value to the end of the last of some of its tensors.
+
+    Args:
+        value, source: As of `view_tensors`.
+        names: The tensors; those that the value does not hold are left out.
+
+    Raises:
+        DamagedError: As `view_tensors`.
+    """
+    arrays = view_tensors(value, source)
+    whole = sum(array.nbytes for array in arrays.values())
+    layout, _ = _layout(bytes(value[8 : len(value) - whole]))
+    ends = (begin + arrays[name].nbytes for name, *_, begin in layout if name in names)
+    return len(value) - whole + max(ends, default=0)
 
 
 Layout = tuple[tuple[str, np.dtype[Any], tuple[int, ...], int, int], ...]
