@@ -182,7 +182,10 @@ def case_index(*paths: str) -> list[float]:
 
 
 def case_cold(store: str, how: str) -> list[float]:
-    """Patches/s of one pass in batches of 32 over a store of which nothing is in memory, two loader processes."""
+    """Patches/s of one pass in batches of 32 over a store, two loader processes; their start is left out.
+
+    `how` is an order, and with a comma behind it bands.
+    """
     from seg.config.sections import DataConfig
     from seg.data.dataset import PatchDataset
     from seg.data.loader import make_loader
@@ -192,15 +195,18 @@ def case_cold(store: str, how: str) -> list[float]:
     from seg.store.patches import PatchReader
 
     _one_thread()
-    if how == "shuffle, no reading ahead":
+    how, _, bands = how.partition(", ")
+    if bands == "no reading ahead":
         PatchReader.read_ahead = lambda self, keys: None  # type: ignore[method-assign]
+        bands = ""
     opened = open_store(Path(store))
-    data = DataConfig(bands=MODALITIES["s1s2"], order="blocks" if how == "blocks" else "shuffle")
+    data = DataConfig(bands=MODALITIES[bands or "s1s2"], order="blocks" if how == "blocks" else "shuffle")
     dataset = PatchDataset(opened, np.arange(len(opened.index)), data)
     order = BatchOrder(len(dataset), 32, None if how == "in sequence" else 0, shuffle=data.order)
-    loader = make_loader(dataset, order, 2)
+    batches = iter(make_loader(dataset, order, 2))
+    next(batches)
     began = time.perf_counter()
-    patches = sum(len(batch) for batch in loader)
+    patches = sum(len(batch) for batch in batches)
     return [patches / (time.perf_counter() - began)]
 
 
@@ -356,43 +362,56 @@ def reading(store: Path, tree: Path, peers: str) -> tuple[list[Figure], list[str
     return figures, left_out
 
 
-def cold_reading(store: Path, patches: int) -> tuple[list[Figure], list[str]]:
+def cold_reading(store: Path, compact: Path, patches: int) -> tuple[list[Figure], list[str]]:
     """Figures of reading from the disk, in turns; relative to shuffling without reading ahead."""
     try:
         DROP.write_text("3")
     except OSError:
         return [], ["cold reading: the page cache may not be dropped here"]
-    limit = "limit: pread of the same values by 8 threads, shuffled"
-    ways = ("shuffle, no reading ahead", "shuffle", "blocks", "in sequence", limit)
+    limit, packed = "limit: pread of the same values by 8 threads, shuffled", "shuffle, compact store"
+    values = {"shuffle, s2": 2, "shuffle, s2-10m": 2}
+    ways = ("shuffle, no reading ahead", "shuffle", "blocks", "in sequence", *values, packed, limit)
     rates: dict[str, list[float]] = {way: [] for way in ways}
     requests: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(3):
+    kilobytes: dict[str, list[float]] = {way: [] for way in ways}
+    warm: dict[str, list[float]] = {"shuffle": [], "in sequence": []}
+    for _ in range(ROUNDS):
         for way in ways:
+            folder = compact if way == packed else store
             os.sync()
             DROP.write_text("3")
-            before = _disk_requests(store)
-            rates[way] += run_case("pread", store, cores=2) if way == limit else run_case("cold", store, way, cores=2)
-            requests[way].append((_disk_requests(store) - before) / (3 * patches))
+            before = _disk_reads(store)
+            how = way.removesuffix(", compact store")
+            rates[way] += run_case("pread", store, cores=2) if way == limit else run_case("cold", folder, how, cores=2)
+            after = _disk_reads(store)
+            requests[way].append((after[0] - before[0]) / (values.get(way, 3) * patches))
+            kilobytes[way].append((after[1] - before[1]) / 2 / patches)
+        run_case("cold", store, "shuffle", cores=2)  # now all of it is in memory
+        for way in warm:
+            warm[way] += run_case("cold", store, way, cores=2)
     first = statistics.median(rates[ways[0]])
     figures = [
         Figure("read, cold", way, statistics.median(r), "patches/s", max(r), statistics.median(r) / first)
         for way, r in rates.items()
     ]
-    figures += [
-        Figure("read, cold", f"{way}: requests to the disk", statistics.median(r), "per value", min(r))
-        for way, r in requests.items()
-    ]
+    for what, unit, counts in (("requests", "per value", requests), ("from the disk", "kB/patch", kilobytes)):
+        for way, values_of_way in counts.items():
+            median = statistics.median(values_of_way)
+            figures.append(Figure("read, cold", f"{way}: {what}", median, unit, min(values_of_way)))
+    for way, found in warm.items():
+        share = 100 * max(0.0, 1 - statistics.median(rates[way]) / statistics.median(found))
+        figures.append(Figure("read, cold", f"{way}: share of the time that waits for the disk", share, "%", share))
     return figures, []
 
 
-def _disk_requests(path: Path) -> int:
-    """Reads that the disk of a path has completed; what a disk that seeks takes its time for."""
+def _disk_reads(path: Path) -> tuple[int, int]:
+    """Reads that the disk of a path has completed, which a disk that seeks takes its time for; and sectors of 512 B."""
     device = path.stat().st_dev
     for line in Path("/proc/diskstats").read_text().splitlines():
         fields = line.split()
         if (int(fields[0]), int(fields[1])) == (os.major(device), os.minor(device)):
-            return int(fields[3])
-    return 0
+            return int(fields[3]), int(fields[5])
+    return 0, 0
 
 
 def randomness(labels_NK: np.ndarray, tiles: np.ndarray, orders: dict[str, np.ndarray]) -> list[Figure]:
@@ -511,9 +530,11 @@ def main() -> None:
         named = [text for kind, part in PARTS.items() for text in (f"--{kind}", str(tree / part))]
         metadata = [text for file in METADATA_FILES for text in ("--metadata", str(tree / file))]
         subprocess.run([*seg, "build", *named, *metadata, str(store)], check=True)
+        compact = scratch / "compact"
+        subprocess.run([*seg, "build", "--compress", *named, *metadata, str(compact)], check=True)
         figures = building(scratch, arguments.patches)
         warm, left_out = reading(store, tree, arguments.peers)
-        cold, not_cold = cold_reading(store, arguments.patches)
+        cold, not_cold = cold_reading(store, compact, arguments.patches)
         paths, label = official_size(arguments.metadata, scratch)
         figures += warm + cold + index_figures(paths, label)
         from seg.store.index import read_index
