@@ -171,7 +171,8 @@ def case_torchgeo(tree: str) -> list[float]:
 def case_index(*paths: str) -> list[float]:
     """Seconds to open an index and select from it, and peak MB of the process before and after."""
     from seg.config.sections import DataConfig
-    from seg.store.index import read_index, select
+    from seg.store.index import read_index
+    from seg.store.selection import select
 
     before = _peak()
     began = time.perf_counter()

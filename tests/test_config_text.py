@@ -117,7 +117,7 @@ def test_aliases_within_bounds_are_followed() -> None:
         ("tarin.lr=1", "did you mean 'train', as in train.lr?"),
         ("Train.epochs=1", "did you mean 'train', as in train.epochs?"),
         ("optim.lr=1", "did you mean 'train.lr'?"),
-        ("eval.zzzzzz=1", "the settings of 'eval' are split, batch_size"),
+        ("eval.zzzzzz=1", "the settings of 'eval' are split, countries, batch_size"),
     ],
 )
 def test_a_setting_that_is_misspelled_finds_the_one_that_was_meant(override: str, hint: str, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ TYPED = {
         "python -c {shlex.quote(code)} && ": "test_cures.py::test_masks_are_kept_by_the_warp_that_is_advised",
         " && python -c": "test_place.py::test_scale_and_offset_are_brought_over",
     },
-    "store/index.py": {"--resplit tile": "test_cures.py::test_a_store_without_a_split"},
+    "store/selection.py": {"--resplit tile": "test_cures.py::test_a_store_without_a_split"},
     "store/open.py": {
         "is no store": "test_cures.py::test_a_folder_that_is_no_store",
         "{what}; make one": "test_cures.py::test_a_folder_that_is_no_store",

@@ -68,6 +68,7 @@ SMALL = ModelConfig(arch="linknet", encoder="tu-test_resnet")
 
 
 def make_run(store, folder, patches=8, scene_head="derived", workers=0, data=None, fusion="stack", **settings):
+    frozen_encoder = settings.pop("frozen_encoder", False)
     config = TrainConfig(**{"epochs": 2, "batch_size": 3, "patience": 0, "precision": "float32", **settings})
     seed_everything(config.seed, CPU.device)
     model = build_segmenter(SMALL.model_copy(update={"scene_head": scene_head, "fusion": fusion}), BANDS_USED)
@@ -88,6 +89,7 @@ def make_run(store, folder, patches=8, scene_head="derived", workers=0, data=Non
         compute=CPU,
         workers=workers,
         card=card,
+        frozen_encoder=frozen_encoder,
         folder=folder,
         identity={"train.lr": 0.001, "data": "f"},
     )
@@ -356,6 +358,33 @@ def test_a_frozen_encoder_stays_to_the_last_bit(store, tmp_path):
             assert bool(moved & encoder) == (event.epoch == 1)
             assert moved - encoder
     assert any("running_mean" in name for name in moved & encoder)
+
+
+@pytest.mark.parametrize("fusion", ["stack", "dual"])
+def test_an_encoder_that_never_learns_takes_nothing(store, tmp_path, fusion):
+    run = make_run(store, tmp_path, patches=6, epochs=2, fusion=fusion, frozen_encoder=True)
+    roots = ["network.encoder."] if fusion == "stack" else [f"network.encoder.encoders.{one}." for one in ("s1", "s2")]
+    before = weights(run)
+    frozen = {name for name in before if name.startswith(tuple(roots))}
+    list(fit(run))
+    after = weights(run)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert frozen
+    assert not moved & frozen
+    assert moved
+    # Neither gradients nor moments are kept, and nothing that gradients of the encoder would be computed from.
+    named = dict(run.model.named_parameters())
+    assert all(named[name].grad is None and named[name] not in run.optimiser.state for name in frozen & named.keys())
+    assert run.parameters_trained == sum(p.numel() for name, p in named.items() if name not in frozen)
+    features = []
+    encoder = run.model.get_submodule(roots[0].removesuffix("."))
+    handle = encoder.register_forward_hook(lambda _module, _inputs, output: features.extend(output))
+    run.model.train()
+    run.begin_epoch()
+    run.model(torch.randn(2, len(BANDS_USED), 120, 120))
+    handle.remove()
+    assert features
+    assert not any(feature.requires_grad for feature in features)
 
 
 def test_plateau_lowers_the_rate_of_the_run(store, tmp_path, monkeypatch):

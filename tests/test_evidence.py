@@ -208,6 +208,7 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         "left_out": 0,
         "masks": True,
         "ranked": True,
+        "countries": [],
     }
 
 

@@ -30,9 +30,9 @@ from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE, CLASSES
 from seg.runs.data import find_store
 from seg.runs.plan import plan
-from seg.store.index import select
 from seg.store.open import open_store
 from seg.store.patches import DATA_FILE
+from seg.store.selection import select
 
 BANDS = "VV,VH,B02,B03,B04,B08"
 QUICK = {

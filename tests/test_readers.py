@@ -14,8 +14,8 @@ from seg.data.order import BatchKey
 from seg.errors import EmptySelectionError, StoreError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.store.index import select
 from seg.store.open import open_store
+from seg.store.selection import select
 
 TEN = "VV,VH,B02,B03,B04,B08"
 

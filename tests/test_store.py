@@ -27,9 +27,10 @@ from seg.prepare.sources import published_sources
 from seg.reben.bands import MODALITIES
 from seg.reben.classes import CLASS_NAMES, class_index
 from seg.reben.patch import SPLITS
-from seg.store.index import _distinct, read_index, select
+from seg.store.index import _distinct, read_index
 from seg.store.open import fingerprint, open_store
 from seg.store.patches import PatchReader, PatchWriter
+from seg.store.selection import select
 from seg.store.tensors import encode_tensors, view_tensors
 
 OFFICIAL = ("metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet")
@@ -544,7 +545,8 @@ MEASURED = """
 import sys
 from pathlib import Path
 from seg.config.sections import DataConfig
-from seg.store.index import read_index, select
+from seg.store.index import read_index
+from seg.store.selection import select
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

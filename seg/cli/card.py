@@ -20,6 +20,7 @@ def card(
     on: Annotated[
         str, typer.Option(help="Scores on other data than those of the training: see 'seg report --on'.")
     ] = "",
+    countries: options.Countries = None,
 ) -> None:
     """Write a model folder to share: weights, card, a page with scores, limits, licence and citation."""
     from seg.runs.folder import best_checkpoint
@@ -28,7 +29,16 @@ def card(
     from seg.pipeline.card import write_card
 
     done = write_card(
-        run, out, name=name, licence=licence, onnx=onnx, split=split, on=on, track=console.track, notify=console.notify
+        run,
+        out,
+        name=name,
+        licence=licence,
+        onnx=onnx,
+        split=split,
+        on=on,
+        countries=countries,
+        track=console.track,
+        notify=console.notify,
     )
     console.done(f"{done.folder}: seg.load_model('{done.folder}') reads it; its page is README.md")
     if done.onnx_difference is not None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from seg.cli import console
+from seg.cli import console, options
 
 Score = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"]
 
@@ -16,6 +16,7 @@ def compare(
     on: Annotated[
         str, typer.Option(help="Data that were scored, if not those of the training: see 'seg report --on'.")
     ] = "",
+    countries: options.Countries = None,
     sort: Annotated[Score, typer.Option(help="Score to sort by.")] = "miou",
     out: Annotated[Path | None, typer.Option(help="Folder for compare.md, .tex, .csv and .json.")] = None,
     allow_different_data: Annotated[
@@ -36,6 +37,7 @@ def compare(
         runs,
         split=split,
         on=on,
+        countries=countries,
         sort=sort,
         out=out,
         allow_different_data=allow_different_data,

@@ -22,6 +22,13 @@ def evaluate(
     drop: Annotated[
         Literal["s1", "s2"] | None, typer.Option(help="Do without this sensor; results go to <split>-without-<sensor>.")
     ] = None,
+    countries: Annotated[
+        str | None,
+        typer.Option(
+            help="Score these countries only, comma-separated, or all; results go to <split>-in-<countries>.",
+            show_default="those of the run; {eval.countries}",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Patches per step.", min=1, show_default="that of the run; {eval.batch_size}")
     ] = None,
@@ -31,6 +38,7 @@ def evaluate(
     from seg.report.formats import to_rich
     from seg.report.tables import headline_lines
     from seg.runs.evaluation import REPORT_FILE
+    from seg.runs.folder import named_countries
 
     result = score(
         run,
@@ -40,6 +48,7 @@ def evaluate(
         device=device,
         batch_size=batch_size,
         drop=drop,
+        countries=named_countries(countries),
         track=console.track,
         notify=console.notify,
     )

@@ -13,6 +13,13 @@ Data = Annotated[
     Path | None, typer.Option(help="Store.", show_default="that of SEG_DATA, else the synthetic demo store")
 ]
 Metadata = Annotated[Path | None, typer.Option(help="Metadata parquet, for a bare LMDB.")]
+Countries = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the evaluation: of these countries only, comma-separated, or all.",
+        show_default="those of the run; {eval.countries}",
+    ),
+]
 OfRunDevice = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", show_default="that of the run; {train.device}")
 ]

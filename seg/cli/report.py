@@ -15,6 +15,7 @@ def report(
     on: Annotated[
         str, typer.Option(help="Report the evaluation on other data: what stands in its folder's name.")
     ] = "",
+    countries: options.Countries = None,
     replicates: Annotated[
         int | None,
         typer.Option(help="Resamples for the intervals.", min=100, show_default="{seg.metrics.bootstrap.REPLICATES}"),
@@ -33,6 +34,7 @@ def report(
         split=split,
         without=drop,
         on=on,
+        countries=countries,
         replicates=replicates,
         check=check,
         track=console.track,

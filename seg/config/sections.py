@@ -3,11 +3,21 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from seg.config.terms import device_name, plain_terms, read_terms
-from seg.reben.bands import CIRRUS, MODALITIES, band_names, selection_name
-from seg.reben.classes import class_index
+from seg.config.terms import (
+    Bands,
+    ClassNames,
+    Count,
+    Loggers,
+    Names,
+    ShortName,
+    Terms,
+    Weights,
+    WeightsBands,
+    device_name,
+)
+from seg.reben.bands import MODALITIES
 from seg.reben.patch import Split
 
 Fusion = Literal["stack", "dual"]
@@ -26,32 +36,6 @@ def _refuse_idle(section: Section, names: tuple[str, ...], has_effect: bool, whe
         if not has_effect and value != type(section).model_fields[name].default:
             raise ValueError(f"{lead}{name}={value} has an effect only {where}; leave it out")
 
-
-def _bands(value: Any) -> tuple[str, ...]:
-    return band_names(value if isinstance(value, str) else ",".join(map(str, value)))
-
-
-def _weights_bands(value: Any) -> tuple[str, ...]:
-    return band_names(value if isinstance(value, str) else ",".join(map(str, value)), beyond=(CIRRUS,))
-
-
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _classes(value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value)
-    for name in names:
-        class_index(name)
-    return names
-
-
-Bands = Annotated[tuple[str, ...], BeforeValidator(_bands), PlainSerializer(selection_name)]
-WeightsBands = Annotated[tuple[str, ...], BeforeValidator(_weights_bands), PlainSerializer(selection_name)]
-ShortName = Annotated[str, Field(max_length=100)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]  # more is a slip of the finger, and much more no float
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-ClassNames = Annotated[tuple[str, ...], BeforeValidator(_classes)]
 
 Augmentation = dict[str, dict[str, Any]]
 """One albumentations transform: its name and its parameters, ``{HorizontalFlip: {p: 0.5}}``."""
@@ -74,8 +58,13 @@ class DataConfig(Section):
         resampling: How 20 m and 60 m bands are brought onto the 10 m grid.
         drop_incomplete: Leave out patches that lack a sensor instead of refusing the modality.
         flagged: Use patches with seasonal snow, cloud or cloud shadow too.
-        countries, months: Use only patches from these; empty means all.
+        countries: Train and validate on patches from these only; empty means all. ``eval.countries`` is what is scored.
+        except_countries: Train and validate on patches from all but these.
+        months: Use only patches from these; empty means all.
         classes: Use only patches that have any of these; empty means all.
+        fraction: Train on this share of the train split: neighbouring patches of few tiles that have every class, the
+            same for every network. A smaller share lies within a larger one, see `seg.store.budget`.
+        fraction_seed: Which of the possible parts ``fraction`` takes.
         augment: albumentations transforms for training, applied to image and reference map alike.
         order: How training shuffles: ``shuffle`` draws from everywhere; ``blocks`` reads neighbouring patches together
             and mixes those of many places, for a store that does not fit into memory on a disk that seeks slowly.
@@ -94,8 +83,11 @@ class DataConfig(Section):
     drop_incomplete: bool = False
     flagged: bool = False
     countries: Names = ()
+    except_countries: Names = ()
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = ()
     classes: ClassNames = ()
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fraction_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     augment: tuple[Augmentation, ...] = DIHEDRAL
     order: Literal["shuffle", "blocks"] = "shuffle"
     sampling: Literal["uniform", "rare"] = "uniform"
@@ -106,21 +98,11 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         _refuse_idle(self, ("rare_share",), self.sampling == "rare", "with sampling=rare")
+        _refuse_idle(self, ("fraction_seed",), self.fraction < 1, "with a fraction below 1")
+        both = {name.casefold() for name in self.countries} & {name.casefold() for name in self.except_countries}
+        if both:
+            raise ValueError(f"countries and except_countries both name {min(both)}; leave it out of one of them")
         return self
-
-
-def _weights(value: Any) -> str | None:
-    if value is None or value == "none":
-        return None
-    text = str(value)
-    if not text or text.startswith("imagenet:"):
-        raise ValueError(
-            f"'{text}' names no weights; give imagenet, reben, ssl4eo, none, a file or the folder of a run"
-        )
-    return text
-
-
-Weights = Annotated[str | None, BeforeValidator(_weights)]
 
 
 class ModelConfig(Section):
@@ -139,6 +121,8 @@ class ModelConfig(Section):
         drop_path: Share of residual branches that the encoder skips in training, at its deepest block. None: as the
             encoder is published.
         encoder_dropout: Share of features that the encoder drops within its blocks. None: as the encoder is published.
+        encoder_mode: ``frozen`` keeps the encoder as it started, its batch statistics included, and trains the rest:
+            neither gradients nor what they are computed from are kept for it. ``train`` trains all of the network.
     """
 
     arch: ShortName = "unet"
@@ -150,15 +134,14 @@ class ModelConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
     encoder_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    encoder_mode: Literal["train", "frozen"] = "train"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         _refuse_idle(self, ("weights_bands",), self.weights is not None, "with weights")
+        _refuse_idle(self, ("drop_path", "encoder_dropout"), self.encoder_mode == "train", "with encoder_mode=train")
         return self
 
-
-Terms = Annotated[dict[str, float], BeforeValidator(read_terms), PlainSerializer(plain_terms)]
-"""A weighted sum: a name, ``cross_entropy+0.5*dice``, or ``{cross_entropy: 1.0, dice: 0.5}``."""
 
 Balance = Literal["none", "inverse", "effective"]
 """Weights by frequency: none, the inverse of the frequency, or that of the effective number (Cui et al. 2019)."""
@@ -209,14 +192,6 @@ Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", 
 
 MOST_LR = {"adamw": 1.0, "sgd": 10.0}
 """Learning rates above which one step changes every weight by more than weights are large."""
-
-
-def _loggers(value: Any) -> tuple[str, ...]:
-    names = value.split(",") if isinstance(value, str) else [str(name) for name in value or ()]
-    return tuple(dict.fromkeys(name.strip() for name in names if name.strip() != "none"))
-
-
-Loggers = Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(_loggers)]
 
 
 class TrainConfig(Section):
@@ -320,10 +295,12 @@ class EvalConfig(Section):
 
     Attributes:
         split: The split that is scored.
+        countries: Score patches from these only; empty means all. The evaluation has a name of its own then.
         batch_size: Patches per step. It has no influence on the scores.
     """
 
     split: Split = "test"
+    countries: Names = ()
     batch_size: Count = 64
 
 
@@ -340,6 +317,8 @@ class Config(Section):
     def _check(self) -> Self:
         scene = ("scene", "scene_weight", "positive_weights")
         _refuse_idle(self.loss, scene, self.model.scene_head != "none", "with a scene head", "loss.")
+        encoder = ("encoder_lr_scale", "layer_decay", "freeze_epochs")
+        _refuse_idle(self.train, encoder, self.model.encoder_mode == "train", "with model.encoder_mode=train", "train.")
         if not self.loss.pixel_weight and (not self.loss.scene_weight or self.model.scene_head == "none"):
             raise ValueError("loss.pixel_weight=0 leaves nothing to train on; give the scene head a loss with a weight")
         if self.model.scene_head == "none" and self.train.monitor.startswith(("ap_", "f1_")):
@@ -348,3 +327,9 @@ class Config(Section):
                 "follow miou"
             )
         return self
+
+    @property
+    def scored_data(self) -> DataConfig:
+        """The data as an evaluation sees them: from the countries of ``eval``, and whatever the model learned from."""
+        other = {"countries": self.eval.countries, "except_countries": (), "fraction": 1.0, "fraction_seed": 0}
+        return self.data.model_copy(update=other)

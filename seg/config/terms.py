@@ -1,13 +1,66 @@
-"""Texts of a configuration that stand for more: weighted sums of names, and devices."""
+"""Texts of a configuration that stand for more: bands, names, classes, weighted sums, and devices."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from seg.config.wording import clipped
 from seg.errors import WrongUseError
+from seg.reben.bands import CIRRUS, band_names, selection_name
+from seg.reben.classes import class_index
 
 _TERM = re.compile(r"(?:(?P<weight>[-+.\w]+)\s*\*\s*)?(?P<name>[A-Za-z_]\w*)")
+
+
+def _bands(value: Any) -> tuple[str, ...]:
+    return band_names(value if isinstance(value, str) else ",".join(map(str, value)))
+
+
+def _weights_bands(value: Any) -> tuple[str, ...]:
+    return band_names(value if isinstance(value, str) else ",".join(map(str, value)), beyond=(CIRRUS,))
+
+
+def _names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _classes(value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    for name in names:
+        class_index(name)
+    return names
+
+
+Bands = Annotated[tuple[str, ...], BeforeValidator(_bands), PlainSerializer(selection_name)]
+WeightsBands = Annotated[tuple[str, ...], BeforeValidator(_weights_bands), PlainSerializer(selection_name)]
+ShortName = Annotated[str, Field(max_length=100)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]  # more is a slip of the finger, and much more no float
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+ClassNames = Annotated[tuple[str, ...], BeforeValidator(_classes)]
+
+
+def _weights(value: Any) -> str | None:
+    if value is None or value == "none":
+        return None
+    text = str(value)
+    if not text or text.startswith("imagenet:"):
+        raise ValueError(
+            f"'{text}' names no weights; give imagenet, reben, ssl4eo, none, a file or the folder of a run"
+        )
+    return text
+
+
+Weights = Annotated[str | None, BeforeValidator(_weights)]
+
+
+def _loggers(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else [str(name) for name in value or ()]
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip() != "none"))
+
+
+Loggers = Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(_loggers)]
 
 
 def read_terms(value: Any) -> dict[str, float]:
@@ -41,6 +94,10 @@ def read_terms(value: Any) -> dict[str, float]:
 def plain_terms(terms: Mapping[str, float]) -> str | dict[str, float]:
     """The terms as a configuration file shows them: the bare name where there is one of weight 1."""
     return next(iter(terms)) if list(terms.values()) == [1.0] else dict(terms)
+
+
+Terms = Annotated[dict[str, float], BeforeValidator(read_terms), PlainSerializer(plain_terms)]
+"""A weighted sum: a name, ``cross_entropy+0.5*dice``, or ``{cross_entropy: 1.0, dice: 0.5}``."""
 
 
 def device_name(value: Any) -> str:

@@ -23,8 +23,8 @@ from seg.data.order import BatchKey, BatchOrder
 from seg.data.symmetry import moves_pixels_only
 from seg.errors import StoreError
 from seg.reben.patch import SPLITS, Split
-from seg.store.index import select
 from seg.store.open import Store, open_store
+from seg.store.selection import select
 
 
 class Sample(TypedDict):

@@ -24,15 +24,20 @@ def bare(model: nn.Module) -> nn.Module:
 def freeze_encoder(model: nn.Module, frozen: bool) -> None:
     """Let the encoder learn or not; a frozen one computes as in evaluation, so its batch statistics stay too.
 
+    Of one for each sensor both are frozen. What merges their features is no part of what was learned elsewhere, and
+    goes on learning.
+
     Args:
         model: The network, in training mode.
         frozen: Whether the encoder stays as it is.
     """
     network = bare(model)
     if isinstance(network, Segmenter):
-        encoder = network.get_submodule(_ENCODER)
-        encoder.requires_grad_(not frozen)
-        encoder.train(not frozen and model.training)
+        roots = _roots(network)
+        assert roots, "a network without an encoder"
+        for encoder in map(network.get_submodule, roots):
+            encoder.requires_grad_(not frozen)
+            encoder.train(not frozen and model.training)
 
 
 def rate_scales(model: nn.Module, config: TrainConfig) -> dict[str, float]:

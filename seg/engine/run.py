@@ -39,6 +39,7 @@ class Run:
         identity: What must be equal when the run is resumed.
         ranks: The processes that train together.
         allow: Settings that may differ when the run is resumed.
+        frozen_encoder: Whether the encoder never learns, whatever the settings say of its first epochs.
 
     Attributes:
         network: What a step calls: the network, compiled if asked for, its gradients averaged over the processes.
@@ -59,6 +60,7 @@ class Run:
     identity: Identity
     ranks: Ranks = ALONE
     allow: tuple[str, ...] = ()
+    frozen_encoder: bool = False
     network: nn.Module = field(init=False)
     optimiser: torch.optim.Optimizer = field(init=False)
     order: BatchOrder = field(init=False)
@@ -81,6 +83,9 @@ class Run:
         if self.config.sync_batchnorm:
             self.model = synchronise_statistics(self.model, self.compute.device, self.ranks)
         self.model.to(self.compute.device, memory_format=self.compute.memory_format)  # type: ignore[call-overload]
+        if self.frozen_encoder:
+            # Before the optimiser is made, which then keeps nothing for it.
+            freeze_encoder(self.model, True)
         self.optimiser = make_optimiser(self.model, self.config)
         self.progress = Progress()
         self.begin_epoch()
@@ -114,10 +119,15 @@ class Run:
         steps = self.config.epochs * self.steps_per_epoch
         return min(steps, self.config.max_steps) if self.config.max_steps else steps
 
+    @property
+    def parameters_trained(self) -> int:
+        """Values that learn at some time of the run."""
+        return sum(parameter.numel() for group in self.optimiser.param_groups for parameter in group["params"])
+
     def begin_epoch(self) -> None:
         """Let everything learn that learns in the epoch under way, and nothing else."""
         self.model.train()
-        frozen = self.progress.epoch < self.config.freeze_epochs
+        frozen = self.frozen_encoder or self.progress.epoch < self.config.freeze_epochs
         freeze_encoder(self.model, frozen)
         if frozen == self._frozen:
             return

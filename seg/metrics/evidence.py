@@ -3,6 +3,8 @@
 `seg.metrics.evidence_file` keeps it on the disk.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -56,6 +58,7 @@ class Origin:
         masks: False if no masks were predicted, so that all that follows from masks is undefined.
         ranked: False if scene labels were decided elsewhere: the probabilities are 0 or 1 and rank nothing, so average
             precision and calibration of the scenes are undefined.
+        countries: The countries that the patches were restricted to, in alphabetical order; empty: they were not.
     """
 
     split: Split
@@ -70,6 +73,7 @@ class Origin:
     left_out: int = 0
     masks: bool = True
     ranked: bool = True
+    countries: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> Synthetic:
@@ -78,22 +82,29 @@ class Origin:
 
     @property
     def name(self) -> str:
-        """Name of the evaluation: ``test``, ``test-without-s1`` or ``test-on-b6b20e5f``; also that of its folder."""
-        return evaluation_name(self.split, self.without, self.on)
+        """Name of the evaluation and its folder, such as ``test``, ``test-in-finland`` or ``test-on-b6b20e5f``."""
+        return evaluation_name(self.split, self.without, self.on, self.countries)
 
     @property
     def words(self) -> str:
-        """The same for a reader, such as ``test split of other data (b6b20e5f) without Sentinel-1``."""
+        """The same for a reader, such as ``test split of other data (b6b20e5f) in Finland without Sentinel-1``."""
         data = f" of other data ({self.on})" if self.on else ""
+        data += f" in {', '.join(self.countries)}" if self.countries else ""
         partial = f"PARTIAL ({self.left_out:,} patches left out) " if self.left_out else ""
         return f"{partial}{self.split} split{data}" + (f" without Sentinel-{self.without[1:]}" if self.without else "")
 
 
-def evaluation_name(split: Split, without: Sensor | None = None, on: str = "") -> str:
+def evaluation_name(split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()) -> str:
     """Name of an evaluation, see `Origin.name`."""
-    return split + (f"-on-{on}" if on else "") + (f"-without-{without}" if without else "")
+    where = "+".join(re.sub(r"\W+", "_", country.casefold()) for country in countries)
+    if len(where) > _LONGEST:
+        where = f"{len(countries)}-countries-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
+    parts = {"on": on, "in": where, "without": without}
+    return split + "".join(f"-{word}-{value}" for word, value in parts.items() if value)
 
 
+_LONGEST = 60
+"""Characters of countries in a name, which is that of a folder; of more, there is a number and a digest."""
 DATA_NAME = 8
 """Characters of a fingerprint that name data."""
 

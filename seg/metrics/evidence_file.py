@@ -58,7 +58,7 @@ FILE_NAME = "patches.parquet"
 FORMAT = 3
 """Version of the file's format; raised whenever an older reader would misread a file."""
 _READ = (2, FORMAT)
-"""Versions that are read: of the second, all evaluations are whole and of models of seg."""
+"""Versions that are read: of the second, all evaluations are of whole splits and of models of seg."""
 
 _KEY = b"seg.evidence"
 _SIZES = {
@@ -228,9 +228,10 @@ def _opened(path: Path, source: Any = None) -> Iterator[pq.ParquetFile]:
 
 
 def _check_details(path: Path, evidence: Evidence) -> None:
-    """The details must be of the same pixels as the confusion counts, and without masks there are neither."""
-    total, details = evidence.confusion.total(), evidence.details
-    masks = evidence.origin.masks
+    """Countries are those named; details are of the pixels of the confusion, and without masks there are neither."""
+    total, details, masks = evidence.confusion.total(), evidence.details, evidence.origin.masks
+    if (named := evidence.origin.countries) and not set(evidence.countries.dictionary.to_pylist()) <= set(named):
+        raise _damaged(path, "it has patches of other countries than it says")
     if masks != (evidence.reference is None) or (not masks and (total.any() or details is not None)):
         raise _damaged(path, "it has masks and has none")
     decided = evidence.probabilities
@@ -289,6 +290,7 @@ def _origin(path: Path, header: dict[str, Any]) -> Origin:
             int(header.get("left_out", 0)),
             bool(header.get("masks", True)),
             bool(header.get("ranked", True)),
+            tuple(map(str, header.get("countries", ()))),
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None

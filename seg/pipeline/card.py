@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,16 @@ from seg.report.licences import check_licence
 from seg.report.model_card import Described, model_page
 from seg.runs.entry import read_entry
 from seg.runs.evaluation import BOOTSTRAP_SEED
-from seg.runs.folder import EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder, named_data, read_evidence
+from seg.runs.folder import (
+    EVALUATIONS,
+    EVIDENCE,
+    best_checkpoint,
+    countries_of,
+    is_model_folder,
+    named_data,
+    read_evidence,
+    scoring_options,
+)
 from seg.store.atomic import aside_of, put_in_place
 from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
 from seg.store.written import FILE_NAME as RECORD
@@ -58,6 +68,7 @@ def write_card(
     onnx: bool = False,
     split: Split | None = None,
     on: str = "",
+    countries: str | None = None,
     replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
@@ -75,6 +86,7 @@ def write_card(
         onnx: Also write the network as ONNX and compare it with torch.
         split: Of the scores; the configuration's ``eval.split`` (test) if None.
         on: Scores on other data than those of the training, see `seg.metrics.evidence.scored_on`.
+        countries: Scores of these, see `seg.runs.folder.countries_of`.
         replicates: Resamples behind the intervals.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -94,9 +106,8 @@ def write_card(
     with claimed_place(out.resolve(), {folder: has_record, aside_of(out): holds_nothing_else}):
         _check_request(checkpoint, out, onnx, notify)
         card = check_checkpoint(checkpoint)
-        assessment, official = _scores(
-            run, split or entry.split, named_data(run, entry.fingerprint, on), replicates, track, notify
-        )
+        name_of_data, where = named_data(run, entry.fingerprint, on), countries_of(run, entry.countries, countries)
+        assessment, official = _scores(run, split or entry.split, name_of_data, where, replicates, track, notify)
         described = Described(
             name=name or run.resolve().name,
             folder=out.resolve().name,
@@ -177,16 +188,18 @@ def _check_request(checkpoint: Path, out: Path, onnx: bool, notify: Notify) -> N
 
 
 def _scores(
-    run: Path, split: Split, on: str, replicates: int, track: Track, notify: Notify
+    run: Path, split: Split, on: str, countries: Sequence[str], replicates: int, track: Track, notify: Notify
 ) -> tuple[Assessment | None, bool]:
     """What the run scored, and whether that is reBEN's test split; None if it was not scored."""
-    if not on and not (run / EVALUATIONS / evaluation_name(split) / EVIDENCE / FILE_NAME).is_file():
+    name = evaluation_name(split, countries=countries)
+    if not on and not (run / EVALUATIONS / name / EVIDENCE / FILE_NAME).is_file():
+        where = f" in {', '.join(countries)}" if countries else ""
         notify(
-            f"{run} was not scored on the {split} split, so its page has no scores; "
-            f"make them with: seg eval {shlex.quote(str(run))} --split {split}"
+            f"{run} was not scored on the {split} split{where}, so its page has no scores; "
+            f"make them with: seg eval {shlex.quote(str(run))} {scoring_options(split, None, countries=countries)}"
         )
         return None, False
-    evidence = read_evidence(run, split, on=on)
+    evidence = read_evidence(run, split, on=on, countries=countries)
     return assess(evidence, replicates, BOOTSTRAP_SEED, track), on_official_test(evidence)
 
 

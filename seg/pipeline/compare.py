@@ -17,6 +17,7 @@ from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.errors import RunError
 from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
+from seg.metrics.evidence import Origin
 from seg.metrics.holm import holm
 from seg.reben.patch import Split
 from seg.report.compare_tables import (
@@ -32,7 +33,7 @@ from seg.report.compare_tables import (
 )
 from seg.report.formats import Estimate, Table
 from seg.runs.entry import Entry, read_entry
-from seg.runs.folder import check_evidence, named_data, read_evidence, section
+from seg.runs.folder import check_evidence, countries_of, named_data, read_evidence, section
 from seg.runs.names import configuration_names, short_names
 from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.store.targets import claimed_folder
@@ -59,6 +60,7 @@ def compare(
     *,
     split: Split = "test",
     on: str = "",
+    countries: str | None = None,
     sort: str = "miou",
     out: AnyPath | None = None,
     allow_different_data: bool = False,
@@ -76,6 +78,7 @@ def compare(
         runs: Run folders that `train` and `evaluate` have written, and folders of `score`.
         split: The split that they were scored on.
         on: The data that they were scored on, see `seg.metrics.evidence.scored_on`; empty: those of their training.
+        countries: What the evaluations were restricted to, see `seg.runs.folder.countries_of`.
         sort: Score that the configurations are sorted by.
         out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
         allow_different_data: Show runs of different data or patches side by side, tested on patches that are the same.
@@ -94,12 +97,12 @@ def compare(
         names = short_names([entry.folder for entry in entries])
         # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
         # Some may have been trained on the data that others were only scored on.
-        origins = [check_evidence(run.folder, split, on=named_data(run.folder, run.fingerprint, on)) for run in entries]
+        origins = [_origin(entry, split, on, countries) for entry in entries]
         if not allow_different_data:
             check_same_data(names, entries, origins)
         scored: list[ScoredRun] = []
         for run, name, origin in zip(entries, names, origins, strict=True):
-            evidence = read_evidence(run.folder, split, on=origin.on)
+            evidence = read_evidence(run.folder, split, on=origin.on, countries=origin.countries)
             if scored and not allow_different_data:
                 check_same_patches(scored[0], name, evidence)
             scored.append(score_run(run, name, evidence, replicates, seed, track))
@@ -109,6 +112,7 @@ def compare(
         comparison = Comparison(
             split=split,
             on=max(origin.on for origin in origins),
+            countries=tuple(sorted({name for origin in origins for name in origin.countries})),
             synthetic=reduce(or_, (run.synthetic for run in scored)),
             official=all(run.official for run in scored),
             sort=sort,
@@ -134,6 +138,11 @@ def _read_entries(runs: Sequence[Path]) -> list[Entry]:
         if place in places[:position]:
             raise RunError(f"{runs[position]} is named twice; name every run once", wrong_use=True)
     return entries
+
+
+def _origin(entry: Entry, split: Split, on: str, countries: str | None) -> Origin:
+    where = countries_of(entry.folder, entry.countries, countries)
+    return check_evidence(entry.folder, split, on=named_data(entry.folder, entry.fingerprint, on), countries=where)
 
 
 _Group = tuple[str, list[ScoredRun]]

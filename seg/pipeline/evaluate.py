@@ -56,6 +56,7 @@ def evaluate(
     device: str | None = None,
     batch_size: int | None = None,
     drop: Sensor | None = None,
+    countries: Sequence[str] | None = None,
     replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
@@ -73,6 +74,8 @@ def evaluate(
         data, metadata: Other data than the run's own.
         device, batch_size: Instead of the run's settings.
         drop: Do not show the network this sensor; goes to ``eval/<split>-without-<sensor>/``.
+        countries: Only patches from these; goes to ``eval/<split>-in-<countries>/``. Empty: from all; None: from those
+            of the configuration's ``eval.countries``.
         replicates: Resamples of the bootstrap.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -93,6 +96,7 @@ def evaluate(
         device=device,
         batch_size=batch_size,
         drop=drop,
+        countries=countries,
         track=track,
         notify=notify,
     )
@@ -138,6 +142,7 @@ def _origin(session: "Session") -> Origin:
         session.without,
         scored_on(info.fingerprint, card.data.fingerprint),
         card.data.synthetic,
+        countries=session.countries,
     )
 
 
@@ -149,6 +154,7 @@ def _record(session: "Session", evidence: Evidence, seconds: float) -> dict[str,
             "synthetic": origin.synthetic,
             "fingerprint": origin.fingerprint,
             "split": origin.split,
+            "countries": origin.countries,
             "patches": len(evidence),
         },
         weights=origin.weights,

@@ -22,6 +22,7 @@ from seg.runs.entry import Entry, read_entry
 from seg.runs.evaluation import BOOTSTRAP_SEED, REPORT_FILE, claimed_evaluation, rendered, write_all
 from seg.runs.folder import (
     EVALUATIONS,
+    countries_of,
     named_data,
     read_evidence,
     report_options,
@@ -50,6 +51,7 @@ def report_run(
     split: Split | None = None,
     without: Sensor | None = None,
     on: str = "",
+    countries: str | None = None,
     replicates: int | None = None,
     check: bool = False,
     track: Track = silent,
@@ -62,6 +64,7 @@ def report_run(
         split: The split; the configuration's ``eval.split`` (test) if None.
         without: Report how it did without this sensor.
         on: Report how it did on other data than those of its training, see `seg.metrics.evidence.scored_on`.
+        countries: Report the evaluation that was restricted to these, see `seg.runs.folder.countries_of`.
         replicates: Resamples of the bootstrap; None: 1,000, or with `check` as many as the tables rest on.
         check: Write nothing; compare the tables that are there with what the evidence gives.
         track: Progress.
@@ -76,10 +79,11 @@ def report_run(
     entry = read_entry(run)
     split = split or entry.split
     on = named_data(run, entry.fingerprint, on)
-    evidence = read_evidence(run, split, without, on)
+    where = countries_of(run, entry.countries, countries)
+    evidence = read_evidence(run, split, without, on, where)
     folder = run / EVALUATIONS / evidence.origin.name
     if not len(evidence):
-        raise RunError(f"the evidence in {folder} holds no patch; {scoring_cure(run, split, without, on)}")
+        raise RunError(f"the evidence in {folder} holds no patch; {scoring_cure(run, split, without, on, where)}")
     if replicates is None:
         replicates = _replicates_of(folder) if check else REPLICATES
     with nullcontext() if check else claimed_evaluation(folder, (*RESULT_FILES, REPORT_FILE)):
@@ -113,7 +117,7 @@ def _check(entry: Entry, folder: Path, assessment: Assessment, evidence: Evidenc
         differences.append(sentence)
     if differences:
         origin = evidence.origin
-        options = report_options(origin.split, origin.without, origin.on)
+        options = report_options(origin.split, origin.without, origin.on, origin.countries)
         cure = (
             f"move what was changed away and write it anew with: seg report {shlex.quote(str(entry.folder))} {options}"
         )

@@ -131,7 +131,9 @@ class _Rest:
         data = run.config.data
         store, metadata = (scoring.data, None) if scoring.data else (data.store, data.metadata)
         if self.seg:
-            options = _words(split=scoring.split, data=store, metadata=metadata, drop=scoring.drop)
+            options = _words(
+                split=scoring.split, data=store, metadata=metadata, drop=scoring.drop, countries=scoring.named
+            )
             self._call("eval", str(run.folder), *options)
             return
         from seg.pipeline.evaluate import evaluate
@@ -143,6 +145,7 @@ class _Rest:
             data=store,
             metadata=metadata,
             drop=scoring.drop,
+            countries=scoring.countries,
             track=self.track,
             notify=self.notify,
         )

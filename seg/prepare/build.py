@@ -26,10 +26,11 @@ from seg.prepare.working import working_folder
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
 from seg.store.compact import COMPRESSION
-from seg.store.index import BoolArray, Index, hash_names, read_index, select
+from seg.store.index import BoolArray, Index, hash_names, read_index
 from seg.store.notes import land_cover_note, synthetic_mark
 from seg.store.offsets import write_offsets
 from seg.store.open import INDEX_FILE, INFO_FILE, StoreInfo, describe
+from seg.store.selection import select
 
 
 @dataclass(frozen=True)

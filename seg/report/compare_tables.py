@@ -94,6 +94,7 @@ class Comparison:
     Attributes:
         split: The split that they were scored on.
         on: The data, if any of them was not trained on those; see `seg.metrics.evidence.scored_on`.
+        countries: Those that any of them was restricted to when it was scored; empty: none was.
         synthetic: What of any of them is synthetic.
         official: Whether all of them were scored on reBEN's test split.
         sort: Score that the configurations are sorted by.
@@ -106,6 +107,7 @@ class Comparison:
 
     split: Split
     on: str
+    countries: tuple[str, ...]
     synthetic: Synthetic
     official: bool
     sort: str
@@ -119,7 +121,8 @@ class Comparison:
     @property
     def words(self) -> str:
         """What was scored, for a title."""
-        return f"{self.split} split" + (f" of other data ({self.on})" if self.on else "")
+        where = f" in {', '.join(self.countries)}" if self.countries else ""
+        return f"{self.split} split" + (f" of other data ({self.on})" if self.on else "") + where
 
 
 def configurations_table(comparison: Comparison) -> Table:
@@ -225,7 +228,7 @@ def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, 
         OSError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = ("split", "on", "synthetic", "official", "sort", "replicates", "seed", "tiles")
+    settings = ("split", "on", "countries", "synthetic", "official", "sort", "replicates", "seed", "tiles")
     record = {name: getattr(comparison, name) for name in settings} | {"synthetic": bool(comparison.synthetic)}
     write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})
     write_text(folder / "compare.md", "\n".join(map(FORMATS["md"], tables)))

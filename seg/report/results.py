@@ -150,6 +150,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "definitions": DEFINITIONS,
         "split": origin.split,
         "without": origin.without,
+        **({"countries": list(origin.countries)} if origin.countries else {}),
         **({"left_out": origin.left_out} if origin.left_out else {}),
         "patches": scores.patches,
         "fingerprint": origin.fingerprint,

@@ -6,15 +6,20 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg.config.sections import DataConfig
+import numpy as np
+
+from seg.config.sections import Config, DataConfig
 from seg.config.track import Notify, Track, ignore, silent
+from seg.config.wording import counted
 from seg.errors import EmptySelectionError, MetadataError, StoreError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
+from seg.reben.classes import names_of_bits
 from seg.reben.patch import Split
 from seg.store.cache import cache_folder
-from seg.store.index import Rows, select
+from seg.store.index import Index, Rows
 from seg.store.open import FORMAT, INFO_FILE, Store, open_store
+from seg.store.selection import select
 
 SEG_DATA = "SEG_DATA"
 """The environment variable that names a store where no option does."""
@@ -101,6 +106,31 @@ def check_splits(data: DataConfig, splits: Sequence[Split]) -> None:
         store = open_named_store(named, data.metadata, of_environment=not data.store)
         for split in splits:
             split_rows(store, data, split)
+
+
+def budget_remarks(store: Store, config: Config) -> list[str]:
+    """Sentences on what a label budget is too small for: a batch, or the classes of the train split.
+
+    Raises:
+        EmptySelectionError: If there is nothing to train on.
+    """
+    data, batch = config.data, config.train.batch_size
+    if data.fraction >= 1:
+        return []
+    whole = data.model_copy(update={"fraction": 1.0, "fraction_seed": 0})
+    rows = select(store.index, data, "train")
+    has, could_have = (_labels_of(store.index, some) for some in (rows, select(store.index, whole, "train")))
+    budget = f"{100 * data.fraction:g} % of the train split ({counted(len(rows), 'patch', 'patches')})"
+    remarks = []
+    if lacking := names_of_bits(could_have & ~has):
+        remarks.append(f"{budget} cannot have every class; it has no patch with: {', '.join(lacking)}.")
+    if len(rows) < batch:
+        remarks.append(f"{budget} is less than a batch of {batch} (train.batch_size), so an epoch is one smaller step.")
+    return remarks
+
+
+def _labels_of(index: Index, rows: Rows) -> int:
+    return int(np.bitwise_or.reduce(index.label_bits[rows]))
 
 
 def split_rows(store: Store, data: DataConfig, split: Split, need_map: bool = True) -> Rows:

@@ -29,6 +29,7 @@ class Entry:
         title: What it is called where it stands alone.
         seed: Of the training; None if nobody has told it.
         split: That it is reported on if none is named.
+        countries: Those that its evaluation is restricted to if none are named.
         settings: What it has in common with the entries that repeat it with other seeds, by name.
         fingerprint: Of the data that its evaluation is of if no others are named.
         trained_on: Fingerprint of the data that the model was trained on; empty if the record does not say, None if
@@ -48,6 +49,7 @@ class Entry:
     fingerprint: str
     trained_on: str | None
     facts: dict[str, str]
+    countries: tuple[str, ...] = ()
     status: str = "finished"
     partial: bool = False
 
@@ -78,6 +80,7 @@ def entry_of(run: RunFiles) -> Entry:
         fingerprint=run.fingerprint,
         trained_on=run.fingerprint,
         facts=_facts_of_run(run),
+        countries=config.eval.countries,
         status=str(run.record.get("status", "no status")),
     )
 
@@ -125,7 +128,11 @@ def _text(value: Any) -> str:
 def _facts_of_run(run: RunFiles) -> dict[str, str]:
     config, record = run.config, run.record
     speed = section(record, "throughput").get("patches_per_second")
-    parameters = record.get("parameters")
+    parameters, trained = record.get("parameters"), record.get("parameters_trained")
+    some = f", {trained:,} of them trained" if isinstance(trained, int) and trained != parameters else ""
+    data = config.data
+    places = ", ".join(data.countries) or "all countries" * bool(data.except_countries)
+    places += f" but {', '.join(data.except_countries)}" * bool(data.except_countries)
     training = section(record, "training")
     facts = {
         "Architecture": config.model.arch,
@@ -133,7 +140,9 @@ def _facts_of_run(run: RunFiles) -> dict[str, str]:
         "Fusion": config.model.fusion if config.model.fusion != "stack" else "",
         "Scene head": config.model.scene_head,
         "Bands": selection_name(config.data.bands),
-        "Parameters": f"{parameters:,}" if isinstance(parameters, int) else "",
+        "Parameters": f"{parameters:,}{some}" if isinstance(parameters, int) else "",
+        "Label budget": f"{100 * data.fraction:g} % of the train split" if data.fraction < 1 else "",
+        "Trained in": places,
         "Epochs": f"{training.get('epochs', '')}, best {training.get('best_epoch', '')}",
         "Training speed": f"{speed:.3g} patches/s" if speed else "",
         "Seed": str(config.train.seed),

@@ -2,13 +2,16 @@
 
 import json
 import shlex
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seg.config.load import load_config
 from seg.config.sections import Config
-from seg.errors import RunError
+from seg.config.wording import listed
+from seg.errors import EvidenceError, RunError
 from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
 from seg.models.weights_file import BEST, CARD_FILE, CHECKPOINTS, weights_digest
@@ -23,6 +26,8 @@ FIGURE_FILE = "training.png"
 EVALUATIONS = "eval"
 EVIDENCE = "evidence"
 EVALUATION_FILE = "eval.json"
+ALL_COUNTRIES = "all"
+"""What people type for an evaluation that is not restricted to countries."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,15 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(folder, load_config(folder / CONFIG_FILE), read_record(folder / RECORD_FILE))
 
 
-def read_evaluation(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> dict[str, Any]:
+def read_evaluation(
+    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+) -> dict[str, Any]:
     """The record of an evaluation; empty if none was kept.
 
     Raises:
         RunError: If it is damaged.
     """
-    path = run / EVALUATIONS / evaluation_name(split, without, on) / EVALUATION_FILE
+    path = run / EVALUATIONS / evaluation_name(split, without, on, countries) / EVALUATION_FILE
     return read_record(path) if path.is_file() else {}
 
 
@@ -96,24 +103,63 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def scoring_options(split: Split, without: Sensor | None, on: str = "") -> str:
+def scoring_options(split: Split, without: Sensor | None, on: str = "", countries: Sequence[str] = ()) -> str:
     """Options of ``seg eval`` that make an evaluation."""
-    return f"--split {split}" + (f" --drop {without}" if without else "") + (" --data STORE" if on else "")
+    return _options(split, without, countries) + (" --data STORE" if on else "")
 
 
-def report_options(split: Split, without: Sensor | None, on: str = "") -> str:
+def report_options(split: Split, without: Sensor | None, on: str = "", countries: Sequence[str] = ()) -> str:
     """Options of ``seg report`` that name an evaluation."""
-    return f"--split {split}" + (f" --drop {without}" if without else "") + (f" --on {on}" if on else "")
+    return _options(split, without, countries) + (f" --on {on}" if on else "")
 
 
-def scoring_cure(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> str:
+def _options(split: Split, without: Sensor | None, countries: Sequence[str]) -> str:
+    where = f" --countries {shlex.quote(','.join(countries))}" if countries else ""
+    return f"--split {split}" + (f" --drop {without}" if without else "") + where
+
+
+def named_countries(text: str | None) -> tuple[str, ...] | None:
+    """Countries as people type them: separated by commas; ``all``: none; None: as the run's settings say.
+
+    Raises:
+        WrongUseError: If one of them is empty.
+    """
+    if text is None:
+        return None
+    return () if text == ALL_COUNTRIES else tuple(listed(text))
+
+
+def countries_of(run: Path, default: Sequence[str], named: str | None) -> tuple[str, ...]:
+    """Countries that an evaluation of a run is restricted to, as its evidence spells them.
+
+    Args:
+        run: The run folder.
+        default: What the run's settings say.
+        named: As `named_countries`, in any case.
+    """
+    told = named_countries(named)
+    asked = sorted(set(default if told is None else told))
+    wanted = {country.casefold() for country in asked}
+    for file in sorted((run / EVALUATIONS).glob(f"*/{EVIDENCE}/{FILE_NAME}")) if asked else ():
+        with suppress(EvidenceError):
+            found = load_origin(file.parent).countries
+            if {country.casefold() for country in found} == wanted:
+                return found
+    return tuple(asked)
+
+
+def scoring_cure(
+    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+) -> str:
     """What to do about an evaluation that is not as it should be."""
     if is_scored(run):
         return "score the predictions again with 'seg score'"
-    return f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on)}"
+    return f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on, countries)}"
 
 
-def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> Origin:
+def check_evidence(
+    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+) -> Origin:
     """What the evidence of a run is of; it is not read for this.
 
     Args:
@@ -121,24 +167,26 @@ def check_evidence(run: Path, split: Split, without: Sensor | None = None, on: s
         split: What it was scored on.
         without: The sensor that it was not shown.
         on: The data, where they are not those of the training; see `seg.metrics.evidence.scored_on`.
+        countries: What it was restricted to, see `countries_of`.
 
     Raises:
         RunError: If there is none, or it is of another split or of other weights than the run's best.
         EvidenceError: If it is no evidence that this seg reads.
     """
-    folder = run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE
-    cure = scoring_cure(run, split, without, on)
+    folder = run / EVALUATIONS / evaluation_name(split, without, on, countries) / EVIDENCE
+    cure = scoring_cure(run, split, without, on, countries)
     if not (folder / FILE_NAME).is_file():
-        lack = f" of the data {on}" * bool(on) + f" without {without}" * bool(without)
+        lack = f" of the data {on}" * bool(on) + f" in {', '.join(countries)}" * bool(countries)
+        lack += f" without {without}" * bool(without)
         raise RunError(f"{run} was not scored on the {split} split{lack} yet{_scored_elsewhere(run, split)}; {cure}")
     origin = load_origin(folder)
-    if (origin.split, origin.without, origin.on) != (split, without, on):
+    if (origin.split, origin.without, origin.on, origin.countries) != (split, without, on, tuple(countries)):
         raise RunError(f"{folder} holds evidence of the {origin.words}; {cure}")
     weights = weights_digest(run / CHECKPOINTS / BEST)
     # A run may have been copied without its weights, and evidence does not name its weights if nobody told it.
     if weights and origin.weights and weights != origin.weights:
         raise RunError(f"{run} has other weights than those that were scored; {cure}")
-    scored = read_evaluation(run, split, without, on).get("weights")
+    scored = read_evaluation(run, split, without, on, countries).get("weights")
     if scored and scored != origin.weights:
         raise RunError(f"{folder} holds evidence of other weights than {EVALUATION_FILE} beside it; {cure}")
     return origin
@@ -161,7 +209,7 @@ def named_data(folder: Path, fingerprint: str, name: str) -> str:
 def _other_data(run: Path, split: str) -> list[str]:
     """What names other data than those of the training that a run was scored on."""
     names = [path.name.partition("-on-")[2] for path in (run / EVALUATIONS).glob(f"{split}-on-*")]
-    return sorted({name.partition("-without-")[0] for name in names})
+    return sorted({name[:DATA_NAME] for name in names})
 
 
 def _scored_elsewhere(run: Path, split: Split) -> str:
@@ -170,14 +218,16 @@ def _scored_elsewhere(run: Path, split: Split) -> str:
     return f" (only with --on {' or '.join(known)}, which is other data)" if known else ""
 
 
-def read_evidence(run: Path, split: Split, without: Sensor | None = None, on: str = "") -> Evidence:
+def read_evidence(
+    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+) -> Evidence:
     """The evidence of a run on a split; arguments as of `check_evidence`.
 
     Raises:
         RunError, EvidenceError: As `check_evidence`, and if it is damaged.
     """
-    check_evidence(run, split, without, on)
-    evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on) / EVIDENCE)
+    check_evidence(run, split, without, on, countries)
+    evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on, countries) / EVIDENCE)
     record = read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     # What synthetic data have taught says as little about reBEN as what it is measured on.
     taught, scored = evidence.origin.synthetic_model or record.get("synthetic"), evidence.origin.synthetic

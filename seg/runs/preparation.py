@@ -30,7 +30,7 @@ from seg.models.start import start_segmenter
 from seg.models.weights_file import CHECKPOINTS
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
-from seg.runs.data import find_store, split_rows
+from seg.runs.data import budget_remarks, find_store, split_rows
 from seg.store.cache import cache_folder
 from seg.store.open import Store
 
@@ -68,6 +68,7 @@ class Prepared:
             "loss": self.loss,
             "seeds": {"train": train.seed},
             "parameters": run.card.parameters,
+            "parameters_trained": run.parameters_trained,
             "weights": self.weights,
             "compute": {
                 "device": compute.device.type,
@@ -135,7 +136,11 @@ def prepare(
     network = config.model.model_copy(update={"weights": None}) if resume else config.model
     with ranks.after_first():
         model, weights = start_segmenter(network, config.data.bands, notify)
+    if config.model.encoder_mode == "frozen" and not (config.model.weights or resume):
+        notify("model.encoder_mode=frozen keeps an encoder of random weights as it is; --weights names better ones.")
     store = find_store(config.data, track, notify)
+    for remark in budget_remarks(store, config):
+        notify(remark)
     training = _dataset(store, config.data, "train", compute, augment_seed=config.train.seed)
     validation = _dataset(store, config.data, "validation", compute)
     check_shares(len(training), config.train.batch_size, ranks, "train", " or lower train.batch_size")
@@ -164,6 +169,7 @@ def prepare(
         identity={**settings_of_run(config), DATA: store.info.fingerprint, RANKS: ranks.count},
         ranks=ranks,
         allow=allow,
+        frozen_encoder=config.model.encoder_mode == "frozen",
     )
     return Prepared(run, store, config, None if resume else [one.record() for one in weights], measured)
 

@@ -34,6 +34,7 @@ class ScoredRun:
         weights: Digest of its weights; empty if unknown.
         subject: Digest of what was to be predicted: patches, labels and reference areas.
         outcome: Digest of what was predicted.
+        countries: Those that it was restricted to when it was scored; empty: it was not.
         scores: Headline scores.
         replicates: The same of resamples.
     """
@@ -50,6 +51,7 @@ class ScoredRun:
     outcome: str
     scores: dict[str, float]
     replicates: Replicates
+    countries: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int | None:
@@ -59,7 +61,8 @@ class ScoredRun:
     @property
     def experiment(self) -> dict[str, str]:
         """What it has in common with the other runs of its configuration; beside the selection of patches."""
-        return self.entry.settings | {"scored_on": self.fingerprint, "patches": str(self.patches)}
+        scored = {"scored_on": self.fingerprint, "scored_in": ",".join(self.countries), "patches": str(self.patches)}
+        return self.entry.settings | scored
 
 
 def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed: int, track: Track) -> ScoredRun:
@@ -71,9 +74,10 @@ def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed
         replicates, seed: Of the bootstrap.
         track: Progress.
     """
-    evaluation = read_evaluation(entry.folder, evidence.origin.split, on=evidence.origin.on)
+    origin = evidence.origin
+    evaluation = read_evaluation(entry.folder, origin.split, on=origin.on, countries=origin.countries)
     # Neither details nor fitted thresholds are compared, and resampling them takes time.
-    origin = replace(evidence.origin, thresholds=None, temperature=None)
+    origin = replace(origin, thresholds=None, temperature=None)
     evidence = replace(evidence, origin=origin, details=None)
     scores = headline(score_evidence(evidence))
     resampled = bootstrap(evidence, replicates, seed, track)
@@ -94,6 +98,7 @@ def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed
         ),
         scores=scores,
         replicates=replace(resampled, values={key: resampled.values[key] for key in scores}),
+        countries=origin.countries,
     )
 
 

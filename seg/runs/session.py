@@ -39,6 +39,7 @@ class Session:
         compute: Device and formats.
         workers: Loader processes.
         ranks: The processes that share the patches.
+        countries: What the patches are restricted to, see `seg.runs.use.Use`.
     """
 
     run: Path
@@ -52,6 +53,7 @@ class Session:
     workers: int
     without: Sensor | None = None
     ranks: Ranks = ALONE
+    countries: tuple[str, ...] = ()
 
     def how(self, track: Track) -> Pass:
         """How the network goes over the data set."""
@@ -110,6 +112,7 @@ def open_session(use: Use) -> Session:
         compute=compute,
         workers=loader_workers(config.data.workers, compute, weights.ranks.count),
         without=use.without,
+        countries=use.countries,
     )
 
 

@@ -16,7 +16,7 @@ from seg.metrics.evidence import scored_on
 from seg.models.weights_file import BEST, CHECKPOINTS, LAST, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
-from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, read_evaluation, read_run
+from seg.runs.folder import ALL_COUNTRIES, CONFIG_FILE, RECORD_FILE, RunFiles, countries_of, read_evaluation, read_run
 from seg.runs.plan import with_whole_paths
 from seg.store.open import INFO_FILE, read_info
 
@@ -33,11 +33,18 @@ class Scoring:
         split: The split.
         data: Another store than that of the training.
         drop: The sensor that the network is not shown.
+        countries: Patches from these only; None: as the run's settings say.
     """
 
     split: Split = "test"
     data: Path | None = None
     drop: Sensor | None = None
+    countries: tuple[str, ...] | None = None
+
+    @property
+    def named(self) -> str | None:
+        """The countries as people type them."""
+        return None if self.countries is None else ",".join(self.countries) or ALL_COUNTRIES
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,8 @@ def left_to_score(run: SweepRun) -> list[Scoring]:
     def is_there(scoring: Scoring) -> bool:
         on = scored_on(read_info(scoring.data).fingerprint, trained_on) if scoring.data else ""
         try:
-            record = read_evaluation(run.folder, scoring.split, scoring.drop, on)
+            countries = countries_of(run.folder, run.config.eval.countries, scoring.named)
+            record = read_evaluation(run.folder, scoring.split, scoring.drop, on, countries)
         except RunError:
             return False
         return bool(record) and record.get("weights") == weights

@@ -1,5 +1,6 @@
 """What a run is to be used for, settled before torch is loaded: weights, settings and patches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from seg.runs.data import find_store, split_rows
 from seg.runs.folder import CONFIG_FILE, best_checkpoint, is_model_folder
 from seg.store.index import Rows
 from seg.store.open import Store
+from seg.store.selection import known_countries
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Use:
         rows: The patches.
         with_maps: Whether their reference maps are read.
         without: The sensor that the network is not shown; None: none.
+        countries: What the patches are restricted to, as the store spells them; empty: nothing.
     """
 
     weights: ChosenWeights
@@ -59,12 +62,13 @@ class Use:
     rows: Rows
     with_maps: bool
     without: Sensor | None
+    countries: tuple[str, ...] = ()
 
     @property
     def evaluation(self) -> str:
         """Name of the evaluation that this makes, see `seg.metrics.evidence.evaluation_name`."""
         on = scored_on(self.store.info.fingerprint, self.weights.card.data.fingerprint)
-        return evaluation_name(self.weights.config.eval.split, self.without, on)
+        return evaluation_name(self.weights.config.eval.split, self.without, on, self.countries)
 
 
 def choose_weights(run: Path, **changes: Any) -> ChosenWeights:
@@ -93,6 +97,7 @@ def plan_use(
     device: str | None = None,
     batch_size: int | None = None,
     drop: Sensor | None = None,
+    countries: Sequence[str] | None = None,
     need_maps: bool | None = True,
     track: Track = silent,
     notify: Notify = ignore,
@@ -103,6 +108,7 @@ def plan_use(
         run: Run folder of `train`.
         split, data, metadata, device, batch_size: Instead of the run's own settings.
         drop: Sensor that the network is not shown.
+        countries: Only patches from these; empty: from all; None: as the run's settings say.
         need_maps: Reference maps are needed; None: read where every patch has one.
         track: Progress of making the demo store.
         notify: Is told what the user must not miss.
@@ -111,7 +117,12 @@ def plan_use(
         RunError, CheckpointError, StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
     """
     weights = choose_weights(
-        run, train__device=device, eval__batch_size=batch_size, eval__split=split, data__metadata=metadata
+        run,
+        train__device=device,
+        eval__batch_size=batch_size,
+        eval__split=split,
+        eval__countries=countries,
+        data__metadata=metadata,
     )
     config, card = weights.config, weights.card
     if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
@@ -120,7 +131,7 @@ def plan_use(
             "--drop"
         )
     # The weights know their inputs best: a config.yaml that was edited must not feed them other bands.
-    inputs = config.data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
+    inputs = config.scored_data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
     if data is not None:
         inputs = inputs.model_copy(update={"store": data, "metadata": metadata})
     store = find_store(inputs, track, notify)
@@ -128,7 +139,7 @@ def plan_use(
         notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
     rows = split_rows(store, inputs, config.eval.split, bool(need_maps))
     with_maps = bool(store.index.has_map[rows].all()) if need_maps is None else need_maps
-    return Use(weights, inputs, store, rows, with_maps, drop)
+    return Use(weights, inputs, store, rows, with_maps, drop, known_countries(store.index, inputs.countries))
 
 
 def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic: bool) -> dict[str, str]:

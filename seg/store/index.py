@@ -1,4 +1,4 @@
-"""The index: which patches there are, with labels, split, country and month, and the selection of some of them.
+"""The index: which patches there are, with labels, split, country and month.
 
 Columns are arrays, never lists of Python objects, so that half a million rows are small, quick to select from, and
 stay shared between loader processes.
@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from seg.config.sections import DataConfig
-from seg.errors import EmptySelectionError, MetadataError
-from seg.reben.classes import NUM_CLASSES, class_index, label_bits, names_of_bits
-from seg.reben.patch import SPLITS, PatchId, Split, s1_scene
+from seg.errors import MetadataError
+from seg.reben.classes import NUM_CLASSES, label_bits, names_of_bits
+from seg.reben.patch import SPLITS, PatchId, s1_scene
 
 BoolArray = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -267,10 +266,10 @@ def _check_names(index: Index, source: str) -> None:
             raise MetadataError(f"{source}: patch {twice} occurs more than once; name each parquet once")
 
 
-def _distinct(patch_ids: pa.StringArray) -> bool:
-    """Whether all patch ids differ; False may also mean that two have the same hash."""
+def id_hashes(patch_ids: pa.StringArray) -> npt.NDArray[np.uint64]:
+    """A number for each patch id, which depends on the id alone; ids that differ hardly ever share one."""
     if len(patch_ids) == 0:
-        return True
+        return np.zeros(0, np.uint64)
     # Patch ids are of one length, so their characters are the rows of a matrix: 8 at a time, they are multiplied by
     # odd constants and added up modulo 2^64. A set of strings would take ten times the memory.
     length = len(patch_ids[0].as_py())
@@ -282,50 +281,14 @@ def _distinct(patch_ids: pa.StringArray) -> bool:
         words[:, : part.shape[1]] = part
         hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + words.view(np.uint64)[:, 0]
         hashes ^= hashes >> np.uint64(29)
+    return hashes
+
+
+def _distinct(patch_ids: pa.StringArray) -> bool:
+    """Whether all patch ids differ; False may also mean that two have the same hash."""
+    hashes = id_hashes(patch_ids)
     hashes.sort()
     return not (hashes[1:] == hashes[:-1]).any()
-
-
-def select(index: Index, data: DataConfig, split: Split | None = None) -> Rows:
-    """Rows of the patches that the configuration asks for, in the order of the index.
-
-    Args:
-        index: The patches to choose from.
-        data: Countries, months, classes and flags to keep.
-        split: The split to keep; None keeps all.
-
-    Raises:
-        EmptySelectionError: If no patch is left; names the condition that no patch met.
-    """
-    known = index.countries.dictionary.to_pylist()
-    folded = [country.casefold() for country in known]
-    if unknown := [country for country in data.countries if country.casefold() not in folded]:
-        raise EmptySelectionError(
-            f"there are no patches from '{unknown[0]}'; countries here: {', '.join(sorted(known))}"
-        )
-    if split is not None and not (index.splits == SPLITS.index(split)).any():
-        filled = ", ".join(f"{name} {int((index.splits == i).sum())}" for i, name in enumerate(SPLITS))
-        raise EmptySelectionError(
-            f"split {split} is empty (patches: {filled}); split a small set anew with 'seg data build --resplit tile'"
-        )
-    wanted = sum(1 << class_index(name) for name in data.classes)
-    codes = [folded.index(country.casefold()) for country in data.countries]
-    conditions = {
-        f"split {split}": split is None or index.splits == SPLITS.index(split),
-        "data.flagged=false": data.flagged or ~(index.snow | index.cloud),
-        f"data.countries={','.join(data.countries)}": not codes or np.isin(index.countries.indices.to_numpy(), codes),
-        f"data.months={','.join(map(str, data.months))}": not data.months or np.isin(index.months, data.months),
-        f"data.classes={','.join(data.classes)}": not wanted or (index.label_bits & wanted) != 0,
-    }
-    keep = np.ones(len(index), dtype=np.bool_)
-    met = []
-    for name, condition in conditions.items():
-        keep &= condition
-        if condition is not True:
-            met.append(name)
-        if not keep.any():
-            raise EmptySelectionError(f"no patch is left after {' and '.join(met) or 'reading an empty index'}")
-    return np.flatnonzero(keep)
 
 
 def hash_names(digest: Any, names: pa.StringArray) -> None:
