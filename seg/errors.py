@@ -100,6 +100,10 @@ class EvidenceError(SegError):
     """Evidence, or arrays that were to be scored, are damaged or make no sense."""
 
 
+class SubmissionError(SegError):
+    """A submission to the benchmark is incomplete, was altered, or is against the protocol."""
+
+
 class TrainingError(SegError):
     """A training cannot go on."""
 

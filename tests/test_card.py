@@ -208,7 +208,7 @@ def test_a_model_folder_is_replaced_and_nothing_else(run: Path, card: Path, tmp_
     assert any("--onnx writes it anew" in sentence for sentence in heard)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match="holds something else than a model folder"):
+    with pytest.raises(WrongUseError, match="holds something else than a model folder"):
         write_card(run, tmp_path / "mine")
 
 
@@ -322,7 +322,7 @@ def test_another_model_in_the_place_is_named_and_so_is_something_else(run: Path,
     assert f"The model in {tmp_path / 'model'} is another one, and is replaced." in heard
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/plan.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"holds something else than a model folder \(plan.txt\)"):
+    with pytest.raises(WrongUseError, match=r"holds something else than a model folder \(plan.txt\)"):
         write_card(run, tmp_path / "notes")
 
 

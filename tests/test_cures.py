@@ -23,10 +23,12 @@ import pytest
 import rasterio
 import typer
 from commands import printed, run_printed, run_seg, type_in
+from entries import ANSWERS, small_store, three_runs
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from rasterio.warp import reproject
 
+from seg.benchmark.form import form_text
 from seg.cli import main as cli
 from seg.config.load import load_config
 from seg.errors import LandCoverError, SceneError
@@ -46,12 +48,16 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = re.compile(
     r"(?<![\w/.-])(?:rio (?:calc|edit-info|convert|stack|warp)|python -|pip install|hf download|ulimit -n|mkdir |"
     r"seg (?:data (?:build|check|fetch|make|split|synth|info)|train|eval|export|predict|report|compare|card|models|"
-    r"doctor))"
+    r"doctor|submit|verify|leaderboard|score))"
 )
 DESCRIBED = "a folder is described, nothing is advised"
 NOT_HERE = "needs a network"
+PACKED = "test_cures.py::test_a_submission_is_packed_again"
 TYPED = {
+    "benchmark/container.py": {"give what": DESCRIBED, "pack it again": PACKED},
+    "benchmark/form.py": {"without --answers writes": PACKED},
     "cli/doctor.py": {"install it again": NOT_HERE},
+    "cli/submit.py": {"Then: seg submit": PACKED, "Verify it": PACKED},
     "cli/sweep.py": {"seg compare": "test_cures.py::test_the_comparison_that_a_sweep_ends_with"},
     "cli/train.py": {
         "Next: seg eval": "test_cures.py::test_what_comes_next_after_a_training",
@@ -81,6 +87,7 @@ TYPED = {
     "pipeline/evaluate.py": {"is a model folder": DESCRIBED},
     "pipeline/make.py": {"seg data split": "test_make.py::test_what_is_told"},
     "pipeline/models.py": {"seg models --all": "test_cures.py::test_an_unknown_encoder"},
+    "pipeline/submit.py": {"there is nothing to submit": DESCRIBED},
     "pipeline/report.py": {
         "move what was changed away": "test_cures.py::test_results_that_were_changed",
         "holds no patch": "test_cures.py::test_evidence_that_cannot_be_read",
@@ -713,3 +720,30 @@ def test_an_image_given_as_land_cover_is_called_one(kind: str, tmp_path: Path):
     with pytest.raises(LandCoverError, match=f"{words}.*give CORINE Land Cover as --clc") as error:
         open_clc(make(tmp_path))
     assert "rio " not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------------------ entries
+
+
+def test_a_submission_is_packed_again(tmp_path: Path):
+    """From runs to the form, from the form to the submission, and from one that was edited to a good one."""
+    runs = three_runs(tmp_path / "my runs", small_store(tmp_path))
+    said = works("submit", *runs, "--out", tmp_path / "an entry")
+    form = tmp_path / "an entry.answers.yaml"
+    command = printed(said[said.index("Then: ") :])[0][1:]
+    assert "is not answered in full" in refused(*command)
+    form.write_text("- nothing")
+    assert "'seg submit' without --answers writes the form" in refused(*command)
+    form.unlink()
+    works("submit", *runs, "--out", tmp_path / "an entry")
+    form.write_text(form_text(ANSWERS)[0])
+    said = works(*command)
+    verify = printed(said[said.index("Verify it") :])[0][1:]
+    assert "VERIFIED an entry" in works(*verify)
+    page = tmp_path / "an entry" / "README.md"
+    page.write_text(page.read_text().replace("mIoU", "mIoU 99"))
+    assert "its hash differs; pack it again with 'seg submit'" in refused(*verify)
+    # What was edited is nobody's but the editor's.
+    shutil.move(tmp_path / "an entry", tmp_path / "edited")
+    works(*command)
+    works(*verify)

@@ -252,11 +252,32 @@ def test_markdown_keeps_any_text_in_its_cell(cell: str) -> None:
 @given(PRINTABLE)
 def test_csv_keeps_any_text(cell: str) -> None:
     _, row = csv.reader(io.StringIO(FORMATS["csv"](text_table(cell)), newline=""))
-    assert row == [cell, cell, "next"]
+    assert [text[text[:1] == "'" and text[1:].lstrip()[:1] in "=+-@＝＋－＠" :] for text in row] == [cell, cell, "next"]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-cmd|' /C calc'!A0", "@SUM(1)", " =1", "\t=1", "\r\n@x", "＝1"])
+def test_no_program_computes_a_cell_of_text(cell: str) -> None:
+    _, row = csv.reader(io.StringIO(FORMATS["csv"](text_table(cell)), newline=""))
+    assert row[1] == f"'{cell}"
+    values = Table("numbers", "Title", (Column("a", "A", "text"), Column("x", "X", "number")), (("a", -0.5),))
+    assert FORMATS["csv"](values).splitlines()[1] == "Title,a,-0.5"
 
 
 def test_markdown_pipes_do_not_part_cells() -> None:
     assert r"| a\|b \*c\* \`d\` \<e> |" in FORMATS["md"](text_table("a|b *c* `d` <e>"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("[x](javascript:alert(1))", r"[x]\(javascript:alert(1))"),
+        ("![x](https://x.org/a.png)", r"![x]\(https\://x.org/a.png)"),
+        ("__bold__ ~~gone~~ $x$ &lt;", r"\__bold_\_ \~\~gone\~\~ \$x\$ \&lt;"),
+        ("www.x.org a_b 29.7 [27.1, 32.0]", r"www\.x.org a_b 29.7 [27.1, 32.0]"),
+    ],
+)
+def test_markdown_of_names_is_no_link_and_no_formula(cell: str, shown: str) -> None:
+    assert f"| {shown} |" in FORMATS["md"](text_table(cell))
 
 
 def test_latex_specials_are_escaped() -> None:

@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 import typer
+from entries import ANSWERS, three_runs
 
 import seg
+from seg.benchmark.form import form_text
 from seg.cli import main as cli
 from seg.maps.scene_map import map_files
 from seg.pipeline import demo
@@ -42,7 +44,7 @@ from seg.synthetic.tree import synthesise
 
 pytestmark = pytest.mark.usefixtures("forked")
 ROOT = Path(__file__).resolve().parents[1]
-READERS = {"data info", "models", "doctor"}
+READERS = {"data info", "models", "doctor", "verify"}
 """Commands that write nothing but what they print."""
 OF_OTHERS = {"sweep"}
 """Commands that write by way of others alone: each run is that of ``train`` and ``eval``."""
@@ -111,6 +113,16 @@ def _a_scored_run(desk: Desk, target: Path) -> None:
     shutil.copytree(desk.run / "eval" / "test", target / "eval" / "test")
     for name in (*RESULT_FILES, REPORT_FILE):
         (target / "eval" / "test" / name).unlink()
+
+
+def _an_entry(desk: Desk, target: Path) -> None:
+    """Three scored runs beside the target, and the answers of their form."""
+    three_runs(target.parent / "runs", seg.open_store(desk.store))
+    (target.parent / "answers.yaml").write_text(form_text(ANSWERS)[0])
+
+
+def _entry_options(out: Path) -> list[object]:
+    return [*sorted((out.parent / "runs").iterdir()), "--out", out]
 
 
 def _evaluation(target: Path) -> Path:
@@ -230,6 +242,20 @@ CASES = {
         ["out/README.md", "out/any.txt", ".out.unfinished/any.txt", ".out.old/any.txt"],
         target="out",
         lock=lock_beside,
+    ),
+    "submit": Case(
+        lambda _, out: ["submit", *_entry_options(out), "--answers", out.parent / "answers.yaml"],
+        ["out/README.md", "out/any.txt", ".out.unfinished/any.txt", ".out.old/any.txt"],
+        target="out",
+        lock=lock_beside,
+        before=_an_entry,
+    ),
+    "submit without answers": Case(
+        lambda _, out: ["submit", *_entry_options(out)],
+        ["out.answers.yaml"],
+        target="out",
+        lock=lambda out: lock_beside(out.with_name("out.answers.yaml")),
+        before=_an_entry,
     ),
 }
 

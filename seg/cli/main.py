@@ -17,7 +17,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # seventh of the time on getting them.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from seg.cli import card, compare, console, data, demo, doctor, evaluate, export, models, predict, report, sweep, train
+from seg.cli import (
+    card,
+    compare,
+    console,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    models,
+    predict,
+    report,
+    submit,
+    sweep,
+    train,
+    verify,
+)
 from seg.cli.command import Command, Group
 from seg.config.version import VERSION
 from seg.config.wording import SENTENCE, clipped
@@ -41,6 +57,8 @@ app.command("export", cls=Command)(export.export)
 app.command("predict", cls=Command)(predict.predict)
 app.command("report", cls=Command)(report.report)
 app.command("card", cls=Command)(card.card)
+app.command("submit", cls=Command)(submit.submit)
+app.command("verify", cls=Command)(verify.verify)
 app.command("models", cls=Command)(models.models)
 app.command("doctor", cls=Command)(doctor.doctor)
 

@@ -11,7 +11,7 @@ from typing import Any
 from seg.config.paths import AnyPath
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
-from seg.errors import ForeignFileError, RunError
+from seg.errors import RunError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import evaluation_name
@@ -35,10 +35,7 @@ from seg.runs.folder import (
     read_evidence,
     scoring_options,
 )
-from seg.store.atomic import aside_of, put_in_place
-from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
-from seg.store.written import FILE_NAME as RECORD
-from seg.store.written import Written, keep_all
+from seg.store.whole import whole_folder
 
 README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
 LICENCE = "mit"
@@ -102,9 +99,12 @@ def write_card(
         raise RunError(f"{run} is a model folder already", wrong_use=True)
     checkpoint = best_checkpoint(run)
     entry = read_entry(run)
-    folder = out.resolve().with_name(f".{out.resolve().name}.unfinished")
-    with claimed_place(out.resolve(), {folder: has_record, aside_of(out): holds_nothing_else}):
-        _check_request(checkpoint, out, onnx, notify)
+    if onnx:
+        from seg.models.onnx import require_onnx
+
+        require_onnx()
+    with whole_folder(out, HUB_CONFIG_FILE, "a model folder") as folder:
+        _tell_replaced(checkpoint, out, onnx, notify)
         card = check_checkpoint(checkpoint)
         name_of_data, where = named_data(run, entry.fingerprint, on), countries_of(run, entry.countries, countries)
         assessment, official = _scores(run, split or entry.split, name_of_data, where, replicates, track, notify)
@@ -118,39 +118,25 @@ def write_card(
             synthetic=_synthetic(card, assessment),
             facts=entry.facts,
         )
-        difference = _write(out, folder, checkpoint, described, (assessment, official), onnx)
-        return Published(out, assessment is not None, difference)
+        difference = _write(folder, checkpoint, described, (assessment, official), onnx)
+    return Published(out, assessment is not None, difference)
 
 
 def _write(
-    out: Path,
-    folder: Path,
-    checkpoint: Path,
-    described: Described,
-    scores: tuple[Assessment | None, bool],
-    onnx: bool,
+    folder: Path, checkpoint: Path, described: Described, scores: tuple[Assessment | None, bool], onnx: bool
 ) -> float | None:
-    """Write the model folder aside and put it in its place; gives the difference between ONNX and torch."""
+    """Fill the model folder; gives the difference between ONNX and torch."""
     from seg.models.checkpoint import load_checkpoint
 
     model, card = load_checkpoint(checkpoint)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        Written(folder).begin(out.name)
-        _copy_weights(checkpoint, folder, card)
-        difference = None
-        if onnx:
-            from seg.models.onnx import write_onnx
+    _copy_weights(checkpoint, folder, card)
+    difference = None
+    if onnx:
+        from seg.models.onnx import write_onnx
 
-            difference = write_onnx(folder / ONNX_FILE, model, card)
-            described = replace(described, onnx=(ONNX_FILE, difference))
-        (folder / README_FILE).write_text(model_page(described, *scores), encoding="utf-8")
-        keep_all(folder)
-        put_in_place(folder, out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        difference = write_onnx(folder / ONNX_FILE, model, card)
+        described = replace(described, onnx=(ONNX_FILE, difference))
+    (folder / README_FILE).write_text(model_page(described, *scores), encoding="utf-8")
     return difference
 
 
@@ -166,21 +152,7 @@ def _copy_weights(checkpoint: Path, folder: Path, card: ModelCard) -> None:
     (folder / HUB_CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
-def _check_request(checkpoint: Path, out: Path, onnx: bool, notify: Notify) -> None:
-    if onnx:
-        from seg.models.onnx import require_onnx
-
-        require_onnx()
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / HUB_CONFIG_FILE).is_file())):
-        names = sorted(path.name for path in out.iterdir() if path.name != RECORD) if out.is_dir() else []
-        found = f" ({names[0]})" if names else ""
-        raise RunError(f"{out} holds something else than a model folder{found}; name a new one", wrong_use=True)
-    if out.is_dir() and any(out.iterdir()) and not holds_nothing_else(out):
-        others = ", ".join(files_of_others(out))
-        raise ForeignFileError(
-            f"{out} holds {others}, which seg did not write or somebody has changed since, and all of it is replaced; "
-            "move that away or name another --out"
-        )
+def _tell_replaced(checkpoint: Path, out: Path, onnx: bool, notify: Notify) -> None:
     if (earlier := weights_digest(out)) and earlier != weights_digest(checkpoint):
         notify(f"The model in {out} is another one, and is replaced.")
     if not onnx and (out / ONNX_FILE).is_file():

@@ -1,8 +1,9 @@
 """The official split of reBEN, known by digests: of which patches are in a part of it, and of their labels.
 
-Both digests are SHA-256, in hexadecimal digits, of a text in UTF-8 without a line feed at its end: a line for each
+Digests are SHA-256, in hexadecimal digits, of a text in UTF-8 without a line feed at its end: a line for each
 patch, sorted by code point and joined by a line feed. A line is the patch id; for the labels it goes on with a
-tabulator and the official names of the classes, sorted by code point and joined by a semicolon. They are those of
+tabulator and the official names of the classes, sorted by code point and joined by a semicolon; for the reference it
+goes on further with a tabulator and the labelled pixels of the 19 classes, joined by a comma. Those here are of
 ``metadata.parquet`` as published (md5 55687065e77b6d0b0f1ff604a6e7b49c): no patch with snow, cloud or shadow.
 """
 
@@ -56,6 +57,20 @@ def labels_digest(patch_ids: Iterable[str], labels: Iterable[Sequence[str]]) -> 
         labels: Official names of the classes of each patch.
     """
     return _digest(f"{patch_id}\t{';'.join(sorted(names))}" for patch_id, names in zip(patch_ids, labels, strict=True))
+
+
+def reference_digest(patch_ids: Iterable[str], labels: Iterable[Sequence[str]], areas: Iterable[Sequence[int]]) -> str:
+    """Digest of some patch ids with what is true of them, whatever their order.
+
+    Args:
+        patch_ids: The ids.
+        labels: Official names of the classes of each patch.
+        areas: Labelled pixels of each patch by class, in the order of the nomenclature.
+    """
+    rows = zip(patch_ids, labels, areas, strict=True)
+    return _digest(
+        f"{name}\t{';'.join(sorted(classes))}\t{','.join(map(str, pixels))}" for name, classes, pixels in rows
+    )
 
 
 def is_official(patch_ids: Sequence[str], split: Split) -> bool:

@@ -37,6 +37,10 @@ _LATEX = {
     "±": r"$\pm$",
 } | {character: "\\" + character for character in "&%$#_{}"}
 _LATEX_SPECIAL = re.compile("|".join(map(re.escape, _LATEX)))
+_MARKDOWN_SPECIAL = re.compile(r"[\\|`*<~$&]|(?<!\w)_|_(?!\w)|\((?<=\]\()|:(?=//)|(?<=\bwww)\.")
+"""What makes something else of text: not brackets alone, which stand around intervals, but what makes links of them."""
+_FORMULA = tuple("=+-@＝＋－＠")
+"""What makes a formula of a cell of CSV in programs that compute tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +189,8 @@ def _shown_number(column: Column, value: float, decimals: int) -> str:
 
 def markdown(table: Table) -> str:
     """GitHub-flavoured Markdown, padded so that it reads well as plain text too."""
-    lines = [[_markdown_text(column.heading) for column in table.columns]]
-    lines += [[_markdown_text(cell) for cell in row] for row in _shown_rows(table)]
+    lines = [[markdown_text(column.heading) for column in table.columns]]
+    lines += [[markdown_text(cell) for cell in row] for row in _shown_rows(table)]
     widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
     rules = ["-" * w if c.left else "-" * (w - 1) + ":" for c, w in zip(table.columns, widths, strict=True)]
     lines.insert(1, rules)
@@ -195,8 +199,8 @@ def markdown(table: Table) -> str:
         for line in lines
     ]
     body = "\n".join(f"| {' | '.join(line)} |" for line in padded)
-    notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.all_notes)
-    return f"### {_markdown_text(table.title)}\n\n{body}\n{notes}"
+    notes = "".join(f"\n{markdown_text(note)}\n" for note in table.all_notes)
+    return f"### {markdown_text(table.title)}\n\n{body}\n{notes}"
 
 
 def latex(table: Table) -> str:
@@ -318,8 +322,9 @@ def _machine_cells(table: Table) -> tuple[list[str], list[list[Scalar]]]:
     return keys, [list(row) for row in zip(*columns, strict=True)]
 
 
-def _markdown_text(text: str) -> str:
-    return re.sub(r"([\\|`*<])", r"\\\1", text)
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is: names come from anybody."""
+    return _MARKDOWN_SPECIAL.sub(r"\\\g<0>", text)
 
 
 def _latex_text(text: str) -> str:
@@ -328,5 +333,10 @@ def _latex_text(text: str) -> str:
 
 def _csv(lines: Sequence[Sequence[Scalar]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in line] for line in lines)
     return text.getvalue()
+
+
+def _harmless(cell: Scalar) -> Scalar:
+    """A cell that no program computes: text like a formula begins with an apostrophe, as such programs write it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip().startswith(_FORMULA) else cell

@@ -111,13 +111,23 @@ def difference(path: Path, expected: str) -> str | None:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return f"{path} is missing or cannot be read"
-    lines, wanted = (_UNCHECKED.sub("", one).splitlines() for one in (text, expected))
+    return text_difference(str(path), _UNCHECKED.sub("", text), _UNCHECKED.sub("", expected))
+
+
+def text_difference(name: str, text: str, expected: str) -> str | None:
+    """Where a text says something else than expected, in a sentence; None if it does not.
+
+    Args:
+        name: Of its file.
+        text, expected: Compared line by line; numbers may differ by a billionth.
+    """
+    lines, wanted = text.splitlines(), expected.splitlines()
     for number, (line, want) in enumerate(zip(lines, wanted, strict=False), 1):
         if not _same(line, want):
             here, there = _excerpts(line, want)
-            return f"{path}, line {number}: '{here}', but the evidence gives '{there}'"
+            return f"{name}, line {number}: '{here}', but the evidence gives '{there}'"
     if len(lines) != len(wanted):
-        return f"{path} has {len(lines)} lines, but the evidence gives {len(wanted)}"
+        return f"{name} has {len(lines)} lines, but the evidence gives {len(wanted)}"
     return None
 
 

@@ -81,8 +81,6 @@ def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed
     evidence = replace(evidence, origin=origin, details=None)
     scores = headline(score_evidence(evidence))
     resampled = bootstrap(evidence, replicates, seed, track)
-    probabilities = b"" if evidence.probabilities is None else evidence.probabilities.tobytes()
-    confusion = evidence.confusion
     return ScoredRun(
         entry=entry,
         evaluation=evaluation,
@@ -93,9 +91,7 @@ def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed
         patches=len(evidence),
         weights=origin.weights,
         subject=_subject(evidence),
-        outcome=_digest(
-            confusion.offsets.tobytes(), confusion.keys.tobytes(), confusion.counts.tobytes(), probabilities
-        ),
+        outcome=outcome_of(evidence),
         scores=scores,
         replicates=replace(resampled, values={key: resampled.values[key] for key in scores}),
         countries=origin.countries,
@@ -151,6 +147,13 @@ def check_no_copy(scored: Sequence[ScoredRun]) -> None:
 def _subject(evidence: Evidence) -> str:
     ids = "\n".join(evidence.patch_ids.to_pylist()).encode()
     return _digest(ids, evidence.labels.tobytes(), reference_areas(evidence).tobytes())
+
+
+def outcome_of(evidence: Evidence) -> str:
+    """Digest of what was predicted."""
+    probabilities = b"" if evidence.probabilities is None else evidence.probabilities.tobytes()
+    confusion = evidence.confusion
+    return _digest(confusion.offsets.tobytes(), confusion.keys.tobytes(), confusion.counts.tobytes(), probabilities)
 
 
 def _digest(*parts: bytes) -> str:

@@ -1,0 +1,213 @@
+"""What the record of a training says of an entry: it fills in the form, and answers must not contradict it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from seg.benchmark.form import NONE, Answers, Known
+from seg.benchmark.protocol import MIN_SEEDS, PROTOCOL, budget_of, inputs_of
+from seg.config.wording import clipped, counted
+from seg.errors import SubmissionError
+from seg.reben.patch import PUBLISHED_PATCHES
+from seg.runs.folder import section
+
+_TOLERANCE = 0.05
+"""Share by which an answer that is measured may differ from its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the record of one seed says; None or empty where it does not.
+
+    Attributes:
+        seed: Of the training.
+        bands: What the network sees.
+        weights: What it started from; empty: random weights. None: the record does not say.
+        fraction: Share of the train split whose labels it was given.
+        train_patches: Patches that it was trained on.
+        trained_on: Fingerprint of their data.
+        frozen: Whether the encoder stayed as it was.
+        augmentation: Names of the transforms.
+        parameters: Learned values.
+        trials: Settings that were tried, as far as the sweep knows.
+        patches_seen, hours, energy_kwh: Of the training.
+        device: What it was computed on.
+        status: How it ended.
+    """
+
+    seed: int | None = None
+    bands: tuple[str, ...] = ()
+    weights: str | None = None
+    fraction: float | None = None
+    train_patches: int | None = None
+    trained_on: str = ""
+    frozen: bool | None = None
+    augmentation: str = ""
+    parameters: int | None = None
+    trials: int | None = None
+    patches_seen: int | None = None
+    hours: float | None = None
+    energy_kwh: float | None = None
+    device: str = ""
+    status: str = ""
+
+
+def facts_of(record: Mapping[str, Any]) -> Facts:
+    """What a record says, see `seg.benchmark.pack.seed_record`; nothing of what makes no sense."""
+    settings, run = section(dict(record), "settings"), section(dict(record), "run")
+    cost, data = section(run, "cost"), section(run, "data")
+    chosen, model = section(settings, "data"), section(settings, "model")
+    weights = run.get("weights")
+    sources = [str(one.get("source")) for one in weights if isinstance(one, dict)] if isinstance(weights, list) else []
+    named = model.get("weights")
+    augment = chosen.get("augment")
+    seconds, joules = _number(cost.get("device_seconds")), _number(cost.get("energy_joules"))
+    hardware = section(run, "hardware")
+    gpus = hardware.get("gpus") if isinstance(hardware.get("gpus"), list) else []
+    on_cpu = section(run, "compute").get("device") == "cpu"
+    return Facts(
+        seed=_whole(record.get("seed")),
+        bands=_names(data.get("bands")),
+        weights=" and ".join(dict.fromkeys(sources)) or (str(named) if named else "") if settings else None,
+        fraction=_number(chosen.get("fraction", 1.0)) if settings else None,
+        train_patches=_whole(section(data, "patches").get("train")),
+        trained_on=str(data.get("fingerprint") or ""),
+        frozen=model.get("encoder_mode", "train") == "frozen" if settings else None,
+        augmentation=", ".join(name for one in augment if isinstance(one, dict) for name in one)
+        if isinstance(augment, list)
+        else "",
+        parameters=_whole(run.get("parameters")),
+        trials=_whole(cost.get("trials")),
+        patches_seen=_whole(cost.get("patches_seen")),
+        hours=None if seconds is None else seconds / 3600,
+        energy_kwh=None if joules is None else joules / 3.6e6,
+        device=str(gpus[0]) if gpus and not on_cpu else str(hardware.get("cpu") or ""),
+        status=str(run.get("status") or ""),
+    )
+
+
+def prefilled(name: str, facts: Sequence[Facts], deterministic: bool | None) -> Known:
+    """What the records answer of the form.
+
+    Args:
+        name: Of the entry.
+        facts: Of its seeds.
+        deterministic: Whether the method draws no random numbers, where that is known.
+    """
+    first = facts[0]
+    trained = bool(first.status)
+    weights = first.weights
+    return {
+        "protocol": PROTOCOL,
+        "name": name,
+        "inputs": inputs_of(first.bands) if first.bands else None,
+        "pretraining": None if weights is None else "pretrained" if weights else "scratch",
+        "pretraining_data": NONE if weights == "" else None,
+        "labels_percent": None if first.fraction is None else budget_of(first.fraction),
+        "selection": "validation" if trained else None,
+        "trials": max((one.trials for one in facts if one.trials), default=None),
+        "deterministic": False if trained else deterministic,
+        "encoder": None if first.frozen is None else "frozen" if first.frozen else "trained",
+        "augmentation": (first.augmentation or NONE) if trained else None,
+        "test_time": NONE if trained else None,
+        "parameters": first.parameters,
+        "patches_seen": _mean(facts, lambda one: one.patches_seen, whole=True),
+        "hours": _mean(facts, lambda one: one.hours),
+        "device": first.device or None,
+        "energy_kwh": _mean(facts, lambda one: one.energy_kwh),
+    }
+
+
+def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> None:
+    """Refuse answers that the records contradict, and too few seeds.
+
+    Args:
+        answers: The answers.
+        facts: Of the seeds.
+        scored_on: Fingerprint of the data that they were scored on.
+
+    Raises:
+        SubmissionError: Naming the answer and what the record says.
+    """
+    _check_seeds(answers, facts)
+    for one in facts:
+        _check_training(answers, one, scored_on)
+        said = {
+            "inputs": answers.inputs == "any" or not one.bands or answers.inputs == inputs_of(one.bands),
+            "pretraining": one.weights is None or answers.pretraining == ("pretrained" if one.weights else "scratch"),
+            "labels_percent": one.fraction is None or answers.labels_percent == budget_of(one.fraction),
+            "encoder": one.frozen is None or answers.encoder == ("frozen" if one.frozen else "trained"),
+            "parameters": one.parameters in (None, answers.parameters),
+            "trials": one.trials is None or answers.trials >= one.trials,
+        }
+        told = {
+            "inputs": ", ".join(one.bands),
+            "pretraining": f"weights: {one.weights or 'random'}",
+            "labels_percent": f"a fraction of {one.fraction}",
+            "encoder": "frozen" if one.frozen else "trained",
+            "parameters": one.parameters,
+            "trials": one.trials,
+        }
+        for name, agrees in said.items():
+            if not agrees:
+                raise _contradiction(name, getattr(answers, name), told[name])
+    for name in ("patches_seen", "hours", "energy_kwh"):
+        recorded = _mean(facts, lambda one, name=name: getattr(one, name))  # type: ignore[misc]
+        answer = getattr(answers, name)
+        if recorded is not None and (answer is None or abs(answer - recorded) > _TOLERANCE * recorded):
+            raise _contradiction(name, answer, f"{recorded:.4g}")
+
+
+def _check_seeds(answers: Answers, facts: Sequence[Facts]) -> None:
+    number = len(facts)
+    if answers.deterministic:
+        if any(one.status for one in facts):
+            raise _contradiction("deterministic", True, "trainings, which draw random numbers")
+        if number != 1:
+            raise SubmissionError(f"a deterministic method is scored once, and there are {number} seeds of it")
+        return
+    if number < MIN_SEEDS:
+        raise SubmissionError(
+            f"it has {counted(number, 'seed', 'seeds')}, and an entry has {MIN_SEEDS} or more; train and score others"
+        )
+    seeds = [one.seed for one in facts]
+    for seed in seeds:
+        if seed is None:
+            raise SubmissionError("a seed is not numbered; score it again with its number (--seed)")
+        if seeds.count(seed) > 1:
+            raise SubmissionError(f"seed {seed} is there twice, and a mean over seeds takes each of them once")
+
+
+def _check_training(answers: Answers, one: Facts, scored_on: str) -> None:
+    if one.status not in ("", "finished"):
+        raise SubmissionError(f"the training of seed {one.seed} did not finish ({one.status}); finish it with --resume")
+    beyond = one.train_patches is not None and one.train_patches > PUBLISHED_PATCHES["train"]
+    if answers.other_data == NONE and (beyond or (one.trained_on and one.trained_on != scored_on)):
+        what = f"{one.train_patches:,} training patches" if beyond else f"training on other data ({one.trained_on})"
+        raise _contradiction("other_data", NONE, what)
+
+
+def _contradiction(name: str, answer: Any, recorded: Any) -> SubmissionError:
+    return SubmissionError(f"the answer '{name}: {answer}' contradicts the record, which says {clipped(str(recorded))}")
+
+
+def _mean(facts: Sequence[Facts], get: Callable[[Facts], float | None], whole: bool = False) -> float | None:
+    """The mean over seeds; None unless all of them know it."""
+    values = [get(one) for one in facts]
+    known = [value for value in values if value is not None]
+    if len(known) != len(values):
+        return None
+    return round(fmean(known)) if whole else float(f"{fmean(known):.4g}")
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()

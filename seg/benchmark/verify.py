@@ -1,0 +1,264 @@
+"""Whether a submission is what it says: everything in it that follows from its evidence is computed anew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from seg.benchmark.card import derived_files
+from seg.benchmark.consistency import check_consistency
+from seg.benchmark.container import PACK_AGAIN, opened, read_text
+from seg.benchmark.form import Answers, read_answers
+from seg.benchmark.layout import ANSWERS_FILE, Manifest, read_document, read_manifest, seed_files
+from seg.benchmark.outcome import Outcome, SeedOutcome, measured, of_first
+from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
+from seg.benchmark.records import Facts, check_answers, facts_of
+from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
+from seg.config.synthetic import Synthetic
+from seg.config.track import Track, silent
+from seg.config.wording import clipped
+from seg.errors import EvidenceError, SubmissionError, UnknownNameError
+from seg.metrics.bootstrap import REPLICATES
+from seg.metrics.evidence import Evidence, evaluation_name
+from seg.metrics.evidence_file import load_evidence
+from seg.reben.official import ids_digest, labels_digest
+from seg.reben.patch import PatchId
+from seg.report.results import text_difference
+from seg.runs.scored import outcome_of
+from seg.store.open import Store
+
+_MOST_EVIDENCE = 8 << 30
+"""Bytes that evidence may take in memory: that of the official test split takes 300 MB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verified:
+    """A submission that is what it says.
+
+    Attributes:
+        name: Of its folder or zip.
+        answers: What its authors state.
+        manifest: What it says of itself.
+        synthetic: Which of the data and the model is simulated.
+        patches: Patches that it was scored on.
+        subject: Digest of what was to be predicted; entries compare if theirs are equal.
+        outcome: What it comes to.
+        checked: What was found to hold, in words.
+        unverified: What cannot be known of it, in words.
+    """
+
+    name: str
+    answers: Answers
+    manifest: Manifest
+    synthetic: Synthetic
+    patches: int
+    subject: str
+    outcome: Outcome
+    checked: tuple[str, ...]
+    unverified: tuple[str, ...]
+
+
+def verify_submission(
+    path: Path, store: Store | None = None, replicates: int = REPLICATES, track: Track = silent
+) -> Verified:
+    """Compute everything anew that follows from the evidence of a submission, and compare.
+
+    Args:
+        path: Its folder, or a zip of it.
+        store: The data, to compare with what the evidence says is true.
+        replicates: Resamples, `REPLICATES` or more: the tables rest on the first of them.
+        track: Progress.
+
+    Raises:
+        SubmissionError: Of the first thing that is not as it should be.
+    """
+    with opened(path) as folder:
+        manifest = read_manifest(folder)
+        answers = read_answers(read_text(folder, ANSWERS_FILE), ANSWERS_FILE)
+        if manifest.name != answers.name:
+            raise SubmissionError(f"the name in the manifest is not that of the answers; {PACK_AGAIN}")
+        facts = [facts_of(read_document(folder, seed_files(seed)[1])) for seed in manifest.seeds]
+        seeds = examine(folder, manifest.seeds, facts, store, replicates, track)
+        check_answers(answers, facts, seeds.fingerprint)
+        derived = derived_files(answers, of_first(seeds.outcome, REPLICATES), seeds.synthetic, seeds.patches)
+        for name, text in derived.items():
+            if difference := text_difference(name, read_text(folder, name), text):
+                raise SubmissionError(f"{difference}; {PACK_AGAIN}")
+    return Verified(
+        name=path.resolve().name,
+        answers=answers,
+        manifest=manifest,
+        synthetic=seeds.synthetic,
+        patches=seeds.patches,
+        subject=seeds.subject,
+        outcome=seeds.outcome,
+        checked=(
+            f"{len(manifest.files)} files have the hashes of the manifest",
+            f"{seeds.patches:,} patches are those of {seeds.known.name}, each once"
+            if seeds.known
+            else f"{seeds.patches:,} patches are of the test split by their place, each once",
+            f"{len(manifest.seeds)} of evidence agree with themselves" + ", and with the store" * (store is not None),
+            "all scores and tables follow from the evidence",
+            "the answers do not contradict the records",
+        ),
+        unverified=_unverified(seeds, answers, store is not None),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """What the seeds of a submission have in common, and what they come to.
+
+    Attributes:
+        known: The set of patches, if it is a known one.
+        reference: What is true of them.
+        fingerprint: Of the data that they were read from.
+        synthetic: Which of the data and the model is simulated.
+        subject: Digest of the reference.
+        outcome: What the seeds come to.
+        bare: Whether evidence of a seed lacks details.
+    """
+
+    known: KnownSet | None
+    reference: Reference
+    fingerprint: str
+    synthetic: Synthetic
+    subject: str
+    outcome: Outcome
+    bare: bool
+
+    @property
+    def patches(self) -> int:
+        """Number of patches."""
+        return len(self.reference.patch_ids)
+
+
+def examine(
+    folder: Path,
+    names: Sequence[str],
+    facts: Sequence[Facts],
+    store: Store | None = None,
+    replicates: int = REPLICATES,
+    track: Track = silent,
+) -> Examined:
+    """Check the evidence of all seeds and compute what they come to.
+
+    Args:
+        folder: Of the submission.
+        names: Folders of the seeds.
+        facts: What their records say.
+        store, replicates, track: As of `verify_submission`.
+
+    Raises:
+        SubmissionError: As `verify_submission`.
+    """
+    first: Examined | None = None
+    outcomes: list[SeedOutcome] = []
+    digests: dict[str, str] = {}
+    for seed, fact in zip(names, facts, strict=True):
+        evidence = _read(folder / seed_files(seed)[0])
+        _check_patches(evidence)
+        reference = reference_of(evidence)
+        if first is None:
+            first = _first(evidence, reference, store, track)
+        else:
+            if not reference.patch_ids.equals(first.reference.patch_ids):
+                raise SubmissionError(f"seed {seed} was scored on other patches than seed {names[0]}")
+            check_same_reference(reference, first.reference, f"seed {names[0]}")
+        check_consistency(evidence)
+        digest = outcome_of(evidence)
+        if digest in digests:
+            raise SubmissionError(f"seed {seed} is a copy of seed {digests[digest]}; a seed is a training of its own")
+        digests[digest] = seed
+        if fact.seed is not None and str(fact.seed) != seed:
+            raise SubmissionError(f"the record of seed {seed} is that of seed {fact.seed}")
+        bare = evidence.details is None
+        first = replace(first, bare=first.bare or bare)
+        if bare and fact.status:
+            raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")
+        if (evidence.origin.fingerprint, evidence.origin.simulated) != (first.fingerprint, first.synthetic):
+            raise SubmissionError(f"the evidence of seed {seed} says that it is of other data than the others are")
+        outcomes.append(measured(fact.seed, evidence, replicates, track))
+        del evidence
+    assert first is not None
+    return replace(first, outcome=Outcome(tuple(outcomes)))
+
+
+def _read(path: Path) -> Evidence:
+    """Evidence of somebody unknown, after its size was found to be within bounds."""
+    try:
+        metadata = pq.read_metadata(path)
+        size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    except (pa.ArrowException, OSError) as error:
+        raise SubmissionError(f"{path.name} cannot be read ({clipped(str(error))}); {PACK_AGAIN}") from None
+    if size > _MOST_EVIDENCE:
+        raise SubmissionError(f"{path.name} unpacks to {size:,} bytes, and no evidence of a split takes so many")
+    try:
+        return load_evidence(path.parent)
+    except EvidenceError as error:
+        what = str(error).replace(str(path), path.name).partition("; ")[0]
+        raise SubmissionError(f"{what}; {PACK_AGAIN}") from None
+
+
+def _check_patches(evidence: Evidence) -> None:
+    """Refuse what is no whole evaluation of a test split, in order."""
+    origin = evidence.origin
+    if origin.split != "test":
+        raise SubmissionError(f"it was scored on the {origin.split} split, and entries are scored on test")
+    if origin.name != evaluation_name("test", on=origin.on):
+        raise SubmissionError(f"it was scored on the {origin.words}, and entries are scored on all of test as it is")
+    ids = evidence.patch_ids
+    if not len(ids):
+        raise SubmissionError("its evidence holds no patch")
+    for one in ids.to_pylist():
+        try:
+            split = PatchId.parse(one).split
+        except UnknownNameError as error:
+            raise SubmissionError(f"its evidence is of no patch of reBEN: {error}") from None
+        if split != "test":
+            raise SubmissionError(f"its evidence holds {one}, a patch of the {split} split by its place")
+    order = pc.sort_indices(ids)
+    if not order.equals(pa.array(range(len(ids)), order.type)):
+        raise SubmissionError("the patches of its evidence are not in order: it was edited, as seg sorts them by id")
+
+
+def _first(evidence: Evidence, reference: Reference, store: Store | None, track: Track) -> Examined:
+    """What the first seed says of all, compared with what is known."""
+    ids, simulated = reference.patch_ids.to_pylist(), evidence.origin.simulated
+    digest, subject = ids_digest(ids), reference.digest
+    known = next((one for one in KNOWN_SETS if one.ids == digest), None)
+    if known is None and not simulated & Synthetic.DATA:
+        raise SubmissionError(
+            f"its {len(ids):,} patches are not {OFFICIAL_TEST.name}; score it on all of that, once each"
+        )
+    if known is not None:
+        if known.synthetic != bool(simulated & Synthetic.DATA) or (not known.synthetic and simulated):
+            what = "simulated" if simulated else "real"
+            raise SubmissionError(f"it says that data or model are {what}, and its patches are {known.name}")
+        if labels_digest(ids, reference.label_names) != known.labels:
+            raise SubmissionError(f"its true labels are not those of {known.name}; the evidence was edited")
+        if known.subject and subject != known.subject:
+            raise SubmissionError(f"its true class areas are not those of {known.name}; the evidence was edited")
+    if store is not None:
+        check_same_reference(reference, reference_in(store, reference.patch_ids, track), "the store")
+    return Examined(known, reference, evidence.origin.fingerprint, simulated, subject, Outcome(()), bare=False)
+
+
+def _unverified(seeds: Examined, answers: Answers, compared: bool) -> tuple[str, ...]:
+    found = [
+        "that the predictions are those of the method: evidence that somebody makes up so that it agrees with itself "
+        "everywhere is not told from measured evidence without the predictions",
+        "what the authors state and no record holds: data, selection, trials elsewhere, and that test was unseen",
+        "that the records of the trainings are genuine",
+    ]
+    if not compared and not (seeds.known and seeds.known.subject):
+        what = "the true class areas" if seeds.known else "the true labels and class areas"
+        found.append(f"{what} of each patch, of which no digest is published; compare them with --data STORE")
+    if seeds.bare:
+        found.append("the counts against confidences, which this evidence does not have")
+    if answers.deterministic:
+        found.append("that the method draws no random numbers")
+    return tuple(found)

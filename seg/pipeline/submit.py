@@ -1,0 +1,68 @@
+"""Pack scored runs into a submission to the benchmark, or write the form that their authors answer first."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg.benchmark.form import read_answers
+from seg.benchmark.layout import MANIFEST_FILE
+from seg.benchmark.pack import fill_submission, form_of, read_seeds
+from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
+from seg.config.track import Track, silent
+from seg.errors import SubmissionError
+from seg.runs.folder import read_run
+from seg.store.atomic import write_text
+from seg.store.targets import claimed_files
+from seg.store.whole import whole_folder
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """Outcome of `submit`.
+
+    Attributes:
+        folder: The submission; None if only the form was written.
+        form: The form.
+        left: Its lines that are left to be answered, number and name.
+    """
+
+    folder: Path | None
+    form: Path
+    left: tuple[str, ...] = ()
+
+
+def submit(
+    runs: AnyPaths, out: AnyPath, *, answers: AnyPath | None = None, on: str = "", track: Track = silent
+) -> Submitted:
+    """Pack the seeds of one entry, or without answers write the form that asks for them.
+
+    Args:
+        runs: Runs that differ in nothing but the seed, scored on test.
+        out: The submission; one that seg wrote is replaced. The form is ``<out>.answers.yaml`` beside it.
+        answers: The form, filled in.
+        on: The data that they were scored on, see `seg.metrics.evidence.scored_on`.
+        track: Progress.
+
+    Raises:
+        SubmissionError: If answers are missing or contradict the records, or the evidence is against the protocol.
+        RunError, EvidenceError: If a run was not scored or is damaged.
+        OSError: If the folder cannot be written.
+    """
+    paths, out, answers = path_list(runs), Path(out), path_or_none(answers)
+    if not paths:
+        raise SubmissionError("there is nothing to submit; name run folders that 'seg eval' has scored", wrong_use=True)
+    if answers is not None and not answers.is_file():
+        raise SubmissionError(
+            f"there is no file {answers}; the same command without --answers writes the form", wrong_use=True
+        )
+    seeds = read_seeds([read_run(path) for path in paths], on)
+    if answers is None:
+        form = out.with_name(f"{out.resolve().name}.answers.yaml")
+        with claimed_files([form]):
+            text, left = form_of(seeds)
+            write_text(form, text)
+        return Submitted(None, form, tuple(left))
+    text = answers.read_text(encoding="utf-8", errors="replace")
+    stated = read_answers(text, str(answers))
+    with whole_folder(out, MANIFEST_FILE, "a submission") as folder:
+        fill_submission(folder, seeds, stated, text, track)
+    return Submitted(out, answers)

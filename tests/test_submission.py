@@ -1,0 +1,583 @@
+"""Submissions: packed, verified, and what forgers, mistakes and hostile files come to."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from entries import ANSWERS, evidence_on, small_store, three_runs, with_origin, write_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg.benchmark import container
+from seg.benchmark import verify as verify_module
+from seg.benchmark.card import derived_files
+from seg.benchmark.consistency import check_consistency
+from seg.benchmark.form import Answers, form_text, read_answers
+from seg.benchmark.layout import manifest_text
+from seg.benchmark.outcome import Outcome, measured
+from seg.benchmark.protocol import KnownSet
+from seg.benchmark.reference import reference_of
+from seg.config.yaml_text import dump
+from seg.errors import EvidenceError, ForeignFileError, RunError, SegError, SubmissionError, WrongUseError
+from seg.metrics.evidence import CELLS, Evidence, take_patches
+from seg.metrics.evidence_file import load_evidence, pack_evidence, save_evidence
+from seg.metrics.sparse import sparse_counts
+from seg.pipeline.submit import submit
+from seg.pipeline.verify import verify
+from seg.reben.classes import NUM_CLASSES
+from seg.reben.official import ids_digest, labels_digest
+
+SEEDS = ("0", "1", "2")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("submissions")
+
+
+@pytest.fixture(scope="module")
+def store(place: Path):
+    return small_store(place)
+
+
+@pytest.fixture(scope="module")
+def runs(place: Path, store) -> list[Path]:
+    return three_runs(place / "runs", store)
+
+
+@pytest.fixture(scope="module")
+def packed(place: Path, runs: list[Path]) -> Path:
+    submit(runs, place / "packed", answers=write_answers(place / "answers.yaml"))
+    return place / "packed"
+
+
+@pytest.fixture
+def folder(packed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(packed, tmp_path / "submission"))
+
+
+def write_answers(path: Path, **changes: Any) -> Path:
+    path.write_text(form_text(ANSWERS | changes)[0])
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------------ the form
+
+
+def test_a_form_is_read_as_it_was_filled_in():
+    text, left = form_text(ANSWERS)
+    assert left == []
+    assert read_answers(text, "form").model_dump() == ANSWERS
+    assert read_answers(text, "form").track.name == "s2-scratch-100"
+
+
+@pytest.mark.parametrize("name", [name for name in Answers.model_fields if name != "energy_kwh"])
+def test_a_line_that_is_not_answered_is_named(name: str):
+    text, left = form_text(ANSWERS | {name: None})
+    (line,) = left
+    assert re.fullmatch(rf"\d+ \({name}\)", line)
+    assert text.splitlines()[int(line.split()[0]) - 1] == f"{name}:"
+    with pytest.raises(SubmissionError, match=rf"form is not answered in full: line {line.split()[0]} \({name}\)$"):
+        read_answers(text, "form")
+    without = "\n".join(one for one in text.splitlines() if not one.startswith(f"{name}:"))
+    with pytest.raises(SubmissionError, match=rf"no line {name}"):
+        read_answers(without, "form")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("protocol", 2, "should be 1"),
+        ("name", "x" * 81, "at most 80 characters"),
+        ("name", "a\u202eb", "cannot be printed"),
+        ("name", " ", "is empty"),
+        ("authors", [], "at least 1 item"),
+        ("authors", "A. Author", "valid list"),
+        ("url", "javascript:alert(1)", "begins with https://"),
+        ("url", 'https://x.org/" onclick="x', "begins with https://"),
+        ("licence", "proprietary", "should be 'apache-2.0'"),
+        ("inputs", "rgb", "should be 's1', 's2', 's1s2' or 'any'"),
+        ("labels_percent", 50, "should be 1, 10 or 100"),
+        ("test_unseen", False, "should be True"),
+        ("trials", 0, "greater than or equal to 1"),
+        ("trials", True, "is no number"),
+        ("parameters", -1, "greater than or equal to 0"),
+        ("hours", float("inf"), "less than or equal to"),
+        ("hours", float("nan"), "greater than or equal to"),
+        ("hours", "two", "is no number"),
+        ("deterministic", "no", "valid boolean"),
+        ("pretraining_data", "ImageNet", "pretraining_data is none where"),
+    ],
+)
+def test_a_wrong_answer_is_named_with_its_line(name: str, value: object, what: str):
+    text = form_text(ANSWERS | {name: value})[0]
+    with pytest.raises(SubmissionError) as refused:
+        read_answers(text, "form")
+    assert what in str(refused.value)
+    if name != "pretraining_data":
+        line = next(n for n, one in enumerate(text.splitlines(), 1) if one.startswith(f"{name}:"))
+        assert str(refused.value).startswith(f"form, line {line}: {name} ")
+    assert "\n" not in str(refused.value)
+
+
+def test_lines_that_are_none_of_the_form_are_refused():
+    text = form_text(ANSWERS)[0]
+    with pytest.raises(SubmissionError, match=r"line \d+: colour is no line of the form"):
+        read_answers(f"{text}\ncolour: red\n", "form")
+    for bad in ("[", "- a", "a: &x [*x]", "x" * 200_000, "name: 1\nname: 2"):
+        with pytest.raises(SubmissionError):
+            read_answers(bad, "form")
+
+
+@given(st.text(max_size=90))
+def test_any_name_is_kept_or_refused(text: str):
+    try:
+        answers = read_answers(dump(ANSWERS | {"name": text}), "form")
+    except SubmissionError:
+        return
+    assert answers.name == text
+
+
+# ------------------------------------------------------------------------------------------------------------- packing
+
+
+def test_the_form_is_written_with_what_the_records_know(runs, tmp_path):
+    done = submit(runs, tmp_path / "entry")
+    assert done.folder is None
+    assert not (tmp_path / "entry").exists()
+    text = done.form.read_text()
+    known = {
+        "inputs: s2",
+        "parameters: 14328209",
+        "patches_seen: 5000",
+        "hours: 2.0",
+        "trials: 2",
+        "pretraining: scratch",
+    }
+    assert known <= set(text.splitlines())
+    assert "device: Some GPU" in text
+    assert [line.split()[1] for line in done.left] == [
+        f"({name})" for name in ("summary", "authors", "url", "licence", "other_data", "test_unseen")
+    ]
+    with pytest.raises(SubmissionError, match="is not answered in full"):
+        submit(runs, tmp_path / "entry", answers=done.form)
+    assert not (tmp_path / "entry").exists()
+    done.form.write_text(text + "# edited")
+    with pytest.raises(ForeignFileError, match=r"entry\.answers\.yaml"):
+        submit(runs, tmp_path / "entry")
+
+
+def test_what_is_packed_is_verified_as_a_folder_and_as_a_zip(packed, store, tmp_path):
+    found = verify(packed, data=store.folder)
+    assert (found.patches, len(found.outcome.seeds)) == (10, 3)
+    assert found.synthetic
+    assert any("made up" in one or "makes up" in one for one in found.unverified)
+    assert not any("class areas" in one for one in found.unverified)
+    assert any("class areas" in one for one in verify(packed).unverified)
+    archive = Path(shutil.make_archive(str(tmp_path / "entry"), "zip", packed.parent, packed.name))
+    assert verify(archive).subject == found.subject
+    with zipfile.ZipFile(tmp_path / "flat.zip", "w") as flat:
+        for path in packed.rglob("*"):
+            flat.write(path, path.relative_to(packed))
+        flat.writestr("__MACOSX/._README.md", "litter")
+    assert verify(tmp_path / "flat.zip").subject == found.subject
+    page = (packed / "README.md").read_text()
+    assert "SYNTHETIC" in page
+    assert "CC-BY-4.0" in (packed / "CITATION.cff").read_text()
+    assert not list(packed.rglob("*.safetensors"))
+    scores = json.loads((packed / "scores.json").read_text())
+    mean = np.mean([one.scores["miou"] for one in found.outcome.seeds])
+    assert scores["scores"]["rows"][-1]["miou"] == pytest.approx(mean, abs=1e-12)
+
+
+def test_packing_twice_gives_the_same_files_and_replaces_only_its_own(runs, packed, tmp_path):
+    answers = write_answers(tmp_path / "answers.yaml")
+    for _ in range(2):
+        submit(runs, tmp_path / "entry", answers=answers)
+    for path in packed.rglob("*"):
+        if path.is_file() and not path.name.startswith("."):
+            assert (tmp_path / "entry" / path.relative_to(packed)).read_bytes() == path.read_bytes()
+    (tmp_path / "entry" / "mine.txt").write_text("mine")
+    with pytest.raises(ForeignFileError, match=r"mine\.txt"):
+        submit(runs, tmp_path / "entry", answers=answers)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine")
+    with pytest.raises(WrongUseError, match="something else than a submission"):
+        submit(runs, tmp_path / "other", answers=answers)
+
+
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "parameters": ({"parameters": 1}, "'parameters: 1' contradicts the record, which says 14328209"),
+    "patches_seen": ({"patches_seen": 4000}, "'patches_seen: 4000' contradicts"),
+    "hours": ({"hours": 0.1}, "'hours: 0.1' contradicts"),
+    "trials": ({"trials": 1}, "'trials: 1' contradicts the record, which says 2"),
+    "inputs": ({"inputs": "s1"}, "'inputs: s1' contradicts the record, which says B02, B03, B04"),
+    "pretrained": ({"pretraining": "pretrained", "pretraining_data": "x"}, "weights: random"),
+    "labels": ({"labels_percent": 10}, "'labels_percent: 10' contradicts"),
+    "encoder": ({"encoder": "frozen"}, "'encoder: frozen' contradicts"),
+    "deterministic": ({"deterministic": True}, "'deterministic: True' contradicts"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_answers_that_contradict_the_record_are_refused(name, runs, folder, tmp_path):
+    changes, sentence = CONTRADICTIONS[name]
+    answers = write_answers(tmp_path / "answers.yaml", **changes)
+    with pytest.raises(SubmissionError, match=re.escape(sentence)):
+        submit(runs, tmp_path / "entry", answers=answers)
+    assert not (tmp_path / "entry").exists()
+    write_answers(folder / "answers.yaml", **changes)
+    seal(folder)
+    with pytest.raises(SubmissionError, match=re.escape(sentence)):
+        verify(folder)
+
+
+def test_too_few_seeds_or_other_settings_are_no_entry(runs, store, tmp_path):
+    answers = write_answers(tmp_path / "answers.yaml")
+    with pytest.raises(SubmissionError, match="it has 2 seeds, and an entry has 3 or more"):
+        submit(runs[:2], tmp_path / "entry", answers=answers)
+    other = write_run(tmp_path / "other", evidence_on(store, 9), 9, train__lr=0.01)
+    with pytest.raises(SubmissionError, match=r"differ in train\.lr"):
+        submit([*runs[:2], other], tmp_path / "entry", answers=answers)
+    copied = [*runs[:2], write_run(tmp_path / "copied", load_evidence(runs[0] / "eval/test/evidence"), 2)]
+    with pytest.raises(SubmissionError, match="seed 2 is a copy of seed 0"):
+        submit(copied, tmp_path / "entry", answers=answers)
+    again = [*runs[:2], write_run(tmp_path / "again", evidence_on(store, 9), 0)]
+    with pytest.raises(SubmissionError, match="seed 0 is there twice"):
+        submit(again, tmp_path / "entry", answers=answers)
+    broken = [*runs[:2], write_run(tmp_path / "broken", evidence_on(store, 9), 2, {"status": "interrupted"})]
+    with pytest.raises(SubmissionError, match="did not finish"):
+        submit(broken, tmp_path / "entry", answers=answers)
+    unscored = write_run(tmp_path / "unscored", evidence_on(store, 9), 2)
+    shutil.rmtree(unscored / "eval")
+    with pytest.raises(RunError, match="was not scored on the test split yet"):
+        submit([*runs[:2], unscored], tmp_path / "entry")
+
+
+# ------------------------------------------------------------------------------------------------------------- forgers
+
+
+def seal(folder: Path) -> None:
+    """Compute the hashes anew, as every forger does."""
+    name = re.search(r"^name: (.*)$", (folder / "answers.yaml").read_text(), re.M)
+    assert name
+    (folder / "submission.json").write_text(manifest_text(folder, name[1], SEEDS))
+
+
+def forge(folder: Path, change: Callable[[Evidence], Evidence], seeds: tuple[str, ...] = ("0",)) -> None:
+    """Change evidence, and make everything that follows from it follow: scores, page and hashes."""
+    for seed in seeds:
+        place = folder / "seeds" / seed
+        save_evidence(place, change(load_evidence(place)))
+    evidences = [load_evidence(folder / "seeds" / seed) for seed in SEEDS]
+    outcome = Outcome(tuple(measured(int(seed), one) for seed, one in zip(SEEDS, evidences, strict=True)))
+    answers = read_answers((folder / "answers.yaml").read_text(), "answers")
+    for name, text in derived_files(answers, outcome, evidences[0].origin.simulated, len(evidences[0])).items():
+        (folder / name).write_text(text)
+    seal(folder)
+
+
+def recounted(evidence: Evidence, change: Callable[[np.ndarray], None]) -> Evidence:
+    """Evidence with other confusion counts."""
+    counts = evidence.confusion.dense().reshape(-1, NUM_CLASSES, NUM_CLASSES)
+    change(counts)
+    return replace(evidence, confusion=sparse_counts(counts.reshape(-1, CELLS)))
+
+
+def better(counts: np.ndarray) -> None:
+    """Move a wrong pixel of the first patch that has one to where it would be right."""
+    for matrix in counts:
+        for true, predicted in np.argwhere(matrix):
+            if true != predicted:
+                matrix[true, predicted] -= 1
+                matrix[true, true] += 1
+                return
+
+
+def with_bins(evidence: Evidence, change: Callable[[np.ndarray], None]) -> Evidence:
+    """Evidence with other pixels by confidence, dense (N, 2, 15, 3)."""
+    assert evidence.details is not None
+    bins = evidence.details.reliability.dense().reshape(-1, 2, 15, 3)
+    change(bins)
+    return replace(evidence, details=replace(evidence.details, reliability=sparse_counts(bins.reshape(len(bins), -1))))
+
+
+def thorough(evidence: Evidence) -> Evidence:
+    """All wrong pixels become right ones, in counts, near boundaries and by confidence; the losses are forgotten."""
+
+    def right(counts: np.ndarray) -> None:
+        areas = counts.sum(2)
+        counts[:] = 0
+        counts[:, np.arange(NUM_CLASSES), np.arange(NUM_CLASSES)] = areas
+
+    def all_right(bins: np.ndarray) -> None:
+        bins[..., 1] = bins[..., 0]
+
+    made = with_bins(recounted(evidence, right), all_right)
+    assert made.details is not None
+    zones = made.details.zones.dense().reshape(len(made), 2, NUM_CLASSES, NUM_CLASSES)
+    for zone in range(2):
+        right(zones[:, zone])
+    bands = made.details.bands.dense().reshape(len(made), 3, NUM_CLASSES)
+    bands[:, 0] = bands[:, 2] = bands[:, 1]
+    counts = sparse_counts(zones.reshape(len(made), -1)), sparse_counts(bands.reshape(len(made), -1))
+    return replace(made, details=replace(made.details, zones=counts[0], bands=counts[1]))
+
+
+def areas_moved(counts: np.ndarray) -> None:
+    """Let pixels that were taken for another class have been of that class."""
+    for matrix in counts:
+        np.fill_diagonal(matrix, matrix.sum(0))
+        matrix[~np.eye(NUM_CLASSES, dtype=bool)] = 0
+
+
+def other_label(evidence: Evidence) -> Evidence:
+    labels = evidence.labels.copy()
+    labels[0, 0] = ~labels[0, 0]
+    return replace(evidence, labels=labels)
+
+
+def renamed(evidence: Evidence, name: str) -> Evidence:
+    return replace(evidence, patch_ids=pa.array([name, *evidence.patch_ids.to_pylist()[1:]]))
+
+
+def without_details(evidence: Evidence) -> Evidence:
+    return replace(evidence, details=None)
+
+
+def losses_halved(evidence: Evidence) -> Evidence:
+    assert evidence.details is not None
+    return replace(evidence, details=replace(evidence.details, losses_NSL=evidence.details.losses_NSL / 100))
+
+
+def surer(evidence: Evidence) -> Evidence:
+    def change(bins: np.ndarray) -> None:
+        bins[..., 2] *= 3
+
+    return with_bins(evidence, change)
+
+
+TRAIN_PATCH = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_00_00"
+FORGERIES: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
+    "a pixel made right": (lambda e: recounted(e, better), "contradicts itself: of S2.*"),
+    "all made right": (thorough, "is none that its confidences can have"),
+    "reference moved": (lambda e: recounted(e, areas_moved), "class areas of .* are not those of seed 0|contradicts"),
+    "pixels invented": (lambda e: recounted(e, lambda c: c.__imul__(2)), "class areas|contradict"),
+    "label changed": (other_label, "labels of 1 patches are not those of seed"),
+    "confidences raised": (surer, "confidences lie outside of their bins"),
+    "losses lowered": (losses_halved, "is none that its confidences can have"),
+    "details left out": (without_details, "lacks the details that 'seg eval' measures"),
+    "a train patch": (lambda e: renamed(e, TRAIN_PATCH), "holds .*_00_00, a patch of the train split"),
+    "no patch": (lambda e: renamed(e, "../../etc/passwd"), "is of no patch of reBEN"),
+    "a patch left out": (lambda e: take_patches(e, np.arange(1, len(e))), "on other patches than seed"),
+    "reordered": (lambda e: take_patches(e, np.arange(len(e))[::-1]), "are not in order"),
+    "validation": (lambda e: with_origin(e, split="validation"), "scored on the validation split"),
+    "a sensor left out": (lambda e: with_origin(e, without="s1"), "without Sentinel-1"),
+    "called real": (
+        lambda e: with_origin(e, synthetic=False, synthetic_model=False),
+        "not the official test split|says",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+@pytest.mark.parametrize("seed", ["0", "2"])
+def test_a_forged_evidence_is_found_though_all_follows_from_it(name, seed, folder):
+    change, sentence = FORGERIES[name]
+    # Some of it contradicts itself so much that not even its forger can read it.
+    with contextlib.suppress(EvidenceError):
+        forge(folder, change, (seed,))
+    seal(folder)
+    with pytest.raises(SegError) as refused:
+        verify(folder)
+    assert re.search(sentence, str(refused.value)), refused.value
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["reference moved", "label changed", "a patch left out"])
+def test_the_reference_of_all_seeds_together_is_found_by_the_store_or_a_digest(name, folder, store, monkeypatch):
+    genuine = load_evidence(folder / "seeds" / "0")
+    change, _ = FORGERIES[name]
+    forge(folder, lambda e: replace(change(e), details=None), SEEDS)
+    for seed in SEEDS:  # as an outsider's, whose evidence needs no details
+        record = folder / "seeds" / seed / "record.json"
+        record.write_text(json.dumps({"seed": int(seed)}))
+    seal(folder)
+    if name != "a patch left out":
+        with pytest.raises(SubmissionError, match="are not those of the store"):
+            verify(folder, data=store.folder)
+    ids = genuine.patch_ids.to_pylist()
+    reference = reference_of(genuine)
+    known = KnownSet("known", ids_digest(ids), labels_digest(ids, reference.label_names), reference.digest, True)
+    monkeypatch.setattr(verify_module, "KNOWN_SETS", (known,))
+    if name == "a patch left out":
+        assert verify(folder).checked[1].endswith("of the test split by their place, each once")
+    else:
+        with pytest.raises(SubmissionError, match="are not those of known; the evidence was edited"):
+            verify(folder)
+
+
+def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert re.search(old, text)
+        (folder / name).write_text(re.sub(old, new, text, count=1))
+
+    return change
+
+
+def record_of_another_seed(folder: Path) -> None:
+    shutil.copy(folder / "seeds/1/record.json", folder / "seeds/0/record.json")
+
+
+def doubled(folder: Path) -> None:
+    place = folder / "seeds" / "0"
+    evidence = load_evidence(place)
+    twice = take_patches(evidence, np.array([0, *range(len(evidence))]))
+    (place / "patches.parquet").write_bytes(pack_evidence(twice))
+
+
+EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "page": (edit("README.md", r"\d+\.\d \[", "99.9 ["), r"README.md, line \d+: .* but the evidence gives"),
+    "scores": (edit("scores.json", r'"miou": [\d.]+', '"miou": 0.99'), "scores.json, line .* but the evidence gives"),
+    "page's title": (edit("README.md", "# ", "# <h1>99 %</h1> "), "README.md, line 1"),
+    "page's end": (edit("README.md", "$", "mIoU 99 %\n"), "README.md has|README.md, line"),
+    "citation": (edit("CITATION.cff", "A. Author", "Nobody"), "CITATION.cff, line"),
+    "author": (edit("answers.yaml", "A. Author", "Nobody"), "README.md, line|CITATION.cff, line"),
+    "protocol": (edit("submission.json", '"protocol": 1', '"protocol": 2'), "another version: protocol 2"),
+    "format": (edit("submission.json", '"format": 1', '"format": 7'), "another version: format 7"),
+    "definitions": (edit("submission.json", '"definitions": 1', '"definitions": 0'), "another version: definitions 0"),
+    "answers' protocol": (edit("answers.yaml", "protocol: 1", "protocol: 2"), "protocol should be 1"),
+    "name": (edit("submission.json", '"name": "unet', '"name": "better unet'), "name in the manifest"),
+    "seeds": (edit("submission.json", r'"2"\s*\]', '"3"]'), "lacks seeds/3/patches.parquet"),
+    "another file": (lambda folder: (folder / "model.bin").write_text("x"), "no part of it: model.bin"),
+    "missing": (lambda folder: (folder / "seeds/1/patches.parquet").unlink(), "lacks seeds/1/patches.parquet"),
+    "no manifest": (lambda folder: (folder / "submission.json").unlink(), "there is no submission.json"),
+    "no json": (lambda folder: (folder / "submission.json").write_text("{"), "submission.json is no JSON"),
+    "nested json": (
+        lambda folder: (folder / "submission.json").write_text("[" * 100_000),
+        "submission.json is no JSON",
+    ),
+    "record": (record_of_another_seed, "record of seed 0 is that of seed 1"),
+    "doubled": (doubled, "counts patch .* more than once"),
+    "no parquet": (lambda f: (f / "seeds/0/patches.parquet").write_bytes(b"PAR1" * 9), "cannot be read"),
+    "a link": (lambda f: (f / "more").symlink_to("/etc"), "is a link"),
+    "a long text": (lambda f: (f / "README.md").write_text("x" * 2_000_000), "larger than"),
+    "no text": (lambda f: (f / "README.md").write_bytes(b"\xff\xfe"), "no text in UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_file_is_found_by_its_hash_and_by_what_it_says(name, folder):
+    change, sentence = EDITS[name]
+    change(folder)
+    whole = name not in ("another file", "missing", "no manifest", "no json", "nested json", "a link", "seeds")
+    if whole and not (folder / "submission.json").read_text().count('"format": 7'):
+        with pytest.raises(SegError):
+            verify(folder)
+    if whole and name not in ("protocol", "format", "definitions", "name"):
+        seal(folder)
+    with pytest.raises(SegError) as refused:
+        verify(folder)
+    assert re.search(sentence, str(refused.value)), refused.value
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 600
+
+
+def test_the_answers_may_not_be_replaced_without_the_hash(folder):
+    text = (folder / "answers.yaml").read_text()
+    (folder / "answers.yaml").write_text(text.replace("flips", "none"))
+    with pytest.raises(SubmissionError, match=r"answers\.yaml is not the file that was packed: its hash differs"):
+        verify(folder)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data())
+def test_genuine_evidence_is_never_said_to_be_forged(store, data):
+    skill = data.draw(st.sampled_from([0.0, 0.5, 3.0, 30.0, 300.0]))
+    temperature = data.draw(st.sampled_from([None, 0.3, 1.0, 4.0]))
+    check_consistency(evidence_on(store, data.draw(st.integers(0, 2**20)), skill, temperature))
+
+
+# ------------------------------------------------------------------------------------------------------------ zip files
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "C:\\evil.txt", "a\\..\\evil.txt", "C:/evil.txt"]
+)
+def test_a_zip_writes_nowhere_but_into_its_own_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SubmissionError, match="names a file outside of itself"):
+        verify(zipped(tmp_path / "x.zip", {name: b"evil", "submission.json": b"{}"}))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
+
+
+def test_ten_gigabytes_of_zeros_are_refused_before_anything_is_unpacked(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("seeds/0/patches.parquet", b"\0" * 1000)
+        archive.getinfo("seeds/0/patches.parquet").file_size = 10 << 30
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(SubmissionError, match="holds more than a submission may"):
+        verify(tmp_path / "bomb.zip")
+
+
+def test_a_zip_that_lies_of_its_sizes_is_not_unpacked_beyond_them(tmp_path):
+    real = b"\0" * (4 << 20)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.md", real)
+        archive.getinfo("README.md").file_size = 10
+    with pytest.raises(SubmissionError, match="is damaged"):
+        verify(tmp_path / "x.zip")
+
+
+def test_other_zips_that_are_refused(tmp_path):
+    for number in range(container.MOST_FILES + 1):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / str(number)).touch()
+    with pytest.raises(SubmissionError, match="holds more than a submission may"):
+        verify(tmp_path / "many")
+    with pytest.raises(SubmissionError, match="holds more than a submission may"):
+        verify(zipped(tmp_path / "many.zip", dict.fromkeys(map(str, range(container.MOST_FILES + 1)), b"")))
+    with pytest.raises(SubmissionError, match="holds more than a submission may"):
+        verify(zipped(tmp_path / "long.zip", dict.fromkeys((f"{n:09d}" * 20 for n in range(5000)), b"")))
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(SubmissionError, match="link is a link"):
+        verify(tmp_path / "link.zip")
+    twice = zipped(tmp_path / "twice.zip", {"a": b"1", "b": b"2"})
+    twice.write_bytes(twice.read_bytes().replace(b"b", b"a"))
+    with pytest.raises(SubmissionError, match="holds a twice"):
+        verify(tmp_path / "twice.zip")
+    (tmp_path / "no.zip").write_bytes(b"no zip")
+    with pytest.raises(SubmissionError, match="is damaged"):
+        verify(tmp_path / "no.zip")
+    cut = io.BytesIO()
+    with zipfile.ZipFile(cut, "w") as archive:
+        archive.writestr("a", "1")
+    (tmp_path / "cut.zip").write_bytes(cut.getvalue()[:-30])
+    with pytest.raises(SubmissionError, match="is damaged"):
+        verify(tmp_path / "cut.zip")
+    for name in ("nowhere", "no.tar"):
+        with pytest.raises(SubmissionError, match="does not exist"):
+            verify(tmp_path / name)
+    with pytest.raises(SubmissionError, match=r"there is no submission\.json"):
+        verify(zipped(tmp_path / "empty.zip", {}))
