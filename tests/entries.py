@@ -99,7 +99,7 @@ def write_run(folder: Path, evidence: Evidence, seed: int, record: dict[str, Any
     """A run folder as `seg train` and `seg eval` leave it behind, without weights."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_config(load_config(train__seed=seed, **settings)))
-    data = {"fingerprint": evidence.origin.fingerprint, "patches": {"train": 12}, "bands": ["B02", "B03", "B04"]}
+    data = {"fingerprint": evidence.origin.fingerprint, "patches": {"train": 20}, "bands": ["B02", "B03", "B04"]}
     cost = {"device_seconds": 7200, "patches_seen": 5000, "trials": 2, "energy_joules": None}
     known = {"status": "finished", "synthetic": True, "data": data, "parameters": 14_328_209, "cost": cost}
     known |= {"hardware": {"cpu": "Some CPU", "gpus": ["Some GPU"]}, "compute": {"device": "cuda"}, "weights": []}

@@ -23,6 +23,7 @@ PACKAGES = {
     "report": "Tables, HTML and records.",
     "runs": "What a run is: plan, folder, session, loaded model.",
     "maps": "GeoTIFFs, mosaics and what lies beside a map.",
+    "benchmark": "The protocol: submissions, their verification, the leaderboard.",
     "pipeline": "The table of contents: what each command does, as functions.",
 }
 """Packages that are shown, in the order in which data walk through them."""

@@ -15,7 +15,6 @@ from seg.metrics.evidence import (
     CONFIDENCE_BINS,
     RELIABILITY_PARTS,
     ZONES,
-    Details,
     Evidence,
     predicted_areas,
     reference_areas,
@@ -57,6 +56,8 @@ def _contradictions(part: Evidence) -> Iterator[tuple[str, Bools]]:
     counts_NKK = part.confusion.dense().reshape(-1, NUM_CLASSES, NUM_CLASSES)
     areas_NK = reference_areas(part)
     yield "more pixels are labelled than a patch has", areas_NK.sum(1) > _PIXELS
+    if part.probabilities is not None and not part.origin.ranked:
+        yield "labels that were decided are neither 0 nor 1", (part.probabilities != 0) & (part.probabilities != 1)
     details = part.details
     if details is None:
         return
@@ -68,13 +69,17 @@ def _contradictions(part: Evidence) -> Iterator[tuple[str, Bools]]:
     yield "boundaries of the reference are not where its pixels are", reference > near_NKK.sum(2)
     yield "boundaries of the prediction are not where its pixels are", predicted > predicted_areas(part)
     yield "boundaries agree where maps do not", (both > right_near) | (both > reference) | (both > predicted)
-    yield from _of_confidence(part, details, counts_NKK)
+    if details.reliability is not None and details.losses_NSL is not None:
+        bins = details.reliability.dense().reshape(-1, 2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
+        yield from _of_confidence(part, bins, details.losses_NSL, counts_NKK)
+        if details.pooled_NPK is not None:
+            yield from _of_pooled(part, bins, details.pooled_NPK.astype(np.int64), counts_NKK)
 
 
-def _of_confidence(part: Evidence, details: Details, counts_NKK: Counts) -> Iterator[tuple[str, Bools]]:
+def _of_confidence(
+    part: Evidence, bins_NSBP: Counts, losses_NSL: Floats, counts_NKK: Counts
+) -> Iterator[tuple[str, Bools]]:
     right_N, total_N = np.trace(counts_NKK, axis1=1, axis2=2), counts_NKK.sum((1, 2))
-    shape = (-1, 2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
-    bins_NSBP = details.reliability.dense().reshape(shape)
     for scaled in range(1 if part.origin.temperature is None else 2):
         count_NB, hits_NB, units_NB = np.moveaxis(bins_NSBP[:, scaled], -1, 0)
         yield "as many pixels are right as the counts say", hits_NB.sum(1) != right_N
@@ -83,12 +88,17 @@ def _of_confidence(part: Evidence, details: Details, counts_NKK: Counts) -> Iter
         low_B, high_B = np.maximum(_EDGES[:-1], _LEAST) * UNITS - 1, _EDGES[1:] * UNITS + 1
         outside = (units_NB < low_B * count_NB) | (units_NB > high_B * count_NB)
         yield "confidences lie outside of their bins", outside
-        losses_NL = details.losses_NSL[:, scaled]
+        losses_NL = losses_NSL[:, scaled]
         wrong_NB = count_NB - hits_NB
         for name, loss_N, low_N, high_N in _loss_bounds(losses_NL, hits_NB.astype(float), wrong_NB.astype(float)):
             beyond = ~((loss_N >= low_N * (1 - _SLACK) - _SLACK) & (loss_N <= high_N * (1 + _SLACK) + _SLACK))
             yield f"the {name} is none that its confidences can have", beyond
-    most_NK, pooled_NK = details.pooled_NPK[:, 0].astype(np.int64), details.pooled_NPK[:, 1].astype(np.int64)
+
+
+def _of_pooled(
+    part: Evidence, bins_NSBP: Counts, pooled_NPK: Counts, counts_NKK: Counts
+) -> Iterator[tuple[str, Bools]]:
+    most_NK, pooled_NK = np.moveaxis(pooled_NPK, 1, 0)
     least = int(_LEAST * UNITS) - 1
     yield "a class is predicted without a probability", (predicted_areas(part) > 0) & (most_NK < least)
     yield "pooled probabilities are larger than their maximum", pooled_NK > most_NK + 1
@@ -96,7 +106,7 @@ def _of_confidence(part: Evidence, details: Details, counts_NKK: Counts) -> Iter
     top_N = CONFIDENCE_BINS - 1 - np.argmax(filled_NB[:, ::-1], axis=1)
     most_N, any_N = most_NK.max(1), filled_NB.any(1)
     yield "a confidence is larger than all probabilities", any_N & (most_N < _EDGES[top_N] * UNITS - 1)
-    whole_N = any_N & (total_N == _PIXELS)
+    whole_N = any_N & (counts_NKK.sum((1, 2)) == _PIXELS)
     yield "a probability is larger than all confidences", whole_N & (most_N > _EDGES[top_N + 1] * UNITS + 1)
 
 

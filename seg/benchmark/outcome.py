@@ -87,7 +87,7 @@ def measured(seed: int | None, evidence: Evidence, replicates: int = REPLICATES,
     bare = replace(evidence, origin=origin, details=None)
     scores = score_evidence(bare)
     values = headline(scores)
-    per_class = {"iou": scores.pixel.iou}
+    per_class = {"iou": scores.pixel.iou} if bare.origin.masks else {}
     if scores.scene is not None:
         per_class["ap"] = scores.scene.ap
     resampled = bootstrap(bare, replicates, BOOTSTRAP_SEED, track)

@@ -11,18 +11,16 @@ from seg.benchmark.form import Answers, Known, form_text
 from seg.benchmark.layout import ANSWERS_FILE, MANIFEST_FILE, manifest_text, seed_files
 from seg.benchmark.records import Facts, check_answers, facts_of, prefilled
 from seg.benchmark.verify import examine
-from seg.config.identity import settings_of_experiment
 from seg.config.track import Track, silent
 from seg.errors import SubmissionError
 from seg.metrics.evidence_file import FILE_NAME
-from seg.reben.bands import selection_name
 from seg.report.record import json_text
-from seg.runs.folder import EVALUATIONS, EVIDENCE, RunFiles, check_evidence, named_data, read_evaluation
-from seg.runs.names import experiment
+from seg.runs.entry import Entry
+from seg.runs.folder import EVALUATIONS, EVIDENCE, check_evidence, is_scored, named_data, read_evaluation, read_run
 
-_OF_RUN = (
+_OF_RECORD = (
     *("written_utc", "versions", "source", "hardware", "training", "status", "throughput", "synthetic", "data"),
-    *("seeds", "parameters", "weights", "compute", "batch", "cost"),
+    *("seeds", "parameters", "parameters_trained", "weights", "compute", "batch", "cost", "predictions"),
 )
 _OF_EVALUATION = ("written_utc", "versions", "hardware", "data", "weights", "compute", "throughput")
 
@@ -32,14 +30,14 @@ class Seed:
     """A scored run that is to be packed.
 
     Attributes:
-        run: Its settings and record.
+        entry: The run, or the predictions that were scored.
         evidence: Folder of its evidence.
         record: What is packed of what is known of it.
         facts: What that says.
         scored_on: Fingerprint of the data that it was scored on.
     """
 
-    run: RunFiles
+    entry: Entry
     evidence: Path
     record: dict[str, Any]
     facts: Facts
@@ -51,11 +49,11 @@ class Seed:
         return str(self.facts.seed or 0)
 
 
-def read_seeds(runs: Sequence[RunFiles], on: str = "") -> list[Seed]:
-    """The runs of an entry, in the order of their seeds.
+def read_seeds(entries: Sequence[Entry], on: str = "") -> list[Seed]:
+    """The seeds of a submission, in order.
 
     Args:
-        runs: Runs that differ in nothing but the seed, scored on test.
+        entries: What differs in nothing but the seed, scored on test.
         on: The data that they were scored on, see `seg.metrics.evidence.scored_on`.
 
     Raises:
@@ -63,55 +61,48 @@ def read_seeds(runs: Sequence[RunFiles], on: str = "") -> list[Seed]:
         RunError, EvidenceError: If one was not scored.
     """
     seeds = []
-    for run in runs:
-        name = named_data(run, on)
-        origin = check_evidence(run.folder, "test", on=name)
-        record = seed_record(run, read_evaluation(run.folder, "test", on=name))
-        seeds.append(
-            Seed(run, run.folder / EVALUATIONS / origin.name / EVIDENCE, record, facts_of(record), origin.fingerprint)
-        )
-    first, *others = seeds
+    for entry in entries:
+        name = named_data(entry.folder, entry.fingerprint, on)
+        origin = check_evidence(entry.folder, "test", on=name)
+        record = seed_record(entry, read_evaluation(entry.folder, "test", on=name))
+        evidence = entry.folder / EVALUATIONS / origin.name / EVIDENCE
+        seeds.append(Seed(entry, evidence, record, facts_of(record), origin.fingerprint))
+    first, *others = [seed.entry for seed in seeds]
     for other in others:
-        one, two = experiment(first.run), experiment(other.run)
-        if differing := [key for key in one | two if one.get(key) != two.get(key)]:
+        names = [*first.settings, *other.settings]
+        if differing := [name for name in names if first.settings.get(name) != other.settings.get(name)]:
             raise SubmissionError(
-                f"{first.run.folder} and {other.run.folder} differ in {differing[0]}, and the seeds of an entry "
-                "differ in nothing else; name the runs of one configuration",
+                f"{first.folder} and {other.folder} differ in {differing[0]}, and the seeds of an entry differ in "
+                "nothing else; name those of one configuration",
                 wrong_use=True,
             )
     return sorted(seeds, key=lambda seed: seed.facts.seed or 0)
 
 
-def seed_record(run: RunFiles, evaluation: dict[str, Any]) -> dict[str, Any]:
+def seed_record(entry: Entry, evaluation: dict[str, Any]) -> dict[str, Any]:
     """What is packed of what is known of a training: settings and record, without names of folders."""
-    settings = settings_of_experiment(run.config)
-    if weights := settings["model"].get("weights"):
-        settings["model"]["weights"] = Path(weights).name
+    settings = dict(entry.settings)
+    if "model.weights" in settings:
+        settings["model.weights"] = Path(settings["model.weights"]).name
     return {
-        "seed": run.config.train.seed,
+        "seed": entry.seed,
         "settings": settings,
-        "run": {name: run.record[name] for name in _OF_RUN if name in run.record},
+        "record": {name: entry.record[name] for name in _OF_RECORD if name in entry.record},
         "evaluation": {name: evaluation[name] for name in _OF_EVALUATION if name in evaluation},
     }
 
 
-def known_answers(seeds: Sequence[Seed]) -> Known:
-    """What the records answer of the form, and what the network costs."""
-    config = seeds[0].run.config
-    known = prefilled(
-        f"{config.model.arch} {config.model.encoder} {selection_name(config.data.bands)}",
-        [seed.facts for seed in seeds],
-        None,
-    )
-    from seg.models.cost import measure  # imports torch
-
-    adds = measure(config.model, config.data.bands).multiply_adds
-    return {**known, "multiply_adds": float(f"{adds / 1e9:.4g}")}
-
-
 def form_of(seeds: Sequence[Seed]) -> tuple[str, list[str]]:
     """The form with what is known, and the lines that are left, see `seg.benchmark.form.form_text`."""
-    return form_text(known_answers(seeds))
+    first = seeds[0].entry
+    known: Known = prefilled(first.name, [seed.facts for seed in seeds])
+    if not is_scored(first.folder):
+        from seg.models.cost import measure  # imports torch
+
+        config = read_run(first.folder).config
+        adds = measure(config.model, config.data.bands).multiply_adds
+        known = {**known, "multiply_adds": float(f"{adds / 1e9:.4g}")}
+    return form_text(known)
 
 
 def fill_submission(folder: Path, seeds: Sequence[Seed], answers: Answers, form: str, track: Track = silent) -> None:

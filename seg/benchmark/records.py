@@ -1,5 +1,6 @@
 """What the record of a training says of an entry: it fills in the form, and answers must not contradict it."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -55,13 +56,12 @@ class Facts:
 
 def facts_of(record: Mapping[str, Any]) -> Facts:
     """What a record says, see `seg.benchmark.pack.seed_record`; nothing of what makes no sense."""
-    settings, run = section(dict(record), "settings"), section(dict(record), "run")
+    run, settings = section(dict(record), "record"), _settings(section(dict(record), "settings"))
     cost, data = section(run, "cost"), section(run, "data")
-    chosen, model = section(settings, "data"), section(settings, "model")
     weights = run.get("weights")
     sources = [str(one.get("source")) for one in weights if isinstance(one, dict)] if isinstance(weights, list) else []
-    named = model.get("weights")
-    augment = chosen.get("augment")
+    named, augment = settings.get("model.weights"), settings.get("data.augment")
+    known = "model.arch" in settings
     seconds, joules = _number(cost.get("device_seconds")), _number(cost.get("energy_joules"))
     hardware = section(run, "hardware")
     gpus = hardware.get("gpus") if isinstance(hardware.get("gpus"), list) else []
@@ -69,11 +69,11 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
     return Facts(
         seed=_whole(record.get("seed")),
         bands=_names(data.get("bands")),
-        weights=" and ".join(dict.fromkeys(sources)) or (str(named) if named else "") if settings else None,
-        fraction=_number(chosen.get("fraction", 1.0)) if settings else None,
+        weights=" and ".join(dict.fromkeys(sources)) or (str(named) if named else "") if known else None,
+        fraction=_number(settings.get("data.fraction", 1.0)) if known else None,
         train_patches=_whole(section(data, "patches").get("train")),
         trained_on=str(data.get("fingerprint") or ""),
-        frozen=model.get("encoder_mode", "train") == "frozen" if settings else None,
+        frozen=settings.get("model.encoder_mode", "train") == "frozen" if known else None,
         augmentation=", ".join(name for one in augment if isinstance(one, dict) for name in one)
         if isinstance(augment, list)
         else "",
@@ -87,13 +87,12 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
     )
 
 
-def prefilled(name: str, facts: Sequence[Facts], deterministic: bool | None) -> Known:
+def prefilled(name: str, facts: Sequence[Facts]) -> Known:
     """What the records answer of the form.
 
     Args:
         name: Of the entry.
         facts: Of its seeds.
-        deterministic: Whether the method draws no random numbers, where that is known.
     """
     first = facts[0]
     trained = bool(first.status)
@@ -107,7 +106,7 @@ def prefilled(name: str, facts: Sequence[Facts], deterministic: bool | None) -> 
         "labels_percent": None if first.fraction is None else budget_of(first.fraction),
         "selection": "validation" if trained else None,
         "trials": max((one.trials for one in facts if one.trials), default=None),
-        "deterministic": False if trained else deterministic,
+        "deterministic": False if trained or len(facts) > 1 else None,
         "encoder": None if first.frozen is None else "frozen" if first.frozen else "trained",
         "augmentation": (first.augmentation or NONE) if trained else None,
         "test_time": NONE if trained else None,
@@ -199,6 +198,17 @@ def _mean(facts: Sequence[Facts], get: Callable[[Facts], float | None], whole: b
     if len(known) != len(values):
         return None
     return round(fmean(known)) if whole else float(f"{fmean(known):.4g}")
+
+
+def _settings(texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their full names; they are kept as text, of which JSON reads what is no word."""
+    settings: dict[str, Any] = {}
+    for name, text in texts.items():
+        try:
+            settings[name] = json.loads(text)
+        except (TypeError, ValueError, RecursionError):
+            settings[name] = text
+    return settings
 
 
 def _number(value: Any) -> float | None:

@@ -175,7 +175,7 @@ def examine(
         digests[digest] = seed
         if fact.seed is not None and str(fact.seed) != seed:
             raise SubmissionError(f"the record of seed {seed} is that of seed {fact.seed}")
-        bare = evidence.details is None
+        bare = evidence.details is None or evidence.details.reliability is None
         first = replace(first, bare=first.bare or bare)
         if bare and fact.status:
             raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")
@@ -208,7 +208,7 @@ def _check_patches(evidence: Evidence) -> None:
     origin = evidence.origin
     if origin.split != "test":
         raise SubmissionError(f"it was scored on the {origin.split} split, and entries are scored on test")
-    if origin.name != evaluation_name("test", on=origin.on):
+    if origin.left_out or origin.name != evaluation_name("test", on=origin.on):
         raise SubmissionError(f"it was scored on the {origin.words}, and entries are scored on all of test as it is")
     ids = evidence.patch_ids
     if not len(ids):

@@ -9,7 +9,7 @@ from seg.benchmark.pack import fill_submission, form_of, read_seeds
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.errors import SubmissionError
-from seg.runs.folder import read_run
+from seg.runs.entry import read_entry
 from seg.store.atomic import write_text
 from seg.store.targets import claimed_files
 from seg.store.whole import whole_folder
@@ -36,7 +36,7 @@ def submit(
     """Pack the seeds of one entry, or without answers write the form that asks for them.
 
     Args:
-        runs: Runs that differ in nothing but the seed, scored on test.
+        runs: Runs of `train`, or what `seg score` has scored, that differ in nothing but the seed.
         out: The submission; one that seg wrote is replaced. The form is ``<out>.answers.yaml`` beside it.
         answers: The form, filled in.
         on: The data that they were scored on, see `seg.metrics.evidence.scored_on`.
@@ -49,12 +49,14 @@ def submit(
     """
     paths, out, answers = path_list(runs), Path(out), path_or_none(answers)
     if not paths:
-        raise SubmissionError("there is nothing to submit; name run folders that 'seg eval' has scored", wrong_use=True)
+        raise SubmissionError(
+            "there is nothing to submit; name folders that 'seg eval' or 'seg score' has scored", wrong_use=True
+        )
     if answers is not None and not answers.is_file():
         raise SubmissionError(
             f"there is no file {answers}; the same command without --answers writes the form", wrong_use=True
         )
-    seeds = read_seeds([read_run(path) for path in paths], on)
+    seeds = read_seeds([read_entry(path) for path in paths], on)
     if answers is None:
         form = out.with_name(f"{out.resolve().name}.answers.yaml")
         with claimed_files([form]):
