@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seg.pipeline.export import export as export
     from seg.pipeline.predict import predict as predict
     from seg.pipeline.report import report_run as report_run
+    from seg.pipeline.score import score as score
     from seg.pipeline.sweep import sweep as sweep
     from seg.pipeline.synthesise import synthesise as synthesise
     from seg.pipeline.train import train as train
@@ -44,6 +45,7 @@ _HOME = {
     "load_model": "seg.runs.model",
     "predict": "seg.pipeline.predict",
     "report_run": "seg.pipeline.report",
+    "score": "seg.pipeline.score",
     "sweep": "seg.pipeline.sweep",
     "train": "seg.pipeline.train",
     "open_store": "seg.store.open",

@@ -104,6 +104,10 @@ class SubmissionError(SegError):
     """A submission to the benchmark is incomplete, was altered, or is against the protocol."""
 
 
+class PredictionError(SegError):
+    """What was predicted of one patch elsewhere cannot be scored; the text is what is wrong with it."""
+
+
 class TrainingError(SegError):
     """A training cannot go on."""
 

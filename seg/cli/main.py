@@ -29,6 +29,7 @@ from seg.cli import (
     models,
     predict,
     report,
+    score,
     submit,
     sweep,
     train,
@@ -52,6 +53,7 @@ app.add_typer(data.app, name="data")
 app.command("train", cls=Command)(train.train)
 app.command("sweep", cls=Command)(sweep.sweep)
 app.command("eval", cls=Command)(evaluate.evaluate)
+app.command("score", cls=Command)(score.score)
 app.command("compare", cls=Command)(compare.compare)
 app.command("export", cls=Command)(export.export)
 app.command("predict", cls=Command)(predict.predict)

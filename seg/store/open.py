@@ -178,6 +178,12 @@ def open_store(folder: AnyPath, metadata: AnyPaths = ()) -> Store:
     )
 
 
+def open_patches(folder: Path) -> PatchReader:
+    """The pixels of a store that was opened before, without its index."""
+    packed = (folder / INFO_FILE).is_file() and read_info(folder).compression is not None
+    return PatchReader(folder, packed)
+
+
 def offsets_of(folder: Path, index: Index, info: StoreInfo) -> Offsets | None:
     """Where the values of a store lie in its LMDB, which is not opened; None if its format does not tell.
 

@@ -1,0 +1,216 @@
+"""Score predictions made elsewhere, by the definitions and with the evidence of `evaluate`."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg.config.paths import AnyPath, path_or_none
+from seg.config.sections import DataConfig
+from seg.config.track import Notify, Track, ignore, silent
+from seg.errors import WrongUseError
+from seg.metrics.assess import Assessment, assess
+from seg.metrics.bootstrap import REPLICATES
+from seg.metrics.evidence import Evidence, merge_evidence, total_counts
+from seg.metrics.evidence_file import save_evidence
+from seg.metrics.scores import Scores
+from seg.predictions.permuted import doubt
+from seg.predictions.pieces import kept, pieces_of, plan_of, score_piece
+from seg.predictions.request import Given, Request, check_given, requested
+from seg.prepare.executors import LOCAL, LOGS, opened, results
+from seg.reben.patch import Split
+from seg.report.formats import Table
+from seg.report.record import run_record, write_json
+from seg.report.results import summary_tables
+from seg.runs.data import find_store
+from seg.runs.entry import SCORED_FORMAT, read_entry
+from seg.runs.evaluation import BOOTSTRAP_SEED, claimed_evaluation, write_all
+from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, SCORED_FILE
+from seg.store.atomic import put_in_place, write_text
+from seg.store.targets import claimed_place
+
+_PIECES, _PLAN = "pieces", "plan.txt"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Outcome of `score`.
+
+    Attributes:
+        folder: The scored folder.
+        evaluation: Its ``eval/<split>``.
+        scores: All scores.
+        assessment: The scores with their intervals, and what else the report says.
+        tables: The scores as tables.
+    """
+
+    folder: Path
+    evaluation: Path
+    scores: Scores
+    assessment: Assessment
+    tables: tuple[Table, ...]
+
+
+def score(
+    predictions: AnyPath | None = None,
+    *,
+    name: str,
+    out: AnyPath,
+    classes: str | None = None,
+    scene: AnyPath | None = None,
+    data: AnyPath | None = None,
+    metadata: AnyPath | None = None,
+    split: Split = "test",
+    seed: int | None = None,
+    partial: bool = False,
+    replicates: int = REPLICATES,
+    executor: Executor | str = LOCAL,
+    slurm: Sequence[str] = (),
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> Scored:
+    """Score predictions made elsewhere and write a folder that is reported, compared and published like a run.
+
+    Broken off, the same call goes on with the patches that were not scored yet; the folder appears when it is complete.
+
+    Args:
+        predictions: Class maps or probabilities of pixels, see `seg.predictions.opened.KINDS`; None: only `scene`.
+        name: What they are called; predictions of one name and of several seeds are one configuration in `compare`.
+        out: The scored folder, which must not be there yet.
+        classes: What the numbers of the class maps mean, see `seg.predictions.numbering.Numbering`.
+        scene: Table of scene labels, see `seg.predictions.scene_table.read_scene_table`.
+        data, metadata: The store, as of `train`.
+        split: The split that was predicted.
+        seed: Of the training that they come from, if it is told.
+        partial: Score what is there of the split. The result says so everywhere and stands in no ranking.
+        replicates: Resamples of the bootstrap.
+        executor, slurm: Who counts, see `seg.prepare.executors.opened`.
+        track: Progress.
+        notify: Is told what the user must not miss.
+
+    Raises:
+        SegError: One of its kinds, in one sentence, for anything wrong with predictions or data.
+    """
+    out = Path(out)
+    pixels = path_or_none(predictions)
+    if pixels is not None and executor != LOCAL:
+        pixels = pixels.absolute()
+    given = Given(name, seed, pixels, classes, path_or_none(scene), partial)
+    check_given(given)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise WrongUseError(f"{out} is there already; name another --out")
+    config = DataConfig(store=path_or_none(data), metadata=path_or_none(metadata))
+    folder = out.resolve().with_name(f".{out.resolve().name}.scoring")
+    with claimed_place(out.resolve(), {folder: _is_ours}), _working(folder):
+        request = requested(given, find_store(config, track, notify), split, notify)
+        began = time.perf_counter()
+        evidence, digest = _measured(request, folder, executor, slurm, track, notify)
+        seconds = time.perf_counter() - began
+        if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
+            notify(sentence)
+        assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+        _write(folder, evidence, assessment, _record(request, evidence, digest, seconds))
+        put_in_place(folder, out)
+    evaluation = out / EVALUATIONS / evidence.origin.name
+    return Scored(out, evaluation, assessment.scores, assessment, summary_tables(assessment))
+
+
+@contextmanager
+def _working(folder: Path) -> Iterator[None]:
+    """The folder that becomes the scored one; stays where anything was scored and not finished."""
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException as error:
+        if any((folder / _PIECES).glob("*.json")):
+            error.add_note(f"What is scored is kept in {folder}; the same command goes on from there.")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is one that an earlier call has left unfinished: its plan is the first file that it gets."""
+    return (folder / _PLAN).is_file()
+
+
+def _measured(
+    request: Request, folder: Path, executor: Executor | str, slurm: Sequence[str], track: Track, notify: Notify
+) -> tuple[Evidence, str]:
+    """The evidence of all pieces, and a digest of what was predicted."""
+    pieces = pieces_of(request, folder / _PIECES)
+    plan = plan_of(pieces, request)
+    if _is_ours(folder) and (folder / _PLAN).read_text(encoding="utf-8") != plan:
+        notify("The predictions or the data are others than those that an earlier call has begun with; it starts anew.")
+        shutil.rmtree(folder)
+        folder.mkdir()
+    write_text(folder / _PLAN, plan)
+    (folder / _PIECES).mkdir(exist_ok=True)
+    left = [piece for piece in pieces if kept(piece) is None]
+    with opened(executor, slurm, folder / LOGS) as pool:
+        for _, done in track(results(pool, score_piece, left), "pieces scored", len(left)):
+            done.result()
+    parts, digest = [], hashlib.blake2b(digest_size=16)
+    digests: dict[str, str] = {}
+    for piece in pieces:
+        found = kept(piece)
+        if found is None:
+            raise OSError(f"what was scored in {folder} is gone or damaged; run the same command again")
+        parts.append(found[0])
+        digests |= found[1]
+    for patch_id, of_patch in sorted(digests.items()):
+        digest.update(f"{patch_id} {of_patch}\n".encode())
+    evidence = merge_evidence(parts)
+    if request.table is not None:
+        rows = [request.table_rows[patch_id] for patch_id in evidence.patch_ids.to_pylist()]
+        probabilities_NK = np.ascontiguousarray(request.table.probabilities_NK[rows])
+        digest.update(probabilities_NK.tobytes())
+        evidence = replace(evidence, probabilities=probabilities_NK)
+    return evidence, digest.hexdigest()
+
+
+def _write(folder: Path, evidence: Evidence, assessment: Assessment, record: dict[str, Any]) -> None:
+    """Write all of the scored folder, and remove what was only needed on the way."""
+    evaluation = folder / EVALUATIONS / evidence.origin.name
+    write_json(folder / SCORED_FILE, record)
+    with claimed_evaluation(evaluation):
+        save_evidence(evaluation / EVIDENCE, evidence)
+        write_all(read_entry(folder), evaluation, assessment, evidence, ())
+        write_json(evaluation / EVALUATION_FILE, record)
+    shutil.rmtree(folder / _PIECES)
+    shutil.rmtree(folder / LOGS, ignore_errors=True)
+    (folder / _PLAN).unlink()
+
+
+def _record(request: Request, evidence: Evidence, digest: str, seconds: float) -> dict[str, Any]:
+    given, origin, source, table = request.given, evidence.origin, request.source, request.table
+    return run_record(
+        format=SCORED_FORMAT,
+        name=given.name,
+        seed=given.seed,
+        partial=bool(origin.left_out),
+        predictions={
+            "pixels": None if source is None else source.what,
+            "scene": None if table is None else table.what,
+            "files": (0 if source is None else source.files) + (table is not None),
+            "classes": None if request.numbering is None else request.numbering.name,
+            "numbers": None if request.numbering is None else request.numbering.meanings,
+            "digest": digest,
+        },
+        synthetic=bool(origin.simulated),
+        data={
+            "synthetic": origin.synthetic,
+            "fingerprint": origin.fingerprint,
+            "split": origin.split,
+            "patches": len(evidence),
+            "left_out": origin.left_out,
+        },
+        scoring={"seconds": seconds, "patches_per_second": len(evidence) / seconds},
+    )

@@ -1,0 +1,242 @@
+"""Predictions as a folder of files, one for each patch: GeoTIFF, PNG or NPY, named by patch, at any depth."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.errors
+import xxhash
+
+from seg.errors import EvidenceError, PredictionError, UnknownNameError
+from seg.predictions.numbering import Numbering
+from seg.predictions.pixels import PatchPixels, Read, class_map, probabilities, split_name
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.reben.patch import PatchId
+
+DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".png": "PNG", ".npy": ""}
+"""Files that are read, with GDAL's driver; no other is let near them, whatever they hold."""
+_BESIDE = ("_reference", "_agreement")
+"""What ``seg export`` writes of a patch beside the predicted map."""
+_PICTURES = ("overview", "legend")
+_WARPED = "_warped"
+_METRES = 0.01
+"""How far a georeference may be off: a rounding, not a pixel."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of predicted patches, see `seg.predictions.pixels.Source`.
+
+    Attributes:
+        path: The folder.
+        numbering: What the numbers mean.
+        names: Names of the patches.
+        maps, volumes: Files by name, from the folder: class maps, and probabilities.
+        stamp: See there.
+    """
+
+    path: Path
+    numbering: Numbering
+    names: tuple[str, ...]
+    maps: dict[str, str]
+    volumes: dict[str, str]
+    stamp: str
+
+    @property
+    def what(self) -> str:
+        """In a few words."""
+        parts = [word for word, files in (("class maps", self.maps), ("probabilities", self.volumes)) if files]
+        kinds = sorted(
+            {Path(name).suffix.lower().lstrip(".") for name in (*self.maps.values(), *self.volumes.values())}
+        )
+        return f"folder of {' and '.join(parts)} by patch ({', '.join(kinds)})"
+
+    @property
+    def files(self) -> int:
+        """How many."""
+        return len(self.maps) + len(self.volumes)
+
+    @property
+    def masks(self) -> bool:
+        """Whether there are class maps."""
+        return bool(self.maps)
+
+    @property
+    def shares(self) -> bool:
+        """Whether there are probabilities."""
+        return bool(self.volumes)
+
+    def only(self, names: Sequence[str]) -> "Folder":
+        """The same of some patches."""
+        maps, volumes = ({n: files[n] for n in names if n in files} for files in (self.maps, self.volumes))
+        return replace(self, names=tuple(names), maps=maps, volumes=volumes)
+
+    @contextmanager
+    def opened(self) -> Iterator[Read]:
+        """Reads the patches."""
+        with _silent():
+            yield self._read
+
+    def _read(self, name: str, patch: PatchId) -> PatchPixels:
+        values = shares = None
+        for files, is_map in ((self.maps, True), (self.volumes, False)):
+            if name not in files:
+                if files:
+                    raise PredictionError(f"has no {'class map' if is_map else 'probabilities'}, and others have")
+                continue
+            found = read_file(self.path / files[name], patch, self.numbering, is_map)
+            values, shares = (found.values_HW, shares) if is_map else (values, found.shares_KHW)
+        return PatchPixels(values, shares)
+
+
+def open_folder(path: Path, numbering: Numbering) -> Folder | None:
+    """A folder with a file for each patch; None if no file in it is named by a patch.
+
+    Raises:
+        EvidenceError: If two files are of one patch.
+    """
+    maps: dict[str, str] = {}
+    volumes: dict[str, str] = {}
+    patches, digest = 0, xxhash.xxh3_128()
+    for file in _files(path):
+        name, are_shares = split_name(file.stem)
+        if file.suffix.lower() not in DRIVERS or _is_beside(file, path):
+            continue
+        place = file.relative_to(path).as_posix()
+        status = file.stat()
+        digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode())
+        patches += _is_patch(name)
+        files = volumes if are_shares else maps
+        if name in files:
+            raise EvidenceError(f"{path}: {files[name]} and {place} are of one patch; leave one of them")
+        files[name] = place
+    if not patches:
+        return None
+    # Without an ending, a file tells what it holds.
+    if maps and not volumes and _bands_of(path / next(iter(maps.values()))) == NUM_CLASSES:
+        maps, volumes = volumes, maps
+    names = tuple(dict.fromkeys((*maps, *volumes)))
+    return Folder(path, numbering, names, maps, volumes, digest.hexdigest())
+
+
+def read_file(path: Path, patch: PatchId, numbering: Numbering, is_map: bool) -> PatchPixels:
+    """What a file holds of a patch.
+
+    Args:
+        path: The file.
+        patch: The patch, whose georeference that of the file must be, if it has one.
+        numbering: What the numbers mean, which names of bands must not contradict.
+        is_map: Whether it is a class map, and not probabilities.
+
+    Raises:
+        PredictionError: If it cannot be used.
+    """
+    if path.suffix.lower() == ".npy":
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise PredictionError("cannot be read: it is cut off, or holds Python objects instead of numbers") from None
+        return PatchPixels(class_map(array)) if is_map else PatchPixels(shares_KHW=probabilities(array))
+    try:
+        with rasterio.open(path, driver=DRIVERS[path.suffix.lower()]) as dataset:
+            bands = 1 if is_map else NUM_CLASSES
+            if dataset.count != bands:
+                raise PredictionError(
+                    f"has {dataset.count} bands; a class map has one, with numbers instead of colours, and "
+                    f"probabilities have {NUM_CLASSES}"
+                )
+            # Looked at before anything is decoded: what is small on the disk may be huge.
+            if max(dataset.shape) > _LARGEST:
+                raise PredictionError(f"is {dataset.height} x {dataset.width} pixels, and a patch has 120 x 120")
+            check_place(dataset, patch)
+            if is_map:
+                return PatchPixels(class_map(dataset.read(1), dataset.nodata))
+            check_bands(dataset.descriptions, numbering)
+            scales = set(dataset.scales)
+            scale = scales.pop() if dataset.dtypes[0][0] in "ui" and scales != {1.0} else None
+            if scales or any(dataset.offsets):
+                raise PredictionError("has bands of different scales, or with offsets; write fractions as floats")
+            return PatchPixels(shares_KHW=probabilities(dataset.read(), scale, dataset.nodata))
+    except rasterio.errors.RasterioError:
+        raise PredictionError("cannot be read: it is cut off, or no such file as its name says") from None
+
+
+_LARGEST = 4096
+
+
+def check_place(dataset: rasterio.DatasetReader, patch: PatchId) -> None:
+    """Make sure that a raster lies where its patch does, if it says where it lies.
+
+    Raises:
+        PredictionError: If it does not, is shifted, flipped or of other pixels.
+    """
+    told, georef = dataset.transform, patch.georef
+    if not told.is_identity and not np.allclose(tuple(told)[:6], georef.transform, rtol=0, atol=_METRES):
+        raise PredictionError(
+            "does not lie where its patch does (shifted, flipped or of other pixels); write it on the grid of the patch"
+        )
+    epsg = dataset.crs.to_epsg() if dataset.crs else None
+    if epsg is not None and epsg != georef.epsg:
+        raise PredictionError(f"is in EPSG:{epsg}, and its patch in EPSG:{georef.epsg}; write it on the patch's grid")
+
+
+def check_bands(names: Sequence[str | None], numbering: Numbering) -> None:
+    """Make sure that bands which are named by classes are in the order of the numbering.
+
+    Raises:
+        PredictionError: If they are not.
+    """
+    bands = numbering.bands
+    if bands is not None and set(names) == set(CLASS_NAMES) and [CLASS_NAMES[k] for k in bands] != list(names):
+        raise PredictionError(
+            f"names its bands in another order than that of '{numbering.name}'; choose --classes anew"
+        )
+
+
+def _bands_of(path: Path) -> int:
+    """Number of bands of a file; 0 if it cannot be read."""
+    try:
+        if path.suffix.lower() == ".npy":
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            return int(shape[0]) if len(shape) == 3 else 1
+        with _silent(), rasterio.open(path, driver=DRIVERS[path.suffix.lower()]) as dataset:
+            return int(dataset.count)
+    except (OSError, ValueError, EOFError, rasterio.errors.RasterioError):
+        return 0
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without a word on rasters that do not say where they lie: their names do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """All files below a folder, in the order of their names."""
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _is_beside(file: Path, folder: Path) -> bool:
+    """Whether a file is one that ``seg export`` writes beside the predicted maps of patches."""
+    of_export = file.stem in _PICTURES and file.parent == folder
+    mosaic = file.parent == folder and _is_patch(f"{file.stem.rpartition('_')[0]}_00_00")
+    return of_export or mosaic or file.stem.endswith(_BESIDE) or file.parent.name.endswith(_WARPED)
+
+
+def _is_patch(name: str) -> bool:
+    try:
+        PatchId.parse(name)
+    except UnknownNameError:
+        return name.startswith("S1")
+    return True

@@ -1,0 +1,200 @@
+"""Predictions as georeferenced rasters larger than patches, which are cut by the footprints of the patches."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import rasterio
+import rasterio.errors
+import xxhash
+from rasterio.windows import Window
+
+from seg.errors import EvidenceError, PredictionError
+from seg.predictions.folder import check_bands
+from seg.predictions.numbering import NOTHING, Numbering
+from seg.predictions.pixels import PatchPixels, Read, class_map, probabilities, split_name
+from seg.reben.bands import PATCH_SIZE
+from seg.reben.classes import NUM_CLASSES
+from seg.reben.patch import GeoRef, PatchId
+from seg.store.index import Index, Rows
+
+DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".vrt": "VRT"}
+_ROUNDING = 1e-3
+"""How far, in pixels, a patch may lie off the grid of a mosaic."""
+_MOST_OPEN = 32
+
+
+@dataclass(frozen=True)
+class _Raster:
+    """A mosaic: its file, its grid, what it is called, and what it holds."""
+
+    path: Path
+    epsg: int
+    transform: tuple[float, ...]
+    shape: tuple[int, int]
+    shares: bool
+
+    def window(self, georef: GeoRef) -> Window | None:
+        """Where a patch lies in it; None if it does not, or not on its grid."""
+        a, b, c, d, e, f = self.transform
+        if georef.epsg != self.epsg or b or d or a != georef.pixel_size or e != -georef.pixel_size:
+            return None
+        column, row = (georef.x_min - c) / a, (f - georef.y_max) / a
+        if max(abs(column - round(column)), abs(row - round(row))) > _ROUNDING:
+            return None
+        inside = 0 <= round(column) <= self.shape[1] - PATCH_SIZE and 0 <= round(row) <= self.shape[0] - PATCH_SIZE
+        return Window(round(column), round(row), PATCH_SIZE, PATCH_SIZE) if inside else None
+
+
+@dataclass(frozen=True)
+class Mosaics:
+    """Mosaics, see `seg.predictions.pixels.Source`.
+
+    Attributes:
+        rasters: The mosaics.
+        numbering: What their numbers mean.
+        names: Ids of the patches that they cover.
+        stamp: See there.
+    """
+
+    rasters: tuple[_Raster, ...]
+    numbering: Numbering
+    names: tuple[str, ...]
+    stamp: str
+
+    @property
+    def what(self) -> str:
+        """In a few words."""
+        parts = [word for word, there in (("class maps", self.masks), ("probabilities", self.shares)) if there]
+        return f"mosaics of {' and '.join(parts)}"
+
+    @property
+    def files(self) -> int:
+        """How many."""
+        return len(self.rasters)
+
+    @property
+    def masks(self) -> bool:
+        """Whether there are class maps."""
+        return any(not raster.shares for raster in self.rasters)
+
+    @property
+    def shares(self) -> bool:
+        """Whether there are probabilities."""
+        return any(raster.shares for raster in self.rasters)
+
+    def only(self, names: Sequence[str]) -> "Mosaics":
+        """The same of some patches."""
+        return replace(self, names=tuple(names))
+
+    @contextmanager
+    def opened(self) -> Iterator[Read]:
+        """Reads the patches."""
+        with ExitStack() as files:
+            datasets: dict[Path, Any] = {}
+
+            def cut(raster: _Raster, window: Window) -> tuple[npt.NDArray[Any], Any]:
+                if raster.path not in datasets:
+                    if len(datasets) >= _MOST_OPEN:
+                        datasets.pop(next(iter(datasets))).close()
+                    datasets[raster.path] = files.enter_context(_opened(raster.path))
+                try:
+                    return datasets[raster.path].read(window=window), datasets[raster.path]
+                except rasterio.errors.RasterioError:
+                    raise PredictionError(f"cannot be read from {raster.path.name}, which is damaged") from None
+
+            def read(_: str, patch: PatchId) -> PatchPixels:
+                values = self._one(patch, False, cut) if self.masks else None
+                shares = self._one(patch, True, cut) if self.shares else None
+                return PatchPixels(values, shares)
+
+            yield read
+
+    def _one(self, patch: PatchId, shares: bool, cut: Any) -> Any:
+        """The part of the one mosaic that holds a patch."""
+        found = []
+        for raster in _of_product([raster for raster in self.rasters if raster.shares == shares], patch):
+            window = raster.window(patch.georef)
+            if window is None:
+                continue
+            array, dataset = cut(raster, window)
+            if shares:
+                check_bands(dataset.descriptions, self.numbering)
+                scale = dataset.scales[0] if dataset.dtypes[0][0] in "ui" and dataset.scales[0] != 1 else None
+                part: Any = probabilities(array, scale, dataset.nodata)
+                holds = bool(part.any())
+            else:
+                part = class_map(array[0], dataset.nodata)
+                holds = bool((part != NOTHING).any())
+            found.append((holds, part, raster.path.name))
+        held = [one for one in found if one[0]] or found[:1]
+        if len(held) > 1:
+            raise PredictionError(
+                f"lies in {held[0][2]} and in {held[1][2]}; name mosaics by their products, or give one"
+            )
+        if not held:
+            raise PredictionError(f"has no {'probabilities' if shares else 'class map'}, and others have")
+        return held[0][1]
+
+
+def open_mosaics(paths: Sequence[Path], numbering: Numbering, index: Index, rows: Rows) -> Mosaics:
+    """Mosaics, and which patches they cover.
+
+    Args:
+        paths: The rasters.
+        numbering: What their numbers mean.
+        index, rows: The patches that are looked for.
+
+    Raises:
+        EvidenceError: If one cannot be read, says nothing of where it lies, or has bands of neither kind.
+    """
+    digest = xxhash.xxh3_128()
+    rasters = []
+    for path in paths:
+        with _opened(path) as dataset:
+            epsg = dataset.crs.to_epsg() if dataset.crs else None
+            if epsg is None or dataset.transform.is_identity:
+                raise EvidenceError(
+                    f"{path} is named by no patch and does not say where it lies; name it after its patch, or write "
+                    "its CRS and transform"
+                )
+            if dataset.count not in (1, NUM_CLASSES):
+                raise EvidenceError(
+                    f"{path} has {dataset.count} bands; a class map has one, and probabilities have {NUM_CLASSES}"
+                )
+            transform = tuple(dataset.transform)[:6]
+            rasters.append(_Raster(path, epsg, transform, dataset.shape, dataset.count == NUM_CLASSES))
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    patches = [(name, PatchId.parse(name)) for name in index.patch_ids.take(rows).to_pylist()]
+    names = [name for name, patch in patches if any(r.window(patch.georef) for r in _of_product(rasters, patch))]
+    if not names:
+        raise EvidenceError(
+            f"{paths[0]} covers no patch of the split on its own grid of 10 m; write it in the UTM zone of its "
+            "product, on the grid of the product's pixels"
+        )
+    return Mosaics(tuple(rasters), numbering, tuple(names), digest.hexdigest())
+
+
+def _of_product(rasters: Sequence[_Raster], patch: PatchId) -> Sequence[_Raster]:
+    """The mosaics that are named by the product of a patch; all of them if none is named by any."""
+    named = [raster for raster in rasters if split_name(raster.path.stem)[0] == patch.product]
+    return named or [raster for raster in rasters if not _names_a_product(raster.path)]
+
+
+def _names_a_product(path: Path) -> bool:
+    return path.stem.startswith("S2") and "_MSIL2A_" in path.stem and path.stem.count("_") in (5, 6)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        dataset = rasterio.open(path, driver=DRIVERS[path.suffix.lower()])
+    except rasterio.errors.RasterioError as error:
+        reason = " ".join(str(error).split())
+        raise EvidenceError(f"{path} cannot be read as a raster ({reason}); write it again") from None
+    with dataset:
+        yield dataset

@@ -1,0 +1,61 @@
+"""Whether numbers seem to mean other classes than was stated: a permutation that would score far better."""
+
+import numpy as np
+
+from seg.metrics.sparse import Counts
+from seg.predictions.numbering import ALPHABETICAL, REBEN, read_numbering
+from seg.reben.classes import CLASSES, NUM_CLASSES
+
+FAR_BETTER = 0.2
+"""Gain in overall accuracy that raises a doubt."""
+_FEWEST = 3
+"""Classes that must have changed places: of two that a bad model confuses, nothing follows."""
+_AS_GOOD = 0.95
+"""Share of the right pixels of the best permutation that one with a name must reach."""
+_NAMED = 4
+
+
+def doubt(counts_KK: Counts, stated: str) -> str:
+    """A sentence about what the numbers seem to mean; empty if they seem to mean what was stated.
+
+    Args:
+        counts_KK: Confusion counts, true x predicted.
+        stated: Name of the numbering that was stated.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    total = int(counts_KK.sum())
+    if not total:
+        return ""
+    predicted, true = linear_sum_assignment(-counts_KK.T)
+    best = int(counts_KK[true, predicted].sum())
+    stands = int(counts_KK.trace())
+    moved = [(p, t) for p, t in zip(predicted.tolist(), true.tolist(), strict=True) if p != t and counts_KK[t, p]]
+    if best - stands < FAR_BETTER * total or len(moved) < _FEWEST:
+        return ""
+    named = [name for name, places in _named(stated).items() if _right(counts_KK, places) >= _AS_GOOD * best]
+    moved.sort(key=lambda pair: -int(counts_KK[pair[1], pair[0]]))
+    seen = "; ".join(f"'{CLASSES[p].short}' like '{CLASSES[t].short}'" for p, t in moved[:_NAMED])
+    looks = f"like {named[0]}" if named else f"permuted ({seen})"
+    return (
+        f"The numbers look {looks}: {100 * best / total:.1f} % of the pixels would be right instead of "
+        f"{100 * stands / total:.1f} % as '{stated}'. Make sure of --classes."
+    )
+
+
+def _named(stated: str) -> dict[str, Counts]:
+    """By a name: the class that each predicted class would be."""
+    alphabetical = np.array([read_numbering(ALPHABETICAL).classes[number] for number in range(NUM_CLASSES)])
+    backwards = np.argsort(alphabetical)
+    # Numbers are known by what they were taken for.
+    known = {
+        REBEN: {f"'{ALPHABETICAL}'": alphabetical, "numbers from 1 to 19 of 'reben'": np.arange(NUM_CLASSES) - 1},
+        ALPHABETICAL: {f"'{REBEN}'": backwards},
+    }
+    return known.get(stated, {})
+
+
+def _right(counts_KK: Counts, places: Counts) -> int:
+    """Pixels that would be right if each predicted class were the one at its place; -1: none."""
+    there = places >= 0
+    return int(counts_KK[places[there], np.flatnonzero(there)].sum())

@@ -1,0 +1,136 @@
+"""Pieces of a split, scored one by one wherever there is somebody, and kept until all of them are there."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from seg.config.version import VERSION
+from seg.metrics.evidence import Evidence, Origin, merge_evidence
+from seg.metrics.evidence_file import pack_evidence, unpack_evidence
+from seg.predictions.measure import ClassMap, Truth, measure_pixels, measure_reference
+from seg.predictions.numbering import Numbering
+from seg.predictions.pixels import Source
+from seg.predictions.request import Request
+from seg.reben.classes import NUM_CLASSES
+from seg.reben.reference_map import class_indices
+from seg.store.atomic import write_bytes, write_text
+from seg.store.open import open_patches
+from seg.store.patches import MAP_SUFFIX
+
+PIECE = 2000
+"""Patches that are lost at most when the work is broken off."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Patches that are scored together, by whichever process.
+
+    Attributes:
+        name: Of its file.
+        folder: Where its evidence is kept.
+        store: Folder of the data.
+        source: What was predicted of them; None: no masks.
+        numbering: What the numbers mean.
+        names: What the source calls the patches.
+        patch_ids, countries: Of the patches.
+        labels: Their multi-labels as bits.
+        origin: What is evaluated.
+    """
+
+    name: str
+    folder: Path
+    store: Path
+    source: Source | None
+    numbering: Numbering | None
+    names: tuple[str, ...]
+    patch_ids: tuple[str, ...]
+    countries: tuple[str, ...]
+    labels: tuple[int, ...]
+    origin: Origin
+
+    @property
+    def path(self) -> Path:
+        """File of its evidence."""
+        return self.folder / f"{self.name}.parquet"
+
+
+def pieces_of(request: Request, folder: Path) -> list[Piece]:
+    """The pieces of what is to be scored.
+
+    Args:
+        request: All of it.
+        folder: Where their evidence is kept.
+    """
+    store, source, pieces = request.store, request.source, []
+    for number, begin in enumerate(range(0, len(request.rows), PIECE)):
+        index = store.index.take(request.rows[begin : begin + PIECE])
+        names = tuple(source.names[begin : begin + PIECE]) if source is not None else ()
+        pieces.append(
+            Piece(
+                name=f"{number:04d}",
+                folder=folder.absolute(),
+                store=store.folder.absolute(),
+                source=None if source is None else source.only(names),
+                numbering=request.numbering,
+                names=names,
+                patch_ids=tuple(index.patch_ids.to_pylist()),
+                countries=tuple(index.countries.to_pylist()),
+                labels=tuple(index.label_bits.tolist()),
+                origin=request.origin,
+            )
+        )
+    return pieces
+
+
+def score_piece(piece: Piece) -> Path:
+    """Score a piece and keep its evidence.
+
+    Raises:
+        EvidenceError: If patches of it cannot be scored.
+    """
+    reader = open_patches(piece.store)
+
+    def reference(patch_id: str) -> ClassMap:
+        return class_indices(reader.reference_map(patch_id), f"{patch_id}{MAP_SUFFIX}")
+
+    bits_N1 = np.array(piece.labels, np.uint32)[:, None]
+    labels_NK = (bits_N1 >> np.arange(NUM_CLASSES, dtype=np.uint32) & 1).astype(np.bool_)
+    truth = Truth(piece.patch_ids, piece.countries, labels_NK, reference)
+    digests: dict[str, str] = {}
+    if piece.source is None or piece.numbering is None:
+        evidence = merge_evidence([measure_reference(truth, piece.origin)])
+    else:
+        evidence, digests = measure_pixels(piece.source, piece.numbering, piece.names, truth, piece.origin)
+    content = pack_evidence(evidence)
+    write_bytes(piece.path, content)
+    # Written last: without it, or of other content, the piece counts for nothing.
+    note = {"evidence": xxhash.xxh3_128_hexdigest(content), "digests": digests}
+    write_text(piece.path.with_suffix(".json"), json.dumps(note))
+    return piece.path
+
+
+def kept(piece: Piece) -> tuple[Evidence, dict[str, str]] | None:
+    """Evidence of a piece and digests by patch; None if it was not scored, or what is kept is damaged or of others."""
+    try:
+        content = piece.path.read_bytes()
+        note = json.loads(piece.path.with_suffix(".json").read_text(encoding="utf-8"))
+        evidence, digests = unpack_evidence(content), dict(note["digests"])
+        written = note["evidence"] == xxhash.xxh3_128_hexdigest(content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    same = evidence.origin == piece.origin and evidence.patch_ids.to_pylist() == sorted(piece.patch_ids)
+    return (evidence, digests) if written and same else None
+
+
+def plan_of(pieces: Sequence[Piece], request: Request) -> str:
+    """Digest of all that the evidence of the pieces depends on."""
+    numbers = [] if request.numbering is None else sorted(request.numbering.classes.items())
+    stamp = "" if request.source is None else request.source.stamp
+    patches = [name for piece in pieces for name in (*piece.patch_ids, *piece.names)]
+    text = json.dumps([VERSION, stamp, numbers, repr(request.origin), patches])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

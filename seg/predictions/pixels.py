@@ -1,0 +1,158 @@
+"""What was predicted of the pixels of a patch, as files made elsewhere hold it, and the contract of their readers."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from seg.errors import PredictionError
+from seg.predictions.numbering import NOTHING
+from seg.reben.bands import PATCH_SIZE
+from seg.reben.classes import NUM_CLASSES
+from seg.reben.patch import PatchId
+
+SIZE = (PATCH_SIZE, PATCH_SIZE)
+MAP_ENDINGS = ("_map", "_pred", "_prediction", "_predicted", "_mask", "_reference_map")
+"""Endings that the name of a class map may have after that of its patch."""
+SHARE_ENDINGS = ("_probabilities", "_probs", "_prob")
+"""The same of probabilities."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchPixels:
+    """What was predicted of a patch.
+
+    Attributes:
+        values_HW: Numbers of classes, int32, `NOTHING` where the file has nodata; None: there is no class map.
+        shares_KHW: Probabilities, float32, 19 bands in the order of the numbering, 0 in all where the file has nodata;
+            None: there are none.
+    """
+
+    values_HW: npt.NDArray[np.int32] | None = None
+    shares_KHW: npt.NDArray[np.float32] | None = None
+
+
+Read = Callable[[str, PatchId], PatchPixels]
+"""What was predicted of a patch, by the name that its source gives it, and by its id."""
+
+
+class Source(Protocol):
+    """Predictions of many patches. It can be sent to another process.
+
+    Attributes:
+        what: What they are, in a few words.
+        files: How many files they are.
+        stamp: Changes when the files do.
+        names: Names of the patches, in the order in which they are read best.
+        masks, shares: Whether there are class maps and probabilities.
+    """
+
+    @property
+    def what(self) -> str: ...  # noqa: D102
+    @property
+    def files(self) -> int: ...  # noqa: D102
+    @property
+    def stamp(self) -> str: ...  # noqa: D102
+    @property
+    def names(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def masks(self) -> bool: ...  # noqa: D102
+    @property
+    def shares(self) -> bool: ...  # noqa: D102
+
+    def only(self, names: Sequence[str]) -> "Source":
+        """The same of some patches, in that order."""
+        ...
+
+    def opened(self) -> AbstractContextManager[Read]:
+        """Reads patches, in whatever order.
+
+        Raises:
+            PredictionError: Within, if what was predicted of a patch cannot be used.
+            EvidenceError: If all of it cannot.
+        """
+        ...
+
+
+def split_name(stem: str) -> tuple[str, bool]:
+    """The name of a patch from that of a file or array, and whether it holds probabilities."""
+    for endings, shares in ((SHARE_ENDINGS, True), (MAP_ENDINGS, False)):
+        for ending in sorted(endings, key=len, reverse=True):
+            if stem.endswith(ending):
+                return stem.removesuffix(ending), shares
+    return stem, False
+
+
+def class_map(array: npt.NDArray[Any], nodata: float | None = None) -> npt.NDArray[np.int32]:
+    """Numbers of a class map.
+
+    Args:
+        array: One number per pixel; whole ones, whatever their dtype.
+        nodata: What stands where there is none.
+
+    Raises:
+        PredictionError: If it has another size, or holds something else than whole numbers.
+    """
+    array = np.squeeze(array) if array.size == PATCH_SIZE * PATCH_SIZE and array.ndim > 2 else array
+    if array.shape != SIZE:
+        raise PredictionError(f"is {_size(array.shape)}, and a patch has {PATCH_SIZE} x {PATCH_SIZE} pixels")
+    if array.dtype.kind not in "uif":
+        raise PredictionError(f"is of dtype {array.dtype}, and class maps hold whole numbers")
+    empty = array == nodata if nodata is not None else None
+    if array.dtype.kind == "f":
+        if nodata is not None and np.isnan(nodata):
+            empty = np.isnan(array)
+            array = np.where(empty, 0, array)
+        if np.isnan(array).any():
+            raise PredictionError("holds NaN")
+        if not (np.abs(array) < 2**31).all() or (array != np.rint(array)).any():
+            raise PredictionError("holds fractions, and class maps hold whole numbers")
+    elif array.dtype.itemsize >= 4:
+        array = np.clip(array, -(2**31) + 1, 2**31 - 1)  # what is beyond means nothing in any numbering
+    values = array.astype(np.int32)
+    if empty is not None:
+        values[empty] = NOTHING
+    return values
+
+
+def probabilities(
+    array: npt.NDArray[Any], scale: float | None = None, nodata: float | None = None
+) -> npt.NDArray[np.float32]:
+    """Probabilities of 19 classes.
+
+    Args:
+        array: Bands x rows x columns.
+        scale: What a stored 1 stands for; None: stored values are fractions.
+        nodata: What stands in all bands where there are none.
+
+    Raises:
+        PredictionError: If it has another size, is NaN or not from 0 to 1, or whole numbers have no scale.
+    """
+    expected = (NUM_CLASSES, *SIZE)
+    if array.shape != expected:
+        raise PredictionError(f"is {_size(array.shape)}, and probabilities are {_size(expected)}, classes first")
+    if array.dtype.kind not in "uif" or (array.dtype.kind != "f" and scale is None):
+        raise PredictionError(
+            f"holds probabilities of dtype {array.dtype} without a scale; store fractions as floats, or name the scale"
+        )
+    empty_HW = None if nodata is None or np.isnan(nodata) else (array == nodata).all(axis=0)
+    shares = array.astype(np.float32) * np.float32(1 if scale is None else scale)
+    if empty_HW is not None:
+        shares[:, empty_HW] = 0
+    if np.isnan(shares).any():
+        raise PredictionError("holds NaN")
+    if shares.min() < -_ROUNDING or shares.max() > 1 + _ROUNDING:
+        raise PredictionError("holds probabilities that are not from 0 to 1; apply softmax to logits first")
+    clipped: npt.NDArray[np.float32] = np.clip(shares, 0, 1)
+    return clipped
+
+
+_ROUNDING = 1e-3
+"""How far outside of 0 to 1 half-precision may be."""
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single number"

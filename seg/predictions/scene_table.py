@@ -1,0 +1,184 @@
+"""Scene labels as a table: parquet or CSV with a row for each patch, and probabilities or labels by class name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import xxhash
+
+from seg.config.wording import clipped, counted
+from seg.errors import EvidenceError, WrongUseError
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+
+ID = "patch_id"
+LABELS = ("predicted_labels", "labels")
+"""Columns of names of labels; ``seg export`` writes the first one beside the true labels."""
+PREFIX = "probability: "
+"""What ``seg export`` writes before the name of a class."""
+SEPARATOR = ";"
+"""Between labels in CSV: names of classes hold commas."""
+_MOST_ROWS = 2_000_000
+_MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class SceneTable:
+    """What was said of the labels of patches.
+
+    Attributes:
+        what: What it is, in a few words.
+        names: Patch ids, or names of Sentinel-1 patches.
+        probabilities_NK: float32, 0 to 1; 0 and 1 where labels were decided.
+        ranked: Whether they are probabilities, and not decided labels.
+        digest: Of all of it.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    probabilities_NK: npt.NDArray[np.float32]
+    ranked: bool
+    digest: str
+
+
+def read_scene_table(path: Path) -> SceneTable:
+    """Read a table of scene labels.
+
+    It has ``patch_id``, and either 19 columns by class name, plain or after ``probability: `` (floats are
+    probabilities, whole numbers and booleans are decided labels, 0 or 1), or ``predicted_labels`` or ``labels``: lists
+    of class names, in CSV separated by semicolons. Other columns are left alone.
+
+    Raises:
+        WrongUseError: If there is no such file, or it is none of these.
+        EvidenceError: If a value is missing, NaN or outside of 0 to 1, or a label is no class.
+    """
+    if not path.is_file():
+        raise WrongUseError(f"there is no table {path}; give a parquet or CSV file with a row for each patch")
+    table = _read(path)
+    if ID not in table.column_names:
+        raise WrongUseError(f"{path} has no column '{ID}'; name the column of the patches so")
+    ids = table[ID].combine_chunks()
+    if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)) or ids.null_count:
+        raise EvidenceError(f"{path}: '{ID}' has to hold the id of a patch in each row; write the ids as text")
+    names = tuple(ids.to_pylist())
+    columns = _class_columns(table.column_names)
+    if columns is not None:
+        values, ranked = _numbers(path, table, columns, names)
+    else:
+        column = next((name for name in LABELS if name in table.column_names), None)
+        if column is None:
+            lacking = [name for name in CLASS_NAMES if name not in table.column_names]
+            raise WrongUseError(
+                f"{path} lacks the column '{lacking[0]}'{f' and {len(lacking) - 1} more' * (len(lacking) > 1)}; it "
+                f"needs a column for each of the {NUM_CLASSES} classes, or '{LABELS[0]}'"
+            )
+        values, ranked = _labels(path, table[column].combine_chunks(), names), False
+    digest = xxhash.xxh3_128("\n".join(names).encode())
+    digest.update(values.tobytes())
+    kind = "probabilities" if ranked else "labels"
+    return SceneTable(f"{kind} by patch ({path.suffix.lower().lstrip('.')})", names, values, ranked, digest.hexdigest())
+
+
+def _read(path: Path) -> pa.Table:
+    """The table, no more of it than is needed and not if it is larger than any table of patches."""
+    try:
+        if path.suffix.lower() == ".csv":
+            if path.stat().st_size > _MOST_BYTES:
+                raise EvidenceError(f"{path} is larger than any table of patches; write one row for each")
+            types = {ID: pa.string()} | dict.fromkeys(LABELS, pa.string())
+            table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
+        elif path.suffix.lower() in (".parquet", ".pq"):
+            with pq.ParquetFile(path) as file:
+                wanted = {ID, *LABELS, *CLASS_NAMES, *(PREFIX + name for name in CLASS_NAMES)}
+                metadata = file.metadata
+                size = sum(
+                    group.column(i).total_uncompressed_size
+                    for group in map(metadata.row_group, range(metadata.num_row_groups))
+                    for i in range(group.num_columns)
+                    if group.column(i).path_in_schema.split(".")[0] in wanted
+                )
+                if metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+                    raise EvidenceError(f"{path} is larger than any table of patches; write one row for each")
+                table = file.read([name for name in file.schema_arrow.names if name in wanted])
+        else:
+            raise WrongUseError(f"{path} is no table of scene labels; give a .parquet or .csv file")
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise EvidenceError(f"{path} cannot be read as a table ({clipped(reason)}); write it again") from None
+    if len(set(table.column_names)) < table.num_columns:
+        raise EvidenceError(f"{path} has two columns of one name; leave one of them")
+    return table
+
+
+def _class_columns(names: Sequence[str]) -> list[str] | None:
+    """The columns of the classes, in the order of the nomenclature; None if not all are there."""
+    for prefix in (PREFIX, ""):
+        columns = [prefix + name for name in CLASS_NAMES]
+        if set(columns) <= set(names):
+            return columns
+    return None
+
+
+def _numbers(
+    path: Path, table: pa.Table, columns: Sequence[str], names: Sequence[str]
+) -> tuple[npt.NDArray[np.float32], bool]:
+    """Probabilities or decided labels, and whether they are the former."""
+    arrays = [table[name].combine_chunks() for name in columns]
+    floats = [pa.types.is_floating(array.type) for array in arrays]
+    whole = [pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) for array in arrays]
+    if not all(a or b for a, b in zip(floats, whole, strict=True)):
+        odd = next(name for name, a, b in zip(columns, floats, whole, strict=True) if not a and not b)
+        raise EvidenceError(f"{path}: column '{odd}' holds no numbers; write probabilities from 0 to 1, or 0 and 1")
+    values = np.stack([_column(array) for array in arrays], axis=1)
+    ranked = any(floats)
+    broken = np.asarray(np.isnan(values).any(axis=1))
+    _refuse(path, broken, names, "without a value, or NaN, for a class", "give each patch 19 numbers")
+    outside = np.asarray(((values < 0) | (values > 1)).any(axis=1))
+    _refuse(path, outside, names, "with values outside of 0 to 1", "pass logits through a sigmoid first")
+    return values.astype(np.float32), ranked
+
+
+def _column(array: pa.Array) -> npt.NDArray[np.float64]:
+    values: Any = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64)
+
+
+def _labels(path: Path, lists: pa.Array, names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Labels by name, as 0 and 1."""
+    if pa.types.is_string(lists.type) or pa.types.is_large_string(lists.type):
+        split = pc.split_pattern(lists.fill_null(""), SEPARATOR)
+        trimmed = pc.utf8_trim_whitespace(split.flatten())
+        parents = pc.list_parent_indices(split).to_numpy()
+        filled = pc.not_equal(trimmed, "").to_numpy(zero_copy_only=False)
+        labels, parents = trimmed.filter(pa.array(filled)), parents[filled]
+    elif pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type):
+        missing = lists.is_null().to_numpy(zero_copy_only=False)
+        _refuse(path, missing, names, "without labels", f"write an empty list, or '{PREFIX}...' columns")
+        labels, parents = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
+    else:
+        raise EvidenceError(f"{path}: labels are {lists.type}, and should be lists of class names; write them so")
+    found = pc.index_in(labels.cast(pa.string()), value_set=pa.array(CLASS_NAMES))
+    unknown = found.is_null().to_numpy(zero_copy_only=False)
+    if unknown.any():
+        first = labels[int(np.flatnonzero(unknown)[0])].as_py()
+        raise EvidenceError(
+            f"{path}: '{clipped(str(first))}' and {int(unknown.sum()) - 1:,} more labels are none of the 19 classes, "
+            f"which are spelled as in the metadata and in CSV separated by '{SEPARATOR}'"
+        )
+    values = np.zeros((len(names), NUM_CLASSES), np.float32)
+    values[parents, found.to_numpy()] = 1
+    return values
+
+
+def _refuse(path: Path, wrong: npt.NDArray[np.bool_], names: Sequence[str], what: str, cure: str) -> None:
+    if wrong.any():
+        rows = np.flatnonzero(wrong).tolist()
+        named = ", ".join(clipped(names[row]) for row in rows[:3])
+        more = ", ..." if len(rows) > 3 else ""
+        raise EvidenceError(f"{path}: {counted(len(rows), 'patch', 'patches')} ({named}{more}) {what}; {cure}")
