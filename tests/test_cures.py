@@ -93,6 +93,7 @@ TYPED = {
         "holds no patch": "test_cures.py::test_evidence_that_cannot_be_read",
         "has no pictures of patches": "test_cures.py::test_a_gallery_that_cannot_be_read",
     },
+    "predictions/containers.py": {"'seg[score]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "prepare/executors.py": {
         "'seg[dask]'": "test_cures.py::test_packages_that_are_advised_are_known",
         "'seg[slurm]'": "test_cures.py::test_packages_that_are_advised_are_known",
@@ -108,7 +109,12 @@ TYPED = {
         "is no gallery of seg": "test_cures.py::test_a_gallery_that_cannot_be_read",
     },
     "report/trackers.py": {"pip install": "test_cures.py::test_packages_that_are_advised_are_known"},
+    "runs/entry.py": {
+        "score it again": "test_score.py::test_a_scored_folder_that_cannot_be_read",
+        "score the predictions again": "test_score.py::test_a_scored_folder_that_cannot_be_read",
+    },
     "runs/folder.py": {
+        "score the predictions again": "test_score.py::test_a_scored_folder_that_cannot_be_read",
         "run: seg eval": "test_cures.py::test_evidence_that_cannot_be_read",
         "is no run folder": DESCRIBED,
     },
@@ -435,7 +441,7 @@ def test_packages_that_are_advised_are_known():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     sources = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "seg").rglob("*.py"))
-    assert {"onnx", "dask", "slurm"} <= set(re.findall(r"'seg\[(\w+)\]'", sources)) <= set(extras)
+    assert {"onnx", "dask", "score", "slurm"} <= set(re.findall(r"'seg\[(\w+)\]'", sources)) <= set(extras)
     from seg.runs.machine import OPTIONAL
 
     names = {re.split(r"[<>=\[]", text)[0] for texts in (project["dependencies"], *extras.values()) for text in texts}

@@ -111,6 +111,7 @@ def test_every_public_function_with_a_path_is_among_those_tried() -> None:
         "request",
         "make",
         "diagnose",
+        "score",
     }  # below
     assert {name for name in ALL if takes_paths(ALL[name])} == MISSING.keys() | works_with_strings
 
@@ -122,6 +123,8 @@ def test_strings_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seg.open_store("store").index) == one.patches
     ALL["synthesise_scene"]("scene", 120)
     assert any(Path("scene").iterdir())
+    with pytest.raises(ValueError, match="there are no predictions nowhere"):
+        seg.score("nowhere", name="n", out="scored", classes="reben", data="store", scene=Path("labels.csv"))
     assert plan(out="run").folder == Path("run")
     with pytest.raises(ValueError, match="is there already"):
         seg.demo("store")

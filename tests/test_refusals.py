@@ -123,6 +123,18 @@ CASES = [
     ("predict run scene --out map.tif --device abacus", 2, "'abacus' is no device"),
     ("report nowhere", 2, "there is no folder nowhere"),
     ("report run", 1, "run was not scored on the test split yet"),
+    ("score nowhere --data s --classes reben --name a --out scored", 2, "there are no predictions nowhere"),
+    ("score file --data s --classes reben --name a --out scored", 2, "file is nothing that is scored"),
+    ("score empty --data s --classes reben --name a --out scored", 1, "empty holds no file that is named by a patch"),
+    ("score empty --data s --name a --out scored", 2, "say what the numbers of the predictions mean"),
+    ("score empty --data s --classes clcc --name a --out scored", 2, "there is no numbering 'clcc'"),
+    ("score empty --data nowhere --classes clc --name a --out scored", 2, "there is no store nowhere"),
+    ("score --data s --name a --out scored", 2, "there is nothing to score"),
+    ("score --scene nowhere --data s --name a --out scored", 2, "there is no table nowhere"),
+    ("score --scene file --data s --name a --out scored", 2, "file is no table of scene labels"),
+    ("score --scene file --data s --name a --out run", 2, "run is there already"),
+    ("score half.npz --data s --classes reben --name a --out scored", 1, "half.npz cannot be read"),
+    ("score half.h5 --data s --classes reben --name a --out scored", 1, "half.h5 cannot be read"),
     ("compare nowhere", 2, "there is no folder nowhere"),
     ("card nowhere --out model", 2, "there is no folder nowhere"),
     ("card run --out mine", 2, "mine holds something else"),
@@ -186,7 +198,16 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]
     build_store(published_sources(folder / "tree"), folder / "s", workers=1)
     for name in ("empty", "scene", "scene2", "mine"):
         (folder / name).mkdir()
-    for name in ("file", "file.pth", "half.safetensors", "mine/overview.png", "mine/new.png", "mine/scene.tif"):
+    for name in (
+        "file",
+        "file.pth",
+        "half.safetensors",
+        "half.npz",
+        "half.h5",
+        "mine/overview.png",
+        "mine/new.png",
+        "mine/scene.tif",
+    ):
         (folder / name).write_text("mine")
     write_run(folder / "run")
     (write_run(folder / "damaged") / "card.json").write_text("{")

@@ -17,6 +17,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import typer
 from entries import ANSWERS, three_runs
@@ -24,6 +25,7 @@ from entries import ANSWERS, three_runs
 import seg
 from seg.benchmark.form import form_text
 from seg.cli import main as cli
+from seg.config.sections import DataConfig
 from seg.maps.scene_map import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
@@ -37,6 +39,7 @@ from seg.report.leakage_tables import LEAKAGE_FILES
 from seg.report.results import RESULT_FILES
 from seg.runs.evaluation import ALL_FILES, REPORT_FILE
 from seg.runs.plan import plan
+from seg.store.index import select
 from seg.store.targets import LOCK_FILE, SIDECAR, lock_beside
 from seg.store.written import FILE_NAME
 from seg.synthetic.scene import synthesise_scene
@@ -215,6 +218,25 @@ CASES = {
         lock=_evaluation,
         before=_a_scored_run,
     ),
+    "score": Case(
+        lambda desk, out: [
+            *(
+                "score",
+                "--scene",
+                desk.run.parent / "labels.parquet",
+                "--data",
+                desk.store,
+                "--name",
+                "all",
+                "--out",
+                out,
+            ),
+        ],
+        ["out/any.txt", ".out.scoring/any.txt", ".out.old/any.txt"],
+        target="out",
+        again=THERE,
+        lock=lock_beside,
+    ),
     "compare": Case(lambda desk, out: ["compare", desk.run, "--replicates", 100, "--out", out], COMPARISON_FILES),
     "export": Case(
         lambda desk, out: ["export", desk.run, "--out", out, "--split", "validation", "--device", "cpu"],
@@ -291,6 +313,9 @@ def desk(tmp_path_factory) -> Iterator[Desk]:
     train(plan(out=run, data__bands="B02,B03,B04,B05", data__store=store, train__device="cpu", **settings))
     evaluate(run, replicates=100)
     scene = synthesise_scene(place / "scene", 480, seed=1)
+    index = seg.open_store(store).index
+    chosen = index.take(select(index, DataConfig(), "test")).to_table().select(["patch_id", "labels"])
+    pq.write_table(chosen, place / "labels.parquet")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tree)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     other = shutil.copy(scene.stack, place / "other.tif")

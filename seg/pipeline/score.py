@@ -33,8 +33,8 @@ from seg.runs.data import find_store
 from seg.runs.entry import SCORED_FORMAT, read_entry
 from seg.runs.evaluation import BOOTSTRAP_SEED, claimed_evaluation, write_all
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, SCORED_FILE
-from seg.store.atomic import put_in_place, write_text
-from seg.store.targets import claimed_place
+from seg.store.atomic import aside_of, put_in_place, write_text
+from seg.store.targets import claimed_place, holds_nothing_else
 
 _PIECES, _PLAN = "pieces", "plan.txt"
 
@@ -108,7 +108,7 @@ def score(
         raise WrongUseError(f"{out} is there already; name another --out")
     config = DataConfig(store=path_or_none(data), metadata=path_or_none(metadata))
     folder = out.resolve().with_name(f".{out.resolve().name}.scoring")
-    with claimed_place(out.resolve(), {folder: _is_ours}), _working(folder):
+    with claimed_place(out.resolve(), {folder: _is_ours, aside_of(out): holds_nothing_else}), _working(folder):
         request = requested(given, find_store(config, track, notify), split, notify)
         began = time.perf_counter()
         evidence, digest = _measured(request, folder, executor, slurm, track, notify)
@@ -172,7 +172,7 @@ def _measured(
         rows = [request.table_rows[patch_id] for patch_id in evidence.patch_ids.to_pylist()]
         probabilities_NK = np.ascontiguousarray(request.table.probabilities_NK[rows])
         digest.update(probabilities_NK.tobytes())
-        evidence = replace(evidence, probabilities=probabilities_NK)
+        evidence = replace(evidence, origin=request.origin, probabilities=probabilities_NK)
     return evidence, digest.hexdigest()
 
 

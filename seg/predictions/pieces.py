@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,8 @@ def pieces_of(request: Request, folder: Path) -> list[Piece]:
                 patch_ids=tuple(index.patch_ids.to_pylist()),
                 countries=tuple(index.countries.to_pylist()),
                 labels=tuple(index.label_bits.tolist()),
-                origin=request.origin,
+                # Scene labels are put to the pixels at the end.
+                origin=replace(request.origin, ranked=True),
             )
         )
     return pieces

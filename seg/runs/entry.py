@@ -90,7 +90,8 @@ def _of_scored(folder: Path) -> Entry:
     record = read_record(path)
     name, seed, data, partial = (record.get(key) for key in ("name", "seed", "data", "partial"))
     if record.get("format") != SCORED_FORMAT:
-        raise RunError(f"{path} has format {record.get('format')} and this seg reads {SCORED_FORMAT}; score it again")
+        form = record.get("format")
+        raise RunError(f"{path} has format {form} and this seg reads {SCORED_FORMAT}; score it again with 'seg score'")
     split, fingerprint = (data.get(key) if isinstance(data, dict) else None for key in ("split", "fingerprint"))
     seeded = seed is None or (isinstance(seed, int) and not isinstance(seed, bool))
     told = isinstance(name, str) and name and isinstance(fingerprint, str) and isinstance(partial, bool)
