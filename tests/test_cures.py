@@ -90,7 +90,6 @@ TYPED = {
     "pipeline/submit.py": {"there is nothing to submit": DESCRIBED},
     "pipeline/report.py": {
         "move what was changed away": "test_cures.py::test_results_that_were_changed",
-        "holds no patch": "test_cures.py::test_evidence_that_cannot_be_read",
         "has no pictures of patches": "test_cures.py::test_a_gallery_that_cannot_be_read",
     },
     "predictions/containers.py": {"'seg[score]'": "test_cures.py::test_packages_that_are_advised_are_known"},

@@ -29,8 +29,8 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import PatchId
 from seg.reben.reference_map import class_indices
 from seg.runs.entry import read_entry
-from seg.store.index import select
 from seg.store.open import Store
+from seg.store.selection import select
 from seg.synthetic.tree import synthesise
 
 N = NUM_CLASSES

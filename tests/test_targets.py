@@ -39,7 +39,7 @@ from seg.report.leakage_tables import LEAKAGE_FILES
 from seg.report.results import RESULT_FILES
 from seg.runs.evaluation import ALL_FILES, REPORT_FILE
 from seg.runs.plan import plan
-from seg.store.index import select
+from seg.store.selection import select
 from seg.store.targets import LOCK_FILE, SIDECAR, lock_beside
 from seg.store.written import FILE_NAME
 from seg.synthetic.scene import synthesise_scene

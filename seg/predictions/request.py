@@ -16,8 +16,9 @@ from seg.predictions.opened import KINDS, open_predictions
 from seg.predictions.pixels import Source
 from seg.predictions.scene_table import SceneTable, read_scene_table
 from seg.reben.patch import Split
-from seg.store.index import Rows, select
+from seg.store.index import Rows
 from seg.store.open import Store
+from seg.store.selection import select
 
 _LONGEST_NAME = 80
 
