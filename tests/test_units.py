@@ -326,6 +326,108 @@ def test_dark_snow_is_doubted(tmp_path: Path) -> None:
     assert "as white as snow, but dark" in remark
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [["B01"], ["B02"], ["B03"], ["B04"], ["B05"], ["B06"], ["B07"], ["B08"], ["B8A"], ["B09"], ["B11"], ["B12"],
+     ["B02", "B03", "B04", "B08"], ["B05", "B06", "B07", "B8A", "B11", "B12"], ["B01", "B09"], ["B11", "B12"],
+     [band for band in S2_BANDS if band != "B08"]],
+    ids=",".join,
+)  # fmt: skip
+def test_an_offset_that_is_left_in_some_bands(tmp_path: Path, raised: list[str]) -> None:
+    images = {band: image + 1000 * (band in raised) for band, image in land().items()}
+    text = refusal(write(tmp_path / "x.tif", images), images)
+    found = re.match(r"([B0-9A, ]+) of .* still had the offset of 1000 that ([B0-9A, ]+), beside them", text)
+    assert found
+    assert set(found[1].split(", ")) <= set(raised)
+    assert not set(found[2].split(", ")) & set(raised)
+    (remark,) = open_scene(tmp_path / "x.tif", needed=S2_BANDS, offset=0).remarks
+    assert "give bands of one product" in remark
+
+
+@pytest.mark.parametrize(("copy", "of"), [("B11", "B12"), ("B8A", "B08"), ("B01", "B02"), ("B04", "B11")])
+@pytest.mark.parametrize("border", [0, 60])
+def test_a_band_that_is_a_copy_of_another_is_named(tmp_path: Path, copy: str, of: str, border: int) -> None:
+    images = land()
+    images[copy] = images[of].copy()
+    for image in images.values():
+        image[:, :border] = 0
+    first, second = (band for band in S2_BANDS if band in (copy, of))
+    assert f"{first} and {second} of " in (text := refusal(write(tmp_path / "x.tif", images), images))
+    assert "the same pixels" in text
+
+
+def test_polarisations_of_the_same_pixels(tmp_path: Path) -> None:
+    images = {"VV": radar()["VV"], "VH": radar()["VV"]}
+    path = write(tmp_path / "x.tif", images, "float32")
+    assert "VV and VH of " in refusal(path, images)
+    grid = open_scene(write(tmp_path / "s2.tif", land()), needed=RGB).grid
+    with pytest.raises(SceneError, match=r"VV and VH of .* the same pixels"):
+        open_sentinel1([path], grid)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(clipped=st.floats(0.5, 0.995), seed=st.integers(0, 99))
+def test_bands_that_are_clipped_alike_are_no_copies(tmp_path: Path, clipped: float, seed: int) -> None:
+    """Of clear water hardly anything is left but the value that it is clipped to."""
+    rng = np.random.default_rng(seed)
+    where = rng.random((120, 120)) < clipped
+    images = {
+        b: np.where(where, 1, np.clip(image, 2, None)) for b, image in surface(SPECTRA["lake"], bands=RGB).items()
+    }
+    assert open_scene(write(tmp_path / "x.tif", images), needed=RGB).bands == RGB
+
+
+@pytest.mark.parametrize("factor", [0.1, 10])
+def test_both_shortwave_bands_in_another_unit(tmp_path: Path, factor: float) -> None:
+    images = land()
+    for band in ("B11", "B12"):
+        images[band] = images[band] * factor
+    text = refusal(write(tmp_path / "x.tif", images), images)
+    assert re.search(r"B11 of .* times as bright as B08 over plants|B11 of .* brighter than snow", text)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize(("factor", "like"), [(0.1, "reflectance times 1000"), (0.01, "percent")])
+def test_clouds_do_not_hide_another_unit(tmp_path: Path, share: float, factor: float, like: str) -> None:
+    rng = np.random.default_rng(0)
+    edge = round(240 * share**0.5)
+    right = land()
+    for image in right.values():
+        image[:edge, :edge] = rng.normal(8500, 300, (edge, edge))
+    path = tmp_path / "x.tif"
+    assert open_scene(write(path, right, "float32"), needed=S2_BANDS).bands == S2_BANDS
+    images = {band: image * factor for band, image in right.items()}
+    text = refusal(write(path, images, "float32"), images)
+    assert f"look like {like}, not" in text
+    assert f"(* {1 / factor:.0f} (read 1))" in text
+
+
+def test_percent_of_dark_land_is_called_so(tmp_path: Path) -> None:
+    """The visible of a forest in percent is below 2, as reflectance is."""
+    images = {band: image / 100 for band, image in surface(SPECTRA["forest"]).items()}
+    text = refusal(write(tmp_path / "x.tif", images, "float32"), images)
+    assert "look like percent" in text
+    assert "(* 100 (read 1))" in text
+
+
+@pytest.mark.parametrize(
+    ("levels", "factor", "like"),
+    [
+        ((-9, -14.5), 256, "256 or 100"),
+        ((-12, -18.5), 100, "100"),
+        ((-17, -25), 256, "256"),
+        ((-9, -14.5), 1000, "1000"),
+    ],
+)
+def test_decibels_times_what_integers_are_packed_with(
+    tmp_path: Path, levels: tuple[float, float], factor: int, like: str
+) -> None:
+    images = {band: image * factor for band, image in radar(levels).items()}
+    text = refusal(write(tmp_path / "x.tif", images, "int32"), images)
+    assert f"looks like dB times {like}:" in text
+    assert f"(/ (read 1) {factor}.0)" in text
+
+
 # --- what is assumed --------------------------------------------------------------------------------------------------
 
 
@@ -335,9 +437,10 @@ def test_swapped_polarisations(tmp_path: Path) -> None:
     for named in (True, False):
         text = refusal(write(tmp_path / "x.tif", swapped, "float32", named=named), swapped)
         assert re.search(r"VV, VH of .*look swapped: VH is 6\.\d dB above VV", text)
-    same = {"VV": held["VV"], "VH": held["VV"]}
-    scene = open_scene(write(tmp_path / "x.tif", same, "float32"), needed=S1_BANDS)
-    assert "VV is 0.0 dB above VH" in scene.remarks[0]
+    rng = np.random.default_rng(0)
+    alike = {"VV": held["VV"], "VH": held["VV"] + rng.normal(0, 1, held["VV"].shape)}
+    scene = open_scene(write(tmp_path / "x.tif", alike, "float32"), needed=S1_BANDS)
+    assert re.search(r"VV is -?0\.\d dB above VH", scene.remarks[0])
 
 
 def test_two_bands_without_names_are_said_to_be_assumed(tmp_path: Path) -> None:
@@ -418,6 +521,19 @@ def test_what_is_advised_works_when_typed(
     for band, array in found.items():
         inside = right[band][:, 30:]
         np.testing.assert_allclose(array[:, 30:], inside, atol=6 if len(held) > 2 else 0.06)
+
+
+def test_a_product_that_says_an_offset_that_its_values_do_not_have(tmp_path: Path) -> None:
+    """Its metadata are right or its values are; an option cannot tell, and is not advised."""
+    made = synthesise_scene(tmp_path / "out", 240, seed=1, baseline="02.07")
+    metadata = made.product / "MTD_MSIL2A.xml"
+    metadata.write_text(
+        re.sub(r"(<PROCESSING_BASELINE>)[^<]*", r"\g<1>05.11", metadata.read_text(encoding="utf-8")), encoding="utf-8"
+    )
+    with pytest.raises(SceneError, match="taken off twice") as error:
+        open_scene(made.product, needed=S2_BANDS)
+    assert "contradict each other: get the product anew" in str(error.value)
+    assert "--offset" not in str(error.value)
 
 
 def test_taking_out_tags_as_advised(tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
-"""What only the values of a scene show: that there are any, and that bands have them in the same places."""
+"""What only the values of a scene show: that there are any, in the same places of all bands, and others in each."""
 
+import itertools
 from collections.abc import Mapping, Sequence
-from functools import partial, reduce
 
 import numpy as np
 
 from seg.errors import SceneError
 from seg.scenes.header import shown
 from seg.scenes.layer import Layer
-from seg.scenes.sample import Sample
+from seg.scenes.sample import Sample, at_same_places
 
 _FEW_PLACES = 20
 """So many places looked at should have data in the band with least, to say that none has in all bands."""
 _SHARED = 0.9
 """The part of the data of the band with most that all bands should share; those of a product end together."""
+
+_VALUES, _SAME = 16, 0.99
+"""Different values that a band must have to tell whether another is a copy of it, and the part of its pixels that has
+to be the same there. Of bands that are not, noise alone makes most pixels differ."""
 
 
 def require_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) -> None:
@@ -54,11 +58,13 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
     """
     if len(layers) < 2:
         return ()
-    places = reduce(partial(np.intersect1d, assume_unique=True), [samples[layer.band].places for layer in layers])
-    held = {layer.band: (one := samples[layer.band]).present[np.searchsorted(one.places, places)] for layer in layers}
-    common = float(np.logical_and.reduce(list(held.values())).mean()) if places.size else 1.0
-    shares = {band: float(there.mean()) for band, there in held.items()} if places.size else {}
-    if not shares or common >= _SHARED * max(shares.values()):
+    same = at_same_places(samples[layer.band].lattice for layer in layers)
+    held = {layer.band: there for layer, (_, there) in zip(layers, same, strict=True)}
+    if not (places := same[0][1].size):
+        return ()
+    common = float(np.logical_and.reduce(list(held.values())).mean())
+    shares = {band: float(there.mean()) for band, there in held.items()}
+    if common >= _SHARED * max(shares.values()):
         return ()
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     # Of several that hardly differ, those of which one lacks where the other has data.
@@ -71,9 +77,35 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
         f"{names[0]} of {path} has data on {_percent(shares[names[0]])}, {names[1]} on {_percent(shares[names[1]])}, "
         f"both on {_percent(together)} and all bands on {_percent(common)}"
     )
-    if not common and min(shares.values()) * places.size >= _FEW_PLACES:
+    if not common and min(shares.values()) * places >= _FEW_PLACES:
         raise SceneError(f"{said}, so nothing can be mapped; give bands that have data in the same places")
     return (f"{said}, and only there it is mapped; make sure that nodata values and offsets are as they should be.",)
+
+
+def require_different(layers: Sequence[Layer], samples: Mapping[str, Sample]) -> None:
+    """Make sure that no band is a copy of another.
+
+    Args:
+        layers: Bands on one grid.
+        samples: What they hold.
+
+    Raises:
+        SceneError: If two bands hold the same pixels.
+    """
+    same = at_same_places(samples[layer.band].lattice for layer in layers)
+    for (one, (held, there)), (other, (others, also)) in itertools.combinations(zip(layers, same, strict=True), 2):
+        first, second = held[there & also], others[there & also]
+        if not first.size or (first == second).mean() <= _SAME:
+            continue
+        # What fills most of both, such as the value of clipped water, tells nothing.
+        values, numbers = np.unique(first, return_counts=True)
+        varied = first != values[numbers.argmax()]
+        if values.size >= _VALUES and (first == second)[varied].mean() > _SAME:
+            files = " and ".join(dict.fromkeys(shown(layer.header.path) for layer in (one, other)))
+            raise SceneError(
+                f"{one.band} and {other.band} of {files} hold the same pixels: one was copied twice, or their names "
+                "are wrong; give each band's own"
+            )
 
 
 def _percent(share: float) -> str:

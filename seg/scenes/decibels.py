@@ -5,6 +5,8 @@ between -35 and -8; the noise of the instrument ends at about -50. On 83 real re
 and -31.7 to -14.1 (VH), and the 5 % to 95 % range of a band is wider than 4 dB because of speckle.
 """
 
+import math
+
 import numpy as np
 
 from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
@@ -17,8 +19,8 @@ _SIGNLESS = 60.0
 """dB without their sign are below it, digital numbers of a GRD are above."""
 _MULTIPLE = -50.0
 """The noise floor; a median below it is a multiple of dB."""
-_TENFOLD = -450.0
-"""Multiples by 10 are above it, those by 100 below."""
+_FACTORS = (10, 100, 256, 1000)
+"""What dB are multiplied by to store them in integers."""
 _FAINT = {"VV": -30.0, "VH": -34.0}
 _NARROW, _NARROW_ABOVE = 2.0, -5.0
 """Speckle alone spreads dB further than that, dB; together with a median above, it is a tenth of dB (bel)."""
@@ -56,13 +58,23 @@ def _judge(spread: Spread, expected: tuple[float, float]) -> Finding | None:
     if middle < _MULTIPLE:
         if tags_of(spread.layer):
             return Finding(f"{what}: half of the values are below {middle:.0f} dB; {cure(spread.layer, '')}", True)
-        factor = 10 if middle > _TENFOLD else 100
+        factor, *others = _factors(middle, _FAINT[spread.band], expected)
+        like = " or ".join(map(str, (factor, *others)))
+        instead = f" (if it is times {others[0]}, {others[0]} instead)" if others else ""
         formula = cure(spread.layer, f"(/ (read 1) {factor}.0)")
-        return Finding(f"{what} looks like dB times {factor}: half of it is below {middle:.0f}; {formula}", True)
+        text = f"{what} looks like dB times {like}: half of it is below {middle:.0f}; {formula}{instead}"
+        return Finding(text, True)
     if middle > _NARROW_ABOVE and spread.at(0.95) - spread.at(0.05) < _NARROW:
         formula = cure(spread.layer, "(* (read 1) 10.0)")
         return Finding(f"{what} looks like dB divided by 10: nearly all of it is around {middle:.1f}; {formula}", True)
     return _doubtful(spread, what, expected)
+
+
+def _factors(middle: float, faintest: float, expected: tuple[float, float]) -> list[int]:
+    """What makes dB of land or sea of a median, the likeliest first; at least one."""
+    mean, deviation = expected
+    likely = sorted(_FACTORS, key=lambda factor: abs(math.log(middle / factor / mean)))
+    return [f for f in likely if faintest < middle / f < mean + deviation] or likely[:1]
 
 
 def _doubtful(spread: Spread, what: str, expected: tuple[float, float]) -> Finding | None:

@@ -21,18 +21,14 @@ stands, in blocks or not; what only windows show that are read later is counted 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
 
 import numpy as np
-import numpy.typing as npt
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS
 from seg.scenes.header import editing, shown
 from seg.scenes.layer import MEASURED, REFLECTANCE_SCALE, Layer
-from seg.scenes.sample import Seen
-
-Floats = npt.NDArray[np.float64]
+from seg.scenes.sample import Floats, Seen, at_same_places
 
 _KNOWN = frozenset(
     {-1, -9, -99, -999, -9999, -99999, -10_000, -32_767, -32_768, -2_147_483_648, -128, 99, 127, 255, 999, 9999}
@@ -197,15 +193,10 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fi
         same = [one for one in seen if BANDS[one.layer.band].sensor == sensor]
         if len(same) < fewest or not all(+one.blocks for one in same):
             continue
-        lattices = [one.lattice() for one in same]
-        places = reduce(partial(np.intersect1d, assume_unique=True), [lattice[0] for lattice in lattices])
-        at = [np.searchsorted(lattice[0], places) for lattice in lattices]
-        held = [lattice[1][where].astype(np.float64) for lattice, where in zip(lattices, at, strict=True)]
-        there = [lattice[2][where] for lattice, where in zip(lattices, at, strict=True)]
-        pairs = zip(same, held, there, strict=True)
-        constant = [is_there & np.isin(values, list(+one.blocks)) for one, values, is_there in pairs]
-        together = np.logical_and.reduce(constant)
-        sets, numbers = np.unique(np.stack(held)[:, together], axis=1, return_counts=True)
+        pairs = list(zip(same, at_same_places(one.lattice() for one in same), strict=True))
+        together = np.logical_and.reduce([has & np.isin(held, list(+one.blocks)) for one, (held, has) in pairs])
+        constants = np.stack([held[together].astype(np.float64) for _, (held, _) in pairs])
+        sets, numbers = np.unique(constants, axis=1, return_counts=True)
         for values, number in zip(sets.T.tolist(), numbers.tolist(), strict=True):
             fills = [
                 _Fill(one.layer, value, one.counts[value] / one.total) for one, value in zip(same, values, strict=True)
@@ -213,7 +204,7 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fi
             if not any(values):
                 zeros += fills
             elif sensor == "s2" and not _may_be_measured(fills, same):
-                found.append([replace(fill, share=number / places.size) for fill in fills])
+                found.append([replace(fill, share=number / together.size) for fill in fills])
     return found, zeros
 
 

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from seg.scenes.header import shown
 from seg.scenes.layer import Layer
 from seg.scenes.place import filled
-from seg.scenes.sample import Sample
+from seg.scenes.sample import Floats, Sample, at_same_places
 
 Expected = Mapping[str, tuple[float, float]]
 """Mean and standard deviation by band of what a model was trained on."""
@@ -42,13 +42,15 @@ class Spread:
     Attributes:
         layer: The band.
         sample: Its pixels with data, at least one.
+        stated: Whether it is one of a product, whose metadata say which offset it has.
     """
 
     layer: Layer
     sample: Sample
+    stated: bool = False
 
     @cached_property
-    def _sorted(self) -> npt.NDArray[np.float64]:
+    def _sorted(self) -> Floats:
         return np.sort(self.sample.values)
 
     @property
@@ -72,6 +74,13 @@ class Spread:
         """Whether most of the values that the file holds are no whole numbers."""
         stored: npt.NDArray[Any] = self.sample.stored
         return self.layer.floating and bool((stored != np.rint(stored)).mean() > 0.5)
+
+
+def values_at_same_places(spreads: Sequence[Spread]) -> dict[str, Floats]:
+    """Values by band in reBEN's unit at the places at which all of them have data."""
+    same = at_same_places(spread.sample.lattice for spread in spreads)
+    there = np.logical_and.reduce([has for _, has in same])
+    return {one.band: one.layer.in_units(held[there]) for one, (held, _) in zip(spreads, same, strict=True)}
 
 
 def named(found: Iterable[Spread]) -> str:

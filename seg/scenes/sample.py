@@ -6,9 +6,10 @@ or as many more as it takes to find some that have data.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ _RUN = 24
 _TRACKED, _BESIDE = 8, 1 << 12
 """Values that are counted of a window, of each kind, and those that are kept of what lies beside one."""
 
+Floats = npt.NDArray[np.float64]
+Lattice = tuple[npt.NDArray[np.int64], Array, Mask]
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -45,16 +49,15 @@ class Sample:
         values: The same in reBEN's unit, DN or dB, float64 (pixels,): scaled and offset, neither clipped nor rounded.
         looked_at: How many pixels were read.
         valid: The share of them that has data, 0 to 1.
-        places: Those of a lattice of 60 m over the scene that were looked at, int64, ascending.
-        present: Which of these have data that can be measured.
+        lattice: Places of a lattice of 60 m over the scene that were looked at, int64, ascending; their stored values;
+            and which of these are data that can be measured.
     """
 
     stored: Array
-    values: npt.NDArray[np.float64]
+    values: Floats
     looked_at: int
     valid: float
-    places: npt.NDArray[np.int64]
-    present: Mask
+    lattice: Lattice
 
 
 @dataclass
@@ -83,7 +86,7 @@ class Seen:
     zeros: int = 0
     kept: list[Array] = field(default_factory=list)
     _beside: dict[float, list[Array]] = field(default_factory=dict)
-    _lattice: list[tuple[npt.NDArray[np.int64], Array, Mask]] = field(default_factory=list)
+    _lattice: list[Lattice] = field(default_factory=list)
 
     def sample(self, layer: Layer) -> Sample:
         """The pixels that have data, of the same band with what its fills were found to be."""
@@ -93,10 +96,10 @@ class Seen:
         values = layer.in_units(stored)
         places, held, there = self.lattice()
         there = there & layer.present(held) & layer.possible(layer.in_units(held))
-        return Sample(stored, values, self.total, (self.found - filled) / self.total, places, there)
+        return Sample(stored, values, self.total, (self.found - filled) / self.total, (places, held, there))
 
-    def lattice(self) -> tuple[npt.NDArray[np.int64], Array, Mask]:
-        """Places of the lattice of `Sample`, ascending, their stored values, and which of them have data."""
+    def lattice(self) -> Lattice:
+        """The same as of `Sample`, of all that is declared as data."""
         places, held, there = (np.concatenate(parts) for parts in zip(*self._lattice, strict=True))
         order = np.argsort(places)
         return places[order], held[order], there[order]
@@ -175,6 +178,14 @@ def _look_at_file(same: list[Seen], edges: bool) -> None:
             for one, (stored, mask) in zip(same, read_bands(raster, layers, window), strict=True):
                 one.add(window, stored, mask, quota)
             measured = min(one.found - one.impossible - max(one.blocks.values(), default=0) for one in same)
+
+
+def at_same_places(lattices: Iterable[Lattice]) -> list[tuple[Array, Mask]]:
+    """Of bands on one grid, stored values at the places at which all were looked at, and which of them have data."""
+    all_places, held, there = zip(*lattices, strict=True)
+    places = reduce(partial(np.intersect1d, assume_unique=True), all_places)
+    at = [np.searchsorted(own, places) for own in all_places]
+    return [(values[where], has[where]) for values, has, where in zip(held, there, at, strict=True)]
 
 
 def sample_of(layer: Layer) -> Sample:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS
-from seg.scenes.check import require_common_data, require_data
+from seg.scenes.check import require_common_data, require_data, require_different
 from seg.scenes.decibels import judge_decibels
 from seg.scenes.fill import without_fills
 from seg.scenes.findings import Expected, Spread
@@ -76,7 +76,10 @@ def judge_values(
     layers += others
     samples = {one.layer.band: one.sample(layer) for one, layer in zip(seen, layers, strict=True)}
     require_data(layers, samples)
-    spreads = [Spread(layer, samples[layer.band]) for layer in layers if samples[layer.band].values.size]
+    for same in (layers[: len(own)], layers[len(own) :]):
+        if same:
+            require_different(same, samples)
+    spreads = [Spread(layer, samples[layer.band], stated) for layer in layers if samples[layer.band].values.size]
     sentinel2 = [one for one in spreads if BANDS[one.band].sensor == "s2"]
     known = {**REBEN, **(expected or {})}
     found = judge_decibels([one for one in spreads if one not in sentinel2], known)
