@@ -188,6 +188,20 @@ def _each(images: Images, change: Callable[[npt.NDArray[np.float64]], Any]) -> I
     return {band: np.asarray(change(image), np.float64) for band, image in images.items()}
 
 
+def _some(images: Images, bands: Sequence[str], change: Callable[[npt.NDArray[np.float64]], Any]) -> Images:
+    """The same in some bands, as far as there are any."""
+    return {band: np.asarray(change(image), np.float64) if band in bands else image for band, image in images.items()}
+
+
+def _clouded(images: Images) -> Images:
+    """A cloud covers a tenth."""
+    edge = round(next(iter(images.values())).shape[0] * 0.1**0.5)
+    held = {band: image.copy() for band, image in images.items()}
+    for band, image in held.items():
+        image[:edge, :edge] = _rng(band, "cloud").normal(8_000, 300, (edge, edge))
+    return held
+
+
 def _one(images: Images, change: Callable[[npt.NDArray[np.float64]], Any]) -> Images:
     """The same in one band, green or the like."""
     chosen = "B03" if "B03" in images else next(iter(images))
@@ -256,7 +270,21 @@ WRONG_S2: dict[str, Callable[[Images], File]] = {
     "one band as reflectance 0 to 1": lambda s: File(_one(s, lambda v: v / 1e4), "float32", np.nan),
     "one band in percent": lambda s: File(_one(s, lambda v: v / 100), "float32", np.nan),
     "one band as reflectance x 1000": lambda s: File(_one(s, lambda v: v / 10), "float32", np.nan),
+    "reflectance x 1000 under a cloud": lambda s: File(
+        _each(_clouded(s), lambda v: np.maximum(v / 10, 1)), "uint16", 0
+    ),
+    "percent under a cloud": lambda s: File(_each(_clouded(s), lambda v: v / 100), "float32", np.nan),
+    "offset still there in B02": lambda s: File(_some(s, ["B02"], lambda v: v + 1000), "uint16", 0),
+    "offset still there in B03 and B04": lambda s: File(_some(s, ["B03", "B04"], lambda v: v + 1000), "uint16", 0),
+    "B03 is a copy of B02": lambda s: File(s | {"B03": s["B02"]}, "uint16", 0),
 }  # fmt: skip
+WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
+    "offset still there in B08": lambda s: File(_some(s, ["B08"], lambda v: v + 1000), "uint16", 0),
+    "offset still there at 20 m": lambda s: File(
+        _some(s, ["B05", "B06", "B07", "B8A", "B11", "B12"], lambda v: v + 1000), "uint16", 0
+    ),
+    "B11 and B12 as reflectance x 1000": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 10), "float32", np.nan),
+}
 WRONG_S1: dict[str, Callable[[Images], File]] = {
     "linear power": lambda s: File(_each(s, lambda v: 10 ** (v / 10)), "float32"),
     "linear power, noise removed below zero": lambda s: File(
@@ -266,6 +294,7 @@ WRONG_S1: dict[str, Callable[[Images], File]] = {
     "digital numbers": lambda s: File(_each(s, lambda v: 600 * 10 ** (v / 20)), "uint16", 0),
     "dB x 10, int16": lambda s: File(_each(s, lambda v: v * 10), "int16"),
     "dB x 100, int16": lambda s: File(_each(s, lambda v: v * 100), "int16"),
+    "dB x 256, int16": lambda s: File(_each(s, lambda v: v * 256), "int16"),
     "dB / 10": lambda s: File(_each(s, lambda v: v / 10), "float32"),
     "dB without sign": lambda s: File(_each(s, np.abs), "float32"),
     "dB with an offset tag of Sentinel-2": lambda s: File(s, "float32", scale=1e-4, offset=-0.1),
@@ -298,7 +327,8 @@ def wrong_files(real: Path, every: int) -> Iterator[tuple[str, File]]:
                 if np.nanmedian(images["VH"]) > -24:
                     yield from ((f"S1 {name}", make(images)) for name, make in WRONG_S1.items())
             elif np.nanmedian(images["B08"]) > 500:
-                yield from ((f"S2 {name}", make(images)) for name, make in WRONG_S2.items())
+                wrong = WRONG_S2 | (WRONG_OF_TWELVE if len(images) == len(S2_BANDS) else {})
+                yield from ((f"S2 {name}", make(images)) for name, make in wrong.items())
 
 
 def counted(files: Iterator[tuple[str, File]], folder: Path) -> dict[str, Counter[str]]:

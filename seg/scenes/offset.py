@@ -17,8 +17,8 @@ from seg.scenes.findings import Spread, cure, values_at_same_places
 from seg.scenes.grid import FACTORS, PIXEL_METRES, SceneUseError
 from seg.scenes.header import shown
 from seg.scenes.layer import Layer
-from seg.scenes.reflectance import VISIBLE
 from seg.scenes.sample import Floats
+from seg.scenes.scale import VISIBLE
 
 OFFSETS = (0, 1000)
 """What a scene may have."""

@@ -6,44 +6,30 @@ most 0.65 of it, but for one of water that is cut off at DN 1). Snow and clouds 
 in `seg.scenes.offset`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from seg.reben.bands import S2_BANDS
-from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of, values_at_same_places
+from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
 from seg.scenes.histograms import judge_combs, judge_pictures
-from seg.scenes.sample import Floats
+from seg.scenes.scale import CUT, INFRARED, PERCENT, VISIBLE, judge_plants, judge_scale, judge_shortwave
 
-VISIBLE = ("B01", "B02", "B03", "B04")
-INFRARED = ("B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 _UNITY = 2.0
 """Hardly any reflectance is above it, and hardly a DN below."""
 _BRIGHTEST = 20_000.0
 """DN at which snow and clouds saturate."""
-_GLARING = 8_000.0
-"""Median DN of the near infrared of no land that is not white."""
 _WRAPPED = (60_000.0, 65_535.0)
 """Where DN below the offset end in unsigned integers of 16 bits; the last one is a common fill value."""
 _SEVERAL = 2e-4
 _BELOW_ZERO, _FILL = -400.0, -2_000.0
 """Corrections err by 200 DN at most in shadow and over water; values below the last one are no measurements."""
 _MANY = 0.01
-_CUT = 1.0
-"""Where DN below zero are cut off."""
 _SHADE = 300.0
 """Water and shadow are below it in the near infrared."""
 _CUT_WRONG, _CUT_DOUBTFUL = 0.4, 0.3
 """Shares of the visible that are cut off without being dark in the infrared; the most on real patches is 0.15."""
 _LIT = 500.0
-_PERCENT, _BYTES, _THOUSANDS, _DIM = 100.0, 300.0, 600.0, 900.0
-"""99 % quantiles of the brightest band: of percent, bytes, reflectance times 1000, and of what is seldom so dark."""
-_WATER, _LAND = 0.9, 1.3
-"""Infrared as a part of the visible: water is below the first, land above the second."""
-_NOISE = 20.0
-"""DN that keep ratios of dark values from meaning anything."""
-_DEEP, _DEEPER = 40.0, 20.0
-"""99 % quantiles of the visible of water that is cut off at zero, and what no water has where values have fractions."""
 _DIP, _DIP_DARK = (2.6, 2.0), (5.0, 3.8)
 """Factors by which a band is darker, or brighter, than both of its neighbours in the spectrum: certainly in another
 unit, and perhaps. The second ones hold beside dark neighbours. The most on 184 scenes that are right is 1.8."""
@@ -57,16 +43,6 @@ _GROUPS = (("B01", "B02", "B03", "B04", "B05"), ("B06", "B07", "B08", "B8A", "B0
 _QUANTILES = (0.5, 0.75, 0.9)
 _LEVEL, _LEVEL_DARK, _DARK = 20.0, 60.0, 150.0
 """DN added to both before they are compared, and the same where a neighbour has its median below the last one."""
-_WHITE, _EVEN, _SNOW = (300.0, 2_500.0), 1.3, 4.0
-"""Visible DN of what would be snow if it were not so dark, times that near infrared differs, and green is above B11."""
-_PLANTS, _PLANTS_GREEN, _PLACES = 2.0, 1.4, 50
-"""Times that near infrared is above red and green where there are plants, and places that it takes to tell."""
-_LUSH, _PLANTS_PART, _PLANTS_DIM, _PLANTS_DARK = 2.5, 0.1, 800.0, 100.0
-"""Times above red of plants that tell the scale, the part of the places that they must be, DN that a tenth of them
-reaches in the near infrared (878 and more on 162 scenes that are right), and those of dark water with as little red."""
-_SHORT = {"B11": ((0.12, 4.0), (0.2, 2.5)), "B12": ((0.05, 4.0), (0.09, 2.5))}
-"""Parts of near infrared that the shortwave certainly cannot have over plants, below and above, and hardly can. On 77
-scenes that are right they lie from 0.4 to 1 and 0.18 to 0.6; over burnt land up to 2.1."""
 _UNSEEN = 0.3
 """Part of the mean of what the model was trained on that some band should reach."""
 
@@ -82,10 +58,10 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
         _unity,
         judge_pictures,
         _extremes,
-        _scale,
-        _dim_plants,
+        judge_scale,
+        judge_plants,
         _neighbours,
-        _shortwave,
+        judge_shortwave,
         judge_combs,
     )
     for look in looks:
@@ -104,7 +80,7 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
             return [Finding(f"{named([spread])} {how}, not a picture", True)]
     low = [spread for spread in spreads if spread.fractional and spread.share(-_UNITY, _UNITY) > 0.5]
     # Dark bands of percent are as low, beside bright ones.
-    percent = _UNITY < max(spread.at(0.9) for spread in spreads) < _PERCENT and len(low) < len(spreads)
+    percent = _UNITY < max(spread.at(0.9) for spread in spreads) < PERCENT and len(low) < len(spreads)
     if low and not percent:
         formula = cure(low[0].layer, "(* 10000 (read 1))")
         return [Finding(f"{named(low)} holds reflectance from 0 to 1, but models see DN; {formula}", True)]
@@ -151,7 +127,7 @@ def _cut_off(spreads: list[Spread]) -> list[Finding]:
     infrared = [spread for spread in spreads if spread.band in INFRARED[:5]]
     if not visible:
         return []
-    cut = float(np.median([spread.share(-np.inf, _CUT + 0.5) for spread in visible]))
+    cut = float(np.median([spread.share(-np.inf, CUT + 0.5) for spread in visible]))
     dark = min((spread.share(-np.inf, _SHADE) for spread in infrared), default=0.0)
     lit = max(spread.at(0.99) for spread in visible) > _LIT or bool(infrared)
     if not lit or cut - dark < _CUT_DOUBTFUL:
@@ -165,102 +141,6 @@ def _cut_off(spreads: list[Spread]) -> list[Finding]:
             certain,
         )
     ]
-
-
-def _shape(spreads: Sequence[Spread], quantile: float) -> float | None:
-    """Infrared as a part of the visible at a quantile; without it, red as a part of the brightest. None: unknown."""
-    visible = [spread.at(quantile) for spread in spreads if spread.band in VISIBLE]
-    infrared = [spread.at(quantile) for spread in spreads if spread.band in INFRARED]
-    if visible and infrared:
-        return float((np.median(infrared) + _NOISE) / (np.median(visible) + _NOISE))
-    red = [spread.at(quantile) for spread in spreads if spread.band == "B04"]
-    if red and len(visible) > 1:
-        # Of water, red is at most 0.6 of green and blue; counted like the infrared it is at most 0.9.
-        return float(1.5 * red[0] / max(*visible, 1e-9))
-    return None
-
-
-def _scale(spreads: list[Spread]) -> list[Finding]:
-    """Everything darker, or brighter, than land, water, snow and clouds are."""
-    top = max(spread.at(0.99) for spread in spreads)
-    shapes = [shape for quantile in (0.5, 0.95) if (shape := _shape(spreads, quantile)) is not None]
-    infrared = any(spread.band in INFRARED for spread in spreads)
-    water = not shapes or max(shapes) < _WATER
-    land = infrared and bool(shapes) and max(shapes) > _LAND
-    near = [spread for spread in spreads if spread.band in ("B06", "B07", "B08", "B8A")]
-    if white := _white(spreads):
-        return [white]
-    if land and near and min(spread.at(0.5) for spread in near) > _GLARING:
-        return [_bright(near)]
-    # In the visible alone, forest and water are as dark as everything is in some other unit.
-    if top > (_BYTES if water or not infrared else _DIM):
-        return []
-    cut = max(spread.share(-np.inf, _CUT + 0.5) for spread in spreads) > 0.005
-    fractional = all(spread.fractional for spread in spreads)
-    if fractional:
-        certain = top < (_THOUSANDS if land else _DEEPER if water else _BYTES if infrared else _PERCENT)
-    elif water:
-        # Water is as dark as that, and what is no water in another unit can look like it.
-        certain = False
-        if top > _DEEP and cut:
-            return []
-    else:
-        certain = top < (_THOUSANDS if land else _BYTES if infrared else _PERCENT)
-        certain &= not cut or (land and top < _BYTES / 2)
-    if water and not fractional and _visible_top(spreads) > _PERCENT:
-        return []
-    return [_dark(spreads, top, certain)]
-
-
-def _white(spreads: list[Spread]) -> Finding | None:
-    """What is white up to the near infrared and dark beyond it, as snow is, but far less bright."""
-    middle = {spread.band: spread.at(0.5) for spread in spreads}
-    visible = [middle[band] for band in ("B02", "B03", "B04") if band in middle]
-    infrared = [middle[band] for band in ("B08", "B8A") if band in middle]
-    if len(visible) < 2 or not infrared or "B11" not in middle:
-        return None
-    levels = [*visible, *infrared]
-    if not _WHITE[0] < min(levels) <= max(levels) < _WHITE[1] or max(levels) > _EVEN * min(levels):
-        return None
-    if max(visible) < _SNOW * max(middle["B11"], 1) or max(spread.at(0.99) for spread in spreads) > 2 * _WHITE[1]:
-        return None
-    return Finding(
-        f"{named(spreads)} are as white as snow, but dark (about {max(visible):,.0f}): if they are reflectance times "
-        "1000, the map is wrong; make sure that they are DN of reflectance times 10000",
-        False,
-    )
-
-
-def _visible_top(spreads: Sequence[Spread]) -> float:
-    return max((spread.at(0.99) for spread in spreads if spread.band in VISIBLE), default=np.inf)
-
-
-def _dark(spreads: list[Spread], top: float, certain: bool, what: str = "99 % of every band") -> Finding:
-    if top < _PERCENT and (top < _PERCENT / 2 or all(spread.fractional for spread in spreads)):
-        like, factor = "percent", 100.0
-    elif top < 256:
-        like, factor = "a picture of 0 to 255", 0.0
-    else:
-        like, factor = "reflectance times 1000", 10.0
-    how = f"{what} are below {top:.4g}"
-    if not certain:
-        return Finding(
-            f"{named(spreads)} are very dark ({how}): if they are {like}, the map is wrong; make sure that they are DN "
-            "of reflectance times 10000",
-            False,
-        )
-    formula = "give the product's own values"
-    if factor or tags_of(spreads[0].layer):
-        formula = cure(spreads[0].layer, f"(* {factor:g} (read 1))")
-    return Finding(f"{named(spreads)} look like {like}, not reflectance times 10000 ({how}); {formula}", True)
-
-
-def _bright(near: list[Spread]) -> Finding:
-    return Finding(
-        f"{named(near)} have a median of {min(spread.at(0.5) for spread in near):,.0f}, but are no snow or cloud; make "
-        "sure that they are DN of reflectance times 10000",
-        False,
-    )
 
 
 def _neighbours(spreads: list[Spread]) -> list[Finding]:
@@ -296,52 +176,6 @@ def _limits(band: str, how: str, neighbours: int, bright: bool) -> tuple[float, 
     if neighbours == 2:
         return _DIP if bright else _DIP_DARK
     return _ENDS.get((band, how), _END) if bright else _END
-
-
-def _over_plants(spreads: Sequence[Spread], times: float) -> tuple[str, dict[str, Floats], float] | None:
-    """A band of near infrared, values of bands where it is so many times red and above green, and the part of these.
-
-    None where nothing is like that, or a band lacks that it takes.
-    """
-    held = {spread.band: spread for spread in spreads}
-    near = next((band for band in ("B08", "B8A", "B07") if band in held), None)
-    if near is None or not {"B03", "B04"} <= held.keys():
-        return None
-    values = values_at_same_places([held[band] for band in ("B03", "B04", near, *_SHORT) if band in held])
-    plants = (values[near] > times * values["B04"]) & (values[near] > _PLANTS_GREEN * values["B03"])
-    if np.count_nonzero(plants) < _PLACES:
-        return None
-    return near, {band: own[plants] for band, own in values.items()}, float(plants.mean())
-
-
-def _dim_plants(spreads: list[Spread]) -> list[Finding]:
-    """Plants are brighter in the near infrared, whatever clouds there are beside them."""
-    if (found := _over_plants(spreads, _LUSH)) is None:
-        return []
-    near, values, part = found
-    bright = float(np.quantile(values[near], 0.9))
-    if part < _PLANTS_PART or bright > _PLANTS_DIM or np.median(values[near]) < _PLANTS_DARK:
-        return []
-    cut = float((values["B04"] < _CUT + 0.5).mean()) > _MANY
-    return [_dark(spreads, bright, bright < _THOUSANDS and not cut, f"nine tenths of plants in {near}")]
-
-
-def _shortwave(spreads: list[Spread]) -> list[Finding]:
-    """Both bands of 1.6 and 2.2 um in another unit than the rest: over plants they are a part of the near infrared."""
-    if (plants := _over_plants(spreads, _PLANTS)) is None or np.median(plants[1][plants[0]]) < _THOUSANDS:
-        return []
-    near, values, _ = plants
-    found = []
-    for spread in (spread for spread in spreads if spread.band in _SHORT):
-        part = float(np.median(values[spread.band] / values[near]))
-        (certainly, also), (perhaps, too) = _SHORT[spread.band]
-        if not perhaps <= part <= too:
-            text = (
-                f"{named([spread])} is {part:.2g} times as bright as {near} over plants, as if in another unit; give "
-                "all bands as DN of reflectance times 10000"
-            )
-            found.append(Finding(text, not certainly <= part <= also))
-    return found
 
 
 def _unseen(spreads: list[Spread], expected: Expected) -> list[Finding]:
