@@ -113,6 +113,19 @@ def test_numbers_that_only_corine_has_are_taken_as_they_are(tmp_path, values, dt
     assert open_clc(path).decision.numbering == "grid"
 
 
+@pytest.mark.parametrize("name", ["map.tif", "clc_plus.tif", "CLC+.tif", "oclcs.tif"])
+def test_small_numbers_alone_are_asked_about(tmp_path, name):
+    """Any classes may be numbered from 1 to 44, whatever they are."""
+    path = written(tmp_path, GRID_NUMBERS, "uint8", name=name)
+    assert "could be CORINE's numbers 1 to 44 or of another product; say --numbering grid" in refused(path)
+    assert codes_of(path, numbering="grid") == list(CODES)
+
+
+@pytest.mark.parametrize("name", ["U2018_CLC2018_V2020_20u1.tif", "corine_2018.tif", "my-clc.tif", "CLC18.tif"])
+def test_a_file_that_is_called_so_has_corines_numbers(tmp_path, name):
+    assert open_clc(written(tmp_path, GRID_NUMBERS, "uint8", name=name)).decision.by == "its values and name"
+
+
 @pytest.mark.parametrize("values", [CODES, (*CODES, NOTHING), (112, 211, 231, 311, 312), (311,), (523,)])
 @pytest.mark.parametrize("dtype", ["uint16", "int32"])
 def test_codes_are_taken_as_they_are(tmp_path, values, dtype):
@@ -216,7 +229,7 @@ def test_other_colours_are_asked_about(tmp_path):
 
 def test_a_grey_table_says_nothing(tmp_path):
     path = written(tmp_path, GRID_NUMBERS, "uint8", colors={v: (v * 5, v * 5, v * 5, 255) for v in GRID_NUMBERS})
-    assert open_clc(path).decision.by == "its values"
+    assert open_clc(path).decision.by == "its values and name"
 
 
 def attribute_table(path: Path, rows: dict[int, tuple[str, ...]], columns: tuple[str, ...], way: str) -> None:
@@ -360,6 +373,33 @@ def test_polygons_of_other_products(tmp_path, kind, column):
 
 def test_the_own_column_settles_codes_that_others_have_too(tmp_path):
     assert codes_of(polygons(tmp_path, [111, 112])) == [111, 112, NOTHING]
+
+
+CROPS = [211, 212, 213, 221, 222, 231]
+
+
+def test_crops_that_have_codes_of_corine_are_asked_about(tmp_path):
+    """EUCROPMAP has maize and sunflowers under CORINE's codes of fields, and more."""
+    path = written(tmp_path, CROPS, name="crops.tif")
+    assert "could be CORINE's codes of level 3, but also the crop map of the EU (EUCROPMAP)" in refused(path)
+    assert codes_of(path, numbering="clc") == CROPS
+    assert "looks like the crop map of the EU" in refused(written(tmp_path, [*CROPS, 232, 300, 500], name="b.tif"))
+    assert codes_of(written(tmp_path, [*CROPS, 311], name="c.tif")) == [*CROPS, 311]
+    assert codes_of(polygons(tmp_path, CROPS)) == [*CROPS, NOTHING]
+    named = polygons(tmp_path, CROPS, "crop").rename(tmp_path / "crops.gpkg")
+    assert "say --numbering clc" in refused(named, column="crop")
+    assert codes_of(named, column="crop", numbering="clc") == [*CROPS, NOTHING]
+
+
+@pytest.mark.parametrize("form", ["{}.{}.{}", "{}.{}.{}.", " {}.{}.{} ", "{}{}{}.0"])
+def test_codes_as_the_nomenclature_writes_them(tmp_path, form):
+    path = polygons(tmp_path, [form.format(*str(code)) for code in CODES])
+    assert codes_of(path) == [*CODES, NOTHING]
+
+
+@pytest.mark.parametrize("text", ["1.12", "11.2", "1.1.2.1", "1.1", "6.1.1", "..2"])
+def test_other_numbers_with_points_are_no_codes(tmp_path, text):
+    refused(polygons(tmp_path, ["1.1.1", text]))
 
 
 # -------------------------------------------------------------------------------------------------------- the record

@@ -37,6 +37,7 @@ from seg.region.numbering import (
     code_table,
     decide,
     fill_cure,
+    looks_like,
     other_values,
     values_of,
 )
@@ -187,9 +188,9 @@ def _decide_on_polygons(polygons: PolygonFile, told: Numbering | None) -> Decisi
     texts = first_values(polygons, _SAMPLE)
     numbers = {number for number in values_of(texts).values() if number is not None}
     name = f"column {polygons.column} of {polygons.path}"
-    if told is None and (numbers & set(CODES) or not numbers):
-        return Decision("clc", "its values")
     own: Numbering | None = "clc" if _OWN_COLUMN.fullmatch(polygons.column) else None
+    if told is None and (not numbers or (numbers & set(CODES) and (own or not looks_like(frozenset(numbers))))):
+        return Decision("clc", "its values")
     return decide(name, numbers, Legend(official=own), told, lambda _: _OTHER_COLUMN)
 
 

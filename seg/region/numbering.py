@@ -2,12 +2,15 @@
 
 CORINE numbers its 44 classes in two ways: by their codes of level 3 (111 to 523), and in its rasters from 1 to 44.
 Other products have small numbers too, and a map of theirs would be read without a murmur. What a file's colours and
-names say counts first; without them its numbers have to be ones that only CORINE could have, or somebody has to decide.
+names say counts first; without them its numbers have to be ones that only CORINE could have, and numbers from 1 to 44
+in a file that is called so, or somebody has to decide.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from pathlib import PurePath
 from typing import Literal
 
 from seg.errors import LandCoverError
@@ -52,6 +55,9 @@ _OTHERS: dict[str, frozenset[int]] = {
          151, 152, 153, 160, 170, 180, 190, 200, 201, 202, 210, 220)
     ),
     "Copernicus Global Land Cover": frozenset((0, *range(20, 101, 10), *range(111, 117), *range(121, 127), 200)),
+    "the crop map of the EU (EUCROPMAP)": frozenset(
+        (100, *range(211, 220), 221, 222, 223, *range(230, 234), 240, 250, 290, 300, 500, 600, 700, 800)
+    ),
     "S2GLC": frozenset((0, 62, 73, 75, 82, 83, 102, 103, 104, 105, 106, 121, 123, 162)),
     "NLCD": frozenset((11, 12, 21, 22, 23, 24, 31, 41, 42, 43, 51, 52, 71, 72, 73, 74, 81, 82, 90, 95)),
     _NATIONAL_RASTER: frozenset(range(1, 50)),
@@ -65,6 +71,10 @@ _OWN: dict[Numbering, frozenset[int]] = {
 _ENOUGH = 3
 """So many numbers above `_CROWDED` are needed where nothing but the numbers tells: most numberings end before."""
 _CROWDED = 23
+_CALLED = re.compile(r"(?<![a-z])(?:clc(?!_?plus|\+)|corine)", re.IGNORECASE)
+"""In the name of a file that somebody calls CORINE Land Cover."""
+_DOTTED = re.compile(r"[1-5]\.\d\.\d\.?")
+"""A code of level 3 as the nomenclature writes it: ``1.1.2``."""
 _MATCH = 0.75
 """Share of entries that have to be CORINE's for a legend to be."""
 _ALIKE = 0.8
@@ -133,14 +143,14 @@ def decide(
         )
     if not seen or legend.official == kind:
         return Decision(kind, "its form" if seen else "its having none")
-    others = _looks_like(seen)
-    if others or (kind == "grid" and sum(value > _CROWDED for value in seen) < _ENOUGH):
+    others, called = looks_like(seen), _CALLED.search(PurePath(name).name) is not None
+    if others or (kind == "grid" and (not called or sum(value > _CROWDED for value in seen) < _ENOUGH)):
         known = f"{WORDS[kind]}, but also {_either(others)}" if others else f"{WORDS[kind]} or of another product"
         raise LandCoverError(
             f"{name} holds {_listed(sorted(seen))}, which could be {known}; say --numbering {kind} if it is CORINE "
             "Land Cover"
         )
-    return Decision(kind, "its values")
+    return Decision(kind, "its values and name" if kind == "grid" else "its values")
 
 
 def values_of(texts: Iterable[str]) -> dict[str, int | None]:
@@ -148,6 +158,8 @@ def values_of(texts: Iterable[str]) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for text in texts:
         digits = text.strip().removesuffix(".0")
+        if _DOTTED.fullmatch(digits):
+            digits = digits.replace(".", "")
         found[text] = int(digits) if digits.isdecimal() else None
     return found
 
@@ -194,9 +206,9 @@ def _not_corine(
         )
     kind = max(_OWN, key=lambda kind: len(seen & _OWN[kind])) if told is None else told
     wrong = sorted(seen - _OWN[kind])
-    exact = [other for other in _looks_like(seen) if seen <= _OTHERS[other]]
+    exact = [other for other in looks_like(seen) if seen <= _OTHERS[other]]
     only_fills = set(wrong) <= set(_FILLS)
-    if others := exact or ([] if only_fills else _looks_like(seen)):
+    if others := exact or ([] if only_fills else looks_like(seen)):
         return LandCoverError(
             f"{name} holds {_listed(sorted(seen))}: that looks like {_either(others)}, not like {WORDS[kind]}; "
             f"{cure(wrong) if only_fills else 'give CORINE Land Cover'}"
@@ -204,7 +216,7 @@ def _not_corine(
     return other_values(name, wrong, kind, cure(wrong))
 
 
-def _looks_like(seen: frozenset[int]) -> list[str]:
+def looks_like(seen: frozenset[int]) -> list[str]:
     """Other products that have all these values, apart from undeclared fills; those with the fewest classes first."""
     if not (classes := seen - set(_FILLS)):
         return []
