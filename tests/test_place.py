@@ -73,6 +73,24 @@ GRIDS = {
 }
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (0, 2400), (15.3, 50.1), (-70, -33.5), (179.9, 2400)])
+@pytest.mark.parametrize("epsg", [32633, 32733, 3035])
+def test_a_corner_that_is_no_place_in_metres(corner, epsg, tmp_path):
+    path = write(tmp_path / "x.tif", dn(), epsg, from_origin(*corner, 10, 10))
+    text = refusal(path)
+    assert f"({corner[0]:g} {corner[1]:g} is no place in metres)" in text
+    place = at(32633, 12, 50)
+    run_printed(text.replace(" X,", f" {place.c},").replace(" Y]", f" {place.f}]"), tmp_path)
+    if epsg == 32633:
+        assert open_scene(path, needed=RGB).grid.x_min == pytest.approx(place.c)
+
+
+def test_degrees_in_a_crs_of_metres(tmp_path):
+    path = write(tmp_path / "x.tif", dn(), 32633, from_origin(12, 50, 0.0001, 0.0001))
+    run_printed(refusal(path), tmp_path)
+    assert "EPSG:4326, which is not in metres" in refusal(path)
+
+
 @pytest.mark.parametrize("kind", GRIDS)
 def test_what_the_refusal_of_a_grid_advises_works(kind, tmp_path):
     epsg, transform, zone = GRIDS[kind]

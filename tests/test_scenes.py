@@ -592,7 +592,9 @@ def test_a_product_has_no_sentinel_1(made):
         ("AB02", None), ("B022", None), ("", None), ("B01_then_B02", None),
         ("x_B02_quality", None), ("x_B02_10m_mask", None), ("B8A std", None), ("B04_conf", None), ("VV_VH_ratio", None),
         ("diff_B04_minus_B02", None), ("B8_minus_B8A", None), ("VV_prob", None), ("B02/B02_10m", "B02"),
-        ("plot b1_B02", "B02"), ("plot_B1_B02", "B02"), ("masked_B02_stdout", "B02"), ("mask_B02", "B02"),
+        ("plot b1_B02", "B02"), ("plot_B1_B02", "B02"), ("masked_B02_stdout", "B02"), ("mask_B02", None),
+        ("cloudmask_B02", None), ("diff B02", None), ("mask_applied_B02", "B02"), ("best_quality_B02", "B02"),
+        ("S2_QA_B02", "B02"), ("B02_cloudmask", None),
     ],
 )  # fmt: skip
 def test_bands_are_found_in_names(text, band):

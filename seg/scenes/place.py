@@ -24,6 +24,8 @@ _RADAR_GRID = re.compile(r"S1[A-Z][_-][A-Z0-9]{2}[_-](GRD|SLC)", re.IGNORECASE)
 _STEP = 60
 _NEAR_ZONE = 3.5
 """Degrees from the central meridian of a UTM zone: tiles reach a little beyond their zone."""
+_PIXEL_OF_DEGREES = 0.01
+"""Pixels that are smaller are given in degrees."""
 _NOWHERE = "is that its CRS? give the file as it was delivered"
 _MAY_BE_LOST = ((1.0, 0.0), (1 / 10_000, 0.0))
 """Scales and offsets without which DN are the same."""
@@ -74,18 +76,35 @@ def require_crs(header: Header, *, radar: bool = False, copy: str = "") -> None:
     path, nowhere = shown(header.path), header.transform.is_identity
     if nowhere and (radar or header.control_points or _RADAR_GRID.match(header.file.name)):
         raise radar_grid_error(path)
-    if nowhere:
+    if nowhere or _at_origin(header):
         epsg = header.crs.to_epsg() if header.crs else None
+        if header.crs and header.pixel_size < _PIXEL_OF_DEGREES:
+            raise SceneError(
+                f"the corner of {path} is given in degrees, but its CRS is EPSG:{epsg}, in metres; give it the one "
+                "that it is in: " + editing(header.path, "--crs EPSG:4326", copy)
+            )
+        size = 10 if nowhere else header.pixel_size
+        where = "" if nowhere else f" ({header.transform.c:.10g} {header.transform.f:.10g} is no place in metres)"
         raise SceneError(
-            f"{path} does not say where it lies, not even its corner; take the file that it was made from, or say it "
-            "(zz: the UTM zone, X and Y: the upper-left corner): "
-            + editing(header.path, f"--crs EPSG:{epsg or '326zz'} --transform '[10, 0, X, 0, -10, Y]'", copy)
+            f"{path} does not say where it lies, not even its corner{where}; take the file that it was made from, or "
+            "say it (zz: the UTM zone, X and Y: the upper-left corner): "
+            + editing(
+                header.path, f"--crs EPSG:{epsg or '326zz'} --transform '[{size:.10g}, 0, X, 0, -{size:.10g}, Y]'", copy
+            )
         )
     if header.crs is None:
         raise SceneError(
             f"{path} has no CRS; give it that of the file that it was made from (zz: the UTM zone): "
             + editing(header.path, "--crs EPSG:326zz", copy)
         )
+
+
+def _at_origin(header: Header) -> bool:
+    """Whether a corner of a raster in metres lies where degrees do, or at 0: nothing that is mapped lies there."""
+    if header.crs is None or not header.crs.is_projected:
+        return False
+    west, south, _, north = header.bounds
+    return abs(west) <= 180 and min(abs(south), abs(north)) <= 90
 
 
 def require_no_radar_product(source: Path, paths: Iterable[str]) -> None:
