@@ -24,6 +24,7 @@ SOLE_IMPORTERS = {
     "matplotlib": "seg/figures",
     "onnx": "seg/models/onnx.py",
     "onnxruntime": "seg/models/onnx.py",
+    "pynvml": "seg/engine/energy.py",
 }
 WITHOUT_TORCH = tuple(
     f"seg/{room}" for room in ("reben", "config", "store", "scenes", "prepare", "region", "synthetic")

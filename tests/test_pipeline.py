@@ -210,12 +210,17 @@ def test_a_resumed_run_adds_to_its_log(stores, tmp_path):
         train(job, observe=stop)
     record = json.loads((job.folder / "run.json").read_text())
     assert record["status"] == "failed"
+    first = record["cost"]
+    assert first["patches_seen"] == record["batch"]["steps_per_epoch"] * record["batch"]["effective_batch"]
     with pytest.raises(RunError, match="--resume"):
         plan(out=tmp_path / "run", **settings)
     resumed = plan(out=tmp_path / "run", resume=True)
     assert resumed.config.model.arch == "linknet"
     result = train(resumed)
     assert result.epochs == 2
+    cost = json.loads((job.folder / "run.json").read_text())["cost"]
+    assert cost["patches_seen"] == 2 * first["patches_seen"]
+    assert cost["wall_seconds"] == cost["device_seconds"] > first["wall_seconds"] > 0
     with (job.folder / "log.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     before = {name: (job.folder / name).read_bytes() for name in ("config.yaml", "run.json", "log.csv")}

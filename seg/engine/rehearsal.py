@@ -1,6 +1,5 @@
 """A step or two and a batch of validation, to see what a run will need; nothing is written."""
 
-import sys
 import time
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ import torch
 
 from seg.data.dataset import Batch
 from seg.data.loader import make_loader
+from seg.engine.cost import peak_memory
 from seg.engine.evaluate import Pass, predict
 from seg.engine.optimiser import set_learning_rate
 from seg.engine.run import Run
@@ -128,10 +128,4 @@ def _wait(device: torch.device) -> None:
 def _memory(device: torch.device) -> tuple[int | None, int | None]:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
-    try:
-        import resource
-    except ImportError:  # Windows counts otherwise
-        return None, None
-    # Linux counts in units of 1,024 bytes, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, None
+    return peak_memory(), None

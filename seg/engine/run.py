@@ -1,6 +1,6 @@
 """Everything that takes part in a training run, ready to take its next step."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seg.config.sections import TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.data.order import BatchOrder
+from seg.engine.cost import Meter, cost_of_state
 from seg.engine.device import Compute
 from seg.engine.distributed import ALONE, Ranks, synchronise_statistics
 from seg.engine.encoder import freeze_encoder
@@ -40,11 +41,13 @@ class Run:
         ranks: The processes that train together.
         allow: Settings that may differ when the run is resumed.
         frozen_encoder: Whether the encoder never learns, whatever the settings say of its first epochs.
+        began: When the work on it began, by `time.perf_counter`; None: now.
 
     Attributes:
         network: What a step calls: the network, compiled if asked for, its gradients averaged over the processes.
         average: The moving average of the weights, if one is taken.
         guard: Watches the steps.
+        meter: Measures what the run takes.
     """
 
     model: nn.Module
@@ -61,11 +64,13 @@ class Run:
     ranks: Ranks = ALONE
     allow: tuple[str, ...] = ()
     frozen_encoder: bool = False
+    began: float | None = None
     network: nn.Module = field(init=False)
     optimiser: torch.optim.Optimizer = field(init=False)
     order: BatchOrder = field(init=False)
     progress: Progress = field(init=False)
     guard: Guard = field(init=False)
+    meter: Meter = field(init=False)
     average: ModelEmaV3 | None = field(init=False)
     _frozen: bool | None = field(init=False, default=None)
 
@@ -87,6 +92,7 @@ class Run:
             # Before the optimiser is made, which then keeps nothing for it.
             freeze_encoder(self.model, True)
         self.optimiser = make_optimiser(self.model, self.config)
+        self.meter = Meter(self.compute.device, self.ranks, began=self.began)
         self.progress = Progress()
         self.begin_epoch()
         self.guard = Guard(self.model, self.optimiser)
@@ -162,6 +168,7 @@ class Run:
 
     def save(self, card: ModelCard) -> None:
         """Save the state under ``last``; all processes have to call this."""
+        self.progress.cost = asdict(self.meter.together())
         save_state(self.folder / LAST, self.learner, card, self.progress, self.identity, self.ranks)
 
     def load(self) -> None:
@@ -171,3 +178,4 @@ class Run:
             RunError: If the run cannot be resumed.
         """
         self.progress = load_state(self.folder / LAST, self.learner, self.identity, self.allow, self.ranks)
+        self.meter.add(cost_of_state(self.progress.cost))

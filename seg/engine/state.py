@@ -46,6 +46,7 @@ class Progress:
         stale: Epochs since then.
         scores: Validation score of every epoch that is over; None where it is undefined.
         last_epoch: What the log says of the last epoch that is done; empty before the first.
+        cost: What the run had taken when it was saved last, see `seg.engine.cost.Cost`; empty before that.
     """
 
     epoch: int = 0
@@ -57,6 +58,7 @@ class Progress:
     stale: int = 0
     scores: list[float | None] = field(default_factory=list)
     last_epoch: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

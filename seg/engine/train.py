@@ -86,7 +86,7 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
             if run.averaged is not None:
                 ranks.share_buffers(run.averaged)
             sample = LogitSample(len(run.validation))
-            how = Pass(run.compute, run.config.batch_size, run.workers, track, ranks)
+            how = Pass(run.compute, run.config.batch_size, run.workers, run.meter.watching(track), ranks)
             evidence = evaluate(run.scored, run.validation, run.origin, how, sample=sample)
             yield _finish_epoch(run, evidence, sample, speed, began)
             if ranks.any(bool(stop)):
@@ -108,6 +108,7 @@ def _train_epoch(run: Run, loader: Loader, stop: list[int]) -> Iterator[Step]:
         sums += train_step(run, batch)
         progress.batch += 1
         patches += len(batch) * ranks.count
+        run.meter.saw(len(batch) * ranks.count)
         complete = progress.batch % run.config.accumulate == 0 or progress.batch == len(order)
         progress.step += complete
         last = progress.batch == len(order) or progress.step == run.total_steps

@@ -23,7 +23,7 @@ from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
 from seg.report.licences import check_licence
 from seg.report.model_card import Described, model_page
-from seg.runs.entry import read_entry
+from seg.runs.entry import Entry, read_entry
 from seg.runs.evaluation import BOOTSTRAP_SEED
 from seg.runs.folder import (
     EVALUATIONS,
@@ -34,6 +34,7 @@ from seg.runs.folder import (
     named_data,
     read_evidence,
     scoring_options,
+    section,
 )
 from seg.store.whole import whole_folder
 
@@ -116,7 +117,7 @@ def write_card(
             resampling=card.resampling,
             scene_head=card.scene_head,
             synthetic=_synthetic(card, assessment),
-            facts=entry.facts,
+            facts=entry.facts | _trials(entry),
         )
         difference = _write(folder, checkpoint, described, (assessment, official), onnx)
     return Published(out, assessment is not None, difference)
@@ -138,6 +139,12 @@ def _write(
         described = replace(described, onnx=(ONNX_FILE, difference))
     (folder / README_FILE).write_text(model_page(described, *scores), encoding="utf-8")
     return difference
+
+
+def _trials(entry: Entry) -> dict[str, str]:
+    """How many configurations were tried to come to this one, if the record says."""
+    trials = section(entry.record, "cost").get("trials")
+    return {"Configurations tried": f"{trials:,}"} if isinstance(trials, int) else {}
 
 
 def _synthetic(card: ModelCard, assessment: Assessment | None) -> Synthetic:

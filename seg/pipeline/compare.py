@@ -32,6 +32,7 @@ from seg.report.compare_tables import (
     write_comparison,
 )
 from seg.report.formats import Estimate, Table
+from seg.runs.cost import device_of
 from seg.runs.entry import Entry, read_entry
 from seg.runs.folder import check_evidence, countries_of, named_data, read_evidence, section
 from seg.runs.names import configuration_names, short_names
@@ -200,6 +201,7 @@ def _compared_run(configuration: str, run: ScoredRun) -> ComparedRun:
         parameters=_known(run.entry.record.get("parameters")),
         training_speed=_known(section(run.entry.record, "throughput").get("patches_per_second")),
         evaluation_speed=_known(section(run.evaluation, "throughput").get("patches_per_second")),
+        cost=section(run.entry.record, "cost"),
     )
 
 
@@ -262,7 +264,7 @@ def _remarks(scored: list[ScoredRun]) -> tuple[str, ...]:
         ("Training", [run.entry.record for run in scored if run.entry.trained_on is not None]),
         ("Evaluation", [run.evaluation for run in scored if run.evaluation]),
     ):
-        machines = sorted({_machine(record) for record in records})
+        machines = sorted({device_of(record) for record in records})
         if len(machines) > 1:
             remarks.append(f"{what} throughput was measured on different machines: {'; '.join(machines)}.")
     return tuple(remarks)
@@ -277,9 +279,3 @@ def _doubts(scored: list[ScoredRun]) -> Iterator[str]:
             yield f"{run.name} is PARTIAL: patches of the split were left out, so it stands in no ranking."
     if elsewhere := [run.name for run in scored if run.entry.trained_on is None]:
         yield f"Made elsewhere, so what it learned from is not recorded: {', '.join(elsewhere)}."
-
-
-def _machine(record: dict[str, Any]) -> str:
-    hardware, device = section(record, "hardware"), section(record, "compute").get("device")
-    gpus = hardware.get("gpus") or []
-    return str(gpus[0] if gpus and device != "cpu" else hardware.get("cpu") or "unknown")

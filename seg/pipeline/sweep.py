@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError, WorkerError
 from seg.prepare.executors import LOCAL, LOGS, opened, results
+from seg.runs.cost import note_trials, tried
 from seg.runs.plan import TrainPlan, plan
 from seg.runs.sweep import Scoring, SweepRun, left_to_score, look, set_aside
 from seg.store.locks import locked
@@ -64,7 +65,8 @@ def sweep(
     }
     left = [run for run in runs if states[run.name].todo not in ("blocked", "finished")]
     here = executor == LOCAL
-    rest = _Rest(tuple(seg), follow, track, notify) if here else _Rest(tuple(seg))
+    trials = tried(runs[0].folder.parent, [run.config for run in runs])
+    rest = _Rest(tuple(seg), trials, follow, track, notify) if here else _Rest(tuple(seg), trials)
     if not here:
         left = [replace(run, folder=run.folder.absolute()) for run in left]
     with opened(executor, slurm, runs[0].folder.parent / LOGS) as pool:
@@ -73,6 +75,9 @@ def sweep(
                 failed[run.name] = error
             elif not here:
                 notify(f"{run.name} is finished")
+    # Those that were finished before were the best of fewer.
+    for run in runs:
+        note_trials(run.folder, trials)
     return failed
 
 
@@ -82,10 +87,12 @@ class _Rest:
 
     Attributes:
         seg: A command that starts seg; empty: in this process.
+        trials: Configurations that are tried.
         follow, track, notify: As of `sweep`.
     """
 
     seg: tuple[str, ...]
+    trials: int = 1
     follow: Follow = _unseen
     track: Track = silent
     notify: Notify = ignore
@@ -108,6 +115,7 @@ class _Rest:
                 self.notify(f"What there was of {run.name} is kept as {set_aside(run.folder).name}")
             if state.todo in ("train", "restart", "resume"):
                 self._train(run, resume=state.todo == "resume")
+                note_trials(run.folder, self.trials)
             for scoring in left_to_score(run):
                 self._score(run, scoring)
 

@@ -18,7 +18,8 @@ from seg.report.log import EpochLog, read_log
 from seg.report.record import run_record, write_json
 from seg.report.trackers import FILE_NAME as TRACKERS_FILE
 from seg.report.trackers import Status, Trackers
-from seg.runs.folder import CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run
+from seg.runs.cost import ledger
+from seg.runs.folder import CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run, section
 from seg.runs.plan import TrainPlan, check_plan, made_folder, require_new, with_whole_paths
 from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
@@ -65,6 +66,7 @@ def train(
         SegError: One of its kinds, in one sentence, for anything wrong with settings, data or folder.
         Interrupted: After Ctrl-C; the run can be resumed.
     """
+    began = time.perf_counter()
     check_plan(task)
     if task.resume and (kept := _finished(task)) is not None:
         notify(f"The run in {task.folder} is finished, so there is nothing to resume.")
@@ -92,6 +94,7 @@ def train(
                 task.allow,
                 ranks=ranks,
                 compute=compute,
+                began=began,
                 track=track,
                 notify=notify,
             )
@@ -163,8 +166,11 @@ def _follow(
     log: EpochLog | None = None
     status: Status = "failed"
     trackers = _trackers(task, run, notify)
+    kept = section(read_run(task.folder).record, "cost") if task.resume else {}
     if run.ranks.first:
-        write_json(task.folder / RECORD_FILE, run_record(status="running", **record))
+        write_json(
+            task.folder / RECORD_FILE, run_record(status="running", **record, **({"cost": kept} if kept else {}))
+        )
     try:
         for event in fit(run, task.resume, track):
             if log is None and run.ranks.first:
@@ -188,7 +194,8 @@ def _follow(
             if run.ranks.first:
                 # A disk that is full must not hide what went wrong before.
                 with suppress(OSError) if status == "failed" else nullcontext():
-                    _conclude(task.folder, run, log, {"status": status, "throughput": throughput, **record})
+                    record |= {"status": status, "throughput": throughput}
+                    _conclude(task.folder, run, log, record, kept.get("trials", 1))
         finally:
             trackers.close(status)
     done = run.progress
@@ -209,7 +216,7 @@ def _trackers(task: TrainPlan, run: "Run", notify: Notify) -> Trackers:
     )
 
 
-def _conclude(folder: Path, run: "Run", log: EpochLog | None, record: dict[str, Any]) -> None:
+def _conclude(folder: Path, run: "Run", log: EpochLog | None, record: dict[str, Any], trials: int) -> None:
     """Write what is left of a run when it ends, however it ends."""
     done = run.progress
     training = {
@@ -221,7 +228,8 @@ def _conclude(folder: Path, run: "Run", log: EpochLog | None, record: dict[str, 
     }
     if log is not None:
         log.close()
-    write_json(folder / RECORD_FILE, run_record(training=training, **record))
+    whole = run_record(training=training, **record)
+    write_json(folder / RECORD_FILE, whole | {"cost": ledger(run.meter.alone(), whole, trials)})
     if log is not None and log.rows:
         from seg.figures.style import write_png
         from seg.figures.training import training_figure

@@ -1,8 +1,9 @@
 """The tables of a comparison of runs, and the files they are written to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from seg.config.synthetic import Synthetic
 from seg.metrics.bootstrap import LEVEL
@@ -45,6 +46,7 @@ class ComparedRun:
         scores: By name, with an interval; a score that the model does not have is missing.
         parameters: Learned values; None if the record does not say.
         training_speed, evaluation_speed: Patches per second; None if the record does not say.
+        cost: What its training took, as ``run.json`` says it; empty if it does not.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ComparedRun:
     parameters: float | None
     training_speed: float | None
     evaluation_speed: float | None
+    cost: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,46 @@ def configurations_table(comparison: Comparison) -> Table:
     return Table("compare", title, tuple(columns), tuple(rows), (*notes, *comparison.remarks))
 
 
+_COSTS = {
+    "trials": (Column("trials", "Trials", "count"), 1.0),
+    "patches_seen": (Column("patches_seen", "Patches seen", "count"), 1.0),
+    "wall_seconds": (Column("wall_hours", "Hours", "number"), 3600.0),
+    "device_seconds": (Column("device_hours", "Device hours", "number"), 3600.0),
+    "peak_memory_bytes": (Column("memory_gib", "Memory GiB", "number"), 2.0**30),
+    "peak_device_memory_bytes": (Column("device_memory_gib", "GPU memory GiB", "number"), 2.0**30),
+    "energy_joules": (Column("energy_kwh", "Energy kWh", "number"), 3.6e6),
+}
+"""By what ``run.json`` calls them: what the table of costs shows, and in which unit."""
+
+
+def costs_table(comparison: Comparison) -> Table | None:
+    """A row per configuration: what training it took, a run on average; None if no run says."""
+    if not any(run.cost for configuration in comparison.configurations for run in configuration.runs):
+        return None
+    columns = (
+        Column("configuration", "Configuration", "text"),
+        *(column for column, _ in _COSTS.values()),
+        Column("energy_by", "Energy by", "text"),
+        Column("device", "Device", "text"),
+    )
+    rows: list[tuple[Value, ...]] = []
+    for configuration in comparison.configurations:
+        costs = [run.cost for run in configuration.runs]
+        means = {key: _mean_of_known([_number(cost.get(key)) for cost in costs]) for key in _COSTS}
+        told = [
+            ", ".join(sorted({str(cost[key]) for cost in costs if cost.get(key)})) for key in ("energy_by", "device")
+        ]
+        numbers = (None if (mean := means[key]) is None else mean / unit for key, (_, unit) in _COSTS.items())
+        rows.append((configuration.name, *numbers, *(text or None for text in told)))
+    notes = (
+        "What a training took, on average over the seeds: all its sittings, validation included, evaluation not. "
+        "Device hours are processes x hours; memory is the most that a process used.",
+        "Trials are the configurations that were tried in the same sweep to come to this one. Energy is what the "
+        "hardware has counted; where nothing counts, it is undefined.",
+    )
+    return Table("costs", titled("Costs", comparison.words, comparison.synthetic), columns, tuple(rows), notes)
+
+
 def runs_table(comparison: Comparison) -> Table:
     """A row per run, in the order of the configurations."""
     columns = (
@@ -205,7 +248,12 @@ def pairs_table(comparison: Comparison) -> Table | None:
 
 def comparison_tables(comparison: Comparison, anchors: bool = True) -> tuple[Table, ...]:
     """The tables of a comparison: configurations, pairs, runs, and published results if wanted."""
-    tables = [configurations_table(comparison), pairs_table(comparison), runs_table(comparison)]
+    tables = [
+        configurations_table(comparison),
+        pairs_table(comparison),
+        runs_table(comparison),
+        costs_table(comparison),
+    ]
     if anchors:
         tables.append(anchors_table(comparison.official))
     return tuple(table for table in tables if table is not None)
@@ -213,7 +261,7 @@ def comparison_tables(comparison: Comparison, anchors: bool = True) -> tuple[Tab
 
 COMPARISON_FILES = (
     *(f"compare.{suffix}" for suffix in ("json", "md", "tex", "csv")),
-    *(f"compare_{name}.csv" for name in ("pairs", "runs", "anchors")),
+    *(f"compare_{name}.csv" for name in ("pairs", "runs", "costs", "anchors")),
 )
 """All that `write_comparison` may write."""
 
@@ -256,6 +304,10 @@ def _interval_note(comparison: Comparison) -> str:
         f"Brackets hold the {_LEVEL} interval of a bootstrap over whole S2 tiles ({comparison.replicates:,} resamples, "
         f"seed {comparison.seed}, {tiles} tiles{rough})."
     )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _mean_of_known(values: list[float | None]) -> float | None:

@@ -12,6 +12,7 @@ from seg.config.identity import settings_of_experiment
 from seg.errors import RunError
 from seg.reben.bands import selection_name
 from seg.reben.patch import SPLITS, Split
+from seg.runs.cost import cost_in_words
 from seg.runs.folder import SCORED_FILE, RunFiles, is_scored, read_record, read_run, section
 
 SCORED_FORMAT = 1
@@ -146,6 +147,7 @@ def _facts_of_run(run: RunFiles) -> dict[str, str]:
         "Trained in": places,
         "Epochs": f"{training.get('epochs', '')}, best {training.get('best_epoch', '')}",
         "Training speed": f"{speed:.3g} patches/s" if speed else "",
+        "Cost": cost_in_words(record),
         "Seed": str(config.train.seed),
         "Trained on data": run.fingerprint,
         "Trained": _when(record),

@@ -112,6 +112,7 @@ def prepare(
     *,
     ranks: Ranks,
     compute: Compute,
+    began: float | None = None,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> Prepared:
@@ -123,6 +124,7 @@ def prepare(
         resume: The weights of its state replace all others, which need not be there any more.
         allow: Settings that may differ when the run is resumed.
         ranks, compute: From `joined_by`.
+        began: When the work began, by `time.perf_counter`.
         track: Progress of making the demo store.
         notify: Is told what the user must not miss.
 
@@ -170,6 +172,7 @@ def prepare(
         ranks=ranks,
         allow=allow,
         frozen_encoder=config.model.encoder_mode == "frozen",
+        began=began,
     )
     return Prepared(run, store, config, None if resume else [one.record() for one in weights], measured)
 
