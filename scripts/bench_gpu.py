@@ -109,7 +109,7 @@ def training(place: Place, batch_size: int, preprocess: str = "auto", compiled: 
 def evaluation(place: Place) -> Figures:
     """Patches per second of `seg eval`, evidence and report apart."""
     _trained(place, place.run)
-    seg.evaluate(place.run, replicates=100)
+    seg.evaluate(place.run)
     record = json.loads((place.run / "eval" / "test" / "eval.json").read_text(encoding="utf-8"))
     return {"patches/s": record["throughput"]["patches_per_second"], "memory, GB": _memory()}
 

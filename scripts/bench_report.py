@@ -3,7 +3,7 @@
 Evidence of as many patches and tiles as the official test split has is made up and saved. Each case then runs in a
 fresh process, several times; memory is the peak of the process, its imports included.
 
-    python scripts/bench_report.py --out results/performance/report [--patches 119825] [--replicates 1000]
+    python scripts/bench_report.py --out results/performance/report [--patches 119825]
 
 Writes ``<out>.json`` and ``<out>.md``. Exit code 1 if a limit is not kept, which small runs are not tested for.
 """
@@ -76,13 +76,13 @@ def case_scores(run: str) -> list[float]:
     return _measured(lambda: score_evidence(evidence))
 
 
-def case_bootstrap(run: str, replicates: str) -> list[float]:
-    """Bootstrap and intervals of evidence that was read before."""
-    from seg.metrics.bootstrap import bootstrap, intervals
+def case_intervals(run: str) -> list[float]:
+    """Intervals of evidence that was read before."""
     from seg.metrics.evidence_file import load_evidence
+    from seg.metrics.jackknife import intervals, jackknife
 
     evidence = load_evidence(Path(run) / EVIDENCE)
-    return _measured(lambda: intervals(bootstrap(evidence, int(replicates))))
+    return _measured(lambda: intervals(jackknife(evidence)))
 
 
 def case_report(run: str) -> list[float]:
@@ -153,12 +153,12 @@ def has_report() -> bool:
     return asked.returncode == 0
 
 
-def measure(run: Path, replicates: int) -> tuple[list[Figure], list[str]]:
+def measure(run: Path) -> tuple[list[Figure], list[str]]:
     """Figures of all cases, and what could not be measured."""
     cases: dict[str, tuple[str, tuple[object, ...], float | None, float | None]] = {
         "read evidence": ("load", (run,), None, None),
         "all scores": ("scores", (run,), None, None),
-        f"bootstrap of {replicates:,} replicates": ("bootstrap", (run, replicates), 30, 1200),
+        "intervals": ("intervals", (run,), 30, 1200),
         "seg report": ("report", (run,), 60, 2000),
     }
     left_out = []
@@ -199,7 +199,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How long scores, intervals and reports take, and how much memory.")
     parser.add_argument("--patches", type=int, default=OFFICIAL_PATCHES, help="Patches of the evidence.")
     parser.add_argument("--tiles", type=int, default=OFFICIAL_TILES, help="MGRS tiles that they lie in.")
-    parser.add_argument("--replicates", type=int, default=1000, help="Replicates of the bootstrap.")
     parser.add_argument("--out", type=Path, help="Write OUT.json and OUT.md.")
     arguments = parser.parse_args()
     if arguments.out:
@@ -207,7 +206,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         size = make_run(Path(name), arguments.patches, arguments.tiles).stat().st_size / 1e6
-        figures, left_out = measure(Path(name), arguments.replicates)
+        figures, left_out = measure(Path(name))
     figures.insert(0, Figure("evidence on the disk", size, size, "MB", 150))
     title = f"Reports: made-up evidence of {arguments.patches:,} patches in {arguments.tiles} tiles"
     table = table_of(figures, title)
@@ -221,7 +220,6 @@ def main() -> None:
         settings = {
             "patches": arguments.patches,
             "tiles": arguments.tiles,
-            "replicates": arguments.replicates,
             "rounds": ROUNDS,
             "load_before": load,
             "left_out": left_out,

@@ -108,7 +108,7 @@ def publish(networks: list[Outcome], forests: list[Outcome], store: Path, args: 
         shows=f"The best network ({best.name}) and the best forest ({plain.name}) differ by {points(gap)} of mIoU.",
         does_not=(
             "It is no reBEN benchmark result: a network has forty patches to learn from, and few tiles are tested, so "
-            "intervals are too narrow. The sample cannot tell code 231 from 999, see its README."
+            "intervals are wide. The sample cannot tell code 231 from 999, see its README."
         ),
         rows={one.name: [one.scores.get(key) for key in ("miou", "ap_macro")] for one in (*networks, *forests)},
         scores=[SCORES[key] for key in ("miou", "ap_macro")],

@@ -14,8 +14,8 @@ from made_up import dense_counts, made_up_evidence
 from seg.config.synthetic import Synthetic
 from seg.maps.areas import area_table
 from seg.metrics.area import adjusted_areas, tile_errors
-from seg.metrics.bootstrap import draw_tiles, numbered_tiles
 from seg.metrics.evidence import total_counts
+from seg.metrics.jackknife import numbered_tiles, standard_error
 from seg.metrics.sparse import sparse_counts
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.report.formats import markdown
@@ -65,22 +65,22 @@ def test_a_map_without_errors_is_believed():
     np.testing.assert_array_equal(nothing.area_K, [0, 0])
 
 
-def test_resampled_tiles_by_brute_force():
+def test_tiles_that_are_left_out_by_brute_force():
     evidence = made_up_evidence(patches=80, tiles=5, seed=4)
     mapped = np.random.default_rng(0).uniform(0, 100, NUM_CLASSES)
     names, tile_N = numbered_tiles(evidence)
     counts = dense_counts(evidence, np.arange(len(evidence)))
     observed = total_counts(evidence)
     drawn = []
-    for times in draw_tiles(len(names), 30, 7):
-        total = sum(times[tile] * counts[n] for n, tile in enumerate(tile_N))
+    for left_out in (None, *range(len(names))):
+        total = sum(counts[n] for n, tile in enumerate(tile_N) if tile != left_out)
         areas = np.zeros(NUM_CLASSES)
         for i in range(NUM_CLASSES):
             column = total[:, i] if total[:, i].sum() else observed[:, i]
             areas += mapped[i] * (column / column.sum() if column.sum() else np.eye(NUM_CLASSES)[i])
         drawn.append(areas)
-    found = tile_errors(mapped, evidence, replicates=30, seed=7)
-    np.testing.assert_allclose(found, np.std(drawn, axis=0, ddof=1), rtol=1e-9)
+    found = tile_errors(mapped, evidence)
+    np.testing.assert_allclose(found, standard_error(np.array(drawn)), rtol=1e-9)
     # Pixels of a tile are alike, so whole tiles vary far more than independent pixels would.
     assert (found > adjusted_areas(mapped, observed).error_K).mean() > 0.9
 

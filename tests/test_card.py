@@ -56,14 +56,14 @@ def run(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         train__precision="float32",
     )
     train(job)
-    seg.evaluate(job.folder, replicates=50)
+    seg.evaluate(job.folder)
     return job.folder
 
 
 @pytest.fixture(scope="module")
 def card(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cards") / "small-card"
-    write_card(run, out, name="small", onnx=True, replicates=50)
+    write_card(run, out, name="small", onnx=True)
     return out
 
 
@@ -163,7 +163,7 @@ def test_an_onnx_file_that_gives_something_else_is_refused(
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: written_before)
     monkeypatch.setattr(onnx_module, "TOLERANCE", -1.0)
     with pytest.raises(CheckpointError, match="probabilities that differ by"):
-        write_card(run, tmp_path / "card", onnx=True, replicates=10)
+        write_card(run, tmp_path / "card", onnx=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,7 +193,7 @@ def test_synthetic_models_say_so(run: Path, tmp_path: Path):
     document = json.loads(path.read_text())
     document["data"]["synthetic"] = True
     path.write_text(json.dumps(document))
-    write_card(copy, tmp_path / "card", replicates=10)
+    write_card(copy, tmp_path / "card")
     page = (tmp_path / "card" / "README.md").read_text()
     assert "**SYNTHETIC.** This model was trained on simulated data" in page
     assert "synthetic-data" in front_matter(page)["tags"]
@@ -203,7 +203,7 @@ def test_synthetic_models_say_so(run: Path, tmp_path: Path):
 def test_a_model_folder_is_replaced_and_nothing_else(run: Path, card: Path, tmp_path: Path):
     out = shutil.copytree(card, tmp_path / "card")
     heard: list[str] = []
-    write_card(run, out, replicates=10, notify=heard.append)
+    write_card(run, out, notify=heard.append)
     assert not (out / "model.onnx").exists()
     assert any("--onnx writes it anew" in sentence for sentence in heard)
     (tmp_path / "mine").mkdir()

@@ -29,10 +29,10 @@ from seg.cli.main import main
 from seg.config.identity import settings_of_experiment, settings_of_run
 from seg.config.load import dump_config, load_config
 from seg.errors import EvidenceError, RunError
-from seg.metrics.bootstrap import bootstrap, intervals, paired_test
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, take_patches, total_counts
 from seg.metrics.evidence_file import load_origin, save_evidence
 from seg.metrics.holm import holm
+from seg.metrics.jackknife import intervals, jackknife, mean_of, paired_test
 from seg.models.weights_file import weights_digest
 from seg.pipeline import compare as compare_module
 from seg.pipeline.compare import compare
@@ -43,7 +43,6 @@ from seg.runs.folder import check_evidence, read_run, section
 from seg.runs.names import short_names
 from seg.store import written
 
-REPLICATES = 100
 RECORD: dict[str, Any] = {
     "status": "finished",
     "synthetic": False,
@@ -92,7 +91,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def compared(runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("compared") / "new" / "folder"
-    return compare([runs["s1"], *list(runs.values())[:3], runs["bare"]], replicates=REPLICATES, out=out), out
+    return compare([runs["s1"], *list(runs.values())[:3], runs["bare"]], out=out), out
 
 
 def rows_of(result, name: str) -> list[dict[str, Any]]:
@@ -132,7 +131,7 @@ def test_scores_of_a_run_are_those_of_its_evidence(compared):
     assert (row["seed"], row["configuration"]) == (1, "unet resnet18 s2 derived")
     evidence = evidence_of(0.72)
     assert evidence.labels.any(axis=0).all(), "scikit-learn warns of absent classes"
-    expected = intervals(bootstrap(evidence, REPLICATES))
+    expected = intervals(jackknife(evidence))
     for name, value in sklearn_scores(evidence).items():
         assert row[name].value == pytest.approx(value, abs=1e-9)
         assert (row[name].low, row[name].high) == (expected[name].low, expected[name].high)
@@ -145,13 +144,12 @@ def test_a_configuration_shows_mean_deviation_and_interval_of_the_mean_over_its_
     assert (row["configuration"], row["seeds"]) == ("unet resnet18 s2 derived", "0, 1, 2")
     seeds = [evidence_of(skill) for skill in (0.7, 0.72, 0.67)]
     scores = [sklearn_scores(evidence) for evidence in seeds]
-    resampled = [bootstrap(evidence, REPLICATES).values for evidence in seeds]
+    bounds = intervals(mean_of([jackknife(evidence) for evidence in seeds]))
     for name in scores[0]:
         values = [score[name] for score in scores]
         assert row[name].value == pytest.approx(statistics.mean(values), abs=1e-9)
         assert row[name].sd == pytest.approx(statistics.stdev(values), abs=1e-9)
-        means = np.mean([each[name] for each in resampled], axis=0)
-        assert (row[name].low, row[name].high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=1e-12)
+        assert (row[name].low, row[name].high) == (bounds[name].low, bounds[name].high)
     assert (row["parameters"], row["training_speed"]) == (14_328_209, pytest.approx(812.34))
     assert "evaluation_speed" not in row
     assert "standard deviation" in notes_of(compared[0])
@@ -173,7 +171,7 @@ def test_one_seed_has_no_deviation_and_a_model_without_head_no_scene_scores(comp
     ("sort", "title"), [("miou", "mIoU"), ("oa", "OA"), ("ap_macro", "AP macro"), ("f1_samples", "F1 samples")]
 )
 def test_rows_are_sorted_with_undefined_scores_last(runs, sort, title):
-    result = compare(list(runs.values()), sort=sort, replicates=REPLICATES)
+    result = compare(list(runs.values()), sort=sort)
     shown = [row[sort] for row in rows_of(result, "compare")]
     values = [-math.inf if score is None else score.value for score in shown]
     assert values == sorted(values, reverse=True)
@@ -182,16 +180,15 @@ def test_rows_are_sorted_with_undefined_scores_last(runs, sort, title):
     assert f"Sorted by {title}." in notes_of(result)
 
 
-def test_pairs_are_tested_on_the_same_resamples_and_adjusted(compared):
+def test_pairs_are_tested_without_the_same_tiles_and_adjusted(compared):
     pairs = rows_of(compared[0], "pairs")
     bare, s2, s1 = (row["configuration"] for row in rows_of(compared[0], "compare"))
     assert [(pair["first"], pair["second"]) for pair in pairs] == [(bare, s2), (bare, s1), (s2, s1)]
     groups = {bare: [evidence_of(0.8, head=False)], s1: [evidence_of(0.4)]}
     groups[s2] = [evidence_of(skill) for skill in (0.7, 0.72, 0.67)]
-    resampled = {name: [bootstrap(evidence, REPLICATES) for evidence in group] for name, group in groups.items()}
-    means = {row["configuration"]: row["miou"].value for row in rows_of(compared[0], "compare")}
+    replicates = {name: [jackknife(evidence) for evidence in group] for name, group in groups.items()}
     tests = [
-        paired_test(resampled[first], resampled[second], means[first] - means[second], "miou")
+        paired_test(replicates[first], replicates[second], "miou")
         for first, second in itertools.combinations((bare, s2, s1), 2)
     ]
     for pair, test, p in zip(pairs, tests, holm([test.p_value for test in tests]), strict=True):
@@ -201,7 +198,7 @@ def test_pairs_are_tested_on_the_same_resamples_and_adjusted(compared):
     assert pairs[1]["miou_difference"].low > 0.01
     assert [pair["ap_macro_p"] is None for pair in pairs] == [True, True, False]
     # A test that stands alone is not adjusted for those that there are of another score.
-    lone = paired_test(resampled[s2], resampled[s1], 0.0, "ap_macro")
+    lone = paired_test(replicates[s2], replicates[s1], "ap_macro")
     assert pairs[2]["ap_macro_p"] == lone.p_value
     assert "Holm" in notes_of(compared[0], "pairs")
 
@@ -212,7 +209,7 @@ def test_of_many_configurations_only_the_best_is_tested_against_the_others(tmp_p
         write_run(tmp_path / f"run{i}", evidence_of(0.5 + i / 20, patches=48), train__lr=float(f"{i + 1}e-4"))
         for i in range(number)
     ]
-    result = compare(folders, replicates=REPLICATES)
+    result = compare(folders)
     tested = rows_of(result, "pairs")
     assert len(tested) == pairs
     best = rows_of(result, "compare")[0]["configuration"]
@@ -223,26 +220,24 @@ def test_of_many_configurations_only_the_best_is_tested_against_the_others(tmp_p
 
 
 def test_a_single_run_is_shown_without_tests(runs):
-    result = compare([runs["s1"]], replicates=REPLICATES)
+    result = compare([runs["s1"]])
     assert [table.name for table in result.tables] == ["compare", "runs", "anchors"]
-    assert [t.name for t in compare([runs["s1"]], replicates=REPLICATES, anchors=False).tables] == ["compare", "runs"]
+    assert [t.name for t in compare([runs["s1"]], anchors=False).tables] == ["compare", "runs"]
 
 
-def test_the_bootstrap_follows_its_seed_and_number(runs):
-    first, again, other = (
-        rows_of(compare([runs["s1"]], replicates=REPLICATES, seed=seed), "compare")[0]["miou"] for seed in (0, 0, 1)
-    )
-    assert (first.low, first.high) == (again.low, again.high)
-    assert (first.low, first.high) != (other.low, other.high)
-    assert first.value == other.value
-    assert "150 resamples, seed 3, 6 tiles; with so few" in notes_of(compare([runs["s1"]], replicates=150, seed=3))
+def test_few_tiles_are_said_to_say_little(runs):
+    result = compare([runs["s1"], runs["s2-0"]])
+    for table in ("compare", "pairs", "runs"):
+        assert "leaving out each of the 6 S2 tiles in turn" in notes_of(result, table)
+        assert "In simulated splits of 5 tiles they held the truth in" in notes_of(result, table)
+    assert "All of this rests on 6 tiles" in notes_of(result, "pairs")
 
 
 def test_one_tile_has_no_interval(tmp_path):
     one_tile = made_up_evidence(40, 1, seed=1)
     other = made_up_evidence(40, 1, seed=1, skill=0.5)
     folders = [write_run(tmp_path / "a", one_tile), write_run(tmp_path / "b", other, data__bands="s1")]
-    result = compare(folders, replicates=REPLICATES)
+    result = compare(folders)
     row = rows_of(result, "compare")[0]
     assert math.isnan(row["miou"].low)
     assert "no intervals" in notes_of(result)
@@ -261,7 +256,7 @@ def test_settings_that_change_nothing_do_not_part_configurations(tmp_path):
         "train__seed": 5,
     }
     folders = [write_run(tmp_path / "a", evidence_of()), write_run(tmp_path / "b", evidence_of(0.6), **elsewhere)]
-    (row,) = rows_of(compare(folders, replicates=REPLICATES), "compare")
+    (row,) = rows_of(compare(folders), "compare")
     assert row["seeds"] == "0, 5"
 
 
@@ -280,7 +275,7 @@ def test_settings_that_change_nothing_do_not_part_configurations(tmp_path):
 def test_other_settings_part_configurations_and_tell_their_names_apart(tmp_path, setting, value, told):
     folders = [write_run(tmp_path / "runs-a", evidence_of())]
     folders.append(write_run(tmp_path / "runs-b", evidence_of(0.6), train__seed=1, **{setting: value}))
-    names = [row["configuration"] for row in rows_of(compare(folders, replicates=REPLICATES), "compare")]
+    names = [row["configuration"] for row in rows_of(compare(folders), "compare")]
     assert len(set(names)) == 2
     assert names[1] == f"unet resnet18 s2 derived {told}"
 
@@ -383,7 +378,7 @@ def test_refusals(tmp_path, spoil, message):
     second = write_run(tmp_path / "second", evidence_of(0.6))
     spoil(second)
     with pytest.raises(ValueError, match=message) as refusal:
-        compare([first, second], replicates=REPLICATES, out=tmp_path / "out")
+        compare([first, second], out=tmp_path / "out")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
 
@@ -399,9 +394,9 @@ def test_refusals_of_what_is_asked(runs, tmp_path):
         compare([tmp_path / "nowhere"])
 
 
-def test_what_can_be_known_at_once_is_checked_before_the_first_bootstrap(runs, tmp_path, monkeypatch):
+def test_what_can_be_known_at_once_is_checked_before_any_run_is_scored(runs, tmp_path, monkeypatch):
     def never(*_arguments: Any) -> None:
-        raise AssertionError("a bootstrap has begun")
+        raise AssertionError("a run was scored")
 
     monkeypatch.setattr(compare_module, "score_run", never)
     unscored = write_run(tmp_path / "unscored")
@@ -450,7 +445,7 @@ def test_different_data_side_by_side_if_told(tmp_path):
         write_run(tmp_path / "c", evidence_of(0.5, patches=118, origin=origin(fingerprint="beef"))),
         write_run(tmp_path / "d", evidence_of(0.4), {"data": {"fingerprint": "cafe"}}),
     ]
-    result = compare(folders, allow_different_data=True, replicates=REPLICATES)
+    result = compare(folders, allow_different_data=True)
     rows = rows_of(result, "compare")
     assert len({row["configuration"] for row in rows}) == 4
     names = {run["run"]: run["configuration"] for run in rows_of(result, "runs")}
@@ -484,8 +479,8 @@ def test_other_references_of_the_same_patches_are_not_tested(tmp_path, other):
         write_run(tmp_path / "b", other, train__lr=0.01),
     ]
     with pytest.raises(RunError, match="different patches or references"):
-        compare(folders, replicates=REPLICATES)
-    result = compare(folders, allow_different_data=True, replicates=REPLICATES)
+        compare(folders)
+    result = compare(folders, allow_different_data=True)
     assert "pairs" not in [table.name for table in result.tables]
 
 
@@ -497,7 +492,7 @@ def test_runs_that_happen_to_agree_are_no_copies(tmp_path, cells, settings):
         write_run(tmp_path / "a", counted({(2, 2): 5, (2, 3): 1})),
         write_run(tmp_path / "b", counted(cells), **settings),
     ]
-    rows = rows_of(compare(folders, replicates=REPLICATES), "compare")
+    rows = rows_of(compare(folders), "compare")
     # Two seeds are one configuration; one seed that gave other numbers is not.
     assert [row["seeds"] for row in rows] == (["0, 1"] if settings["train__seed"] else ["0", "0"])
     assert (rows[0]["miou"].sd == 0) == (settings["train__seed"] == 1)
@@ -510,9 +505,9 @@ def test_synthetic_data_is_named_in_every_title(tmp_path, how):
         write_run(tmp_path / "a", evidence_of()),
         write_run(tmp_path / "b", made, {"synthetic": how == "trained"}, train__lr=0.01),
     ]
-    result = compare(folders, replicates=REPLICATES, out=tmp_path / "out")
+    result = compare(folders, out=tmp_path / "out")
     assert all("SYNTHETIC" in table.title for table in result.tables if table.name != "anchors")
-    assert not any("SYNTHETIC" in table.title for table in compare(folders[:1], replicates=REPLICATES).tables)
+    assert not any("SYNTHETIC" in table.title for table in compare(folders[:1]).tables)
     for path in (tmp_path / "out").glob("compare*"):
         assert ("SYNTHETIC" in path.read_text()) == (path.name != "compare_anchors.csv")
 
@@ -524,7 +519,7 @@ def test_a_seed_that_was_trained_twice_is_no_second_seed(tmp_path):
         write_run(tmp_path / "b", evidence_of(0.7, origin=origin(weights="0b"))),
         write_run(tmp_path / "c", evidence_of(0.6), train__seed=1),
     ]
-    result = compare(folders, replicates=REPLICATES)
+    result = compare(folders)
     rows = {row["configuration"]: row for row in rows_of(result, "compare")}
     assert {row["seeds"] for row in rows.values()} == {"0, 1", "0"}
     (twice,) = (name for name, row in rows.items() if row["seeds"] == "0")
@@ -540,7 +535,7 @@ def test_the_same_weights_are_the_same_run(tmp_path):
         for name, skill in (("a", 0.5), ("b", 0.501))
     ]
     with pytest.raises(RunError, match="a and b are the same run; leave one of them out"):
-        compare(folders, replicates=REPLICATES)
+        compare(folders)
 
 
 @pytest.mark.parametrize(
@@ -548,7 +543,7 @@ def test_the_same_weights_are_the_same_run(tmp_path):
     [({"synthetic": True}, "SYNTHETIC data"), ({"synthetic_model": True}, "SYNTHETIC model")],
 )
 def test_titles_say_what_is_synthetic(tmp_path, made, words):
-    result = compare([write_run(tmp_path / "a", evidence_of(origin=origin(**made)))], replicates=REPLICATES)
+    result = compare([write_run(tmp_path / "a", evidence_of(origin=origin(**made)))])
     assert all(table.title.startswith(words) for table in result.tables if table.name != "anchors")
 
 
@@ -558,17 +553,17 @@ def test_remarks_on_what_does_not_compare_well(tmp_path):
         write_run(tmp_path / "b", evidence_of(0.6, origin=origin(weights="0b"))),
         write_run(tmp_path / "c", evidence_of(0.5), {"compute": {"device": "cpu"}}, train__seed=1),
     ]
-    notes = notes_of(compare(folders, replicates=REPLICATES))
+    notes = notes_of(compare(folders))
     assert "The training of a did not finish (interrupted)." in notes
     assert "a and b have the same seed" in notes
     assert "Training throughput was measured on different machines: Some CPU; Some GPU." in notes
-    plain = notes_of(compare(folders[1:2], replicates=REPLICATES))
+    plain = notes_of(compare(folders[1:2]))
     assert not re.search("finish|same seed|machines|different", plain)
 
 
 def test_records_that_lack_numbers_leave_gaps(tmp_path):
     folder = write_run(tmp_path / "a", evidence_of(), {"parameters": "many", "throughput": None, "hardware": None})
-    (row,) = rows_of(compare([folder], replicates=REPLICATES), "compare")
+    (row,) = rows_of(compare([folder]), "compare")
     assert (row["parameters"], row["training_speed"]) == (None, None)
     assert section(read_run(folder).record, "nonsense") == {}
 
@@ -577,18 +572,18 @@ def test_evaluation_speed_is_shown_where_it_is_known(tmp_path):
     folders = [write_run(tmp_path / "a", evidence_of()), write_run(tmp_path / "b", evidence_of(0.6), train__seed=1)]
     record = folders[0] / "eval" / "test" / "eval.json"
     record.write_text(json.dumps({"throughput": {"patches_per_second": 30}, "hardware": {"cpu": "Slow CPU"}}))
-    result = compare(folders, replicates=REPLICATES)
+    result = compare(folders)
     (row,) = rows_of(result, "compare")
     assert (row["training_speed"], row["evaluation_speed"]) == (pytest.approx(812.34), 30)
     assert "machines" not in notes_of(result)
     other = {"throughput": {"patches_per_second": 50}, "hardware": {"cpu": "Fast CPU"}}
     (folders[1] / "eval" / "test" / "eval.json").write_text(json.dumps(other))
-    result = compare(folders, replicates=REPLICATES)
+    result = compare(folders)
     assert rows_of(result, "compare")[0]["evaluation_speed"] == 40
     assert "Evaluation throughput was measured on different machines: Fast CPU; Slow CPU." in notes_of(result)
     record.write_text("{")
     with pytest.raises(RunError, match=r"eval\.json is damaged"):
-        compare(folders, replicates=REPLICATES)
+        compare(folders)
 
 
 def official(patches: int = 30, **changes: Any) -> Evidence:
@@ -622,13 +617,13 @@ def test_published_results_are_comparable_only_on_the_official_test_split(tmp_pa
     as_official(monkeypatch, official())
     whole = write_run(tmp_path / "whole", official())
     part = write_run(tmp_path / "part", take_patches(official(), np.arange(29)), train__lr=0.01)
-    result = compare([whole], replicates=REPLICATES)
+    result = compare([whole])
     assert result.comparison.official
     assert "omparable" not in notes_of(result, "anchors")
     assert "Published; full reBEN test set, no pixel head; uploads were picked by test AP" in notes_of(
         result, "anchors"
     )
-    result = compare([whole, part], replicates=REPLICATES, allow_different_data=True)
+    result = compare([whole, part], allow_different_data=True)
     assert "Not comparable" in notes_of(result, "anchors")
 
 
@@ -659,7 +654,7 @@ def test_files(compared):
         raise AssertionError(f"{constant} is no JSON")
 
     document = json.loads((out / "compare.json").read_text(), parse_constant=refuse)
-    assert (document["split"], document["sort"], document["replicates"]) == ("test", "miou", REPLICATES)
+    assert (document["split"], document["sort"], document["method"]) == ("test", "miou", "jackknife over tiles")
     s2 = document["compare"]["rows"][1]
     expected = rows_of(result, "compare")[1]["miou"]
     assert [s2[key] for key in ("miou", "miou_sd", "miou_low", "miou_high")] == [
@@ -689,7 +684,7 @@ def test_one_evidence_at_a_time_is_in_memory(runs, monkeypatch):
         return evidence
 
     monkeypatch.setattr(compare_module, "read_evidence", reading)
-    compare(list(runs.values()), replicates=REPLICATES)
+    compare(list(runs.values()))
     assert len(earlier) == 5
 
 
@@ -713,7 +708,7 @@ def cli(capfd, monkeypatch, tmp_path):
 
 
 def test_on_the_command_line(cli, runs, tmp_path):
-    code, out, err = cli(*runs.values(), "--replicates", 100, "--out", "table", "--sort", "ap_macro")
+    code, out, err = cli(*runs.values(), "--out", "table", "--sort", "ap_macro")
     assert code == 0, err
     assert "Tables: table" in out
     assert (tmp_path / "table" / "compare.md").is_file()
@@ -733,7 +728,7 @@ def test_on_the_command_line(cli, runs, tmp_path):
 
 
 def test_runs_are_not_shown_twice_where_every_configuration_has_one(cli, runs):
-    code, out, _ = cli(runs["s1"], runs["bare"], "--replicates", 100, "--no-anchors")
+    code, out, _ = cli(runs["s1"], runs["bare"], "--no-anchors")
     assert code == 0
     assert "Runs one by one" not in out
     assert "resnet50" not in out
@@ -745,7 +740,6 @@ def test_runs_are_not_shown_twice_where_every_configuration_has_one(cli, runs):
         ((), 2, "Missing argument"),
         (("a", "--sort", "iou"), 2, "iou"),
         (("a", "--split", "dev"), 2, "dev"),
-        (("a", "--replicates", 1), 2, "replicates"),
         (("nowhere",), 2, "there is no folder nowhere"),
     ],
 )
@@ -765,7 +759,7 @@ def test_comparing_needs_no_torch_no_images_and_no_other_split(runs):
         "        assert name.split('.')[0] not in ('torch', 'lmdb', 'rasterio', 'albumentations', 'timm'), name\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "from seg.cli.main import main\n"
-        f"sys.argv = ['seg', 'compare', {str(runs['s1'])!r}, '--replicates', '100']\n"
+        f"sys.argv = ['seg', 'compare', {str(runs['s1'])!r}]\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

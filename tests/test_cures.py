@@ -323,7 +323,7 @@ def test_evidence_that_cannot_be_read(kind: str, run: Path, tmp_path: Path):
         evidence_of(run).rename(tmp_path / "moved")
     words = printed(said)[0][1:] if "run: " in said else ["eval", run]
     works(*words)
-    works("report", run, "--replicates", 100)
+    works("report", run)
 
 
 GALLERIES = {
@@ -338,12 +338,12 @@ def test_a_gallery_that_cannot_be_read(kind: str, run: Path, tmp_path: Path):
     damage, sentence = GALLERIES[kind]
     gallery = run / "eval" / "test" / GALLERY
     damage(gallery)
-    said = works("report", run, "--replicates", 100)
+    said = works("report", run)
     assert re.search(sentence, said), said
     if "move it away" in said:
         gallery.rename(tmp_path / "moved")
     works("eval", run)
-    assert "no pictures" not in works("report", run, "--replicates", 100)
+    assert "no pictures" not in works("report", run)
 
 
 def test_results_that_were_changed(run: Path, tmp_path: Path):

@@ -17,7 +17,7 @@ from seg.cli.command import default_text
 from seg.cli.main import app, main
 from seg.config.sections import Config
 from seg.config.stated import NotStatedError, shown, stated
-from seg.metrics.bootstrap import REPLICATES
+from seg.metrics.jackknife import LEVEL
 from seg.reben.bands import selection_name
 from seg.runs.demonstration import DEMO
 
@@ -72,7 +72,7 @@ def test_what_the_help_says_of_the_training_is_what_a_run_gets() -> None:
         assert stated(f"train.{option}") == getattr(Config().train, option)
     assert shown("data.bands") == selection_name(Config().data.bands)
     assert shown("eval.split") == Config().eval.split
-    assert stated("seg.metrics.bootstrap.REPLICATES") == REPLICATES
+    assert stated("seg.metrics.jackknife.LEVEL") == LEVEL
     assert stated("seg.runs.demonstration.DemoSettings.patches") == DEMO.patches
 
 
@@ -94,7 +94,7 @@ def test_every_setting_is_read_as_it_stands(name: str, default: Any) -> None:
         assert stated(name) == default
 
 
-@pytest.mark.parametrize("name", ["train.nothing", "nothing.lr", "seg.metrics.bootstrap.NOTHING"])
+@pytest.mark.parametrize("name", ["train.nothing", "nothing.lr", "seg.metrics.jackknife.NOTHING"])
 def test_a_default_that_is_not_stated_is_a_bug_that_shows(name: str) -> None:
     with pytest.raises(NotStatedError):
         stated(name)

@@ -315,7 +315,7 @@ def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_
     on = other[:8]
     with pytest.raises(RunError, match=f"not scored on the test split of the data {on} yet; .* --data STORE"):
         seg.compare([run], on=on)
-    found = seg.evaluate(run, data=stores / "official", replicates=100)
+    found = seg.evaluate(run, data=stores / "official")
     assert found.folder == run / "eval" / f"test-on-{on}"
     assert load_evidence(found.folder / "evidence").origin.fingerprint == other
     assert f"other data ({on})" in (found.folder / "tables.md").read_text(encoding="utf-8")
@@ -324,14 +324,14 @@ def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_
     trained = read_checkpoint(run / "checkpoints" / "best")[0].data.fingerprint
     typed = {"": evaluated, trained: evaluated, trained[:6]: evaluated, on: found, other: found, on[:4]: found}
     for data, result in typed.items():
-        (configuration,) = seg.compare([run], on=data, replicates=100).comparison.configurations
+        (configuration,) = seg.compare([run], on=data).comparison.configurations
         assert configuration.scores["miou"].value == result.scores.pixel.miou
     assert report_run(run, on=trained[:6], check=True).folder == evaluated.folder
     assert report_run(run, on=other, check=True).folder == found.folder
-    assert seg.compare([run], on=on, replicates=100).tables[0].title.endswith(f"test split of other data ({on})")
-    write_card(run, tmp_path / "card", replicates=100)
+    assert seg.compare([run], on=on).tables[0].title.endswith(f"test split of other data ({on})")
+    write_card(run, tmp_path / "card")
     assert "other data" not in (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
-    write_card(run, tmp_path / "card", on=on, replicates=100)
+    write_card(run, tmp_path / "card", on=on)
     assert f"test split of other data ({on})" in (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
     shutil.copytree(run, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "eval" / "test")

@@ -477,7 +477,7 @@ def test_boxes():
 
 def test_a_model_folder_maps_like_its_run(run, scene, place, tmp_path):
     """What is shared lacks the run's settings and evidence."""
-    seg.write_card(run, tmp_path / "card", replicates=10)
+    seg.write_card(run, tmp_path / "card")
     said = []
     (whole,) = predict(run, [scene.product], tmp_path / "run.tif", device="cpu", **SMALL)
     (shared,) = predict(

@@ -48,7 +48,7 @@ def run(real, tmp_path_factory):
         train__precision="float32",
     )
     train(job)
-    seg.evaluate(job.folder, replicates=100)
+    seg.evaluate(job.folder)
     return job.folder
 
 
@@ -132,7 +132,7 @@ def test_the_report_repeats_the_evaluation_without_data_model_or_torch(run, tmp_
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\nfrom seg.pipeline.report import report_run\n"
-        "report_run(Path(sys.argv[1]), replicates=100)"
+        "report_run(Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(bare)], check=True)
     for name in RESULTS:
@@ -140,17 +140,17 @@ def test_the_report_repeats_the_evaluation_without_data_model_or_torch(run, tmp_
 
 
 def test_check_passes_and_finds_what_was_changed(copied):
-    report_run(copied, replicates=100, check=True)
+    report_run(copied, check=True)
     tables = copied / "eval" / "test" / "tables.md"
     text = tables.read_text()
     tables.write_text(text.replace("| test ", "| tset ", 1))
     with pytest.raises(RunError, match=r"tables\.md, line \d+: .*but the evidence gives"):
-        report_run(copied, replicates=100, check=True)
+        report_run(copied, check=True)
     with pytest.raises(ForeignFileError, match=r"holds tables\.md, which .* somebody has changed"):
-        report_run(copied, replicates=100)
+        report_run(copied)
     assert "| tset " in tables.read_text()
     tables.unlink()
-    report_run(copied, replicates=100)
+    report_run(copied)
     assert tables.read_text() == text
 
 
@@ -164,16 +164,11 @@ def test_check_finds_a_page_that_was_changed_but_takes_tables_without_one(copied
     report_run(copied, check=True)
 
 
-def test_check_takes_as_many_resamples_as_the_tables_rest_on(copied):
-    report_run(copied, replicates=120)
-    report_run(copied, check=True)
-
-
 def test_a_damaged_gallery_costs_the_pictures_only(copied):
     gallery = copied / "eval" / "test" / "gallery.safetensors"
     gallery.write_bytes(gallery.read_bytes()[:-10])
     told = []
-    report_run(copied, replicates=100, notify=told.append)
+    report_run(copied, notify=told.append)
     assert len(told) == 1
     assert "no pictures" in told[0]
 
@@ -184,13 +179,13 @@ def test_evidence_of_another_run_is_refused_without_the_weights_too(copied):
     other = replace(evidence, origin=replace(evidence.origin, weights="0" * 32))
     save_evidence(copied / "eval" / "test" / "evidence", other)
     with pytest.raises(RunError, match=r"evidence of other weights than eval\.json"):
-        report_run(copied, replicates=100)
+        report_run(copied)
 
 
 def test_a_synthetic_run_stays_synthetic(copied):
     record = json.loads((copied / "run.json").read_text()) | {"synthetic": True}
     (copied / "run.json").write_text(json.dumps(record))
-    report_run(copied, replicates=100)
+    report_run(copied)
     assert "SYNTHETIC" in (copied / "eval" / "test" / "tables.md").read_text()
 
 
@@ -213,7 +208,7 @@ def test_an_evaluation_that_is_broken_off_leaves_the_one_before(copied, monkeypa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        seg.evaluate(copied, batch_size=4, replicates=100, track=break_off)
+        seg.evaluate(copied, batch_size=4, track=break_off)
     assert (copied / "eval" / "test" / "evidence" / FILE_NAME).read_bytes() == before
 
 
@@ -226,4 +221,4 @@ def test_what_cannot_be_reported_is_one_sentence(copied, tmp_path):
     other = replace(evidence, origin=replace(evidence.origin, weights="0" * 32))
     save_evidence(copied / "eval" / "test" / "evidence", other)
     with pytest.raises(RunError, match="has other weights than those that were scored"):
-        report_run(copied, replicates=100)
+        report_run(copied)

@@ -96,7 +96,7 @@ def report(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("report") / "report.html"
     about = {"Run": "a-run", "Model": "unet resnet18 · s2"}
     pictures = [some_picture("best"), some_picture("worst")]
-    path.write_text(render_report(assess(evidence, 20), evidence, pictures, about), encoding="utf-8")
+    path.write_text(render_report(assess(evidence), evidence, pictures, about), encoding="utf-8")
     return path.as_uri()
 
 

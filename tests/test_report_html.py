@@ -129,7 +129,7 @@ def case(name: str = "full") -> tuple[Assessment, Evidence]:
         "absent": absent,
         "unlabelled": lambda: replace_counts(made_up_evidence(10, 2, details=False), 0),
     }[name]()
-    return assess(evidence, 30), evidence
+    return assess(evidence), evidence
 
 
 def replace_counts(evidence: Evidence, times: int) -> Evidence:
@@ -431,7 +431,7 @@ def test_all_text_is_escaped():
     origin = replace(evidence.origin, fingerprint=EVIL, weights=EVIL)
     evil = replace(evidence, countries=countries, origin=origin)
     about = {"Run": EVIL, "Model": EVIL, EVIL: "x", "Encoder": EVIL, "Markup": "{{ 7 * 7 }}{% for %}"}
-    text = render_report(assess(evil, 5), evil, [picture(patch_id=EVIL, why=EVIL)], about)
+    text = render_report(assess(evil), evil, [picture(patch_id=EVIL, why=EVIL)], about)
     assert "<script>alert" not in text
     assert "<img src=x" not in text
     root = parsed(text)
@@ -547,7 +547,7 @@ def test_the_same_input_gives_the_same_text():
 def test_a_large_report_stays_small():
     evidence = made_up_evidence(20_000, 290)
     pictures = [picture(why, seed) for why in REASONS for seed in range(3)]
-    text = render_report(assess(evidence, 2), evidence, pictures, ABOUT)
+    text = render_report(assess(evidence), evidence, pictures, ABOUT)
     assert len(text.encode()) < 5_000_000
     (long,) = parsed(text).find("div", class_="long")
     assert len(long.find("tbody")[0].find("tr")) == 290

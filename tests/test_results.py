@@ -16,11 +16,11 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence import Origin, take_patches
 from seg.metrics.scores import DEFINITIONS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.report.coverage import brackets_note
 from seg.report.formats import FORMATS, Estimate, tidy_csv
 from seg.report.results import (
     detail_tables,
     differing_results,
-    interval_note,
     result_files,
     summary_tables,
     write_results,
@@ -29,8 +29,8 @@ from seg.report.results import (
 K = NUM_CLASSES
 FILES = {"scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv"}
 EVIDENCE = made_up_evidence(60, 5)
-WHOLE = assess(EVIDENCE, replicates=100)
-BARE = assess(made_up_evidence(30, 3, head=False, details=False), replicates=100)
+WHOLE = assess(EVIDENCE)
+BARE = assess(made_up_evidence(30, 3, head=False, details=False))
 
 
 def strict_json(text: str) -> Any:
@@ -104,15 +104,17 @@ def test_every_score_that_is_asked_for_has_an_interval() -> None:
         assert len(positions) == len(keys)
         cells = [row[i] for row in table.rows for i in positions]
         assert all(isinstance(cell, Estimate) and cell.low is not None for cell in cells)
-        assert table.brackets.startswith("Brackets hold 95 % intervals from 100 resamples of the 5 S2 tiles; ")
+        assert table.brackets.startswith(
+            "Brackets hold 95 % intervals from leaving out each of the 5 S2 tiles in turn; "
+        )
     for first, second in zip(by_name["scene_summary"].rows[0], by_name["scene_summary"].rows[1], strict=True):
         if isinstance(first, Estimate) and isinstance(second, Estimate) and first.value != second.value:
             assert first.low != second.low
 
 
 def test_one_tile_has_no_interval() -> None:
-    alone = assess(made_up_evidence(12, 1), replicates=100)
-    assert "no intervals" in interval_note(alone)
+    alone = assess(made_up_evidence(12, 1))
+    assert "no intervals" in brackets_note(alone.tiles)
     assert "[" not in FORMATS["md"](summary_tables(alone)[0])
 
 
@@ -130,7 +132,7 @@ def test_files_are_written_and_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_synthetic_data_is_named_in_every_file(name: str) -> None:
-    synthetic = assess(replace(EVIDENCE, origin=replace(EVIDENCE.origin, synthetic=True)), replicates=100)
+    synthetic = assess(replace(EVIDENCE, origin=replace(EVIDENCE.origin, synthetic=True)))
     assert "SYNTHETIC" in result_files(synthetic)[name]
     assert "SYNTHETIC" not in result_files(WHOLE)[name]
 
@@ -138,7 +140,7 @@ def test_synthetic_data_is_named_in_every_file(name: str) -> None:
 def test_what_the_evidence_gives_passes_the_check(tmp_path: Path) -> None:
     write_results(tmp_path, WHOLE)
     assert differing_results(tmp_path, WHOLE) == []
-    assert differing_results(tmp_path, assess(EVIDENCE, replicates=100)) == []
+    assert differing_results(tmp_path, assess(EVIDENCE)) == []
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -177,10 +179,10 @@ def test_missing_and_shortened_files_are_found(tmp_path: Path) -> None:
 
 
 def test_evidence_of_one_patch_and_of_none_labelled() -> None:
-    one = assess(take_patches(EVIDENCE, np.array([0])), replicates=100)
+    one = assess(take_patches(EVIDENCE, np.array([0])))
     assert isinstance(one, Assessment)
     assert strict_json(result_files(one)["scores.json"])["intervals"]["miou"] == {"low": None, "high": None}
     blank = made_up_evidence(4, 2, head=False, details=False, origin=Origin("test", "f", False))
     blank = replace(blank, confusion=take_patches(blank, np.arange(0)).confusion, labels=blank.labels & False)
     empty = replace(blank.confusion, offsets=np.zeros(5, np.int64))
-    assert np.isnan(assess(replace(blank, confusion=empty), replicates=100).scores.pixel.miou)
+    assert np.isnan(assess(replace(blank, confusion=empty)).scores.pixel.miou)

@@ -77,7 +77,7 @@ def scored(made: Made, tmp_path: Path) -> Callable[..., Scored]:
     def run(predictions: Path | None = None, **options: Any) -> Scored:
         given = {"name": "mine", "out": tmp_path / f"scored-{next(numbers)}", "data": made.store.folder}
         given |= {"classes": "reben"} if predictions is not None else {}
-        return score(predictions, **given | {"replicates": 100} | options)
+        return score(predictions, **given | options)
 
     return run
 
@@ -155,7 +155,7 @@ def reference(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Evaluation of the class maps as one plain file."""
     place = tmp_path_factory.mktemp("reference")
     np.savez(place / "a.npz", ids=np.array(made.ids), masks=made.masks)
-    done = score(place / "a.npz", name="a", out=place / "a", classes="reben", data=made.store.folder, replicates=100)
+    done = score(place / "a.npz", name="a", out=place / "a", classes="reben", data=made.store.folder)
     return done.evaluation
 
 

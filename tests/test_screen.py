@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from seg.cli import console, models
-from seg.metrics.bootstrap import Interval
+from seg.metrics.jackknife import Interval
 from seg.metrics.scores import headline
 from seg.models.architectures import SHORT_LIST
 from seg.report.formats import Column, Estimate, Table, shown

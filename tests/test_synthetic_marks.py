@@ -111,7 +111,7 @@ def test_evidence_keeps_both(what: Synthetic, tmp_path: Path):
 @pytest.mark.parametrize("what", ALL)
 def test_reports(what: Synthetic):
     evidence = made_up_evidence(8, 2, origin=origin(what), details=False)
-    text = render_report(assess(evidence, replicates=100), evidence, [], {"Run": "r", "Model": "unet"})
+    text = render_report(assess(evidence), evidence, [], {"Run": "r", "Model": "unet"})
     assert says_images_are_simulated(text) == bool(what & DATA or what == UNTOLD)
     assert ("which of the two is not recorded" in text) == (what == UNTOLD)
     assert ("whether these are simulated too is not recorded" in text) == (what == TAUGHT)
@@ -129,7 +129,7 @@ def test_reports(what: Synthetic):
 def test_model_pages(what: Synthetic, scored: bool):
     evidence = made_up_evidence(8, 2, origin=origin(what), details=False)
     described = Described("m", "m", "mit", ("B02",), "bilinear", "derived", what, {})
-    page = model_page(described, assess(evidence, replicates=100) if scored else None, official=False)
+    page = model_page(described, assess(evidence) if scored else None, official=False)
     assert ("**SYNTHETIC.**" in page) == bool(what)
     assert ("This model was trained on simulated data" in page) == bool(what & MODEL)
     assert ("It knows no real image" in page) == bool(what & MODEL)

@@ -213,7 +213,7 @@ CASES = {
         before=_a_run,
     ),
     "report": Case(
-        lambda _, run: ["report", run, "--replicates", 100],
+        lambda _, run: ["report", run],
         [IN_EVALUATION(name) for name in (*RESULT_FILES, REPORT_FILE)],
         lock=_evaluation,
         before=_a_scored_run,
@@ -237,7 +237,7 @@ CASES = {
         again=THERE,
         lock=lock_beside,
     ),
-    "compare": Case(lambda desk, out: ["compare", desk.run, "--replicates", 100, "--out", out], COMPARISON_FILES),
+    "compare": Case(lambda desk, out: ["compare", desk.run, "--out", out], COMPARISON_FILES),
     "export": Case(
         lambda desk, out: ["export", desk.run, "--out", out, "--split", "validation", "--device", "cpu"],
         ["overview.png", "footprints.parquet", "{product}/{patch}_map.tif"],
@@ -311,7 +311,7 @@ def desk(tmp_path_factory) -> Iterator[Desk]:
     build_store(published_sources(tree), store)
     settings = {"model__encoder": "tu-test_efficientnet", "train__epochs": 1, "train__batch_size": 4}
     train(plan(out=run, data__bands="B02,B03,B04,B05", data__store=store, train__device="cpu", **settings))
-    evaluate(run, replicates=100)
+    evaluate(run)
     scene = synthesise_scene(place / "scene", 480, seed=1)
     index = seg.open_store(store).index
     chosen = index.take(select(index, DataConfig(), "test")).to_table().select(["patch_id", "labels"])

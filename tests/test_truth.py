@@ -144,7 +144,7 @@ class TestEvery:
             assert words or "SYNTHETIC" not in line
 
     def test_report(self, model: str, data: str, world: World) -> None:
-        code, said = run_seg("report", world.runs[model], *world.on(model, data), "--replicates", 100)
+        code, said = run_seg("report", world.runs[model], *world.on(model, data))
         assert code == 0, said
         words = WORDS[model, data]
         page = (world.evaluation(model, data) / "report.html").read_text()
@@ -172,7 +172,7 @@ class TestEvery:
         assert ("SYNTHETIC" in name) == (data == "synthetic")
 
     def test_compare(self, model: str, data: str, world: World, tmp_path: Path) -> None:
-        options = [*world.on(model, data), "--replicates", 100, "--out", tmp_path]
+        options = [*world.on(model, data), "--out", tmp_path]
         code, said = run_seg("compare", world.runs[model], *options)
         assert code == 0, said
         words = WORDS[model, data]

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seg.config.track import Track, silent
-from seg.metrics.bootstrap import REPLICATES, Replicates, bootstrap, intervals
 from seg.metrics.evidence import Evidence
+from seg.metrics.jackknife import Replicates, intervals, jackknife, mean_of
 from seg.metrics.ratio import Floats
 from seg.metrics.scores import headline, score_evidence
 from seg.report.formats import Estimate
-from seg.runs.evaluation import BOOTSTRAP_SEED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +22,7 @@ class SeedOutcome:
         seed: Of the training; None of a method without one.
         scores: Headline scores by name.
         per_class: ``iou`` and, with scene probabilities, ``ap``, float64 (K,).
-        replicates: Headline scores of resampled tiles.
+        replicates: The same without each tile.
     """
 
     seed: int | None
@@ -59,12 +58,11 @@ class Outcome:
     @property
     def estimates(self) -> dict[str, Estimate]:
         """Means over the seeds, with standard deviation (not of one seed) and the interval of the mean."""
-        values = {key: np.mean([one.replicates.values[key] for one in self.seeds], axis=0) for key in self.keys}
         spread = {}
         if len(self.seeds) > 1:
             spread = {key: float(np.std([one.scores[key] for one in self.seeds], ddof=1)) for key in self.keys}
         means = {key: self.mean(key) for key in self.keys}
-        return _with_intervals(means, spread, replace(self.seeds[0].replicates, values=values))
+        return _with_intervals(means, spread, mean_of([one.replicates for one in self.seeds]))
 
     @property
     def per_class(self) -> dict[str, Floats]:
@@ -73,16 +71,15 @@ class Outcome:
         return {name: np.mean([one.per_class[name] for one in self.seeds], axis=0) for name in names}
 
 
-def measured(seed: int | None, evidence: Evidence, replicates: int = REPLICATES, track: Track = silent) -> SeedOutcome:
+def measured(seed: int | None, evidence: Evidence, track: Track = silent) -> SeedOutcome:
     """What a seed comes to, from its evidence.
 
     Args:
         seed: Of the training.
         evidence: What it did on each patch.
-        replicates: Resamples of the tiles.
         track: Progress.
     """
-    # Neither details nor fitted thresholds are ranked, and resampling them takes time.
+    # Neither details nor fitted thresholds are ranked, and their intervals take time.
     origin = replace(evidence.origin, thresholds=None, temperature=None)
     bare = replace(evidence, origin=origin, details=None)
     scores = score_evidence(bare)
@@ -90,17 +87,7 @@ def measured(seed: int | None, evidence: Evidence, replicates: int = REPLICATES,
     per_class = {"iou": scores.pixel.iou} if bare.origin.masks else {}
     if scores.scene is not None:
         per_class["ap"] = scores.scene.ap
-    resampled = bootstrap(bare, replicates, BOOTSTRAP_SEED, track)
-    return SeedOutcome(seed, values, per_class, replace(resampled, values={k: resampled.values[k] for k in values}))
-
-
-def of_first(outcome: Outcome, replicates: int) -> Outcome:
-    """The same from the first resamples alone, which do not depend on how many there are."""
-    seeds = []
-    for one in outcome.seeds:
-        values = {key: value[:replicates] for key, value in one.replicates.values.items()}
-        seeds.append(replace(one, replicates=replace(one.replicates, replicates=replicates, values=values)))
-    return Outcome(tuple(seeds))
+    return SeedOutcome(seed, values, per_class, jackknife(bare, track))
 
 
 def _with_intervals(scores: dict[str, float], spread: dict[str, float], replicates: Replicates) -> dict[str, Estimate]:

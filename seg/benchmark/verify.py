@@ -13,7 +13,7 @@ from seg.benchmark.consistency import check_consistency
 from seg.benchmark.container import PACK_AGAIN, opened, read_text
 from seg.benchmark.form import Answers, read_answers
 from seg.benchmark.layout import ANSWERS_FILE, Manifest, read_document, read_manifest, seed_files
-from seg.benchmark.outcome import Outcome, SeedOutcome, measured, of_first
+from seg.benchmark.outcome import Outcome, SeedOutcome, measured
 from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
 from seg.benchmark.records import Facts, check_answers, facts_of
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
@@ -21,7 +21,6 @@ from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.config.wording import clipped
 from seg.errors import EvidenceError, SubmissionError, UnknownNameError
-from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence, evaluation_name
 from seg.metrics.evidence_file import load_evidence
 from seg.reben.official import ids_digest, labels_digest
@@ -61,15 +60,12 @@ class Verified:
     unverified: tuple[str, ...]
 
 
-def verify_submission(
-    path: Path, store: Store | None = None, replicates: int = REPLICATES, track: Track = silent
-) -> Verified:
+def verify_submission(path: Path, store: Store | None = None, track: Track = silent) -> Verified:
     """Compute everything anew that follows from the evidence of a submission, and compare.
 
     Args:
         path: Its folder, or a zip of it.
         store: The data, to compare with what the evidence says is true.
-        replicates: Resamples, `REPLICATES` or more: the tables rest on the first of them.
         track: Progress.
 
     Raises:
@@ -81,9 +77,9 @@ def verify_submission(
         if manifest.name != answers.name:
             raise SubmissionError(f"the name in the manifest is not that of the answers; {PACK_AGAIN}")
         facts = [facts_of(read_document(folder, seed_files(seed)[1])) for seed in manifest.seeds]
-        seeds = examine(folder, manifest.seeds, facts, store, replicates, track)
+        seeds = examine(folder, manifest.seeds, facts, store, track)
         check_answers(answers, facts, seeds.fingerprint)
-        derived = derived_files(answers, of_first(seeds.outcome, REPLICATES), seeds.synthetic, seeds.patches)
+        derived = derived_files(answers, seeds.outcome, seeds.synthetic, seeds.patches)
         for name, text in derived.items():
             if difference := text_difference(name, read_text(folder, name), text):
                 raise SubmissionError(f"{difference}; {PACK_AGAIN}")
@@ -141,7 +137,6 @@ def examine(
     names: Sequence[str],
     facts: Sequence[Facts],
     store: Store | None = None,
-    replicates: int = REPLICATES,
     track: Track = silent,
 ) -> Examined:
     """Check the evidence of all seeds and compute what they come to.
@@ -150,7 +145,7 @@ def examine(
         folder: Of the submission.
         names: Folders of the seeds.
         facts: What their records say.
-        store, replicates, track: As of `verify_submission`.
+        store, track: As of `verify_submission`.
 
     Raises:
         SubmissionError: As `verify_submission`.
@@ -181,7 +176,7 @@ def examine(
             raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")
         if (evidence.origin.fingerprint, evidence.origin.simulated) != (first.fingerprint, first.synthetic):
             raise SubmissionError(f"the evidence of seed {seed} says that it is of other data than the others are")
-        outcomes.append(measured(fact.seed, evidence, replicates, track))
+        outcomes.append(measured(fact.seed, evidence, track))
         del evidence
     assert first is not None
     return replace(first, outcome=Outcome(tuple(outcomes)))

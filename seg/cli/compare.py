@@ -22,8 +22,6 @@ def compare(
     allow_different_data: Annotated[
         bool, typer.Option("--allow-different-data", help="Show runs of different data or patches side by side.")
     ] = False,
-    replicates: Annotated[int, typer.Option(help="Resamples of the bootstrap over tiles.", min=100)] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)] = 0,
     anchors: Annotated[bool, typer.Option("--anchors/--no-anchors", help="Show published results too.")] = True,
 ) -> None:
     """Put runs side by side: a table over configurations and seeds, paired tests, published results.
@@ -41,8 +39,6 @@ def compare(
         sort=sort,
         out=out,
         allow_different_data=allow_different_data,
-        replicates=replicates,
-        seed=seed,
         anchors=anchors,
         track=console.track,
     )

@@ -16,10 +16,6 @@ def report(
         str, typer.Option(help="Report the evaluation on other data: what stands in its folder's name.")
     ] = "",
     countries: options.Countries = None,
-    replicates: Annotated[
-        int | None,
-        typer.Option(help="Resamples for the intervals.", min=100, show_default="{seg.metrics.bootstrap.REPLICATES}"),
-    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a table differs from what its evidence gives.")
     ] = False,
@@ -35,7 +31,6 @@ def report(
         without=drop,
         on=on,
         countries=countries,
-        replicates=replicates,
         check=check,
         track=console.track,
         notify=console.notify,

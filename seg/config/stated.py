@@ -18,7 +18,7 @@ def stated(name: str) -> Any:
 
     Args:
         name: A setting, such as ``train.epochs``, or a constant or a class's default by its whole path, such as
-            ``seg.metrics.bootstrap.REPLICATES``. A member of a table of constants is given by its key.
+            ``seg.metrics.jackknife.LEVEL``. A member of a table of constants is given by its key.
 
     Raises:
         NotStatedError: If there is none, or it has to be computed.

@@ -26,7 +26,7 @@ _ADJUSTED = (
 )
 _ERRORS = (
     "The first standard error takes every assessed pixel as independent, as the formula does, and is far too small; "
-    "the second one comes from resampling the {tiles} tiles of the assessment as wholes."
+    "the second one comes from leaving out each of the {tiles} tiles of the assessment as a whole."
 )
 
 

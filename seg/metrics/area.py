@@ -4,15 +4,15 @@ Counting the pixels of a map is biased, because the errors of a classifier do no
 Olofsson, Foody, Herold, Stehman, Woodcock and Wulder 2014, "Good practices for estimating area and assessing accuracy
 of land change", Remote Sensing of Environment 148, equations 9 to 11, with the map classes as strata. They hold for a
 sample drawn at random within each map class of the mapped area itself. The patches of a split are no such sample: they
-lie elsewhere, and neighbouring pixels are not independent. Hence the second standard error, from resampled tiles.
+lie elsewhere, and neighbouring pixels are not independent. Hence the second standard error, over tiles.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from seg.metrics.bootstrap import REPLICATES, draw_tiles, numbered_tiles
 from seg.metrics.evidence import Evidence, total_counts
+from seg.metrics.jackknife import numbered_tiles, standard_error
 from seg.metrics.ratio import Bools, Floats
 from seg.metrics.sparse import Counts
 from seg.reben.classes import NUM_CLASSES
@@ -57,15 +57,12 @@ def adjusted_areas(mapped_K: Counts | Floats, confusion_KK: Counts) -> AdjustedA
     return AdjustedAreas(total * (weights_K @ shares_KK), total * np.sqrt(variance_KK.sum(0)), assessed_K)
 
 
-def tile_errors(
-    mapped_K: Counts | Floats, evidence: Evidence, replicates: int = REPLICATES, seed: int = 0
-) -> Floats | None:
-    """Standard errors of the same areas if whole tiles of the assessment are drawn anew.
+def tile_errors(mapped_K: Counts | Floats, evidence: Evidence) -> Floats | None:
+    """Standard errors of the same areas over whole tiles of the assessment, see `seg.metrics.jackknife`.
 
     Args:
         mapped_K: Area mapped as each class, (K,).
         evidence: The assessment.
-        replicates, seed: Of the resampling.
 
     Returns:
         float64 (K,); None if there are fewer than two tiles.
@@ -75,15 +72,14 @@ def tile_errors(
         return None
     by_tile_TX = evidence.confusion.grouped(tile_N, len(names))
     observed_KK, _, _ = _shares(total_counts(evidence))
-    areas_RK = np.empty((replicates, NUM_CLASSES))
-    for number, times_T in enumerate(draw_tiles(len(names), replicates, seed)):
-        drawn_KK = (times_T @ by_tile_TX).reshape(NUM_CLASSES, NUM_CLASSES)
-        shares_KK, sizes_K, _ = _shares(drawn_KK)
-        # A map class that the drawn tiles do not have is as it was observed.
+    areas = [mapped_K @ observed_KK]
+    for left_out_X in by_tile_TX:
+        rest_KK = (by_tile_TX.sum(0) - left_out_X).reshape(NUM_CLASSES, NUM_CLASSES)
+        shares_KK, sizes_K, _ = _shares(rest_KK)
+        # A map class that the other tiles do not have is as it was observed.
         shares_KK[sizes_K == 0] = observed_KK[sizes_K == 0]
-        areas_RK[number] = mapped_K @ shares_KK
-    errors_K: Floats = areas_RK.std(0, ddof=1)
-    return errors_K
+        areas.append(mapped_K @ shares_KK)
+    return standard_error(np.stack(areas))
 
 
 def _shares(confusion_KK: Counts) -> tuple[Floats, Counts, Bools]:

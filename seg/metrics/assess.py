@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from seg.config.track import Track, silent
-from seg.metrics.bootstrap import REPLICATES, Interval, bootstrap, intervals
 from seg.metrics.boundary import BoundaryScores, boundary_scores
 from seg.metrics.calibration import PixelCalibration, SceneCalibration, pixel_calibration, scene_calibration
 from seg.metrics.confusion import ConfusedPair, most_confused
 from seg.metrics.evidence import Evidence, total_counts
 from seg.metrics.hierarchy import HierarchyScores, hierarchy_scores
+from seg.metrics.jackknife import Interval, intervals, jackknife
 from seg.metrics.joint import JointDetails, joint_details
 from seg.metrics.scores import Scores, score_evidence
 from seg.metrics.slices import Slice, slice_scores
@@ -21,9 +21,8 @@ class Assessment:
 
     Attributes:
         scores: The scores proper.
-        intervals: 95 % interval by score, see `seg.metrics.bootstrap.Replicates` for the names.
+        intervals: 95 % interval by score, see `seg.metrics.jackknife` and its `Replicates` for the names.
         tiles: Number of S2 tiles that the intervals rest on.
-        replicates: Number of resamples.
         counts_KK: Confusion counts, int64, true x predicted.
         confused: The most confused pairs of classes.
         hierarchy: Scores at levels 2 and 1 of the CLC nomenclature.
@@ -37,7 +36,6 @@ class Assessment:
     scores: Scores
     intervals: dict[str, Interval]
     tiles: int
-    replicates: int
     counts_KK: Counts
     confused: tuple[ConfusedPair, ...]
     hierarchy: HierarchyScores
@@ -48,22 +46,19 @@ class Assessment:
     slices: tuple[Slice, ...]
 
 
-def assess(evidence: Evidence, replicates: int = REPLICATES, seed: int = 0, track: Track = silent) -> Assessment:
+def assess(evidence: Evidence, track: Track = silent) -> Assessment:
     """Everything that a report says of an evaluation.
 
     Args:
         evidence: What the model did on each patch.
-        replicates: Resamples of the bootstrap.
-        seed: Its seed.
-        track: Progress of the bootstrap.
+        track: Progress of the intervals.
     """
     counts_KK = total_counts(evidence)
-    resampled = bootstrap(evidence, replicates, seed, track)
+    replicates = jackknife(evidence, track)
     return Assessment(
         scores=score_evidence(evidence),
-        intervals=intervals(resampled),
-        tiles=resampled.tiles,
-        replicates=resampled.replicates,
+        intervals=intervals(replicates),
+        tiles=replicates.tiles,
         counts_KK=counts_KK,
         confused=most_confused(counts_KK),
         hierarchy=hierarchy_scores(counts_KK),

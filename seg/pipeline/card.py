@@ -13,7 +13,6 @@ from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
 from seg.models.card import ModelCard, check_checkpoint
@@ -24,7 +23,6 @@ from seg.report.anchors import on_official_test
 from seg.report.licences import check_licence
 from seg.report.model_card import Described, model_page
 from seg.runs.entry import Entry, read_entry
-from seg.runs.evaluation import BOOTSTRAP_SEED
 from seg.runs.folder import (
     EVALUATIONS,
     EVIDENCE,
@@ -67,7 +65,6 @@ def write_card(
     split: Split | None = None,
     on: str = "",
     countries: str | None = None,
-    replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> Published:
@@ -85,7 +82,6 @@ def write_card(
         split: Of the scores; the configuration's ``eval.split`` (test) if None.
         on: Scores on other data than those of the training, see `seg.metrics.evidence.scored_on`.
         countries: Scores of these, see `seg.runs.folder.countries_of`.
-        replicates: Resamples behind the intervals.
         track: Progress.
         notify: Is told what the user must not miss.
 
@@ -108,7 +104,7 @@ def write_card(
         _tell_replaced(checkpoint, out, onnx, notify)
         card = check_checkpoint(checkpoint)
         name_of_data, where = named_data(run, entry.fingerprint, on), countries_of(run, entry.countries, countries)
-        assessment, official = _scores(run, split or entry.split, name_of_data, where, replicates, track, notify)
+        assessment, official = _scores(run, split or entry.split, name_of_data, where, track, notify)
         described = Described(
             name=name or run.resolve().name,
             folder=out.resolve().name,
@@ -167,7 +163,7 @@ def _tell_replaced(checkpoint: Path, out: Path, onnx: bool, notify: Notify) -> N
 
 
 def _scores(
-    run: Path, split: Split, on: str, countries: Sequence[str], replicates: int, track: Track, notify: Notify
+    run: Path, split: Split, on: str, countries: Sequence[str], track: Track, notify: Notify
 ) -> tuple[Assessment | None, bool]:
     """What the run scored, and whether that is reBEN's test split; None if it was not scored."""
     name = evaluation_name(split, countries=countries)
@@ -179,7 +175,7 @@ def _scores(
         )
         return None, False
     evidence = read_evidence(run, split, on=on, countries=countries)
-    return assess(evidence, replicates, BOOTSTRAP_SEED, track), on_official_test(evidence)
+    return assess(evidence, track), on_official_test(evidence)
 
 
 def _hub_config(card: ModelCard, digest: str | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
 from operator import or_
@@ -16,9 +16,9 @@ import numpy as np
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.errors import RunError
-from seg.metrics.bootstrap import REPLICATES, intervals, paired_test
 from seg.metrics.evidence import Origin
 from seg.metrics.holm import holm
+from seg.metrics.jackknife import intervals, mean_of, paired_test
 from seg.reben.patch import Split
 from seg.report.compare_tables import (
     COMPARISON_FILES,
@@ -65,8 +65,6 @@ def compare(
     sort: str = "miou",
     out: AnyPath | None = None,
     allow_different_data: bool = False,
-    replicates: int = REPLICATES,
-    seed: int = 0,
     anchors: bool = True,
     track: Track = silent,
 ) -> CompareResult:
@@ -83,7 +81,6 @@ def compare(
         sort: Score that the configurations are sorted by.
         out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
         allow_different_data: Show runs of different data or patches side by side, tested on patches that are the same.
-        replicates, seed: Of the bootstrap over tiles.
         anchors: Show published results too.
         track: Progress.
 
@@ -96,7 +93,7 @@ def compare(
     with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):
         entries = _read_entries(runs)
         names = short_names([entry.folder for entry in entries])
-        # Whatever can be known at once is checked before the first bootstrap, which may take minutes.
+        # Whatever can be known at once is checked before the first evidence is read, which may take minutes.
         # Some may have been trained on the data that others were only scored on.
         origins = [_origin(entry, split, on, countries) for entry in entries]
         if not allow_different_data:
@@ -106,7 +103,7 @@ def compare(
             evidence = read_evidence(run.folder, split, on=origin.on, countries=origin.countries)
             if scored and not allow_different_data:
                 check_same_patches(scored[0], name, evidence)
-            scored.append(score_run(run, name, evidence, replicates, seed, track))
+            scored.append(score_run(run, name, evidence, track))
             del evidence  # before the next one is read
             check_no_copy(scored)
         groups = _sorted_groups(scored, sort)
@@ -117,8 +114,6 @@ def compare(
             synthetic=reduce(or_, (run.synthetic for run in scored)),
             official=all(run.official for run in scored),
             sort=sort,
-            replicates=replicates,
-            seed=seed,
             tiles=min(run.replicates.tiles for run in scored),
             configurations=tuple(_configuration(name, group) for name, group in groups),
             pairs=_pairs(groups),
@@ -178,8 +173,7 @@ def _mean(group: list[ScoredRun], key: str) -> float:
 
 def _configuration(name: str, group: list[ScoredRun]) -> ComparedConfiguration:
     keys = [key for key in group[0].scores if all(key in run.scores for run in group)]
-    means = {key: np.mean([run.replicates.values[key] for run in group], axis=0) for key in keys}
-    bounds = intervals(replace(group[0].replicates, values=means))
+    bounds = intervals(mean_of([run.replicates for run in group]))
     scores = {}
     for key in keys:
         values = [run.scores[key] for run in group]
@@ -235,8 +229,7 @@ def _test(first: list[ScoredRun], second: list[ScoredRun], key: str) -> tuple[Es
     """Difference in a score and its p-value; None if the models of one side do not have the score."""
     if any(key not in run.scores for run in (*first, *second)):
         return None
-    observed = _mean(first, key) - _mean(second, key)
-    test = paired_test([run.replicates for run in first], [run.replicates for run in second], observed, key)
+    test = paired_test([run.replicates for run in first], [run.replicates for run in second], key)
     return Estimate(test.difference, None, test.low, test.high), test.p_value
 
 

@@ -10,7 +10,6 @@ from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence, Origin, scored_on
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
@@ -22,7 +21,7 @@ from seg.report.gallery import Picture, save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
 from seg.runs.entry import read_entry
-from seg.runs.evaluation import BOOTSTRAP_SEED, claimed_evaluation, write_all
+from seg.runs.evaluation import claimed_evaluation, write_all
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, best_checkpoint, is_model_folder
 from seg.runs.use import plan_use
 
@@ -57,7 +56,6 @@ def evaluate(
     batch_size: int | None = None,
     drop: Sensor | None = None,
     countries: Sequence[str] | None = None,
-    replicates: int = REPLICATES,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> EvalResult:
@@ -76,7 +74,6 @@ def evaluate(
         drop: Do not show the network this sensor; goes to ``eval/<split>-without-<sensor>/``.
         countries: Only patches from these; goes to ``eval/<split>-in-<countries>/``. Empty: from all; None: from those
             of the configuration's ``eval.countries``.
-        replicates: Resamples of the bootstrap.
         track: Progress.
         notify: Is told what the user must not miss.
 
@@ -106,10 +103,10 @@ def evaluate(
         from seg.runs.session import joined_session, open_session
 
         with joined_session(open_session(use)) as session:
-            return _scored(session, folder, replicates, track)
+            return _scored(session, folder, track)
 
 
-def _scored(session: "Session", folder: Path, replicates: int, track: Track) -> EvalResult:
+def _scored(session: "Session", folder: Path, track: Track) -> EvalResult:
     """Gather the evidence and write everything; the folder is claimed."""
     from seg.engine.evaluate import evaluate as gather_evidence
     from seg.runs.pictures import draw_pictures
@@ -122,7 +119,7 @@ def _scored(session: "Session", folder: Path, replicates: int, track: Track) -> 
         pictures = draw_pictures(session, evidence)
         save_evidence(folder / EVIDENCE, evidence)
         save_gallery(folder, pictures)
-    assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+    assessment = assess(evidence, track)
     if session.ranks.first:
         write_all(read_entry(session.run), folder, assessment, evidence, pictures)
         write_json(folder / EVALUATION_FILE, _record(session, evidence, seconds))

@@ -1,6 +1,5 @@
 """Report a run from its evidence: neither model, images nor GPU are needed."""
 
-import json
 import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,16 +9,15 @@ from seg.config.paths import AnyPath
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import EvidenceError, RunError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import FILE_NAME as GALLERY_FILE
 from seg.report.gallery import Picture, load_gallery
-from seg.report.results import RESULT_FILES, SCORES_FILE, difference, differing_results, summary_tables
+from seg.report.results import RESULT_FILES, difference, differing_results, summary_tables
 from seg.runs.entry import Entry, read_entry
-from seg.runs.evaluation import BOOTSTRAP_SEED, REPORT_FILE, claimed_evaluation, rendered, write_all
+from seg.runs.evaluation import REPORT_FILE, claimed_evaluation, rendered, write_all
 from seg.runs.folder import (
     EVALUATIONS,
     countries_of,
@@ -52,7 +50,6 @@ def report_run(
     without: Sensor | None = None,
     on: str = "",
     countries: str | None = None,
-    replicates: int | None = None,
     check: bool = False,
     track: Track = silent,
     notify: Notify = ignore,
@@ -65,7 +62,6 @@ def report_run(
         without: Report how it did without this sensor.
         on: Report how it did on other data than those of its training, see `seg.metrics.evidence.scored_on`.
         countries: Report the evaluation that was restricted to these, see `seg.runs.folder.countries_of`.
-        replicates: Resamples of the bootstrap; None: 1,000, or with `check` as many as the tables rest on.
         check: Write nothing; compare the tables that are there with what the evidence gives.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -84,10 +80,8 @@ def report_run(
     folder = run / EVALUATIONS / evidence.origin.name
     if not len(evidence):
         raise RunError(f"the evidence in {folder} holds no patch; {scoring_cure(run, split, without, on, where)}")
-    if replicates is None:
-        replicates = _replicates_of(folder) if check else REPLICATES
     with nullcontext() if check else claimed_evaluation(folder, (*RESULT_FILES, REPORT_FILE)):
-        assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+        assessment = assess(evidence, track)
         if check:
             _check(entry, folder, assessment, evidence)
         else:
@@ -125,13 +119,3 @@ def _check(entry: Entry, folder: Path, assessment: Assessment, evidence: Evidenc
         for more in differences[1:]:
             error.add_note(more)
         raise error
-
-
-def _replicates_of(folder: Path) -> int:
-    """How many resamples the tables rest on that are there; the usual number if they do not say."""
-    try:
-        document = json.loads((folder / SCORES_FILE).read_text(encoding="utf-8"))
-        replicates = document["intervals"]["replicates"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return REPLICATES
-    return replicates if isinstance(replicates, int) and replicates > 0 else REPLICATES

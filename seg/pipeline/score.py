@@ -17,7 +17,6 @@ from seg.config.sections import DataConfig
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.bootstrap import REPLICATES
 from seg.metrics.evidence import Evidence, merge_evidence, total_counts
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
@@ -31,7 +30,7 @@ from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
 from seg.runs.data import find_store
 from seg.runs.entry import SCORED_FORMAT, read_entry
-from seg.runs.evaluation import BOOTSTRAP_SEED, claimed_evaluation, write_all
+from seg.runs.evaluation import claimed_evaluation, write_all
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, SCORED_FILE
 from seg.store.atomic import aside_of, put_in_place, write_text
 from seg.store.targets import claimed_place, holds_nothing_else
@@ -70,7 +69,6 @@ def score(
     split: Split = "test",
     seed: int | None = None,
     partial: bool = False,
-    replicates: int = REPLICATES,
     executor: Executor | str = LOCAL,
     slurm: Sequence[str] = (),
     track: Track = silent,
@@ -90,7 +88,6 @@ def score(
         split: The split that was predicted.
         seed: Of the training that they come from, if it is told.
         partial: Score what is there of the split. The result says so everywhere and stands in no ranking.
-        replicates: Resamples of the bootstrap.
         executor, slurm: Who counts, see `seg.prepare.executors.opened`.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -115,7 +112,7 @@ def score(
         seconds = time.perf_counter() - began
         if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
             notify(sentence)
-        assessment = assess(evidence, replicates, BOOTSTRAP_SEED, track)
+        assessment = assess(evidence, track)
         _write(folder, evidence, assessment, _record(request, evidence, digest, seconds))
         put_in_place(folder, out)
     evaluation = out / EVALUATIONS / evidence.origin.name

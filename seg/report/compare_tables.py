@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.synthetic import Synthetic
-from seg.metrics.bootstrap import LEVEL
+from seg.metrics.jackknife import METHOD
 from seg.metrics.scene import DEFAULT_THRESHOLD
 from seg.reben.patch import Split
 from seg.report.anchors import anchors_table
+from seg.report.coverage import brackets_note
 from seg.report.formats import FORMATS, UNDEFINED, Column, Estimate, Table, Value, document, titled
 from seg.report.record import write_json
 from seg.store.atomic import write_text
@@ -27,12 +28,11 @@ SCORES = {
     "f1_samples": "F1 samples",
 }
 """Titles of the scores that runs can be sorted by."""
-_LEVEL = f"{100 * LEVEL:g} %"
 _ALWAYS = ("miou", "oa", "ap_macro", "ap_micro", "f1_macro", "f1_micro")
 TESTED = ("miou", "ap_macro")
 """Scores whose differences are tested."""
 FEW_TILES = 10
-"""With fewer tiles than this, readers are told that intervals are rough."""
+"""With fewer tiles than this, readers are told to believe no p-value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,6 @@ class Comparison:
         synthetic: What of any of them is synthetic.
         official: Whether all of them were scored on reBEN's test split.
         sort: Score that the configurations are sorted by.
-        replicates, seed: Of the bootstrap.
         tiles: The fewest tiles that a run was scored on.
         configurations: The best first.
         pairs: Tested pairs.
@@ -114,8 +113,6 @@ class Comparison:
     synthetic: Synthetic
     official: bool
     sort: str
-    replicates: int
-    seed: int
     tiles: int
     configurations: tuple[ComparedConfiguration, ...]
     pairs: tuple[ComparedPair, ...]
@@ -148,7 +145,10 @@ def configurations_table(comparison: Comparison) -> Table:
                 *(_mean_of_known([getattr(run, key) for run in runs]) for key in shown_speeds),
             )
         )
-    notes = [f"Sorted by {SCORES[comparison.sort]}. F1 is that at {DEFAULT_THRESHOLD}.", _interval_note(comparison)]
+    notes = [
+        f"Sorted by {SCORES[comparison.sort]}. F1 is that at {DEFAULT_THRESHOLD}.",
+        brackets_note(comparison.tiles),
+    ]
     if any(len(configuration.runs) > 1 for configuration in comparison.configurations):
         notes.append(
             "Where there are several seeds, scores are means over them, ± is the standard deviation over them, and the "
@@ -212,7 +212,7 @@ def runs_table(comparison: Comparison) -> Table:
         for run in configuration.runs
     )
     title = titled("Runs one by one", comparison.words, comparison.synthetic)
-    return Table("runs", title, columns, rows, (_interval_note(comparison),))
+    return Table("runs", title, columns, rows, (brackets_note(comparison.tiles),))
 
 
 def pairs_table(comparison: Comparison) -> Table | None:
@@ -238,8 +238,9 @@ def pairs_table(comparison: Comparison) -> Table | None:
     ) * (comparison.tiles < FEW_TILES)
     notes = (
         "Differences are the first minus the second in percentage points, means over the seeds of each. Both are "
-        f"scored on the same resamples of whole S2 tiles; brackets hold the {_LEVEL} interval of this bootstrap.",
+        "scored without the same S2 tile in turn, so that what both find easy or hard does not count.",
         "p-values are two-sided and adjusted by Holm over the pairs of a score; the intervals are not adjusted.",
+        brackets_note(comparison.tiles),
         *few,
     )
     title = titled("Paired tests", comparison.words, comparison.synthetic)
@@ -276,8 +277,9 @@ def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, 
         OSError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = ("split", "on", "countries", "synthetic", "official", "sort", "replicates", "seed", "tiles")
-    record = {name: getattr(comparison, name) for name in settings} | {"synthetic": bool(comparison.synthetic)}
+    settings = ("split", "on", "countries", "synthetic", "official", "sort", "tiles")
+    record = {name: getattr(comparison, name) for name in settings}
+    record |= {"synthetic": bool(comparison.synthetic), "method": METHOD}
     write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})
     write_text(folder / "compare.md", "\n".join(map(FORMATS["md"], tables)))
     header = "% needs \\usepackage{booktabs}; a table that is too wide fits within \\resizebox of graphicx\n\n"
@@ -293,17 +295,6 @@ def _score_keys(comparison: Comparison) -> tuple[str, ...]:
 
 def _score_columns(comparison: Comparison) -> list[Column]:
     return [Column(key, SCORES[key], "percent") for key in _score_keys(comparison)]
-
-
-def _interval_note(comparison: Comparison) -> str:
-    tiles = comparison.tiles
-    if tiles < 2:
-        return "There are no intervals, because they need patches of two tiles or more."
-    rough = "; with so few, intervals are rough" if tiles < FEW_TILES else ""
-    return (
-        f"Brackets hold the {_LEVEL} interval of a bootstrap over whole S2 tiles ({comparison.replicates:,} resamples, "
-        f"seed {comparison.seed}, {tiles} tiles{rough})."
-    )
 
 
 def _number(value: Any) -> float | None:

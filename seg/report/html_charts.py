@@ -12,9 +12,9 @@ from seg.figures.dots import Dot, DotRow, dot_chart
 from seg.figures.places import places_chart
 from seg.figures.svg import Drawing, inline_svg
 from seg.metrics.assess import Assessment
-from seg.metrics.bootstrap import LEVEL
 from seg.metrics.calibration import Reliability
 from seg.metrics.evidence import Evidence
+from seg.metrics.jackknife import LEVEL
 from seg.metrics.patch import patch_accuracy
 from seg.metrics.ratio import Bools, Floats
 from seg.metrics.scene import Probabilities, precision_recall

@@ -1,14 +1,15 @@
 """What variants of a study came to: means over seeds, differences of variants, and tables of both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from seg.metrics.bootstrap import LEVEL, Replicates, bootstrap, intervals, paired_test
 from seg.metrics.evidence import Evidence
+from seg.metrics.jackknife import Replicates, intervals, jackknife, mean_of, paired_test, unpaired_test
 from seg.metrics.scores import headline, score_evidence
+from seg.report.coverage import brackets_note
 from seg.report.formats import Column, Estimate, Table, Value
 
 SCORES = {"miou": "mIoU", "oa": "OA", "ap_macro": "AP macro", "f1_macro": "F1 macro"}
@@ -23,7 +24,7 @@ class Outcome:
         name: Of the variant.
         scores: By name: mean over the seeds, standard deviation (None of one seed), interval over tiles of the mean.
         values: Score of each seed, by name.
-        replicates: Resamples of each seed.
+        replicates: Scores of each seed without each tile.
         patches: Number of patches that it was scored on.
         runs: Its run folders; none if it was not trained by seg.
     """
@@ -39,28 +40,21 @@ class Outcome:
 def outcome_of(name: str, evidences: Sequence[Evidence]) -> Outcome:
     """Mean, deviation and interval over the evidence of some seeds, all of the same patches."""
     scores = [headline(score_evidence(evidence)) for evidence in evidences]
-    replicates = tuple(bootstrap(evidence) for evidence in evidences)
+    replicates = tuple(jackknife(evidence) for evidence in evidences)
+    bounds = intervals(mean_of(replicates))
     values = {key: tuple(one[key] for one in scores) for key in SCORES if key in scores[0]}
     estimates = {}
     for key, found in values.items():
-        mean = np.mean([one.values[key] for one in replicates], axis=0)
-        bounds = intervals(replace(replicates[0], values={key: mean}))[key]
         deviation = float(np.std(found, ddof=1)) if len(found) > 1 else None
-        estimates[key] = Estimate(float(np.mean(found)), deviation, float(bounds.low), float(bounds.high))
+        estimates[key] = Estimate(float(np.mean(found)), deviation, float(bounds[key].low), float(bounds[key].high))
     return Outcome(name, estimates, values, replicates, len(evidences[0]))
 
 
 def difference(first: Outcome, second: Outcome, score: str) -> Estimate:
-    """First minus second, with its interval: on the same resamples where both were scored on the same patches."""
-    observed = float(np.mean(first.values[score]) - np.mean(second.values[score]))
-    if first.replicates[0].patches == second.replicates[0].patches:
-        test = paired_test(first.replicates, second.replicates, observed, score)
-        return Estimate(observed, None, test.low, test.high)
-    # Other patches: the two vary independently, and so do their resamples.
-    means = [np.mean([one.values[score] for one in outcome.replicates], axis=0) for outcome in (first, second)]
-    apart_R = means[0] - np.random.default_rng(0).permutation(means[1])
-    low, high = np.nanquantile(apart_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(observed, None, float(low), float(high))
+    """First minus second, with its interval: paired by tile where both were scored on the same patches."""
+    same = first.replicates[0].patches == second.replicates[0].patches
+    test = (paired_test if same else unpaired_test)(first.replicates, second.replicates, score)
+    return Estimate(test.difference, None, test.low, test.high)
 
 
 def scores_table(name: str, title: str, outcomes: Sequence[Outcome], notes: Sequence[str] = ()) -> Table:
@@ -72,11 +66,9 @@ def scores_table(name: str, title: str, outcomes: Sequence[Outcome], notes: Sequ
         *(Column(key, SCORES[key], "percent") for key in keys),
     )
     rows = tuple((one.name, one.patches, *(one.scores.get(key) for key in keys)) for one in outcomes)
-    brackets = (
-        f"Mean over the seeds ± standard deviation, [{100 * LEVEL:g} % interval of the mean over "
-        f"{outcomes[0].replicates[0].tiles} tiles]; with few tiles intervals are too narrow."
-    )
-    return Table(name, title, columns, rows, tuple(notes), brackets)
+    means = "Scores are means over the seeds ± their standard deviation."
+    brackets = brackets_note(outcomes[0].replicates[0].tiles, "intervals of the mean")
+    return Table(name, title, columns, rows, (*notes, means), brackets)
 
 
 def differences_table(
@@ -88,6 +80,5 @@ def differences_table(
     rows: list[tuple[Value, ...]] = [
         (f"{a.name} - {b.name}", *(difference(a, b, key) for key in keys)) for a, b in pairs
     ]
-    return Table(
-        name, title, columns, tuple(rows), tuple(notes), f"Brackets hold {100 * LEVEL:g} % intervals over tiles."
-    )
+    tiles = min(outcome.replicates[0].tiles for pair in pairs for outcome in pair)
+    return Table(name, title, columns, tuple(rows), tuple(notes), brackets_note(tiles))

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from seg.metrics.assess import Assessment
-from seg.metrics.bootstrap import LEVEL
+from seg.metrics.jackknife import LEVEL, METHOD
 from seg.metrics.scores import DEFINITIONS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.report import detail_tables as details
+from seg.report.coverage import brackets_note
 from seg.report.formats import FORMATS, Estimate, Table, table_title, tidy_csv
 from seg.report.record import json_text
 from seg.report.tables import per_class, score_tables
@@ -34,18 +35,8 @@ _TOLERANCE = 1e-9
 def summary_tables(assessment: Assessment) -> tuple[Table, ...]:
     """The tables that a user sees first: the scores with their intervals."""
     tables = score_tables(assessment.scores, assessment.intervals)
-    note = interval_note(assessment)
+    note = brackets_note(assessment.tiles)
     return tuple(replace(table, brackets=note) if _has_interval(table) else table for table in tables)
-
-
-def interval_note(assessment: Assessment) -> str:
-    """What the brackets in the tables are."""
-    if assessment.tiles < 2:
-        return "There are no intervals: all patches lie in one S2 tile, and whole tiles are resampled."
-    return (
-        f"Brackets hold {100 * LEVEL:g} % intervals from {assessment.replicates:,} resamples of the {assessment.tiles} "
-        "S2 tiles; what lies in a single tile has none."
-    )
 
 
 @lru_cache(maxsize=1)
@@ -174,9 +165,9 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "scene_fitted": _section(scores.scene_fitted),
         "joint": _section(scores.joint) if origin.masks else None,
         "intervals": {
+            "method": METHOD,
             "level": LEVEL,
             "tiles": assessment.tiles,
-            "replicates": assessment.replicates,
             **{name: _section(interval) for name, interval in assessment.intervals.items()},
         },
         "boundary": _section(assessment.boundary),

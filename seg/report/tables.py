@@ -11,10 +11,10 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.report.formats import Column, Estimate, Table, Value, origin_table, percent_columns, shown, table_title
 
 if TYPE_CHECKING:
-    from seg.metrics.bootstrap import Interval
+    from seg.metrics.jackknife import Interval
 
 Intervals = Mapping[str, "Interval"]
-"""Interval of a score by its name in `seg.metrics.bootstrap.Replicates`; empty: scores stand alone."""
+"""Interval of a score by its name in `seg.metrics.jackknife.Replicates`; empty: scores stand alone."""
 
 NO_INTERVALS: Intervals = {}
 _AT_DEFAULT = f"at {DEFAULT_THRESHOLD}"

@@ -16,7 +16,6 @@ from seg.store.atomic import write_text
 from seg.store.targets import Known, claimed_folder
 
 REPORT_FILE = "report.html"
-BOOTSTRAP_SEED = 0
 _EVIDENCE_FILE = f"{EVIDENCE}/{EVIDENCE_NAME}"
 ALL_FILES = (*RESULT_FILES, REPORT_FILE, EVALUATION_FILE, GALLERY_FILE, _EVIDENCE_FILE)
 """Files of an evaluation."""

@@ -1,4 +1,4 @@
-"""A run with what its evidence came to: scores, the scores of resamples, and what tells it from other runs."""
+"""A run with what its evidence came to: scores, those without each tile, and what tells it from other runs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import Any
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track
 from seg.errors import RunError
-from seg.metrics.bootstrap import Replicates, bootstrap
 from seg.metrics.evidence import Evidence, Origin, reference_areas
+from seg.metrics.jackknife import Replicates, jackknife
 from seg.metrics.scores import headline, score_evidence
 from seg.report.anchors import on_official_test
 from seg.runs.entry import Entry
@@ -36,7 +36,7 @@ class ScoredRun:
         outcome: Digest of what was predicted.
         countries: Those that it was restricted to when it was scored; empty: it was not.
         scores: Headline scores.
-        replicates: The same of resamples.
+        replicates: The same without each tile.
     """
 
     entry: Entry
@@ -65,22 +65,21 @@ class ScoredRun:
         return self.entry.settings | scored
 
 
-def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed: int, track: Track) -> ScoredRun:
-    """Scores of a run and of resamples.
+def score_run(entry: Entry, name: str, evidence: Evidence, track: Track) -> ScoredRun:
+    """Scores of a run, and those without each tile.
 
     Args:
         entry, name: The run and its short name.
         evidence: What it did on the split.
-        replicates, seed: Of the bootstrap.
         track: Progress.
     """
     origin = evidence.origin
     evaluation = read_evaluation(entry.folder, origin.split, on=origin.on, countries=origin.countries)
-    # Neither details nor fitted thresholds are compared, and resampling them takes time.
+    # Neither details nor fitted thresholds are compared, and their intervals take time.
     origin = replace(origin, thresholds=None, temperature=None)
     evidence = replace(evidence, origin=origin, details=None)
     scores = headline(score_evidence(evidence))
-    resampled = bootstrap(evidence, replicates, seed, track)
+    replicates = jackknife(evidence, track)
     return ScoredRun(
         entry=entry,
         evaluation=evaluation,
@@ -93,7 +92,7 @@ def score_run(entry: Entry, name: str, evidence: Evidence, replicates: int, seed
         subject=_subject(evidence),
         outcome=outcome_of(evidence),
         scores=scores,
-        replicates=replace(resampled, values={key: resampled.values[key] for key in scores}),
+        replicates=replicates,
         countries=origin.countries,
     )
 
