@@ -7,8 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from entries import ANSWERS
 from made_up import made_up_evidence
 
+from seg.benchmark.board import Board, Placed, board_files
+from seg.benchmark.form import Answers
+from seg.benchmark.layout import Manifest
+from seg.benchmark.outcome import Outcome, measured
+from seg.benchmark.ranking import Rank
+from seg.benchmark.verify import Verified
+from seg.config.synthetic import Synthetic
 from seg.metrics.assess import assess
 from seg.metrics.evidence import Origin, batch_evidence
 from seg.reben.classes import NUM_CLASSES
@@ -378,3 +386,68 @@ def test_the_page_prints(browser, report):
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
     assert len(printed["data"]) > 100_000
     assert Path(CHROMIUM).exists()
+
+
+HOSTILE = '=1+1<img src=x onerror="alert(1)">"><script>alert(2)</script>'
+
+
+def entry_on(board: str, inputs: str, skill: float) -> Verified:
+    """An entry of a leaderboard, on made-up evidence."""
+    evidence = made_up_evidence(40, 4, seed=3, skill=skill, details=False)
+    answers = Answers(**ANSWERS | {"name": board, "summary": HOSTILE, "inputs": inputs})
+    manifest = Manifest(format=1, protocol=1, definitions=1, seg="0", name=board, seeds=["0"], files={})
+    outcome = Outcome((measured(0, evidence, 200),))
+    return Verified(board, answers, manifest, Synthetic.DATA, 40, "f00d", frozenset({board}), outcome, (), ())
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory) -> str:
+    """Address of a leaderboard with entries of two tracks and a hostile name."""
+    entries = [
+        Placed(one.name, one, {"miou": Rank(place, place, (), ())})
+        for place, one in enumerate(
+            [entry_on("first", "s2", 0.9), entry_on(HOSTILE, "s2", 0.5), entry_on("radar", "s1", 0.4)], 1
+        )
+    ]
+    made = Board((tuple(entries[:2]), tuple(entries[2:])), ((HOSTILE, f"{HOSTILE} is forged"),), 1000)
+    path = tmp_path_factory.mktemp("board") / "index.html"
+    path.write_text(board_files(made)["index.html"], encoding="utf-8")
+    return path.as_uri()
+
+
+def shown_entries(browser) -> list[str]:
+    rows = browser.find_elements("css selector", "#entries tbody tr")
+    return [row.find_elements("css selector", "th, td")[1].text for row in rows if row.is_displayed()]
+
+
+def test_a_leaderboard_is_filtered_by_track_and_sorted(browser, board):
+    opened(browser, board)
+    assert browser.title.startswith("SYNTHETIC")
+    assert shown_entries(browser) == ["first", HOSTILE, "radar"]
+    (inputs,) = (label for label in browser.find_elements("css selector", ".filters label") if "Inputs" in label.text)
+    inputs.find_element("css selector", "option:nth-child(2)").click()
+    assert shown_entries(browser) == ["radar"]
+    assert browser.find_element("css selector", ".filters output").text == "1 of 3 entries"
+    inputs.find_element("css selector", "option:nth-child(1)").click()
+    heads = browser.find_elements("css selector", "#entries thead th button")
+    miou = next(head for head in heads if head.text.startswith("mIoU"))
+    miou.click()
+    assert shown_entries(browser) == ["radar", HOSTILE, "first"]
+    assert browser.get_log("browser") == []
+
+
+def test_a_hostile_name_is_only_text_on_a_leaderboard(browser, board):
+    opened(browser, board)
+    assert browser.find_elements("css selector", "img, main script") == []
+    for summary in browser.find_elements("css selector", "details.entry summary"):
+        summary.click()
+    assert HOSTILE in browser.find_element("css selector", "#statements").text
+    assert f"{HOSTILE}: {HOSTILE} is forged" in browser.find_element("css selector", "#refused").text
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_leaderboard_stays_on_the_screen(browser, board, width):
+    opened(browser, board, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(OVERFLOWING) == []

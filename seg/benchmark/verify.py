@@ -44,6 +44,7 @@ class Verified:
         synthetic: Which of the data and the model is simulated.
         patches: Patches that it was scored on.
         subject: Digest of what was to be predicted; entries compare if theirs are equal.
+        predictions: Digests of what was predicted, of each seed.
         outcome: What it comes to.
         checked: What was found to hold, in words.
         unverified: What cannot be known of it, in words.
@@ -55,6 +56,7 @@ class Verified:
     synthetic: Synthetic
     patches: int
     subject: str
+    predictions: frozenset[str]
     outcome: Outcome
     checked: tuple[str, ...]
     unverified: tuple[str, ...]
@@ -90,6 +92,7 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
         synthetic=seeds.synthetic,
         patches=seeds.patches,
         subject=seeds.subject,
+        predictions=seeds.predictions,
         outcome=seeds.outcome,
         checked=(
             f"{len(manifest.files)} files have the hashes of the manifest",
@@ -114,6 +117,7 @@ class Examined:
         fingerprint: Of the data that they were read from.
         synthetic: Which of the data and the model is simulated.
         subject: Digest of the reference.
+        predictions: Digests of what each seed has predicted.
         outcome: What the seeds come to.
         bare: Whether evidence of a seed lacks details.
     """
@@ -123,6 +127,7 @@ class Examined:
     fingerprint: str
     synthetic: Synthetic
     subject: str
+    predictions: frozenset[str]
     outcome: Outcome
     bare: bool
 
@@ -179,7 +184,7 @@ def examine(
         outcomes.append(measured(fact.seed, evidence, track))
         del evidence
     assert first is not None
-    return replace(first, outcome=Outcome(tuple(outcomes)))
+    return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)))
 
 
 def _read(path: Path) -> Evidence:
@@ -239,7 +244,9 @@ def _first(evidence: Evidence, reference: Reference, store: Store | None, track:
             raise SubmissionError(f"its true class areas are not those of {known.name}; the evidence was edited")
     if store is not None:
         check_same_reference(reference, reference_in(store, reference.patch_ids, track), "the store")
-    return Examined(known, reference, evidence.origin.fingerprint, simulated, subject, Outcome(()), bare=False)
+    return Examined(
+        known, reference, evidence.origin.fingerprint, simulated, subject, frozenset(), Outcome(()), bare=False
+    )
 
 
 def _unverified(seeds: Examined, answers: Answers, compared: bool) -> tuple[str, ...]:

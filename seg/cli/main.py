@@ -26,6 +26,7 @@ from seg.cli import (
     doctor,
     evaluate,
     export,
+    leaderboard,
     models,
     predict,
     report,
@@ -61,6 +62,7 @@ app.command("report", cls=Command)(report.report)
 app.command("card", cls=Command)(card.card)
 app.command("submit", cls=Command)(submit.submit)
 app.command("verify", cls=Command)(verify.verify)
+app.command("leaderboard", cls=Command)(leaderboard.leaderboard)
 app.command("models", cls=Command)(models.models)
 app.command("doctor", cls=Command)(doctor.doctor)
 

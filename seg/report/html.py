@@ -144,10 +144,20 @@ def render_report(
         "interval_note": brackets_note(assessment.tiles).replace("Brackets hold", "Intervals are"),
         "sections": [section for section in _sections(assessment, evidence, pictures) if any(section[5:])],
         "classes": [(c, css_color(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
-        "style": Markup(_resource("report.css")),
-        "script": Markup(_resource("report.js")),
     }
-    return _template().render(context)
+    return render_page("report.html.j2", ("report.js",), **context)
+
+
+def render_page(template: str, scripts: Sequence[str], **context: Any) -> str:
+    """A page of HTML that needs no other file, in the style of the report.
+
+    Args:
+        template: Its template.
+        scripts: Files of its script, beside the templates.
+        **context: What the template shows; what is text is escaped.
+    """
+    style, script = Markup(_resource("report.css")), Markup("\n".join(map(_resource, scripts)))
+    return _environment().get_template(template).render(context, style=style, script=script)
 
 
 def _tab(about: Mapping[str, str], origin: Origin) -> str:
@@ -260,8 +270,8 @@ def _facts(assessment: Assessment) -> dict[str, str]:
 
 
 @cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("seg.report", _TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -269,7 +279,6 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.j2")
 
 
 def _resource(name: str) -> str:

@@ -1,0 +1,291 @@
+"""The leaderboard of a folder of submissions: verified, ranked by track, as Markdown, CSV, JSON and a page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+from seg.benchmark.card import statements_table
+from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, Track
+from seg.benchmark.ranking import RANKED, Rank, enough_replicates, ranks
+from seg.benchmark.verify import Verified, verify_submission
+from seg.config.synthetic import Synthetic
+from seg.config.track import Track as Progress
+from seg.config.track import silent
+from seg.config.wording import SENTENCE, clipped
+from seg.errors import SegError, SubmissionError
+from seg.metrics.bootstrap import LEVEL
+from seg.report.compare_tables import SCORES
+from seg.report.formats import FORMATS, Column, Table, Value, percent_columns
+from seg.report.html import render_page
+from seg.report.html_tables import html_table
+from seg.report.record import json_text
+from seg.scenes.listing import is_litter
+from seg.store.open import Store
+
+SUBMISSIONS = "submissions"
+PAGE_FILE = "index.html"
+BOARD_FILES = (PAGE_FILE, "leaderboard.md", "leaderboard.csv", "leaderboard.json")
+_SHOWN = ("miou", "oa", "ap_macro", "ap_micro", "f1_macro", "f1_micro")
+_FILTERS = ("data", "inputs", "pretraining", "labels_percent")
+"""Columns that the page can be filtered by."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """A verified entry with its ranks.
+
+    Attributes:
+        name: What it is called: its name, with that of its folder where another has the same.
+        verified: The submission.
+        ranks: By score; of one that it does not have there is none.
+    """
+
+    name: str
+    verified: Verified
+    ranks: dict[str, Rank]
+
+    @property
+    def track(self) -> Track:
+        """The track that it is entered in."""
+        return self.verified.answers.track
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Board:
+    """A leaderboard.
+
+    Attributes:
+        groups: Entries that compare, by data and track: the official data first, the best entry first.
+        refused: Submissions that are not ranked, with the sentence that says why.
+        replicates: Resamples behind the tests.
+    """
+
+    groups: tuple[tuple[Placed, ...], ...]
+    refused: tuple[tuple[str, str], ...]
+    replicates: int
+
+    @property
+    def entries(self) -> tuple[Placed, ...]:
+        """All of them."""
+        return tuple(entry for group in self.groups for entry in group)
+
+    @property
+    def synthetic(self) -> Synthetic:
+        """Which of data and models of any entry is simulated."""
+        return reduce(or_, (entry.verified.synthetic for entry in self.entries), Synthetic.NOTHING)
+
+
+def read_board(folder: Path, store: Store | None = None, track: Progress = silent) -> Board:
+    """Verify and rank the submissions of a folder.
+
+    Args:
+        folder: What holds `SUBMISSIONS`, a folder or zip for each.
+        store: The data, to compare with what their evidence says is true.
+        track: Progress.
+
+    Raises:
+        SubmissionError: If there is no such folder.
+    """
+    if not (folder / SUBMISSIONS).is_dir():
+        raise SubmissionError(
+            f"{folder} has no folder {SUBMISSIONS}; make one with: seg leaderboard --init {folder}", wrong_use=True
+        )
+    paths = [path for path in sorted((folder / SUBMISSIONS).iterdir()) if _is_meant(path)]
+    replicates = enough_replicates(len(paths))
+    found: list[Verified] = []
+    refused: list[tuple[str, str]] = []
+    for path in track(paths, "submissions verified", len(paths)):
+        try:
+            verified = verify_submission(path, store, replicates)
+            _check_new(verified, found)
+            found.append(verified)
+        except (SegError, OSError) as error:
+            refused.append((clipped(path.name), clipped(str(error), SENTENCE)))
+    return Board(_grouped(found), tuple(refused), replicates)
+
+
+def board_files(board: Board) -> dict[str, str]:
+    """The files of a leaderboard by name; `BOARD_FILES`."""
+    groups = [_group_table(group) for group in board.groups]
+    refused = [_refused_table(board)] if board.refused else []
+    everything = _whole_table(board)
+    head = {"protocol": PROTOCOL, "synthetic": bool(board.synthetic), "replicates": board.replicates}
+    entries = [_document(entry) for entry in board.entries]
+    listed = [{"submission": name, "why": why} for name, why in board.refused]
+    tables = [*groups, *refused] or [replace(everything, title="No entry yet")]
+    return {
+        PAGE_FILE: _page(board, everything),
+        "leaderboard.md": "# Leaderboard\n\n" + "\n".join([*map(FORMATS["md"], tables), *_notes(board)]) + "\n",
+        "leaderboard.csv": FORMATS["csv"](everything),
+        "leaderboard.json": json_text(head | {"entries": entries, "not_ranked": listed}),
+    }
+
+
+def _is_meant(path: Path) -> bool:
+    """Whether something in the folder is meant to be a submission."""
+    return not is_litter(path.name) and not path.name.startswith(".") and (path.is_dir() or path.suffix != ".md")
+
+
+def _check_new(verified: Verified, earlier: Sequence[Verified]) -> None:
+    """Refuse predictions that another submission holds."""
+    for other in earlier:
+        if verified.predictions & other.predictions:
+            raise SubmissionError(f"it holds predictions of {other.name}; an entry is submitted once")
+
+
+def _grouped(found: Sequence[Verified]) -> tuple[tuple[Placed, ...], ...]:
+    """Entries that compare: of one track, on one set of patches with one reference."""
+    names = [one.answers.name for one in found]
+    groups: dict[tuple[bool, str, str], list[Verified]] = {}
+    for one in found:
+        key = (bool(one.synthetic), one.subject, one.answers.track.name)
+        groups.setdefault(key, []).append(one)
+    placed = []
+    for _, group in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0])):
+        by_score = {key: ranks([one.outcome for one in group], key) for key in RANKED}
+        entries = [
+            Placed(
+                one.answers.name if names.count(one.answers.name) == 1 else f"{one.answers.name} ({one.name})",
+                one,
+                {key: found[position] for key, found in by_score.items() if position in found},
+            )
+            for position, one in enumerate(group)
+        ]
+        placed.append(tuple(sorted(entries, key=_order)))
+    return tuple(placed)
+
+
+def _order(entry: Placed) -> tuple[Any, ...]:
+    """The best by the first score that entries are ranked by; of those that are told apart by none, the higher one."""
+    rank = entry.ranks.get(RANKED[0])
+    score = entry.verified.outcome.mean(RANKED[0])
+    return (rank is None, rank.first if rank else 0, -score if rank else 0.0, entry.name)
+
+
+def _columns() -> tuple[Column, ...]:
+    return (
+        Column("rank_miou", "Rank by mIoU", "text"),
+        Column("entry", "Entry", "text"),
+        *percent_columns(*((key, SCORES[key]) for key in _SHOWN)),
+        Column("rank_ap_macro", "Rank by AP", "text"),
+        Column("seeds", "Seeds", "count"),
+        Column("parameters", "Parameters", "millions"),
+        Column("multiply_adds", "10^9 multiply-adds", "number"),
+        Column("hours", "Device hours", "number"),
+        Column("encoder", "Encoder", "text"),
+        Column("authors", "Authors", "text"),
+    )
+
+
+def _row(entry: Placed) -> tuple[Value, ...]:
+    answers, estimates = entry.verified.answers, entry.verified.outcome.estimates
+    first, second = (entry.ranks[key].words if key in entry.ranks else None for key in RANKED)
+    return (
+        first,
+        entry.name,
+        *(estimates.get(key) for key in _SHOWN),
+        second,
+        len(entry.verified.outcome.seeds),
+        answers.parameters,
+        answers.multiply_adds,
+        answers.hours,
+        answers.encoder,
+        ", ".join(answers.authors),
+    )
+
+
+def _group_table(group: tuple[Placed, ...]) -> Table:
+    first = group[0].verified
+    title = f"{first.synthetic.warning}{first.answers.track.words}; {first.patches:,} patches"
+    return Table(first.answers.track.name, title, _columns(), tuple(map(_row, group)))
+
+
+def _whole_table(board: Board) -> Table:
+    """All entries, with the columns that they can be filtered by."""
+    tracks = (
+        Column("data", "Data", "text"),
+        Column("inputs", "Inputs", "text"),
+        Column("pretraining", "Pretraining", "text"),
+        Column("labels_percent", "Labels %", "count"),
+    )
+    rows = tuple(
+        (
+            *_row(entry),
+            f"{entry.verified.synthetic.words or 'reBEN'} ({entry.verified.subject[:8]})",
+            INPUT_WORDS[entry.track.inputs],
+            entry.track.pretraining,
+            entry.track.labels,
+        )
+        for entry in board.entries
+    )
+    title = f"{board.synthetic.warning}Entries, best of each track first"
+    return Table("entries", title, (*_columns(), *tracks), rows)
+
+
+def _refused_table(board: Board) -> Table:
+    columns = (Column("submission", "Submission", "text"), Column("why", "Why it is not ranked", "text"))
+    return Table("refused", "Not ranked", columns, board.refused)
+
+
+def _notes(board: Board) -> list[str]:
+    """What a reader must know."""
+    return [
+        "A rank is what the tests leave open: 1–3 is the place of an entry that no other is told to be better than, "
+        "and that two are not told from. All pairs of a track are tested together, on "
+        f"{board.replicates:,} resamples of whole S2 tiles and at the level {ALPHA} (Holm). Entries of other tracks or "
+        "data do not compare.",
+        "",
+        f"Scores are means over the seeds, ± is their standard deviation, brackets hold {100 * LEVEL:g} % intervals. "
+        "All of them were computed anew from the evidence of each entry; what the authors state was compared with the "
+        "records of their trainings where there are any, and not otherwise. Evidence that somebody makes up so that it "
+        "agrees with itself everywhere is not told from measured evidence without the predictions.",
+    ]
+
+
+def _document(entry: Placed) -> dict[str, Any]:
+    verified = entry.verified
+    track = {"inputs": entry.track.inputs, "pretraining": entry.track.pretraining, "labels": entry.track.labels}
+    return {
+        "submission": verified.name,
+        "name": entry.name,
+        "track": track,
+        "synthetic": bool(verified.synthetic),
+        "patches": verified.patches,
+        "reference": verified.subject,
+        "ranks": {key: [rank.first, rank.last] for key, rank in entry.ranks.items()},
+        "scores": {
+            key: {"mean": one.value, "sd": one.sd, "low": one.low, "high": one.high}
+            for key, one in verified.outcome.estimates.items()
+        },
+        "answers": verified.answers.model_dump(),
+        "seg": verified.manifest.seg,
+        "unverified": list(verified.unverified),
+    }
+
+
+def _page(board: Board, everything: Table) -> str:
+    shown = html_table(everything)
+    keys = [column.key for column in everything.columns]
+    filters = []
+    for key in _FILTERS:
+        column = keys.index(key)
+        choices = sorted({row[column].sort for row in shown.rows}, key=lambda text: (len(text), text))
+        if len(choices) > 1:
+            filters.append((shown.headings[column].text, column, choices))
+    facts = [
+        (entry.name, entry.verified.answers, statements_table(entry.verified.answers).rows) for entry in board.entries
+    ]
+    return render_page(
+        "leaderboard.html.j2",
+        ("report.js", "leaderboard.js"),
+        synthetic=board.synthetic,
+        protocol=PROTOCOL,
+        table=shown,
+        filters=filters,
+        entries=facts,
+        refused=board.refused,
+        notes=[note for note in _notes(board) if note],
+    )

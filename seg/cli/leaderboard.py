@@ -1,0 +1,40 @@
+"""``seg leaderboard``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seg.cli import console
+
+
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="Folder with submissions/, such as a git repository.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the leaderboard.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Store, to compare labels and class areas with.", show_default="none: digests, where known"),
+    ] = None,
+    init: Annotated[
+        bool, typer.Option("--init", help="Make the folder one, with a workflow that verifies pull requests.")
+    ] = False,
+) -> None:
+    """Verify and rank every submission of a folder: a page, Markdown, CSV and JSON, by track.
+
+    Entries that the paired bootstrap over tiles does not tell apart share ranks.
+    """
+    from seg.benchmark.board import PAGE_FILE
+    from seg.pipeline.leaderboard import leaderboard as ranked
+
+    board = ranked(folder, out=out, data=data, init=init, track=console.track)
+    for name, why in board.refused:
+        console.notify(f"{name} is not ranked: {why}")
+    for group in board.groups:
+        console.done(f"{group[0].verified.synthetic.warning}{group[0].track.words}:")
+        for entry in group:
+            rank = entry.ranks["miou"].words if "miou" in entry.ranks else "–"
+            console.done(f"  {rank:>5}  {entry.name}")
+    if init:
+        console.done(f"Leaderboard to be filled: {folder}")
+    if out is not None:
+        console.done(f"Leaderboard: {out / PAGE_FILE}")

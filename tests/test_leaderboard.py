@@ -1,0 +1,270 @@
+"""Leaderboards: who is ranked and where, what is refused, and names from anybody in every format."""
+
+import csv
+import html
+import io
+import json
+import math
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from entries import ANSWERS, evidence_on, small_store, three_runs, write_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg.benchmark import board as board_module
+from seg.benchmark.board import BOARD_FILES, board_files, read_board
+from seg.benchmark.form import form_text
+from seg.benchmark.outcome import Outcome, SeedOutcome, measured
+from seg.benchmark.protocol import ALPHA
+from seg.benchmark.ranking import enough_replicates, ranks
+from seg.errors import ForeignFileError, SubmissionError
+from seg.metrics.bootstrap import Replicates
+from seg.metrics.evidence import Evidence
+from seg.metrics.evidence_file import load_evidence
+from seg.pipeline.leaderboard import leaderboard
+from seg.pipeline.submit import submit
+
+HOSTILE = '=HYPERLINK("x")<script>alert(1)</script>[a](javascript:b)\\input{c}|$d$'
+SKILLS = {"good": 6.0, "better": 6.02, "poor": 0.3, "middle": 2.5}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("leaderboard")
+
+
+@pytest.fixture(scope="module")
+def store(place: Path):
+    return small_store(place)
+
+
+def enter(folder: Path, runs: list[Path], name: str, /, **changes: Any) -> Path:
+    """Submit runs to the leaderboard in a folder."""
+    answers = folder / f"{name}.yaml"
+    answers.write_text(form_text(ANSWERS | {"name": name} | changes)[0])
+    submit(runs, folder / "submissions" / name, answers=answers)
+    answers.unlink()
+    return folder / "submissions" / name
+
+
+@pytest.fixture(scope="module")
+def entered(place: Path, store) -> Path:
+    """Four entries of one track, one of another, and three that are not as they should be."""
+    folder = place / "board"
+    leaderboard(folder, init=True)
+    for name, skill in SKILLS.items():
+        enter(folder, three_runs(place / f"runs-{name}", store, skill), name)
+    hostile = enter(folder, three_runs(place / "runs-hostile", store, 4.0), "hostile", name=HOSTILE, inputs="any")
+    hostile.rename(hostile.with_name("other-track"))
+    shutil.copytree(folder / "submissions/good", folder / "submissions/twice")
+    forged = Path(shutil.copytree(folder / "submissions/good", folder / "submissions/forged"))
+    (forged / "scores.json").write_text("{}")
+    (folder / "submissions" / "empty").mkdir()
+    (folder / "submissions" / "<b>.txt").write_text("x")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(entered: Path):
+    board = read_board(entered)
+    return board, board_files(board)
+
+
+def test_what_fails_verification_is_listed_with_its_sentence_and_not_ranked(made):
+    board, files = made
+    assert {name for name, _ in board.refused} == {"twice", "forged", "empty", "<b>.txt"}
+    why = dict(board.refused)
+    assert why["forged"].startswith("scores.json is not the file that was packed")
+    assert why["twice"] == "it holds predictions of good; an entry is submitted once"
+    assert {entry.verified.name for entry in board.entries} == {*SKILLS, "other-track"}
+    for name in ("index.html", "leaderboard.md", "leaderboard.json"):
+        for one, sentence in board.refused:
+            assert html.escape(one, quote=False).replace("&lt;", "&lt;") in files[name] or one in files[name].replace(
+                "\\", ""
+            )
+            assert sentence[:20] in files[name].replace("\\", "").replace("&#39;", "'")
+    assert "forged" not in files["leaderboard.csv"]
+
+
+def test_the_best_come_first_and_those_that_are_not_told_apart_share_ranks(made):
+    board, files = made
+    (group,) = (group for group in board.groups if len(group) > 1)
+    assert [entry.verified.name for entry in group][2:] == ["middle", "poor"]
+    first, second, third, last = (entry.ranks["miou"] for entry in group)
+    assert (third.first, last.first) == (3, 4)
+    assert (third.words, last.words) == ("3", "4")
+    assert {first.words, second.words} in ({"1–2"}, {"1", "2"})
+    document = json.loads(files["leaderboard.json"])
+    assert document["synthetic"] is True
+    shown = [one["submission"] for one in document["entries"]]
+    assert shown.index("middle") < shown.index("poor")
+
+
+def test_scores_on_the_board_are_those_of_the_evidence(made, place):
+    _, files = made
+    rows = {row["entry"]: row for row in csv.DictReader(io.StringIO(files["leaderboard.csv"]))}
+    for name in SKILLS:
+        evidences = [load_evidence(place / f"runs-{name}/seed{seed}/eval/test/evidence") for seed in range(3)]
+        scores = [measured(seed, one, 10).scores for seed, one in enumerate(evidences)]
+        for key in ("miou", "oa", "ap_macro"):
+            values = [one[key] for one in scores]
+            assert float(rows[name][key]) == pytest.approx(np.mean(values), abs=1e-12)
+            assert float(rows[name][f"{key}_sd"]) == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+
+
+def test_tracks_are_apart_and_can_be_filtered(made):
+    board, files = made
+    assert [len(group) for group in board.groups] == [4, 1]
+    assert {group[0].track.inputs for group in board.groups} == {"s2", "any"}
+    assert 'data-column="' in files["index.html"]
+    assert "Sentinel-2, from scratch, 100 % of the labels" in files["leaderboard.md"]
+    assert "any inputs, from scratch" in files["leaderboard.md"]
+
+
+def test_names_from_anybody_do_no_harm_in_any_format(made):
+    _, files = made
+    page = files["index.html"]
+    assert "<script>alert" not in page
+    assert html.escape(HOSTILE, quote=False).partition("(&quot;")[0].partition('("')[0] in page
+    markdown = files["leaderboard.md"]
+    assert "](javascript" not in markdown
+    assert "<script>" not in markdown.replace("\\<script", "")
+    assert "\\|\\$d\\$" in markdown
+    rows = list(csv.reader(io.StringIO(files["leaderboard.csv"])))
+    assert any(cell == f"'{HOSTILE}" for row in rows for cell in row)
+    assert not any(cell[:1] in "=+-@" for row in rows for cell in row if cell and not re.fullmatch(r"-?[\d.e-]+", cell))
+    assert any(one["name"] == HOSTILE for one in json.loads(files["leaderboard.json"])["entries"])
+
+
+def test_the_page_needs_nothing_else_and_says_synthetic(made):
+    _, files = made
+    page = files["index.html"]
+    assert len(page) < 300_000
+    assert "SYNTHETIC" in page
+    assert "default-src 'none'" in page
+    assert not re.findall(r'(?:src|href)="(?!#|data:|https://example\.org)', page)
+
+
+def test_the_files_are_written_claimed_and_replaced(entered, tmp_path):
+    for _ in range(2):
+        leaderboard(entered, out=tmp_path / "site")
+    there = {path.name for path in (tmp_path / "site").iterdir() if not path.name.startswith(".")}
+    assert there == set(BOARD_FILES)
+    (tmp_path / "site" / "leaderboard.md").write_text("mine")
+    with pytest.raises(ForeignFileError, match=r"leaderboard\.md"):
+        leaderboard(entered, out=tmp_path / "site")
+    with pytest.raises(SubmissionError, match="has no folder submissions; make one with: seg leaderboard --init"):
+        leaderboard(tmp_path, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(SubmissionError, match="nothing is asked for"):
+        leaderboard(entered)
+
+
+def test_an_empty_leaderboard_is_made_ready_and_written(tmp_path):
+    leaderboard(tmp_path / "new", init=True)
+    leaderboard(tmp_path / "new", init=True)
+    workflow = yaml.safe_load((tmp_path / "new/.github/workflows/verify.yml").read_text())
+    text = (tmp_path / "new/.github/workflows/verify.yml").read_text()
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "pull_request" in workflow[True]
+    assert "pull_request_target" not in text
+    assert "seg verify" in text
+    assert "seg leaderboard . --out site" in text
+    assert "${{ github.event.pull_request.base.sha }}" in text
+    board = leaderboard(tmp_path / "new", out=tmp_path / "site")
+    assert board.entries == ()
+    assert "There is no entry yet" in (tmp_path / "site/index.html").read_text()
+    (tmp_path / "new/README.md").write_text("mine")
+    with pytest.raises(ForeignFileError, match=r"README\.md"):
+        leaderboard(tmp_path / "new", init=True)
+
+
+def test_entries_on_other_references_are_never_ranked_together(store, tmp_path):
+    leaderboard(tmp_path, init=True)
+    enter(tmp_path, three_runs(tmp_path / "a", store, 3.0), "a")
+
+    def other(evidence: Evidence) -> Evidence:
+        labels = evidence.labels.copy()
+        labels[0, 0] = ~labels[0, 0]
+        return replace(evidence, labels=labels)
+
+    runs = [write_run(tmp_path / f"b{seed}", other(evidence_on(store, seed, 5.0)), seed) for seed in range(3)]
+    enter(tmp_path, runs, "b")
+    board = read_board(tmp_path)
+    assert [len(group) for group in board.groups] == [1, 1]
+    refused = dict(read_board(tmp_path, store).refused)
+    assert "labels of 1 patches are not those of the store" in refused["b"]
+
+
+def test_an_entry_of_a_name_that_is_taken_is_told_by_its_folder(store, tmp_path):
+    leaderboard(tmp_path, init=True)
+    enter(tmp_path, three_runs(tmp_path / "a", store, 3.0), "a", name="same")
+    enter(tmp_path, three_runs(tmp_path / "b", store, 4.0), "b", name="same")
+    assert {entry.name for entry in read_board(tmp_path).entries} == {"same (a)", "same (b)"}
+
+
+# --------------------------------------------------------------------------------------------------------------- ranks
+
+
+def made_up(mean: float, noise: np.ndarray, support: int = 5) -> Outcome:
+    values = {"miou": mean + noise}
+    replicates = Replicates({"33UUP": 3, "33UVP": 3}, 0, len(noise), values, {"miou": np.array(support)})
+    return Outcome((SeedOutcome(0, {"miou": mean}, {}, replicates),))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=7), st.integers(0, 99))
+def test_ranks_hold_what_the_tests_say(means, seed):
+    noise = np.random.default_rng(seed).normal(0, 0.05, (len(means), 1000))
+    outcomes = [made_up(*pair) for pair in zip(means, noise, strict=True)]
+    found = ranks(outcomes, "miou")
+    assert set(found) == set(range(len(means)))
+    for position, rank in found.items():
+        assert 1 <= rank.first <= rank.last <= len(means)
+        assert all(means[other] > means[position] for other in rank.better)
+        assert all(position in found[other].worse for other in rank.better)
+        # Equally good ones are never told apart, and the place by the score alone is within the interval.
+        place = 1 + sum(other > means[position] for other in means)
+        assert rank.first <= place <= rank.last
+    best = means.index(max(means))
+    assert found[best].first == 1
+
+
+def test_far_apart_is_told_apart_and_the_same_is_not():
+    noise = np.random.default_rng(0).normal(0, 0.01, (3, 2000))
+    found = ranks([made_up(0.2, noise[0]), made_up(0.8, noise[1]), made_up(0.801, noise[2])], "miou")
+    assert (found[0].words, found[1].words, found[2].words) == ("3", "1–2", "1–2")
+
+
+def test_without_the_score_or_a_second_tile_nobody_is_told_apart():
+    noise = np.zeros(1000)
+    assert ranks([made_up(0.2, noise), made_up(0.8, noise)], "ap_macro") == {}
+    found = ranks([made_up(math.nan, noise), made_up(0.8, noise, support=1), made_up(0.1, noise, support=1)], "miou")
+    assert {position: rank.words for position, rank in found.items()} == {1: "1–2", 2: "1–2"}
+
+
+@pytest.mark.parametrize("entries", [1, 2, 8, 20, 30])
+def test_resamples_suffice_to_tell_one_pair_of_many(entries):
+    replicates, pairs = enough_replicates(entries), entries * (entries - 1) // 2
+    assert 1000 <= replicates <= 20_000
+    assert pairs * 2 / (replicates + 1) < ALPHA or replicates == 20_000
+
+
+def test_a_submission_that_cannot_be_read_does_not_stop_the_others(entered, monkeypatch):
+    verify = board_module.verify_submission
+
+    def failing(path: Path, *rest: Any) -> Any:
+        if path.name == "good":
+            raise PermissionError(13, "Permission denied", str(path))
+        return verify(path, *rest)
+
+    monkeypatch.setattr(board_module, "verify_submission", failing)
+    board = read_board(entered)
+    assert "Permission denied" in dict(board.refused)["good"]
+    assert "twice" in {entry.verified.name for entry in board.entries}
