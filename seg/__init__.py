@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from seg.pipeline.demo import demo as demo
     from seg.pipeline.evaluate import evaluate as evaluate
     from seg.pipeline.export import export as export
+    from seg.pipeline.leaderboard import leaderboard as leaderboard
     from seg.pipeline.predict import predict as predict
     from seg.pipeline.report import report_run as report_run
     from seg.pipeline.score import score as score
+    from seg.pipeline.submit import submit as submit
     from seg.pipeline.sweep import sweep as sweep
     from seg.pipeline.synthesise import synthesise as synthesise
     from seg.pipeline.train import train as train
+    from seg.pipeline.verify import verify as verify
     from seg.runs.model import load_model as load_model
     from seg.store.open import open_store as open_store
 
@@ -46,6 +49,9 @@ _HOME = {
     "predict": "seg.pipeline.predict",
     "report_run": "seg.pipeline.report",
     "score": "seg.pipeline.score",
+    "submit": "seg.pipeline.submit",
+    "verify": "seg.pipeline.verify",
+    "leaderboard": "seg.pipeline.leaderboard",
     "sweep": "seg.pipeline.sweep",
     "train": "seg.pipeline.train",
     "open_store": "seg.store.open",

@@ -54,6 +54,7 @@ DESCRIBED = "a folder is described, nothing is advised"
 NOT_HERE = "needs a network"
 PACKED = "test_cures.py::test_a_submission_is_packed_again"
 TYPED = {
+    "benchmark/board.py": {"make one with": "test_cures.py::test_a_folder_without_submissions"},
     "benchmark/container.py": {"give what": DESCRIBED, "pack it again": PACKED},
     "benchmark/form.py": {"without --answers writes": PACKED},
     "cli/doctor.py": {"install it again": NOT_HERE},
@@ -752,3 +753,9 @@ def test_a_submission_is_packed_again(tmp_path: Path):
     shutil.move(tmp_path / "an entry", tmp_path / "edited")
     works(*command)
     works(*verify)
+
+
+def test_a_folder_without_submissions(tmp_path: Path):
+    said = refused("leaderboard", tmp_path / "a board", "--out", tmp_path / "site")
+    works(*printed(said)[0][1:])
+    assert "Leaderboard:" in works("leaderboard", tmp_path / "a board", "--out", tmp_path / "site")

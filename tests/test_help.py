@@ -27,7 +27,7 @@ NOTHING_IF_NOT_GIVEN = {
     *("mirror", "scene", "layer", "countries", "product", "rule", "report", "arch", "encoder", "grid", "slurm"),
 }
 """Options without which nothing is done or chosen; `seg models` takes all architectures and encoders."""
-NEEDED_BY_NO_COMMAND = {("compare", "out"), ("data split", "out")}
+NEEDED_BY_NO_COMMAND = {("compare", "out"), ("data split", "out"), ("leaderboard", "out")}
 
 
 def show(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int = 300) -> str:

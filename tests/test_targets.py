@@ -272,6 +272,16 @@ CASES = {
         lock=lock_beside,
         before=_an_entry,
     ),
+    "leaderboard": Case(
+        lambda _, out: ["leaderboard", out.parent / "board", "--out", out],
+        ["out/index.html", "out/leaderboard.md", "out/leaderboard.csv", "out/leaderboard.json"],
+        target="out",
+        before=lambda _, out: (out.parent / "board/submissions/none").mkdir(parents=True),
+    ),
+    "leaderboard --init": Case(
+        lambda _, out: ["leaderboard", out, "--init"],
+        ["README.md", ".github/workflows/verify.yml", "submissions/README.md"],
+    ),
     "submit without answers": Case(
         lambda _, out: ["submit", *_entry_options(out)],
         ["out.answers.yaml"],

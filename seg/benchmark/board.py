@@ -1,5 +1,6 @@
 """The leaderboard of a folder of submissions: verified, ranked by track, as Markdown, CSV, JSON and a page."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -91,7 +92,8 @@ def read_board(folder: Path, store: Store | None = None, track: Progress = silen
     """
     if not (folder / SUBMISSIONS).is_dir():
         raise SubmissionError(
-            f"{folder} has no folder {SUBMISSIONS}; make one with: seg leaderboard --init {folder}", wrong_use=True
+            f"{folder} has no folder {SUBMISSIONS}; make one with: seg leaderboard --init {shlex.quote(str(folder))}",
+            wrong_use=True,
         )
     paths = [path for path in sorted((folder / SUBMISSIONS).iterdir()) if _is_meant(path)]
     replicates = enough_replicates(len(paths))
