@@ -1,0 +1,212 @@
+"""A sample leaderboard on synthetic data: two networks, a random forest, a constant predictor and an outsider's arrays.
+
+    python scripts/leaderboard.py                    # results/leaderboard
+
+Everything goes the way of an entry: networks are trained with three seeds and scored; what scikit-learn predicts is
+written to arrays and scored by ``seg score``; all of it is submitted, verified and ranked. What is finished is not done
+again. The folder has the layout of a leaderboard that takes pull requests, with its site beside the submissions.
+"""
+
+import argparse
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier
+
+import seg
+from seg.benchmark.board import BOARD_FILES, SUBMISSIONS
+from seg.benchmark.form import Answers, form_text
+from seg.config.yaml_text import parse
+from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
+from seg.runs.data import synthetic_store
+from seg.runs.study import Study, Variant
+from seg.store.atomic import write_text
+from seg.store.targets import claim_until_exit
+
+SEEDS = (0, 1, 2)
+NETWORKS = {"unet": "U-Net", "deeplabv3plus": "DeepLabV3+"}
+ENCODER = "tu-mobilenetv4_conv_small"
+PIXELS = 60
+"""Training pixels that classifiers are given of each patch."""
+STATED: dict[str, Any] = {
+    "authors": ["The seg developers"],
+    "url": "none",
+    "licence": "mit",
+    "pretraining": "scratch",
+    "pretraining_data": "none",
+    "labels_percent": 100,
+    "other_data": "none",
+    "selection": "none",
+    "test_unseen": True,
+    "trials": 1,
+    "encoder": "none",
+    "augmentation": "none",
+    "test_time": "none",
+    "device": "CPU",
+}
+"""Answers of all entries, where no record knows better."""
+_console = Console()
+Floats = npt.NDArray[np.float32]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="Store; a synthetic one if not given.")
+    parser.add_argument("--patches", type=int, default=400, help="Patches of the synthetic store.")
+    parser.add_argument("--epochs", type=int, default=5, help="Epochs of each training.")
+    parser.add_argument("--work", type=Path, default=Path("runs/leaderboard"), help="Folder for store and runs.")
+    parser.add_argument("--out", type=Path, default=Path("results/leaderboard"), help="Folder of the leaderboard.")
+    args = parser.parse_args()
+    claim_until_exit(args.out, BOARD_FILES)
+    store = args.data or synthetic_store(args.work / f"synthetic-{args.patches}", args.patches)
+    entries = {**networks(store, args), **classifiers(store, args.work)}
+    for name, (folders, stated) in entries.items():
+        enter(folders, args.out / SUBMISSIONS / name, args.work / f"{name}.yaml", stated)
+    board = seg.leaderboard(args.out, out=args.out, data=store)
+    for entry in board.entries:
+        _console.print(entry.ranks["miou"].words, entry.name)
+
+
+Entry = tuple[list[Path], dict[str, Any]]
+"""Scored folders of the seeds, and what is stated of them."""
+
+
+def networks(store: Path, args: argparse.Namespace) -> dict[str, Entry]:
+    """Networks, trained and scored."""
+    shared = {"model__encoder": ENCODER, "train__epochs": args.epochs, "train__patience": 0, "train__batch_size": 16}
+    study = Study(args.work, SEEDS, shared)
+    variants = {arch: Variant(title, {"model__arch": arch}, store) for arch, title in NETWORKS.items()}
+    failed = seg.sweep(study.runs(list(variants.values())), notify=_console.print)
+    for error in failed.values():
+        raise error
+    words = f"with {ENCODER}, {args.epochs} epochs, all bands of Sentinel-2."
+    return {
+        arch: (list(study.folders(variant)), {"name": NETWORKS[arch], "summary": f"{NETWORKS[arch]} {words}"})
+        for arch, variant in variants.items()
+    }
+
+
+def classifiers(store: Path, work: Path) -> dict[str, Entry]:
+    """What other programs predict, as arrays that ``seg score`` reads."""
+    train, test = (list(samples(store, split)) for split in ("train", "test"))
+    ids = [name for name, _, _ in test]
+    pixels_NC, classes_N = training_pixels(train)
+    common = np.bincount(classes_N).argmax()
+    constant = np.full((len(test), *test[0][2].shape), common, np.uint8)
+    forests = {}
+    for seed in SEEDS:
+        forest = RandomForestClassifier(60, min_samples_leaf=5, random_state=seed).fit(pixels_NC, classes_N)
+        forests[seed] = [shares_of(forest, image) for _, image, _ in test]
+    linear = LinearDiscriminantAnalysis().fit(pixels_NC, classes_N)
+    shares = [shares_of(linear, image) for _, image, _ in test]
+    seen = {"inputs": "s2", "patches_seen": len(train), "hours": 0.01, "multiply_adds": 0}
+    found = {
+        "random-forest": [scored(store, work, "Random forest", seed, ids, forests[seed]) for seed in SEEDS],
+        "linear": [scored(store, work, "Linear discriminants", None, ids, shares)],
+        "constant": [scored(store, work, "One class everywhere", None, ids, masks=constant)],
+    }
+    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+    return {
+        "random-forest": (
+            found["random-forest"],
+            seen | {"summary": "A forest of 60 trees on the bands of single pixels.", "parameters": nodes},
+        ),
+        "linear": (
+            found["linear"],
+            seen
+            | {
+                "summary": "An outsider's arrays: linear discriminants of the bands of single pixels.",
+                "parameters": int(linear.coef_.size + linear.intercept_.size),
+                "deterministic": True,
+            },
+        ),
+        "constant": (
+            found["constant"],
+            seen
+            | {
+                "summary": f"{CLASS_NAMES[common]} everywhere: what nobody may be worse than.",
+                "parameters": 1,
+                "deterministic": True,
+            },
+        ),
+    }
+
+
+def samples(store: Path, split: str) -> Iterator[tuple[str, Floats, npt.NDArray[np.uint8]]]:
+    """Id, image (C, H, W) and reference map of each patch of a split."""
+    for sample in seg.dataset(store, bands="s2", split=split):
+        yield sample["patch_id"], sample["image"].numpy(), sample["mask"].numpy().astype(np.uint8)
+
+
+def training_pixels(train: list[tuple[str, Floats, npt.NDArray[np.uint8]]]) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Bands and class of some labelled pixels of each patch."""
+    rng = np.random.default_rng(0)
+    pixels, classes = [], []
+    for _, image_CHW, mask_HW in train:
+        labelled = np.flatnonzero(mask_HW.ravel() != IGNORE_INDEX)
+        chosen = rng.choice(labelled, min(PIXELS, len(labelled)), replace=False)
+        pixels.append(image_CHW.reshape(len(image_CHW), -1)[:, chosen].T)
+        classes.append(mask_HW.ravel()[chosen])
+    return np.concatenate(pixels), np.concatenate(classes)
+
+
+def shares_of(classifier: Any, image_CHW: Floats) -> npt.NDArray[np.float16]:
+    """Probabilities of each pixel, (K, H, W)."""
+    known = classifier.predict_proba(image_CHW.reshape(len(image_CHW), -1).T)
+    shares_PK = np.zeros((len(known), NUM_CLASSES), np.float16)
+    shares_PK[:, classifier.classes_] = known
+    return shares_PK.T.reshape(NUM_CLASSES, *image_CHW.shape[1:])
+
+
+def scored(
+    store: Path,
+    work: Path,
+    name: str,
+    seed: int | None,
+    ids: list[str],
+    shares: list[npt.NDArray[np.float16]] | None = None,
+    masks: npt.NDArray[np.uint8] | None = None,
+) -> Path:
+    """Predictions of a seed, written as an outsider would and scored; the scored folder."""
+    folder = work / f"{name.lower().replace(' ', '-')}{'' if seed is None else f'-seed{seed}'}"
+    if folder.is_dir():
+        return folder
+    arrays: dict[str, npt.NDArray[Any]] = {"ids": np.array(ids)}
+    scene = None
+    if shares is not None:
+        arrays |= {"masks": np.stack([one.argmax(0) for one in shares]).astype(np.uint8)}
+        scene = folder.with_suffix(".parquet")
+        columns = np.stack([one.mean((1, 2), dtype=np.float32) for one in shares])
+        pq.write_table(pa.table({"patch_id": ids} | dict(zip(CLASS_NAMES, columns.T, strict=True))), scene)
+    else:
+        arrays |= {"masks": masks}
+    np.savez_compressed(folder.with_suffix(".npz"), **arrays)
+    seg.score(folder.with_suffix(".npz"), name=name, out=folder, classes="reben", scene=scene, data=store, seed=seed)
+    return folder
+
+
+def enter(folders: list[Path], out: Path, form: Path, stated: dict[str, Any]) -> None:
+    """Fill in what the records do not know and submit."""
+    form.unlink(missing_ok=True)
+    asked = out.with_name(f"{out.name}.answers.yaml")
+    asked.unlink(missing_ok=True)
+    known = parse(seg.submit(folders, out).form.read_text(encoding="utf-8"))
+    asked.unlink()
+    answers = {name: known[name] if known[name] is not None else STATED.get(name) for name in Answers.model_fields}
+    write_text(form, form_text(answers | stated)[0])
+    shutil.rmtree(out, ignore_errors=True)
+    seg.submit(folders, out, answers=form)
+
+
+if __name__ == "__main__":
+    main()
