@@ -22,13 +22,14 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 
 import seg
-from seg.benchmark.board import BOARD_FILES, SUBMISSIONS
+from seg.benchmark.board import BOARD_FILES, SUBMISSIONS, board_files, read_board
 from seg.benchmark.form import Answers, form_text
 from seg.config.yaml_text import parse
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.runs.data import synthetic_store
 from seg.runs.study import Study, Variant
 from seg.store.atomic import write_text
+from seg.store.open import open_store
 from seg.store.targets import claim_until_exit
 
 SEEDS = (0, 1, 2)
@@ -72,7 +73,9 @@ def main() -> None:
     entries = {**networks(store, args), **classifiers(store, args.work)}
     for name, (folders, stated) in entries.items():
         enter(folders, args.out / SUBMISSIONS / name, args.work / f"{name}.yaml", stated)
-    board = seg.leaderboard(args.out, out=args.out, data=store)
+    board = read_board(args.out, open_store(store))
+    for name, text in board_files(board).items():
+        write_text(args.out / name, text)
     for entry in board.entries:
         _console.print(entry.ranks["miou"].words, entry.name)
 

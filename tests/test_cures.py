@@ -55,6 +55,7 @@ NOT_HERE = "needs a network"
 PACKED = "test_cures.py::test_a_submission_is_packed_again"
 TYPED = {
     "benchmark/board.py": {"make one with": "test_cures.py::test_a_folder_without_submissions"},
+    "benchmark/template.py": {"# Leaderboard": DESCRIBED, "name: verify": DESCRIBED, "One folder or zip": DESCRIBED},
     "benchmark/container.py": {"give what": DESCRIBED, "pack it again": PACKED},
     "benchmark/form.py": {"without --answers writes": PACKED},
     "cli/doctor.py": {"install it again": NOT_HERE},
@@ -190,7 +191,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+(?![\w-]*=)")
 OF_OTHERS = {
     *("--not-masked", "--nodata", "--bidx", "--description", "--crs", "--transform", "--dtype", "--dst-crs", "--res"),
     *("--bounds", "--revision", "--shm-size", "--gpus", "--show-toplevel", "--verify", "--porcelain"),
-    *("--untracked-files", "--nproc-per-node"),
+    *("--untracked-files", "--nproc-per-node", "--name-only"),
 }
 """Options of other programs."""
 

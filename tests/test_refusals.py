@@ -148,7 +148,7 @@ CASES = [
     ("verify empty --data nowhere", 2, "there is no store nowhere"),
     ("leaderboard nowhere --out site", 2, "nowhere has no folder submissions"),
     ("leaderboard empty", 2, "nothing is asked for; give --out"),
-    ("leaderboard mine --init --out file", 2, "file is no folder"),
+    ("leaderboard file --init", 2, "file is no folder"),
     ("models --bands XX", 2, "is neither a band nor a modality"),
     ("models --arch unett", 2, "there is no architecture 'unett'"),
     ("models --encoder resnet81", 2, "there is no encoder 'resnet81'"),

@@ -396,7 +396,7 @@ def entry_on(board: str, inputs: str, skill: float) -> Verified:
     evidence = made_up_evidence(40, 4, seed=3, skill=skill, details=False)
     answers = Answers(**ANSWERS | {"name": board, "summary": HOSTILE, "inputs": inputs})
     manifest = Manifest(format=1, protocol=1, definitions=1, seg="0", name=board, seeds=["0"], files={})
-    outcome = Outcome((measured(0, evidence, 200),))
+    outcome = Outcome((measured(0, evidence),))
     return Verified(board, answers, manifest, Synthetic.DATA, 40, "f00d", frozenset({board}), outcome, (), ())
 
 
@@ -409,7 +409,7 @@ def board(tmp_path_factory) -> str:
             [entry_on("first", "s2", 0.9), entry_on(HOSTILE, "s2", 0.5), entry_on("radar", "s1", 0.4)], 1
         )
     ]
-    made = Board((tuple(entries[:2]), tuple(entries[2:])), ((HOSTILE, f"{HOSTILE} is forged"),), 1000)
+    made = Board((tuple(entries[:2]), tuple(entries[2:])), ((HOSTILE, f"{HOSTILE} is forged"),))
     path = tmp_path_factory.mktemp("board") / "index.html"
     path.write_text(board_files(made)["index.html"], encoding="utf-8")
     return path.as_uri()

@@ -128,6 +128,12 @@ def _entry_options(out: Path) -> list[object]:
     return [*sorted((out.parent / "runs").iterdir()), "--out", out]
 
 
+def _a_leaderboard(_: Desk, target: Path) -> None:
+    """One beside the target, with a submission that is none."""
+    (target.parent / "board" / "submissions").mkdir(parents=True)
+    (target.parent / "board" / "submissions" / "none.zip").write_bytes(b"none")
+
+
 def _evaluation(target: Path) -> Path:
     folder = target / "eval" / "test"
     folder.mkdir(parents=True, exist_ok=True)
@@ -276,7 +282,7 @@ CASES = {
         lambda _, out: ["leaderboard", out.parent / "board", "--out", out],
         ["out/index.html", "out/leaderboard.md", "out/leaderboard.csv", "out/leaderboard.json"],
         target="out",
-        before=lambda _, out: (out.parent / "board/submissions/none").mkdir(parents=True),
+        before=_a_leaderboard,
     ),
     "leaderboard --init": Case(
         lambda _, out: ["leaderboard", out, "--init"],
@@ -471,6 +477,7 @@ OUTPUTS = {
     },
     "check_units": (OUT, "units.md"),
     "demo_results": (["{demo}", *OUT], "run/log.csv"),
+    "leaderboard": (OUT, "index.html"),
     "make_coastline": (["any.tgz", "--out", "{place}/x.npz"], "x.npz"),
     "real_sample": (["--tree", "any", *OUT], "real_sample.md"),
     **{

@@ -10,14 +10,14 @@ from typing import Any
 
 from seg.benchmark.card import statements_table
 from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, Track
-from seg.benchmark.ranking import RANKED, Rank, enough_replicates, ranks
+from seg.benchmark.ranking import RANKED, Rank, ranks
 from seg.benchmark.verify import Verified, verify_submission
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track as Progress
 from seg.config.track import silent
 from seg.config.wording import SENTENCE, clipped
 from seg.errors import SegError, SubmissionError
-from seg.metrics.bootstrap import LEVEL
+from seg.metrics.jackknife import LEVEL
 from seg.report.compare_tables import SCORES
 from seg.report.formats import FORMATS, Column, Table, Value, percent_columns
 from seg.report.html import render_page
@@ -61,12 +61,10 @@ class Board:
     Attributes:
         groups: Entries that compare, by data and track: the official data first, the best entry first.
         refused: Submissions that are not ranked, with the sentence that says why.
-        replicates: Resamples behind the tests.
     """
 
     groups: tuple[tuple[Placed, ...], ...]
     refused: tuple[tuple[str, str], ...]
-    replicates: int
 
     @property
     def entries(self) -> tuple[Placed, ...]:
@@ -96,17 +94,16 @@ def read_board(folder: Path, store: Store | None = None, track: Progress = silen
             wrong_use=True,
         )
     paths = [path for path in sorted((folder / SUBMISSIONS).iterdir()) if _is_meant(path)]
-    replicates = enough_replicates(len(paths))
     found: list[Verified] = []
     refused: list[tuple[str, str]] = []
     for path in track(paths, "submissions verified", len(paths)):
         try:
-            verified = verify_submission(path, store, replicates)
+            verified = verify_submission(path, store)
             _check_new(verified, found)
             found.append(verified)
         except (SegError, OSError) as error:
             refused.append((clipped(path.name), clipped(str(error), SENTENCE)))
-    return Board(_grouped(found), tuple(refused), replicates)
+    return Board(_grouped(found), tuple(refused))
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -114,13 +111,13 @@ def board_files(board: Board) -> dict[str, str]:
     groups = [_group_table(group) for group in board.groups]
     refused = [_refused_table(board)] if board.refused else []
     everything = _whole_table(board)
-    head = {"protocol": PROTOCOL, "synthetic": bool(board.synthetic), "replicates": board.replicates}
+    head = {"protocol": PROTOCOL, "synthetic": bool(board.synthetic)}
     entries = [_document(entry) for entry in board.entries]
     listed = [{"submission": name, "why": why} for name, why in board.refused]
     tables = [*groups, *refused] or [replace(everything, title="No entry yet")]
     return {
         PAGE_FILE: _page(board, everything),
-        "leaderboard.md": "# Leaderboard\n\n" + "\n".join([*map(FORMATS["md"], tables), *_notes(board)]) + "\n",
+        "leaderboard.md": "# Leaderboard\n\n" + "\n".join([*map(FORMATS["md"], tables), *_notes()]) + "\n",
         "leaderboard.csv": FORMATS["csv"](everything),
         "leaderboard.json": json_text(head | {"entries": entries, "not_ranked": listed}),
     }
@@ -232,18 +229,17 @@ def _refused_table(board: Board) -> Table:
     return Table("refused", "Not ranked", columns, board.refused)
 
 
-def _notes(board: Board) -> list[str]:
+def _notes() -> list[str]:
     """What a reader must know."""
     return [
         "A rank is what the tests leave open: 1–3 is the place of an entry that no other is told to be better than, "
-        "and that two are not told from. All pairs of a track are tested together, on "
-        f"{board.replicates:,} resamples of whole S2 tiles and at the level {ALPHA} (Holm). Entries of other tracks or "
-        "data do not compare.",
+        "and that two are not told from. All pairs of a track are tested together, on the same S2 tiles and at the "
+        f"level {ALPHA} (Holm). Entries of other tracks or data do not compare.",
         "",
-        f"Scores are means over the seeds, ± is their standard deviation, brackets hold {100 * LEVEL:g} % intervals. "
-        "All of them were computed anew from the evidence of each entry; what the authors state was compared with the "
-        "records of their trainings where there are any, and not otherwise. Evidence that somebody makes up so that it "
-        "agrees with itself everywhere is not told from measured evidence without the predictions.",
+        f"Scores are means over the seeds, ± is their standard deviation, brackets hold {100 * LEVEL:g} % intervals "
+        "over tiles. All of them were computed anew from the evidence of each entry; what the authors state was "
+        "compared with the records of their trainings where there are any, and not otherwise. Evidence that somebody "
+        "makes up so that it agrees with itself everywhere is not told from measured evidence without the predictions.",
     ]
 
 
@@ -289,5 +285,5 @@ def _page(board: Board, everything: Table) -> str:
         filters=filters,
         entries=facts,
         refused=board.refused,
-        notes=[note for note in _notes(board) if note],
+        notes=[note for note in _notes() if note],
     )

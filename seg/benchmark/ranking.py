@@ -13,12 +13,11 @@ from itertools import combinations
 
 from seg.benchmark.outcome import Outcome
 from seg.benchmark.protocol import ALPHA
-from seg.metrics.bootstrap import REPLICATES, paired_test
 from seg.metrics.holm import holm
+from seg.metrics.jackknife import paired_test
 
 RANKED = ("miou", "ap_macro")
 """Scores that entries are ranked by: of the masks, and of the labels."""
-_MOST_REPLICATES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +40,11 @@ class Rank:
         return str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
 
 
-def enough_replicates(entries: int) -> int:
-    """Resamples that let a pair be told apart among so many entries: the least p-value there is, times the pairs."""
-    pairs = entries * (entries - 1) // 2
-    return min(_MOST_REPLICATES, max(REPLICATES, math.ceil(2 * pairs / ALPHA)))
-
-
 def ranks(outcomes: Sequence[Outcome], key: str) -> Mapping[int, Rank]:
     """Ranks of entries of one track on the same patches, by their position.
 
     Args:
-        outcomes: What they come to; replicates on the same resamples of the same patches.
+        outcomes: What they come to on the same patches.
         key: The score.
 
     Returns:
@@ -63,7 +56,7 @@ def ranks(outcomes: Sequence[Outcome], key: str) -> Mapping[int, Rank]:
     p_values = []
     for first, second in pairs:
         one, other = ([seed.replicates for seed in outcomes[position].seeds] for position in (first, second))
-        p_values.append(paired_test(one, other, means[first] - means[second], key).p_value)
+        p_values.append(paired_test(one, other, key).p_value)
     better: dict[int, list[int]] = {position: [] for position in ranked}
     worse: dict[int, list[int]] = {position: [] for position in ranked}
     for (first, second), p_value in zip(pairs, holm(p_values), strict=True):

@@ -5,10 +5,9 @@ from seg.config.version import VERSION
 
 _README = f"""# Leaderboard
 
-Entries to the benchmark of land-cover segmentation on reBEN. Each of them is a folder in `{SUBMISSIONS}/` that
-`seg submit` has written, or a zip of it; evidence of the official test split takes about 80 MB for each seed, so zips
-belong into git-lfs. A pull request that adds one is verified by `seg verify`, which computes all its scores anew; the
-same can be done at home:
+Entries to the benchmark of land-cover segmentation on reBEN. Each of them is a folder in `{SUBMISSIONS}/` as
+`seg submit` writes it, or a zip of that; evidence of the official test split takes about 80 MB for each seed, so zips
+belong into git-lfs. A pull request that adds one is verified: all its scores are computed anew. At home, that is:
 
 ```
 seg verify {SUBMISSIONS}/NAME

@@ -21,7 +21,7 @@ def leaderboard(
 ) -> None:
     """Verify and rank every submission of a folder: a page, Markdown, CSV and JSON, by track.
 
-    Entries that the paired bootstrap over tiles does not tell apart share ranks.
+    Entries that paired tests over tiles do not tell apart share ranks.
     """
     from seg.benchmark.board import PAGE_FILE
     from seg.pipeline.leaderboard import leaderboard as ranked

@@ -46,7 +46,7 @@ def leaderboard(
     elif out is None:
         raise SubmissionError("nothing is asked for; give --out for the leaderboard, or --init", wrong_use=True)
     if out is None:
-        return Board((), (), 0)
+        return Board((), ())
     store = None if data is None else open_store(data)
     with claimed_folder(out, BOARD_FILES, Known(vouchers=(PAGE_FILE,))):
         board = read_board(folder, store, track)
