@@ -2,8 +2,10 @@
 
 import hashlib
 import random
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -11,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg.benchmark.form import Answers
+from seg.benchmark.protocol import PROTOCOL
 from seg.reben.official import OFFICIAL, ids_digest, is_official, labels_digest
 from seg.reben.patch import PUBLISHED_PATCHES, SPLITS
 
@@ -51,3 +55,14 @@ def test_order_is_of_no_account(rows):
 def test_a_label_that_changes_its_patch_is_noticed():
     assert labels_digest(["a", "b"], [["x"], ["y"]]) != labels_digest(["a", "b"], [["y"], ["x"]])
     assert labels_digest(["a"], [["x", "y"]]) != labels_digest(["a"], [["x"]])
+
+
+def test_the_protocol_states_these_digests():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (train|validation|test) \| ([\d,]+) \| `(\w{64})` \| `(\w{64})` \|$", text, re.M)
+    assert {name: (int(count.replace(",", "")), ids, labels) for name, count, ids, labels in rows} == {
+        split: (PUBLISHED_PATCHES[split], OFFICIAL[split].ids, OFFICIAL[split].labels) for split in SPLITS
+    }
+    assert f"Protocol, version {PROTOCOL}" in text
+    for name in Answers.model_fields:
+        assert name == "protocol" or f"`{name}`" in text, f"clause 6 says nothing of {name}"
