@@ -60,7 +60,10 @@ TYPED = {
     "benchmark/form.py": {"without --answers writes": PACKED},
     "cli/doctor.py": {"install it again": NOT_HERE},
     "cli/submit.py": {"Then: seg submit": PACKED, "Verify it": PACKED},
-    "cli/sweep.py": {"seg compare": "test_cures.py::test_the_comparison_that_a_sweep_ends_with"},
+    "cli/sweep.py": {
+        "seg compare": "test_cures.py::test_the_comparison_that_a_sweep_ends_with",
+        "seg report": "test_series.py::test_as_typed",
+    },
     "cli/train.py": {
         "Next: seg eval": "test_cures.py::test_what_comes_next_after_a_training",
         "Continue with: seg train": "test_cures.py::test_a_stopped_training_goes_on",

@@ -6,10 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from seg.cli import console, options
+from seg.errors import WrongUseError
+from seg.reben.patch import Split
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder that 'seg eval' has scored.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder that 'seg eval' has scored, or that of a sweep by --protocol.")
+    ],
     split: options.OfRunSplit = None,
     drop: Annotated[Literal["s1", "s2"] | None, typer.Option(help="Report the evaluation without this sensor.")] = None,
     on: Annotated[
@@ -24,7 +28,11 @@ def report(
     from seg.pipeline.report import report_run
     from seg.report.formats import to_rich
     from seg.runs.evaluation import REPORT_FILE
+    from seg.runs.series_outcome import holds_series
 
+    if holds_series(run):
+        _series(run, split, alone=not (drop or on or countries or check))
+        return
     result = report_run(
         run,
         split=split,
@@ -41,3 +49,17 @@ def report(
     for table in result.tables:
         console.out.print(to_rich(table))
     console.done(f"Report: {result.folder / REPORT_FILE}")
+
+
+def _series(folder: Path, split: Split | None, alone: bool) -> None:
+    """Report the series of a sweep, each run as it is."""
+    from seg.pipeline.series import report_series
+    from seg.report.screen import in_parts
+
+    if not alone:
+        raise WrongUseError(f"{folder} holds runs, and --drop, --on, --countries and --check are of one; name that run")
+    result = report_series(folder, split=split or "test", track=console.track)
+    for table in result.tables:
+        for part in in_parts(table, console.out.width):
+            console.out.print(part)
+        console.done(f"Figure: {folder / table.name}.png; tables beside it")

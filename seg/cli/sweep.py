@@ -31,6 +31,10 @@ def sweep(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of every run: train.epochs=10. May be repeated.")
     ] = None,
+    protocol: Annotated[
+        Literal["budgets", "countries"] | None,
+        typer.Option(help="Also 1, 10 and 100 % of the labels, or each country left out.", show_default="neither"),
+    ] = None,
     data: options.Data = None,
     metadata: options.Metadata = None,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split to score.")] = "test",
@@ -60,13 +64,18 @@ def sweep(
         data=data,
         metadata=metadata,
         split=None if no_eval else split,
+        series=protocol,
+        track=console.track,
+        notify=console.notify,
     )
     states = [look(one) for one in runs]
     for one, state in zip(runs, states, strict=True):
         console.done(f"{state.todo:<9} {one.folder}" + (f"  ({state.why})" if state.why else ""))
-    compare = f"seg compare {shlex.join(str(one.folder) for one in runs)} --split {split}"
+    then = f"Compare: seg compare {shlex.join(str(one.folder) for one in runs)} --split {split}"
+    if protocol:
+        then = f"Report: seg report {shlex.quote(str(out))} --split {split}"
     if dry:
-        console.done(f"Then: {compare}")
+        console.done(f"Then: {then.partition(': ')[2]}")
         return
     with console.stoppable("The same command does what is left."):
         failed = run(
@@ -78,8 +87,15 @@ def sweep(
             track=console.track,
             notify=console.notify,
         )
-    before = sum(state.todo == "finished" for state in states)
-    now = len(runs) - before - len(failed)
+    _say_how_it_went(len(runs), sum(state.todo == "finished" for state in states), failed)
+    console.done(then)
+    if failed:
+        sys.exit(1)
+
+
+def _say_how_it_went(runs: int, before: int, failed: dict[str, BaseException]) -> None:
+    """Say how many runs are finished, and what failed."""
+    now = runs - before - len(failed)
     console.done(
         f"{before} finished before, {now} now, "
         + (f"{len(failed)} failed; the same command tries them again." if failed else "none failed.")
@@ -88,9 +104,6 @@ def sweep(
         if not isinstance(error, (SegError, OSError, MemoryError)):
             console.err.print(escape("".join(traceback.format_exception(error))), soft_wrap=True)
         console.done(f"FAILED {name}: {clipped(str(error)) if str(error) else type(error).__name__}")
-    console.done(f"Compare: {compare}")
-    if failed:
-        sys.exit(1)
 
 
 @contextmanager

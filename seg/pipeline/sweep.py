@@ -139,9 +139,7 @@ class _Rest:
         data = run.config.data
         store, metadata = (scoring.data, None) if scoring.data else (data.store, data.metadata)
         if self.seg:
-            options = _words(
-                split=scoring.split, data=store, metadata=metadata, drop=scoring.drop, countries=scoring.named
-            )
+            options = _words(split=scoring.split, data=store, metadata=metadata, drop=scoring.drop)
             self._call("eval", str(run.folder), *options)
             return
         from seg.pipeline.evaluate import evaluate
@@ -153,7 +151,6 @@ class _Rest:
             data=store,
             metadata=metadata,
             drop=scoring.drop,
-            countries=scoring.countries,
             track=self.track,
             notify=self.notify,
         )

@@ -4,20 +4,23 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from seg.config.identity import settings_of_run
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.sections import Config
+from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError, WrongUseError
 from seg.metrics.evidence import scored_on
 from seg.models.weights_file import BEST, CHECKPOINTS, LAST, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
-from seg.runs.folder import ALL_COUNTRIES, CONFIG_FILE, RECORD_FILE, RunFiles, countries_of, read_evaluation, read_run
+from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, countries_of, read_evaluation, read_run
 from seg.runs.plan import with_whole_paths
+from seg.runs.series import Parts, Series
 from seg.store.open import INFO_FILE, read_info
 
 Todo = Literal["train", "resume", "restart", "score", "finished", "blocked"]
@@ -33,18 +36,11 @@ class Scoring:
         split: The split.
         data: Another store than that of the training.
         drop: The sensor that the network is not shown.
-        countries: Patches from these only; None: as the run's settings say.
     """
 
     split: Split = "test"
     data: Path | None = None
     drop: Sensor | None = None
-    countries: tuple[str, ...] | None = None
-
-    @property
-    def named(self) -> str | None:
-        """The countries as people type them."""
-        return None if self.countries is None else ",".join(self.countries) or ALL_COUNTRIES
 
 
 @dataclass(frozen=True)
@@ -92,6 +88,9 @@ def sweep_runs(
     data: AnyPath | None = None,
     metadata: AnyPath | None = None,
     split: Split | None = "test",
+    series: Series | None = None,
+    track: Track = silent,
+    notify: Notify = ignore,
 ) -> list[SweepRun]:
     """Every run of a sweep; all their settings are checked here, before anything is started.
 
@@ -103,9 +102,13 @@ def sweep_runs(
         overrides: Settings of every run, ``section.key=value``.
         data, metadata: The store, as of ``seg train``.
         split: The split to score; None: train only.
+        series: Also every label budget, or every country left out.
+        track: Progress of making the demo store, where it is needed to know the patches.
+        notify: Is told what label budgets are too small for.
 
     Raises:
         WrongUseError: If the grid, the seeds or settings are wrong, two runs would share a folder, or `out` is none.
+        EmptySelectionError: If a budget or a country that is left out leaves no patches.
     """
     data, metadata, out = path_or_none(data), path_or_none(metadata), Path(out)
     if out.exists() and not out.is_dir():
@@ -113,20 +116,24 @@ def sweep_runs(
     if any((out / name).is_file() for name in (INFO_FILE, RECORD_FILE)):
         raise WrongUseError(f"{out} is a store or a run itself; name another folder for the runs")
     axes = [_axis(text) for text in grid]
+    parts = Parts(track, notify)
     runs: dict[str, SweepRun] = {}
     for path, seed in itertools.product(path_list(configs), _seeds(seeds)):
         for choices in itertools.product(*axes):
-            chosen = (*overrides, *choices)
-            name = "-".join((path.stem, *map(_label, choices), f"seed{seed}"))
-            if name in runs:
-                raise WrongUseError(
-                    f"two runs would be called {name}; give configurations other names, and values once"
-                )
-            config = load_config(path, chosen, train__seed=seed, data__store=data, data__metadata=metadata)
-            words = ["--config", str(path.absolute()), "--seed", str(seed)]
-            words += [word for override in chosen for word in ("--set", override)]
-            scorings = (Scoring(split),) if split else ()
-            runs[name] = SweepRun(Path(out) / name, with_whole_paths(config), tuple(words), scorings)
+            asked = (*overrides, *choices)
+            settings: dict[str, Any] = {"train__seed": seed, "data__store": data, "data__metadata": metadata}
+            for label, more in parts.of(series, partial(load_config, path, asked, **settings)):
+                name = "-".join((path.stem, *map(_label, choices), *label, f"seed{seed}"))
+                if name in runs:
+                    raise WrongUseError(
+                        f"two runs would be called {name}; give configurations other names, and values once"
+                    )
+                config = load_config(path, (*asked, *more), **settings)
+                parts.check(config, split)
+                words = ["--config", str(path.absolute()), "--seed", str(seed)]
+                words += [word for override in (*asked, *more) for word in ("--set", override)]
+                scorings = (Scoring(split),) if split else ()
+                runs[name] = SweepRun(Path(out) / name, with_whole_paths(config), tuple(words), scorings)
     return list(runs.values())
 
 
@@ -159,7 +166,7 @@ def left_to_score(run: SweepRun) -> list[Scoring]:
     def is_there(scoring: Scoring) -> bool:
         on = scored_on(read_info(scoring.data).fingerprint, trained_on) if scoring.data else ""
         try:
-            countries = countries_of(run.folder, run.config.eval.countries, scoring.named)
+            countries = countries_of(run.folder, run.config.eval.countries, None)
             record = read_evaluation(run.folder, scoring.split, scoring.drop, on, countries)
         except RunError:
             return False
