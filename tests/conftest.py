@@ -20,3 +20,9 @@ def real() -> Path:
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of `seg.prepare.processes` are there at once instead of after a second."""
     monkeypatch.setattr("seg.prepare.processes.get_context", lambda _: forks.context())
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations write an empty page where nobody looks at it: its 25 charts take longer than a tiny model."""
+    monkeypatch.setattr("seg.runs.evaluation.rendered", lambda *_: "")

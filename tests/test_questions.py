@@ -120,7 +120,7 @@ def test_a_degraded_store_keeps_its_test_split(scripts, real, tmp_path):
         assert all(np.array_equal(tensors[name], others[name]) for name in tensors)
 
 
-def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch):
+def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch, no_page):
     """Trains, scores, compares and writes; and does nothing twice."""
     store = tmp_path / "store"
     build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")

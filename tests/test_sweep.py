@@ -322,7 +322,7 @@ train: {epochs: 2, batch_size: 16, device: cpu, precision: float32, patience: 0,
 
 
 @pytest.fixture
-def tiny(desk, store):
+def tiny(desk, store, no_page):
     """The runs of two seeds of a tiny network, below a folder."""
     (desk / "tiny.yaml").write_text(TINY)
     return lambda out, **more: sweep_runs([Path("tiny.yaml")], Path(out), seeds="0,1", data=store, **more)
