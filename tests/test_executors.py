@@ -60,6 +60,14 @@ def until(condition, seconds=50):
     return found
 
 
+def ended(pid):
+    """Whether a process runs no more, be it that nobody has asked yet how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def refusal_and_bug(found):
     assert isinstance(found["piece0"], SceneError)
     assert str(found["piece0"]) == "B02 is empty; leave it out"
@@ -237,7 +245,7 @@ def test_a_job_that_nobody_waits_for_is_called_off(slurm_here, tmp_path):
         future = pool.submit(do, step)
         pid = int(until(lambda: step.trace("pid").exists() and step.trace("pid").read_text()))
         assert future.cancel()
-        until(lambda: not Path(f"/proc/{pid}").exists())
+        until(lambda: ended(pid))
         until(lambda: not pool._under_way)
 
 

@@ -142,8 +142,8 @@ def test_a_patch_that_is_not_as_it_should_be(store, monkeypatch, change, message
     _, device = datasets(store)
     read = type(store.patches).tensors
 
-    def changed(self, key):
-        tensors = dict(read(self, key))
+    def changed(self, key, place=None):
+        tensors = dict(read(self, key, place))
         change(tensors)
         return tensors
 
