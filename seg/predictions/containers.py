@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -75,7 +76,7 @@ def opened(path: Path) -> Iterator[Container]:
         with explained(path):
             match path.suffix.lower():
                 case ".npz":
-                    container = _Npz(path, files.enter_context(zipfile.ZipFile(path)))
+                    container = _npz(path, path.stat().st_mtime_ns)
                 case ".safetensors":
                     container = _Safetensors(files.enter_context(safe_open(path, framework="numpy")))
                 case ".zarr":
@@ -133,15 +134,14 @@ def require_installed(path: Path) -> None:
 class _Npz:
     """An archive of `numpy.savez` or `numpy.savez_compressed`.
 
-    What is stored as it is is mapped into memory; of what is packed, rows are unpacked one after the other, and what
-    lies before the first that is asked for is passed over.
+    Of what is packed, rows are unpacked one after the other, and what lies before the first that is asked for is passed
+    over: it stays open, so that who asks for the next ones does not begin anew.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path, self._archive = path, archive
         self._headers: dict[str, tuple[Header, int, bool]] = {}
         self._members: dict[str, IO[bytes]] = {}
-        self._mapped: dict[str, npt.NDArray[Any]] = {}
         self.notes: Mapping[str, str] = {}
         members = archive.namelist()
         self.names = [name.removesuffix(".npy") for name in members]
@@ -184,12 +184,13 @@ class _Npz:
     def rows(self, name: str, begin: int, end: int) -> npt.NDArray[Any]:
         """Rows of an array."""
         (shape, dtype), start, stored = self._described(name)
-        if stored:
-            return self._map(name)[begin:end]
         size = int(np.prod(shape[1:], dtype=object)) * dtype.itemsize
-        member = self._members.get(name) or self._members.setdefault(name, self._archive.open(f"{name}.npy"))
-        member.seek(start + begin * size)
-        content = member.read((end - begin) * size)
+        if stored:
+            content = self._stored(name, start + begin * size, (end - begin) * size)
+        else:
+            member = self._members.get(name) or self._members.setdefault(name, self._archive.open(f"{name}.npy"))
+            member.seek(start + begin * size)
+            content = member.read((end - begin) * size)
         if len(content) != (end - begin) * size:
             raise EvidenceError(f"{self._path}: {name} is cut off; {_CURE}")
         return np.frombuffer(content, dtype).reshape(end - begin, *shape[1:])
@@ -204,21 +205,22 @@ class _Npz:
 
     def at_once(self, name: str) -> int:
         """How many rows are best read together."""
-        return 1 if self._described(name)[2] else 16
+        return 16
 
-    def _map(self, name: str) -> npt.NDArray[Any]:
-        if name not in self._mapped:
-            info = self._archive.getinfo(f"{name}.npy")
-            with self._path.open("rb") as file:
-                file.seek(info.header_offset)
-                # The local header may be longer than that of the directory.
-                lengths = struct.unpack("<HH", file.read(_LOCAL_HEADER)[-4:])
-            (shape, dtype), start, _ = self._described(name)
-            begin = info.header_offset + _LOCAL_HEADER + sum(lengths) + start
-            self._mapped[name] = (
-                np.memmap(self._path, dtype, "r", begin, shape) if all(shape) else np.empty(shape, dtype)
-            )
-        return self._mapped[name]
+    def _stored(self, name: str, begin: int, size: int) -> bytes:
+        """Bytes of an array that is stored as it is: `zipfile` would read all that lies before them."""
+        info = self._archive.getinfo(f"{name}.npy")
+        with self._path.open("rb") as file:
+            file.seek(info.header_offset)
+            # The local header may be longer than that of the directory.
+            lengths = struct.unpack("<HH", file.read(_LOCAL_HEADER)[-4:])
+            file.seek(info.header_offset + _LOCAL_HEADER + sum(lengths) + begin)
+            return file.read(size)
+
+
+@lru_cache(maxsize=1)
+def _npz(path: Path, _changed: int) -> _Npz:
+    return _Npz(path, zipfile.ZipFile(path))
 
 
 class _Safetensors:

@@ -22,8 +22,8 @@ from seg.store.atomic import write_bytes, write_text
 from seg.store.open import open_patches
 from seg.store.patches import MAP_SUFFIX
 
-PIECE = 2000
-"""Patches that are lost at most when the work is broken off."""
+PIECE, PIECE_OF_SHARES = 2000, 500
+"""Patches that are lost at most when the work is broken off, and fewer of probabilities, 1 MB each."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def pieces_of(request: Request, folder: Path) -> list[Piece]:
         folder: Where their evidence is kept.
     """
     store, source, pieces = request.store, request.source, []
-    for number, begin in enumerate(range(0, len(request.rows), PIECE)):
-        index = store.index.take(request.rows[begin : begin + PIECE])
-        names = tuple(source.names[begin : begin + PIECE]) if source is not None else ()
+    size = PIECE_OF_SHARES if source is not None and source.shares else PIECE
+    for number, begin in enumerate(range(0, len(request.rows), size)):
+        index = store.index.take(request.rows[begin : begin + size])
+        names = tuple(source.names[begin : begin + size]) if source is not None else ()
         pieces.append(
             Piece(
                 name=f"{number:04d}",
