@@ -1,9 +1,17 @@
 """What several test files share: the real samples and small stores made from them."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import forks
 import pytest
+
+if TYPE_CHECKING:
+    from predicted import Made
+
+    from seg.pipeline.score import Scored
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
@@ -26,3 +34,26 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations write an empty page where nobody looks at it: its 25 charts take longer than a tiny model."""
     monkeypatch.setattr("seg.runs.evaluation.rendered", lambda *_: "")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> "Made":
+    """A small store, and predictions of its test split."""
+    from predicted import Made
+
+    return Made(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def scored(made: "Made", tmp_path: Path) -> "Callable[..., Scored]":
+    """Scores predictions on that store, each time into a folder of its own."""
+    from seg.pipeline.score import score
+
+    numbers = itertools.count()
+
+    def run(predictions: Path | None = None, **options: Any) -> "Scored":
+        given = {"name": "mine", "out": tmp_path / f"scored-{next(numbers)}", "data": made.store.folder}
+        given |= {"classes": "reben"} if predictions is not None else {}
+        return score(predictions, **{**given, **options})
+
+    return run

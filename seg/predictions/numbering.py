@@ -108,7 +108,7 @@ def _read(path: Path) -> dict[int, int]:
         raise WrongUseError(f"{path} names no class for each number; write it as JSON, such as {example}") from None
     classes: dict[int, int] = {}
     for number, key, name in numbers:
-        if name is not None and name not in known:
+        if name is not None and not (isinstance(name, str) and name in known):
             raise WrongUseError(
                 f"{path}: '{clipped(str(name))}' is none of the 19 classes, which are spelled as in the metadata, such "
                 f"as '{CLASS_NAMES[0]}'"

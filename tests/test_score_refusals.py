@@ -1,0 +1,414 @@
+"""What ``seg score`` refuses: by name and number, before it is decoded, and never by running what is in a file."""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+from predicted import CONTAINERS, Made, folder_of, hdf5
+from rasterio.transform import Affine
+
+from seg.errors import EvidenceError, WrongUseError
+from seg.maps.geotiff import write_probabilities
+from seg.reben.classes import CLASS_NAMES
+from seg.reben.patch import PatchId
+
+Change = Callable[[Made, Path], None]
+
+
+def file_of(made: Made, folder: Path, number: int = 0) -> Path:
+    return next(folder.rglob(f"{made.ids[number]}*"))
+
+
+def renamed(name: str) -> Change:
+    return lambda made, folder: file_of(made, folder).rename(folder / name) and None
+
+
+def twice(made: Made, folder: Path) -> None:
+    np.save(folder / f"{made.ids[0]}_map.npy", made.masks[0])
+
+
+def foreign(made: Made, folder: Path) -> None:
+    train = made.store.index.patch_ids.filter(pa.array(made.store.index.splits == 0))[0]
+    np.save(folder / f"{train}.npy", made.masks[0])
+
+
+def unknown(made: Made, folder: Path) -> None:
+    np.save(folder / "S2A_MSIL2A_20170101T101031_N9999_R022_T33UUP_26_57.npy", made.masks[0])
+
+
+def instead(values: Callable[[np.ndarray], np.ndarray], patches: int = 2) -> Change:
+    def change(made: Made, folder: Path) -> None:
+        for number in range(patches):
+            np.save(file_of(made, folder, number), values(made.masks[number]))
+
+    return change
+
+
+def at(value: float, where: Any, dtype: str = "float32") -> Callable[[np.ndarray], np.ndarray]:
+    def put(values: np.ndarray) -> np.ndarray:
+        values = values.astype(dtype)
+        values[where] = value
+        return values
+
+    return put
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("exploded"),)
+
+
+def pickled(made: Made, folder: Path) -> None:
+    np.save(file_of(made, folder), np.array([Bomb()], dtype=object), allow_pickle=True)
+
+
+def colours(made: Made, folder: Path) -> None:
+    file_of(made, folder).unlink()
+    cv2.imwrite(str(folder / f"{made.ids[0]}.png"), np.zeros((120, 120, 3), np.uint8))
+
+
+def cut_off(made: Made, folder: Path) -> None:
+    path = file_of(made, folder)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def enormous(made: Made, folder: Path) -> None:
+    """A picture of 400 million pixels, which is small on the disk."""
+    file_of(made, folder).unlink()
+    cv2.imwrite(
+        str(folder / f"{made.ids[0]}.png"), np.zeros((20_000, 20_000), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    )
+
+
+ONE = r"1 cannot be scored \(S2"
+TWO = r"2 cannot be scored \(S2\w+, S2\w+\): it"
+FOLDER = {
+    "misnamed": (renamed("meadow.npy"), r"1 name \(meadow\) is of no patch"),
+    "none": (renamed("S2A_MSIL2A_20170113T101031_N9999_R022_T33UUP_26_99.npy"), "1 name .* is of no patch"),
+    "doubled": (twice, r"S2\w+_map.npy are of one patch|are of one patch"),
+    "foreign": (foreign, r"1 patch \(S2\w+\) is of the train split"),
+    "unknown": (unknown, r"1 patch \(S2\w+\) is of no store like this one"),
+    "missing": (lambda made, folder: file_of(made, folder).unlink(), r"1 patch \(S2\w+\) is missing"),
+    "size": (instead(lambda values: values[:60]), f"{TWO} is 60 x 120, and a patch has 120 x 120 pixels"),
+    "NaN": (instead(at(np.nan, (3, 3))), f"{TWO} holds NaN"),
+    "fractions": (instead(at(1.5, (3, 3))), f"{TWO} holds fractions"),
+    "beyond": (instead(at(19, (3, 3), "int16")), f"{TWO} holds the number 19, which means nothing in 'reben'"),
+    "far beyond": (instead(at(2**40, (3, 3), "int64")), f"{TWO} holds the number 2147483647"),
+    "negative": (instead(at(-1, (3, 3), "int16")), f"{TWO} holds the number -1, which means nothing"),
+    "words": (instead(lambda values: values.astype("U2")), f"{TWO} is of dtype <U2"),
+    "abstained": (instead(at(255, ..., "uint8")), f"{TWO} has no class at pixels that are labelled"),
+    "pickled": (pickled, f"{ONE}.*holds Python objects"),
+    "colours": (colours, f"{ONE}.*has 3 bands"),
+    "cut off": (cut_off, f"{ONE}.*cut off"),
+    "enormous": (enormous, f"{ONE}.*is 20000 x 20000 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", FOLDER)
+def test_a_folder_with_what_cannot_be_scored(kind: str, made: Made, scored: Any, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.chdir(tmp_path)
+    change, sentence = FOLDER[kind]
+    folder = folder_of("npy", made, tmp_path / "maps")
+    change(made, folder)
+    with pytest.raises(EvidenceError, match=sentence):
+        scored(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps"], "something was left or run"
+
+
+def test_what_is_nothing_where_nothing_is_labelled_is_no_fault(made: Made, scored: Any, tmp_path: Path):
+    masks = made.masks.copy()
+    masks[made.truth == 255] = 255
+    np.savez(tmp_path / "a.npz", ids=np.array(made.ids), masks=masks)
+    assert (made.truth == 255).any()
+    assert scored(tmp_path / "a.npz").scores.pixel.support.sum() == (made.truth != 255).sum()
+
+
+PLACES = {
+    "shifted": (lambda g: (Affine(10, 0, g.x_min + 10, 0, -10, g.y_max), g.epsg), "does not lie where its patch does"),
+    "flipped": (lambda g: (Affine(10, 0, g.x_min, 0, 10, g.y_max - 1200), g.epsg), "does not lie where its patch does"),
+    "coarse": (lambda g: (Affine(20, 0, g.x_min, 0, -20, g.y_max), g.epsg), "does not lie where its patch does"),
+    "zone": (lambda g: (Affine(*g.transform), 32601), "is in EPSG:32601, and its patch in EPSG:"),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_map_that_lies_elsewhere(kind: str, made: Made, scored: Any, tmp_path: Path):
+    folder = folder_of("tif", made, tmp_path / "maps")
+    where, sentence = PLACES[kind]
+    transform, epsg = where(PatchId.parse(made.ids[0]).georef)
+    profile = {"driver": "GTiff", "width": 120, "height": 120, "count": 1, "dtype": "uint8"}
+    with rasterio.open(file_of(made, folder), "w", **profile, crs=f"EPSG:{epsg}", transform=transform) as dataset:
+        dataset.write(made.masks[0], 1)
+    with pytest.raises(EvidenceError, match=f"{ONE}.*{sentence}"):
+        scored(folder)
+
+
+SHARES = {
+    "logits": (lambda made: made.logits.numpy(), "are not from 0 to 1; apply softmax"),
+    "sigmoids": (lambda made: made.logits.sigmoid().numpy(), "do not add up to 1; apply softmax"),
+    "NaN": (lambda made: np.where(made.shares > 0.5, np.nan, made.shares), "holds NaN"),
+    "bytes": (lambda made: np.rint(made.shares * 250).astype(np.uint8), "uint8 without a scale"),
+    "none": (lambda made: made.shares * 0, "has no class at pixels that are labelled"),
+}
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_probabilities_that_are_none(kind: str, made: Made, scored: Any, tmp_path: Path):
+    change, sentence = SHARES[kind]
+    few = made.ids[:2]
+    np.savez(tmp_path / "a.npz", ids=np.array(few), probabilities=change(made)[:2])
+    with pytest.raises(EvidenceError, match=sentence):
+        scored(tmp_path / "a.npz", partial=True)
+
+
+def test_maps_and_probabilities_that_contradict_each_other(made: Made, scored: Any, tmp_path: Path):
+    arrays = {"ids": np.array(made.ids[:2]), "probabilities": made.shares[:2]}
+    np.savez(tmp_path / "a.npz", masks=made.masks[1::-1], **arrays)
+    with pytest.raises(EvidenceError, match=r"2 cannot be scored.*not of the most probable classes"):
+        scored(tmp_path / "a.npz", partial=True)
+    with pytest.raises(WrongUseError, match="'clc' does not number the bands of probabilities"):
+        scored(tmp_path / "a.npz", partial=True, classes="clc")
+
+
+def test_bands_that_are_named_in_another_order(made: Made, scored: Any, tmp_path: Path):
+    patch = PatchId.parse(made.ids[0])
+    (tmp_path / "maps").mkdir()
+    write_probabilities(tmp_path / f"maps/{patch}_probs.tif", made.shares[0], patch.georef)
+    with pytest.raises(EvidenceError, match="names its bands in another order than that of 'alphabetical'"):
+        scored(tmp_path / "maps", partial=True, classes="alphabetical")
+
+
+# Files of arrays
+
+
+def archive(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def npy(array: np.ndarray, **how: Any) -> bytes:
+    stream = BytesIO()
+    np.save(stream, array, **how)
+    return stream.getvalue()
+
+
+def header(shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
+    stream = BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def ids(made: Made) -> np.ndarray:
+    return np.array(made.ids)
+
+
+ARCHIVES: dict[str, tuple[Callable[[Made, Path], None], str]] = {
+    "doubled": (
+        lambda made, path: np.savez(path, ids=np.r_[ids(made), ids(made)[:1]], masks=np.r_[made.masks, made.masks[:1]]),
+        r"1 ids are there more than once, such as S2",
+    ),
+    "too few": (
+        lambda made, path: np.savez(path, ids=ids(made), masks=made.masks[1:]),
+        r"masks is \d+ x 120 x 120, and",
+    ),
+    "other size": (
+        lambda made, path: np.savez(path, ids=ids(made), masks=made.masks[:, :60]),
+        r"masks is \d+ x 60 x 120",
+    ),
+    "no masks": (lambda made, path: np.savez(path, ids=ids(made)), "has ids, and neither masks nor probabilities"),
+    "numbers": (
+        lambda made, path: np.savez(path, ids=np.arange(3), masks=made.masks[:3]),
+        "ids is int64, and ids are text",
+    ),
+    "pickled ids": (
+        lambda made, path: np.savez(path, ids=np.array([Bomb()], dtype=object), masks=made.masks[:1]),
+        "ids holds pickled Python objects",
+    ),
+    "pickled": (
+        lambda made, path: np.savez(path, ids=ids(made), masks=np.array([Bomb()], dtype=object)),
+        "masks holds pickled Python objects",
+    ),
+    "empty": (lambda made, path: np.savez(path), "holds no arrays"),
+    "no array": (lambda made, path: archive(path, {"a.txt": b"a"}), "holds a.txt, which is no array"),
+    "other header": (
+        lambda made, path: archive(path, {"ids.npy": npy(ids(made)), "masks.npy": header((len(made.ids), 120, 120))}),
+        "masks is not as large as its header says",
+    ),
+    "bomb": (
+        lambda made, path: archive(path, {"ids.npy": header((1 << 25,), "<U20") + bytes(1 << 20), "masks.npy": b""}),
+        "ids is not as large as its header says",
+    ),
+    "bomb of ids": (
+        lambda made, path: archive(path, {"ids.npy": header((1 << 24,), "<U5") + bytes(20 << 24), "masks.npy": b""}),
+        "ids is far larger than ids of patches",
+    ),
+    "bomb by patch": (
+        lambda made, path: archive(path, {f"{made.ids[0]}.npy": header((1 << 27,)) + bytes(1 << 27)}),
+        "is 134217728, and a patch has 120 x 120",
+    ),
+    "cut off": (
+        lambda made, path: path.write_bytes(npz_bytes(made)[:-2000]) and None,
+        "cannot be read: it is cut off or damaged",
+    ),
+    "fortran": (lambda made, path: np.savez(path, ids=ids(made), masks=np.asfortranarray(made.masks)), "Fortran order"),
+    "wrong scale": (
+        lambda made, path: np.savez(path, ids=ids(made), masks=made.masks, scale=np.array(0.0)),
+        "scale is 0; write what a stored 1 stands for",
+    ),
+}
+
+
+def npz_bytes(made: Made) -> bytes:
+    stream = BytesIO()
+    np.savez_compressed(stream, ids=ids(made), masks=made.masks)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_that_cannot_be_scored(kind: str, made: Made, scored: Any, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.chdir(tmp_path)
+    write, sentence = ARCHIVES[kind]
+    write(made, tmp_path / "a.npz")
+    with pytest.raises(EvidenceError, match=sentence):
+        scored(tmp_path / "a.npz", partial=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz"], "something was left or run"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".h5", ".zarr"])
+def test_another_file_of_arrays_that_is_damaged(suffix: str, made: Made, scored: Any, tmp_path: Path):
+    path = tmp_path / f"a{suffix}"
+    CONTAINERS[suffix](path, {"ids": ids(made), "masks": made.masks})
+    if suffix == ".zarr":
+        (path / "masks" / ".zarray").write_text("{")
+    else:
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(EvidenceError, match="cannot be read: it is cut off or damaged"):
+        scored(path)
+
+
+def test_zarr_is_never_unpickled(made: Made, scored: Any, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.zarr"
+    CONTAINERS[".zarr"](path, {"ids": ids(made), "masks": made.masks})
+    described = json.loads((path / "ids" / ".zarray").read_text())
+    for codec in ({"filters": [{"id": "pickle", "protocol": 5}]}, {"compressor": {"id": "pickle"}}):
+        (path / "ids" / ".zarray").write_text(json.dumps(described | {"dtype": "|O"} | codec))
+        (path / "ids" / "0").write_bytes(pickle.dumps(Bomb()))
+        with pytest.raises(EvidenceError, match="ids holds pickled Python objects"):
+            scored(path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_pieces_that_are_only_decoded_as_wholes_are_bounded(made: Made, scored: Any, tmp_path: Path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["ids"] = made.ids
+        file.create_dataset(
+            "masks", (len(made.ids), 120, 120), "u1", chunks=(20_000, 120, 120), maxshape=(None, 120, 120)
+        )
+    with pytest.raises(EvidenceError, match="masks is stored in pieces of 275 MiB"):
+        scored(tmp_path / "a.h5")
+
+
+def test_hdf5_reads_no_other_files(made: Made, scored: Any, tmp_path: Path):
+    import h5py
+
+    hdf5(tmp_path / "other.h5", {"masks": made.masks})
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["ids"] = made.ids
+        file["masks"] = h5py.ExternalLink("other.h5", "masks")
+    with pytest.raises(EvidenceError, match="has ids, and neither masks nor probabilities"):
+        scored(tmp_path / "a.h5")
+
+
+# Tables
+
+
+def table_with(name: str, change: Callable[[list[Any]], Any]) -> Callable[[Made], pa.Table]:
+    def make(made: Made) -> pa.Table:
+        table = made.table()
+        return table.set_column(table.column_names.index(name), name, pa.array(change(table[name].to_pylist())))
+
+    return make
+
+
+def first(value: Any) -> Callable[[list[Any]], list[Any]]:
+    return lambda values: [value, *values[1:]]
+
+
+SEA = CLASS_NAMES[18]
+TABLES: dict[str, tuple[Callable[[Made], pa.Table], str]] = {
+    "NaN": (table_with(SEA, first(float("nan"))), r"1 patch \(S2\w+\) without a value, or NaN"),
+    "nothing": (table_with(SEA, first(None)), r"1 patch \(S2\w+\) without a value, or NaN"),
+    "outside": (table_with(SEA, first(1.5)), r"1 patch \(S2\w+\) with values outside of 0 to 1"),
+    "words": (table_with(SEA, lambda values: ["a"] * len(values)), f"column '{SEA}' holds no numbers"),
+    "no id": (lambda made: made.table().drop_columns(["patch_id"]), "has no column 'patch_id'"),
+    "no class": (lambda made: made.table().drop_columns([SEA]), f"lacks the column '{SEA}'"),
+    "misnamed": (table_with("patch_id", first("meadow")), r"1 name \(meadow\) is of no patch"),
+    "doubled": (
+        lambda made: pa.concat_tables([made.table(), made.table()[:1]]),
+        "1 patch .* is predicted more than once",
+    ),
+    "missing": (lambda made: made.table()[1:], r"1 patch \(S2\w+\) is missing"),
+    "no label": (
+        lambda made: pa.table({"patch_id": made.ids, "labels": [["Meadow"]] * len(made.ids)}),
+        "'Meadow' and .* more labels are none of the 19 classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_that_cannot_be_scored(kind: str, made: Made, scored: Any, tmp_path: Path):
+    make, sentence = TABLES[kind]
+    pq.write_table(make(made), tmp_path / "a.parquet")
+    with pytest.raises((EvidenceError, WrongUseError), match=sentence):
+        scored(scene=tmp_path / "a.parquet")
+
+
+def test_a_table_that_is_larger_than_any_of_patches(made: Made, scored: Any, tmp_path: Path):
+    pq.write_table(
+        pa.table({"patch_id": pa.repeat("a", 2_000_001), "labels": pa.nulls(2_000_001)}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(EvidenceError, match="is larger than any table of patches"):
+        scored(scene=tmp_path / "a.parquet")
+
+
+# Words
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 81, "a\x1b[31m"])
+def test_a_name_that_fits_no_table(name: str, scored: Any, tmp_path: Path):
+    with pytest.raises(WrongUseError, match="one line of 1 to 80"):
+        scored(tmp_path, name=name)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[]", "names no class"),
+        ("[1]", "names no class for each number"),
+        ('{"0": ["Pastures"]}', "is none of the 19 classes"),
+        ("{", "names no class for each number"),
+        ('{"a": "Urban fabric"}', "names no class for each number"),
+        ('{"0": "Urban"}', "'Urban' is none of the 19 classes"),
+        ('{"0": "Urban fabric", "0": "Pastures"}', "0 is named twice"),
+        ('{"-1": "Urban fabric"}', "not from 0 to 65535"),
+        ('{"0": null}', "names no class"),
+    ],
+)
+def test_a_numbering_that_is_none(text: str, sentence: str, scored: Any, tmp_path: Path):
+    (tmp_path / "n.json").write_text(text)
+    with pytest.raises(WrongUseError, match=sentence):
+        scored(tmp_path, classes=str(tmp_path / "n.json"))
