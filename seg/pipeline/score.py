@@ -21,11 +21,12 @@ from seg.metrics.evidence import Evidence, merge_evidence, total_counts
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
 from seg.predictions.permuted import doubt
-from seg.predictions.pieces import kept, pieces_of, plan_of, score_piece
+from seg.predictions.pieces import kept, pieces_of, plan_of, predicted_maps, score_piece
 from seg.predictions.request import Given, Request, check_given, requested
 from seg.prepare.executors import LOCAL, LOGS, opened, results
 from seg.reben.patch import Split
 from seg.report.formats import Table
+from seg.report.gallery import Picture, save_gallery
 from seg.report.record import run_record, write_json
 from seg.report.results import summary_tables
 from seg.runs.data import find_store
@@ -113,7 +114,10 @@ def score(
         if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
             notify(sentence)
         assessment = assess(evidence, track)
-        _write(folder, evidence, assessment, _record(request, evidence, digest, seconds))
+        from seg.runs.pictures import pictures_of  # draws, which loads matplotlib
+
+        pictures = pictures_of(request.store, evidence, lambda ids: predicted_maps(request, ids))
+        _write(folder, evidence, assessment, pictures, _record(request, evidence, digest, seconds))
         put_in_place(folder, out)
     evaluation = out / EVALUATIONS / evidence.origin.name
     return Scored(out, evaluation, assessment.scores, assessment, summary_tables(assessment))
@@ -173,13 +177,20 @@ def _measured(
     return evidence, digest.hexdigest()
 
 
-def _write(folder: Path, evidence: Evidence, assessment: Assessment, record: dict[str, Any]) -> None:
+def _write(
+    folder: Path,
+    evidence: Evidence,
+    assessment: Assessment,
+    pictures: Sequence[Picture],
+    record: dict[str, Any],
+) -> None:
     """Write all of the scored folder, and remove what was only needed on the way."""
     evaluation = folder / EVALUATIONS / evidence.origin.name
     write_json(folder / SCORED_FILE, record)
     with claimed_evaluation(evaluation):
         save_evidence(evaluation / EVIDENCE, evidence)
-        write_all(read_entry(folder), evaluation, assessment, evidence, ())
+        save_gallery(evaluation, tuple(pictures))
+        write_all(read_entry(folder), evaluation, assessment, evidence, pictures)
         write_json(evaluation / EVALUATION_FILE, record)
     shutil.rmtree(folder / _PIECES)
     shutil.rmtree(folder / LOGS, ignore_errors=True)

@@ -2,25 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import xxhash
 
 from seg.config.version import VERSION
 from seg.metrics.evidence import Evidence, Origin, merge_evidence
 from seg.metrics.evidence_file import pack_evidence, unpack_evidence
-from seg.predictions.measure import ClassMap, Truth, measure_pixels, measure_reference
+from seg.predictions.measure import ClassMap, Truth, decided, measure_pixels, measure_reference
 from seg.predictions.numbering import Numbering
 from seg.predictions.pixels import Source
 from seg.predictions.request import Request
 from seg.reben.classes import NUM_CLASSES
+from seg.reben.patch import PatchId
 from seg.reben.reference_map import class_indices
 from seg.store.atomic import write_bytes, write_text
 from seg.store.open import open_patches
-from seg.store.patches import MAP_SUFFIX
+from seg.store.patches import MAP_SUFFIX, PatchReader
 
 PIECE, PIECE_OF_SHARES = 2000, 500
 """Patches that are lost at most when the work is broken off, and fewer of probabilities, 1 MB each."""
@@ -95,10 +97,7 @@ def score_piece(piece: Piece) -> Path:
     Raises:
         EvidenceError: If patches of it cannot be scored.
     """
-    reader = open_patches(piece.store)
-
-    def reference(patch_id: str) -> ClassMap:
-        return class_indices(reader.reference_map(patch_id), f"{patch_id}{MAP_SUFFIX}")
+    reference = _references(open_patches(piece.store))
 
     bits_N1 = np.array(piece.labels, np.uint32)[:, None]
     labels_NK = (bits_N1 >> np.arange(NUM_CLASSES, dtype=np.uint32) & 1).astype(np.bool_)
@@ -114,6 +113,25 @@ def score_piece(piece: Piece) -> Path:
     note = {"evidence": xxhash.xxh3_128_hexdigest(content), "digests": digests}
     write_text(piece.path.with_suffix(".json"), json.dumps(note))
     return piece.path
+
+
+def predicted_maps(request: Request, patch_ids: Sequence[str]) -> dict[str, tuple[ClassMap, ClassMap]]:
+    """Reference and predicted map of some patches."""
+    source, numbering = request.source, request.numbering
+    assert source is not None, "there are no masks to show"
+    assert numbering is not None, "was asked for"
+    rows = request.store.index.patch_ids.take(request.rows)
+    names = {patch_id: source.names[pc.index(rows, patch_id).as_py()] for patch_id in patch_ids}
+    reference, maps = _references(request.store.patches), {}
+    with source.only(list(names.values())).opened() as read:
+        for patch_id, name in names.items():
+            target_HW = reference(patch_id)
+            maps[patch_id] = target_HW, decided(read(name, PatchId.parse(patch_id)), target_HW, numbering)[0]
+    return maps
+
+
+def _references(reader: PatchReader) -> Callable[[str], ClassMap]:
+    return lambda patch_id: class_indices(reader.reference_map(patch_id), f"{patch_id}{MAP_SUFFIX}")
 
 
 def kept(piece: Piece) -> tuple[Evidence, dict[str, str]] | None:

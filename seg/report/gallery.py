@@ -73,8 +73,10 @@ def choose_pictures(evidence: Evidence) -> list[tuple[int, str]]:
     good, the one whose id comes first is taken. A small split has fewer pictures.
 
     Returns:
-        Row of the evidence and one of `REASONS`, in the order of these.
+        Row of the evidence and one of `REASONS`, in the order of these; nothing without masks.
     """
+    if not evidence.origin.masks:
+        return []
     eligible = np.flatnonzero(labelled_pixels(evidence) >= MIN_LABELLED * PATCH_SIZE * PATCH_SIZE)
     by_id = np.empty(len(evidence), dtype=np.int64)
     by_id[pc.sort_indices(evidence.patch_ids).to_numpy()] = np.arange(len(evidence))

@@ -1,42 +1,60 @@
 """Pictures of a few patches for the report: the image, Sentinel-1, the reference and what was predicted."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg.engine.evaluate import Pass, predict
 from seg.figures.pictures import backscatter, true_colour
 from seg.metrics.evidence import Evidence
 from seg.metrics.patch import patch_accuracy
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.reben.classes import CLASS_NAMES
 from seg.report.gallery import Picture, choose_pictures
-from seg.runs.session import Session
+from seg.store.open import Store
 from seg.store.tensors import Array
+
+if TYPE_CHECKING:
+    from seg.runs.session import Session
 
 _Image = npt.NDArray[np.uint8]
 
 
-def draw_pictures(session: Session, evidence: Evidence) -> tuple[Picture, ...]:
+Maps = Callable[[Sequence[str]], Mapping[str, tuple[_Image, _Image]]]
+"""Reference and predicted map of patches."""
+
+
+def draw_pictures(session: "Session", evidence: Evidence) -> tuple[Picture, ...]:
     """Pictures of the patches that tell most: the best, the median, the worst and the most disagreeing ones.
 
     Args:
         session: The run on the split that the evidence is of.
         evidence: What it did there.
     """
+    return pictures_of(session.store, evidence, lambda patch_ids: _predicted(session, patch_ids))
+
+
+def pictures_of(store: Store, evidence: Evidence, maps_of: Maps) -> tuple[Picture, ...]:
+    """The same of whatever has predicted.
+
+    Args:
+        store: The patches.
+        evidence: What was predicted of them.
+        maps_of: Gives reference and predicted map of some of them.
+    """
     chosen = choose_pictures(evidence)
     if not chosen:
         return ()
-    rows = [row for row, _ in chosen]
-    ids = [evidence.patch_ids[row].as_py() for row in rows]
-    all_ids = session.store.index.patch_ids
-    positions = pc.index_in(evidence.patch_ids.take(rows), value_set=all_ids.take(session.dataset.rows)).to_numpy()
-    maps = _predicted(session, positions.astype(np.int64))
+    ids = [evidence.patch_ids[row].as_py() for row, _ in chosen]
+    maps = maps_of(ids)
     accuracy = patch_accuracy(evidence)
     pictures = []
     for (row, why), patch_id in zip(chosen, ids, strict=True):
         reference_HW, predicted_HW = maps[patch_id]
-        rgb_HW3, s1_HW = _looks(session, patch_id)
+        rgb_HW3, s1_HW = _looks(store, patch_id)
         pictures.append(
             Picture(
                 patch_id=patch_id,
@@ -53,8 +71,12 @@ def draw_pictures(session: Session, evidence: Evidence) -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-def _predicted(session: Session, positions: npt.NDArray[np.int64]) -> dict[str, tuple[_Image, _Image]]:
+def _predicted(session: "Session", patch_ids: Sequence[str]) -> dict[str, tuple[_Image, _Image]]:
     """Reference and predicted map by patch id."""
+    from seg.engine.evaluate import Pass, predict
+
+    own = session.store.index.patch_ids.take(session.dataset.rows)
+    positions = pc.index_in(pa.array(patch_ids, pa.string()), value_set=own).to_numpy().astype(np.int64)
     dataset = session.dataset.take(positions)
     maps: dict[str, tuple[_Image, _Image]] = {}
     for prediction in predict(session.model, dataset, Pass(session.compute, len(positions))):
@@ -68,9 +90,8 @@ def _predicted(session: Session, positions: npt.NDArray[np.int64]) -> dict[str, 
     return maps
 
 
-def _looks(session: Session, patch_id: str) -> tuple[_Image | None, _Image | None]:
+def _looks(store: Store, patch_id: str) -> tuple[_Image | None, _Image | None]:
     """True-colour image and backscatter of a patch, as far as the store has them."""
-    store = session.store
     row = pc.index(store.index.patch_ids, patch_id).as_py()
     s2: dict[str, Array] = store.patches.tensors(patch_id) if store.index.has_s2[row] else {}
     s1: dict[str, Array] = store.patches.tensors(store.index.s1_name(row)) if store.index.has_s1[row] else {}
