@@ -7,7 +7,7 @@ from shutil import copyfile
 from typing import Any
 
 from seg.benchmark.card import derived_files
-from seg.benchmark.form import Answers, Known, form_text
+from seg.benchmark.form import Answers, Known
 from seg.benchmark.layout import ANSWERS_FILE, MANIFEST_FILE, manifest_text, seed_files
 from seg.benchmark.records import Facts, check_answers, facts_of, prefilled
 from seg.benchmark.verify import examine
@@ -92,8 +92,8 @@ def seed_record(entry: Entry, evaluation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def form_of(seeds: Sequence[Seed]) -> tuple[str, list[str]]:
-    """The form with what is known, and the lines that are left, see `seg.benchmark.form.form_text`."""
+def known_answers(seeds: Sequence[Seed]) -> Known:
+    """What the records answer of the form, and what the network costs."""
     first = seeds[0].entry
     known: Known = prefilled(first.name, [seed.facts for seed in seeds])
     if not is_scored(first.folder):
@@ -102,7 +102,7 @@ def form_of(seeds: Sequence[Seed]) -> tuple[str, list[str]]:
         config = read_run(first.folder).config
         adds = measure(config.model, config.data.bands).multiply_adds
         known = {**known, "multiply_adds": float(f"{adds / 1e9:.4g}")}
-    return form_text(known)
+    return known
 
 
 def fill_submission(folder: Path, seeds: Sequence[Seed], answers: Answers, form: str, track: Track = silent) -> None:

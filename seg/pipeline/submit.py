@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.benchmark.form import read_answers
+from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import MANIFEST_FILE
-from seg.benchmark.pack import fill_submission, form_of, read_seeds
+from seg.benchmark.pack import fill_submission, known_answers, read_seeds
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.errors import SubmissionError
@@ -60,7 +60,7 @@ def submit(
     if answers is None:
         form = out.with_name(f"{out.resolve().name}.answers.yaml")
         with claimed_files([form]):
-            text, left = form_of(seeds)
+            text, left = form_text(known_answers(seeds))
             write_text(form, text)
         return Submitted(None, form, tuple(left))
     text = answers.read_text(encoding="utf-8", errors="replace")
