@@ -63,6 +63,7 @@ TYPED = {
     "cli/sweep.py": {
         "seg compare": "test_cures.py::test_the_comparison_that_a_sweep_ends_with",
         "seg report": "test_series.py::test_as_typed",
+        "Entry: ": "test_recipes.py::test_one_command_trains_scores_and_packs",
     },
     "cli/train.py": {
         "Next: seg eval": "test_cures.py::test_what_comes_next_after_a_training",

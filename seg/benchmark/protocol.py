@@ -59,7 +59,7 @@ class KnownSet:
     Attributes:
         name: What a reader calls them.
         ids, labels: Digests of patch ids and labels, see `seg.reben.official`.
-        subject: Digest of ids, labels and class areas, see `seg.runs.scored.subject_of`; empty: unknown.
+        subject: Digest of ids, labels and class areas, see `seg.reben.official`; empty: nobody has published one.
         synthetic: The patches are simulated.
     """
 
@@ -71,7 +71,15 @@ class KnownSet:
 
 
 OFFICIAL_TEST = KnownSet("the official test split of reBEN", OFFICIAL["test"].ids, OFFICIAL["test"].labels)
-KNOWN_SETS = (OFFICIAL_TEST,)
+SYNTHETIC_TEST = KnownSet(
+    "the test split of the synthetic demo store",
+    "58b5e6152bc7c6c85f931b9752d8391a550a5d949c994bd2fffa879509ac23d7",
+    "588fd77423b195b5750aade0d602768199f8688efce2129dd459f2511a9aae87",
+    "836254055783b25c298fed93691cab32e82d5f237225cbd8fbed3dc9ba14e83e",
+    synthetic=True,
+)
+"""91 patches: what ``seg data synth --patches 400`` makes is the same everywhere."""
+KNOWN_SETS = (OFFICIAL_TEST, SYNTHETIC_TEST)
 """Sets of patches with digests to compare with."""
 
 

@@ -4,7 +4,6 @@ A folder of recipes holds ``NAME.yaml``, ``answers/NAME.yaml`` with those lines 
 ``SHA256SUMS`` as ``sha256sum`` writes it.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,6 @@ from seg.config.yaml_text import YamlTextError, parse
 from seg.errors import WrongUseError
 
 HASHES_FILE, ANSWERS = "SHA256SUMS", "answers"
-
-
-def recipe_files(paths: Iterable[Path]) -> list[Path]:
-    """Configurations that were named, those of folders by name.
-
-    Raises:
-        WrongUseError: If a folder holds none.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-        if not inside:
-            raise WrongUseError(f"{path} holds no configuration, NAME.yaml; name files or a folder of them")
-        found += inside
-    return found
 
 
 def check_recipe(recipe: Path) -> None:
@@ -65,5 +49,5 @@ def stated_of(recipe: Path) -> dict[str, Any]:
         raise WrongUseError(f"{path} {error}") from None
     if not isinstance(stated, dict) or (unknown := stated.keys() - Answers.model_fields.keys()):
         named = f": {min(map(str, unknown))}" if isinstance(stated, dict) else ""
-        raise WrongUseError(f"{path} holds what is no line of the form{named}; 'seg submit' writes the form")
+        raise WrongUseError(f"{path} holds what is no line of the form of a submission{named}")
     return stated

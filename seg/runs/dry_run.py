@@ -1,10 +1,13 @@
 """A training run that is only tried: two steps, and nothing is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from seg.config.identity import settings_of_experiment
 from seg.config.track import Notify, Track, ignore, silent
 from seg.runs.plan import TrainPlan, check_plan
+from seg.runs.sweep import SweepRun
 
 if TYPE_CHECKING:
     from seg.engine.rehearsal import Rehearsal
@@ -41,3 +44,27 @@ def dry_run(task: TrainPlan, track: Track = silent, notify: Notify = ignore) -> 
         rehearsal = rehearse(prepared.run)
         ranks.wait()
         return DryRun(rehearsal, prepared.record())
+
+
+def foreseen(runs: Sequence[SweepRun], track: Track = silent, notify: Notify = ignore) -> dict[str, DryRun]:
+    """What trainings of a sweep will need: of those that differ in nothing but the seed, the first one is tried.
+
+    Args:
+        runs: Runs that are left to train.
+        track: Progress.
+        notify: Is told what the user must not miss.
+
+    Returns:
+        By the name of the run that was tried.
+
+    Raises:
+        SegError: As `dry_run`.
+    """
+    tried: dict[str, str] = {}
+    for run in runs:
+        tried.setdefault(repr(settings_of_experiment(run.config)), run.name)
+    by_name = {run.name: run for run in runs}
+    return {
+        name: dry_run(TrainPlan(by_name[name].config, by_name[name].folder, resume=False), track, notify)
+        for name in tried.values()
+    }

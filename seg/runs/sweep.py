@@ -95,7 +95,7 @@ def sweep_runs(
     """Every run of a sweep; all their settings are checked here, before anything is started.
 
     Args:
-        configs: YAML configurations.
+        configs: YAML configurations, or folders of them.
         out: The folder for the run folders.
         seeds: Comma-separated.
         grid: Settings with their values, ``train.lr=1e-3,3e-4``.
@@ -118,7 +118,7 @@ def sweep_runs(
     axes = [_axis(text) for text in grid]
     parts = Parts(track, notify)
     runs: dict[str, SweepRun] = {}
-    for path, seed in itertools.product(path_list(configs), _seeds(seeds)):
+    for path, seed in itertools.product(configurations(configs), _seeds(seeds)):
         for choices in itertools.product(*axes):
             asked = (*overrides, *choices)
             settings: dict[str, Any] = {"train__seed": seed, "data__store": data, "data__metadata": metadata}
@@ -135,6 +135,21 @@ def sweep_runs(
                 scorings = (Scoring(split),) if split else ()
                 runs[name] = SweepRun(Path(out) / name, with_whole_paths(config), tuple(words), scorings)
     return list(runs.values())
+
+
+def configurations(paths: AnyPaths) -> list[Path]:
+    """Configurations that were named; of a folder all, by name.
+
+    Raises:
+        WrongUseError: If a folder holds none.
+    """
+    found: list[Path] = []
+    for path in path_list(paths):
+        inside = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not inside:
+            raise WrongUseError(f"{path} holds no configuration, NAME.yaml; name files or a folder of them")
+        found += inside
+    return found
 
 
 def look(run: SweepRun) -> State:
