@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from seg.data.readers import dataset as dataset
     from seg.data.readers import loader as loader
     from seg.errors import SegError as SegError
+    from seg.metrics.collection import metric_collection as metric_collection
     from seg.models.checkpoint import load_checkpoint as load_checkpoint
     from seg.pipeline.build import build as build
     from seg.pipeline.card import write_card as write_card
@@ -37,6 +38,7 @@ _HOME = {
     "dataset": "seg.data.readers",
     "loader": "seg.data.readers",
     "SegError": "seg.errors",
+    "metric_collection": "seg.metrics.collection",
     "load_checkpoint": "seg.models.checkpoint",
     "write_card": "seg.pipeline.card",
     "compare": "seg.pipeline.compare",

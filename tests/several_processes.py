@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import warnings
 from copy import deepcopy
 
 import numpy as np
@@ -18,6 +19,7 @@ from seg.engine.losses.joint import JointLoss
 from seg.engine.stopping import Interrupted
 from seg.engine.train import Epoch, Run, fit, seed_everything, train_step, training_batches
 from seg.errors import TrainingError, WorkerError
+from seg.metrics.collection import metric_collection
 from seg.metrics.evidence import Origin
 from seg.metrics.evidence_file import pack_evidence
 from seg.models.card import Data
@@ -193,6 +195,23 @@ def main(store_folder, out):
         if ranks.first:
             (out / "evidence.parquet").write_bytes(packed)
             (out / "document.json").write_text(json.dumps(document))
+
+
+def collect(folder):
+    """The scores of collections that several processes feed with what test_distributed.py has laid out for each."""
+    shares = torch.load(folder / "shares.pt", weights_only=True)
+    found = {}
+    with joined(started_ranks(), CPU.device) as ranks, warnings.catch_warnings():
+        # A process without a patch is told that it has seen none.
+        warnings.simplefilter("ignore", UserWarning)
+        for kind, batches in shares.items():
+            named, bare = metric_collection(), metric_collection()
+            for batch in batches[ranks.rank]:
+                named.update(**batch)
+                bare.update(**{key: part for key, part in batch.items() if key != "patch_id"})
+            for ending, scores in (("", named), (" without names", bare)):
+                found[kind + ending] = {name: value.item() for name, value in scores.compute().items()}
+        (folder / f"{ranks.rank}.json").write_text(json.dumps(found))
 
 
 def only_score(store_folder, out):

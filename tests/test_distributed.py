@@ -3,20 +3,27 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import forks
+import numpy as np
+import pyarrow as pa
 import pytest
 import several_processes
 import torch
+from made_up import dense_counts, made_up_evidence
 
 from seg.engine.distributed import ALONE, Ranks, Vote, check_shares, joined, started_ranks
 from seg.errors import WorkerError
+from seg.metrics.evidence import merge_evidence, take_patches
 from seg.metrics.evidence_file import unpack_evidence
+from seg.metrics.scores import headline, score_evidence
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 
 ROOT = Path(__file__).resolve().parents[1]
+OTHERS = pa.array([f"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_90_9{n}" for n in range(4)])
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +55,28 @@ def test_any_number_of_processes_counts_the_same(alone, together, store, tmp_pat
     assert together[1] == alone[1]
     forks.together(2, tmp_path, several_processes.only_score, store, tmp_path)
     assert (tmp_path / "evidence.parquet").read_bytes() == alone[1]
+
+
+def test_a_collection_counts_every_patch_once(tmp_path):
+    """Where a process repeats patches as a sampler does that pads, and where one has no patch at all."""
+    evidence = made_up_evidence(24, 3, details=False)
+    expected = headline(score_evidence(evidence))
+    counts = torch.from_numpy(dense_counts(evidence, np.arange(24)))
+    scene = {"probabilities": torch.from_numpy(evidence.probabilities), "label": torch.from_numpy(evidence.labels)}
+    whole = {"counts": counts, **scene, "patch_id": evidence.patch_ids.to_pylist()}
+    batches = [{key: part[begin : begin + 4] for key, part in whole.items()} for begin in range(0, 24, 4)]
+    shares = {"padded": [batches[:3], [*batches[3:], batches[0]]], "one alone": [[], batches]}
+    torch.save(shares, tmp_path / "shares.pt")
+    forks.together(2, tmp_path, several_processes.collect, tmp_path)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    for found in (first["padded"], first["one alone"], first["one alone without names"]):
+        assert found == pytest.approx(expected, rel=0, abs=1e-9)
+    # Without names what is repeated counts twice.
+    repeated = merge_evidence([evidence, replace(take_patches(evidence, np.arange(4)), patch_ids=OTHERS)])
+    doubled = headline(score_evidence(repeated))
+    assert first["padded without names"] == pytest.approx(doubled, rel=0, abs=1e-9)
+    assert doubled != pytest.approx(expected, rel=0, abs=1e-9)
 
 
 def test_gradients_are_the_mean_over_processes_and_accumulated_batches(alone, together):

@@ -8,13 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from made_up import made_up_evidence
 from scipy.ndimage import distance_transform_edt
 
 import seg
 from seg.engine.evaluate import Pass, predict
 from seg.errors import ForeignFileError, RunError
+from seg.metrics import collection
 from seg.metrics.evidence import CELLS, CONFIDENCE_UNIT
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
+from seg.metrics.scores import score_evidence
+from seg.metrics.second_opinion import disputed
 from seg.models.checkpoint import read_checkpoint
 from seg.pipeline.report import report_run
 from seg.pipeline.train import train
@@ -152,6 +157,21 @@ def test_check_passes_and_finds_what_was_changed(copied):
     tables.unlink()
     report_run(copied)
     assert tables.read_text() == text
+
+
+def test_check_asks_for_a_second_opinion(copied, monkeypatch):
+    """What torchmetrics makes of the evidence, which does not use the code of seg."""
+    monkeypatch.setitem(collection._SCENE, "f1_micro", lambda _, labels: torch.tensor(len(labels) / 7))
+    with pytest.raises(RunError, match=r"seg computes f1_micro as 0\.\d+ and torchmetrics as \d+\.\d+ from the same"):
+        report_run(copied, check=True)
+
+
+@pytest.mark.parametrize(("off", "found"), [(1e-10, False), (2e-9, True), (np.nan, True)])
+def test_the_second_opinion_allows_a_billionth(off, found):
+    evidence = made_up_evidence(40, 3)
+    scores = score_evidence(evidence)
+    wrong = replace(scores, pixel=replace(scores.pixel, fwiou=scores.pixel.fwiou + off))
+    assert ("computes fwiou" in (disputed(evidence, wrong) or "")) == found
 
 
 def test_check_finds_a_page_that_was_changed_but_takes_tables_without_one(copied):

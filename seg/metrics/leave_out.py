@@ -87,11 +87,19 @@ def _without_each(sums_GX: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _support(values: dict[str, Floats], held_GK: npt.NDArray[Any]) -> dict[str, Floats]:
     """Effective number of groups that hold each class, for scores per class, and that hold any, for the others."""
-    per_class, at_all = (_effective(held.astype(np.float64)) for held in (held_GK, held_GK.sum(axis=1)))
+    per_class, at_all = effective_number(held_GK), effective_number(held_GK.sum(axis=1))
     return {name: per_class if value.ndim > 1 else at_all for name, value in values.items()}
 
 
-def _effective(held_GX: Floats) -> Floats:
+def effective_number(held_GX: npt.NDArray[Any]) -> Floats:
+    """Effective number of groups, (Σ w)² / Σ w²: 1 if one of them holds everything, 0 if there is nothing.
+
+    Args:
+        held_GX: What each group holds; whole numbers, not negative.
+
+    Returns:
+        float64 (...), 0 to G.
+    """
     shares_GX = held_GX / np.maximum(held_GX.sum(axis=0), 1)
     squares = (shares_GX**2).sum(axis=0)
     effective: Floats = np.divide(1, squares, out=np.zeros_like(squares), where=squares > 0)

@@ -62,14 +62,15 @@ def report_run(
         without: Report how it did without this sensor.
         on: Report how it did on other data than those of its training, see `seg.metrics.evidence.scored_on`.
         countries: Report the evaluation that was restricted to these, see `seg.runs.folder.countries_of`.
-        check: Write nothing; compare the tables that are there with what the evidence gives.
+        check: Write nothing; compare the tables that are there with what the evidence gives, and the headline scores
+            with what torchmetrics makes of it.
         track: Progress.
         notify: Is told what the user must not miss.
 
     Raises:
         RunError: If the run was not evaluated on the split, or has been trained since.
         EvidenceError: If the evidence is damaged.
-        RunError: If a table differs, with `check`.
+        RunError: If a table or a headline score differs, with `check`.
     """
     run = Path(run)
     entry = read_entry(run)
@@ -119,3 +120,7 @@ def _check(entry: Entry, folder: Path, assessment: Assessment, evidence: Evidenc
         for more in differences[1:]:
             error.add_note(more)
         raise error
+    from seg.metrics.second_opinion import disputed  # loads torch
+
+    if sentence := disputed(evidence, assessment.scores):
+        raise RunError(sentence)
