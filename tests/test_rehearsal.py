@@ -33,18 +33,18 @@ def rehearsed(store: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> 
     """The rehearsal of a run, the patches that it trained on and validated, and those of the run."""
     trained: list[int] = []
     validated: list[int] = []
-    step, predict = rehearsal.train_step, rehearsal.predict
+    step, evaluate = rehearsal.train_step, rehearsal.evaluate
 
     def counted_step(run: Any, batch: Any) -> Any:
         trained.append(len(batch))
         return step(run, batch)
 
-    def counted_predict(model: Any, part: Any, how: Any) -> Any:
+    def counted_evaluate(model: Any, part: Any, origin: Any, how: Any) -> Any:
         validated.append(len(part))
-        return predict(model, part, how)
+        return evaluate(model, part, origin, how)
 
     monkeypatch.setattr(rehearsal, "train_step", counted_step)
-    monkeypatch.setattr(rehearsal, "predict", counted_predict)
+    monkeypatch.setattr(rehearsal, "evaluate", counted_evaluate)
     job = plan(out=store.parent / "run", data__store=store, **SMALL, **settings)
     with joined_by(job.config) as (ranks, compute):
         run = prepare(job.config, job.folder, ranks=ranks, compute=compute).run

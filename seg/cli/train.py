@@ -107,6 +107,7 @@ def run_and_show(task: "TrainPlan") -> None:
 
 def show_dry_run(result: "DryRun") -> None:
     """Show what a run will need."""
+    from seg.runs.cost import cost_in_words
     from seg.runs.expectation import duration, rehearsed_epoch_hours
 
     need, batch = result.rehearsal, result.record["batch"]
@@ -117,11 +118,12 @@ def show_dry_run(result: "DryRun") -> None:
         f"Batch: {batch['effective_batch']} patches a step ({batch['batch_size']} x {batch['accumulate']} accumulated "
         f"x {batch['processes']} processes), learning rate {batch['lr']:g}"
     )
-    console.done(f"Memory: {memory}" + ("" if need.whole else ", by a part of a batch; a whole one takes more"))
+    console.done(f"Memory: {memory}" + ("" if need.whole else ", scaled up from a part of a batch"))
     speed = batch["effective_batch"] / need.step_seconds
     console.done(f"Step: {need.step_seconds:.3f} s, {speed:.0f} patches/s; {need.steps} steps an epoch")
     console.done(f"Epoch: {_time(need.epoch_seconds)}, validation included")
     console.done(f"Run: {_time(need.run_seconds)} for {need.epochs} epochs, unless it stops early")
+    console.done(f"Cost: {cost_in_words(result.record)}")
     if hours := rehearsed_epoch_hours(need, result.record):
         compute = result.record["compute"]
         where = compute["cpu_instructions"] if compute["device"] == "cpu" else compute["device"]

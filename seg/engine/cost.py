@@ -80,6 +80,15 @@ class Meter:
 
         return watched
 
+    @property
+    def energy_by(self) -> str | None:
+        """Who counts the energy; None: nobody."""
+        return self._energy.by or None
+
+    def joules(self) -> float | None:
+        """Energy of this process's device and machine in this sitting; None if nothing counts it."""
+        return self._energy.joules()
+
     def together(self) -> Cost:
         """The cost so far; all processes have to call this."""
         own = [peak_memory(), _peak_device_memory(self._device), self._energy.joules()]

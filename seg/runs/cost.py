@@ -16,6 +16,7 @@ from seg.store.targets import Known, claimed_folder
 
 if TYPE_CHECKING:
     from seg.engine.cost import Cost
+    from seg.engine.rehearsal import Rehearsal
 
 _NO_TRIAL = ("fraction", "fraction_seed", "countries", "except_countries")
 """Settings of ``data`` that say what is asked and not how it is answered: other values of them try nothing."""
@@ -30,6 +31,30 @@ def ledger(cost: "Cost", record: Mapping[str, Any], trials: int = 1) -> dict[str
         trials: Configurations that were tried to come to this one, itself included.
     """
     return {**asdict(cost), "device": device_of(record), "trials": trials}
+
+
+def expected_ledger(rehearsal: "Rehearsal", seconds: float, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is expected to cost if it does not stop early, as `ledger` says it.
+
+    Args:
+        rehearsal: Some steps of it.
+        seconds: What it took to get ready for them, which the run will take as well.
+        record: What ``run.json`` says of the machine and of the processes.
+    """
+    from seg.engine.cost import Cost, peak_memory
+
+    wall, processes = seconds + rehearsal.run_seconds, int(section(dict(record), "batch").get("processes", 1))
+    joules, gpu = rehearsal.joules, rehearsal.memory_total is not None
+    expected = Cost(
+        wall_seconds=wall,
+        device_seconds=wall * processes,
+        patches_seen=rehearsal.patches_seen,
+        peak_memory_bytes=peak_memory() if gpu else rehearsal.memory_bytes,
+        peak_device_memory_bytes=rehearsal.memory_bytes if gpu else None,
+        energy_joules=None if joules is None else joules / rehearsal.seconds * wall,
+        energy_by=None if joules is None else rehearsal.energy_by,
+    )
+    return ledger(expected, record)
 
 
 def device_of(record: Mapping[str, Any]) -> str:

@@ -1,11 +1,14 @@
 """A training run that is only tried: two steps, and nothing is written."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seg.config.identity import settings_of_experiment
 from seg.config.track import Notify, Track, ignore, silent
+from seg.report.record import hardware
+from seg.runs.cost import expected_ledger
 from seg.runs.plan import TrainPlan, check_plan
 from seg.runs.sweep import SweepRun
 
@@ -19,7 +22,7 @@ class DryRun:
 
     Attributes:
         rehearsal: Time and memory.
-        record: What ``run.json`` would say of the run.
+        record: What ``run.json`` would say of the run, and under ``cost`` what it is expected to cost.
     """
 
     rehearsal: "Rehearsal"
@@ -33,6 +36,7 @@ def dry_run(task: TrainPlan, track: Track = silent, notify: Notify = ignore) -> 
         SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
         OutOfMemoryError: Naming the setting to change.
     """
+    began = time.perf_counter()
     check_plan(task)
     from seg.engine.rehearsal import rehearse
     from seg.runs.preparation import joined_by, prepare
@@ -41,9 +45,11 @@ def dry_run(task: TrainPlan, track: Track = silent, notify: Notify = ignore) -> 
         prepared = prepare(
             task.config, task.folder, task.resume, task.allow, ranks=ranks, compute=compute, track=track, notify=notify
         )
+        ready = time.perf_counter() - began
         rehearsal = rehearse(prepared.run)
         ranks.wait()
-        return DryRun(rehearsal, prepared.record())
+        record = {**prepared.record(), "hardware": hardware()}
+        return DryRun(rehearsal, record | {"cost": expected_ledger(rehearsal, ready, record)})
 
 
 def foreseen(runs: Sequence[SweepRun], track: Track = silent, notify: Notify = ignore) -> dict[str, DryRun]:
