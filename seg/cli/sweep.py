@@ -50,9 +50,7 @@ def sweep(
     ] = None,
     executor: options.Executor = "local",
     slurm: options.Slurm = None,
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Show what is left to do, and what recipes take. Nothing is started.")
-    ] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only show what is left, and what recipes take.")] = False,
 ) -> None:
     """Train and score every combination of configurations, settings and seeds, here or on many machines.
 
