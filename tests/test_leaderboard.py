@@ -29,6 +29,7 @@ from seg.metrics.evidence_file import load_evidence
 from seg.metrics.jackknife import Replicates, paired_test
 from seg.pipeline.leaderboard import leaderboard
 from seg.pipeline.submit import submit
+from seg.report.results import text_difference
 
 HOSTILE = '=HYPERLINK("x")<script>alert(1)</script>[a](javascript:b)\\input{c}|$d$'
 SKILLS = {"good": 6.0, "better": 6.02, "poor": 0.3, "middle": 2.5}
@@ -278,3 +279,19 @@ def test_a_submission_that_cannot_be_read_does_not_stop_the_others(entered, monk
     board = read_board(entered)
     assert "Permission denied" in dict(board.refused)["good"]
     assert "twice" in {entry.verified.name for entry in board.entries}
+
+
+def test_the_sample_leaderboard_is_what_its_submissions_give():
+    """SYNTHETIC, in `results`; every submission in it is verified, and every published line compared."""
+    folder = Path(__file__).resolve().parents[1] / "results" / "leaderboard"
+    board = read_board(folder)
+    assert board.refused == ()
+    assert {entry.verified.name for entry in board.entries} >= {"unet", "random-forest", "constant", "linear"}
+    assert board.entries[-1].verified.name == "constant"
+    for name, text in board_files(board).items():
+        assert text_difference(name, (folder / name).read_text(encoding="utf-8"), text) is None
+        assert "SYNTHETIC" in text or name.endswith(".json")
+    assert all(entry.verified.synthetic for entry in board.entries)
+    assert not any("class areas" in one for entry in board.entries for one in entry.verified.unverified)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < 1_500_000
