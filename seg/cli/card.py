@@ -9,7 +9,7 @@ from seg.cli import console, options
 
 
 def card(
-    run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of 'seg train', or one of 'seg score'.")],
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
     name: Annotated[
         str | None, typer.Option(help="Name of the model.", show_default="that of the run's folder")
@@ -23,9 +23,10 @@ def card(
     countries: options.Countries = None,
 ) -> None:
     """Write a model folder to share: weights, card, a page with scores, limits, licence and citation."""
-    from seg.runs.folder import best_checkpoint
+    from seg.runs.folder import best_checkpoint, is_scored
 
-    best_checkpoint(run)
+    if not is_scored(run):
+        best_checkpoint(run)
     from seg.pipeline.card import write_card
 
     done = write_card(
@@ -40,6 +41,9 @@ def card(
         track=console.track,
         notify=console.notify,
     )
-    console.done(f"{done.folder}: seg.load_model('{done.folder}') reads it; its page is README.md")
+    if done.weights:
+        console.done(f"{done.folder}: seg.load_model('{done.folder}') reads it; its page is README.md")
+    else:
+        console.done(f"The page of these predictions, which come without weights: {done.folder / 'README.md'}")
     if done.onnx_difference is not None:
         console.done(f"model.onnx gives the probabilities of torch to within {done.onnx_difference:.1g}.")

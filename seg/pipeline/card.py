@@ -21,14 +21,16 @@ from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
 from seg.report.licences import check_licence
-from seg.report.model_card import Described, model_page
+from seg.report.model_card import Described, model_page, predictions_page
 from seg.runs.entry import Entry, read_entry
 from seg.runs.folder import (
     EVALUATIONS,
     EVIDENCE,
+    SCORED_FILE,
     best_checkpoint,
     countries_of,
     is_model_folder,
+    is_scored,
     named_data,
     read_evidence,
     scoring_options,
@@ -37,6 +39,7 @@ from seg.runs.folder import (
 from seg.store.whole import whole_folder
 
 README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
+PREDICTIONS_FILE = "predictions.json"
 LICENCE = "mit"
 
 
@@ -47,12 +50,14 @@ class Published:
     Attributes:
         folder: The model folder.
         scored: Whether its page has scores.
+        weights: Whether it has weights: of predictions made elsewhere there is a page alone.
         onnx_difference: Largest difference of a probability between ONNX and torch; None without ONNX.
     """
 
     folder: Path
     scored: bool
     onnx_difference: float | None
+    weights: bool = True
 
 
 def write_card(
@@ -73,8 +78,10 @@ def write_card(
     It holds ``model.safetensors``, ``card.json`` (what seg reads), ``config.json`` (what the hub reads), ``README.md``
     with scores, intervals, limits, licence and citation, and ``model.onnx`` if asked for; complete or not at all.
 
+    Of a folder of `score`, which has no weights, there is ``README.md`` alone, and what `score` knows of it.
+
     Args:
-        run: Run folder of `train`; one that was scored gets its scores onto the page.
+        run: Run folder of `train`; one that was scored gets its scores onto the page. Or a folder of `score`.
         out: The model folder; one that `write_card` wrote is replaced.
         name: Of the model; the run's folder name if None.
         licence: Of the weights, as the hub names licences.
@@ -94,6 +101,10 @@ def write_card(
     check_licence(licence, notify)
     if is_model_folder(run):
         raise RunError(f"{run} is a model folder already", wrong_use=True)
+    if is_scored(run):
+        if onnx:
+            raise RunError(f"{run} holds predictions, and no network for ONNX; leave out --onnx", wrong_use=True)
+        return _of_predictions(read_entry(run), out, name, licence, split, track)
     checkpoint = best_checkpoint(run)
     entry = read_entry(run)
     if onnx:
@@ -117,6 +128,29 @@ def write_card(
         )
         difference = _write(folder, checkpoint, described, (assessment, official), onnx)
     return Published(out, assessment is not None, difference)
+
+
+def _of_predictions(
+    entry: Entry, out: Path, name: str | None, licence: str, split: Split | None, track: Track
+) -> Published:
+    """The page of predictions made elsewhere."""
+    evidence = read_evidence(entry.folder, split or entry.split)
+    with whole_folder(out, PREDICTIONS_FILE, "a page of predictions") as folder:
+        assessment = assess(evidence, track)
+        described = Described(
+            name=name or entry.title,
+            folder=out.resolve().name,
+            licence=licence,
+            bands=(),
+            resampling="",
+            scene_head="none",
+            synthetic=evidence.origin.simulated,
+            facts=entry.facts,
+        )
+        page = predictions_page(described, assessment, on_official_test(evidence))
+        (folder / README_FILE).write_text(page, encoding="utf-8")
+        shutil.copyfile(entry.folder / SCORED_FILE, folder / PREDICTIONS_FILE)
+    return Published(out, True, None, weights=False)
 
 
 def _write(

@@ -86,7 +86,8 @@ def report_run(
         if check:
             _check(entry, folder, assessment, evidence)
         else:
-            write_all(entry, folder, assessment, evidence, _pictures(folder, notify))
+            told = notify if evidence.origin.masks else ignore
+            write_all(entry, folder, assessment, evidence, _pictures(folder, told))
     return ReportResult(folder, assessment, summary_tables(assessment))
 
 

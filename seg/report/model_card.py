@@ -12,7 +12,7 @@ from seg.metrics.assess import Assessment
 from seg.metrics.scores import headline
 from seg.reben.bands import SENSORS, of_sensor
 from seg.reben.classes import NUM_CLASSES
-from seg.report.formats import markdown
+from seg.report.formats import markdown, markdown_text
 from seg.report.results import summary_tables
 
 _HEAD_WORDS = {
@@ -63,15 +63,9 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
         assessment: Its scores with their intervals; None if it was not scored.
         official: Whether the scores are of reBEN's test split.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("seg.report", "templates"),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
     onnx_file, difference = described.onnx or ("", 0.0)
     sensors = [f"Sentinel-{sensor[1:]}" for sensor in SENSORS if of_sensor(described.bands, sensor)]
-    return environment.get_template("model_card.md.j2").render(
+    return _template("model_card.md.j2").render(
         front_matter=_front_matter(described, assessment, official),
         title=described.name,
         folder=described.folder,
@@ -90,6 +84,34 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
         official=official,
         tables=[markdown(table) for table in summary_tables(assessment)] if assessment else [],
     )
+
+
+def predictions_page(described: Described, assessment: Assessment, official: bool) -> str:
+    """``README.md`` for predictions made elsewhere, whose names may be anything; arguments as of `model_page`."""
+    origin = assessment.scores.origin
+    return _template("predictions_card.md.j2").render(
+        # What is partial is no result that a hub should list.
+        front_matter=_front_matter(described, None if origin.left_out else assessment, official),
+        title=markdown_text(described.name),
+        synthetic=described.synthetic,
+        left_out=f"{origin.left_out:,}" if origin.left_out else "",
+        num_classes=NUM_CLASSES,
+        facts={name: markdown_text(text) for name, text in described.facts.items()},
+        split=origin.words,
+        patches=f"{assessment.scores.patches:,}",
+        official=official,
+        tables=[markdown(table) for table in summary_tables(assessment)],
+    )
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("seg.report", "templates"),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(name)
 
 
 def _front_matter(described: Described, assessment: Assessment | None, official: bool) -> str:

@@ -253,6 +253,10 @@ def best_checkpoint(run: Path) -> Path:
         raise RunError(f"there is no folder {run}; give the folder of a run, such as runs/unet-s2", wrong_use=True)
     if is_model_folder(run):
         return run
+    if is_scored(run):
+        raise RunError(
+            f"{run} holds predictions made elsewhere, and no weights; give the folder of a run", wrong_use=True
+        )
     if not (run / CONFIG_FILE).is_file():
         raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}", wrong_use=True)
     folder = run / CHECKPOINTS / BEST
