@@ -7,7 +7,9 @@ import pytest
 
 import seg
 from seg.engine import rehearsal
+from seg.engine.cost import Cost
 from seg.engine.rehearsal import Rehearsal, rehearse
+from seg.runs.cost import expected_ledger, ledger
 from seg.runs.plan import plan
 from seg.runs.preparation import joined_by, prepare
 
@@ -65,6 +67,7 @@ def test_it_takes_a_tenth_of_the_patches_at_most(
     assert 2 <= trained <= max(2, training / 10)
     assert 1 <= validated <= max(1, validation / 10)
     assert need.run_seconds > 0
+    assert need.patches_seen == training
     assert need.step_seconds * need.steps < need.epoch_seconds
     assert not need.whole  # memory that is measured by a part of a batch is said to be that
 
@@ -73,3 +76,19 @@ def test_a_long_run_is_judged_by_a_whole_second_step(store: Path, monkeypatch: p
     need, trained, _, _, _ = rehearsed(store, monkeypatch, train__batch_size=8, train__epochs=30)
     assert need.whole
     assert trained == rehearsal.STEPS * 8
+
+
+def test_what_is_expected_is_told_as_the_ledger_tells_it() -> None:
+    record = {"hardware": {"cpu": "EPYC", "gpus": []}, "compute": {"device": "cpu"}, "batch": {"processes": 2}}
+    need = Rehearsal(
+        1.0, 10.0, 100.0, 10, 10, 2**30, None, 0.5, joules=30.0, energy_by="RAPL", seconds=6.0, patches_seen=80
+    )
+    expected = expected_ledger(need, 20.0, record)
+    assert expected == ledger(Cost(120.0, 240.0, 80, 2**30, None, 600.0, "RAPL"), record)
+    on_gpu = Rehearsal(1.0, 10.0, 100.0, 10, 10, 2**30, 2**33, 0.5, patches_seen=80)
+    expected = expected_ledger(on_gpu, 20.0, record)
+    assert (expected["peak_device_memory_bytes"], expected["energy_joules"], expected["energy_by"]) == (
+        2**30,
+        None,
+        None,
+    )

@@ -269,8 +269,12 @@ def test_what_can_be_allowed():
         check_identity(run, {**run, "train.epochs": 3}, ["train.epochs"], Progress(epoch=3))
     with pytest.raises(RunError, match="has 2 processes and 3 were started; start 2"):
         check_identity(run, {**run, "processes": 3}, ALLOWABLE, Progress())
-    with pytest.raises(RunError, match=r"has loss\.pixel=null and not dice"):
+    # A setting that there was not yet when the run began had its default.
+    check_identity(run, {**run, "loss.pixel": "cross_entropy", "data.fraction": 1.0}, (), Progress())
+    with pytest.raises(RunError, match=r"has loss\.pixel=cross_entropy and not dice"):
         check_identity(run, {**run, "loss.pixel": "dice"}, (), Progress())
+    with pytest.raises(RunError, match=r"has data\.fraction=1\.0 and not 0\.1"):
+        check_identity(run, {**run, "data.fraction": 0.1}, (), Progress())
 
 
 # --- rehearsal -----------------------------------------------------------------------------------------------------

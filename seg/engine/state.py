@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seg.config.identity import ALLOWABLE
-from seg.config.sections import TrainConfig
+from seg.config.identity import ALLOWABLE, settings_of_run
+from seg.config.sections import Config, TrainConfig
 from seg.engine.distributed import ALONE, Ranks
 from seg.engine.encoder import bare
 from seg.errors import RunError
@@ -237,6 +237,8 @@ def check_identity(saved: Identity, now: Identity, allow: Collection[str], progr
     """
     if unknown := [name for name in allow if name not in ALLOWABLE]:
         raise RunError(f"'{unknown[0]}' cannot be allowed to change; what can is {', '.join(ALLOWABLE)}")
+    # Settings that there were not yet when it began had no other effect than their defaults have.
+    saved = {name: value for name, value in settings_of_run(Config()).items() if name in now} | dict(saved)
     changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
     for name in changed:
         before, after = saved.get(name), now.get(name)
