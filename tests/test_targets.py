@@ -25,10 +25,12 @@ from entries import ANSWERS, three_runs
 import seg
 from seg.benchmark.form import form_text
 from seg.cli import main as cli
+from seg.config.load import dump_config, load_config
 from seg.config.sections import DataConfig
 from seg.maps.scene_map import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
+from seg.pipeline.series import SERIES_FILES
 from seg.pipeline.train import train
 from seg.prepare import download
 from seg.prepare.build import build_store
@@ -116,6 +118,14 @@ def _a_scored_run(desk: Desk, target: Path) -> None:
     shutil.copytree(desk.run / "eval" / "test", target / "eval" / "test")
     for name in (*RESULT_FILES, REPORT_FILE):
         (target / "eval" / "test" / name).unlink()
+
+
+def _a_series(desk: Desk, target: Path) -> None:
+    """Two scored runs that say to have learned from shares of the labels."""
+    for name, fraction in (("tenth", 0.1), ("whole", 1.0)):
+        _a_scored_run(desk, target / name)
+        path = target / name / "config.yaml"
+        path.write_text(dump_config(load_config(path, [f"data.fraction={fraction}"])))
 
 
 def _an_entry(desk: Desk, target: Path) -> None:
@@ -224,6 +234,7 @@ CASES = {
         lock=_evaluation,
         before=_a_scored_run,
     ),
+    "report of a sweep": Case(lambda _, out: ["report", out], SERIES_FILES, before=_a_series),
     "score": Case(
         lambda desk, out: [
             *(
