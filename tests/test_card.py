@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import seg
 from seg.cli.main import app
+from seg.config import installed
 from seg.config.sections import ModelConfig
 from seg.errors import CheckpointError, RunError, WrongUseError
 from seg.metrics.evidence_file import load_evidence
@@ -168,7 +169,7 @@ def test_an_onnx_file_that_gives_something_else_is_refused(
 
 
 def test_without_its_packages_onnx_says_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(onnx_module, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    monkeypatch.setattr(installed, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(
         CheckpointError, match=re.escape("ONNX needs onnxruntime; install them with: pip install 'seg[onnx]'")
     ):

@@ -737,7 +737,7 @@ def test_runs_are_not_shown_twice_where_every_configuration_has_one(cli, runs):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ((), 2, "Missing argument"),
+        ((), 2, "missing argument"),
         (("a", "--sort", "iou"), 2, "iou"),
         (("a", "--split", "dev"), 2, "dev"),
         (("nowhere",), 2, "there is no folder nowhere"),

@@ -102,7 +102,7 @@ def test_any_other_executor_may_be_handed_over(tmp_path):
 
 @pytest.mark.parametrize("executor", ["", "dask", "dask:", "lokal", "slurm:1", "ray"])
 def test_an_executor_that_does_not_exist(executor):
-    with pytest.raises(WrongUseError, match="take local, dask:ADDRESS or slurm"), opened(executor):
+    with pytest.raises(WrongUseError, match="take local, dask:ADDRESS, slurm or slurm-local"), opened(executor):
         pass
 
 

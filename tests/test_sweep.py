@@ -298,7 +298,7 @@ def test_a_sweep_that_asks_for_nonsense_ends_with_a_sentence(desk, sweep):
     done = sweep("a.yaml", "--executor", "lokal")
     assert done.returncode == 2
     assert done.stderr.strip().endswith(
-        "'lokal' is no executor; take local, dask:ADDRESS or slurm, as in dask:tcp://host:8786"
+        "'lokal' is no executor; take local, dask:ADDRESS, slurm or slurm-local, as in dask:tcp://host:8786"
     )
     assert sweep("a.yaml", "--seeds", "0,x").returncode == 2
     assert diary() == []

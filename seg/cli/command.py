@@ -12,15 +12,14 @@ from typer import rich_utils
 from typer.core import TyperCommand, TyperGroup
 
 from seg.config.stated import shown
-from seg.config.wording import clipped
+from seg.config.wording import SENTENCE, clipped
+from seg.errors import WrongUseError
 
 _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 """What typer raises for wrong use, whichever library it takes it from."""
 
-_USAGE = 300
-"""Characters of what is wrong with the arguments: it stands in a frame, with the usage."""
-_ROOM = 30
-"""Characters of the values of an option: in a terminal of 80, more would cut the names of options off."""
+_ROOM = 20
+"""Characters of the values of an option: in a terminal of 80, more would be broken."""
 _KINDS = {str: "TEXT", Path: "PATH", int: "NUMBER", float: "NUMBER"}
 _PLACE = re.compile(r"\{([\w.]+)\}")
 
@@ -150,7 +149,7 @@ def _rows(args: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 class Group(TyperGroup):
-    """The group of all commands: what is wrong with the arguments is said in a few lines, however long they are."""
+    """The group of all commands: what is wrong with the arguments is said in a sentence, as everything else is."""
 
     def get_params(self, ctx: Any) -> Any:
         """Options before the command; one that is not given is False, which typer would need pydantic to find."""
@@ -163,22 +162,30 @@ class Group(TyperGroup):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the options before the command."""
-        with _few_lines():
+        with _sentences():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Read what follows, and do it."""
-        with _few_lines():
+        with _sentences():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _few_lines() -> Iterator[None]:
+def _sentences() -> Iterator[None]:
+    """Within it, what typer would say in a frame of many lines becomes a sentence, with where the options are listed.
+
+    What it shows of a command without arguments is its help.
+    """
     try:
         yield
     except _USAGE_ERROR as error:
-        for name in ("message", "option_name", "param_hint"):
-            if isinstance(text := getattr(error, name, None), str):
-                # What pydantic says of a value begins with what it is.
-                setattr(error, name, clipped(text.removeprefix("Value error, "), _USAGE))
-        raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        # What pydantic says of a value begins with what it is.
+        text = clipped(error.format_message().replace("Value error, ", "").rstrip("."), SENTENCE)
+        first, stop, rest = text.partition(". ")
+        text = f"{first}; {rest[:1].lower()}{rest[1:]}" if stop else text
+        where = getattr(getattr(error, "ctx", None), "command_path", "seg")
+        advice = "" if ";" in text else f"; '{where} --help' lists what there is"
+        raise WrongUseError(f"{text[:1].lower()}{text[1:]}{advice}") from None

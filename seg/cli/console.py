@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import TypeVar
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from seg.errors import WrongUseError
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def wrong_use() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise WrongUseError(str(error).removeprefix("Value error, ")) from None
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

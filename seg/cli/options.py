@@ -85,8 +85,9 @@ WindowBatch = Annotated[
 Executor = Annotated[
     str,
     typer.Option(
-        help="Who does independent pieces of the work: local, dask:ADDRESS of a scheduler, or slurm.",
-        metavar="local|dask:ADDRESS|slurm",
+        help="Who does independent pieces of the work: local, dask:ADDRESS of a scheduler, slurm, or slurm-local to "
+        "try jobs here.",
+        metavar="WHO",
     ),
 ]
 Slurm = Annotated[

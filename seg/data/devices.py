@@ -2,6 +2,7 @@
 
 import torch
 
+from seg.config.installed import no_cuda
 from seg.config.terms import device_name
 from seg.errors import WrongUseError
 
@@ -19,7 +20,7 @@ def find_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise WrongUseError(f"device {name} is not there: this machine has {count} CUDA devices; use --device auto")
+            raise no_cuda(name, count)
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise WrongUseError("device mps is not there; use --device auto")
     return device

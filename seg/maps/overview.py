@@ -39,7 +39,7 @@ def overview_figure(
         synthetic: Whether the title says so.
 
     Raises:
-        ValueError: If there is no patch, or the patches are of several products.
+        MapError: If there is no patch, or the patches are of several products.
     """
     # A channel of an image, and whether a patch is there, are uint8 like a map, and are put together in the same way.
     there = {patch: np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8) for patch in predicted}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
 from seg.config.version import VERSION
-from seg.errors import MapError
+from seg.errors import MapError, WrongUseError
 from seg.maps.areas import area_table, run_assessment, write_areas
 from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
@@ -76,6 +76,10 @@ class MapOptions:
     geometry: Path | None
 
 
+_STRIDE = 64
+"""Pixels; no network has a larger one."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Sizes that were asked for; None is chosen.
@@ -88,6 +92,19 @@ class Sizes:
     window: int | None = None
     overlap: int | None = None
     batch: int | None = None
+
+    def require_overlap_that_fits(self) -> None:
+        """Make sure that windows may overlap so, whatever the network is.
+
+        Raises:
+            WrongUseError: If they do by more than half.
+        """
+        # Both are rounded up to the stride of the network.
+        if self.window and self.overlap and 2 * self.overlap > -(-self.window // _STRIDE) * _STRIDE:
+            raise WrongUseError(
+                f"windows of {self.window} pixels cannot overlap by {self.overlap}; use --overlap up to "
+                f"{self.window // 2}, or leave it out"
+            )
 
 
 @dataclass(frozen=True)

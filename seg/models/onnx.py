@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from seg.reben.bands import PATCH_SIZE
 INPUT, PIXEL_OUTPUT, SCENE_OUTPUT = "bands", "pixel_probabilities", "scene_probabilities"
 TOLERANCE = 1e-3
 """Largest difference of a probability between ONNX Runtime and torch; float32 rounds differently in either."""
-_NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 class _Whole(nn.Module):
@@ -38,16 +36,6 @@ class _Whole(nn.Module):
         return (pixel,) if scene_logits is None else (pixel, scene_logits.sigmoid())
 
 
-def require_onnx() -> None:
-    """Make sure that networks can be written as ONNX here.
-
-    Raises:
-        CheckpointError: If a package is missing.
-    """
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise CheckpointError(f"ONNX needs {', '.join(missing)}; install them with: pip install 'seg[onnx]'")
-
-
 def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
     """Write a network as ONNX and compare it with torch.
 
@@ -66,10 +54,9 @@ def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
         distribution.
 
     Raises:
-        CheckpointError: If a package is missing, the network has parts that ONNX does not know, or ONNX Runtime
+        CheckpointError: If the network has parts that ONNX does not know, or ONNX Runtime
             gives other probabilities than torch.
     """
-    require_onnx()
     whole = _Whole(model, card).eval()
     names = [PIXEL_OUTPUT] + ([SCENE_OUTPUT] if card.scene_head != "none" else [])
     logger = logging.getLogger("torch.onnx")

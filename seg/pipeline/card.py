@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from seg.config.installed import not_installed
 from seg.config.paths import AnyPath
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
-from seg.errors import RunError
+from seg.errors import CheckpointError, RunError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
@@ -107,10 +108,8 @@ def write_card(
         return _of_predictions(read_entry(run), out, name, licence, split, track)
     checkpoint = best_checkpoint(run)
     entry = read_entry(run)
-    if onnx:
-        from seg.models.onnx import require_onnx
-
-        require_onnx()
+    if onnx and (lacking := not_installed("onnx", "onnxscript", "onnxruntime")):
+        raise CheckpointError(f"ONNX needs {lacking}; install them with: pip install 'seg[onnx]'")
     with whole_folder(out, HUB_CONFIG_FILE, "a model folder") as folder:
         _tell_replaced(checkpoint, out, onnx, notify)
         card = check_checkpoint(checkpoint)

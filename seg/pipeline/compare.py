@@ -34,10 +34,11 @@ from seg.report.compare_tables import (
 from seg.report.formats import Estimate, Table
 from seg.runs.cost import device_of
 from seg.runs.entry import Entry, read_entry
-from seg.runs.folder import check_evidence, countries_of, named_data, read_evidence, section
+from seg.runs.folder import CONFIG_FILE, check_evidence, countries_of, named_data, read_evidence, section
 from seg.runs.names import configuration_names, short_names
 from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
-from seg.store.targets import claimed_folder
+from seg.store.open import INFO_FILE
+from seg.store.targets import claimed_folder, require_own_folder
 
 MOST_PAIRED = 6
 """Up to so many configurations are tested each against each; of more, the best against the others."""
@@ -90,6 +91,8 @@ def compare(
     runs, out = path_list(runs), path_or_none(out)
     if sort not in SCORES:
         raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}", wrong_use=True)
+    if out is not None:
+        require_own_folder(out, "comparison", CONFIG_FILE, INFO_FILE)
     with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):
         entries = _read_entries(runs)
         names = short_names([entry.folder for entry in entries])

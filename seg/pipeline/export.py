@@ -25,7 +25,7 @@ from seg.runs.folder import CONFIG_FILE
 from seg.runs.use import Use, plan_use
 from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
-from seg.store.targets import Known, claimed_besides, claimed_folder
+from seg.store.targets import Known, claimed_besides, claimed_folder, require_own_folder
 from seg.store.written import partial_of
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def export(
     keep = not mosaic if patches is None else patches
     if not (mosaic or keep):
         raise WrongUseError("there is nothing to write without patch maps and without mosaics; ask for one of them")
-    if any((out / name).is_file() for name in (CONFIG_FILE, INFO_FILE)):
-        raise WrongUseError(f"{out} is a run or a store; name a folder of its own for the maps, such as {out / 'maps'}")
+    require_own_folder(out, "maps", CONFIG_FILE, INFO_FILE)
     names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ())]
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
         use = plan_use(

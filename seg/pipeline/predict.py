@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seg.config.installed import require_device
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import BandMissingError, SceneError, WrongUseError
@@ -86,11 +87,14 @@ def predict(
         chosen = choose_weights(run, train__device=device)
         if labels and chosen.card.scene_head == "none":
             raise WrongUseError(f"{run} has no scene head; leave out --labels")
+        sizes = Sizes(window, overlap, batch_size)
+        sizes.require_overlap_that_fits()
+        if executor == LOCAL:
+            require_device(chosen.config.train.device)
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
         # Everything is looked at before anything is predicted.
         opened = _opened(scenes, bands, s1, offset, chosen.card, notify)
         parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
-        sizes = Sizes(window, overlap, batch_size)
         if executor == LOCAL:
             # What is wrong with the request itself has been said before torch is loaded, which takes seconds.
             from seg.maps.mapping import map_scenes

@@ -117,10 +117,8 @@ def _check(entry: Entry, folder: Path, assessment: Assessment, evidence: Evidenc
         cure = (
             f"move what was changed away and write it anew with: seg report {shlex.quote(str(entry.folder))} {options}"
         )
-        error = RunError(f"{differences[0]}; {cure}")
-        for more in differences[1:]:
-            error.add_note(more)
-        raise error
+        more = f", and {len(differences) - 1} more of its files differ" if len(differences) > 1 else ""
+        raise RunError(f"{differences[0]}{more}; {cure}")
     from seg.metrics.second_opinion import disputed  # loads torch
 
     if sentence := disputed(evidence, assessment.scores):

@@ -26,7 +26,7 @@ from seg.store.notes import SYNTHETIC_NOTE, synthetic_mark
 from seg.store.offsets import write_offsets
 from seg.store.open import INDEX_FILE, INFO_FILE, describe, read_description
 from seg.store.patches import DATA_FILE
-from seg.store.targets import Known, claimed_files, claimed_folder, claimed_place
+from seg.store.targets import Known, claimed_files, claimed_folder, claimed_place, require_own_folder
 
 AS_IS = "as it is"
 """The name of the split that the metadata have, unless it is the published one."""
@@ -102,6 +102,7 @@ def _claimed(out: Path | None, store: Path | None, report: Path | None) -> Itera
         elif out is not None:
             claims.enter_context(claimed_files([out]))
         if report is not None:
+            require_own_folder(report, "leakage", INFO_FILE)
             from seg.report.leakage_tables import LEAKAGE_FILES
 
             claims.enter_context(

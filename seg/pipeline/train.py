@@ -22,7 +22,7 @@ from seg.runs.cost import ledger
 from seg.runs.folder import CONFIG_FILE, FIGURE_FILE, RECORD_FILE, read_run, section
 from seg.runs.plan import TrainPlan, check_plan, made_folder, require_new, with_whole_paths
 from seg.store.atomic import write_text
-from seg.store.targets import Known, claimed_folder
+from seg.store.targets import Known, claimed_folder, require_free
 
 if TYPE_CHECKING:
     from seg.engine.distributed import Ranks
@@ -71,6 +71,8 @@ def train(
     if task.resume and (kept := _finished(task)) is not None:
         notify(f"The run in {task.folder} is finished, so there is nothing to resume.")
         return kept
+    if task.resume:
+        require_free(task.folder)
     # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
     from seg.engine.state import has_state, read_progress
     from seg.runs.preparation import joined_by, prepare

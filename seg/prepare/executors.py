@@ -17,13 +17,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TypeVar
 
+from seg.config.installed import not_installed
 from seg.errors import SegError, WorkerError, WrongUseError
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 LOCAL = "local"
-CHOICES = "local, dask:ADDRESS or slurm"
+CHOICES = "local, dask:ADDRESS, slurm or slurm-local"
 LOGS = "slurm"
 """Folder, beside what is made, for what SLURM jobs are given and what they say."""
 _ON_THIS_MACHINE = "slurm-local"
@@ -33,6 +34,36 @@ _POLL_SECONDS = 0.5
 _DAY = 24 * 60
 _REQUEUES = 1000
 """How often a job may run out of time and go on in another one."""
+
+
+def require_executor(executor: Executor | str, slurm: Sequence[str] = ()) -> None:
+    """Make sure that somebody can be asked to do the work, without asking.
+
+    Args:
+        executor, slurm: As for `opened`.
+
+    Raises:
+        WrongUseError: If there is no such executor, or what it needs is not installed.
+        WorkerError: If there is no SLURM here.
+    """
+    if executor != LOCAL and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise WrongUseError("--executor is for one process, which shares out the work; start it without torchrun")
+    name, _, address = executor.partition(":") if isinstance(executor, str) else ("", "", "")
+    if slurm and not name.startswith("slurm"):
+        raise WrongUseError("--slurm is for --executor slurm")
+    if not isinstance(executor, str) or executor == LOCAL:
+        return
+    if executor not in ("slurm", _ON_THIS_MACHINE) and not (name == "dask" and address):
+        raise WrongUseError(f"'{executor}' is no executor; take {CHOICES}, as in dask:tcp://host:8786")
+    if not_installed("distributed" if address else "submitit"):
+        package, extra = ("dask", "dask") if address else ("submitit", "slurm")
+        raise WrongUseError(
+            f"--executor {name} needs {package}, which is not installed; run: pip install 'seg[{extra}]'"
+        )
+    for text in slurm:
+        _option(text)
+    if executor == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
+        raise WorkerError("there is no SLURM here, neither sbatch nor srun; start it where you would start these")
 
 
 @contextmanager
@@ -49,23 +80,17 @@ def opened(executor: Executor | str, slurm: Sequence[str] = (), folder: Path = P
         WrongUseError: If there is no such executor, or what it needs is not installed.
         WorkerError: If nobody answers there, or, within, if workers have died again and again.
     """
-    if executor != LOCAL and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise WrongUseError("--executor is for one process, which shares out the work; start it without torchrun")
-    name, _, address = executor.partition(":") if isinstance(executor, str) else ("", "", "")
-    if slurm and not name.startswith("slurm"):
-        raise WrongUseError("--slurm is for --executor slurm")
+    require_executor(executor, slurm)
     if not isinstance(executor, str):
         yield executor
     elif executor == LOCAL:
         yield _Here()
-    elif name == "dask" and address:
+    elif address := executor.partition(":")[2]:
         with _dask(address) as pool:
             yield pool
-    elif executor in ("slurm", _ON_THIS_MACHINE):
+    else:
         with _slurm(executor, slurm, folder) as pool:
             yield pool
-    else:
-        raise WrongUseError(f"'{executor}' is no executor; take {CHOICES}, as in dask:tcp://host:8786")
 
 
 def results(
@@ -105,12 +130,8 @@ class _Here(Executor):
 
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError:
-        raise WrongUseError(
-            "--executor dask needs dask, which is not installed; run: pip install 'seg[dask]'"
-        ) from None
+    from distributed import Client, KilledWorker
+
     try:
         client = Client(address, timeout=_PATIENCE_SECONDS, set_as_default=False)
     except (OSError, ValueError):
@@ -129,20 +150,14 @@ def _dask(address: str) -> Iterator[Executor]:
 
 @contextmanager
 def _slurm(cluster: str, options: Sequence[str], folder: Path) -> Iterator[Executor]:
-    try:
-        import submitit
-    except ImportError:
-        raise WrongUseError(
-            f"--executor {cluster} needs submitit, which is not installed; run: pip install 'seg[slurm]'"
-        ) from None
+    import submitit
+
     chosen = dict(_option(text) for text in options)
     minutes = _minutes(chosen.pop("time", str(_DAY)))
     where = folder.absolute()
     if cluster == _ON_THIS_MACHINE:
         submitter: Any = submitit.LocalExecutor(where, max_num_timeout=_REQUEUES)
         submitter.update_parameters(timeout_min=minutes)
-    elif not (shutil.which("sbatch") and shutil.which("srun")):
-        raise WorkerError("there is no SLURM here, neither sbatch nor srun; start it where you would start these")
     else:
         submitter = submitit.SlurmExecutor(where, max_num_timeout=_REQUEUES)
         # Never two jobs of one name, which is one piece, at a time.

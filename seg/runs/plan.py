@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seg.config.installed import require_device
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config
@@ -95,6 +96,7 @@ def check_plan(task: TrainPlan) -> None:
     check_modality_dropout(train.modality_dropout, data.bands)
     check_augmentation(data.augment)
     check_trackers(train.loggers)
+    require_device(train.device)
     if model.weights and not task.resume:
         sensors = [of_sensor(data.bands, sensor) for sensor in SENSORS] if model.fusion == "dual" else [data.bands]
         for bands in sensors:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seg.config.installed import require_device
 from seg.config.load import load_config
 from seg.config.sections import Config, DataConfig
 from seg.config.synthetic import Synthetic
@@ -125,6 +126,7 @@ def plan_use(
         data__metadata=metadata,
     )
     config, card = weights.config, weights.card
+    require_device(config.train.device)
     if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
         raise WrongUseError(
             f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "

@@ -215,6 +215,32 @@ def _blocking(path: Path, folder: Path) -> Path | None:
     return there if folder in there.parents and not there.is_dir() else None
 
 
+def require_own_folder(out: Path, name: str, *others: str) -> None:
+    """Make sure that what is written goes into a folder of its own.
+
+    Args:
+        out: The folder.
+        name: What it may be called instead, below it.
+        others: Files that tell what else it is.
+
+    Raises:
+        WrongUseError: If it is a run or a store.
+    """
+    if any((out / other).is_file() for other in others):
+        raise WrongUseError(f"{out} is a run or a store; name a folder of its own, such as {out.parent / name}")
+
+
+def require_free(folder: Path) -> None:
+    """Make sure that no other process is at a folder, before work that takes long to begin; it claims it then.
+
+    Raises:
+        BusyError: If one is.
+    """
+    if not _rank():
+        with locked(folder / LOCK_FILE, folder):
+            pass
+
+
 def is_file(path: Path) -> bool:
     """Whether a path is a file itself, and not a link to one: seg makes no links."""
     return path.is_file() and not path.is_symlink()
