@@ -87,18 +87,16 @@ class Sizes:
     Attributes:
         window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
         batch: Windows at a time.
+
+    Raises:
+        WrongUseError: If windows overlap by more than half, whatever the network is.
     """
 
     window: int | None = None
     overlap: int | None = None
     batch: int | None = None
 
-    def require_overlap_that_fits(self) -> None:
-        """Make sure that windows may overlap so, whatever the network is.
-
-        Raises:
-            WrongUseError: If they do by more than half.
-        """
+    def __post_init__(self) -> None:
         # Both are rounded up to the stride of the network.
         if self.window and self.overlap and 2 * self.overlap > -(-self.window // _STRIDE) * _STRIDE:
             raise WrongUseError(

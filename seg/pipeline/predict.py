@@ -5,7 +5,6 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg.config.installed import require_device
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import BandMissingError, SceneError, WrongUseError
@@ -84,13 +83,10 @@ def predict(
     paths = map_targets(scenes, out, alone=bool(s1))
     require_inputs(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     with claimed_maps(paths, out):
-        chosen = choose_weights(run, train__device=device)
+        chosen = choose_weights(run, executor == LOCAL, train__device=device)
         if labels and chosen.card.scene_head == "none":
             raise WrongUseError(f"{run} has no scene head; leave out --labels")
         sizes = Sizes(window, overlap, batch_size)
-        sizes.require_overlap_that_fits()
-        if executor == LOCAL:
-            require_device(chosen.config.train.device)
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
         # Everything is looked at before anything is predicted.
         opened = _opened(scenes, bands, s1, offset, chosen.card, notify)

@@ -72,11 +72,12 @@ class Use:
         return evaluation_name(self.weights.config.eval.split, self.without, on, self.countries)
 
 
-def choose_weights(run: Path, **changes: Any) -> ChosenWeights:
+def choose_weights(run: Path, here: bool = True, **changes: Any) -> ChosenWeights:
     """Look at the best weights of a run.
 
     Args:
         run: Run folder of `train`, or a model folder of `seg.pipeline.card`, which has the default settings.
+        here: Whether they are to be used on this machine, so that it needs the device.
         changes: Instead of the run's own settings, as for `load_config`.
 
     Raises:
@@ -86,6 +87,8 @@ def choose_weights(run: Path, **changes: Any) -> ChosenWeights:
     config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, **changes)
     card = check_checkpoint(checkpoint)
     _check_statistics(card)
+    if here:
+        require_device(config.train.device)
     return ChosenWeights(run, checkpoint, config, card)
 
 
@@ -126,7 +129,6 @@ def plan_use(
         data__metadata=metadata,
     )
     config, card = weights.config, weights.card
-    require_device(config.train.device)
     if drop is not None and not all(of_sensor(card.bands, sensor) for sensor in SENSORS):
         raise WrongUseError(
             f"{run} sees the bands {', '.join(card.bands)} only; without {drop} there is nothing to tell, so leave out "
