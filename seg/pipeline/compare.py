@@ -37,7 +37,6 @@ from seg.runs.entry import Entry, read_entry
 from seg.runs.folder import CONFIG_FILE, check_evidence, countries_of, named_data, read_evidence, section
 from seg.runs.names import configuration_names, short_names
 from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
-from seg.store.open import INFO_FILE
 from seg.store.targets import claimed_folder, require_own_folder
 
 MOST_PAIRED = 6
@@ -92,6 +91,9 @@ def compare(
     if sort not in SCORES:
         raise RunError(f"runs cannot be sorted by '{sort}'; choose one of {', '.join(SCORES)}", wrong_use=True)
     if out is not None:
+        # Of runs nothing is read that lies in a store.
+        from seg.store.open import INFO_FILE
+
         require_own_folder(out, "comparison", CONFIG_FILE, INFO_FILE)
     with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):
         entries = _read_entries(runs)

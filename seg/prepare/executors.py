@@ -55,10 +55,11 @@ def require_executor(executor: Executor | str, slurm: Sequence[str] = ()) -> Non
         return
     if executor not in ("slurm", _ON_THIS_MACHINE) and not (name == "dask" and address):
         raise WrongUseError(f"'{executor}' is no executor; take {CHOICES}, as in dask:tcp://host:8786")
-    if not_installed("distributed" if address else "submitit"):
-        package, extra = ("dask", "dask") if address else ("submitit", "slurm")
+    if address and not_installed("distributed"):
+        raise WrongUseError("--executor dask needs dask, which is not installed; run: pip install 'seg[dask]'")
+    if not address and not_installed("submitit"):
         raise WrongUseError(
-            f"--executor {name} needs {package}, which is not installed; run: pip install 'seg[{extra}]'"
+            f"--executor {executor} needs submitit, which is not installed; run: pip install 'seg[slurm]'"
         )
     for text in slurm:
         _option(text)
