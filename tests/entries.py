@@ -104,7 +104,10 @@ def write_run(folder: Path, evidence: Evidence, seed: int, record: dict[str, Any
     known = {"status": "finished", "synthetic": True, "data": data, "parameters": 14_328_209, "cost": cost}
     known |= {"hardware": {"cpu": "Some CPU", "gpus": ["Some GPU"]}, "compute": {"device": "cuda"}, "weights": []}
     (folder / "run.json").write_text(json.dumps(known | (record or {})))
-    save_evidence(folder / "eval" / "test" / "evidence", evidence)
+    place = folder / "eval" / "test"
+    save_evidence(place / "evidence", evidence)
+    scored = {"weights": evidence.origin.weights, "data": {"patches": len(evidence)}}
+    (place / "eval.json").write_text(json.dumps(scored))
     return folder
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from entries import ANSWERS, evidence_on, small_store, three_runs, with_origin, write_run
 from hypothesis import given, settings
@@ -26,15 +27,17 @@ from seg.benchmark.form import Answers, form_text, read_answers
 from seg.benchmark.layout import manifest_text
 from seg.benchmark.outcome import Outcome, measured
 from seg.benchmark.protocol import KnownSet
+from seg.benchmark.records import check_answers, facts_of
 from seg.benchmark.reference import reference_of
 from seg.config.yaml_text import dump
 from seg.errors import EvidenceError, ForeignFileError, RunError, SegError, SubmissionError, WrongUseError
 from seg.metrics.evidence import CELLS, Evidence, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence, save_evidence
 from seg.metrics.sparse import sparse_counts
+from seg.pipeline.score import score
 from seg.pipeline.submit import submit
 from seg.pipeline.verify import verify
-from seg.reben.classes import NUM_CLASSES
+from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.official import ids_digest, labels_digest
 
 SEEDS = ("0", "1", "2")
@@ -379,9 +382,15 @@ FORGERIES: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
     "details left out": (without_details, "lacks the details of an evaluation"),
     "a train patch": (lambda e: renamed(e, TRAIN_PATCH), "holds .*_00_00, a patch of the train split"),
     "no patch": (lambda e: renamed(e, "../../etc/passwd"), "is of no patch of reBEN"),
-    "a patch left out": (lambda e: take_patches(e, np.arange(1, len(e))), "on other patches than seed"),
+    "a patch left out": (
+        lambda e: take_patches(e, np.arange(1, len(e))),
+        "on other patches than seed|says that 10 patches were scored",
+    ),
     "reordered": (lambda e: take_patches(e, np.arange(len(e))[::-1]), "are not in order"),
     "validation": (lambda e: with_origin(e, split="validation"), "scored on the validation split"),
+    "other weights": (lambda e: with_origin(e, weights="f00d"), "of other weights than those that its record says"),
+    "partial": (lambda e: with_origin(e, left_out=3), "scored on the PARTIAL"),
+    "in a country": (lambda e: with_origin(e, countries=("Austria",)), "in Austria"),
     "a sensor left out": (lambda e: with_origin(e, without="s1"), "without Sentinel-1"),
     "called real": (
         lambda e: with_origin(e, synthetic=False, synthetic_model=False),
@@ -509,6 +518,22 @@ def test_genuine_evidence_is_never_said_to_be_forged(store, data):
     check_consistency(evidence_on(store, data.draw(st.integers(0, 2**20)), skill, temperature))
 
 
+NAMES = """record settings evaluation cost data patches weights hardware gpus bands model.arch data.augment data.fraction
+device_seconds train seed status parameters"""
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("finished"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES.split()), inner, max_size=6),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["record", "settings", "evaluation", "seed"]), JSON))
+def test_a_record_of_anything_is_no_bug(record):
+    facts = facts_of(json.loads(json.dumps(record)))
+    with contextlib.suppress(SubmissionError):
+        check_answers(read_answers(form_text(ANSWERS)[0], "form"), [facts] * 3, "f00d")
+
+
 # ------------------------------------------------------------------------------------------------------------ zip files
 
 
@@ -581,3 +606,70 @@ def test_other_zips_that_are_refused(tmp_path):
             verify(tmp_path / name)
     with pytest.raises(SubmissionError, match=r"there is no submission\.json"):
         verify(zipped(tmp_path / "empty.zip", {}))
+
+
+# ------------------------------------------------------------------------------------------- predictions made elsewhere
+
+
+def scored(store, folder: Path, seed: int | None, **changes: Any) -> Path:
+    """Predictions of an outsider, scored by `seg score`: class maps and labels, or only one of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = np.flatnonzero(store.index.splits == 2)
+    ids = store.index.patch_ids.take(rows).to_pylist()
+    noise = np.random.default_rng(seed or 0)
+    if changes.pop("masks", True):
+        masks = noise.integers(0, NUM_CLASSES, (len(ids), 120, 120), dtype=np.uint8)
+        np.savez(folder / "masks.npz", ids=np.array(ids), masks=masks)
+        changes |= {"predictions": folder / "masks.npz", "classes": "reben"}
+    if changes.pop("labels", True):
+        table = {name: noise.random(len(ids)) for name in CLASS_NAMES}
+        pq.write_table(pa.table({"patch_id": ids} | table), folder / "scene.parquet")
+        changes |= {"scene": folder / "scene.parquet"}
+    out = folder / f"scored-{seed}"
+    score(name="outsider", out=out, data=store.folder, seed=seed, **changes)
+    return out
+
+
+OUTSIDER = {"name": "outsider", "encoder": "none", "trials": 1, "patches_seen": 0}
+
+
+@pytest.mark.parametrize("given", ["both", "masks", "labels"])
+def test_predictions_made_elsewhere_are_entered_like_runs(given, store, tmp_path):
+    only = {"masks": given != "labels", "labels": given != "masks"}
+    entries = [scored(store, tmp_path / str(seed), seed, **only) for seed in range(3)]
+    done = submit(entries, tmp_path / "entry")
+    assert "(device)" in " ".join(done.left)
+    submit(entries, tmp_path / "entry", answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER))
+    found = verify(tmp_path / "entry", data=store.folder)
+    assert not found.trained
+    assert any("confidences" in one for one in found.unverified)
+    assert ("miou" in found.outcome.keys) == (given != "labels")
+    assert ("ap_macro" in found.outcome.keys) == (given != "masks")
+    assert ("mIoU" in (tmp_path / "entry/README.md").read_text()) == (given != "labels")
+
+
+def test_a_method_without_random_numbers_is_scored_once_and_says_so(store, tmp_path):
+    entry = scored(store, tmp_path, None)
+    answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER)
+    with pytest.raises(SubmissionError, match="it has 1 seed, and an entry has 3 or more"):
+        submit([entry], tmp_path / "entry", answers=answers)
+    submit([entry], tmp_path / "entry", answers=write_answers(answers, **OUTSIDER, deterministic=True))
+    assert "that the method draws no random numbers" in verify(tmp_path / "entry").unverified
+    others = [scored(store, tmp_path / str(seed), seed) for seed in range(2)]
+    with pytest.raises(SubmissionError, match="a deterministic method is scored once"):
+        submit(others, tmp_path / "two", answers=answers)
+    with pytest.raises(SubmissionError, match="a seed is not numbered"):
+        submit([*others, entry], tmp_path / "two", answers=write_answers(answers, **OUTSIDER))
+
+
+def test_partial_predictions_are_never_entered(store, tmp_path):
+    entry = scored(store, tmp_path, 0)
+    with np.load(tmp_path / "masks.npz") as whole:
+        np.savez(tmp_path / "part.npz", ids=whole["ids"][1:], masks=whole["masks"][1:])
+    part = tmp_path / "part"
+    score(tmp_path / "part.npz", name="outsider", out=part, classes="reben", data=store.folder, partial=True)
+    answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER, deterministic=True)
+    with pytest.raises(SubmissionError, match="PARTIAL"):
+        submit([part], tmp_path / "entry", answers=answers)
+    with pytest.raises(SubmissionError, match="differ in"):
+        submit([entry, part], tmp_path / "entry", answers=answers)

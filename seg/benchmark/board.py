@@ -171,10 +171,11 @@ def _columns() -> tuple[Column, ...]:
         *percent_columns(*((key, SCORES[key]) for key in _SHOWN)),
         Column("rank_ap_macro", "Rank by AP", "text"),
         Column("seeds", "Seeds", "count"),
-        Column("parameters", "Parameters", "millions"),
+        Column("parameters", "Parameters", "count"),
         Column("multiply_adds", "10^9 multiply-adds", "number"),
         Column("hours", "Device hours", "number"),
         Column("encoder", "Encoder", "text"),
+        Column("origin", "Scored by seg", "text"),
         Column("authors", "Authors", "text"),
     )
 
@@ -192,6 +193,7 @@ def _row(entry: Placed) -> tuple[Value, ...]:
         answers.multiply_adds,
         answers.hours,
         answers.encoder,
+        "trained and scored" if entry.verified.trained else "scored",
         ", ".join(answers.authors),
     )
 
@@ -251,6 +253,7 @@ def _document(entry: Placed) -> dict[str, Any]:
         "name": entry.name,
         "track": track,
         "synthetic": bool(verified.synthetic),
+        "trained_by_seg": verified.trained,
         "patches": verified.patches,
         "reference": verified.subject,
         "ranks": {key: [rank.first, rank.last] for key, rank in entry.ranks.items()},

@@ -13,6 +13,8 @@ from seg.errors import SubmissionError
 from seg.reben.patch import PUBLISHED_PATCHES
 from seg.runs.folder import section
 
+_MOST = 1e15
+"""No number of a record is larger."""
 _TOLERANCE = 0.05
 """Share by which an answer that is measured may differ from its record."""
 
@@ -34,7 +36,9 @@ class Facts:
         trials: Settings that were tried, as far as the sweep knows.
         patches_seen, hours, energy_kwh: Of the training.
         device: What it was computed on.
-        status: How it ended.
+        status: How it ended; empty: nothing was trained here.
+        weights_scored: Digest of the weights that were scored.
+        patches_scored: How many patches they were scored on.
     """
 
     seed: int | None = None
@@ -52,19 +56,23 @@ class Facts:
     energy_kwh: float | None = None
     device: str = ""
     status: str = ""
+    weights_scored: str = ""
+    patches_scored: int | None = None
 
 
 def facts_of(record: Mapping[str, Any]) -> Facts:
     """What a record says, see `seg.benchmark.pack.seed_record`; nothing of what makes no sense."""
     run, settings = section(dict(record), "record"), _settings(section(dict(record), "settings"))
     cost, data = section(run, "cost"), section(run, "data")
+    evaluation = section(dict(record), "evaluation")
     weights = run.get("weights")
     sources = [str(one.get("source")) for one in weights if isinstance(one, dict)] if isinstance(weights, list) else []
     named, augment = settings.get("model.weights"), settings.get("data.augment")
     known = "model.arch" in settings
     seconds, joules = _number(cost.get("device_seconds")), _number(cost.get("energy_joules"))
+    # The record may be anybody's, so nothing in it is taken to be what it should be.
     hardware = section(run, "hardware")
-    gpus = hardware.get("gpus") if isinstance(hardware.get("gpus"), list) else []
+    gpus = hardware["gpus"] if isinstance(hardware.get("gpus"), list) else []
     on_cpu = section(run, "compute").get("device") == "cpu"
     return Facts(
         seed=_whole(record.get("seed")),
@@ -82,8 +90,10 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
         patches_seen=_whole(cost.get("patches_seen")),
         hours=None if seconds is None else seconds / 3600,
         energy_kwh=None if joules is None else joules / 3.6e6,
-        device=str(gpus[0]) if gpus and not on_cpu else str(hardware.get("cpu") or ""),
+        device=str(gpus[0] if gpus and not on_cpu else hardware.get("cpu") or "") if run.get("status") else "",
         status=str(run.get("status") or ""),
+        weights_scored=str(evaluation.get("weights") or ""),
+        patches_scored=_whole(section(evaluation, "data").get("patches")),
     )
 
 
@@ -212,11 +222,12 @@ def _settings(texts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
+    return float(value) if known else None
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST else None
 
 
 def _names(value: Any) -> tuple[str, ...]:

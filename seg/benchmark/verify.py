@@ -46,6 +46,7 @@ class Verified:
         subject: Digest of what was to be predicted; entries compare if theirs are equal.
         predictions: Digests of what was predicted, of each seed.
         outcome: What it comes to.
+        trained: Whether the records are those of trainings by seg, and not of predictions that were made elsewhere.
         checked: What was found to hold, in words.
         unverified: What cannot be known of it, in words.
     """
@@ -58,6 +59,7 @@ class Verified:
     subject: str
     predictions: frozenset[str]
     outcome: Outcome
+    trained: bool
     checked: tuple[str, ...]
     unverified: tuple[str, ...]
 
@@ -103,6 +105,7 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
             "all scores and tables follow from the evidence",
             "the answers do not contradict the records",
         ),
+        trained=all(one.status for one in facts),
         unverified=_unverified(seeds, answers, store is not None),
     )
 
@@ -173,8 +176,12 @@ def examine(
         if digest in digests:
             raise SubmissionError(f"seed {seed} is a copy of seed {digests[digest]}; a seed is a training of its own")
         digests[digest] = seed
-        if fact.seed is not None and str(fact.seed) != seed:
-            raise SubmissionError(f"the record of seed {seed} is that of seed {fact.seed}")
+        if (weights := evidence.origin.weights) and weights in digests:
+            raise SubmissionError(
+                f"seed {seed} has the weights of seed {digests[weights]}; a seed is a training of its own"
+            )
+        digests |= {weights: seed} if weights else {}
+        _check_record(seed, fact, evidence)
         bare = evidence.details is None or evidence.details.reliability is None
         first = replace(first, bare=first.bare or bare)
         if bare and fact.status:
@@ -185,6 +192,19 @@ def examine(
         del evidence
     assert first is not None
     return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)))
+
+
+def _check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
+    """Refuse evidence of another training than the record beside it, as far as both tell."""
+    if fact.seed is not None and str(fact.seed) != seed:
+        raise SubmissionError(f"the record of seed {seed} is that of seed {fact.seed}")
+    origin = evidence.origin
+    if fact.weights_scored and origin.weights and fact.weights_scored != origin.weights:
+        raise SubmissionError(
+            f"the evidence of seed {seed} is of other weights than those that its record says were scored"
+        )
+    if fact.patches_scored not in (None, len(evidence)):
+        raise SubmissionError(f"the record of seed {seed} says that {fact.patches_scored:,} patches were scored")
 
 
 def _read(path: Path) -> Evidence:
@@ -256,6 +276,8 @@ def _unverified(seeds: Examined, answers: Answers, compared: bool) -> tuple[str,
         "what the authors state and no record holds: data, selection, trials elsewhere, and that test was unseen",
         "that the records of the trainings are genuine",
     ]
+    if any("ap_macro" in one.scores for one in seeds.outcome.seeds):
+        found.append("the probabilities of the scene labels, which nothing else in the evidence depends on")
     if not compared and not (seeds.known and seeds.known.subject):
         what = "the true class areas" if seeds.known else "the true labels and class areas"
         found.append(f"{what} of each patch, of which no digest is published; compare them with --data STORE")
