@@ -114,7 +114,7 @@ def write_run(folder: Path, evidence: Evidence, seed: int, record: dict[str, Any
 def three_runs(folder: Path, store: Store, skill: float = 3.0, **settings) -> list[Path]:
     """Runs of three seeds."""
     return [
-        write_run(folder / f"seed{seed}", evidence_on(store, seed + round(100 * skill), skill), seed, **settings)
+        write_run(folder / f"seed{seed}", evidence_on(store, seed + 10 * round(100 * skill), skill), seed, **settings)
         for seed in range(3)
     ]
 

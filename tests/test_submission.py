@@ -518,8 +518,8 @@ def test_genuine_evidence_is_never_said_to_be_forged(store, data):
     check_consistency(evidence_on(store, data.draw(st.integers(0, 2**20)), skill, temperature))
 
 
-NAMES = """record settings evaluation cost data patches weights hardware gpus bands model.arch data.augment data.fraction
-device_seconds train seed status parameters"""
+NAMES = """record settings evaluation cost data patches weights hardware gpus bands model.arch data.augment seed
+data.fraction device_seconds train status parameters"""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("finished"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES.split()), inner, max_size=6),
