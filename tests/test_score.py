@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 from sklearn.metrics import confusion_matrix, f1_score
 
 import seg
+from seg.config.sections import DataConfig
 from seg.errors import EvidenceError, RunError
 from seg.metrics.assess import assess
 from seg.metrics.calibration import confidence_counts
@@ -42,9 +43,12 @@ from seg.predictions.numbering import read_numbering
 from seg.predictions.permuted import doubt
 from seg.predictions.pixels import PatchPixels
 from seg.predictions.request import Given, requested
+from seg.prepare.build import build_store
+from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.runs.entry import read_entry
 from seg.runs.plan import plan
+from seg.store.selection import select
 
 
 def shuffled(made: Made) -> np.ndarray:
@@ -545,3 +549,22 @@ def test_evidence_of_the_format_before_is_read(tmp_path: Path):
     old = table.replace_schema_metadata({b"seg.evidence": json.dumps(sealed(header | {"format": 2}))})
     pq.write_table(old, path, write_page_checksum=True)
     assert load_evidence(tmp_path).origin == whole.origin
+
+
+def test_the_published_reference_maps_are_right_everywhere(real: Path, tmp_path: Path):
+    """Real GeoTIFFs with codes of CLC, read as they are published."""
+    build_store(published_sources(real / "reben-10m-80"), tmp_path / "store", resplit="tile", workers=1)
+    maps = real / "reben-10m-80" / "Reference_Maps"
+    index = seg.open_store(tmp_path / "store").index
+    chosen = index.take(select(index, DataConfig(), "test"))
+    table = pa.table({"patch_id": chosen.patch_ids, "labels": chosen.to_table()["labels"]})
+    pq.write_table(table, tmp_path / "labels.parquet")
+    given = {"name": "truth", "classes": "clc", "data": tmp_path / "store", "scene": tmp_path / "labels.parquet"}
+    with pytest.raises(EvidenceError, match=r"of the train( and validation)? split, and test is scored"):
+        score(maps, out=tmp_path / "all", **given)
+    (tmp_path / "maps").mkdir()
+    for name in chosen.patch_ids.to_pylist():
+        shutil.copyfile(next(maps.rglob(f"{name}_reference_map.tif")), tmp_path / "maps" / f"{name}_reference_map.tif")
+    scores = score(tmp_path / "maps", out=tmp_path / "test", **given).scores
+    assert (scores.pixel.oa, scores.pixel.miou, scores.scene.f1_macro) == (1, 1, 1)
+    assert scores.pixel.support.sum() > 0
