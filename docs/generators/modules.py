@@ -23,6 +23,7 @@ PACKAGES = {
     "report": "Tables, HTML and records.",
     "runs": "What a run is: plan, folder, session, loaded model.",
     "maps": "GeoTIFFs, mosaics and what lies beside a map.",
+    "predictions": "Predictions made elsewhere: readers of files, matching with a split, counting.",
     "benchmark": "The protocol: submissions, their verification, the leaderboard.",
     "pipeline": "The table of contents: what each command does, as functions.",
 }
