@@ -19,7 +19,7 @@ from seg.runs.entry import Entry, entry_of
 from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, countries_of, read_evidence, read_run, section
 from seg.runs.names import configuration_names
 
-_OF_SERIES = ("data.fraction", "data.fraction_seed", "data.countries", "data.except_countries")
+_OF_SERIES = ("data.fraction", "data.fraction_seed", "data.except_countries")
 """Settings that differ within a series."""
 
 
@@ -128,7 +128,8 @@ def _countries(name: str, group: Sequence[_Run], reader: _Reader) -> list[Countr
     by_country: dict[str, list[_Run]] = {}
     for run in whole:
         scored = run.entry.countries
-        if len(scored) == 1 and scored[0] in run.files.config.data.except_countries:
+        out = {country.casefold() for country in run.files.config.data.except_countries}
+        if len(scored) == 1 and scored[0].casefold() in out:
             by_country.setdefault(scored[0], []).append(run)
     found = []
     for country, runs in sorted(by_country.items()):
@@ -136,7 +137,8 @@ def _countries(name: str, group: Sequence[_Run], reader: _Reader) -> list[Countr
         if left_out is not None:
 
             def here(evidence: Evidence, country: str = country) -> Evidence:
-                inside = pc.equal(evidence.countries.cast(pa.string()), country).to_numpy(zero_copy_only=False)
+                names = pc.utf8_lower(evidence.countries.cast(pa.string()))
+                inside = pc.equal(names, country.lower()).to_numpy(zero_copy_only=False)
                 return take_patches(evidence, np.flatnonzero(inside))
 
             found.append(CountryOutcome(name, country, left_out, reader.outcome(name, all_seen, here)))
