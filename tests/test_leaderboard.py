@@ -126,6 +126,18 @@ def test_tracks_are_apart_and_can_be_filtered(made):
     assert "any inputs, from scratch" in files["leaderboard.md"]
 
 
+def test_one_track_and_another_score(entered, tmp_path):
+    board = leaderboard(entered, out=tmp_path / "site", sort="ap_macro", only="s2-scratch-100")
+    (group,) = board.groups
+    means = [entry.verified.outcome.mean("ap_macro") for entry in group]
+    assert means == sorted(means, reverse=True)
+    assert {name for name, _ in board.refused} == {"twice", "forged", "empty", "<b>.txt"}
+    with pytest.raises(
+        SubmissionError, match="there is no track 's2'; choose one like s1-scratch-1, any-pretrained-100"
+    ):
+        leaderboard(entered, out=tmp_path / "site", only="s2")
+
+
 def test_names_from_anybody_do_no_harm_in_any_format(made):
     _, files = made
     page = files["index.html"]

@@ -186,6 +186,7 @@ CASES = [
     ("verify empty", 1, "there is no submission.json in it"),
     ("verify empty --data nowhere", 2, "there is no store nowhere"),
     ("leaderboard nowhere --out site", 2, "nowhere has no folder submissions"),
+    ("leaderboard mine --out site --track s9", 2, "there is no track 's9'"),
     ("leaderboard empty", 2, "nothing is asked for; give --out"),
     ("leaderboard file --init", 2, "file is no folder"),
     ("models --bands XX", 2, "is neither a band nor a modality"),

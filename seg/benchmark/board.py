@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,16 @@ class Board:
         return reduce(or_, (entry.verified.synthetic for entry in self.entries), Synthetic.NOTHING)
 
 
-def read_board(folder: Path, store: Store | None = None, track: Progress = silent) -> Board:
+def read_board(
+    folder: Path, store: Store | None = None, sort: str = RANKED[0], only: str = "", track: Progress = silent
+) -> Board:
     """Verify and rank the submissions of a folder.
 
     Args:
         folder: What holds `SUBMISSIONS`, a folder or zip for each.
         store: The data, to compare with what their evidence says is true.
+        sort: The score of `RANKED` that entries of a track are sorted by.
+        only: Name of the track that is shown, see `Track.name`; empty: all.
         track: Progress.
 
     Raises:
@@ -103,7 +107,8 @@ def read_board(folder: Path, store: Store | None = None, track: Progress = silen
             found.append(verified)
         except (SegError, OSError) as error:
             refused.append((clipped(path.name), clipped(str(error), SENTENCE)))
-    return Board(_grouped(found), tuple(refused))
+    shown = [one for one in found if only in ("", one.answers.track.name)]
+    return Board(_grouped(shown, sort), tuple(refused))
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -135,7 +140,7 @@ def _check_new(verified: Verified, earlier: Sequence[Verified]) -> None:
             raise SubmissionError(f"it holds predictions of {other.name}; an entry is submitted once")
 
 
-def _grouped(found: Sequence[Verified]) -> tuple[tuple[Placed, ...], ...]:
+def _grouped(found: Sequence[Verified], sort: str) -> tuple[tuple[Placed, ...], ...]:
     """Entries that compare: of one track, on one set of patches with one reference."""
     names = [one.answers.name for one in found]
     groups: dict[tuple[bool, str, str], list[Verified]] = {}
@@ -153,14 +158,14 @@ def _grouped(found: Sequence[Verified]) -> tuple[tuple[Placed, ...], ...]:
             )
             for position, one in enumerate(group)
         ]
-        placed.append(tuple(sorted(entries, key=_order)))
+        placed.append(tuple(sorted(entries, key=partial(_order, sort))))
     return tuple(placed)
 
 
-def _order(entry: Placed) -> tuple[Any, ...]:
-    """The best by the first score that entries are ranked by; of those that are told apart by none, the higher one."""
-    rank = entry.ranks.get(RANKED[0])
-    score = entry.verified.outcome.mean(RANKED[0])
+def _order(sort: str, entry: Placed) -> tuple[Any, ...]:
+    """The best by a score first; of those whose ranks begin alike, the higher one."""
+    rank = entry.ranks.get(sort)
+    score = entry.verified.outcome.mean(sort)
     return (rank is None, rank.first if rank else 0, -score if rank else 0.0, entry.name)
 
 

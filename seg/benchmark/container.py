@@ -44,6 +44,7 @@ def opened(path: Path) -> Iterator[Path]:
             yield _unpacked(path, Path(folder))
     else:
         what = "is neither a folder nor a zip" if path.exists() else "does not exist"
+        what = "is a link" if path.is_symlink() else what
         raise SubmissionError(f"{path} {what}; give what 'seg submit' has written", wrong_use=True)
 
 

@@ -52,6 +52,15 @@ class Track:
         return f"{INPUT_WORDS[self.inputs]}, {how}, {self.labels} % of the labels"
 
 
+TRACKS = tuple(
+    Track(inputs, pretraining, labels).name
+    for inputs in get_args(Inputs)
+    for pretraining in get_args(Pretraining)
+    for labels in BUDGETS
+)
+"""Names of all tracks."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownSet:
     """Patches that entries are scored on.

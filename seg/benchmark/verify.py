@@ -281,6 +281,9 @@ def _unverified(seeds: Examined, answers: Answers, compared: bool) -> tuple[str,
     if not compared and not (seeds.known and seeds.known.subject):
         what = "the true class areas" if seeds.known else "the true labels and class areas"
         found.append(f"{what} of each patch, of which no digest is published; compare them with --data STORE")
+    differing = int(((seeds.reference.areas > 0) != seeds.reference.labels).any(axis=1).sum())
+    if differing and not (seeds.known and seeds.known.subject):
+        found.append(f"why labels and pixels of {differing:,} patches tell of different classes")
     if seeds.bare:
         found.append("the counts against confidences, which this evidence does not have")
     if answers.deterministic:

@@ -1,7 +1,7 @@
 """``seg leaderboard``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,10 @@ def leaderboard(
         Path | None,
         typer.Option(help="Store, to compare labels and class areas with.", show_default="none: digests, where known"),
     ] = None,
+    sort: Annotated[
+        Literal["miou", "ap_macro"], typer.Option(help="Score to sort the entries of a track by.")
+    ] = "miou",
+    only: Annotated[str, typer.Option("--track", help="Show one track only, such as s2-scratch-100.")] = "",
     init: Annotated[
         bool, typer.Option("--init", help="Make the folder one, with a workflow that verifies pull requests.")
     ] = False,
@@ -26,13 +30,13 @@ def leaderboard(
     from seg.benchmark.board import PAGE_FILE
     from seg.pipeline.leaderboard import leaderboard as ranked
 
-    board = ranked(folder, out=out, data=data, init=init, track=console.track)
+    board = ranked(folder, out=out, data=data, sort=sort, only=only, init=init, track=console.track)
     for name, why in board.refused:
         console.notify(f"{name} is not ranked: {why}")
     for group in board.groups:
         console.done(f"{group[0].verified.synthetic.warning}{group[0].track.words}:")
         for entry in group:
-            rank = entry.ranks["miou"].words if "miou" in entry.ranks else "–"
+            rank = entry.ranks[sort].words if sort in entry.ranks else "–"
             console.done(f"  {rank:>5}  {entry.name}")
     if init:
         console.done(f"Leaderboard to be filled: {folder}")

@@ -1,8 +1,10 @@
 """The leaderboard of a folder of submissions."""
 
 from pathlib import Path
+from typing import Literal
 
 from seg.benchmark.board import BOARD_FILES, PAGE_FILE, Board, board_files, read_board
+from seg.benchmark.protocol import TRACKS
 from seg.benchmark.template import FILES
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Track, silent
@@ -17,6 +19,8 @@ def leaderboard(
     *,
     out: AnyPath | None = None,
     data: AnyPath | None = None,
+    sort: Literal["miou", "ap_macro"] = "miou",
+    only: str = "",
     init: bool = False,
     track: Track = silent,
 ) -> Board:
@@ -26,6 +30,8 @@ def leaderboard(
         folder: What holds ``submissions/``, a folder or zip for each of them.
         out: Folder for ``index.html`` and ``leaderboard.md``, ``.csv`` and ``.json``; needed but with `init`.
         data: The store that they were scored on, to compare labels, class areas and boundaries of every patch with.
+        sort: Score that the entries of a track are sorted by.
+        only: Name of the track that is shown, such as ``s2-scratch-100``; empty: all.
         init: First make the folder such a one, with a workflow that verifies pull requests.
         track: Progress.
 
@@ -47,9 +53,11 @@ def leaderboard(
         raise SubmissionError("nothing is asked for; give --out for the leaderboard, or --init", wrong_use=True)
     if out is None:
         return Board((), ())
+    if only and only not in TRACKS:
+        raise SubmissionError(f"there is no track '{only}'; choose one like {TRACKS[0]}, {TRACKS[-1]}", wrong_use=True)
     store = None if data is None else open_store(data)
     with claimed_folder(out, BOARD_FILES, Known(vouchers=(PAGE_FILE,))):
-        board = read_board(folder, store, track)
+        board = read_board(folder, store, sort, only, track)
         for name, text in board_files(board).items():
             write_text(out / name, text)
     return board
