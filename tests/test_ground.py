@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg.reben.ground import MOST_OFF, hectares_of, scale_at, scale_of
 from seg.reben.patch import GeoRef
-from seg.scenes.ground import MOST_OFF, hectares_of, scale_at, scale_of
 
 
 def geodesic_hectares(grid, points=200):

@@ -25,9 +25,9 @@ from rasterio.transform import Affine
 
 from seg.errors import ForeignFileError
 from seg.reben.classes import IGNORE_INDEX
+from seg.reben.ground import hectares_of
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
-from seg.scenes.ground import hectares_of
 from seg.scenes.layer import Array
 from seg.scenes.left_out import LeftOut
 from seg.store.atomic import write_bytes, write_text

@@ -26,6 +26,7 @@ from rasterio.vrt import WarpedVRT
 
 from seg.errors import LandCoverError, SceneError
 from seg.reben.bands import BANDS
+from seg.reben.names import band_in, product_in, s1_scene_in
 from seg.reben.patch import GeoRef
 from seg.region.legend import legend_of, values_in
 from seg.region.numbering import (
@@ -55,7 +56,6 @@ from seg.region.polygons import (
     polygons_on,
 )
 from seg.scenes.header import Header, open_raster, read_header, readable, shown
-from seg.scenes.names import band_in, product_in, s1_scene_in
 from seg.scenes.place import require_crs
 
 Codes = npt.NDArray[np.uint16]

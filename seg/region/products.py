@@ -7,6 +7,7 @@ from typing import Any
 
 from seg.errors import SceneError, WrongUseError
 from seg.reben.bands import S2_BANDS
+from seg.reben.names import product_in, s1_scene_in
 from seg.reben.patch import PatchId
 from seg.region.clc import open_clc, require_cover
 from seg.region.countries import open_countries
@@ -15,7 +16,6 @@ from seg.region.request import EXAMPLE, Request
 from seg.scenes.cells import cells_of
 from seg.scenes.classification import find_classification
 from seg.scenes.listing import files_below
-from seg.scenes.names import product_in, s1_scene_in
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.reader import Scene
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.wording import listed
 from seg.errors import WrongUseError
+from seg.reben.names import product_in
 from seg.region.numbering import Numbering
-from seg.scenes.names import product_in
 
 EXAMPLE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 """A name of a product."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seg.errors import SceneError
+from seg.reben.names import band_in
 from seg.scenes.header import in_zip
 from seg.scenes.listing import DAMAGED_ZIP, damaged_zip, files_below, files_in_zip, member_of
-from seg.scenes.names import band_in
 from seg.scenes.place import require_no_radar_product
 
 METADATA = "MTD_MSIL2A.xml"

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 
 from seg.errors import BandMissingError, SceneError
 from seg.reben.bands import BANDS, S2_BANDS
+from seg.reben.names import band_in
 from seg.scenes.header import read_header
 from seg.scenes.jp2 import require_whole
 from seg.scenes.layer import REFLECTANCE_SCALE, Layer
-from seg.scenes.names import band_in
 from seg.scenes.product_files import METADATA, ProductFiles, level_error
 
 _BAND_OF_ID = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from seg.errors import BandMissingError, SceneError
 from seg.reben.bands import BANDS, S1_BANDS
+from seg.reben.names import band_in, names_level_1c
 from seg.scenes.grid import SceneUseError
 from seg.scenes.header import Header, read_header, shown
 from seg.scenes.jp2 import require_whole_file
 from seg.scenes.layer import Layer, tagged_layer
-from seg.scenes.names import band_in, names_level_1c
 from seg.scenes.product_files import level_error
 from seg.scenes.validity import alpha_band
 

@@ -18,10 +18,10 @@ from rasterio.io import DatasetReader
 
 from seg.errors import SceneError
 from seg.reben.bands import BANDS
+from seg.reben.names import band_in
 from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
 from seg.scenes.header import Header, editing, open_raster, readable, shown
 from seg.scenes.layer import Array, Layer, Mask
-from seg.scenes.names import band_in
 
 _ALPHA_NAMES = ("alpha", "datamask", "validmask", "valid", "validity")
 """What alpha bands are called, without spaces and the like; ``dataMask`` is Sentinel Hub's."""
