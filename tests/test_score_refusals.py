@@ -110,7 +110,7 @@ FOLDER = {
     "pickled": (pickled, f"{ONE}.*holds Python objects"),
     "colours": (colours, f"{ONE}.*has 3 bands"),
     "cut off": (cut_off, f"{ONE}.*cut off"),
-    "enormous": (enormous, f"{ONE}.*is 20000 x 20000 pixels"),
+    "enormous": (enormous, f"{ONE}.*is 20000 x 20000, and a patch has 120 x 120 pixels"),
 }
 
 
@@ -262,6 +262,14 @@ ARCHIVES: dict[str, tuple[Callable[[Made, Path], None], str]] = {
         "cannot be read: it is cut off or damaged",
     ),
     "fortran": (lambda made, path: np.savez(path, ids=ids(made), masks=np.asfortranarray(made.masks)), "Fortran order"),
+    "words": (
+        lambda made, path: np.savez(path, ids=ids(made), masks=made.masks.astype("U2")),
+        "masks is <U2, and no numbers",
+    ),
+    "words by patch": (
+        lambda made, path: np.savez(path, **{made.ids[0]: made.masks[0].astype("U2")}),
+        "is <U2, and no numbers",
+    ),
     "wrong scale": (
         lambda made, path: np.savez(path, ids=ids(made), masks=made.masks, scale=np.array(0.0)),
         "scale is 0; write what a stored 1 stands for",

@@ -50,22 +50,23 @@ def score(
     from seg.report.tables import headline_lines
     from seg.runs.evaluation import REPORT_FILE
 
-    result = score_predictions(
-        predictions,
-        name=name,
-        out=out,
-        classes=classes,
-        scene=scene,
-        data=data,
-        metadata=metadata,
-        split=split,
-        seed=seed,
-        partial=partial,
-        executor=executor,
-        slurm=slurm or (),
-        track=console.track,
-        notify=console.notify,
-    )
+    with console.stoppable("The same command goes on with what is not scored yet."):
+        result = score_predictions(
+            predictions,
+            name=name,
+            out=out,
+            classes=classes,
+            scene=scene,
+            data=data,
+            metadata=metadata,
+            split=split,
+            seed=seed,
+            partial=partial,
+            executor=executor,
+            slurm=slurm or (),
+            track=console.track,
+            notify=console.notify,
+        )
     for table in result.tables:
         console.out.print(to_rich(table))
     console.done(f"Tables, scores and evidence: {result.evaluation}")

@@ -30,8 +30,8 @@ from seg.reben.patch import PatchId
 
 IDS = ("ids", "patch_ids", "patch_id")
 MASKS, SHARES, SCALE = "masks", "probabilities", "scale"
-_MOST_IDS = 1 << 28
-"""Bytes that ids may take: those of all patches of reBEN as text of four bytes a letter are half of it."""
+_MOST_IDS, _MOST_BYTES = 2_000_000, 1 << 28
+"""Number of ids, and bytes that they may take: those of all of reBEN as text of four bytes a letter are half of it."""
 _LONGEST_ID = 128
 
 
@@ -94,7 +94,7 @@ class Arrays:
                         values = row(MASKS, place) if self.masks else None
                         shares = row(SHARES, place) if self.shares else None
                     else:
-                        values, shares = (_whole(container, array) for array in place)
+                        values, shares = (_whole(self.path, container, array) for array in place)
                 if (values is None) == self.masks or (shares is None) == self.shares:
                     raise PredictionError(
                         f"has no {'class map' if values is None else 'probabilities'}, and others have"
@@ -134,7 +134,8 @@ def open_arrays(path: Path) -> Arrays:
         if not there:
             raise EvidenceError(f"{path} has ids, and neither {MASKS} nor {SHARES}; name the arrays so")
         for name in there:
-            shape, _ = container.header(name)
+            shape, dtype = container.header(name)
+            _require_numbers(path, name, dtype)
             if shape != (len(ids), *parts[name]):
                 found, expected = (" x ".join(map(str, size)) for size in (shape, (len(ids), *parts[name])))
                 raise EvidenceError(f"{path}: {name} is {found}, and has to be {expected} for the {len(ids):,} ids")
@@ -163,14 +164,20 @@ def _by_patch(path: Path, container: Container) -> tuple[dict[str, int | tuple[s
     return places, any(a for a, _ in found.values()), any(b for _, b in found.values())
 
 
-def _whole(container: Container, name: str) -> npt.NDArray[Any] | None:
+def _whole(path: Path, container: Container, name: str) -> npt.NDArray[Any] | None:
     """The array of a patch, which is not read if it is another size."""
     if not name:
         return None
-    shape, _ = container.header(name)
+    shape, dtype = container.header(name)
     if int(np.prod(shape, dtype=object)) > NUM_CLASSES * SIZE[0] * SIZE[1]:
-        raise PredictionError(f"is {' x '.join(map(str, shape))}, and a patch has 120 x 120 pixels")
+        raise PredictionError(f"is {' x '.join(map(str, shape))}, and a patch has {SIZE[0]} x {SIZE[1]} pixels")
+    _require_numbers(path, name, dtype)
     return container.whole(name)
+
+
+def _require_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "uif":
+        raise EvidenceError(f"{path}: {clipped(name)} is {dtype}, and no numbers; write whole numbers, or floats")
 
 
 def _ids(path: Path, container: Container) -> list[str] | None:
@@ -185,7 +192,8 @@ def _ids(path: Path, container: Container) -> list[str] | None:
     if name is None:
         return None
     shape, dtype = container.header(name)
-    if int(np.prod(shape, dtype=object)) * max(dtype.itemsize, 1) > _MOST_IDS or len(shape) > 2:
+    size = int(np.prod(shape, dtype=object)) * max(dtype.itemsize, 1)
+    if len(shape) not in (1, 2) or shape[0] > _MOST_IDS or size > _MOST_BYTES:
         raise EvidenceError(f"{path}: {name} is far larger than ids of patches; write one id for each row")
     array = container.whole(name)
     if array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] <= _LONGEST_ID:

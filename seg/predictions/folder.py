@@ -14,7 +14,7 @@ import xxhash
 
 from seg.errors import EvidenceError, PredictionError, UnknownNameError
 from seg.predictions.numbering import Numbering
-from seg.predictions.pixels import PatchPixels, Read, class_map, probabilities, split_name
+from seg.predictions.pixels import SIZE, PatchPixels, Read, class_map, probabilities, split_name
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import PatchId
 
@@ -151,8 +151,10 @@ def read_file(path: Path, patch: PatchId, numbering: Numbering, is_map: bool) ->
                     f"probabilities have {NUM_CLASSES}"
                 )
             # Looked at before anything is decoded: what is small on the disk may be huge.
-            if max(dataset.shape) > _LARGEST:
-                raise PredictionError(f"is {dataset.height} x {dataset.width} pixels, and a patch has 120 x 120")
+            if dataset.shape != SIZE:
+                raise PredictionError(
+                    f"is {dataset.height} x {dataset.width}, and a patch has {SIZE[0]} x {SIZE[1]} pixels"
+                )
             check_place(dataset, patch)
             if is_map:
                 return PatchPixels(class_map(dataset.read(1), dataset.nodata))
@@ -164,9 +166,6 @@ def read_file(path: Path, patch: PatchId, numbering: Numbering, is_map: bool) ->
             return PatchPixels(shares_KHW=probabilities(dataset.read(), scale, dataset.nodata))
     except rasterio.errors.RasterioError:
         raise PredictionError("cannot be read: it is cut off, or no such file as its name says") from None
-
-
-_LARGEST = 4096
 
 
 def check_place(dataset: rasterio.DatasetReader, patch: PatchId) -> None:

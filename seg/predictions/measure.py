@@ -80,7 +80,7 @@ class Refusals:
 
 
 def measure_pixels(
-    source: Source, numbering: Numbering, names: Sequence[str], truth: Truth, origin: Origin
+    source: Source, numbering: Numbering, names: Sequence[str], truth: Truth, origin: Origin, what: str = ""
 ) -> tuple[Evidence, dict[str, str]]:
     """Evidence of the pixels of some patches, and a digest of what was predicted of each, whatever its format.
 
@@ -90,6 +90,7 @@ def measure_pixels(
         names: What the source calls the patches.
         truth: What is known of them.
         origin: What is evaluated.
+        what: What a refusal names; empty: the kind of the source.
 
     Raises:
         EvidenceError: If patches cannot be scored.
@@ -116,7 +117,7 @@ def measure_pixels(
             if kept:
                 given = None if shares[0] is None else np.stack([one for one in shares if one is not None])
                 parts.append(_batch(kept, np.stack(targets), np.stack(maps), given, truth, origin))
-    refusals.check(source.what, len(names))
+    refusals.check(what or source.what, len(names))
     return merge_evidence(parts), digests
 
 

@@ -35,6 +35,7 @@ class Piece:
     Attributes:
         name: Of its file.
         folder: Where its evidence is kept.
+        what: What was predicted, for messages.
         store: Folder of the data.
         source: What was predicted of them; None: no masks.
         numbering: What the numbers mean.
@@ -46,6 +47,7 @@ class Piece:
 
     name: str
     folder: Path
+    what: str
     store: Path
     source: Source | None
     numbering: Numbering | None
@@ -77,6 +79,7 @@ def pieces_of(request: Request, folder: Path) -> list[Piece]:
             Piece(
                 name=f"{number:04d}",
                 folder=folder.absolute(),
+                what=f"{request.given.predictions} ({source.what})" if source is not None else "",
                 store=store.folder.absolute(),
                 source=None if source is None else source.only(names),
                 numbering=request.numbering,
@@ -106,7 +109,7 @@ def score_piece(piece: Piece) -> Path:
     if piece.source is None or piece.numbering is None:
         evidence = merge_evidence([measure_reference(truth, piece.origin)])
     else:
-        evidence, digests = measure_pixels(piece.source, piece.numbering, piece.names, truth, piece.origin)
+        evidence, digests = measure_pixels(piece.source, piece.numbering, piece.names, truth, piece.origin, piece.what)
     content = pack_evidence(evidence)
     write_bytes(piece.path, content)
     # Written last: without it, or of other content, the piece counts for nothing.
