@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.benchmark.card import statements_table
+from seg.benchmark.outcome import tiles_of
 from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, Track
 from seg.benchmark.ranking import RANKED, Rank, ranks
 from seg.benchmark.verify import Verified, verify_submission
@@ -17,8 +18,8 @@ from seg.config.track import Track as Progress
 from seg.config.track import silent
 from seg.config.wording import SENTENCE, clipped
 from seg.errors import SegError, SubmissionError
-from seg.metrics.jackknife import LEVEL
 from seg.report.compare_tables import SCORES
+from seg.report.coverage import brackets_note
 from seg.report.formats import FORMATS, Column, Table, Value, percent_columns
 from seg.report.html import render_page
 from seg.report.html_tables import html_table
@@ -122,7 +123,7 @@ def board_files(board: Board) -> dict[str, str]:
     tables = [*groups, *refused] or [replace(everything, title="No entry yet")]
     return {
         PAGE_FILE: _page(board, everything),
-        "leaderboard.md": "# Leaderboard\n\n" + "\n".join([*map(FORMATS["md"], tables), *_notes()]) + "\n",
+        "leaderboard.md": "# Leaderboard\n\n" + "\n".join([*map(FORMATS["md"], tables), *_notes(board)]) + "\n",
         "leaderboard.csv": FORMATS["csv"](everything),
         "leaderboard.json": json_text(head | {"entries": entries, "not_ranked": listed}),
     }
@@ -236,15 +237,17 @@ def _refused_table(board: Board) -> Table:
     return Table("refused", "Not ranked", columns, board.refused)
 
 
-def _notes() -> list[str]:
+def _notes(board: Board) -> list[str]:
     """What a reader must know."""
+    tiles = [tiles_of(entry.verified.outcome.seeds) for entry in board.entries]
     return [
         "A rank is what the tests leave open: 1–3 is the place of an entry that no other is told to be better than, "
         "and that two are not told from. All pairs of a track are tested together, on the same S2 tiles and at the "
         f"level {ALPHA} (Holm). Entries of other tracks or data do not compare.",
         "",
-        f"Scores are means over the seeds, ± is their standard deviation, brackets hold {100 * LEVEL:g} % intervals "
-        "over tiles. All of them were computed anew from the evidence of each entry; what the authors state was "
+        "Scores are means over the seeds, and ± is their standard deviation. "
+        + (f"{brackets_note(min(tiles), 'intervals of the mean')} " if tiles else "")
+        + "All of them were computed anew from the evidence of each entry; what the authors state was "
         "compared with the records of their trainings where there are any, and not otherwise. Evidence that somebody "
         "makes up so that it agrees with itself everywhere is not told from measured evidence without the predictions.",
     ]
@@ -293,5 +296,5 @@ def _page(board: Board, everything: Table) -> str:
         filters=filters,
         entries=facts,
         refused=board.refused,
-        notes=[note for note in _notes() if note],
+        notes=[note for note in _notes(board) if note],
     )
