@@ -11,7 +11,7 @@ Score = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders that 'seg eval' has scored.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders that 'seg eval' has scored, or of 'seg score'.")],
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split that was scored.")] = "test",
     on: Annotated[
         str, typer.Option(help="Data that were scored, if not those of the training: see 'seg report --on'.")

@@ -14,6 +14,7 @@ from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError, WorkerError
 from seg.prepare.executors import LOCAL, LOGS, opened, results
 from seg.runs.cost import note_trials, tried
+from seg.runs.folder import RECORD_FILE
 from seg.runs.plan import TrainPlan, plan
 from seg.runs.sweep import Scoring, SweepRun, left_to_score, look, set_aside
 from seg.store.locks import locked
@@ -65,7 +66,8 @@ def sweep(
     }
     left = [run for run in runs if states[run.name].todo not in ("blocked", "finished")]
     here = executor == LOCAL
-    trials = tried(runs[0].folder.parent, [run.config for run in runs])
+    out = runs[0].folder.parent
+    trials = tried(out, [run.config for run in runs])
     rest = _Rest(tuple(seg), trials, follow, track, notify) if here else _Rest(tuple(seg), trials)
     if not here:
         left = [replace(run, folder=run.folder.absolute()) for run in left]
@@ -75,9 +77,9 @@ def sweep(
                 failed[run.name] = error
             elif not here:
                 notify(f"{run.name} is finished")
-    # Those that were finished before were the best of fewer.
-    for run in runs:
-        note_trials(run.folder, trials)
+    # Those that were finished before, in this sweep or another one here, were the best of fewer.
+    for record in sorted(out.glob(f"*/{RECORD_FILE}")):
+        note_trials(record.parent, trials)
     return failed
 
 

@@ -138,7 +138,8 @@ def countries_table(series: SeriesOutcome) -> Table:
         *series.remarks,
     )
     title = titled("Scores in countries left out of the training", f"{series.split} split", series.synthetic)
-    fewest = min(one.left_out.replicates[0].tiles for one in series.countries)
+    tiles = [one.left_out.replicates[0].tiles for one in series.countries]
+    fewest = min((number for number in tiles if number > 1), default=1)
     return Table("countries", title, tuple(columns), tuple(rows), notes, brackets_note(fewest, "intervals of the mean"))
 
 
