@@ -28,7 +28,7 @@ _FOUND = 1 << 16
 _KEPT = 1 << 18
 """Values to keep of a band."""
 _THREADS, _CACHE = 4, 64 << 20
-_SQUARE = 9
+_SQUARE = 7
 """Equal pixels along the edges of a square that make a block of its value: more than the 6 that a pixel of 60 m has
 where its band was brought to 10 m."""
 _RUN = 24
