@@ -33,7 +33,8 @@ def land(seed: int = 0) -> Array:
 def places(kind: str) -> Places:
     where: Places = np.zeros((SIZE, SIZE), bool)
     where[{"border": np.s_[:, :60], "block": np.s_[90:140, 150:200], "corner": np.s_[200:, :50],
-           "stripe": np.s_[60:66], "small": np.s_[100:110, 103:113], "tiny": np.s_[101:109, 103:111]}[kind]] = True  # fmt: skip
+           "stripe": np.s_[60:66], "small": np.s_[100:110, 103:113],
+           "tiny": np.s_[101:109, 103:111]}[kind]] = True  # fmt: skip
     return where
 
 

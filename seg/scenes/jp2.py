@@ -106,6 +106,8 @@ def _segments(file: IO[bytes], until: int) -> Iterator[tuple[int, bytes]]:
     """Marker segments of a header by their markers, up to a marker; the file then stands behind that one."""
     while (marker := struct.unpack(">H", file.read(2))[0]) != until:
         (length,) = struct.unpack(">H", file.read(2))
+        if length < 2:
+            raise struct.error("no segment is so short")
         yield marker, file.read(length - 2)
 
 
