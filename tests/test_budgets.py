@@ -65,7 +65,7 @@ def classes_of(index: Index, rows: np.ndarray) -> int:
     return int(np.bitwise_or.reduce(index.label_bits[rows]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(indices(), st.lists(st.floats(0.001, 1), min_size=2, max_size=4), st.integers(0, 3), st.randoms())
 def test_a_budget_is_nested_exact_and_told_by_ids_and_labels_alone(index, fractions, seed, random):
     rows = np.arange(len(index))
@@ -83,7 +83,7 @@ def test_a_budget_is_nested_exact_and_told_by_ids_and_labels_alone(index, fracti
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(indices(most=9), st.integers(1, 9), st.integers(0, 2))
 def test_a_budget_has_every_class_if_so_many_patches_can_have(index, patches, seed):
     rows = np.arange(len(index))
