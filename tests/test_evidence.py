@@ -206,6 +206,7 @@ def test_file_is_readable_without_seg(tmp_path: Path) -> None:
         "on": "",
         "synthetic_model": False,
         "left_out": 0,
+        "unit": 0.0,
         "masks": True,
         "ranked": True,
         "countries": [],

@@ -15,6 +15,7 @@ PACKAGES = {
     "data": "From a store to a batch.",
     "models": "Networks, scene heads, weights and checkpoints.",
     "metrics": "Counts in, scores out.",
+    "generalise": "Class maps brought to a minimum mapping unit.",
     "figures": "Every picture and chart.",
     "region": "A reBEN of one's own tiles.",
     "synthetic": "A made-up world.",

@@ -17,6 +17,7 @@ def compare(
         str, typer.Option(help="Data that were scored, if not those of the training: see 'seg report --on'.")
     ] = "",
     countries: options.Countries = None,
+    mmu: options.Mmu = 0.0,
     sort: Annotated[Score, typer.Option(help="Score to sort by.")] = "miou",
     out: Annotated[Path | None, typer.Option(help="Folder for compare.md, .tex, .csv and .json.")] = None,
     allow_different_data: Annotated[
@@ -36,6 +37,7 @@ def compare(
         split=split,
         on=on,
         countries=countries,
+        mmu=mmu,
         sort=sort,
         out=out,
         allow_different_data=allow_different_data,

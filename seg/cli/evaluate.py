@@ -29,6 +29,14 @@ def evaluate(
             show_default="those of the run; {eval.countries}",
         ),
     ] = None,
+    mmu: Annotated[
+        float,
+        typer.Option(
+            help="Bring the maps to this minimum mapping unit, ha; results go to <split>-mmu-<ha>.",
+            min=0,
+            show_default="none",
+        ),
+    ] = 0.0,
     batch_size: Annotated[
         int | None, typer.Option(help="Patches per step.", min=1, show_default="that of the run; {eval.batch_size}")
     ] = None,
@@ -49,6 +57,7 @@ def evaluate(
         batch_size=batch_size,
         drop=drop,
         countries=named_countries(countries),
+        mmu=mmu,
         track=console.track,
         notify=console.notify,
     )

@@ -27,6 +27,7 @@ def export(
     patches: Annotated[
         bool | None, typer.Option("--patches/--no-patches", help="Patch maps.", show_default="on; with --mosaic off")
     ] = None,
+    mmu: options.MapUnit = 0.0,
     device: options.OfRunDevice = None,
 ) -> None:
     """Write the predicted maps of a split as GeoTIFF, of patches or as mosaics, and their footprints as GeoParquet."""
@@ -43,6 +44,7 @@ def export(
         agreement=agreement,
         mosaic=mosaic,
         patches=patches,
+        mmu=mmu,
         device=device,
         track=console.track,
         notify=console.notify,

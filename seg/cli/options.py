@@ -20,6 +20,21 @@ Countries = Annotated[
         show_default="those of the run; {eval.countries}",
     ),
 ]
+Mmu = Annotated[
+    float,
+    typer.Option(
+        "--mmu",
+        help="Of the evaluation: of maps brought to this minimum mapping unit, ha.",
+        min=0,
+        show_default="of maps as predicted",
+    ),
+]
+MapUnit = Annotated[
+    float,
+    typer.Option(
+        "--mmu", help="Bring maps to this minimum mapping unit, ha; CORINE has 25.", min=0, show_default="none"
+    ),
+]
 OfRunDevice = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", show_default="that of the run; {train.device}")
 ]

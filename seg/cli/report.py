@@ -20,6 +20,7 @@ def report(
         str, typer.Option(help="Report the evaluation on other data: what stands in its folder's name.")
     ] = "",
     countries: options.Countries = None,
+    mmu: options.Mmu = 0.0,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a table differs from what its evidence gives.")
     ] = False,
@@ -31,7 +32,7 @@ def report(
     from seg.runs.series_outcome import holds_series
 
     if holds_series(run):
-        _series(run, split, alone=not (drop or on or countries or check))
+        _series(run, split, alone=not (drop or on or countries or mmu or check))
         return
     result = report_run(
         run,
@@ -39,6 +40,7 @@ def report(
         without=drop,
         on=on,
         countries=countries,
+        mmu=mmu,
         check=check,
         track=console.track,
         notify=console.notify,
@@ -57,7 +59,8 @@ def _series(folder: Path, split: Split | None, alone: bool) -> None:
     from seg.report.screen import in_parts
 
     if not alone:
-        raise WrongUseError(f"{folder} holds runs, and --drop, --on, --countries and --check are of one; name that run")
+        of_one = "--drop, --on, --countries, --mmu and --check"
+        raise WrongUseError(f"{folder} holds runs, and {of_one} are of one; name that run")
     result = report_series(folder, split=split or "test", track=console.track)
     for table in result.tables:
         for part in in_parts(table, console.out.width):

@@ -1,7 +1,7 @@
 """The evaluation loop: a network over a data set, as evidence from which every score is computed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,9 @@ from seg.data.on_device import preparation
 from seg.data.order import BatchOrder
 from seg.engine.device import Compute, named_when_full
 from seg.engine.distributed import ALONE, Ranks
-from seg.metrics.boundary import boundary_counts
+from seg.generalise.surprisal import surprisals
+from seg.generalise.units import generalised, unit_pixels
+from seg.metrics.boundary import PIXEL_METRES, boundary_counts
 from seg.metrics.calibration import confidence_counts, pooled_scores
 from seg.metrics.evidence import Details, Evidence, Origin, batch_evidence, merge_evidence
 from seg.metrics.evidence_file import pack_evidence, unpack_evidence
@@ -41,6 +43,27 @@ class Prediction:
     batch: Batch
     pixel_logits_BKHW: Tensor
     scene_probabilities_BK: Tensor | None
+
+    def classes(self, unit: float = 0.0, temperature: float | None = None) -> Tensor:
+        """The predicted maps, int64 (B, H, W).
+
+        Args:
+            unit: Hectares of the minimum mapping unit that the map of each patch is brought to by itself; 0: none.
+                Objects at the edge of a patch stay: it cuts them, and how large they are is not known.
+            temperature: What the logits are divided by to be calibrated; None: nothing.
+        """
+        classes_BHW = self.pixel_logits_BKHW.max(1).indices
+        if not unit:
+            return classes_BHW
+        costs_BKHW = self.surprisals(temperature).cpu().numpy()
+        maps_BHW = classes_BHW.byte().cpu().numpy()
+        pixels = unit_pixels(unit, PIXEL_METRES)
+        maps = [generalised(*pair, pixels, cut=True) for pair in zip(maps_BHW, costs_BKHW, strict=True)]
+        return torch.from_numpy(np.stack(maps)).to(classes_BHW)
+
+    def surprisals(self, temperature: float | None = None) -> Tensor:
+        """How little each class is expected, uint8 (B, K, H, W), see `seg.generalise.surprisal`; argument as above."""
+        return surprisals((self.pixel_logits_BKHW / (temperature or 1)).log_softmax(1))
 
 
 @dataclass(frozen=True)
@@ -116,7 +139,7 @@ def evaluate(
     parts, batch_size = [], how.order(len(dataset)).batch_size
     for number, prediction in enumerate(predict(model, dataset, how)):
         batch = prediction.batch
-        predicted_BHW = prediction.pixel_logits_BKHW.max(1).indices
+        predicted_BHW = prediction.classes(origin.unit, origin.temperature)
         counts = confusion_counts(batch.masks_BHW, predicted_BHW)
         probabilities = prediction.scene_probabilities_BK
         rows = batch.rows_B.cpu().numpy()
@@ -131,7 +154,7 @@ def evaluate(
                 batch.labels_BK.cpu().numpy().astype(np.bool_),
                 None if probabilities is None else probabilities.cpu().numpy(),
                 dataset.countries(rows),
-                _details(prediction, predicted_BHW, origin.temperature) if detailed else None,
+                _details(prediction, predicted_BHW, origin) if detailed else None,
             )
         )
     own = merge_evidence(parts)
@@ -148,13 +171,16 @@ def sampled_pixels(sample: LogitSample, ranks: Ranks) -> tuple[npt.NDArray[np.fl
     return np.concatenate(logits).reshape(-1, NUM_CLASSES), np.concatenate(targets)
 
 
-def _details(prediction: Prediction, predicted_BHW: Tensor, temperature: float | None) -> Details:
+def _details(prediction: Prediction, predicted_BHW: Tensor, origin: Origin) -> Details:
     logits_BKHW, target_BHW = prediction.pixel_logits_BKHW, prediction.batch.masks_BHW
     zones, bands = boundary_counts(target_BHW.cpu().numpy(), predicted_BHW.byte().cpu().numpy())
-    reliability, losses = confidence_counts(logits_BKHW, target_BHW, temperature)
-    return Details(
-        zones=sparse_counts(zones),
-        bands=sparse_counts(bands),
+    details = Details(zones=sparse_counts(zones), bands=sparse_counts(bands))
+    if origin.unit:
+        # Confidences are those of pixels by themselves, of which a generalised map is no longer made.
+        return details
+    reliability, losses = confidence_counts(logits_BKHW, target_BHW, origin.temperature)
+    return replace(
+        details,
         reliability=sparse_counts(reliability.cpu().numpy()),
         losses_NSL=losses.cpu().numpy(),
         pooled_NPK=pooled_scores(logits_BKHW),

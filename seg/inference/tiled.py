@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seg.engine.device import named_when_full
+from seg.generalise.surprisal import surprisals
 from seg.inference.strips import Strip, StripPreparation, StripReader, View
 from seg.inference.window_pass import ScenePass, Softmax, window_probabilities
 from seg.inference.windows import Tiling
@@ -36,6 +37,7 @@ class Piece:
         probabilities_KHW: Probabilities times `SHARE_SCALE`, uint8, 255 likewise; None if not wanted.
         certainty_2HW: Confidence, the largest probability, and entropy as a share of its largest value (log K), stored
             likewise; None if not wanted.
+        surprisals_KHW: See `seg.generalise.surprisal`, uint8, 255 likewise; None if not wanted.
     """
 
     number: int
@@ -43,6 +45,7 @@ class Piece:
     classes_HW: Bytes
     probabilities_KHW: Bytes | None
     certainty_2HW: Bytes | None
+    surprisals_KHW: Bytes | None = None
 
 
 def predict_strips(
@@ -183,6 +186,7 @@ class _Canvas:
         classes_HW = np.empty(shape, np.uint8)
         probabilities_KHW = np.empty((NUM_CLASSES, *shape), np.uint8) if how.probabilities else None
         certainty_2HW = np.empty((2, *shape), np.uint8) if how.certainty else None
+        surprisals_KHW = np.empty((NUM_CLASSES, *shape), np.uint8) if how.surprisals else None
         for first in range(0, place.height, _ROWS_AT_A_TIME):
             some = np.s_[..., first : first + _ROWS_AT_A_TIME, :]
             shares_KHW, outside_HW = blended_KHW[some], ~wanted_HW[some]
@@ -193,7 +197,10 @@ class _Canvas:
             if certainty_2HW is not None:
                 entropy_HW = torch.special.entr(shares_KHW).sum(0) / math.log(NUM_CLASSES)
                 certainty_2HW[some] = _stored(torch.stack([highest.values, entropy_HW]), outside_HW)
-        return Piece(number, place, classes_HW, probabilities_KHW, certainty_2HW)
+            if surprisals_KHW is not None:
+                levels_KHW = surprisals(shares_KHW.log()).masked_fill_(outside_HW, IGNORE_INDEX)
+                surprisals_KHW[some] = levels_KHW.cpu().numpy()
+        return Piece(number, place, classes_HW, probabilities_KHW, certainty_2HW, surprisals_KHW)
 
 
 def _stored(shares: Tensor, outside_HW: Tensor) -> Bytes:

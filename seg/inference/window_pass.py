@@ -21,7 +21,7 @@ class ScenePass:
         batch_size: Windows at a time, all of one row of windows; or cells.
         temperature: What pixel logits are divided by to be calibrated.
         tta: Mean over the 8 symmetries of the square.
-        probabilities, certainty: Whether these are wanted, see `seg.inference.tiled.Piece`.
+        probabilities, certainty, surprisals: Whether these are wanted, see `seg.inference.tiled.Piece`.
         track: Progress over windows, or rows of cells.
     """
 
@@ -31,6 +31,7 @@ class ScenePass:
     tta: bool = False
     probabilities: bool = False
     certainty: bool = False
+    surprisals: bool = False
     track: Track = silent
 
 

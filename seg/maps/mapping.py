@@ -18,6 +18,7 @@ from seg.inference.strips import View
 from seg.inference.tiled import Piece, predict_strips
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import lay_windows
+from seg.maps.generalise import generalise_strips
 from seg.maps.part import ScenePart
 from seg.maps.parts import begin_map
 from seg.maps.scene_map import VRT, MapOptions, ScenePlan, Sizes, finish_map, map_identity, require_space, run_tags
@@ -157,7 +158,11 @@ def _map_scene(plan: ScenePlan, track: Track, notify: Notify) -> SceneMap:
     _predict_lacking(plan, _share(lacking, ranks), _share(lacking_rows, ranks), track)
     seconds = time.perf_counter() - began
     ranks.wait()
-    areas = [values.tolist() for values in unfinished.areas(plan.tiling.strips)] if ranks.first else None
+    areas = None
+    if ranks.first:
+        if plan.options.mmu:
+            generalise_strips(unfinished, plan.tiling.strips, plan.options.mmu, track)
+        areas = [values.tolist() for values in unfinished.areas(plan.tiling.strips, plan.classes)]
     counts, hectares = map(np.array, ranks.from_first(areas))
     files = finish_map(plan, counts, hectares[:NUM_CLASSES], notify) if ranks.first else ()
     ranks.wait()
@@ -186,6 +191,7 @@ def _predict_lacking(plan: ScenePlan, strips: Sequence[int], rows: Sequence[int]
             options.tta,
             options.probabilities,
             options.confidence,
+            bool(options.mmu),
             track,
         )
         pieces = predict_strips(weights.model, view, plan.tiling, strips, how)

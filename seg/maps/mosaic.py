@@ -87,16 +87,30 @@ def write_strips(folder: Path, files: Mapping[PatchId, Path], palette: Palette |
     width = (max(columns) - min(columns) + 1) * PATCH_SIZE
     strips = []
     for row, patches in groupby(sorted(files, key=lambda patch: patch.row), lambda patch: patch.row):
-        values_KHW, names = _strip(list(patches), files, min(columns), width)
+        values_KHW, names = read_row(list(patches), files, min(columns), width)
         corner = replace(next(iter(files)), column=min(columns), row=row)
         strips.append(folder / f"{row:02d}.tif")
         write_values(strips[-1], values_KHW, replace(corner.georef, width=width), {}, names, palette)
     return strips
 
 
-def _strip(
+def read_row(
     patches: Sequence[PatchId], files: Mapping[PatchId, Path], first_column: int, width: int
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """A row of the patches of a product.
+
+    Args:
+        patches: Of one row.
+        files: Map of each.
+        first_column: Column of patches that the mosaic begins with.
+        width: Of the mosaic, pixels.
+
+    Returns:
+        Values, uint8, bands x 120 x width, 255 where no patch lies, and the names of the bands.
+
+    Raises:
+        OSError: If a map cannot be read.
+    """
     values_KHW, names = np.empty((0, PATCH_SIZE, width), np.uint8), ()
     for patch in patches:
         with rasterio.open(files[patch]) as dataset:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS
-from rasterio.io import MemoryFile
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.transform import Affine
 
 from seg.errors import ForeignFileError
@@ -40,7 +40,12 @@ SUFFIX = ".unfinished"
 IDENTITY_FILE = "identity.json"
 LAYERS = {"classes": 1, "confidence": 2, "probabilities": 19}
 """Rasters of a map, and their bands."""
-_STRIP = rf"(?:{'|'.join(LAYERS)})-\d{{4,}}\.tif|cells-\d{{4,}}\.npy|left-out-\d{{4,}}\.json|{re.escape(IDENTITY_FILE)}"
+SURPRISALS, GENERALISED = "surprisals", "generalised"
+"""Strips of what a map is generalised by, with a band for each class, and of the classes after that."""
+_RASTERS = "|".join((*LAYERS, SURPRISALS, GENERALISED))
+_STRIP = (
+    rf"(?:{_RASTERS})-\d{{4,}}\.tif|(?:cells|units)-\d{{4,}}\.npy|left-out-\d{{4,}}\.json|{re.escape(IDENTITY_FILE)}"
+)
 _OWN = re.compile(rf"(?:{_STRIP})|\.(?:{_STRIP})(?:\.[0-9a-f]{{8}})?\.partial")
 """Names of what is written into the folder, complete or not."""
 _NAMED = 5
@@ -52,7 +57,7 @@ class Unfinished:
 
     Attributes:
         folder: Where they are.
-        layers: What is made of each strip, some of `LAYERS`.
+        layers: What is predicted of each strip, some of `LAYERS` and `SURPRISALS`.
         grid: The 10 m grid of the scene.
     """
 
@@ -78,20 +83,38 @@ class Unfinished:
             "classes": piece.classes_HW[None],
             "confidence": piece.certainty_2HW,
             "probabilities": piece.probabilities_KHW,
+            SURPRISALS: piece.surprisals_KHW,
         }
         for layer in self.layers:
             values_BHW = rasters[layer]
             assert values_BHW is not None, f"{layer} was not asked for"
             write_bytes(self.part(layer, piece.number), _encoded(values_BHW, window_grid(self.grid, piece.place)))
 
-    def areas(self, strips: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Of each value in the class maps of strips: pixels, int64 (256,), and hectares on the ground, float64."""
+    def write_generalised(self, number: int, classes_HW: npt.NDArray[np.uint8]) -> None:
+        """Write the classes of a strip after they were generalised.
+
+        Raises:
+            OSError: If the disk does not take them.
+        """
+        with rasterio.open(self.part("classes", number)) as dataset:
+            grid = self._grid_of(dataset)
+        write_bytes(self.part(GENERALISED, number), _encoded(classes_HW[None], grid))
+
+    def _grid_of(self, dataset: DatasetReader) -> GeoRef:
+        corner = dataset.transform
+        return replace(self.grid, x_min=corner.c, y_max=corner.f, width=dataset.width, height=dataset.height)
+
+    def areas(self, strips: Sequence[int], layer: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Of each value in the class maps of strips: pixels, int64 (256,), and hectares on the ground, float64.
+
+        Args:
+            strips: The numbers of the strips.
+            layer: ``classes`` or `GENERALISED`.
+        """
         counts, hectares = np.zeros(256, np.int64), np.zeros(256)
         for number in strips:
-            with rasterio.open(self.part("classes", number)) as dataset:
-                corner = dataset.transform
-                grid = replace(self.grid, x_min=corner.c, y_max=corner.f, width=dataset.width, height=dataset.height)
-                of_strip = hectares_of(dataset.read(1), grid)
+            with rasterio.open(self.part(layer, number)) as dataset:
+                of_strip = hectares_of(dataset.read(1), self._grid_of(dataset))
             counts, hectares = counts + of_strip[0], hectares + of_strip[1]
         return counts, hectares
 

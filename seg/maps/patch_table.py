@@ -39,15 +39,16 @@ _SCHEMA = pa.schema(
 )
 
 
-def patch_rows(session: Session, prediction: Prediction) -> pa.Table:
+def patch_rows(session: Session, prediction: Prediction, alone: bool = True) -> pa.Table:
     """Rows of `write_patch_table` for a batch.
 
     `predicted_labels` are those of the scene head at the thresholds fitted on validation, or at 0.5 without such;
     `map_labels` are the classes of the predicted map. Scores are null where a patch has no labelled pixel, and
-    `labelled_share` too where no reference maps are read.
+    `labelled_share` too where no reference maps are read. What depends on the predicted map is null if that is not made
+    of the patch `alone`.
     """
     batch = prediction.batch
-    predicted_BHW = prediction.pixel_logits_BKHW.max(1).indices
+    predicted_BHW = prediction.classes(session.unit if alone else 0, session.card.calibration)
     values = pixel_values(confusion_counts(batch.masks_BHW, predicted_BHW).cpu().numpy())
     shares_B = (batch.masks_BHW < NUM_CLASSES).float().mean((1, 2)).cpu().numpy()
     classes_BP = predicted_BHW.reshape(len(batch), -1).cpu().numpy()
@@ -70,9 +71,9 @@ def patch_rows(session: Session, prediction: Prediction) -> pa.Table:
             "country": countries[i],
             "labels": _names(labels_BK[i]),
             "predicted_labels": None if decided_BK is None else _names(decided_BK[i]),
-            "map_labels": _names(areas_BK[i] > 0),
-            "pixel_accuracy": _number(values["oa"][i]),
-            "miou": _number(values["miou"][i]),
+            "map_labels": _names(areas_BK[i] > 0) if alone else None,
+            "pixel_accuracy": _number(values["oa"][i]) if alone else None,
+            "miou": _number(values["miou"][i]) if alone else None,
             "labelled_share": float(shares_B[i]) if session.dataset.with_maps else None,
         }
         if probabilities_BK is not None:

@@ -42,6 +42,8 @@ MAP = Layer("map", LAND_COVER, ("land cover",))
 REFERENCE = Layer("reference", LAND_COVER, ("reference land cover",))
 AGREES = Layer("agreement", AGREEMENT, ("agreement with the reference",))
 PROBABILITIES = Layer("probabilities", None, CLASS_NAMES)
+SURPRISALS = Layer("surprisals", None, CLASS_NAMES)
+"""What a mosaic is generalised by, see `seg.generalise.surprisal`: kept until it is."""
 
 
 def patch_file(folder: Path, patch: PatchId, layer: Layer) -> Path:
@@ -53,7 +55,11 @@ def map_tags(session: Session) -> dict[str, str]:
     """Metadata of every file of an export."""
     info = session.store.info
     return model_tags(
-        session.card, best_checkpoint(session.run), fingerprint=info.fingerprint, synthetic=info.synthetic
+        session.card,
+        best_checkpoint(session.run),
+        fingerprint=info.fingerprint,
+        synthetic=info.synthetic,
+        unit=session.unit,
     )
 
 
@@ -64,19 +70,27 @@ def write_patches(
     layers: tuple[Layer, ...],
     tags: Mapping[str, str],
     temperature: float,
+    unit: float = 0.0,
 ) -> npt.NDArray[np.uint8]:
     """Write the maps of a batch; probabilities are calibrated by the temperature.
 
-    Returns:
-        The predicted classes, uint8, batch x height x width.
-    """
-    import torch
+    Args:
+        folder: What the folders of the products lie in.
+        patches: The patches of the batch.
+        prediction: What was predicted of them.
+        layers, tags: What is written of each.
+        temperature: What logits are divided by.
+        unit: Hectares of the minimum mapping unit that the map of each patch is brought to by itself; 0: none.
 
-    classes_BHW: npt.NDArray[np.uint8] = prediction.pixel_logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
+    Returns:
+        The maps, uint8, batch x height x width.
+    """
+    classes_BHW: npt.NDArray[np.uint8] = prediction.classes(unit, temperature).byte().cpu().numpy()
     truth_BHW = prediction.batch.masks_BHW.cpu().numpy()
     shares_BKHW = None
     if PROBABILITIES in layers:
         shares_BKHW = (prediction.pixel_logits_BKHW / temperature).softmax(1).cpu().numpy()
+    costs_BKHW = prediction.surprisals(temperature).cpu().numpy() if SURPRISALS in layers else None
     for i, patch in enumerate(patches):
         (folder / patch.product).mkdir(parents=True, exist_ok=True)
         for layer in layers:
@@ -88,6 +102,9 @@ def write_patches(
             elif layer is AGREES:
                 marks_HW = agreement(truth_BHW[i], classes_BHW[i])
                 write_values(path, marks_HW[None], patch.georef, tags, layer.bands, AGREEMENT)
+            elif layer is SURPRISALS:
+                assert costs_BKHW is not None, "surprisals are computed where they are written"
+                write_values(path, costs_BKHW[i], patch.georef, tags, layer.bands)
             else:
                 assert shares_BKHW is not None, "probabilities are computed where they are written"
                 write_probabilities(path, shares_BKHW[i], patch.georef, tags)

@@ -19,7 +19,7 @@ from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
 from seg.maps.geotiff import write_category_names
 from seg.maps.part import ScenePart
-from seg.maps.parts import LAYERS, Unfinished, require_strips, unfinished_folder, window_grid
+from seg.maps.parts import GENERALISED, LAYERS, SURPRISALS, Unfinished, require_strips, unfinished_folder, window_grid
 from seg.maps.qgis import style, write_qml
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
@@ -63,7 +63,7 @@ class MapOptions:
 
     Attributes:
         run: The run folder.
-        probabilities, confidence, labels, areas, quicklook, tta, geometry: As of `seg.pipeline.predict.predict`.
+        probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu: As of `seg.pipeline.predict.predict`.
     """
 
     run: Path
@@ -74,6 +74,7 @@ class MapOptions:
     quicklook: bool
     tta: bool
     geometry: Path | None
+    mmu: float = 0.0
 
 
 _STRIDE = 64
@@ -136,7 +137,13 @@ class ScenePlan:
     @property
     def unfinished(self) -> Unfinished:
         """Its strips."""
-        return Unfinished(unfinished_folder(self.path), self.layers, self.scene.grid)
+        layers = (SURPRISALS, *self.layers) if self.options.mmu else self.layers
+        return Unfinished(unfinished_folder(self.path), layers, self.scene.grid)
+
+    @property
+    def classes(self) -> str:
+        """The strips that the class map is made of."""
+        return GENERALISED if self.options.mmu else "classes"
 
     @property
     def temperature(self) -> float:
@@ -196,7 +203,7 @@ def map_identity(plan: ScenePlan) -> dict[str, Any]:
         "seg": VERSION,
         "weights": weights_digest(best_checkpoint(options.run)),
         "scene": plan.scene.identity,
-        "layers": list(plan.layers),
+        "layers": list(plan.unfinished.layers),
         "part": [inner.left, inner.top, inner.width, inner.height],
         "geometry": geometry,
         "windows": [tiling.rows.window, tiling.columns.window, tiling.rows.ramp, tiling.columns.ramp],
@@ -214,6 +221,9 @@ def require_space(plan: ScenePlan) -> None:
         MapError: Naming what it takes.
     """
     bands = sum(LAYERS[layer] for layer in plan.layers)
+    if plan.options.mmu:
+        # Surprisals, another class map, and eight half bytes for the number of each object.
+        bands += len(CLASS_NAMES) + 1 + 8
     # Strips and map; noisy maps are packed to about half their size, smooth ones to a tenth.
     needed = plan.part.inner.width * plan.part.inner.height * bands / 2
     free = shutil.disk_usage(plan.path.parent).free
@@ -266,7 +276,9 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         files += write_areas(plan.path.with_suffix(""), table)
     for layer in plan.layers:
         files.append(plan.path if layer == "classes" else plan.beside(f"_{layer}.tif"))
-        parts = [unfinished.part(layer, number) for number in plan.tiling.strips]
+        parts = [
+            unfinished.part(plan.classes if layer == "classes" else layer, number) for number in plan.tiling.strips
+        ]
         kind: Kind = "classes" if layer == "classes" else "continuous"
         write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
     write_category_names(plan.path)
@@ -311,7 +323,13 @@ def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
 
 def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
     """Metadata that some maps of a run share; `simulated` says whether one of the scenes is."""
-    tags = model_tags(card, best_checkpoint(options.run), fingerprint=card.data.fingerprint, synthetic=simulated)
+    tags = model_tags(
+        card,
+        best_checkpoint(options.run),
+        fingerprint=card.data.fingerprint,
+        synthetic=simulated,
+        unit=options.mmu,
+    )
     return tags | {"TTA": "YES" if options.tta else "NO"}
 
 

@@ -59,6 +59,7 @@ class Origin:
         ranked: False if scene labels were decided elsewhere: the probabilities are 0 or 1 and rank nothing, so average
             precision and calibration of the scenes are undefined.
         countries: The countries that the patches were restricted to, in alphabetical order; empty: they were not.
+        unit: Hectares of the minimum mapping unit that the predicted maps were brought to; 0: they were not.
     """
 
     split: Split
@@ -74,6 +75,7 @@ class Origin:
     masks: bool = True
     ranked: bool = True
     countries: tuple[str, ...] = ()
+    unit: float = 0.0
 
     @property
     def simulated(self) -> Synthetic:
@@ -83,7 +85,7 @@ class Origin:
     @property
     def name(self) -> str:
         """Name of the evaluation and its folder, such as ``test``, ``test-in-finland`` or ``test-on-b6b20e5f``."""
-        return evaluation_name(self.split, self.without, self.on, self.countries)
+        return evaluation_name(self.split, self.without, self.on, self.countries, self.unit)
 
     @property
     def words(self) -> str:
@@ -91,15 +93,28 @@ class Origin:
         data = f" of other data ({self.on})" if self.on else ""
         data += f" in {', '.join(self.countries)}" if self.countries else ""
         partial = f"PARTIAL ({self.left_out:,} patches left out) " if self.left_out else ""
-        return f"{partial}{self.split} split{data}" + (f" without Sentinel-{self.without[1:]}" if self.without else "")
+        without = f" without Sentinel-{self.without[1:]}" if self.without else ""
+        return f"{partial}{self.split} split{data}{without}{unit_words(self.unit)}"
 
 
-def evaluation_name(split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()) -> str:
+def unit_words(unit: float) -> str:
+    """A minimum mapping unit for a reader, after what it was applied to, such as `` in units of 25 ha``."""
+    return f" in units of at least {unit_text(unit)} ha" if unit else ""
+
+
+def unit_text(unit: float) -> str:
+    """Hectares of a minimum mapping unit as people type them, such as ``25`` or ``0.5``."""
+    return f"{unit:.10g}"
+
+
+def evaluation_name(
+    split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = (), unit: float = 0.0
+) -> str:
     """Name of an evaluation, see `Origin.name`."""
     where = "+".join(re.sub(r"\W+", "_", country.casefold()) for country in countries)
     if len(where) > _LONGEST:
         where = f"{len(countries)}-countries-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
-    parts = {"on": on, "in": where, "without": without}
+    parts = {"on": on, "in": where, "without": without, "mmu": unit and unit_text(unit)}
     return split + "".join(f"-{word}-{value}" for word, value in parts.items() if value)
 
 

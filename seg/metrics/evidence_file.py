@@ -131,8 +131,7 @@ def pack_evidence(evidence: Evidence) -> bytes:
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(sealed(header))})
     content = pa.BufferOutputStream()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
-    packed: bytes = content.getvalue().to_pybytes()
-    return packed
+    return bytes(content.getvalue())
 
 
 def sealed(header: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,10 +290,11 @@ def _origin(path: Path, header: dict[str, Any]) -> Origin:
             bool(header.get("masks", True)),
             bool(header.get("ranked", True)),
             tuple(map(str, header.get("countries", ()))),
+            float(header.get("unit", 0)),
         )
     except (KeyError, TypeError, ValueError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
-    known = origin.split in SPLITS and origin.without in (None, *SENSORS)
+    known = origin.split in SPLITS and origin.without in (None, *SENSORS) and 0 <= origin.unit < np.inf
     if not known or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
         raise _damaged(path, "its split or its thresholds are not those that seg writes")
     return origin

@@ -62,6 +62,7 @@ def compare(
     split: Split = "test",
     on: str = "",
     countries: str | None = None,
+    mmu: float = 0.0,
     sort: str = "miou",
     out: AnyPath | None = None,
     allow_different_data: bool = False,
@@ -78,6 +79,7 @@ def compare(
         split: The split that they were scored on.
         on: The data that they were scored on, see `seg.metrics.evidence.scored_on`; empty: those of their training.
         countries: What the evaluations were restricted to, see `seg.runs.folder.countries_of`.
+        mmu: The minimum mapping unit that the predicted maps were brought to, hectares; 0: none.
         sort: Score that the configurations are sorted by.
         out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
         allow_different_data: Show runs of different data or patches side by side, tested on patches that are the same.
@@ -100,12 +102,12 @@ def compare(
         names = short_names([entry.folder for entry in entries])
         # Whatever can be known at once is checked before the first evidence is read, which may take minutes.
         # Some may have been trained on the data that others were only scored on.
-        origins = [_origin(entry, split, on, countries) for entry in entries]
+        origins = [_origin(entry, split, on, countries, mmu) for entry in entries]
         if not allow_different_data:
             check_same_data(names, entries, origins)
         scored: list[ScoredRun] = []
         for run, name, origin in zip(entries, names, origins, strict=True):
-            evidence = read_evidence(run.folder, split, on=origin.on, countries=origin.countries)
+            evidence = read_evidence(run.folder, split, on=origin.on, countries=origin.countries, unit=mmu)
             if scored and not allow_different_data:
                 check_same_patches(scored[0], name, evidence)
             scored.append(score_run(run, name, evidence, track))
@@ -116,6 +118,7 @@ def compare(
             split=split,
             on=max(origin.on for origin in origins),
             countries=tuple(sorted({name for origin in origins for name in origin.countries})),
+            mmu=mmu,
             synthetic=reduce(or_, (run.synthetic for run in scored)),
             official=all(run.official for run in scored),
             sort=sort,
@@ -141,9 +144,10 @@ def _read_entries(runs: Sequence[Path]) -> list[Entry]:
     return entries
 
 
-def _origin(entry: Entry, split: Split, on: str, countries: str | None) -> Origin:
+def _origin(entry: Entry, split: Split, on: str, countries: str | None, unit: float) -> Origin:
     where = countries_of(entry.folder, entry.countries, countries)
-    return check_evidence(entry.folder, split, on=named_data(entry.folder, entry.fingerprint, on), countries=where)
+    name = named_data(entry.folder, entry.fingerprint, on)
+    return check_evidence(entry.folder, split, on=name, countries=where, unit=unit)
 
 
 _Group = tuple[str, list[ScoredRun]]

@@ -56,6 +56,7 @@ def evaluate(
     batch_size: int | None = None,
     drop: Sensor | None = None,
     countries: Sequence[str] | None = None,
+    mmu: float = 0.0,
     track: Track = silent,
     notify: Notify = ignore,
 ) -> EvalResult:
@@ -74,6 +75,8 @@ def evaluate(
         drop: Do not show the network this sensor; goes to ``eval/<split>-without-<sensor>/``.
         countries: Only patches from these; goes to ``eval/<split>-in-<countries>/``. Empty: from all; None: from those
             of the configuration's ``eval.countries``.
+        mmu: Hectares of a minimum mapping unit that the predicted map of each patch is brought to, such as 25 for
+            CORINE's; goes to ``eval/<split>-mmu-<hectares>/``. 0: none. Objects at the edge of a patch stay.
         track: Progress.
         notify: Is told what the user must not miss.
 
@@ -94,6 +97,7 @@ def evaluate(
         batch_size=batch_size,
         drop=drop,
         countries=countries,
+        unit=mmu,
         track=track,
         notify=notify,
     )
@@ -140,6 +144,7 @@ def _origin(session: "Session") -> Origin:
         scored_on(info.fingerprint, card.data.fingerprint),
         card.data.synthetic,
         countries=session.countries,
+        unit=session.unit,
     )
 
 
@@ -152,6 +157,7 @@ def _record(session: "Session", evidence: Evidence, seconds: float) -> dict[str,
             "fingerprint": origin.fingerprint,
             "split": origin.split,
             "countries": origin.countries,
+            **({"mmu": origin.unit} if origin.unit else {}),
             "patches": len(evidence),
         },
         weights=origin.weights,

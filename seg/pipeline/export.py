@@ -15,9 +15,20 @@ from seg.config.paths import AnyPath, path_or_none
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
+from seg.maps.generalise import generalise_product, read_map
 from seg.maps.mosaics import Sharing, index_files, product_files, styles, write_mosaics
 from seg.maps.patch_table import FOOTPRINTS, patch_rows, write_patch_table
-from seg.maps.patches import AGREES, MAP, PROBABILITIES, REFERENCE, Layer, map_tags, patch_file, write_patches
+from seg.maps.patches import (
+    AGREES,
+    MAP,
+    PROBABILITIES,
+    REFERENCE,
+    SURPRISALS,
+    Layer,
+    map_tags,
+    patch_file,
+    write_patches,
+)
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
@@ -68,6 +79,7 @@ def export(
     agreement: bool = False,
     mosaic: bool = False,
     patches: bool | None = None,
+    mmu: float = 0.0,
     device: str | None = None,
     track: Track = silent,
     notify: Notify = ignore,
@@ -89,6 +101,8 @@ def export(
         agreement: Also write ``..._agreement.tif``: right, wrong, unlabelled.
         mosaic: Write mosaics.
         patches: Write patch maps; if None, only without mosaics.
+        mmu: Hectares of a minimum mapping unit that maps are brought to, such as 25 for CORINE's; 0: none. A mosaic is
+            brought to it as a whole, and a patch map by itself, where objects at its edge stay.
         device: Instead of the run's setting.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -101,9 +115,7 @@ def export(
     wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities}
     layers = tuple(layer for layer, asked in wanted.items() if asked)
     keep = not mosaic if patches is None else patches
-    if not (mosaic or keep):
-        raise WrongUseError("there is nothing to write without patch maps and without mosaics; ask for one of them")
-    require_own_folder(out, "maps", CONFIG_FILE, INFO_FILE)
+    _check_request(out, keep, mosaic, mmu)
     names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ())]
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
         use = plan_use(
@@ -112,6 +124,7 @@ def export(
             data=data,
             metadata=metadata,
             device=device,
+            unit=mmu,
             need_maps=reference or agreement or None,
             track=track,
             notify=notify,
@@ -120,8 +133,7 @@ def export(
         with claimed_besides(keeper, names, known), _opened(use) as session:
             parts = out if keep else out / session.ranks.from_first(partial_of(out / OVERVIEW, _PARTS).name)
             try:
-                predicted, members = _write_maps(session, out, parts, layers, track)
-                overview = _gathered(predicted, session.ranks)
+                overview, members = _write_maps(session, out, parts, layers, track)
                 picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
                 how = Sharing(session.ranks, track, keep_parts=keep)
                 mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
@@ -130,6 +142,15 @@ def export(
                 if not keep:
                     shutil.rmtree(parts, ignore_errors=True)
     return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
+
+
+def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float) -> None:
+    """Refuse what can be refused before anything is opened."""
+    if not (mosaic or keep):
+        raise WrongUseError("there is nothing to write without patch maps and without mosaics; ask for one of them")
+    if mosaic and keep and mmu:
+        raise WrongUseError("a minimum mapping unit is that of mosaics or of patches; leave out --mosaic or --patches")
+    require_own_folder(out, "maps", CONFIG_FILE, INFO_FILE)
 
 
 @contextmanager
@@ -159,21 +180,42 @@ def _write_maps(
     """Write the maps of the patches of this process and the footprints of all.
 
     Returns:
-        The predicted maps of those patches that the overview shows, and the patches of all processes.
+        The maps of those patches that the overview shows, and all patches, both of all processes.
     """
     from seg.engine.evaluate import predict
 
-    tags = map_tags(session)
+    tags, alone = map_tags(session), parts == out
+    if session.unit and not alone:
+        # What a mosaic is generalised by, and compared with afterwards.
+        layers = (*dict.fromkeys((*layers, SURPRISALS, *((REFERENCE,) if AGREES in layers else ()))),)
     shown = _overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
     tables = []
     for prediction in predict(session.model, session.dataset, session.how(track)):
         names = session.dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())
         patches = [PatchId.parse(name) for name in names]
-        classes_BHW = write_patches(parts, patches, prediction, layers, tags, session.card.calibration)
-        tables.append(patch_rows(session, prediction))
+        unit = session.unit if alone else 0
+        classes_BHW = write_patches(parts, patches, prediction, layers, tags, session.card.calibration, unit)
+        tables.append(patch_rows(session, prediction, alone or not session.unit))
         overview |= {patch: classes_BHW[i] for i, patch in enumerate(patches) if str(patch) in shown}
-    return overview, write_patch_table(session, tables, out)
+    members, overview = write_patch_table(session, tables, out), _gathered(overview, session.ranks)
+    if session.unit and not alone:
+        _generalise(session, parts, members, layers, track)
+        overview = {patch: read_map(patch_file(parts, patch, MAP)) for patch in overview}
+    return overview, members
+
+
+def _generalise(
+    session: "Session", parts: Path, patches: list[PatchId], layers: tuple[Layer, ...], track: Track
+) -> None:
+    """Bring the products to the minimum mapping unit, each as a whole; the processes share them."""
+    ranks, tags = session.ranks, map_tags(session)
+    products = sorted({patch.product for patch in patches})[ranks.rank :: ranks.count]
+    ranks.wait()
+    for product in track(products, "products generalised", len(products)):
+        members = [patch for patch in patches if patch.product == product]
+        generalise_product(parts, members, layers, session.unit, tags)
+    ranks.wait()
 
 
 def _gathered(maps: dict[PatchId, ClassMap], ranks: "Ranks") -> dict[PatchId, ClassMap]:

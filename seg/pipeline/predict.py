@@ -14,7 +14,7 @@ from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
-from seg.runs.use import choose_weights
+from seg.runs.use import ChosenWeights, check_unit, choose_weights
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
 
@@ -38,6 +38,7 @@ def predict(
     areas: bool = False,
     quicklook: bool = False,
     tta: bool = False,
+    mmu: float = 0.0,
     window: int | None = None,
     overlap: int | None = None,
     batch_size: int | None = None,
@@ -66,9 +67,9 @@ def predict(
             scored on the test split.
         quicklook: Also write ``<stem>.png``.
         tta: Mean of the probabilities over the 8 symmetries of the square.
+        mmu: Hectares of the minimum mapping unit that the class map alone is brought to; CORINE's is 25; 0: none.
         window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
-        batch_size: Windows at a time.
-        device: Instead of the run's setting.
+        batch_size, device: Windows at a time; instead of the run's setting.
         executor, slurm: Who makes the maps, each of them one, see `seg.prepare.executors.opened`.
         track, notify: Are told of progress, and what the user must not miss.
 
@@ -77,17 +78,15 @@ def predict(
         OSError: If a file cannot be read or written.
     """
     run, scenes, out, s1, geometry = Path(run), path_list(scenes), Path(out), path_list(s1), path_or_none(geometry)
+    check_unit(mmu)
     if executor != LOCAL:  # They may be read from another folder.
         run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
         scenes, s1 = path_list(path.absolute() for path in scenes), path_list(path.absolute() for path in s1)
     paths = map_targets(scenes, out, alone=bool(s1))
     require_inputs(paths, [*scenes, *s1, *([geometry] if geometry else [])])
     with claimed_maps(paths, out):
-        chosen = choose_weights(run, executor == LOCAL, train__device=device)
-        if labels and chosen.card.scene_head == "none":
-            raise WrongUseError(f"{run} has no scene head; leave out --labels")
-        sizes = Sizes(window, overlap, batch_size)
-        options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry)
+        chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
+        options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu)
         # Everything is looked at before anything is predicted.
         opened = _opened(scenes, bands, s1, offset, chosen.card, notify)
         parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
@@ -97,6 +96,14 @@ def predict(
 
             return map_scenes(chosen, parts, options, sizes, track, notify)
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
+
+
+def _chosen(run: Path, device: str | None, labels: bool, executor: Executor | str) -> ChosenWeights:
+    """The weights; refuses labels of such as have none."""
+    chosen = choose_weights(run, executor == LOCAL, train__device=device)
+    if labels and chosen.card.scene_head == "none":
+        raise WrongUseError(f"{run} has no scene head; leave out --labels")
+    return chosen
 
 
 def _opened(

@@ -50,6 +50,7 @@ def report_run(
     without: Sensor | None = None,
     on: str = "",
     countries: str | None = None,
+    mmu: float = 0.0,
     check: bool = False,
     track: Track = silent,
     notify: Notify = ignore,
@@ -62,6 +63,7 @@ def report_run(
         without: Report how it did without this sensor.
         on: Report how it did on other data than those of its training, see `seg.metrics.evidence.scored_on`.
         countries: Report the evaluation that was restricted to these, see `seg.runs.folder.countries_of`.
+        mmu: Report the evaluation of maps that were brought to this minimum mapping unit, hectares.
         check: Write nothing; compare the tables that are there with what the evidence gives, and the headline scores
             with what torchmetrics makes of it.
         track: Progress.
@@ -77,10 +79,11 @@ def report_run(
     split = split or entry.split
     on = named_data(run, entry.fingerprint, on)
     where = countries_of(run, entry.countries, countries)
-    evidence = read_evidence(run, split, without, on, where)
+    evidence = read_evidence(run, split, without, on, where, mmu)
     folder = run / EVALUATIONS / evidence.origin.name
     if not len(evidence):
-        raise RunError(f"the evidence in {folder} holds no patch; {scoring_cure(run, split, without, on, where)}")
+        cure = scoring_cure(run, split, without, on, where, mmu)
+        raise RunError(f"the evidence in {folder} holds no patch; {cure}")
     with nullcontext() if check else claimed_evaluation(folder, (*RESULT_FILES, REPORT_FILE)):
         assessment = assess(evidence, track)
         if check:
@@ -113,7 +116,7 @@ def _check(entry: Entry, folder: Path, assessment: Assessment, evidence: Evidenc
         differences.append(sentence)
     if differences:
         origin = evidence.origin
-        options = report_options(origin.split, origin.without, origin.on, origin.countries)
+        options = report_options(origin.split, origin.without, origin.on, origin.countries, origin.unit)
         cure = (
             f"move what was changed away and write it anew with: seg report {shlex.quote(str(entry.folder))} {options}"
         )

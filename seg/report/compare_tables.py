@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.synthetic import Synthetic
+from seg.metrics.evidence import unit_words
 from seg.metrics.jackknife import METHOD
 from seg.metrics.scene import DEFAULT_THRESHOLD
 from seg.reben.patch import Split
@@ -98,6 +99,7 @@ class Comparison:
         split: The split that they were scored on.
         on: The data, if any of them was not trained on those; see `seg.metrics.evidence.scored_on`.
         countries: Those that any of them was restricted to when it was scored; empty: none was.
+        mmu: Hectares of the minimum mapping unit that their maps were brought to; 0: none.
         synthetic: What of any of them is synthetic.
         official: Whether all of them were scored on reBEN's test split.
         sort: Score that the configurations are sorted by.
@@ -110,6 +112,7 @@ class Comparison:
     split: Split
     on: str
     countries: tuple[str, ...]
+    mmu: float
     synthetic: Synthetic
     official: bool
     sort: str
@@ -122,7 +125,7 @@ class Comparison:
     def words(self) -> str:
         """What was scored, for a title."""
         where = f" in {', '.join(self.countries)}" if self.countries else ""
-        return f"{self.split} split" + (f" of other data ({self.on})" if self.on else "") + where
+        return f"{self.split} split" + (f" of other data ({self.on})" if self.on else "") + where + unit_words(self.mmu)
 
 
 def configurations_table(comparison: Comparison) -> Table:
@@ -277,7 +280,7 @@ def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, 
         OSError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = ("split", "on", "countries", "synthetic", "official", "sort", "tiles")
+    settings = ("split", "on", "countries", "mmu", "synthetic", "official", "sort", "tiles")
     record = {name: getattr(comparison, name) for name in settings}
     record |= {"synthetic": bool(comparison.synthetic), "method": METHOD}
     write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})

@@ -152,6 +152,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "split": origin.split,
         "without": origin.without,
         **({"countries": list(origin.countries)} if origin.countries else {}),
+        **({"mmu": origin.unit} if origin.unit else {}),
         **({"left_out": origin.left_out} if origin.left_out else {}),
         "patches": scores.patches,
         "fingerprint": origin.fingerprint,

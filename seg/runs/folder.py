@@ -12,7 +12,7 @@ from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.config.wording import listed
 from seg.errors import EvidenceError, RunError
-from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name
+from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name, unit_text, unit_words
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
 from seg.models.weights_file import BEST, CARD_FILE, CHECKPOINTS, weights_digest
 from seg.reben.bands import Sensor
@@ -77,14 +77,19 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def read_evaluation(
-    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+    run: Path,
+    split: Split,
+    without: Sensor | None = None,
+    on: str = "",
+    countries: Sequence[str] = (),
+    unit: float = 0.0,
 ) -> dict[str, Any]:
     """The record of an evaluation; empty if none was kept.
 
     Raises:
         RunError: If it is damaged.
     """
-    path = run / EVALUATIONS / evaluation_name(split, without, on, countries) / EVALUATION_FILE
+    path = run / EVALUATIONS / evaluation_name(split, without, on, countries, unit) / EVALUATION_FILE
     return read_record(path) if path.is_file() else {}
 
 
@@ -103,19 +108,24 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def scoring_options(split: Split, without: Sensor | None, on: str = "", countries: Sequence[str] = ()) -> str:
+def scoring_options(
+    split: Split, without: Sensor | None, on: str = "", countries: Sequence[str] = (), unit: float = 0.0
+) -> str:
     """Options of ``seg eval`` that make an evaluation."""
-    return _options(split, without, countries) + (" --data STORE" if on else "")
+    return _options(split, without, countries, unit) + (" --data STORE" if on else "")
 
 
-def report_options(split: Split, without: Sensor | None, on: str = "", countries: Sequence[str] = ()) -> str:
+def report_options(
+    split: Split, without: Sensor | None, on: str = "", countries: Sequence[str] = (), unit: float = 0.0
+) -> str:
     """Options of ``seg report`` that name an evaluation."""
-    return _options(split, without, countries) + (f" --on {on}" if on else "")
+    return _options(split, without, countries, unit) + (f" --on {on}" if on else "")
 
 
-def _options(split: Split, without: Sensor | None, countries: Sequence[str]) -> str:
+def _options(split: Split, without: Sensor | None, countries: Sequence[str], unit: float) -> str:
     where = f" --countries {shlex.quote(','.join(countries))}" if countries else ""
-    return f"--split {split}" + (f" --drop {without}" if without else "") + where
+    maps = f" --mmu {unit_text(unit)}" if unit else ""
+    return f"--split {split}" + (f" --drop {without}" if without else "") + where + maps
 
 
 def named_countries(text: str | None) -> tuple[str, ...] | None:
@@ -149,16 +159,28 @@ def countries_of(run: Path, default: Sequence[str], named: str | None) -> tuple[
 
 
 def scoring_cure(
-    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+    run: Path,
+    split: Split,
+    without: Sensor | None = None,
+    on: str = "",
+    countries: Sequence[str] = (),
+    unit: float = 0.0,
 ) -> str:
     """What to do about an evaluation that is not as it should be."""
+    if is_scored(run) and unit:
+        return "leave out --mmu: predictions that 'seg score' has scored are taken as they are"
     if is_scored(run):
         return "score the predictions again with 'seg score'"
-    return f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on, countries)}"
+    return f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on, countries, unit)}"
 
 
 def check_evidence(
-    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+    run: Path,
+    split: Split,
+    without: Sensor | None = None,
+    on: str = "",
+    countries: Sequence[str] = (),
+    unit: float = 0.0,
 ) -> Origin:
     """What the evidence of a run is of; it is not read for this.
 
@@ -168,25 +190,27 @@ def check_evidence(
         without: The sensor that it was not shown.
         on: The data, where they are not those of the training; see `seg.metrics.evidence.scored_on`.
         countries: What it was restricted to, see `countries_of`.
+        unit: The minimum mapping unit of the predicted maps, hectares; 0: none.
 
     Raises:
         RunError: If there is none, or it is of another split or of other weights than the run's best.
         EvidenceError: If it is no evidence that this seg reads.
     """
-    folder = run / EVALUATIONS / evaluation_name(split, without, on, countries) / EVIDENCE
-    cure = scoring_cure(run, split, without, on, countries)
+    folder = run / EVALUATIONS / evaluation_name(split, without, on, countries, unit) / EVIDENCE
+    cure = scoring_cure(run, split, without, on, countries, unit)
     if not (folder / FILE_NAME).is_file():
         lack = f" of the data {on}" * bool(on) + f" in {', '.join(countries)}" * bool(countries)
-        lack += f" without {without}" * bool(without)
+        lack += f" without {without}" * bool(without) + unit_words(unit)
         raise RunError(f"{run} was not scored on the {split} split{lack} yet{_scored_elsewhere(run, split)}; {cure}")
     origin = load_origin(folder)
-    if (origin.split, origin.without, origin.on, origin.countries) != (split, without, on, tuple(countries)):
+    asked = (split, without, on, tuple(countries), unit)
+    if (origin.split, origin.without, origin.on, origin.countries, origin.unit) != asked:
         raise RunError(f"{folder} holds evidence of the {origin.words}; {cure}")
     weights = weights_digest(run / CHECKPOINTS / BEST)
     # A run may have been copied without its weights, and evidence does not name its weights if nobody told it.
     if weights and origin.weights and weights != origin.weights:
         raise RunError(f"{run} has other weights than those that were scored; {cure}")
-    scored = read_evaluation(run, split, without, on, countries).get("weights")
+    scored = read_evaluation(run, split, without, on, countries, unit).get("weights")
     if scored and scored != origin.weights:
         raise RunError(f"{folder} holds evidence of other weights than {EVALUATION_FILE} beside it; {cure}")
     return origin
@@ -219,15 +243,20 @@ def _scored_elsewhere(run: Path, split: Split) -> str:
 
 
 def read_evidence(
-    run: Path, split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = ()
+    run: Path,
+    split: Split,
+    without: Sensor | None = None,
+    on: str = "",
+    countries: Sequence[str] = (),
+    unit: float = 0.0,
 ) -> Evidence:
     """The evidence of a run on a split; arguments as of `check_evidence`.
 
     Raises:
         RunError, EvidenceError: As `check_evidence`, and if it is damaged.
     """
-    check_evidence(run, split, without, on, countries)
-    evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on, countries) / EVIDENCE)
+    check_evidence(run, split, without, on, countries, unit)
+    evidence = load_evidence(run / EVALUATIONS / evaluation_name(split, without, on, countries, unit) / EVIDENCE)
     record = read_record(run / RECORD_FILE) if (run / RECORD_FILE).is_file() else {}
     # What synthetic data have taught says as little about reBEN as what it is measured on.
     taught, scored = evidence.origin.synthetic_model or record.get("synthetic"), evidence.origin.synthetic

@@ -40,6 +40,7 @@ class Session:
         workers: Loader processes.
         ranks: The processes that share the patches.
         countries: What the patches are restricted to, see `seg.runs.use.Use`.
+        unit: The minimum mapping unit of predicted maps, likewise.
     """
 
     run: Path
@@ -54,6 +55,7 @@ class Session:
     without: Sensor | None = None
     ranks: Ranks = ALONE
     countries: tuple[str, ...] = ()
+    unit: float = 0.0
 
     def how(self, track: Track) -> Pass:
         """How the network goes over the data set."""
@@ -113,6 +115,7 @@ def open_session(use: Use) -> Session:
         workers=loader_workers(config.data.workers, compute, weights.ranks.count),
         without=use.without,
         countries=use.countries,
+        unit=use.unit,
     )
 
 

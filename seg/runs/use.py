@@ -14,7 +14,7 @@ from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.config.version import VERSION
 from seg.errors import WrongUseError
-from seg.metrics.evidence import evaluation_name, scored_on
+from seg.metrics.evidence import evaluation_name, scored_on, unit_text
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.weights_file import weights_digest
 from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
@@ -55,6 +55,7 @@ class Use:
         with_maps: Whether their reference maps are read.
         without: The sensor that the network is not shown; None: none.
         countries: What the patches are restricted to, as the store spells them; empty: nothing.
+        unit: Hectares of the minimum mapping unit that predicted maps are brought to; 0: none.
     """
 
     weights: ChosenWeights
@@ -64,12 +65,13 @@ class Use:
     with_maps: bool
     without: Sensor | None
     countries: tuple[str, ...] = ()
+    unit: float = 0.0
 
     @property
     def evaluation(self) -> str:
         """Name of the evaluation that this makes, see `seg.metrics.evidence.evaluation_name`."""
         on = scored_on(self.store.info.fingerprint, self.weights.card.data.fingerprint)
-        return evaluation_name(self.weights.config.eval.split, self.without, on, self.countries)
+        return evaluation_name(self.weights.config.eval.split, self.without, on, self.countries, self.unit)
 
 
 def choose_weights(run: Path, here: bool = True, **changes: Any) -> ChosenWeights:
@@ -102,6 +104,7 @@ def plan_use(
     batch_size: int | None = None,
     drop: Sensor | None = None,
     countries: Sequence[str] | None = None,
+    unit: float = 0.0,
     need_maps: bool | None = True,
     track: Track = silent,
     notify: Notify = ignore,
@@ -113,6 +116,7 @@ def plan_use(
         split, data, metadata, device, batch_size: Instead of the run's own settings.
         drop: Sensor that the network is not shown.
         countries: Only patches from these; empty: from all; None: as the run's settings say.
+        unit: Hectares of the minimum mapping unit that predicted maps are brought to; 0: none.
         need_maps: Reference maps are needed; None: read where every patch has one.
         track: Progress of making the demo store.
         notify: Is told what the user must not miss.
@@ -120,6 +124,7 @@ def plan_use(
     Raises:
         RunError, CheckpointError, StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
     """
+    check_unit(unit)
     weights = choose_weights(
         run,
         train__device=device,
@@ -143,16 +148,29 @@ def plan_use(
         notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
     rows = split_rows(store, inputs, config.eval.split, bool(need_maps))
     with_maps = bool(store.index.has_map[rows].all()) if need_maps is None else need_maps
-    return Use(weights, inputs, store, rows, with_maps, drop, known_countries(store.index, inputs.countries))
+    return Use(weights, inputs, store, rows, with_maps, drop, known_countries(store.index, inputs.countries), unit)
 
 
-def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic: bool) -> dict[str, str]:
+def check_unit(unit: float) -> None:
+    """Refuse a minimum mapping unit that is none.
+
+    Raises:
+        WrongUseError: If it is negative or no number.
+    """
+    if not 0 <= unit < np.inf:
+        raise WrongUseError(f"a minimum mapping unit of {unit} ha makes no sense; name hectares, such as --mmu 25")
+
+
+def model_tags(
+    card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic: bool, unit: float = 0.0
+) -> dict[str, str]:
     """Metadata of every file that is made with a model: versions, model and data.
 
     Args:
         card, checkpoint: The model.
         fingerprint: Of the data that it was applied to, or else was trained on.
         synthetic: Whether the data that it was applied to are.
+        unit: Hectares of the minimum mapping unit that maps were brought to; 0: none.
     """
     tags = {
         "SEG_VERSION": VERSION,
@@ -162,6 +180,8 @@ def model_tags(card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic
         "DATA_FINGERPRINT": fingerprint,
         "TEMPERATURE": f"{card.calibration:g}",
     }
+    if unit:
+        tags["MINIMUM_MAPPING_UNIT_HA"] = unit_text(unit)
     return tags | Synthetic.of(data=synthetic, model=card.data.synthetic).tags
 
 

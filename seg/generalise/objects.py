@@ -1,0 +1,106 @@
+"""The objects of a class map: areas of one class that hang together, and which of them touch.
+
+Pixels hang together along their edges. Areas that meet in a corner alone are two polygons, as in CORINE's vector maps.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
+NO_OBJECT = -1
+"""Number of the object of a pixel without data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Some objects, numbered from 0.
+
+    Attributes:
+        classes_N: Class of each, int64, 0 to 18.
+        pixels_N: Its size, int64.
+        first_N: Its first pixel in the order of the whole map, row by row, int64.
+        costs_NK: Surprisals of each class, summed over its pixels, int64; see `seg.generalise.surprisal`.
+        growing_N: Whether more of it may be found, bool.
+        pairs_P2: Objects of different classes that touch, int64, each pair at least once.
+    """
+
+    classes_N: Ints
+    pixels_N: Ints
+    first_N: Ints
+    costs_NK: Ints
+    growing_N: npt.NDArray[np.bool_]
+    pairs_P2: Ints
+
+    def __len__(self) -> int:
+        return len(self.classes_N)
+
+
+def find_objects(classes_HW: Bytes, costs_KHW: Bytes, top: int) -> tuple[Objects, Ints]:
+    """The objects of some rows of a map, and the number of that of each pixel.
+
+    Args:
+        classes_HW: Classes 0 to 18, or 255 without data, uint8.
+        costs_KHW: Surprisals, uint8; anything without data.
+        top: Rows of the map above.
+
+    Returns:
+        The objects, of which none is taken to grow, and numbers, int64 (H, W), `NO_OBJECT` without data.
+    """
+    numbers_HW = np.full(classes_HW.shape, NO_OBJECT, np.int64)
+    classes: list[int] = []
+    for k in range(NUM_CLASSES):
+        inside_HW = classes_HW == k
+        if not inside_HW.any():
+            continue
+        found, parts_HW = cv2.connectedComponents(inside_HW.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+        # Number 0 is what lies outside.
+        numbers_HW[inside_HW] = parts_HW[inside_HW] + (len(classes) - 1)
+        classes += [k] * (found - 1)
+    inside_HW = classes_HW != IGNORE_INDEX
+    places = np.flatnonzero(inside_HW)
+    numbers = numbers_HW.ravel()[places]
+    count = len(classes)
+    first_N = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first_N, numbers, places + top * classes_HW.shape[1])
+    costs_NK = np.empty((count, NUM_CLASSES), np.int64)
+    for k in range(NUM_CLASSES):
+        # Sums of integers below 2 ** 53 are exact in float64.
+        costs_NK[:, k] = np.bincount(numbers, costs_KHW[k].ravel()[places], minlength=count)
+    objects = Objects(
+        classes_N=np.array(classes, np.int64),
+        pixels_N=np.bincount(numbers, minlength=count),
+        first_N=first_N,
+        costs_NK=costs_NK,
+        growing_N=np.zeros(count, np.bool_),
+        pairs_P2=np.concatenate(
+            [touching(numbers_HW[:, :-1], numbers_HW[:, 1:]), touching(numbers_HW[:-1], numbers_HW[1:])]
+        ),
+    )
+    return objects, numbers_HW
+
+
+def touching(one_HW: Ints, other_HW: Ints) -> Ints:
+    """The different pairs of objects of pixels that lie side by side, int64 (P, 2), each once.
+
+    Args:
+        one_HW, other_HW: Numbers of objects, `NO_OBJECT` without data.
+    """
+    side_by_side = (one_HW != other_HW) & (one_HW != NO_OBJECT) & (other_HW != NO_OBJECT)
+    return each_once(np.stack([one_HW[side_by_side], other_HW[side_by_side]], axis=1))
+
+
+def each_once(pairs_P2: Ints) -> Ints:
+    """Pairs of two objects, each once, whatever the order in which the two are named."""
+    low_P, high_P = np.minimum(*pairs_P2.T), np.maximum(*pairs_P2.T)
+    size = int(high_P.max(initial=0)) + 1
+    keys = np.sort((low_P * size + high_P)[low_P != high_P])
+    # Faster than the hashing of np.unique by a factor of ten.
+    keys = keys[np.diff(keys, prepend=-1) > 0]
+    return np.stack([keys // size, keys % size], axis=1)
