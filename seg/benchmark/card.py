@@ -5,9 +5,9 @@ from seg.benchmark.outcome import Outcome
 from seg.benchmark.protocol import PROTOCOL
 from seg.config.synthetic import Synthetic
 from seg.config.yaml_text import dump
+from seg.metrics.jackknife import LEVEL
 from seg.reben.classes import CLASS_NAMES
 from seg.report.compare_tables import SCORES
-from seg.report.coverage import brackets_note
 from seg.report.formats import Column, Table, Value, document, markdown, markdown_text, percent_columns
 from seg.report.record import json_text
 
@@ -43,7 +43,9 @@ def scores_table(outcome: Outcome, synthetic: Synthetic) -> Table:
     rows.append((f"mean of {len(outcome.seeds)}" if rows else "once", *(means[key] for key in keys)))
     columns = (Column("seed", "Seed", "text"), *percent_columns(*((key, SCORES[key]) for key in keys)))
     note = "± is the standard deviation over the seeds. F1 is that at 0.5."
-    brackets = brackets_note(outcome.seeds[0].replicates.tiles)
+    # What such intervals cover is for tables of today; a page that is verified for years says what they are.
+    tiles = outcome.seeds[0].replicates.tiles
+    brackets = f"Brackets hold {100 * LEVEL:g} % intervals from leaving out each of the {tiles} S2 tiles in turn."
     return Table("scores", f"{synthetic.warning}Scores, test split", columns, tuple(rows), (note,), brackets)
 
 

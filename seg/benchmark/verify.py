@@ -19,7 +19,7 @@ from seg.benchmark.records import Facts, check_answers, facts_of
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
-from seg.config.wording import clipped
+from seg.config.wording import clipped, counted
 from seg.errors import EvidenceError, SubmissionError, UnknownNameError
 from seg.metrics.evidence import Evidence, evaluation_name
 from seg.metrics.evidence_file import load_evidence
@@ -101,7 +101,8 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
             f"{seeds.patches:,} patches are those of {seeds.known.name}, each once"
             if seeds.known
             else f"{seeds.patches:,} patches are of the test split by their place, each once",
-            f"{len(manifest.seeds)} of evidence agree with themselves" + ", and with the store" * (store is not None),
+            f"the evidence of {counted(len(manifest.seeds), 'seed', 'seeds')} agrees with itself"
+            + ", and with the store" * (store is not None),
             "all scores and tables follow from the evidence",
             "the answers do not contradict the records",
         ),
