@@ -34,14 +34,10 @@ _SLACK = 1 << 20
 
 @dataclass(frozen=True)
 class _Opened:
-    """An LMDB that is read.
+    """An LMDB that is read: what py-lmdb has of it, the descriptor of its file, and the bytes of the file.
 
-    Attributes:
-        environment, transaction: Of py-lmdb.
-        file: Descriptor of its file.
-        pages_B: The file as bytes, mapped once more: a look into it reads the pages that are looked at, while py-lmdb
-            reads a whole value before it hands it out.
-        page_size: Bytes of a page.
+    These are mapped once more: a look into them reads the pages that are looked at, while py-lmdb reads a whole value
+    before it hands it out.
     """
 
     environment: Any
