@@ -118,10 +118,9 @@ class PatchReader:
         if place is not None and value_begins(opened.pages_B, opened.page_size, place):
             return opened.pages_B[place[0] : place[0] + place[1]]
         try:
-            value: memoryview | None = opened.transaction.get(key.encode())
+            return opened.transaction.get(key.encode())  # type: ignore[no-any-return]
         except lmdb.Error as error:
             raise self._damaged(error) from None
-        return value
 
     def raw(self, key: str, place: Stretch | None = None) -> memoryview | None:
         """The safetensors bytes of a value, without a copy unless it is packed; None if there is none.
