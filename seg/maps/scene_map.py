@@ -100,10 +100,9 @@ class Sizes:
     def __post_init__(self) -> None:
         # Both are rounded up to the stride of the network.
         if self.window and self.overlap and 2 * self.overlap > -(-self.window // _STRIDE) * _STRIDE:
-            raise WrongUseError(
-                f"windows of {self.window} pixels cannot overlap by {self.overlap}; use --overlap up to "
-                f"{self.window // 2}, or leave it out"
-            )
+            fits = self.window // 2 - _STRIDE
+            cure = f"use --overlap up to {fits}" if fits > 0 else "leave out --overlap"
+            raise WrongUseError(f"windows of {self.window} pixels cannot overlap by {self.overlap}; {cure}")
 
 
 @dataclass(frozen=True)
