@@ -5,6 +5,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -307,6 +308,10 @@ def test_mosaics_are_generalised_as_wholes(run, tmp_path):
             costs_KHW[:, rows : rows + 120, columns : columns + 120] = costs
         np.testing.assert_array_equal(after, generalised(before, costs_KHW, 100, cut=False))
     assert changed > 1000
+    # Of single patches a map that was generalised across them says nothing.
+    table = geopandas.read_parquet(tmp_path / "units" / "footprints.parquet")
+    assert table[["pixel_accuracy", "miou", "map_labels"]].isna().all(None)
+    assert table["labelled_share"].notna().all()
     with pytest.raises(WrongUseError, match="leave out --mosaic or --patches"):
         export(run, tmp_path / "both", mosaic=True, patches=True, mmu=1)
 
