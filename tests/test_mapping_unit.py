@@ -24,9 +24,11 @@ from seg.generalise.units import Generalisation, generalised, unit_pixels
 from seg.maps import parts
 from seg.maps.patches import MAP, patch_file
 from seg.metrics.evidence import total_counts
+from seg.pipeline.compare import compare
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
 from seg.pipeline.predict import predict
+from seg.pipeline.report import report_run
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
@@ -362,6 +364,7 @@ def test_a_scene_is_generalised_as_a_whole(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("unit", [-1.0, float("nan"), float("inf")])
 def test_a_unit_that_is_none_is_refused(run, tmp_path, unit):
-    for call, *targets in ((evaluate, run), (export, run, tmp_path), (predict, run, ["x"], tmp_path / "map.tif")):
+    maps = ((export, run, tmp_path), (predict, run, ["x"], tmp_path / "map.tif"))
+    for call, *targets in ((evaluate, run), (report_run, run), (compare, [run]), *maps):
         with pytest.raises(WrongUseError, match="name hectares, such as --mmu 25"):
             call(*targets, mmu=unit)

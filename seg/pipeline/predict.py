@@ -14,7 +14,8 @@ from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
-from seg.runs.use import ChosenWeights, check_unit, choose_weights
+from seg.runs.folder import check_unit
+from seg.runs.use import ChosenWeights, choose_weights
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
 

@@ -1,6 +1,7 @@
 """What lies where in a run folder, and reading it without torch, the images or a GPU."""
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any
 from seg.config.load import load_config
 from seg.config.sections import Config
 from seg.config.wording import listed
-from seg.errors import EvidenceError, RunError
+from seg.errors import EvidenceError, RunError, WrongUseError
 from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name, unit_text, unit_words
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
 from seg.models.weights_file import BEST, CARD_FILE, CHECKPOINTS, weights_digest
@@ -174,6 +175,16 @@ def scoring_cure(
     return f"run: seg eval {shlex.quote(str(run))} {scoring_options(split, without, on, countries, unit)}"
 
 
+def check_unit(unit: float) -> None:
+    """Refuse a minimum mapping unit that is none.
+
+    Raises:
+        WrongUseError: If it is negative or no number.
+    """
+    if not 0 <= unit < math.inf:
+        raise WrongUseError(f"a minimum mapping unit of {unit} ha makes no sense; name hectares, such as --mmu 25")
+
+
 def check_evidence(
     run: Path,
     split: Split,
@@ -194,8 +205,10 @@ def check_evidence(
 
     Raises:
         RunError: If there is none, or it is of another split or of other weights than the run's best.
+        WrongUseError: If the unit is none.
         EvidenceError: If it is no evidence that this seg reads.
     """
+    check_unit(unit)
     folder = run / EVALUATIONS / evaluation_name(split, without, on, countries, unit) / EVIDENCE
     cure = scoring_cure(run, split, without, on, countries, unit)
     if not (folder / FILE_NAME).is_file():

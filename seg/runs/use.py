@@ -20,7 +20,7 @@ from seg.models.weights_file import weights_digest
 from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.runs.data import find_store, split_rows
-from seg.runs.folder import CONFIG_FILE, best_checkpoint, is_model_folder
+from seg.runs.folder import CONFIG_FILE, best_checkpoint, check_unit, is_model_folder
 from seg.store.index import Rows
 from seg.store.open import Store
 from seg.store.selection import known_countries
@@ -149,16 +149,6 @@ def plan_use(
     rows = split_rows(store, inputs, config.eval.split, bool(need_maps))
     with_maps = bool(store.index.has_map[rows].all()) if need_maps is None else need_maps
     return Use(weights, inputs, store, rows, with_maps, drop, known_countries(store.index, inputs.countries), unit)
-
-
-def check_unit(unit: float) -> None:
-    """Refuse a minimum mapping unit that is none.
-
-    Raises:
-        WrongUseError: If it is negative or no number.
-    """
-    if not 0 <= unit < np.inf:
-        raise WrongUseError(f"a minimum mapping unit of {unit} ha makes no sense; name hectares, such as --mmu 25")
 
 
 def model_tags(
