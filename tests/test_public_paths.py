@@ -72,6 +72,9 @@ MISSING: dict[str, tuple[Any, dict[str, Any]]] = {
     "check_store": (("nowhere",), {"metadata": "nowhere"}),
     "describe_store": (("nowhere",), {"metadata": ["nowhere"]}),
     "split": ((["nowhere"], []), {"report": "out"}),
+    "submit": ((["nowhere"],), {"out": "out", "answers": None}),
+    "verify": (("nowhere",), {"data": None}),
+    "leaderboard": (("nowhere",), {"out": "out"}),
 }
 """Arguments of which something is missing."""
 
