@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from entries import ANSWERS, evidence_on, small_store, three_runs, with_origin, write_run
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seg.benchmark import container
@@ -142,6 +142,9 @@ def test_lines_that_are_none_of_the_form_are_refused():
             read_answers(bad, "form")
 
 
+@example("0\x850")
+@example("a\u2028b")
+@example("\x85" + "word " * 15)
 @given(st.text(max_size=90))
 def test_any_name_is_kept_or_refused(text: str):
     try:

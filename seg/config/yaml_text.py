@@ -7,6 +7,8 @@ from typing import Any
 from ruamel.yaml import YAML, events
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from seg.errors import SegError
 
@@ -47,9 +49,22 @@ def parse(text: str) -> Any:
         raise YamlTextError(f"is no valid YAML: a value is not what it is written as ({error})") from None
 
 
+class _Representer(SafeRepresenter):
+    """Escapes the line breaks of Unicode, which the library writes as they are and reads as a space."""
+
+
+def _represent_text(representer: SafeRepresenter, text: str) -> ScalarNode:
+    style = '"' if any(letter in text for letter in "\x85\u2028\u2029") else None
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _represent_text)
+
+
 def dump(tree: dict[str, Any]) -> str:
     """The YAML of plain values, in their order."""
     yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
     text = StringIO()

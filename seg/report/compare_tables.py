@@ -226,7 +226,7 @@ def pairs_table(comparison: Comparison) -> Table | None:
     for key in TESTED:
         columns += [
             Column(f"{key}_difference", f"{SCORES[key]} difference", "percent"),
-            Column(f"{key}_p", f"p of {SCORES[key]}", "number"),
+            Column(f"{key}_p", f"p of {SCORES[key]}", "p_value"),
         ]
     rows = tuple(
         (

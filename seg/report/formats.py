@@ -17,13 +17,15 @@ from seg.config.synthetic import Synthetic
 from seg.metrics.evidence import Origin
 from seg.reben.classes import CLASSES
 
-Kind = Literal["class", "text", "percent", "number", "count", "millions", "hectares"]
+Kind = Literal["class", "text", "percent", "number", "count", "millions", "hectares", "p_value"]
 
 UNDEFINED = "–"
 """What a reader sees where a score is undefined."""
 
 _SHORT = {c.name: c.short for c in CLASSES}
-_DECIMALS = {"percent": 2, "number": 4, "hectares": 2}
+_DECIMALS = {"percent": 2, "number": 4, "hectares": 2, "p_value": 4}
+_LEAST_P = 0.0001
+"""No p-value is shown as zero, which none is."""
 _UNITS = {"percent": " %", "millions": " (millions)", "hectares": " (ha)"}
 _PARTS = ("sd", "low", "high")
 _LATEX = {
@@ -74,8 +76,8 @@ class Column:
         key: Name for machines: CSV header and JSON key.
         title: Name for readers.
         kind: What its values are: the official name of a ``class``, ``text``, a fraction shown as ``percent``, a
-            ``number``, a ``count`` shown whole or in ``millions``, an area in ``hectares``. Text is aligned left, all
-            else right.
+            ``number``, a ``p_value``, a ``count`` shown whole or in ``millions``, an area in ``hectares``. Text is
+            aligned left, all else right.
     """
 
     key: str
@@ -163,6 +165,8 @@ def shown(column: Column, value: Value) -> str:
         return UNDEFINED
     if isinstance(value, str):
         return " ".join(value.split())
+    if column.kind == "p_value" and value < _LEAST_P:
+        return f"<{_LEAST_P}"
     if column.kind in _DECIMALS:
         return _shown_number(column, value, _DECIMALS[column.kind])
     return f"{round(value):,}" if column.kind == "count" else f"{value / 1e6:,.2f}"

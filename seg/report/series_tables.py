@@ -96,7 +96,7 @@ def budgets_table(series: SeriesOutcome) -> Table:
     ]
     notes = (
         "Labels are the share of the train split that was learned from: few places with every class, and a smaller "
-        "share lies within a larger one (data.fraction). Every model saw the same share.",
+        "share lies within a larger one (data.fraction). All models of a row had the same share.",
         _MEANS,
         *series.remarks,
     )
