@@ -310,12 +310,14 @@ def test_labels_without_probabilities_have_no_average_precision(made: Made, scor
     decided = made.probabilities > 0.5
     names = [[CLASS_NAMES[k] for k in np.flatnonzero(row)] for row in decided]
     pq.write_table(pa.table({"patch_id": made.ids, "predicted_labels": names}), tmp_path / "lists.parquet")
-    text = pa.table({"patch_id": made.ids, "labels": ["; ".join(row) for row in names]})
+    text = pa.table({"patch_id": made.ids, "predicted_labels": ["; ".join(row) for row in names]})
     pyarrow.csv.write_csv(text, tmp_path / "text.csv")
     whole = {name: decided[:, k].astype(np.int8) for k, name in enumerate(CLASS_NAMES)}
     pyarrow.csv.write_csv(pa.table({"patch_id": made.ids, **whole}), tmp_path / "numbers.csv")
     values = []
-    for name in ("lists.parquet", "text.csv", "numbers.csv"):
+    lines = pa.table({"patch_id": made.ids, **whole})
+    pyarrow.csv.write_csv(lines, tmp_path / "semicolons.csv", pyarrow.csv.WriteOptions(delimiter=";"))
+    for name in ("lists.parquet", "text.csv", "numbers.csv", "semicolons.csv"):
         done = scored(scene=tmp_path / name)
         scores = json.loads((done.evaluation / "scores.json").read_text())
         assert (scores["scene"]["ap_macro"], scores["scene_calibration"]) == (None, None)
@@ -323,7 +325,7 @@ def test_labels_without_probabilities_have_no_average_precision(made: Made, scor
         values.append(scores["scene"]["f1_macro"])
     present = made.labels.any(0)
     expected = f1_score(made.labels, decided, average=None, zero_division=0)[present].mean()
-    assert values == pytest.approx([expected] * 3, abs=1e-12)
+    assert values == pytest.approx([expected] * 4, abs=1e-12)
     check(done)
 
 
@@ -563,7 +565,7 @@ def test_the_published_reference_maps_are_right_everywhere(real: Path, tmp_path:
     maps = real / "reben-10m-80" / "Reference_Maps"
     index = seg.open_store(tmp_path / "store").index
     chosen = index.take(select(index, DataConfig(), "test"))
-    table = pa.table({"patch_id": chosen.patch_ids, "labels": chosen.to_table()["labels"]})
+    table = pa.table({"patch_id": chosen.patch_ids, "predicted_labels": chosen.to_table()["labels"]})
     pq.write_table(table, tmp_path / "labels.parquet")
     given = {"name": "truth", "classes": "clc", "data": tmp_path / "store", "scene": tmp_path / "labels.parquet"}
     with pytest.raises(EvidenceError, match=r"of the train( and validation)? split, and test is scored"):
@@ -571,7 +573,9 @@ def test_the_published_reference_maps_are_right_everywhere(real: Path, tmp_path:
     (tmp_path / "maps").mkdir()
     for name in chosen.patch_ids.to_pylist():
         shutil.copyfile(next(maps.rglob(f"{name}_reference_map.tif")), tmp_path / "maps" / f"{name}_reference_map.tif")
-    scores = score(tmp_path / "maps", out=tmp_path / "test", **given).scores
+    told: list[str] = []
+    scores = score(tmp_path / "maps", out=tmp_path / "test", notify=told.append, **given).scores
+    assert [told[-2][:20], told[-1][:19]] == ["Every pixel is right", "All labels of every"]
     assert (scores.pixel.oa, scores.pixel.miou, scores.scene.f1_macro) == (1, 1, 1)
     assert scores.pixel.support.sum() > 0
 

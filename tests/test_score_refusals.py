@@ -17,8 +17,10 @@ import rasterio
 from predicted import CONTAINERS, Made, folder_of, hdf5
 from rasterio.transform import Affine
 
-from seg.errors import EvidenceError, WrongUseError
+from seg.errors import EvidenceError, PredictionError, WrongUseError
 from seg.maps.geotiff import write_probabilities
+from seg.predictions.folder import read_file
+from seg.predictions.numbering import read_numbering
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import PatchId
 
@@ -156,6 +158,9 @@ def test_a_map_that_lies_elsewhere(kind: str, made: Made, scored: Any, tmp_path:
 SHARES = {
     "logits": (lambda made: made.logits.numpy(), "are not from 0 to 1; apply softmax"),
     "sigmoids": (lambda made: made.logits.sigmoid().numpy(), "do not add up to 1; apply softmax"),
+    "doubled": (lambda made: made.shares * 2, "add up to about 2: divide them by that"),
+    "halved": (lambda made: made.shares / 2, "do not add up to 1; those of a pixel add up to about 0.5: divide them"),
+    "percent": (lambda made: made.shares * 100, "add up to about 100: divide them by that"),
     "NaN": (lambda made: np.where(made.shares > 0.5, np.nan, made.shares), "holds NaN"),
     "bytes": (lambda made: np.rint(made.shares * 250).astype(np.uint8), "uint8 without a scale"),
     "none": (lambda made: made.shares * 0, "has no class at pixels that are labelled"),
@@ -169,6 +174,38 @@ def test_probabilities_that_are_none(kind: str, made: Made, scored: Any, tmp_pat
     np.savez(tmp_path / "a.npz", ids=np.array(few), probabilities=change(made)[:2])
     with pytest.raises(EvidenceError, match=sentence):
         scored(tmp_path / "a.npz", partial=True)
+
+
+BANDS = {
+    "floats": (lambda shares: shares, 1.0, 0.0, ""),
+    "fractions of 250": (lambda shares: np.rint(shares * 250).astype(np.uint8), 1 / 250, 0.0, ""),
+    "scaled floats": (lambda shares: shares * 100, 0.01, 0.0, ""),
+    "bytes": (lambda shares: np.rint(shares * 250).astype(np.uint8), 1.0, 0.0, "uint8 without a scale"),
+    "offset": (lambda shares: shares, 1.0, 0.5, "with offsets"),
+    "NaN": (lambda shares: np.where(shares > 0.5, np.nan, shares), 1.0, 0.0, "holds NaN"),
+    "logits": (np.log, 1.0, 0.0, "apply softmax to logits"),
+    "doubled": (lambda shares: shares * 2, 1.0, 0.0, "add up to about 2: divide"),
+}
+
+
+@pytest.mark.parametrize("kind", BANDS)
+def test_bands_of_a_geotiff(kind: str, made: Made, tmp_path: Path):
+    change, scale, offset, sentence = BANDS[kind]
+    patch, bands = PatchId.parse(made.ids[0]), change(made.shares[0])
+    profile = {"driver": "GTiff", "width": 120, "height": 120, "count": 19, "dtype": bands.dtype}
+    place = {"crs": f"EPSG:{patch.georef.epsg}", "transform": Affine(*patch.georef.transform)}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile, **place) as dataset:
+        dataset.write(bands)
+        dataset.scales, dataset.offsets = [scale] * 19, [offset] * 19
+
+    def read() -> Any:
+        return read_file(tmp_path / "a.tif", patch, read_numbering("reben"), is_map=False)
+
+    if sentence:
+        with pytest.raises(PredictionError, match=sentence):
+            read()
+    else:
+        np.testing.assert_allclose(read().shares_KHW, made.shares[0], atol=1 / 499)
 
 
 def test_maps_and_probabilities_that_contradict_each_other(made: Made, scored: Any, tmp_path: Path):
@@ -358,6 +395,16 @@ def first(value: Any) -> Callable[[list[Any]], list[Any]]:
 
 SEA = CLASS_NAMES[18]
 TABLES: dict[str, tuple[Callable[[Made], pa.Table], str]] = {
+    "true labels": (
+        lambda made: pa.table({"patch_id": made.ids, "labels": [[SEA]] * len(made.ids)}),
+        "lacks the column 'Urban fabric' and 18 more.*'labels' are the true ones",
+    ),
+    "no class, but labels": (
+        lambda made: made.table().drop_columns([SEA]).append_column("predicted_labels", [[[SEA]] * len(made.ids)]),
+        f"lacks the column '{SEA}'",
+    ),
+    "percent": (table_with(SEA, first(99.0)), "outside of 0 to 1; divide them by what stands for 1, perhaps 100"),
+    "logits": (table_with(SEA, lambda values: [-3.0, 2.0, *values[2:]]), "pass logits through a sigmoid"),
     "NaN": (table_with(SEA, first(float("nan"))), r"1 patch \(S2\w+\) without a value, or NaN"),
     "nothing": (table_with(SEA, first(None)), r"1 patch \(S2\w+\) without a value, or NaN"),
     "outside": (table_with(SEA, first(1.5)), r"1 patch \(S2\w+\) with values outside of 0 to 1"),
@@ -371,7 +418,7 @@ TABLES: dict[str, tuple[Callable[[Made], pa.Table], str]] = {
     ),
     "missing": (lambda made: made.table()[1:], r"1 patch \(S2\w+\) is missing"),
     "no label": (
-        lambda made: pa.table({"patch_id": made.ids, "labels": [["Meadow"]] * len(made.ids)}),
+        lambda made: pa.table({"patch_id": made.ids, "predicted_labels": [["Meadow"]] * len(made.ids)}),
         "'Meadow' and .* more labels are none of the 19 classes",
     ),
 }
@@ -387,7 +434,8 @@ def test_a_table_that_cannot_be_scored(kind: str, made: Made, scored: Any, tmp_p
 
 def test_a_table_that_is_larger_than_any_of_patches(made: Made, scored: Any, tmp_path: Path):
     pq.write_table(
-        pa.table({"patch_id": pa.repeat("a", 2_000_001), "labels": pa.nulls(2_000_001)}), tmp_path / "a.parquet"
+        pa.table({"patch_id": pa.repeat("a", 2_000_001), "predicted_labels": pa.nulls(2_000_001)}),
+        tmp_path / "a.parquet",
     )
     with pytest.raises(EvidenceError, match="is larger than any table of patches"):
         scored(scene=tmp_path / "a.parquet")

@@ -20,7 +20,7 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence import Evidence, merge_evidence, total_counts
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
-from seg.predictions.permuted import doubt
+from seg.predictions.permuted import doubt, too_good
 from seg.predictions.pieces import kept, pieces_of, plan_of, predicted_maps, score_piece
 from seg.predictions.request import Given, Request, check_given, requested
 from seg.prepare.executors import LOCAL, LOGS, opened, results
@@ -112,6 +112,8 @@ def score(
         evidence, digest = _measured(request, folder, executor, slurm, track, notify)
         seconds = time.perf_counter() - began
         if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
+            notify(sentence)
+        for sentence in too_good(evidence):
             notify(sentence)
         assessment = assess(evidence, track)
         from seg.runs.pictures import pictures_of  # draws, which loads matplotlib

@@ -159,11 +159,7 @@ def read_file(path: Path, patch: PatchId, numbering: Numbering, is_map: bool) ->
             if is_map:
                 return PatchPixels(class_map(dataset.read(1), dataset.nodata))
             check_bands(dataset.descriptions, numbering)
-            scales = set(dataset.scales)
-            scale = scales.pop() if dataset.dtypes[0][0] in "ui" and scales != {1.0} else None
-            if scales or any(dataset.offsets):
-                raise PredictionError("has bands of different scales, or with offsets; write fractions as floats")
-            return PatchPixels(shares_KHW=probabilities(dataset.read(), scale, dataset.nodata))
+            return PatchPixels(shares_KHW=probabilities(dataset.read(), scale_of(dataset), dataset.nodata))
     except rasterio.errors.RasterioError:
         raise PredictionError("cannot be read: it is cut off, or no such file as its name says") from None
 
@@ -182,6 +178,17 @@ def check_place(dataset: rasterio.DatasetReader, patch: PatchId) -> None:
     epsg = dataset.crs.to_epsg() if dataset.crs else None
     if epsg is not None and epsg != georef.epsg:
         raise PredictionError(f"is in EPSG:{epsg}, and its patch in EPSG:{georef.epsg}; write it on the patch's grid")
+
+
+def scale_of(dataset: rasterio.DatasetReader) -> float | None:
+    """What a stored 1 of probabilities stands for; None if a raster does not say, which GDAL tells as 1.
+
+    Raises:
+        PredictionError: If it is not the same in all bands, or something is to be added.
+    """
+    if len(set(dataset.scales)) > 1 or any(dataset.offsets):
+        raise PredictionError("has bands of different scales, or with offsets; write fractions as floats")
+    return None if dataset.scales[0] == 1 else float(dataset.scales[0])
 
 
 def check_bands(names: Sequence[str | None], numbering: Numbering) -> None:

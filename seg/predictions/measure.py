@@ -15,7 +15,7 @@ from seg.metrics.boundary import boundary_counts
 from seg.metrics.evidence import CELLS, Details, Evidence, Origin, batch_evidence, merge_evidence
 from seg.metrics.sparse import PatchCounts, sparse_counts
 from seg.predictions.numbering import UNKNOWN, Numbering
-from seg.predictions.pixels import PatchPixels, Source
+from seg.predictions.pixels import PatchPixels, Source, way_to_fractions
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.reben.patch import PatchId
 
@@ -179,7 +179,7 @@ def _ordered(shares_KHW: Shares, labelled_HW: npt.NDArray[np.bool_], numbering: 
     sums_HW = shares_KHW.sum(0)
     _require_classes(sums_HW > 0, labelled_HW)
     if (labelled_HW & (np.abs(sums_HW - 1) > _SUM)).any():
-        raise PredictionError("holds probabilities that do not add up to 1; apply softmax over the classes")
+        raise PredictionError(f"holds probabilities that do not add up to 1; {way_to_fractions(shares_KHW)}")
     return shares_KHW
 
 

@@ -13,7 +13,7 @@ import xxhash
 from rasterio.windows import Window
 
 from seg.errors import EvidenceError, PredictionError
-from seg.predictions.folder import check_bands
+from seg.predictions.folder import check_bands, scale_of
 from seg.predictions.numbering import NOTHING, Numbering
 from seg.predictions.pixels import PatchPixels, Read, class_map, probabilities, split_name
 from seg.reben.bands import PATCH_SIZE
@@ -123,8 +123,7 @@ class Mosaics:
             array, dataset = cut(raster, window)
             if shares:
                 check_bands(dataset.descriptions, self.numbering)
-                scale = dataset.scales[0] if dataset.dtypes[0][0] in "ui" and dataset.scales[0] != 1 else None
-                part: Any = probabilities(array, scale, dataset.nodata)
+                part: Any = probabilities(array, scale_of(dataset), dataset.nodata)
                 holds = bool(part.any())
             else:
                 part = class_map(array[0], dataset.nodata)

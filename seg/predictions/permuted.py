@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from seg.metrics.evidence import Evidence, total_counts
+from seg.metrics.scene import decide
 from seg.metrics.sparse import Counts
 from seg.predictions.numbering import ALPHABETICAL, REBEN, read_numbering
 from seg.reben.classes import CLASSES, NUM_CLASSES
@@ -41,6 +43,17 @@ def doubt(counts_KK: Counts, stated: str) -> str:
         f"The numbers look {looks}: {100 * best / total:.1f} % of the pixels would be right instead of "
         f"{100 * stands / total:.1f} % as '{stated}'. Make sure of --classes."
     )
+
+
+def too_good(evidence: Evidence) -> list[str]:
+    """Sentences about predictions that are right everywhere, as only the reference itself is."""
+    counts_KK, given = total_counts(evidence), evidence.probabilities
+    found = []
+    if counts_KK.sum() and counts_KK.trace() == counts_KK.sum():
+        found.append("Every pixel is right: these look like the reference itself, and not like predictions.")
+    if given is not None and len(evidence) and np.array_equal(decide(given), evidence.labels):
+        found.append("All labels of every patch are right: these look like the true labels, and not like predictions.")
+    return found
 
 
 def _named(stated: str) -> dict[str, Counts]:

@@ -136,7 +136,8 @@ def probabilities(
         raise PredictionError(f"is {_size(array.shape)}, and probabilities are {_size(expected)}, classes first")
     if array.dtype.kind not in "uif" or (array.dtype.kind != "f" and scale is None):
         raise PredictionError(
-            f"holds probabilities of dtype {array.dtype} without a scale; store fractions as floats, or name the scale"
+            f"holds probabilities of dtype {array.dtype} without a scale; store fractions as floats, or say what a "
+            "stored 1 stands for: 'scale' beside arrays, the scale of its bands in a GeoTIFF"
         )
     empty_HW = None if nodata is None or np.isnan(nodata) else (array == nodata).all(axis=0)
     shares = array.astype(np.float32) * np.float32(1 if scale is None else scale)
@@ -145,11 +146,24 @@ def probabilities(
     if np.isnan(shares).any():
         raise PredictionError("holds NaN")
     if shares.min() < -_ROUNDING or shares.max() > 1 + _ROUNDING:
-        raise PredictionError("holds probabilities that are not from 0 to 1; apply softmax to logits first")
+        raise PredictionError(f"holds probabilities that are not from 0 to 1; {way_to_fractions(shares)}")
     clipped: npt.NDArray[np.float32] = np.clip(shares, 0, 1)
     return clipped
 
 
+def way_to_fractions(shares_KHW: npt.NDArray[np.float32]) -> str:
+    """What makes probabilities of numbers that are none, as far as the numbers tell."""
+    if shares_KHW.min() < 0:
+        return "apply softmax to logits first"
+    sums_HW = shares_KHW.sum(0)
+    total = float(np.median(sums_HW[sums_HW > 0])) if sums_HW.any() else 0.0
+    if total and np.isclose(sums_HW, total, rtol=_SAME_SUM).mean() > 0.5:
+        return f"those of a pixel add up to about {total:.3g}: divide them by that"
+    return "apply softmax to logits first, or divide those of a pixel by their sum"
+
+
+_SAME_SUM = 0.05
+"""How far sums of scaled probabilities are apart at most, by rounding to whole numbers."""
 _ROUNDING = 1e-3
 """How far outside of 0 to 1 half-precision may be."""
 

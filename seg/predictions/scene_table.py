@@ -18,12 +18,13 @@ from seg.errors import EvidenceError, WrongUseError
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 
 ID = "patch_id"
-LABELS = ("predicted_labels", "labels")
-"""Columns of names of labels; ``seg export`` writes the first one beside the true labels."""
+LABELS = "predicted_labels"
+"""Column of names of labels. A column ``labels`` holds the true ones, here as in reBEN's metadata, and is let alone."""
 PREFIX = "probability: "
 """What ``seg export`` writes before the name of a class."""
 SEPARATOR = ";"
 """Between labels in CSV: names of classes hold commas."""
+_LONGEST_HEADER = 1 << 16
 _MOST_ROWS = 2_000_000
 _MOST_BYTES = 1 << 30
 
@@ -51,8 +52,8 @@ def read_scene_table(path: Path) -> SceneTable:
     """Read a table of scene labels.
 
     It has ``patch_id``, and either 19 columns by class name, plain or after ``probability: `` (floats are
-    probabilities, whole numbers and booleans are decided labels, 0 or 1), or ``predicted_labels`` or ``labels``: lists
-    of class names, in CSV separated by semicolons. Other columns are left alone.
+    probabilities, whole numbers and booleans are decided labels, 0 or 1), or ``predicted_labels``: lists of class
+    names, in CSV separated by semicolons. Other columns are left alone, those of true labels among them.
 
     Raises:
         WrongUseError: If there is no such file, or it is none of these.
@@ -67,18 +68,11 @@ def read_scene_table(path: Path) -> SceneTable:
     if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)) or ids.null_count:
         raise EvidenceError(f"{path}: '{ID}' has to hold the id of a patch in each row; write the ids as text")
     names = tuple(ids.to_pylist())
-    columns = _class_columns(table.column_names)
+    columns = _class_columns(path, table.column_names)
     if columns is not None:
         values, ranked = _numbers(path, table, columns, names)
     else:
-        column = next((name for name in LABELS if name in table.column_names), None)
-        if column is None:
-            lacking = [name for name in CLASS_NAMES if name not in table.column_names]
-            raise WrongUseError(
-                f"{path} lacks the column '{lacking[0]}'{f' and {len(lacking) - 1} more' * (len(lacking) > 1)}; it "
-                f"needs a column for each of the {NUM_CLASSES} classes, or '{LABELS[0]}'"
-            )
-        values, ranked = _labels(path, table[column].combine_chunks(), names), False
+        values, ranked = _labels(path, table[LABELS].combine_chunks(), names), False
     digest = xxhash.xxh3_128("\n".join(names).encode())
     digest.update(values.tobytes())
     kind = "probabilities" if ranked else "labels"
@@ -91,11 +85,14 @@ def _read(path: Path) -> pa.Table:
         if path.suffix.lower() == ".csv":
             if path.stat().st_size > _MOST_BYTES:
                 raise EvidenceError(f"{path} is larger than any table of patches; write one row for each")
-            types = {ID: pa.string()} | dict.fromkeys(LABELS, pa.string())
-            table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
+            table = pyarrow.csv.read_csv(
+                path,
+                parse_options=pyarrow.csv.ParseOptions(delimiter=_delimiter(path)),
+                convert_options=pyarrow.csv.ConvertOptions(column_types={ID: pa.string(), LABELS: pa.string()}),
+            )
         elif path.suffix.lower() in (".parquet", ".pq"):
             with pq.ParquetFile(path) as file:
-                wanted = {ID, *LABELS, *CLASS_NAMES, *(PREFIX + name for name in CLASS_NAMES)}
+                wanted = {ID, LABELS, *CLASS_NAMES, *(PREFIX + name for name in CLASS_NAMES)}
                 metadata = file.metadata
                 size = sum(
                     group.column(i).total_uncompressed_size
@@ -116,12 +113,26 @@ def _read(path: Path) -> pa.Table:
     return table
 
 
-def _class_columns(names: Sequence[str]) -> list[str] | None:
-    """The columns of the classes, in the order of the nomenclature; None if not all are there."""
+def _delimiter(path: Path) -> str:
+    """What separates the columns of a CSV file: a semicolon where the header has one, as no name in it does."""
+    with path.open("rb") as file:
+        header = file.readline(_LONGEST_HEADER)
+    return ";" if b";" in header else ","
+
+
+def _class_columns(path: Path, names: Sequence[str]) -> list[str] | None:
+    """The columns of the classes, in the order of the nomenclature; None if there are names of labels alone."""
     for prefix in (PREFIX, ""):
         columns = [prefix + name for name in CLASS_NAMES]
-        if set(columns) <= set(names):
+        lacking = [name for name in columns if name not in names]
+        if not lacking:
             return columns
+        if len(lacking) < NUM_CLASSES or not (prefix or LABELS in names):
+            raise WrongUseError(
+                f"{path} lacks the column '{lacking[0]}'{f' and {len(lacking) - 1} more' * (len(lacking) > 1)}; it "
+                f"needs a column for each of the {NUM_CLASSES} classes, or '{LABELS}' ('labels' "
+                "are the true ones, and never read)"
+            )
     return None
 
 
@@ -134,13 +145,18 @@ def _numbers(
     whole = [pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) for array in arrays]
     if not all(a or b for a, b in zip(floats, whole, strict=True)):
         odd = next(name for name, a, b in zip(columns, floats, whole, strict=True) if not a and not b)
-        raise EvidenceError(f"{path}: column '{odd}' holds no numbers; write probabilities from 0 to 1, or 0 and 1")
+        raise EvidenceError(f"{path}: column '{odd}' holds no numbers; write 0.5 rather than 0,5 or a word")
     values = np.stack([_column(array) for array in arrays], axis=1)
     ranked = any(floats)
     broken = np.asarray(np.isnan(values).any(axis=1))
     _refuse(path, broken, names, "without a value, or NaN, for a class", "give each patch 19 numbers")
     outside = np.asarray(((values < 0) | (values > 1)).any(axis=1))
-    _refuse(path, outside, names, "with values outside of 0 to 1", "pass logits through a sigmoid first")
+    cure = "pass logits through a sigmoid first"
+    if values.min(initial=0) >= 0:
+        most = values.max(initial=0)
+        scale = next((f", perhaps {scale}" for scale in (100, 250, 255) if 2 <= most <= scale), "")
+        cure = f"divide them by what stands for 1{scale}"
+    _refuse(path, outside, names, "with values outside of 0 to 1", cure)
     return values.astype(np.float32), ranked
 
 
