@@ -32,7 +32,8 @@ from seg.benchmark.form import form_text
 from seg.cli import main as cli
 from seg.config.load import load_config
 from seg.errors import LandCoverError, SceneError
-from seg.metrics.evidence_file import FILE_NAME, sealed
+from seg.metrics.evidence_file import FILE_NAME
+from seg.metrics.evidence_header import sealed
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources

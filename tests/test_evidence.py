@@ -29,7 +29,8 @@ from seg.metrics.evidence import (
     take_patches,
     total_counts,
 )
-from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence, sealed
+from seg.metrics.evidence_file import FILE_NAME, load_evidence, save_evidence
+from seg.metrics.evidence_header import sealed
 from seg.metrics.joint import implied_labels
 from seg.metrics.pixel import pixel_scores
 from seg.metrics.scene import fit_thresholds, scene_scores

@@ -33,7 +33,8 @@ from seg.errors import EvidenceError, RunError
 from seg.metrics.assess import assess
 from seg.metrics.calibration import confidence_counts
 from seg.metrics.evidence import Details, Origin, reference_areas, total_counts
-from seg.metrics.evidence_file import load_evidence, load_origin, pack_evidence, save_evidence, sealed
+from seg.metrics.evidence_file import load_evidence, load_origin, pack_evidence, save_evidence
+from seg.metrics.evidence_header import sealed
 from seg.metrics.scores import score_evidence
 from seg.metrics.sparse import PatchCounts, sparse_counts
 from seg.pipeline import score as score_module

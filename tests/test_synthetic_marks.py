@@ -11,7 +11,8 @@ from seg.config.synthetic import Synthetic
 from seg.figures.land_cover import land_cover_figure
 from seg.metrics.assess import assess
 from seg.metrics.evidence import Origin
-from seg.metrics.evidence_file import load_evidence, load_origin, save_evidence, sealed
+from seg.metrics.evidence_file import load_evidence, load_origin, save_evidence
+from seg.metrics.evidence_header import sealed
 from seg.report.formats import table_title
 from seg.report.html import render_report
 from seg.report.model_card import Described, model_page

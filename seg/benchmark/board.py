@@ -108,6 +108,10 @@ def read_board(
             found.append(verified)
         except (SegError, OSError) as error:
             refused.append((clipped(path.name), clipped(str(error), SENTENCE)))
+        except Exception as error:
+            # Whoever submits is unknown, and what one of them hits upon may not take the others' entries off the page.
+            why = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
+            refused.append((clipped(path.name), why))
     shown = [one for one in found if only in ("", one.answers.track.name)]
     return Board(_grouped(shown, sort), tuple(refused))
 

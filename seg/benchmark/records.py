@@ -10,6 +10,7 @@ from seg.benchmark.form import NONE, Answers, Known
 from seg.benchmark.protocol import MIN_SEEDS, PROTOCOL, budget_of, inputs_of
 from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError
+from seg.reben.bands import BANDS
 from seg.reben.patch import PUBLISHED_PATCHES
 from seg.runs.folder import section
 
@@ -76,7 +77,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
     on_cpu = section(run, "compute").get("device") == "cpu"
     return Facts(
         seed=_whole(record.get("seed")),
-        bands=_names(data.get("bands")),
+        bands=_bands(data.get("bands")),
         weights=" and ".join(dict.fromkeys(sources)) or (str(named) if named else "") if known else None,
         fraction=_number(settings.get("data.fraction", 1.0)) if known else None,
         train_patches=_whole(section(data, "patches").get("train")),
@@ -230,5 +231,6 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST else None
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else ()
+def _bands(value: Any) -> tuple[str, ...]:
+    names = value if isinstance(value, list) else []
+    return tuple(names) if all(isinstance(name, str) and name in BANDS for name in names) else ()

@@ -190,6 +190,8 @@ def examine(
         if (evidence.origin.fingerprint, evidence.origin.simulated) != (first.fingerprint, first.synthetic):
             raise SubmissionError(f"the evidence of seed {seed} says that it is of other data than the others are")
         outcomes.append(measured(fact.seed, evidence, track))
+        if outcomes[-1].scores.keys() != outcomes[0].scores.keys():
+            raise SubmissionError(f"seed {seed} has other scores than seed {names[0]}: masks or labels are missing")
         del evidence
     assert first is not None
     return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)))

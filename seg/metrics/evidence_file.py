@@ -21,7 +21,7 @@ The schema metadata says the rest under ``seg.evidence``, with a checksum of its
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,8 +31,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 
+from seg.config.wording import clipped
 from seg.errors import EvidenceError
 from seg.metrics.evidence import (
     BAND_PARTS,
@@ -46,12 +46,11 @@ from seg.metrics.evidence import (
     Origin,
     check_unique,
 )
+from seg.metrics.evidence_header import damaged, origin_of, sealed
 from seg.metrics.ratio import Bools
 from seg.metrics.scene import check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, offsets_of
-from seg.reben.bands import SENSORS
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.reben.patch import SPLITS
 from seg.store.atomic import write_bytes
 
 FILE_NAME = "patches.parquet"
@@ -134,12 +133,6 @@ def pack_evidence(evidence: Evidence) -> bytes:
     return bytes(content.getvalue())
 
 
-def sealed(header: Mapping[str, Any]) -> dict[str, Any]:
-    """A header with its own checksum, as parquet checks its pages but not what stands in its schema."""
-    bare = {name: value for name, value in header.items() if name != "checksum"}
-    return bare | {"checksum": xxhash.xxh3_64_hexdigest(json.dumps(bare, sort_keys=True).encode())}
-
-
 def load_origin(folder: Path) -> Origin:
     """Read from ``patches.parquet`` what its evidence is of, at once however many patches there are.
 
@@ -178,7 +171,7 @@ def _read(path: Path, file: pq.ParquetFile) -> Evidence:
     table = file.read()
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     if len(table) != patches or any(map(_lacks_values, columns.values())):
-        raise _damaged(path, "patches or values are missing")
+        raise damaged(path, "patches or values are missing")
     check_unique(columns["patch_id"], str(path))
     counts = {name: _counts(path, columns, name) for name in _SIZES if f"{name}_keys" in columns}
     probabilities = None
@@ -194,7 +187,7 @@ def _read(path: Path, file: pq.ParquetFile) -> Evidence:
         if "reliability" in counts:
             losses_NSL = _values(columns["losses"], _LOSSES)
             if not np.isfinite(losses_NSL[:, 0]).all():
-                raise _damaged(path, "a loss is no number")
+                raise damaged(path, "a loss is no number")
             details = replace(
                 details,
                 reliability=counts["reliability"],
@@ -230,12 +223,12 @@ def _check_details(path: Path, evidence: Evidence) -> None:
     """Countries are those named; details are of the pixels of the confusion, and without masks there are neither."""
     total, details, masks = evidence.confusion.total(), evidence.details, evidence.origin.masks
     if (named := evidence.origin.countries) and not set(evidence.countries.dictionary.to_pylist()) <= set(named):
-        raise _damaged(path, "it has patches of other countries than it says")
+        raise damaged(path, "it has patches of other countries than it says")
     if masks != (evidence.reference is None) or (not masks and (total.any() or details is not None)):
-        raise _damaged(path, "it has masks and has none")
+        raise damaged(path, "it has masks and has none")
     decided = evidence.probabilities
     if not evidence.origin.ranked and (decided is None or not np.isin(decided, (0, 1)).all()):
-        raise _damaged(path, "its decided labels are none")
+        raise damaged(path, "its decided labels are none")
     if details is None:
         return
     near = details.zones.total().reshape(len(ZONES) - 1, CELLS).sum(0)
@@ -244,60 +237,32 @@ def _check_details(path: Path, evidence: Evidence) -> None:
         by_bin = details.reliability.total().reshape(2, CONFIDENCE_BINS, len(RELIABILITY_PARTS))
         pixels = by_bin[0, :, RELIABILITY_PARTS.index("pixels")].sum()
     if (near > total).any() or pixels != total.sum():
-        raise _damaged(path, "its counts contradict each other")
+        raise damaged(path, "its counts contradict each other")
 
 
 def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
     """Origin and number of patches, after the format, the classes and the columns were found to be ours."""
     try:
         header = json.loads((schema.metadata or {})[_KEY])
-        version, classes, patches = header["format"], header["classes"], header["patches"]
-    except (KeyError, TypeError, ValueError):
+        version, classes, patches = header["format"], tuple(header["classes"]), header["patches"]
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
     if version not in _READ:
         raise EvidenceError(
-            f"{path} has format {version} and this seg reads {' and '.join(map(str, _READ))}; run 'seg eval' again"
+            f"{path} has format {clipped(str(version))} and this seg reads {' and '.join(map(str, _READ))}; run "
+            "'seg eval' again"
         )
-    if tuple(classes) != CLASS_NAMES:
+    if classes != CLASS_NAMES:
         raise EvidenceError(f"{path} has other classes, or the 19 of reBEN in another order; run 'seg eval' again")
     if header != sealed(header):
-        raise _damaged(path, "its header is not the one that was written")
+        raise damaged(path, "its header is not the one that was written")
     expected = dict(_CORE)
     for mark, optional in _OPTIONAL.items():
         if mark in schema.names:
             expected |= optional
-    if {field.name: field.type for field in schema} != expected:
-        raise _damaged(path, "its columns are not those that seg writes")
-    return _origin(path, header), patches
-
-
-def _origin(path: Path, header: dict[str, Any]) -> Origin:
-    try:
-        thresholds, synthetic = header["thresholds"], header["synthetic"]
-        # Earlier versions had one flag for data and model.
-        model = header.get("synthetic_model", None if synthetic else False)
-        origin = Origin(
-            header["split"],
-            header["fingerprint"],
-            None if model is None and synthetic else synthetic,
-            header["weights"],
-            None if thresholds is None else tuple(map(float, thresholds)),
-            None if header["temperature"] is None else float(header["temperature"]),
-            header.get("without"),
-            header.get("on", ""),
-            model,
-            int(header.get("left_out", 0)),
-            bool(header.get("masks", True)),
-            bool(header.get("ranked", True)),
-            tuple(map(str, header.get("countries", ()))),
-            float(header.get("unit", 0)),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
-    known = origin.split in SPLITS and origin.without in (None, *SENSORS) and 0 <= origin.unit < np.inf
-    if not known or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
-        raise _damaged(path, "its split or its thresholds are not those that seg writes")
-    return origin
+    if len(schema) != len(expected) or {field.name: field.type for field in schema} != expected:
+        raise damaged(path, "its columns are not those that seg writes")
+    return origin_of(path, header), patches
 
 
 def _lists_of(name: str, counts: PatchCounts) -> dict[str, pa.Array]:
@@ -314,7 +279,11 @@ def _counts(path: Path, columns: dict[str, pa.Array], name: str) -> PatchCounts:
     count_lengths, counts = _lists(columns[f"{name}_counts"])
     size = _SIZES[name]
     if not np.array_equal(lengths, count_lengths) or (keys.size and (keys.max() >= size or not counts.all())):
-        raise _damaged(path, f"its {name} counts make no sense")
+        raise damaged(path, f"its {name} counts make no sense")
+    # Each entry once and in order, so that what is counted alike is written alike.
+    patches = np.repeat(np.arange(len(lengths)), lengths)
+    if (np.diff(patches * size + keys.astype(np.int64)) <= 0).any():
+        raise damaged(path, f"its {name} counts are not in order")
     return PatchCounts(size, offsets_of(lengths), keys, counts)
 
 
@@ -335,16 +304,16 @@ def _labels(path: Path, names: pa.ListArray) -> Bools:
     lengths, _ = _lists(names)
     indices = pc.index_in(names.flatten(), pa.array(CLASS_NAMES))
     if indices.null_count:
-        raise _damaged(path, "a label is none of the 19 classes")
+        raise damaged(path, "a label is none of the 19 classes")
     labels_NK = np.zeros((len(names), NUM_CLASSES), dtype=np.bool_)
     labels_NK[np.repeat(np.arange(len(names)), lengths), indices.to_numpy()] = True
+    if labels_NK.sum() != lengths.sum():
+        raise damaged(path, "a patch has a label twice")
+    if labels_NK.sum() != lengths.sum():
+        raise damaged(path, "a patch has a label twice")
     return labels_NK
 
 
 def _lists(array: pa.ListArray) -> tuple[Counts, Any]:
     """Length of each list, and the values of all of them one after the other."""
     return array.value_lengths().to_numpy().astype(np.int64), array.flatten().to_numpy(zero_copy_only=False)
-
-
-def _damaged(path: Path, reason: str) -> EvidenceError:
-    return EvidenceError(f"{path} is damaged ({reason}); move it away and run 'seg eval' again")

@@ -1,0 +1,170 @@
+"""What somebody unknown may send: whatever it is, it is refused in a sentence, and concerns no one else."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from entries import ANSWERS, small_store, three_runs
+
+from seg.benchmark import board
+from seg.benchmark.form import form_text
+from seg.benchmark.layout import manifest_text
+from seg.benchmark.records import facts_of
+from seg.errors import EvidenceError, SubmissionError
+from seg.metrics.evidence import Evidence
+from seg.metrics.evidence_file import load_evidence, pack_evidence
+from seg.metrics.evidence_header import sealed
+from seg.metrics.sparse import PatchCounts
+from seg.pipeline.submit import submit
+from seg.pipeline.verify import verify
+from seg.store.open import Store
+
+KEY = b"seg.evidence"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return small_store(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="module")
+def packed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("packed")
+    (place / "answers.yaml").write_text(form_text(ANSWERS)[0])
+    submit(three_runs(place / "runs", store), place / "packed", answers=place / "answers.yaml")
+    return place / "packed"
+
+
+@pytest.fixture
+def folder(packed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(packed, tmp_path / "submissions" / "entry"))
+
+
+def evidence_in(folder: Path) -> Path:
+    return folder / "seeds" / "0"
+
+
+def with_header(place: Path, text: str) -> None:
+    table = pq.read_table(place / "patches.parquet")
+    pq.write_table(table.replace_schema_metadata({KEY: text}), place / "patches.parquet")
+
+
+def reseal(folder: Path, seeds: Sequence[str] = ("0", "1", "2")) -> None:
+    """Compute the hashes anew, as every forger does."""
+    (folder / "submission.json").write_text(manifest_text(folder, ANSWERS["name"], seeds))
+
+
+# -------------------------------------------------------------------------------------------------------- the evidence
+
+
+BIG = 10**400
+HEADERS: dict[str, dict[str, Any]] = {
+    "classes a number": {"classes": 5},
+    "classes nothing": {"classes": None},
+    "thresholds too large": {"thresholds": [BIG] * 19},
+    "thresholds no numbers": {"thresholds": [float("nan")] * 19},
+    "temperature too large": {"temperature": BIG},
+    "temperature infinite": {"temperature": float("inf")},
+    "left out infinitely many": {"left_out": float("inf")},
+    "left out fewer than none": {"left_out": -1},
+    "weights a list": {"weights": [1]},
+    "fingerprint an object": {"fingerprint": {"a": 1}},
+    "masks a word": {"masks": "no"},
+    "ranked a number": {"ranked": 0},
+    "countries numbers": {"countries": [1]},
+    "data a word": {"synthetic": "x"},
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_holds_something_else_is_damage(name: str, folder: Path):
+    place = evidence_in(folder)
+    header = json.loads(pq.read_schema(place / "patches.parquet").metadata[KEY]) | HEADERS[name]
+    with_header(place, json.dumps(sealed(header)))
+    with pytest.raises(EvidenceError, match=r"is damaged|is no evidence of seg"):
+        load_evidence(place)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 6000, "NaN", "", "[]"])
+def test_a_header_of_anything_is_no_evidence(text: str, folder: Path):
+    with_header(evidence_in(folder), text)
+    with pytest.raises(EvidenceError, match="is no evidence of seg"):
+        load_evidence(evidence_in(folder))
+
+
+def recounted(evidence: Evidence, change: Callable[[PatchCounts], PatchCounts]) -> Evidence:
+    return replace(evidence, confusion=change(evidence.confusion))
+
+
+def halved(counts: PatchCounts) -> PatchCounts:
+    """The same numbers, each in two entries."""
+    half = (counts.counts // 2).astype(np.uint32)
+    both = np.stack([half, counts.counts - half], 1).ravel()
+    return PatchCounts(counts.size, counts.offsets * 2, np.repeat(counts.keys, 2), both)
+
+
+def reversed_entries(counts: PatchCounts) -> PatchCounts:
+    order = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(counts.offsets, counts.offsets[1:], strict=False)])
+    return PatchCounts(counts.size, counts.offsets, counts.keys[order], counts.counts[order])
+
+
+@pytest.mark.parametrize("change", [halved, reversed_entries])
+def test_the_same_counts_are_written_in_one_way(change: Callable[[PatchCounts], PatchCounts], folder: Path):
+    place = evidence_in(folder)
+    (place / "patches.parquet").write_bytes(pack_evidence(recounted(load_evidence(place), change)))
+    with pytest.raises(EvidenceError, match=r"confusion counts (are not in order|make no sense)"):
+        load_evidence(place)
+
+
+def test_a_column_that_is_there_twice_is_damage(folder: Path):
+    place = evidence_in(folder)
+    table = pq.read_table(place / "patches.parquet")
+    twice = pa.Table.from_arrays([*table.columns, table["country"]], [*table.column_names, "country"])
+    pq.write_table(twice.replace_schema_metadata(table.schema.metadata), place / "patches.parquet")
+    with pytest.raises(EvidenceError, match="is damaged"):
+        load_evidence(place)
+
+
+# --------------------------------------------------------------------------------------------------------- the records
+
+
+@pytest.mark.parametrize("bands", [["B92"], [["x"]], [""], "B02", {"a": 1}, [None]])
+def test_bands_of_a_record_that_are_none_tell_nothing(bands: Any):
+    assert facts_of({"record": {"data": {"bands": bands}}}).bands == ()
+
+
+# ------------------------------------------------------------------------------------------------------ the leaderboard
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), RecursionError()])
+def test_what_fails_in_one_submission_takes_no_other_off_the_leaderboard(
+    error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (folder.parent / "bad").mkdir()
+    genuine = board.verify_submission
+
+    def failing(path: Path, *more: Any) -> Any:
+        if path.name == "bad":
+            raise error
+        return genuine(path, *more)
+
+    monkeypatch.setattr(board, "verify_submission", failing)
+    found = board.read_board(folder.parents[1])
+    assert [one.verified.name for one in found.entries] == ["entry"]
+    why = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
+    assert found.refused == (("bad", why),)
+
+
+def test_seeds_of_which_one_lacks_masks_or_labels_are_no_entry(folder: Path):
+    place = evidence_in(folder)
+    (place / "patches.parquet").write_bytes(pack_evidence(replace(load_evidence(place), probabilities=None)))
+    reseal(folder)
+    with pytest.raises(SubmissionError, match="seed 1 has other scores than seed 0"):
+        verify(folder)
