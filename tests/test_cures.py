@@ -123,6 +123,7 @@ TYPED = {
     },
     "runs/folder.py": {
         "score the predictions again": "test_score.py::test_a_scored_folder_that_cannot_be_read",
+        "leave out --mmu": "test_score.py::test_a_scored_folder_that_cannot_be_read",
         "run: seg eval": "test_cures.py::test_evidence_that_cannot_be_read",
         "is no run folder": DESCRIBED,
     },

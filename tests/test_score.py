@@ -145,6 +145,9 @@ def test_a_scored_folder_that_cannot_be_read(made: Made, scored: Any, tmp_path: 
         with pytest.raises(RunError, match=f"{sentence}.*again with 'seg score'"):
             read_entry(done.folder)
     (done.folder / "scored.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"leave out --mmu: predictions .* are taken as they are"):
+        report_run(done.folder, mmu=25)
+    report_run(done.folder)
     shutil.rmtree(done.evaluation / "evidence")
     with pytest.raises(RunError, match="score the predictions again with 'seg score'"):
         report_run(done.folder)

@@ -486,6 +486,7 @@ OUTPUTS = {
         f"bench_{what}": (["--out", "{place}/x"], "x.md")
         for what in ("data", "demo", "gpu", "make", "predict", "report", "train")
     },
+    "check_intervals": (OUT, "intervals.md"),
     "check_units": (OUT, "units.md"),
     "demo_results": (["{demo}", *OUT], "run/log.csv"),
     "leaderboard": (OUT, "index.html"),
