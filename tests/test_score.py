@@ -298,6 +298,7 @@ def test_without_masks_all_that_follows_from_them_is_undefined(
     assert "IoU" not in text
     assert "implied by the predicted mask" not in text
     html = (done.evaluation / "report.html").read_text()
+    assert "<h1>mine, test split</h1>" in html, "a page is headed by the name of what was scored"
     assert ("IoU by class" in html, "Average precision by class" in html) == (False, True)
     # The patches and their references are known to be the same, so that both are compared.
     whole = load_evidence(reference / "evidence")
@@ -308,6 +309,8 @@ def test_without_masks_all_that_follows_from_them_is_undefined(
         {"ap_macro"},
     ]
     check(done)
+    report_run(done.folder)
+    assert (done.evaluation / "report.html").read_text() == html
 
 
 def test_labels_without_probabilities_have_no_average_precision(made: Made, scored: Any, tmp_path: Path):

@@ -99,7 +99,7 @@ FOLDER = {
     "none": (renamed("S2A_MSIL2A_20170113T101031_N9999_R022_T33UUP_26_99.npy"), "1 name .* is of no patch"),
     "doubled": (twice, r"S2\w+_map.npy are of one patch|are of one patch"),
     "foreign": (foreign, r"1 patch \(S2\w+\) is of the train split"),
-    "unknown": (unknown, r"1 patch \(S2\w+\) is of no store like this one"),
+    "unknown": (unknown, r"1 patch \(S2\w+\) is not in this store; name the one that they are of with --data"),
     "missing": (lambda made, folder: file_of(made, folder).unlink(), r"1 patch \(S2\w+\) is missing"),
     "size": (instead(lambda values: values[:60]), f"{TWO} is 60 x 120, and a patch has 120 x 120 pixels"),
     "NaN": (instead(at(np.nan, (3, 3))), f"{TWO} holds NaN"),
@@ -264,6 +264,7 @@ ARCHIVES: dict[str, tuple[Callable[[Made, Path], None], str]] = {
         r"masks is \d+ x 60 x 120",
     ),
     "no masks": (lambda made, path: np.savez(path, ids=ids(made)), "has ids, and neither masks nor probabilities"),
+    "no ids": (lambda made, path: np.savez(path, masks=made.masks), "has masks, and ids is missing"),
     "numbers": (
         lambda made, path: np.savez(path, ids=np.arange(3), masks=made.masks[:3]),
         "ids is int64, and ids are text",
@@ -444,6 +445,28 @@ def test_a_table_that_is_larger_than_any_of_patches(made: Made, scored: Any, tmp
 # Words
 
 
+def test_a_numbering_that_is_not_there(scored: Any, tmp_path: Path):
+    with pytest.raises(WrongUseError, match=r"there is no file 'nosuch\.json'; choose"):
+        scored(tmp_path / "maps", classes="nosuch.json")
+
+
+def test_a_scored_folder_among_the_predictions(made: Made, scored: Any, tmp_path: Path):
+    folder = folder_of("npy", made, tmp_path / "maps")
+    before = sorted(folder.rglob("*"))
+    for out in (folder / "scored", tmp_path / "maps" / ".." / "maps" / "a" / "scored"):
+        with pytest.raises(WrongUseError, match="lies among the predictions"):
+            scored(folder, out=out)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_mosaic_of_several_zones(made: Made, scored: Any, tmp_path: Path):
+    profile = {"driver": "GTiff", "width": 9, "height": 9, "count": 1, "dtype": "uint8", "crs": "EPSG:3035"}
+    with rasterio.open(tmp_path / "map.tif", "w", **profile, transform=Affine(10, 0, 0, 0, -10, 0)):
+        pass
+    with pytest.raises(EvidenceError, match="in EPSG:3035, in which no patch of the split lies; give the folder"):
+        scored(tmp_path / "map.tif")
+
+
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 81, "a\x1b[31m"])
 def test_a_name_that_fits_no_table(name: str, scored: Any, tmp_path: Path):
     with pytest.raises(WrongUseError, match="one line of 1 to 80"):
@@ -456,7 +479,8 @@ def test_a_name_that_fits_no_table(name: str, scored: Any, tmp_path: Path):
         ("[]", "names no class"),
         ("[1]", "names no class for each number"),
         ('{"0": ["Pastures"]}', "is none of the 19 classes"),
-        ("{", "names no class for each number"),
+        ("{", "is not valid JSON .* in line 1"),
+        ('{"0": "Urban fabric",\n}', "is not valid JSON .* in line 2"),
         ('{"a": "Urban fabric"}', "names no class for each number"),
         ('{"0": "Urban"}', "'Urban' is none of the 19 classes"),
         ('{"0": "Urban fabric", "0": "Pastures"}', "0 is named twice"),
@@ -467,4 +491,4 @@ def test_a_name_that_fits_no_table(name: str, scored: Any, tmp_path: Path):
 def test_a_numbering_that_is_none(text: str, sentence: str, scored: Any, tmp_path: Path):
     (tmp_path / "n.json").write_text(text)
     with pytest.raises(WrongUseError, match=sentence):
-        scored(tmp_path, classes=str(tmp_path / "n.json"))
+        scored(tmp_path / "maps", classes=str(tmp_path / "n.json"))

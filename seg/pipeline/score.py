@@ -104,6 +104,8 @@ def score(
     check_given(given)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUseError(f"{out} is there already; name another --out")
+    if pixels is not None and out.resolve().is_relative_to(pixels.resolve()):
+        raise WrongUseError(f"{out} lies among the predictions {pixels}; name an --out beside them")
     config = DataConfig(store=path_or_none(data), metadata=path_or_none(metadata))
     folder = out.resolve().with_name(f".{out.resolve().name}.scoring")
     with claimed_place(out.resolve(), {folder: _is_ours, aside_of(out): holds_nothing_else}), _working(folder):

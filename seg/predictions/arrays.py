@@ -149,6 +149,8 @@ def _by_patch(path: Path, container: Container) -> tuple[dict[str, int | tuple[s
     names = [name for name in container.names if name != SCALE]
     if not names:
         raise EvidenceError(f"{path} holds no arrays; it needs {IDS[0]} and {MASKS}, or an array for each patch")
+    if whole := [name for name in names if name in (MASKS, SHARES)]:
+        raise EvidenceError(f"{path} has {whole[0]}, and {IDS[0]} is missing; add it, with the patch of each row")
     volumes = any(split_name(name)[1] for name in names)
     bare_are_shares = not volumes and len(container.header(names[0])[0]) > len(SIZE)
     for array in names:

@@ -84,7 +84,7 @@ def _refuse_unknown(what: str, names: Sequence[str]) -> None:
             "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
         )
     if names:
-        raise EvidenceError(f"{what}: {_some(names)} of no store like this one; name the store that they are of")
+        raise EvidenceError(f"{what}: {_some(names)} not in this store; name the one that they are of with --data")
 
 
 def _is_patch(name: str) -> bool:

@@ -170,6 +170,12 @@ def open_mosaics(paths: Sequence[Path], numbering: Numbering, index: Index, rows
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     patches = [(name, PatchId.parse(name)) for name in index.patch_ids.take(rows).to_pylist()]
     names = [name for name, patch in patches if any(r.window(patch.georef) for r in _of_product(rasters, patch))]
+    zones = {patch.georef.epsg for _, patch in patches}
+    if not names and (others := [raster for raster in rasters if raster.epsg not in zones]):
+        raise EvidenceError(
+            f"{others[0].path} is in EPSG:{others[0].epsg}, in which no patch of the split lies; give the folder of "
+            "the mosaics, each in the UTM zone of its product"
+        )
     if not names:
         raise EvidenceError(
             f"{paths[0]} covers no patch of the split on its own grid of 10 m; write it in the UTM zone of its "

@@ -92,7 +92,8 @@ def read_numbering(text: str) -> Numbering:
         return Numbering(text, CLASS_OF_CODE | {0: IGNORE_INDEX})
     path = Path(text)
     if not path.is_file():
-        raise WrongUseError(f"there is no numbering '{clipped(text)}'; choose {CHOICES}")
+        what = "file" if path.suffix else "numbering"
+        raise WrongUseError(f"there is no {what} '{clipped(text)}'; choose {CHOICES}")
     return Numbering(path.name, _read(path))
 
 
@@ -104,6 +105,8 @@ def _read(path: Path) -> dict[int, int]:
         pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
         known = {name: index for index, name in enumerate(CLASS_NAMES)}
         numbers = [(int(key), key, name) for key, name in pairs]
+    except json.JSONDecodeError as error:
+        raise WrongUseError(f"{path} is not valid JSON ({error.msg} in line {error.lineno}); write {example}") from None
     except (OSError, ValueError, TypeError, RecursionError):
         raise WrongUseError(f"{path} names no class for each number; write it as JSON, such as {example}") from None
     classes: dict[int, int] = {}

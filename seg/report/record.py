@@ -19,6 +19,7 @@ from seg.store.atomic import write_text
 
 _PACKAGES = (
     "albumentations",
+    "h5py",
     "lmdb",
     "numpy",
     "rasterio",
@@ -27,6 +28,7 @@ _PACKAGES = (
     "timm",
     "torch",
     "torchmetrics",
+    "zarr",
 )
 _CUDA_PACKAGES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu13", "nvidia-cuda-runtime-cu12")
 _SOURCE = Path(__file__).resolve().parents[2]

@@ -54,6 +54,11 @@ class Entry:
     status: str = "finished"
     partial: bool = False
 
+    @property
+    def heading(self) -> str:
+        """What heads its report: a run is known by its folder, and predictions by the name that they were given."""
+        return self.title if self.trained_on is None else self.folder.resolve().name
+
 
 def read_entry(folder: Path) -> Entry:
     """A run or a scored folder.

@@ -61,5 +61,5 @@ def _about(entry: Entry, evidence: Evidence) -> Mapping[str, str]:
     """What a reader wants to know of an entry and of what was scored, by name."""
     origin = evidence.origin
     scored = {"Scored on": f"{origin.fingerprint}, {origin.words}", "Weights": origin.weights or ""}
-    facts = {"Run": entry.folder.resolve().name, "Model": entry.title, **entry.facts, **scored}
+    facts = {"Run": entry.heading, "Model": entry.title, **entry.facts, **scored}
     return {name: text for name, text in facts.items() if text}
