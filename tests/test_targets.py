@@ -342,7 +342,7 @@ def desk(tmp_path_factory) -> Iterator[Desk]:
     scene = synthesise_scene(place / "scene", 480, seed=1)
     index = seg.open_store(store).index
     chosen = index.take(select(index, DataConfig(), "test")).to_table().select(["patch_id", "labels"])
-    pq.write_table(chosen, place / "labels.parquet")
+    pq.write_table(chosen.rename_columns(["patch_id", "predicted_labels"]), place / "labels.parquet")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tree)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     other = shutil.copy(scene.stack, place / "other.tif")

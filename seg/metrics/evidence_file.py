@@ -309,8 +309,6 @@ def _labels(path: Path, names: pa.ListArray) -> Bools:
     labels_NK[np.repeat(np.arange(len(names)), lengths), indices.to_numpy()] = True
     if labels_NK.sum() != lengths.sum():
         raise damaged(path, "a patch has a label twice")
-    if labels_NK.sum() != lengths.sum():
-        raise damaged(path, "a patch has a label twice")
     return labels_NK
 
 
