@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import struct
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from entries import ANSWERS, small_store, three_runs
 
-from seg.benchmark import board
+from seg.benchmark import board, bounds
 from seg.benchmark.form import form_text
 from seg.benchmark.layout import manifest_text
 from seg.benchmark.records import facts_of
@@ -24,6 +26,7 @@ from seg.metrics.evidence_header import sealed
 from seg.metrics.sparse import PatchCounts
 from seg.pipeline.submit import submit
 from seg.pipeline.verify import verify
+from seg.predictions.containers import opened
 from seg.store.open import Store
 
 KEY = b"seg.evidence"
@@ -168,3 +171,93 @@ def test_seeds_of_which_one_lacks_masks_or_labels_are_no_entry(folder: Path):
     reseal(folder)
     with pytest.raises(SubmissionError, match="seed 1 has other scores than seed 0"):
         verify(folder)
+
+
+# ------------------------------------------------------------------------------------------------------------ the sizes
+
+
+def test_equal_values_that_take_no_place_in_a_file_are_refused_before_they_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = evidence_in(folder)
+    table = pq.read_table(place / "patches.parquet")
+    many = 1_000_000
+    column = pa.ListArray.from_arrays(
+        pa.array([0] + [many] * len(table), pa.int32()), pa.array(np.zeros(many, np.uint16))
+    )
+    number = table.schema.get_field_index("confusion_keys")
+    table = table.set_column(number, table.schema.field("confusion_keys"), column)
+    pq.write_table(table, place / "patches.parquet", compression="zstd")
+    assert (place / "patches.parquet").stat().st_size < 100_000
+    reseal(folder)
+    monkeypatch.setattr(bounds, "load_evidence", lambda *_: pytest.fail("read"))
+    with pytest.raises(SubmissionError, match="1,000,009 values of confusion_keys"):
+        verify(folder)
+    monkeypatch.setattr(bounds, "MOST_PATCHES", 5)
+    with pytest.raises(SubmissionError, match="has 10 patches, and no split has so many"):
+        verify(folder)
+
+
+def test_a_long_text_that_a_file_holds_once_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    place = evidence_in(folder)
+    table = pq.read_table(place / "patches.parquet")
+    texts = pa.array(["x" * 10_000] * len(table))
+    pq.write_table(table.set_column(1, table.schema.field("country"), texts), place / "patches.parquet")
+    reseal(folder)
+    monkeypatch.setattr(bounds, "load_evidence", lambda *_: pytest.fail("read"))
+    with pytest.raises(SubmissionError, match="texts that are no ids, countries or labels"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_unpack_to_any_size_in_one_step_are_refused(method: int, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
+        archive.writestr("README.md", b"\0" * 1000)
+    with pytest.raises(SubmissionError, match=r"README\.md is neither stored nor deflated"):
+        verify(tmp_path / "x.zip")
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", method) as archive:
+        archive.writestr("masks.npy", b"\0" * 1000)
+    with pytest.raises(EvidenceError, match=r"masks\.npy is neither stored nor deflated"), opened(tmp_path / "x.npz"):
+        pass
+
+
+def lying_zips(place: Path) -> dict[str, Path]:
+    """Zips of many members whose end tells of a small directory to who looks in the wrong place."""
+    members = 30_000
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0)
+    local = b"PK\3\4" + bytes(26)
+    directory = b"".join(entry + b"%08x" % number for number in range(members))
+
+    def end(size: int, offset: bytes = struct.pack("<L", 30)) -> bytes:
+        return struct.pack("<4s4HL", b"PK\5\6", 0, 0, members, members, size) + offset + b"\0\0"
+
+    body = local + directory
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, members, members, len(directory), 30)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(body), 1)
+    contents = {
+        "plain": body + end(len(directory)),
+        "an end in the end": body + end(len(directory), b"PK\5\6"),
+        "a small one, a large one": body + record + locator + end(100),
+        "the large one elsewhere": body + record + b"between" + locator + end(100),
+    }
+    for name, content in contents.items():
+        (place / f"{name}.zip").write_bytes(content)
+    return {name: place / f"{name}.zip" for name in contents}
+
+
+def test_a_directory_is_measured_where_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("read"))
+    for path in lying_zips(tmp_path).values():
+        with pytest.raises(SubmissionError, match="holds more than a submission may"):
+            verify(path)
+
+
+@pytest.mark.parametrize("name", ["a/" * 90 + "x", "a" * 300])
+def test_paths_that_no_submission_has_are_refused(name: str, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(name, b"")
+    with pytest.raises(SubmissionError, match="has a path that no submission has"):
+        verify(tmp_path / "x.zip")
+    (tmp_path / "deep" / "a/b/c/d/e/f/g/h/i").mkdir(parents=True)
+    with pytest.raises(SubmissionError, match="folders in folders, 8 deep"):
+        verify(tmp_path / "deep")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from seg.config.wording import clipped
 from seg.errors import SubmissionError
-from seg.scenes.listing import DAMAGED_ZIP, is_litter
+from seg.scenes.listing import DAMAGED_ZIP, directory_size, is_litter, packed_otherwise
 from seg.store.written import is_record
 
 MOST_FILES = 200
@@ -22,8 +22,8 @@ MOST_TEXT = 1 << 20
 PACK_AGAIN = "pack it again with 'seg submit'"
 """What to do about a submission that is not as it was packed."""
 _BLOCK = 1 << 20
-_END = b"PK\x05\x06"
-"""Where the end of a zip begins, which says how large its directory is."""
+_DEEPEST, _LONGEST = 8, 200
+"""Folders that a path may have, and characters."""
 
 
 @contextmanager
@@ -55,12 +55,25 @@ def check_folder(folder: Path) -> None:
         SubmissionError: Saying which.
     """
     total = 0
-    for number, path in enumerate(folder.rglob("*"), 1):
+    for number, path in enumerate(_below(folder), 1):
         name = clipped(path.relative_to(folder).as_posix())
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise SubmissionError(f"{folder.name}: {name} is a link or no plain file; a submission has files alone")
         total += path.stat().st_size if path.is_file() else 0
         _check_bounds(folder.name, number, total)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything in a folder, as deep as submissions are."""
+    folders = [(folder, 1)]
+    while folders:
+        place, depth = folders.pop()
+        for path in sorted(place.iterdir()):
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                if depth == _DEEPEST:
+                    raise SubmissionError(f"{folder.name} has folders in folders, {depth} deep; {PACK_AGAIN}")
+                folders.append((path, depth + 1))
 
 
 def files_in(folder: Path) -> list[str]:
@@ -113,22 +126,24 @@ def _unpacked(path: Path, folder: Path) -> Path:
 
 def _check_directory(path: Path) -> None:
     """Refuse a directory that is larger than that of any submission: all of it would be kept in memory."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
-        end = file.read()
-    place = end.rfind(_END)
-    if place >= 0 and int.from_bytes(end[place + 12 : place + 16], "little") > MOST_TEXT:
+    if directory_size(path) > MOST_TEXT:
         raise _too_much(path.name)
 
 
 def _check_members(name: str, members: list[zipfile.ZipInfo]) -> None:
     total = 0
     seen: set[str] = set()
+    if other := packed_otherwise(members):
+        raise SubmissionError(
+            f"{name}: {clipped(other)} is neither stored nor deflated; zip the submission again with another program"
+        )
     for number, member in enumerate(members, 1):
         told, shown = member.filename, clipped(member.filename)
         parts = PurePosixPath(told).parts
         if told.startswith("/") or "\\" in told or ":" in told or ".." in parts or not told.isprintable():
             raise SubmissionError(f"{name} names a file outside of itself ({shown}); zip the submission again")
+        if len(parts) > _DEEPEST or len(told) > _LONGEST:
+            raise SubmissionError(f"{name} has a path that no submission has ({shown}); zip the submission again")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG) or member.flag_bits & 1:
             raise SubmissionError(
                 f"{name}: {shown} is a link, encrypted or no plain file; a submission has files alone"

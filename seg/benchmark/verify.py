@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from seg.benchmark.bounds import read_evidence
 from seg.benchmark.card import derived_files
 from seg.benchmark.consistency import check_consistency
 from seg.benchmark.container import PACK_AGAIN, opened, read_text
@@ -19,18 +19,14 @@ from seg.benchmark.records import Facts, check_answers, facts_of
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
-from seg.config.wording import clipped, counted
-from seg.errors import EvidenceError, SubmissionError, UnknownNameError
+from seg.config.wording import counted
+from seg.errors import SubmissionError, UnknownNameError
 from seg.metrics.evidence import Evidence, evaluation_name
-from seg.metrics.evidence_file import load_evidence
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
 from seg.report.results import text_difference
 from seg.runs.scored import outcome_of
 from seg.store.open import Store
-
-_MOST_EVIDENCE = 8 << 30
-"""Bytes that evidence may take in memory: that of the official test split takes 300 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +159,7 @@ def examine(
     outcomes: list[SeedOutcome] = []
     digests: dict[str, str] = {}
     for seed, fact in zip(names, facts, strict=True):
-        evidence = _read(folder / seed_files(seed)[0])
+        evidence = read_evidence(folder / seed_files(seed)[0])
         _check_patches(evidence)
         reference = reference_of(evidence)
         if first is None:
@@ -208,22 +204,6 @@ def _check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
         )
     if fact.patches_scored not in (None, len(evidence)):
         raise SubmissionError(f"the record of seed {seed} says that {fact.patches_scored:,} patches were scored")
-
-
-def _read(path: Path) -> Evidence:
-    """Evidence of somebody unknown, after its size was found to be within bounds."""
-    try:
-        metadata = pq.read_metadata(path)
-        size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    except (pa.ArrowException, OSError) as error:
-        raise SubmissionError(f"{path.name} cannot be read ({clipped(str(error))}); {PACK_AGAIN}") from None
-    if size > _MOST_EVIDENCE:
-        raise SubmissionError(f"{path.name} unpacks to {size:,} bytes, and no evidence of a split takes so many")
-    try:
-        return load_evidence(path.parent)
-    except EvidenceError as error:
-        what = str(error).replace(str(path), path.name).partition("; ")[0]
-        raise SubmissionError(f"{what}; {PACK_AGAIN}") from None
 
 
 def _check_patches(evidence: Evidence) -> None:

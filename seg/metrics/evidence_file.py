@@ -92,6 +92,16 @@ _OPTIONAL = {
 """Columns that there need not be, by one of them."""
 
 
+def most_values(column: str) -> int:
+    """How many values a patch can have in a column; 0: there is no such column."""
+    known = _CORE | {name: kind for columns in _OPTIONAL.values() for name, kind in columns.items()}
+    if column not in known:
+        return 0
+    if column == "labels":
+        return NUM_CLASSES
+    return _SIZES.get(column.removesuffix("_keys").removesuffix("_counts"), getattr(known[column], "list_size", 1))
+
+
 def save_evidence(folder: Path, evidence: Evidence) -> Path:
     """Write ``patches.parquet`` into a folder, which is made if need be. The file appears complete or not at all.
 

@@ -18,11 +18,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from seg.errors import EvidenceError, SegError, WrongUseError
+from seg.scenes.listing import directory_size, packed_otherwise
 
 SUFFIXES = (".npz", ".safetensors", ".h5", ".hdf5", ".zarr")
 _LOCAL_HEADER = 30
 _MOST_CHUNK = 1 << 28
 """Bytes of a piece that is only decoded as a whole."""
+_MOST_DIRECTORY = 1 << 20
 _CURE = "write it again"
 
 
@@ -220,7 +222,12 @@ class _Npz:
 
 @lru_cache(maxsize=1)
 def _npz(path: Path, _changed: int) -> _Npz:
-    return _Npz(path, zipfile.ZipFile(path))
+    if directory_size(path) > _MOST_DIRECTORY:
+        raise EvidenceError(f"{path} holds more arrays than predictions have; {_CURE}")
+    archive = zipfile.ZipFile(path)
+    if other := packed_otherwise(archive.infolist()):
+        raise EvidenceError(f"{path}: {other} is neither stored nor deflated, as numpy.savez_compressed does; {_CURE}")
+    return _Npz(path, archive)
 
 
 class _Safetensors:

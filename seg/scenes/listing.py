@@ -3,6 +3,7 @@
 import os
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from seg.errors import SceneError
@@ -66,3 +67,37 @@ def _with_slashes(name: str) -> str:
 def damaged_zip(path: Path) -> SceneError:
     """The error for a zip that cannot be read."""
     return SceneError(f"{path} is damaged or cut off, or no zip: get it anew")
+
+
+_END, _END_SIZE, _LOCATOR, _LOCATOR_SIZE = b"PK\x05\x06", 22, b"PK\x06\x07", 20
+_LARGE, _LARGE_SIZE = b"PK\x06\x06", 56
+"""The end of a zip, and what lies before it in one that has more than 4 GiB or 65,535 members."""
+_LONGEST_COMMENT = 1 << 16
+_PLAIN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def directory_size(path: Path) -> int:
+    """Bytes of the directory of a zip, all of which `zipfile` keeps in memory; 0 of what is no zip.
+
+    The end is looked for where `zipfile` finds it, so that no other one can be shown.
+    """
+    before = _LOCATOR_SIZE + _LARGE_SIZE
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_COMMENT - _END_SIZE - before))
+        tail = file.read()
+    last = len(tail) - _END_SIZE
+    bare = last >= 0 and tail[last:].startswith(_END) and tail.endswith(b"\0\0")
+    place = last if bare else tail.rfind(_END)
+    if place < 0:
+        return 0
+    size = int.from_bytes(tail[place + 12 : place + 16], "little")
+    if not tail[max(0, place - _LOCATOR_SIZE) : place].startswith(_LOCATOR):
+        return size
+    large = tail[max(0, place - before) : place]
+    # Where its record is not just before, nobody but the sender knows where it is, nor how large the directory.
+    return int.from_bytes(large[40:48], "little") if large.startswith(_LARGE) else path.stat().st_size
+
+
+def packed_otherwise(members: Iterable[zipfile.ZipInfo]) -> str:
+    """Name of the first member that is neither stored nor deflated: others unpack to any size in one step."""
+    return next((one.filename for one in members if one.compress_type not in _PLAIN_METHODS), "")
