@@ -5,8 +5,10 @@ import html
 import io
 import json
 import math
+import os
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,11 @@ from seg.metrics.evidence_file import load_evidence
 from seg.metrics.jackknife import Replicates, paired_test
 from seg.pipeline.leaderboard import leaderboard
 from seg.pipeline.submit import submit
+from seg.pipeline.verify import verify
 from seg.report.results import text_difference
 
 HOSTILE = '=HYPERLINK("x")<script>alert(1)</script>[a](javascript:b)\\input{c}|$d$'
+WHO = {"NAME": "A. Author", "EMAIL": "a@example.org"}
 SKILLS = {"good": 6.0, "better": 6.02, "poor": 0.3, "middle": 2.5}
 
 
@@ -54,15 +58,25 @@ def enter(folder: Path, runs: list[Path], name: str, /, **changes: Any) -> Path:
     return folder / "submissions" / name
 
 
+def commit(folder: Path, date: str = "2026-01-01T00:00:00+0000") -> None:
+    """Commit all that is in a folder, which becomes a repository."""
+    who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in WHO.items()}
+    dates = {f"GIT_{role}_DATE": date for role in ("AUTHOR", "COMMITTER")}
+    alone = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    for words in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "entries")):
+        subprocess.run(("git", "-C", str(folder), *words), env=alone | who | dates, check=True)
+
+
 @pytest.fixture(scope="module")
 def entered(place: Path, store) -> Path:
-    """Four entries of one track, one of another, and three that are not as they should be."""
+    """Four entries of one track, one of another, and four that are not as they should be."""
     folder = place / "board"
     leaderboard(folder, init=True)
     for name, skill in SKILLS.items():
         enter(folder, three_runs(place / f"runs-{name}", store, skill), name)
     hostile = enter(folder, three_runs(place / "runs-hostile", store, 4.0), "hostile", name=HOSTILE, inputs="any")
     hostile.rename(hostile.with_name("other-track"))
+    commit(folder)
     shutil.copytree(folder / "submissions/good", folder / "submissions/twice")
     forged = Path(shutil.copytree(folder / "submissions/good", folder / "submissions/forged"))
     (forged / "scores.json").write_text("{}")
@@ -82,7 +96,7 @@ def test_what_fails_verification_is_listed_with_its_sentence_and_not_ranked(made
     assert {name for name, _ in board.refused} == {"twice", "forged", "empty", "<b>.txt"}
     why = dict(board.refused)
     assert why["forged"].startswith("scores.json is not the file that was packed")
-    assert why["twice"] == "it holds predictions of good; an entry is submitted once"
+    assert why["twice"] == "it holds predictions of good, there before it; an entry is submitted once"
     assert {entry.verified.name for entry in board.entries} == {*SKILLS, "other-track"}
     for name in ("index.html", "leaderboard.md", "leaderboard.json"):
         for one, sentence in board.refused:
@@ -121,9 +135,63 @@ def test_tracks_are_apart_and_can_be_filtered(made):
     board, files = made
     assert [len(group) for group in board.groups] == [4, 1]
     assert {group[0].track.inputs for group in board.groups} == {"s2", "any"}
-    assert 'data-column="' in files["index.html"]
-    assert "Sentinel-2, from scratch, 100 % of the labels" in files["leaderboard.md"]
+    page = files["index.html"]
+    assert page.count('<select data-position="') == 1
+    assert page.count("<table") == 2
+    words = "Sentinel-2, from scratch, 100 % of the labels"
+    assert page.index(f"<h3>{words}</h3>") < page.index("<h3>any inputs, from scratch")
+    assert words in files["leaderboard.md"]
     assert "any inputs, from scratch" in files["leaderboard.md"]
+
+
+def test_of_the_same_predictions_those_stay_that_a_repository_had_first(entered, tmp_path):
+    def not_ranked() -> dict[str, str]:
+        return dict(read_board(tmp_path).refused)
+
+    place = tmp_path / "submissions"
+    shutil.copytree(entered / "submissions/good", place / "original")
+    shutil.copytree(entered / "submissions/good", place / "aaa")
+    commit_of = "which was there first is not known here"
+    # In a folder, whatever the names and the dates of files.
+    os.utime(place / "original" / "submission.json", (0, 0))
+    for name, other in {"original": "aaa", "aaa": "original"}.items():
+        assert not_ranked()[name].startswith(f"it and {other} hold the same predictions, and {commit_of}")
+    # What is not committed comes last, what was changed too, and dates say nothing.
+    shutil.move(place / "aaa", tmp_path / "aaa")
+    commit(tmp_path, "2026-05-01T00:00:00+0000")
+    shutil.move(tmp_path / "aaa", place / "aaa")
+    expected = {"aaa": "it holds predictions of original, there before it; an entry is submitted once"}
+    assert not_ranked() == expected
+    commit(tmp_path, "2001-01-01T00:00:00+0000")
+    assert not_ranked() == expected
+    # Both came in one commit, such as the only one of a shallow clone.
+    shutil.rmtree(tmp_path / ".git")
+    commit(tmp_path)
+    assert set(not_ranked()) == {"original", "aaa"}
+    # A place that was taken early with other evidence does not count.
+    shutil.rmtree(tmp_path / ".git")
+    shutil.rmtree(place / "aaa")
+    shutil.copytree(entered / "submissions/poor", place / "aaa")
+    commit(tmp_path)
+    shutil.rmtree(place / "aaa")
+    shutil.copytree(entered / "submissions/good", place / "aaa")
+    assert set(not_ranked()) == {"aaa"}
+    commit(tmp_path)
+    assert set(not_ranked()) == {"aaa"}
+
+
+def test_seeds_that_repeat_each_other_are_remarked(store, tmp_path):
+    def with_probabilities_of_the_first(evidence: Evidence) -> Evidence:
+        return replace(evidence, probabilities=evidence_on(store, 0).probabilities)
+
+    leaderboard(tmp_path, init=True)
+    parts = [with_probabilities_of_the_first(evidence_on(store, seed)) for seed in range(3)]
+    entry = enter(tmp_path, [write_run(tmp_path / f"r{seed}", one, seed) for seed, one in enumerate(parts)], "same")
+    sentence = "seeds 0, 1, 2 have the same scene predictions in every patch"
+    assert [one.partition(",")[0] for one in verify(entry).remarks] == [sentence.partition(",")[0]]
+    board = read_board(tmp_path)
+    for name, text in board_files(board).items():
+        assert name.endswith("csv") or sentence in text
 
 
 def test_one_track_and_another_score(entered, tmp_path):

@@ -397,7 +397,7 @@ def entry_on(board: str, inputs: str, skill: float) -> Verified:
     answers = Answers(**ANSWERS | {"name": board, "summary": HOSTILE, "inputs": inputs})
     manifest = Manifest(format=1, protocol=1, definitions=1, seg="0", name=board, seeds=["0"], files={})
     outcome = Outcome((measured(0, evidence),))
-    return Verified(board, answers, manifest, Synthetic.DATA, 40, "f00d", frozenset({board}), outcome, True, (), ())
+    return Verified(board, answers, manifest, Synthetic.DATA, 40, "f00d", frozenset({board}), outcome, True, (), (), ())
 
 
 @pytest.fixture(scope="module")
@@ -427,12 +427,12 @@ def test_a_leaderboard_is_filtered_by_track_and_sorted(browser, board):
     (inputs,) = (label for label in browser.find_elements("css selector", ".filters label") if "Inputs" in label.text)
     inputs.find_element("css selector", "option:nth-child(2)").click()
     assert shown_entries(browser) == ["radar"]
-    assert browser.find_element("css selector", ".filters output").text == "1 of 3 entries"
+    assert browser.find_element("css selector", ".filters output").text == "1 of 2 tracks"
     inputs.find_element("css selector", "option:nth-child(1)").click()
     heads = browser.find_elements("css selector", "#entries thead th button")
     miou = next(head for head in heads if head.text.startswith("mIoU"))
     miou.click()
-    assert shown_entries(browser) == ["radar", HOSTILE, "first"]
+    assert shown_entries(browser) == [HOSTILE, "first", "radar"]
     assert browser.get_log("browser") == []
 
 
@@ -451,3 +451,9 @@ def test_a_leaderboard_stays_on_the_screen(browser, board, width):
     opened(browser, board, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.execute_script(OVERFLOWING) == []
+    # Track, rank, name and score are in sight without moving anything.
+    table = browser.find_element("css selector", "#entries .track .scroll")
+    right = browser.execute_script("return arguments[0].getBoundingClientRect().right", table)
+    assert "Sentinel-2, from scratch" in browser.find_element("css selector", "#entries .track h3").text
+    for cell in browser.find_elements("css selector", "#entries tbody tr > :nth-child(-n + 3)"):
+        assert browser.execute_script("return arguments[0].getBoundingClientRect().right", cell) <= right + 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.benchmark.card import statements_table
+from seg.benchmark.first import held_twice
 from seg.benchmark.outcome import tiles_of
 from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, Track
 from seg.benchmark.ranking import RANKED, Rank, ranks
@@ -31,8 +32,13 @@ SUBMISSIONS = "submissions"
 PAGE_FILE = "index.html"
 BOARD_FILES = (PAGE_FILE, "leaderboard.md", "leaderboard.csv", "leaderboard.json")
 _SHOWN = ("miou", "oa", "ap_macro", "ap_micro", "f1_macro", "f1_micro")
-_FILTERS = ("data", "inputs", "pretraining", "labels_percent")
-"""Columns that the page can be filtered by."""
+_TRACK_COLUMNS = (
+    Column("data", "Data", "text"),
+    Column("inputs", "Inputs", "text"),
+    Column("pretraining", "Pretraining", "text"),
+    Column("labels_percent", "Labels %", "count"),
+)
+"""What the entries of a group have in common; the page can be filtered by it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,21 +105,20 @@ def read_board(
             wrong_use=True,
         )
     paths = [path for path in sorted((folder / SUBMISSIONS).iterdir()) if _is_meant(path)]
-    found: list[Verified] = []
-    refused: list[tuple[str, str]] = []
+    found: dict[Path, Verified] = {}
+    refused: dict[Path, str] = {}
     for path in track(paths, "submissions verified", len(paths)):
         try:
-            verified = verify_submission(path, store)
-            _check_new(verified, found)
-            found.append(verified)
+            found[path] = verify_submission(path, store)
         except (SegError, OSError) as error:
-            refused.append((clipped(path.name), clipped(str(error), SENTENCE)))
+            refused[path] = str(error)
         except Exception as error:
             # Whoever submits is unknown, and what one of them hits upon may not take the others' entries off the page.
-            why = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
-            refused.append((clipped(path.name), why))
-    shown = [one for one in found if only in ("", one.answers.track.name)]
-    return Board(_grouped(shown, sort), tuple(refused))
+            refused[path] = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
+    refused |= held_twice({path: verified.predictions for path, verified in found.items()})
+    ranked = [one for path, one in found.items() if path not in refused and only in ("", one.answers.track.name)]
+    listed = tuple((clipped(path.name), clipped(refused[path], SENTENCE)) for path in sorted(refused))
+    return Board(_grouped(ranked, sort), listed)
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -126,7 +131,7 @@ def board_files(board: Board) -> dict[str, str]:
     listed = [{"submission": name, "why": why} for name, why in board.refused]
     tables = [*groups, *refused] or [replace(everything, title="No entry yet")]
     return {
-        PAGE_FILE: _page(board, everything),
+        PAGE_FILE: _page(board),
         "leaderboard.md": "# Leaderboard\n\n" + "\n".join([*map(FORMATS["md"], tables), *_notes(board)]) + "\n",
         "leaderboard.csv": FORMATS["csv"](everything),
         "leaderboard.json": json_text(head | {"entries": entries, "not_ranked": listed}),
@@ -136,13 +141,6 @@ def board_files(board: Board) -> dict[str, str]:
 def _is_meant(path: Path) -> bool:
     """Whether something in the folder is meant to be a submission."""
     return not is_litter(path.name) and not path.name.startswith(".") and (path.is_dir() or path.suffix != ".md")
-
-
-def _check_new(verified: Verified, earlier: Sequence[Verified]) -> None:
-    """Refuse predictions that another submission holds."""
-    for other in earlier:
-        if verified.predictions & other.predictions:
-            raise SubmissionError(f"it holds predictions of {other.name}; an entry is submitted once")
 
 
 def _grouped(found: Sequence[Verified], sort: str) -> tuple[tuple[Placed, ...], ...]:
@@ -211,29 +209,21 @@ def _row(entry: Placed) -> tuple[Value, ...]:
 def _group_table(group: tuple[Placed, ...]) -> Table:
     first = group[0].verified
     title = f"{first.synthetic.warning}{first.answers.track.words}; {first.patches:,} patches"
-    return Table(first.answers.track.name, title, _columns(), tuple(map(_row, group)))
+    notes = tuple(f"{entry.name}: {remark}." for entry in group for remark in entry.verified.remarks)
+    return Table(first.answers.track.name, title, _columns(), tuple(map(_row, group)), notes)
 
 
 def _whole_table(board: Board) -> Table:
     """All entries, with the columns that they can be filtered by."""
-    tracks = (
-        Column("data", "Data", "text"),
-        Column("inputs", "Inputs", "text"),
-        Column("pretraining", "Pretraining", "text"),
-        Column("labels_percent", "Labels %", "count"),
-    )
-    rows = tuple(
-        (
-            *_row(entry),
-            f"{entry.verified.synthetic.words or 'reBEN'} ({entry.verified.subject[:8]})",
-            INPUT_WORDS[entry.track.inputs],
-            entry.track.pretraining,
-            entry.track.labels,
-        )
-        for entry in board.entries
-    )
+    rows = tuple((*_row(entry), *_of_track(entry)) for entry in board.entries)
     title = f"{board.synthetic.warning}Entries, best of each track first"
-    return Table("entries", title, (*_columns(), *tracks), rows)
+    return Table("entries", title, (*_columns(), *_TRACK_COLUMNS), rows)
+
+
+def _of_track(entry: Placed) -> tuple[str | int, ...]:
+    """Values of `_TRACK_COLUMNS`."""
+    data = f"{entry.verified.synthetic.words or 'reBEN'} ({entry.verified.subject[:8]})"
+    return data, INPUT_WORDS[entry.track.inputs], entry.track.pretraining, entry.track.labels
 
 
 def _refused_table(board: Board) -> Table:
@@ -275,19 +265,26 @@ def _document(entry: Placed) -> dict[str, Any]:
         },
         "answers": verified.answers.model_dump(),
         "seg": verified.manifest.seg,
+        "remarks": list(verified.remarks),
         "unverified": list(verified.unverified),
     }
 
 
-def _page(board: Board, everything: Table) -> str:
-    shown = html_table(everything)
-    keys = [column.key for column in everything.columns]
+def _page(board: Board) -> str:
+    """A table for each track: ranks of one say nothing of another."""
+    common = [_of_track(group[0]) for group in board.groups]
+    tables = []
+    for number, (group, values) in enumerate(zip(board.groups, common, strict=True), 1):
+        table = _group_table(group)
+        first = group[0].verified
+        title = f"{first.synthetic.warning}{first.patches:,} patches, reference {first.subject[:8]}"
+        shown = html_table(replace(table, name=f"track-{number}", title=title))
+        tables.append((group[0].track.words, values, shown))
     filters = []
-    for key in _FILTERS:
-        column = keys.index(key)
-        choices = sorted({row[column].sort for row in shown.rows}, key=lambda text: (len(text), text))
+    for position, column in enumerate(_TRACK_COLUMNS):
+        choices = sorted({str(values[position]) for values in common}, key=lambda text: (len(text), text))
         if len(choices) > 1:
-            filters.append((shown.headings[column].text, column, choices))
+            filters.append((column.heading, position, choices))
     facts = [
         (entry.name, entry.verified.answers, statements_table(entry.verified.answers).rows) for entry in board.entries
     ]
@@ -296,7 +293,7 @@ def _page(board: Board, everything: Table) -> str:
         ("report.js", "leaderboard.js"),
         synthetic=board.synthetic,
         protocol=PROTOCOL,
-        table=shown,
+        tables=tables,
         filters=filters,
         entries=facts,
         refused=board.refused,

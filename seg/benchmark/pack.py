@@ -105,7 +105,9 @@ def known_answers(seeds: Sequence[Seed]) -> Known:
     return known
 
 
-def fill_submission(folder: Path, seeds: Sequence[Seed], answers: Answers, form: str, track: Track = silent) -> None:
+def fill_submission(
+    folder: Path, seeds: Sequence[Seed], answers: Answers, form: str, track: Track = silent
+) -> tuple[str, ...]:
     """Write the files of a submission into an empty folder.
 
     Args:
@@ -114,6 +116,9 @@ def fill_submission(folder: Path, seeds: Sequence[Seed], answers: Answers, form:
         answers: What its authors state.
         form: The same as it was written.
         track: Progress.
+
+    Returns:
+        Remarks that are to be known of it.
 
     Raises:
         SubmissionError: If answers contradict the records, or there are too few seeds.
@@ -132,3 +137,4 @@ def fill_submission(folder: Path, seeds: Sequence[Seed], answers: Answers, form:
     for name, text in (derived | {ANSWERS_FILE: form}).items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / MANIFEST_FILE).write_text(manifest_text(folder, answers.name, names), encoding="utf-8")
+    return found.remarks

@@ -25,7 +25,7 @@ from seg.metrics.evidence import Evidence, evaluation_name
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
 from seg.report.results import text_difference
-from seg.runs.scored import outcome_of
+from seg.runs.scored import outcome_of, parts_of_outcome
 from seg.store.open import Store
 
 
@@ -44,6 +44,7 @@ class Verified:
         outcome: What it comes to.
         trained: Whether the records are those of trainings by seg, and not of predictions that were made elsewhere.
         checked: What was found to hold, in words.
+        remarks: What is not refused, and is to be known of it wherever it is shown.
         unverified: What cannot be known of it, in words.
     """
 
@@ -57,6 +58,7 @@ class Verified:
     outcome: Outcome
     trained: bool
     checked: tuple[str, ...]
+    remarks: tuple[str, ...]
     unverified: tuple[str, ...]
 
 
@@ -103,6 +105,7 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
             "the answers do not contradict the records",
         ),
         trained=all(one.status for one in facts),
+        remarks=seeds.remarks,
         unverified=_unverified(seeds, answers, store is not None),
     )
 
@@ -120,6 +123,7 @@ class Examined:
         predictions: Digests of what each seed has predicted.
         outcome: What the seeds come to.
         bare: Whether evidence of a seed lacks details.
+        remarks: What seeds repeat of each other, in words.
     """
 
     known: KnownSet | None
@@ -130,6 +134,7 @@ class Examined:
     predictions: frozenset[str]
     outcome: Outcome
     bare: bool
+    remarks: tuple[str, ...] = ()
 
     @property
     def patches(self) -> int:
@@ -158,6 +163,7 @@ def examine(
     first: Examined | None = None
     outcomes: list[SeedOutcome] = []
     digests: dict[str, str] = {}
+    repeated: dict[tuple[str, str], list[str]] = {}
     for seed, fact in zip(names, facts, strict=True):
         evidence = read_evidence(folder / seed_files(seed)[0])
         _check_patches(evidence)
@@ -173,6 +179,8 @@ def examine(
         if digest in digests:
             raise SubmissionError(f"seed {seed} is a copy of seed {digests[digest]}; a seed is a training of its own")
         digests[digest] = seed
+        for part in parts_of_outcome(evidence).items():
+            repeated.setdefault(part, []).append(seed)
         if (weights := evidence.origin.weights) and weights in digests:
             raise SubmissionError(
                 f"seed {seed} has the weights of seed {digests[weights]}; a seed is a training of its own"
@@ -190,7 +198,12 @@ def examine(
             raise SubmissionError(f"seed {seed} has other scores than seed {names[0]}: masks or labels are missing")
         del evidence
     assert first is not None
-    return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)))
+    remarks = tuple(
+        f"seeds {', '.join(same)} have the same {what} in every patch, and seeds that differ in nothing are no seeds"
+        for (what, _), same in repeated.items()
+        if len(same) > 1
+    )
+    return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)), remarks=remarks)
 
 
 def _check_record(seed: str, fact: Facts, evidence: Evidence) -> None:

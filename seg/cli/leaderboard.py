@@ -38,6 +38,8 @@ def leaderboard(
         for entry in group:
             rank = entry.ranks[sort].words if sort in entry.ranks else "–"
             console.done(f"  {rank:>5}  {entry.name}")
+            for remark in entry.verified.remarks:
+                console.notify(f"{entry.name}: {remark}")
     if init:
         console.done(f"Leaderboard to be filled: {folder}")
     if out is not None:

@@ -33,5 +33,7 @@ def submit(
         words = [*map(str, runs), "--out", str(out), "--answers", str(done.form)]
         console.done(f"Then: seg submit {shlex.join(words)}")
         return
+    for remark in done.remarks:
+        console.notify(f"Remark: {remark}.")
     console.done(f"Submission: {done.folder}")
     console.done(f"Verify it as others do: seg verify {shlex.quote(str(done.folder))}")

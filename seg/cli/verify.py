@@ -28,6 +28,8 @@ def verify(
     console.done(f"{found.name}: {found.answers.name}, track: {found.answers.track.words}")
     for line in found.checked:
         console.wrapped(f"  holds: {line}")
+    for line in found.remarks:
+        console.wrapped(f"  remark: {line}")
     for line in found.unverified:
         console.wrapped(f"  cannot be verified: {line}")
     console.done(f"VERIFIED {found.name}")

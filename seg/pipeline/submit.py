@@ -23,11 +23,13 @@ class Submitted:
         folder: The submission; None if only the form was written.
         form: The form.
         left: Its lines that are left to be answered, number and name.
+        remarks: What is not refused, and is told wherever the entry is shown.
     """
 
     folder: Path | None
     form: Path
     left: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def submit(
@@ -66,5 +68,5 @@ def submit(
     text = answers.read_text(encoding="utf-8", errors="replace")
     stated = read_answers(text, str(answers))
     with whole_folder(out, MANIFEST_FILE, "a submission") as folder:
-        fill_submission(folder, seeds, stated, text, track)
-    return Submitted(out, answers)
+        remarks = fill_submission(folder, seeds, stated, text, track)
+    return Submitted(out, answers, remarks=remarks)

@@ -73,11 +73,11 @@ def source_state(folder: Path = _SOURCE) -> dict[str, Any] | None:
         installed, git is missing, or there is no commit yet.
     """
     # An installation may lie inside a repository of somebody else, whose commit would say nothing.
-    top = _git(folder, "rev-parse", "--show-toplevel")
+    top = git(folder, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != folder.resolve():
         return None
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=all", "--", "seg")
+    commit = git(folder, "rev-parse", "--verify", "HEAD")
+    changes = git(folder, "status", "--porcelain", "--untracked-files=all", "--", "seg")
     if commit is None or changes is None:
         return None
     return {"commit": commit, "dirty": bool(changes)}
@@ -152,14 +152,27 @@ def _gdal_version() -> str | None:
     return str(rasterio.__gdal_version__)
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, None where it fails or does not exist."""
+def git(folder: Path, *arguments: str) -> str | None:
+    """What git prints, None where it fails or does not exist.
+
+    Args:
+        folder: Where it is asked.
+        arguments: What it is asked; names of files that are no UTF-8 come as `os.fsdecode` has them.
+    """
     # Within a hook, git points to the repository of the hook; and a status must not touch the index.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     command = ("git", "-C", str(folder), *arguments)
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=20,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -1,15 +1,15 @@
 
-// Entries are shown if they are what every list asks for.
+// Tracks are shown if they are what every list asks for.
 for (const filters of document.querySelectorAll(".filters")) {
   const lists = Array.from(filters.querySelectorAll("select"));
-  const rows = Array.from(document.querySelector("#entries table").tBodies[0].rows);
+  const tracks = Array.from(document.querySelectorAll("#entries .track"));
   const told = filters.querySelector("output");
   const apply = () => {
-    for (const row of rows) {
-      row.hidden = lists.some((list) => list.value && row.cells[Number(list.dataset.column)].dataset.sort !== list.value);
+    for (const track of tracks) {
+      track.hidden = lists.some((list) => list.value && track.getAttribute(`data-of-${list.dataset.position}`) !== list.value);
     }
-    const shown = rows.filter((row) => !row.hidden).length;
-    told.textContent = shown < rows.length ? `${shown} of ${rows.length} entries` : "";
+    const shown = tracks.filter((track) => !track.hidden).length;
+    told.textContent = shown < tracks.length ? `${shown} of ${tracks.length} tracks` : "";
   };
   filters.addEventListener("change", apply);
   filters.addEventListener("submit", (event) => event.preventDefault());
