@@ -641,7 +641,7 @@ def test_predictions_made_elsewhere_are_entered_like_runs(given, store, tmp_path
     only = {"masks": given != "labels", "labels": given != "masks"}
     entries = [scored(store, tmp_path / str(seed), seed, **only) for seed in range(3)]
     done = submit(entries, tmp_path / "entry")
-    assert "(device)" in " ".join(done.left)
+    assert {"(device)", "(hours)", "(patches_seen)"} <= {line.split()[1] for line in done.left}
     submit(entries, tmp_path / "entry", answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER))
     found = verify(tmp_path / "entry", data=store.folder)
     assert not found.trained
@@ -672,7 +672,21 @@ def test_partial_predictions_are_never_entered(store, tmp_path):
     part = tmp_path / "part"
     score(tmp_path / "part.npz", name="outsider", out=part, classes="reben", data=store.folder, partial=True)
     answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER, deterministic=True)
-    with pytest.raises(SubmissionError, match="PARTIAL"):
-        submit([part], tmp_path / "entry", answers=answers)
-    with pytest.raises(SubmissionError, match="differ in"):
-        submit([entry, part], tmp_path / "entry", answers=answers)
+    for form in (answers, None):
+        for runs in ([part], [entry, part]):
+            with pytest.raises(SubmissionError, match="is PARTIAL: patches were left out"):
+                submit(runs, tmp_path / "entry", answers=form)
+    assert not (tmp_path / "entry.answers.yaml").exists()
+
+
+def test_what_is_no_entry_is_refused_before_a_form_is_written(runs, store, tmp_path):
+    with pytest.raises(SubmissionError, match="it has 2 seeds, and an entry has 3 or more"):
+        submit(runs[:2], tmp_path / "entry")
+    with pytest.raises(SubmissionError, match="it has 1 seed, and an entry has 3 or more"):
+        submit(runs[:1], tmp_path / "entry")
+    outsiders = [scored(store, tmp_path / str(seed), seed, labels=False) for seed in (None, 0, 1)]
+    with pytest.raises(SubmissionError, match="a seed is not numbered"):
+        submit(outsiders, tmp_path / "entry")
+    assert not (tmp_path / "entry.answers.yaml").exists()
+    # One that was trained elsewhere may draw no random numbers: the form asks for it.
+    assert "(deterministic)" in " ".join(submit(outsiders[:1], tmp_path / "entry").left)

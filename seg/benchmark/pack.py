@@ -62,6 +62,11 @@ def read_seeds(entries: Sequence[Entry], on: str = "") -> list[Seed]:
     """
     seeds = []
     for entry in entries:
+        if entry.partial:
+            raise SubmissionError(
+                f"{entry.folder} is PARTIAL: patches were left out, and entries are scored on all of test; score the "
+                "predictions of all its patches"
+            )
         name = named_data(entry.folder, entry.fingerprint, on)
         origin = check_evidence(entry.folder, "test", on=name)
         record = seed_record(entry, read_evaluation(entry.folder, "test", on=name))

@@ -140,7 +140,7 @@ def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> N
     Raises:
         SubmissionError: Naming the answer and what the record says.
     """
-    _check_seeds(answers, facts)
+    check_seeds(facts, answers.deterministic)
     for one in facts:
         _check_training(answers, one, scored_on)
         said = {
@@ -169,9 +169,21 @@ def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> N
             raise _contradiction(name, answer, f"{recorded:.4g}")
 
 
-def _check_seeds(answers: Answers, facts: Sequence[Facts]) -> None:
+def check_seeds(facts: Sequence[Facts], deterministic: bool | None = None) -> None:
+    """Refuse seeds that are no entry: too few of them, without numbers or twice the same.
+
+    Args:
+        facts: Of the seeds.
+        deterministic: Whether the method draws no random numbers; None: nobody has said it yet, so that one that was
+            trained elsewhere and scored once may be so.
+
+    Raises:
+        SubmissionError: With what is missing.
+    """
     number = len(facts)
-    if answers.deterministic:
+    if deterministic is None and number == 1 and not facts[0].status:
+        return
+    if deterministic:
         if any(one.status for one in facts):
             raise _contradiction("deterministic", True, "trainings, which draw random numbers")
         if number != 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import MANIFEST_FILE
 from seg.benchmark.pack import fill_submission, known_answers, read_seeds
+from seg.benchmark.records import check_seeds
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
 from seg.errors import SubmissionError
@@ -60,6 +61,7 @@ def submit(
         )
     seeds = read_seeds([read_entry(path) for path in paths], on)
     if answers is None:
+        check_seeds([seed.facts for seed in seeds])
         form = out.with_name(f"{out.resolve().name}.answers.yaml")
         with claimed_files([form]):
             text, left = form_text(known_answers(seeds))
