@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import headline, score_evidence
 from seg.pipeline.series import SERIES_FILES, report_series
 from seg.report.record import run_record, write_json
+from seg.runs.expectation import duration
 from seg.runs.series import BUDGETS
 from seg.runs.series_outcome import holds_series
 from seg.runs.sweep import sweep_runs
@@ -207,15 +210,35 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
     return run
 
 
-def test_as_typed(cli: Callable[..., tuple[int, str, str]], budgets: Path, store: Path, config: Path, tmp_path: Path):
+def test_as_typed(
+    cli: Callable[..., tuple[int, str, str]],
+    budgets: Path,
+    store: Path,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     code, out, err = cli("report", budgets, "--split", "test")
     assert code == 0, err
     assert "Scores by label budget, test split" in out
     code, _, err = cli("report", budgets, "--check")
     assert code == 2
     assert "--check are of one" in err
+    monkeypatch.setattr("seg.runs.dry_run.dry_run", _as_long_as_its_share)
     words = ["sweep", config, "--out", tmp_path / "out", "--data", store, "--protocol", "budgets", "--dry-run"]
+    words += ["--seeds", "0,1"]
     code, out, err = cli(*words)
     assert code == 0, err
     assert f"Then: seg report {tmp_path / 'out'} --split test" in out
     assert "cannot have every class" in err
+    # What each share takes, the seeds together, and all of it.
+    for share in ("0.01", "0.1", "1"):
+        hours = duration(36000 * float(share))
+        assert re.search(rf"-fraction_{re.escape(share)}: 2 x {re.escape(hours)}, unless they stop early", out)
+    assert f"All trainings: {duration(2 * 36000 * 1.11)} on this machine" in out
+
+
+def _as_long_as_its_share(task: Any, *_: Any) -> SimpleNamespace:
+    """In the place of a rehearsal, which takes time."""
+    seconds = 36000 * task.config.data.fraction
+    return SimpleNamespace(rehearsal=SimpleNamespace(run_seconds=seconds, memory_bytes=None))

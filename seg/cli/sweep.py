@@ -50,7 +50,7 @@ def sweep(
     ] = None,
     executor: options.Executor = "local",
     slurm: options.Slurm = None,
-    dry: Annotated[bool, typer.Option("--dry-run", help="Only show what is left, and what recipes take.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only show what is left; with --protocol, its cost.")] = False,
 ) -> None:
     """Train and score every combination of configurations, settings and seeds, here or on many machines.
 
@@ -77,7 +77,7 @@ def sweep(
     states = _shown_states(runs, executor, slurm or ())
     then = _next(runs, out, split, series=bool(protocol) and not recipes)
     if dry:
-        _show_cost([one for one, state in zip(runs, states, strict=True) if recipes and state.todo == "train"])
+        _show_cost([one for one, state in zip(runs, states, strict=True) if protocol and state.todo == "train"])
         console.done(f"Then: {then.partition(': ')[2]}")
         return
     with console.stoppable("The same command does what is left."):
@@ -143,17 +143,17 @@ def _recipes(configs: list[Path], overrides: list[str] | None, misfit: bool) -> 
 
 
 def _show_cost(runs: list["SweepRun"]) -> None:
-    """Show what the trainings of recipes will take, each and in all."""
+    """Show what the trainings of a protocol will take, those that differ in the seed together, and all of them."""
     from seg.runs.dry_run import foreseen
     from seg.runs.expectation import duration
 
     total = 0.0
     for name, tried in foreseen(runs, console.track, console.notify).items():
-        need, recipe = tried.rehearsal, name.rpartition("-seed")[0]
-        number = sum(one.name.rpartition("-seed")[0] == recipe for one in runs)
+        need, series = tried.rehearsal, name.rpartition("-seed")[0]
+        number = sum(one.name.rpartition("-seed")[0] == series for one in runs)
         total += number * need.run_seconds
         memory = "" if need.memory_bytes is None else f", {need.memory_bytes / 2**30:.1f} GiB"
-        console.done(f"{recipe}: {number} x {duration(need.run_seconds)}, unless they stop early{memory}")
+        console.done(f"{series}: {number} x {duration(need.run_seconds)}, unless they stop early{memory}")
     if runs:
         console.done(f"All trainings: {duration(total)} on this machine, one after the other")
 
