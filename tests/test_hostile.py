@@ -20,7 +20,7 @@ from seg.benchmark.form import form_text
 from seg.benchmark.layout import manifest_text
 from seg.benchmark.records import facts_of
 from seg.errors import EvidenceError, SubmissionError
-from seg.metrics.evidence import Evidence
+from seg.metrics.evidence import Evidence, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence
 from seg.metrics.evidence_header import sealed
 from seg.metrics.sparse import PatchCounts
@@ -261,3 +261,89 @@ def test_paths_that_no_submission_has_are_refused(name: str, tmp_path: Path):
     (tmp_path / "deep" / "a/b/c/d/e/f/g/h/i").mkdir(parents=True)
     with pytest.raises(SubmissionError, match="folders in folders, 8 deep"):
         verify(tmp_path / "deep")
+
+
+# ------------------------------------------------------------------------------------- what records and answers can say
+
+
+def edit_record(folder: Path, seeds: Sequence[str], change: Callable[[dict[str, Any]], object]) -> None:
+    for seed in seeds:
+        path = folder / "seeds" / seed / "record.json"
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+    reseal(folder)
+
+
+ALL = ("0", "1", "2")
+RECORDS: dict[str, tuple[Sequence[str], Callable[[dict[str, Any]], object], str]] = {
+    "another setting": (
+        ("1",),
+        lambda r: r["settings"].update({"train.lr": "1"}),
+        r"seeds 0 and 1 differ in train\.lr",
+    ),
+    "another seed": (("1",), lambda r: r["record"].update(seeds={"train": 7}), "a training with seed 7"),
+    "no number": (("0",), lambda r: r["record"].update(parameters=float("nan")), "is no JSON"),
+    "infinite": (("0",), lambda r: r["record"].update(parameters=float("inf")), "is no JSON"),
+    "many digits": (("0",), lambda r: r["record"].update(parameters=BIG), "is no JSON"),
+    "other data": (ALL, lambda r: r["record"]["data"].update(fingerprint="f00d"), "the data that it was trained on"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_that_no_honest_entry_has_are_refused(name: str, folder: Path):
+    seeds, change, sentence = RECORDS[name]
+    edit_record(folder, seeds, change)
+    with pytest.raises(SubmissionError, match=sentence):
+        verify(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"inputs": "any"}, "'inputs: any' contradicts the record"),
+        ({"selection": "none"}, "'selection: none' contradicts the record"),
+        ({"multiply_adds": 0.0}, "'multiply_adds: 0' contradicts 'parameters: 14328209'"),
+        ({"deterministic": True}, "'deterministic: True' contradicts the record"),
+    ],
+)
+def test_answers_that_cannot_be_are_refused(changes: dict[str, Any], sentence: str, folder: Path):
+    (folder / "answers.yaml").write_text(form_text(ANSWERS | changes)[0])
+    reseal(folder)
+    with pytest.raises(SubmissionError, match=sentence):
+        verify(folder)
+
+
+def test_the_status_alone_does_not_make_it_a_training(folder: Path):
+    edit_record(folder, ALL, lambda record: record["record"].update(status=""))
+    assert facts_of(json.loads((folder / "seeds/0/record.json").read_text())).trained
+    for seed in ALL:
+        place = folder / "seeds" / seed
+        (place / "patches.parquet").write_bytes(pack_evidence(replace(load_evidence(place), details=None)))
+    reseal(folder)
+    with pytest.raises(SubmissionError, match="lacks the details of an evaluation"):
+        verify(folder)
+
+
+def test_what_no_record_holds_is_named(folder: Path, packed: Path, store: Store):
+    edit_record(folder, ALL, lambda record: [record.pop(name) for name in ("record", "settings")])
+    found = verify(folder, data=store.folder)
+    assert found.unrecorded[-4:] == ("parameters", "trials", "patches_seen", "hours")
+    assert any("hours, which are not recorded" in one for one in found.unverified)
+    (entry,) = board.read_board(folder.parents[1]).entries
+    assert (
+        "scored; parameters and hours not recorded" in board.board_files(board.Board(((entry,),), ()))["leaderboard.md"]
+    )
+    assert verify(packed).unrecorded == ()
+    assert any("no choice of them" in one for one in verify(packed).unverified)
+
+
+def test_a_choice_of_the_patches_is_found_by_the_store(folder: Path, store: Store):
+    for seed in ALL:
+        place = folder / "seeds" / seed
+        evidence = load_evidence(place)
+        chosen = take_patches(evidence, np.arange(1, len(evidence)))
+        (place / "patches.parquet").write_bytes(pack_evidence(chosen))
+    edit_record(folder, ALL, lambda record: record.pop("evaluation"))
+    with pytest.raises(SubmissionError, match="it holds 9 patches, and the test split of store has 10"):
+        verify(folder, data=store.folder)

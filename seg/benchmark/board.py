@@ -201,9 +201,16 @@ def _row(entry: Placed) -> tuple[Value, ...]:
         answers.multiply_adds,
         answers.hours,
         answers.encoder,
-        "trained and scored" if entry.verified.trained else "scored",
+        _origin(entry.verified),
         ", ".join(answers.authors),
     )
+
+
+def _origin(verified: Verified) -> str:
+    """What seg has done of it, and which costs are only stated."""
+    costs = [name for name in ("parameters", "hours") if name in verified.unrecorded]
+    told = "trained and scored" if verified.trained else "scored"
+    return f"{told}; {' and '.join(costs)} not recorded" if costs else told
 
 
 def _group_table(group: tuple[Placed, ...]) -> Table:

@@ -31,6 +31,8 @@ FORMAT = 1
 """Version of the layout and of what is written into it; raised whenever either changes."""
 MANIFEST_FILE, ANSWERS_FILE, RECORD_FILE = "submission.json", "answers.yaml", "record.json"
 SEEDS = "seeds"
+_DIGITS = 20
+"""Of a whole number, sign included."""
 
 
 class Manifest(BaseModel):
@@ -114,7 +116,7 @@ def read_document(folder: Path, name: str) -> dict[str, Any]:
         SubmissionError: If it is missing or damaged.
     """
     try:
-        document = json.loads(read_text(folder, name))
+        document = json.loads(read_text(folder, name), parse_constant=_no_number, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         if isinstance(error, SubmissionError):
             raise
@@ -122,3 +124,14 @@ def read_document(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise SubmissionError(f"{name} is no JSON object; {PACK_AGAIN}")
     return document
+
+
+def _no_number(text: str) -> float:
+    """JSON has no NaN and no infinity, and Python reads them."""
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError("a number has too many digits")
+    return int(text)

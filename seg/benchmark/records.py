@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -40,6 +41,8 @@ class Facts:
         status: How it ended; empty: nothing was trained here.
         weights_scored: Digest of the weights that were scored.
         patches_scored: How many patches they were scored on.
+        seed_trained: The seed that the training itself tells.
+        settled: Whether it holds settings of a training by seg.
     """
 
     seed: int | None = None
@@ -59,6 +62,13 @@ class Facts:
     status: str = ""
     weights_scored: str = ""
     patches_scored: int | None = None
+    seed_trained: int | None = None
+    settled: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """Whether the record is that of a training by seg, by anything in it."""
+        return bool(self.status or self.weights_scored or self.settled)
 
 
 def facts_of(record: Mapping[str, Any]) -> Facts:
@@ -95,6 +105,8 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
         status=str(run.get("status") or ""),
         weights_scored=str(evaluation.get("weights") or ""),
         patches_scored=_whole(section(evaluation, "data").get("patches")),
+        seed_trained=_whole(section(run, "seeds").get("train")),
+        settled=known,
     )
 
 
@@ -144,12 +156,13 @@ def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> N
     for one in facts:
         _check_training(answers, one, scored_on)
         said = {
-            "inputs": answers.inputs == "any" or not one.bands or answers.inputs == inputs_of(one.bands),
+            "inputs": not one.bands or answers.inputs == inputs_of(one.bands),
             "pretraining": one.weights is None or answers.pretraining == ("pretrained" if one.weights else "scratch"),
             "labels_percent": one.fraction is None or answers.labels_percent == budget_of(one.fraction),
             "encoder": one.frozen is None or answers.encoder == ("frozen" if one.frozen else "trained"),
             "parameters": one.parameters in (None, answers.parameters),
             "trials": one.trials is None or answers.trials >= one.trials,
+            "selection": not one.trained or answers.selection == "validation",
         }
         told = {
             "inputs": ", ".join(one.bands),
@@ -158,15 +171,59 @@ def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> N
             "encoder": "frozen" if one.frozen else "trained",
             "parameters": one.parameters,
             "trials": one.trials,
+            "selection": "a training, whose epoch is chosen on validation",
         }
         for name, agrees in said.items():
             if not agrees:
                 raise _contradiction(name, getattr(answers, name), told[name])
+    if answers.encoder != NONE and answers.parameters and not answers.multiply_adds:
+        raise SubmissionError(
+            f"the answer 'multiply_adds: 0' contradicts 'parameters: {answers.parameters}', which an encoder multiplies"
+        )
     for name in ("patches_seen", "hours", "energy_kwh"):
         recorded = _mean(facts, lambda one, name=name: getattr(one, name))  # type: ignore[misc]
         answer = getattr(answers, name)
         if recorded is not None and (answer is None or abs(answer - recorded) > _TOLERANCE * recorded):
             raise _contradiction(name, answer, f"{recorded:.4g}")
+
+
+def unrecorded(facts: Sequence[Facts]) -> tuple[str, ...]:
+    """Answers that the records do not hold, so that nothing contradicts them: energy is rarely measured, and left out.
+
+    Args:
+        facts: Of the seeds.
+    """
+    known: dict[str, Callable[[Facts], bool]] = {
+        "inputs": lambda one: bool(one.bands),
+        "pretraining": lambda one: one.weights is not None,
+        "labels_percent": lambda one: one.fraction is not None,
+        "encoder": lambda one: one.frozen is not None,
+        **{name: partial(_is_known, name) for name in ("parameters", "trials", "patches_seen", "hours")},
+    }
+    return tuple(name for name, is_known in known.items() if not all(map(is_known, facts)))
+
+
+def _is_known(name: str, one: Facts) -> bool:
+    return getattr(one, name) is not None
+
+
+def check_same_settings(records: Sequence[Mapping[str, Any]], seeds: Sequence[str]) -> None:
+    """Refuse records of trainings that differ in more than the seed.
+
+    Args:
+        records: Of the seeds.
+        seeds: What they are called.
+
+    Raises:
+        SubmissionError: Naming a setting.
+    """
+    first, *others = [section(dict(record), "settings") for record in records]
+    for seed, other in zip(seeds[1:], others, strict=True):
+        if differing := [name for name in {**first, **other} if first.get(name) != other.get(name)]:
+            raise SubmissionError(
+                f"the records of seeds {seeds[0]} and {seed} differ in {clipped(differing[0])}, and the seeds of an "
+                "entry differ in nothing else"
+            )
 
 
 def check_seeds(facts: Sequence[Facts], deterministic: bool | None = None) -> None:
@@ -181,10 +238,10 @@ def check_seeds(facts: Sequence[Facts], deterministic: bool | None = None) -> No
         SubmissionError: With what is missing.
     """
     number = len(facts)
-    if deterministic is None and number == 1 and not facts[0].status:
+    if deterministic is None and number == 1 and not facts[0].trained:
         return
     if deterministic:
-        if any(one.status for one in facts):
+        if any(one.trained for one in facts):
             raise _contradiction("deterministic", True, "trainings, which draw random numbers")
         if number != 1:
             raise SubmissionError(f"a deterministic method is scored once, and there are {number} seeds of it")

@@ -15,15 +15,15 @@ from seg.benchmark.form import Answers, read_answers
 from seg.benchmark.layout import ANSWERS_FILE, Manifest, read_document, read_manifest, seed_files
 from seg.benchmark.outcome import Outcome, SeedOutcome, measured
 from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
-from seg.benchmark.records import Facts, check_answers, facts_of
+from seg.benchmark.records import Facts, check_answers, check_same_settings, facts_of, unrecorded
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.config.wording import counted
 from seg.errors import SubmissionError, UnknownNameError
-from seg.metrics.evidence import Evidence, evaluation_name
+from seg.metrics.evidence import Evidence, evaluation_name, scored_on
 from seg.reben.official import ids_digest, labels_digest
-from seg.reben.patch import PatchId
+from seg.reben.patch import SPLITS, PatchId
 from seg.report.results import text_difference
 from seg.runs.scored import outcome_of, parts_of_outcome
 from seg.store.open import Store
@@ -45,6 +45,7 @@ class Verified:
         trained: Whether the records are those of trainings by seg, and not of predictions that were made elsewhere.
         checked: What was found to hold, in words.
         remarks: What is not refused, and is to be known of it wherever it is shown.
+        unrecorded: Names of the answers that no record holds.
         unverified: What cannot be known of it, in words.
     """
 
@@ -59,6 +60,7 @@ class Verified:
     trained: bool
     checked: tuple[str, ...]
     remarks: tuple[str, ...]
+    unrecorded: tuple[str, ...]
     unverified: tuple[str, ...]
 
 
@@ -78,9 +80,13 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
         answers = read_answers(read_text(folder, ANSWERS_FILE), ANSWERS_FILE)
         if manifest.name != answers.name:
             raise SubmissionError(f"the name in the manifest is not that of the answers; {PACK_AGAIN}")
-        facts = [facts_of(read_document(folder, seed_files(seed)[1])) for seed in manifest.seeds]
+        records = [read_document(folder, seed_files(seed)[1]) for seed in manifest.seeds]
+        check_same_settings(records, manifest.seeds)
+        facts = [facts_of(record) for record in records]
         seeds = examine(folder, manifest.seeds, facts, store, track)
         check_answers(answers, facts, seeds.fingerprint)
+        if answers.deterministic and seeds.weighed:
+            raise SubmissionError("the answer 'deterministic: True' contradicts the evidence, which is of weights")
         derived = derived_files(answers, seeds.outcome, seeds.synthetic, seeds.patches)
         for name, text in derived.items():
             if difference := text_difference(name, read_text(folder, name), text):
@@ -106,7 +112,8 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
         ),
         trained=all(one.status for one in facts),
         remarks=seeds.remarks,
-        unverified=_unverified(seeds, answers, store is not None),
+        unrecorded=unrecorded(facts),
+        unverified=_unverified(seeds, answers, unrecorded(facts), store is not None),
     )
 
 
@@ -124,6 +131,7 @@ class Examined:
         outcome: What the seeds come to.
         bare: Whether evidence of a seed lacks details.
         remarks: What seeds repeat of each other, in words.
+        weighed: Whether evidence of a seed names weights.
     """
 
     known: KnownSet | None
@@ -135,6 +143,7 @@ class Examined:
     outcome: Outcome
     bare: bool
     remarks: tuple[str, ...] = ()
+    weighed: bool = False
 
     @property
     def patches(self) -> int:
@@ -188,8 +197,8 @@ def examine(
         digests |= {weights: seed} if weights else {}
         _check_record(seed, fact, evidence)
         bare = evidence.details is None or evidence.details.reliability is None
-        first = replace(first, bare=first.bare or bare)
-        if bare and fact.status:
+        first = replace(first, bare=first.bare or bare, weighed=first.weighed or bool(weights))
+        if bare and (fact.trained or weights):
             raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")
         if (evidence.origin.fingerprint, evidence.origin.simulated) != (first.fingerprint, first.synthetic):
             raise SubmissionError(f"the evidence of seed {seed} says that it is of other data than the others are")
@@ -210,7 +219,14 @@ def _check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
     """Refuse evidence of another training than the record beside it, as far as both tell."""
     if fact.seed is not None and str(fact.seed) != seed:
         raise SubmissionError(f"the record of seed {seed} is that of seed {fact.seed}")
+    if fact.seed_trained not in (None, fact.seed):
+        raise SubmissionError(f"the record of seed {seed} is that of a training with seed {fact.seed_trained}")
     origin = evidence.origin
+    if origin.on != (scored_on(origin.fingerprint, fact.trained_on) if fact.trained_on else ""):
+        raise SubmissionError(
+            f"the evidence of seed {seed} and its record do not agree on whether it was scored on the data that it was "
+            "trained on"
+        )
     if fact.weights_scored and origin.weights and fact.weights_scored != origin.weights:
         raise SubmissionError(
             f"the evidence of seed {seed} is of other weights than those that its record says were scored"
@@ -259,19 +275,29 @@ def _first(evidence: Evidence, reference: Reference, store: Store | None, track:
         if known.subject and subject != known.subject:
             raise SubmissionError(f"its true class areas are not those of {known.name}; the evidence was edited")
     if store is not None:
+        whole = store.index.splits == SPLITS.index("test")
+        if whole.sum() > len(ids):
+            raise SubmissionError(
+                f"it holds {len(ids):,} patches, and the test split of {store.folder.name} has {whole.sum():,}; "
+                "entries are scored on all of them"
+            )
         check_same_reference(reference, reference_in(store, reference.patch_ids, track), "the store")
     return Examined(
         known, reference, evidence.origin.fingerprint, simulated, subject, frozenset(), Outcome(()), bare=False
     )
 
 
-def _unverified(seeds: Examined, answers: Answers, compared: bool) -> tuple[str, ...]:
+def _unverified(seeds: Examined, answers: Answers, unknown: Sequence[str], compared: bool) -> tuple[str, ...]:
     found = [
         "that the predictions are those of the method: evidence that somebody makes up so that it agrees with itself "
         "everywhere is not told from measured evidence without the predictions",
         "what the authors state and no record holds: data, selection, trials elsewhere, and that test was unseen",
         "that the records of the trainings are genuine",
     ]
+    if unknown:
+        found.append(f"{', '.join(unknown)}, which are not recorded: they are as the authors state them")
+    if not compared and not seeds.known:
+        found.append("that its patches are all of a test split and no choice of them; compare them with --data STORE")
     if any("ap_macro" in one.scores for one in seeds.outcome.seeds):
         found.append("the probabilities of the scene labels, which nothing else in the evidence depends on")
     if not compared and not (seeds.known and seeds.known.subject):
