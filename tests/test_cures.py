@@ -74,14 +74,12 @@ TYPED = {
     "engine/guard.py": {"'seg data check'": "test_cures.py::test_patches_are_looked_at_as_advised"},
     "maps/part.py": {"python -c": "test_packed.py::test_what_polygons_without_a_crs_are_advised_works"},
     "metrics/evidence_file.py": {
-        "this seg reads": "test_cures.py::test_evidence_that_cannot_be_read",
-        "has other classes": "test_cures.py::test_evidence_that_cannot_be_read",
         "there is no evidence": "test_cures.py::test_evidence_that_cannot_be_read",
-        "cut off or damaged": "test_cures.py::test_evidence_that_cannot_be_read",
         "is no evidence of seg": DESCRIBED,
     },
     "metrics/evidence_header.py": {
-        "is damaged": "test_cures.py::test_evidence_that_cannot_be_read",
+        "run 'seg eval'": "test_cures.py::test_evidence_that_cannot_be_read",
+        "score the predictions again": "test_score.py::test_a_scored_folder_that_cannot_be_read",
         "is no evidence of seg": DESCRIBED,
     },
     "models/published.py": {"give the folder of a run": DESCRIBED},

@@ -148,6 +148,10 @@ def test_a_scored_folder_that_cannot_be_read(made: Made, scored: Any, tmp_path: 
     with pytest.raises(RunError, match=r"leave out --mmu: predictions .* are taken as they are"):
         report_run(done.folder, mmu=25)
     report_run(done.folder)
+    evidence = done.evaluation / "evidence" / "patches.parquet"
+    evidence.write_bytes(evidence.read_bytes()[:900])
+    with pytest.raises(EvidenceError, match=r"move .*scored-0 away and score the predictions again with 'seg score'"):
+        report_run(done.folder)
     shutil.rmtree(done.evaluation / "evidence")
     with pytest.raises(RunError, match="score the predictions again with 'seg score'"):
         report_run(done.folder)

@@ -46,7 +46,7 @@ from seg.metrics.evidence import (
     Origin,
     check_unique,
 )
-from seg.metrics.evidence_header import damaged, origin_of, sealed
+from seg.metrics.evidence_header import cure, damaged, origin_of, sealed
 from seg.metrics.ratio import Bools
 from seg.metrics.scene import check_probabilities
 from seg.metrics.sparse import Counts, PatchCounts, offsets_of
@@ -226,7 +226,7 @@ def _opened(path: Path, source: Any = None) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise EvidenceError(f"there is no evidence at {path}; run 'seg eval' to make it") from None
     except (pa.ArrowException, OSError) as error:
-        raise EvidenceError(f"{path} is cut off or damaged ({error}); move it away and run 'seg eval' again") from None
+        raise EvidenceError(f"{path} is cut off or damaged ({error}); {cure(path)}") from None
 
 
 def _check_details(path: Path, evidence: Evidence) -> None:
@@ -259,11 +259,13 @@ def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
     if version not in _READ:
         raise EvidenceError(
-            f"{path} has format {clipped(str(version))} and this seg reads {' and '.join(map(str, _READ))}; run "
-            "'seg eval' again"
+            f"{path} has format {clipped(str(version))} and this seg reads {' and '.join(map(str, _READ))}; "
+            f"{cure(path, readable=True)}"
         )
     if classes != CLASS_NAMES:
-        raise EvidenceError(f"{path} has other classes, or the 19 of reBEN in another order; run 'seg eval' again")
+        raise EvidenceError(
+            f"{path} has other classes, or the 19 of reBEN in another order; {cure(path, readable=True)}"
+        )
     if header != sealed(header):
         raise damaged(path, "its header is not the one that was written")
     expected = dict(_CORE)

@@ -14,6 +14,8 @@ from seg.reben.bands import SENSORS
 from seg.reben.classes import NUM_CLASSES
 from seg.reben.patch import SPLITS
 
+SCORED_FILE = "scored.json"
+"""Record of predictions made elsewhere, which lies where a run has its settings and ``run.json``."""
 _MOST_LEFT_OUT = 10**9
 
 
@@ -40,7 +42,7 @@ def origin_of(path: Path, header: Mapping[str, Any]) -> Origin:
         origin = Origin(
             header["split"],
             header["fingerprint"],
-            None if model is None and synthetic else synthetic,
+            synthetic if "synthetic_model" in header or not synthetic else None,
             header["weights"],
             None if thresholds is None else tuple(map(float, thresholds)),
             None if header["temperature"] is None else float(header["temperature"]),
@@ -81,4 +83,17 @@ def _is_typed(origin: Origin) -> bool:
 
 def damaged(path: Path, reason: str) -> EvidenceError:
     """The refusal of evidence that is not as it was written."""
-    return EvidenceError(f"{path} is damaged ({reason}); move it away and run 'seg eval' again")
+    return EvidenceError(f"{path} is damaged ({reason}); {cure(path)}")
+
+
+def cure(path: Path, readable: bool = False) -> str:
+    """How evidence is made anew: that of a run by itself, that of predictions with all of their scored folder.
+
+    Args:
+        path: The evidence.
+        readable: Whether it is known for what it is, and replaced.
+    """
+    scored = next((folder for folder in path.parents[:4] if (folder / SCORED_FILE).is_file()), None)
+    if scored is None:
+        return "move it away and " * (not readable) + "run 'seg eval' again"
+    return f"move {scored} away and score the predictions again with 'seg score'"

@@ -16,6 +16,7 @@ from seg.errors import CheckpointError, RunError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
+from seg.metrics.evidence_header import SCORED_FILE
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
 from seg.reben.bands import PATCH_SIZE
@@ -27,7 +28,6 @@ from seg.runs.entry import Entry, read_entry
 from seg.runs.folder import (
     EVALUATIONS,
     EVIDENCE,
-    SCORED_FILE,
     best_checkpoint,
     countries_of,
     is_model_folder,

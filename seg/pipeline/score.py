@@ -19,6 +19,7 @@ from seg.errors import WrongUseError
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence import Evidence, merge_evidence, total_counts
 from seg.metrics.evidence_file import save_evidence
+from seg.metrics.evidence_header import SCORED_FILE
 from seg.metrics.scores import Scores
 from seg.predictions.permuted import doubt, too_good
 from seg.predictions.pieces import kept, pieces_of, plan_of, predicted_maps, score_piece
@@ -32,7 +33,7 @@ from seg.report.results import summary_tables
 from seg.runs.data import find_store
 from seg.runs.entry import SCORED_FORMAT, read_entry
 from seg.runs.evaluation import claimed_evaluation, write_all
-from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE, SCORED_FILE
+from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE
 from seg.store.atomic import aside_of, put_in_place, write_text
 from seg.store.targets import claimed_place, holds_nothing_else
 

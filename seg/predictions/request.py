@@ -125,8 +125,8 @@ def requested(given: Given, store: Store, split: Split, notify: Notify) -> Reque
         split,
         store.info.fingerprint,
         store.info.synthetic,
-        # What was predicted of simulated images tells as little as if it had been learned from them.
-        synthetic_model=store.info.synthetic,
+        # Nobody has recorded what these were learned from; of simulated images they tell as little whatever it was.
+        synthetic_model=None if store.info.synthetic else False,
         left_out=len(rows) - len(shared),
         masks=source is not None,
         ranked=table is None or table.ranked,

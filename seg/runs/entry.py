@@ -10,10 +10,11 @@ from typing import Any
 
 from seg.config.identity import settings_of_experiment
 from seg.errors import RunError
+from seg.metrics.evidence_header import SCORED_FILE
 from seg.reben.bands import selection_name
 from seg.reben.patch import SPLITS, Split
 from seg.runs.cost import cost_in_words
-from seg.runs.folder import SCORED_FILE, RunFiles, is_scored, read_record, read_run, section
+from seg.runs.folder import RunFiles, is_scored, read_record, read_run, section
 
 SCORED_FORMAT = 1
 """Version of ``scored.json``."""

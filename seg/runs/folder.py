@@ -15,14 +15,13 @@ from seg.config.wording import listed
 from seg.errors import EvidenceError, RunError, WrongUseError
 from seg.metrics.evidence import DATA_NAME, Evidence, Origin, evaluation_name, unit_text, unit_words
 from seg.metrics.evidence_file import FILE_NAME, load_evidence, load_origin
+from seg.metrics.evidence_header import SCORED_FILE
 from seg.models.weights_file import BEST, CARD_FILE, CHECKPOINTS, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
 
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "run.json"
-SCORED_FILE = "scored.json"
-"""Record of predictions made elsewhere, in place of the two above."""
 FIGURE_FILE = "training.png"
 EVALUATIONS = "eval"
 EVIDENCE = "evidence"
