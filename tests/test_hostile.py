@@ -1,6 +1,8 @@
 """What somebody unknown may send: whatever it is, it is refused in a sentence, and concerns no one else."""
 
 import json
+import os
+import re
 import shutil
 import struct
 import zipfile
@@ -16,17 +18,20 @@ import pytest
 from entries import ANSWERS, small_store, three_runs
 
 from seg.benchmark import board, bounds
-from seg.benchmark.form import form_text
+from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import manifest_text
 from seg.benchmark.records import facts_of
-from seg.errors import EvidenceError, SubmissionError
+from seg.errors import EvidenceError, SubmissionError, WrongUseError
 from seg.metrics.evidence import Evidence, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence
 from seg.metrics.evidence_header import sealed
 from seg.metrics.sparse import PatchCounts
 from seg.pipeline.submit import submit
 from seg.pipeline.verify import verify
+from seg.predictions import mosaics
 from seg.predictions.containers import opened
+from seg.predictions.folder import _files
+from seg.predictions.opened import open_predictions
 from seg.store.open import Store
 
 KEY = b"seg.evidence"
@@ -347,3 +352,84 @@ def test_a_choice_of_the_patches_is_found_by_the_store(folder: Path, store: Stor
     edit_record(folder, ALL, lambda record: record.pop("evaluation"))
     with pytest.raises(SubmissionError, match="it holds 9 patches, and the test split of store has 10"):
         verify(folder, data=store.folder)
+
+
+@pytest.mark.parametrize("name", ["\u3164", "a\u2800b", "Z" + "\u0301\u0302\u0353" * 5, "a\u202eb", "x\u2028y"])
+def test_names_that_hide_what_they_are_are_refused(name: str):
+    with pytest.raises(SubmissionError, match=r"cannot be (seen|printed)"):
+        read_answers(form_text(ANSWERS | {"name": name})[0], "form")
+
+
+@pytest.mark.parametrize("name", ["Müller's U-Net", "ünïcode", "e\u0301", "नमस्ते", "模型 1"])
+def test_names_in_any_writing_are_taken(name: str):
+    assert read_answers(form_text(ANSWERS | {"name": name})[0], "form").name == name
+
+
+def test_a_country_that_is_markup_is_refused(folder: Path):
+    for seed in ALL:
+        place = folder / "seeds" / seed
+        evidence = load_evidence(place)
+        countries = pa.array(["<script>alert(1)</script>"] * len(evidence)).dictionary_encode()
+        (place / "patches.parquet").write_bytes(pack_evidence(replace(evidence, countries=countries)))
+    reseal(folder)
+    with pytest.raises(SubmissionError, match="which is no country"):
+        verify(folder)
+
+
+PAGES: dict[str, tuple[str, Callable[[str], str]]] = {
+    "line separator": ("README.md", lambda text: text.replace("\n", "\u2028", 3)),
+    "form feed": ("CITATION.cff", lambda text: text.replace("\n", "\n\x0c", 1)),
+    "other digits": ("README.md", lambda text: text.replace("2", "\u0662", 1)),
+    "zeros before": ("README.md", lambda text: re.sub(r"\b([1-9]\d\.\d)", r"00\1", text, count=1)),
+    "carriage return": ("README.md", lambda text: text.replace("\n", "\r\n")),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_compared_to_the_letter(name: str, folder: Path):
+    file, change = PAGES[name]
+    text = (folder / file).read_text()
+    (folder / file).write_bytes(change(text).encode())
+    assert (folder / file).read_bytes() != text.encode()
+    reseal(folder)
+    with pytest.raises(SubmissionError, match=f"{file}(, line| has)"):
+        verify(folder)
+
+
+# ------------------------------------------------------------------------------------------------- predictions to score
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "http://127.0.0.1:9/x.tif",
+        "/vsicurl/http://127.0.0.1:9/x.tif",
+        "&#47;vsizip/x.tif",
+        "/etc/passwd",
+        "NETCDF:x.tif",
+    ],
+)
+def test_a_virtual_raster_stands_for_files_of_this_machine_alone(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mosaics.rasterio, "open", lambda *_, **__: pytest.fail("opened"))
+    band = f'<SourceFilename relativeToVRT="0">{source}</SourceFilename>'
+    (tmp_path / "x.vrt").write_text(f"<VRTDataset><VRTRasterBand>{band}</VRTRasterBand></VRTDataset>")
+    with (
+        pytest.raises(EvidenceError, match="which is no image file on this machine"),
+        mosaics._opened(tmp_path / "x.vrt"),
+    ):
+        pass
+
+
+def test_pipes_and_links_that_lead_out_are_no_predictions(tmp_path: Path):
+    place = tmp_path / "maps"
+    place.mkdir()
+    (place / "real.npy").write_bytes(b"")
+    (place / "inside.npy").symlink_to("real.npy")
+    (place / "outside.npy").symlink_to("/etc/passwd")
+    os.mkfifo(place / "pipe.npy")
+    assert [file.name for file in _files(place)] == ["inside.npy", "real.npy"]
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(WrongUseError, match="a device or a pipe"):
+        open_predictions(tmp_path / "pipe.npz", None, None, None)  # type: ignore[arg-type]

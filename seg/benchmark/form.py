@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -32,7 +33,19 @@ def _plain(text: str) -> str:
         raise ValueError("is empty, or begins or ends with a space")
     if not all(letter.isprintable() for letter in text):
         raise ValueError("holds characters that cannot be printed")
+    if _UNSEEN & set(text) or _MARKS.search("".join(map(_kind, text))):
+        raise ValueError("holds characters that cannot be seen, or piles of accents")
     return text
+
+
+def _kind(letter: str) -> str:
+    return unicodedata.category(letter)[0]
+
+
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters that have no shape, though they count as printable."""
+_MARKS = re.compile("M{4}")
+"""More marks on one letter than any writing has."""
 
 
 def _address(text: str) -> str:

@@ -1,5 +1,6 @@
 """Whether a submission is what it says: everything in it that follows from its evidence is computed anew."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from seg.benchmark.records import Facts, check_answers, check_same_settings, fac
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
-from seg.config.wording import counted
+from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError, UnknownNameError
 from seg.metrics.evidence import Evidence, evaluation_name, scored_on
 from seg.reben.official import ids_digest, labels_digest
@@ -27,6 +28,8 @@ from seg.reben.patch import SPLITS, PatchId
 from seg.report.results import text_difference
 from seg.runs.scored import outcome_of, parts_of_outcome
 from seg.store.open import Store
+
+_COUNTRY = re.compile(r"(?:[A-Za-z][A-Za-z '.-]{0,59})?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,6 +245,8 @@ def _check_patches(evidence: Evidence) -> None:
         raise SubmissionError(f"it was scored on the {origin.split} split, and entries are scored on test")
     if origin.left_out or origin.name != evaluation_name("test", on=origin.on):
         raise SubmissionError(f"it was scored on the {origin.words}, and entries are scored on all of test as it is")
+    if strange := [one for one in evidence.countries.dictionary.to_pylist() if not _COUNTRY.fullmatch(one)]:
+        raise SubmissionError(f"its evidence has patches in '{clipped(strange[0])}', which is no country")
     ids = evidence.patch_ids
     if not len(ids):
         raise SubmissionError("its evidence holds no patch")

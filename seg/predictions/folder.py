@@ -225,12 +225,15 @@ def _silent() -> Iterator[None]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """All files below a folder, in the order of their names."""
+    """All files below a folder, in the order of their names: no pipes, no devices, and no links that lead out of it."""
+    whole = path.resolve()
     for folder, folders, names in os.walk(path):
         folders.sort()
         for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder, name)
+            file = Path(folder, name)
+            outside = file.is_symlink() and not file.resolve().is_relative_to(whole)
+            if not name.startswith(".") and file.is_file() and not outside:
+                yield file
 
 
 def _is_beside(file: Path, folder: Path) -> bool:

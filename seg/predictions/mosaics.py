@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy.typing as npt
 import rasterio
@@ -12,6 +13,7 @@ import rasterio.errors
 import xxhash
 from rasterio.windows import Window
 
+from seg.config.wording import clipped
 from seg.errors import EvidenceError, PredictionError
 from seg.predictions.folder import check_bands, scale_of
 from seg.predictions.numbering import NOTHING, Numbering
@@ -196,6 +198,8 @@ def _names_a_product(path: Path) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    if path.suffix.lower() == ".vrt":
+        _check_sources(path)
     try:
         dataset = rasterio.open(path, driver=DRIVERS[path.suffix.lower()])
     except rasterio.errors.RasterioError as error:
@@ -203,3 +207,34 @@ def _opened(path: Path) -> Iterator[Any]:
         raise EvidenceError(f"{path} cannot be read as a raster ({reason}); write it again") from None
     with dataset:
         yield dataset
+
+
+_SOURCES = ("sourcefilename", "sourcedataset")
+_MOST_TEXT = 1 << 26
+
+
+def _check_sources(path: Path) -> None:
+    """Refuse a virtual raster of anything but image files on this machine, before GDAL opens one of them.
+
+    Raises:
+        EvidenceError: Naming what it stands for.
+    """
+    if path.stat().st_size > _MOST_TEXT:
+        raise EvidenceError(f"{path} is larger than virtual rasters are; give the rasters that it stands for")
+    try:
+        elements = list(ElementTree.fromstring(path.read_bytes()).iter())
+    except (ElementTree.ParseError, ValueError, LookupError):
+        raise EvidenceError(f"{path} is no virtual raster; give the rasters that it stands for") from None
+    for element in elements:
+        if element.tag.lower() in _SOURCES:
+            named = (element.text or "").strip()
+            known = Path(named).suffix.lower() in _IMAGES and "\0" not in named
+            beside = element.get("relativeToVRT") == "1"
+            if not known or not (path.parent / named if beside else Path(named)).is_file():
+                raise EvidenceError(
+                    f"{path} stands for {clipped(named)}, which is no image file on this machine; give the rasters "
+                    "themselves"
+                )
+
+
+_IMAGES = (".tif", ".tiff", ".png")

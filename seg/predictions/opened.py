@@ -31,6 +31,8 @@ def open_predictions(path: Path, numbering: Numbering, index: Index, rows: Rows)
     """
     if not path.exists():
         raise WrongUseError(f"there are no predictions {path}; give {KINDS}")
+    if not (path.is_file() or path.is_dir()):
+        raise WrongUseError(f"{path} is no file, but a device or a pipe; give {KINDS}")
     if path.suffix.lower() in SUFFIXES:
         source: Source = open_arrays(path)
     elif path.is_dir():

@@ -45,12 +45,18 @@ def doubt(counts_KK: Counts, stated: str) -> str:
     )
 
 
+_TOO_GOOD = 0.999
+"""Share of right pixels above which it is the reference that was handed in, perhaps with a few pixels changed."""
+
+
 def too_good(evidence: Evidence) -> list[str]:
     """Sentences about predictions that are right everywhere, as only the reference itself is."""
     counts_KK, given = total_counts(evidence), evidence.probabilities
     found = []
-    if counts_KK.sum() and counts_KK.trace() == counts_KK.sum():
-        found.append("Every pixel is right: these look like the reference itself, and not like predictions.")
+    right, pixels = counts_KK.trace(), counts_KK.sum()
+    if pixels and right > _TOO_GOOD * pixels:
+        every = "Every pixel is" if right == pixels else f"{100 * right / pixels:.3f} % of the pixels are"
+        found.append(f"{every} right: these look like the reference itself, and not like predictions.")
     if given is not None and len(evidence) and np.array_equal(decide(given), evidence.labels):
         found.append("All labels of every patch are right: these look like the true labels, and not like predictions.")
     return found

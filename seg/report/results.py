@@ -22,7 +22,7 @@ from seg.store.atomic import write_text
 
 SCORES_FILE = "scores.json"
 RESULT_FILES = (SCORES_FILE, "per_class.csv", "tables.md", "tables.tex", "tables.csv")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _UNCHECKED = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*|<title>.*?</title>|<h1\b.*?</h1>")
 """What of a page does not follow from the evidence: images, and the name of the run, whose folder may be renamed."""
 _EXCERPT = 60
@@ -112,7 +112,8 @@ def text_difference(name: str, text: str, expected: str) -> str | None:
         name: Of its file.
         text, expected: Compared line by line; numbers may differ by a billionth.
     """
-    lines, wanted = text.splitlines(), expected.splitlines()
+    # Other characters that end lines for some are part of them for others.
+    lines, wanted = (one.removesuffix("\n").split("\n") for one in (text, expected))
     for number, (line, want) in enumerate(zip(lines, wanted, strict=False), 1):
         if not _same(line, want):
             here, there = _excerpts(line, want)
