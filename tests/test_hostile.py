@@ -15,23 +15,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from entries import ANSWERS, small_store, three_runs
+from entries import ANSWERS, evidence_on, small_store, three_runs
 
 from seg.benchmark import board, bounds
 from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import manifest_text
+from seg.benchmark.prints import nearly_same, prints_of
 from seg.benchmark.records import facts_of
+from seg.benchmark.verify import share_predictions
 from seg.errors import EvidenceError, SubmissionError, WrongUseError
-from seg.metrics.evidence import Evidence, take_patches
+from seg.metrics.evidence import CELLS, Evidence, reference_areas, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence
 from seg.metrics.evidence_header import sealed
-from seg.metrics.sparse import PatchCounts
+from seg.metrics.sparse import PatchCounts, sparse_counts
 from seg.pipeline.submit import submit
 from seg.pipeline.verify import verify
 from seg.predictions import mosaics
 from seg.predictions.containers import opened
 from seg.predictions.folder import _files
 from seg.predictions.opened import open_predictions
+from seg.reben.classes import NUM_CLASSES
 from seg.store.open import Store
 
 KEY = b"seg.evidence"
@@ -433,3 +436,41 @@ def test_pipes_and_links_that_lead_out_are_no_predictions(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.npz")
     with pytest.raises(WrongUseError, match="a device or a pipe"):
         open_predictions(tmp_path / "pipe.npz", None, None, None)  # type: ignore[arg-type]
+
+
+# -------------------------------------------------------------------------------------------------------------- copies
+
+
+def one_pixel_moved(evidence: Evidence) -> Evidence:
+    """The same, but for a pixel of the first patch and all scene probabilities."""
+    assert evidence.probabilities is not None
+    counts = evidence.confusion.counts.copy()
+    counts[0] += 1
+    moved = np.nextafter(evidence.probabilities, np.float32(0.5))
+    return replace(recounted(evidence, lambda c: replace(c, counts=counts)), probabilities=moved)
+
+
+def test_copies_of_which_little_was_changed_are_told_from_other_predictions(store: Store):
+    genuine = take_patches(evidence_on(store, 1), np.repeat(np.arange(10), 20))
+    others = [take_patches(evidence_on(store, seed), np.repeat(np.arange(10), 20)) for seed in (2, 3)]
+    prints = prints_of(genuine)
+    assert nearly_same(prints, prints_of(one_pixel_moved(genuine)))
+    assert not any(nearly_same(prints, prints_of(other)) for other in others)
+
+
+def test_predictions_of_one_class_are_nobody_s(store: Store):
+    genuine = evidence_on(store, 1)
+    areas = reference_areas(genuine)
+    counts = np.zeros((len(genuine), NUM_CLASSES, NUM_CLASSES), np.int64)
+    counts[:, :, 2] = areas
+    constant = replace(genuine, confusion=sparse_counts(counts.reshape(-1, CELLS)))
+    assert not prints_of(constant).any()
+    assert not nearly_same(prints_of(constant), prints_of(constant))
+
+
+def test_the_leaderboard_ranks_no_copy_of_which_little_was_changed(folder: Path):
+    one = verify(folder)
+    other = replace(one, name="copy", predictions=frozenset({"f00d"}), prints=one.prints[:1])
+    assert share_predictions(one, other)
+    assert not share_predictions(one, replace(other, prints=tuple(p + np.uint64(2) for p in one.prints)))
+    assert not share_predictions(one, replace(other, subject="another"))

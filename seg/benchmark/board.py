@@ -115,7 +115,7 @@ def read_board(
         except Exception as error:
             # Whoever submits is unknown, and what one of them hits upon may not take the others' entries off the page.
             refused[path] = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
-    refused |= held_twice({path: verified.predictions for path, verified in found.items()})
+    refused |= held_twice(found)
     ranked = [one for path, one in found.items() if path not in refused and only in ("", one.answers.track.name)]
     listed = tuple((clipped(path.name), clipped(refused[path], SENTENCE)) for path in sorted(refused))
     return Board(_grouped(ranked, sort), listed)

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
+from seg.benchmark.verify import Verified, share_predictions
 from seg.config.wording import clipped
 from seg.metrics.evidence_file import FILE_NAME
 from seg.report.record import git
@@ -12,16 +14,20 @@ _MARK = "\x01"
 """Begins the line of a commit: paths are relative to the folder, and begin with its name."""
 
 
-def held_twice(paths: Mapping[Path, frozenset[str]]) -> dict[Path, str]:
+def held_twice(paths: Mapping[Path, Verified]) -> dict[Path, str]:
     """Entries that are not ranked since others hold their predictions too, with the sentence that says so.
 
     Names and dates of files are as anybody likes, so a folder does not tell who copied: none of them is ranked then. A
     git repository tells it, by the order in which evidence came to its main line: the first one stays.
 
     Args:
-        paths: Digests of the predictions of each entry of one folder, by its path.
+        paths: The entries of one folder, by path.
     """
-    shared = {path: [other for other in paths if other != path and held & paths[other]] for path, held in paths.items()}
+    shared: dict[Path, list[Path]] = {path: [] for path in paths}
+    for one, other in combinations(paths, 2):
+        if share_predictions(paths[one], paths[other]):
+            shared[one].append(other)
+            shared[other].append(one)
     shared = {path: others for path, others in shared.items() if others}
     since = _since(list(shared))
     why = {}

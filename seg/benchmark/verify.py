@@ -15,6 +15,7 @@ from seg.benchmark.container import PACK_AGAIN, opened, read_text
 from seg.benchmark.form import Answers, read_answers
 from seg.benchmark.layout import ANSWERS_FILE, Manifest, read_document, read_manifest, seed_files
 from seg.benchmark.outcome import Outcome, SeedOutcome, measured
+from seg.benchmark.prints import Prints, nearly_same, prints_of
 from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
 from seg.benchmark.records import Facts, check_answers, check_same_settings, facts_of, unrecorded
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
@@ -44,6 +45,7 @@ class Verified:
         patches: Patches that it was scored on.
         subject: Digest of what was to be predicted; entries compare if theirs are equal.
         predictions: Digests of what was predicted, of each seed.
+        prints: Fingerprints of the masks by patch, of each seed.
         outcome: What it comes to.
         trained: Whether the records are those of trainings by seg, and not of predictions that were made elsewhere.
         checked: What was found to hold, in words.
@@ -59,6 +61,7 @@ class Verified:
     patches: int
     subject: str
     predictions: frozenset[str]
+    prints: tuple[Prints, ...]
     outcome: Outcome
     trained: bool
     checked: tuple[str, ...]
@@ -102,6 +105,7 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
         patches=seeds.patches,
         subject=seeds.subject,
         predictions=seeds.predictions,
+        prints=seeds.prints,
         outcome=seeds.outcome,
         checked=(
             f"{len(manifest.files)} files have the hashes of the manifest",
@@ -135,6 +139,7 @@ class Examined:
         bare: Whether evidence of a seed lacks details.
         remarks: What seeds repeat of each other, in words.
         weighed: Whether evidence of a seed names weights.
+        prints: Fingerprints of the masks by patch, of each seed.
     """
 
     known: KnownSet | None
@@ -147,6 +152,7 @@ class Examined:
     bare: bool
     remarks: tuple[str, ...] = ()
     weighed: bool = False
+    prints: tuple[Prints, ...] = ()
 
     @property
     def patches(self) -> int:
@@ -201,6 +207,7 @@ def examine(
         _check_record(seed, fact, evidence)
         bare = evidence.details is None or evidence.details.reliability is None
         first = replace(first, bare=first.bare or bare, weighed=first.weighed or bool(weights))
+        first = replace(first, prints=(*first.prints, prints_of(evidence)))
         if bare and (fact.trained or weights):
             raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")
         if (evidence.origin.fingerprint, evidence.origin.simulated) != (first.fingerprint, first.synthetic):
@@ -316,3 +323,9 @@ def _unverified(seeds: Examined, answers: Answers, unknown: Sequence[str], compa
     if answers.deterministic:
         found.append("that the method draws no random numbers")
     return tuple(found)
+
+
+def share_predictions(one: Verified, other: Verified) -> bool:
+    """Whether two entries hold the same predictions or weights, or masks that are the same nearly everywhere."""
+    near = one.subject == other.subject and any(nearly_same(a, b) for a in one.prints for b in other.prints)
+    return near or bool(one.predictions & other.predictions)
