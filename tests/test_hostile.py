@@ -474,3 +474,13 @@ def test_the_leaderboard_ranks_no_copy_of_which_little_was_changed(folder: Path)
     assert share_predictions(one, other)
     assert not share_predictions(one, replace(other, prints=tuple(p + np.uint64(2) for p in one.prints)))
     assert not share_predictions(one, replace(other, subject="another"))
+
+
+def test_a_reference_that_was_compared_comes_before_any_number_of_others(folder: Path, store: Store):
+    genuine = replace(verify(folder, data=store.folder), name="genuine")
+    own = [replace(verify(folder), name=f"own {number}", subject="0" * 16) for number in range(2)]
+    groups = board._grouped([*own, genuine], "miou")
+    assert [len(group) for group in groups] == [1, 2]
+    pages = board.board_files(board.Board(groups, ()))
+    for name in ("index.html", "leaderboard.md"):
+        assert pages[name].count("WARNING: what these entries say is true") == 1, name

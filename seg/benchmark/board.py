@@ -41,6 +41,11 @@ _TRACK_COLUMNS = (
 """What the entries of a group have in common; the page can be filtered by it."""
 
 
+_UNCOMPARED = (
+    "WARNING: what these entries say is true was compared with nothing but each other; give their data with --data."
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
     """A verified entry with its ranks.
@@ -151,7 +156,8 @@ def _grouped(found: Sequence[Verified], sort: str) -> tuple[tuple[Placed, ...], 
         key = (bool(one.synthetic), one.subject, one.answers.track.name)
         groups.setdefault(key, []).append(one)
     placed = []
-    for _, group in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0])):
+    # Whoever brings a reference of their own brings as many entries as they like, so its number does not count first.
+    for _, group in sorted(groups.items(), key=lambda item: (item[0][0], *_trust(item[1]), item[0])):
         by_score = {key: ranks([one.outcome for one in group], key) for key in RANKED}
         entries = [
             Placed(
@@ -163,6 +169,11 @@ def _grouped(found: Sequence[Verified], sort: str) -> tuple[tuple[Placed, ...], 
         ]
         placed.append(tuple(sorted(entries, key=partial(_order, sort))))
     return tuple(placed)
+
+
+def _trust(group: Sequence[Verified]) -> tuple[bool, int]:
+    """Those first whose reference was compared, then the larger group."""
+    return not all(one.referenced for one in group), -len(group)
 
 
 def _order(sort: str, entry: Placed) -> tuple[Any, ...]:
@@ -217,6 +228,8 @@ def _group_table(group: tuple[Placed, ...]) -> Table:
     first = group[0].verified
     title = f"{first.synthetic.warning}{first.answers.track.words}; {first.patches:,} patches"
     notes = tuple(f"{entry.name}: {remark}." for entry in group for remark in entry.verified.remarks)
+    if _trust([entry.verified for entry in group])[0]:
+        notes = (_UNCOMPARED, *notes)
     return Table(first.answers.track.name, title, _columns(), tuple(map(_row, group)), notes)
 
 

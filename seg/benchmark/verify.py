@@ -47,6 +47,7 @@ class Verified:
         predictions: Digests of what was predicted, of each seed.
         prints: Fingerprints of the masks by patch, of each seed.
         outcome: What it comes to.
+        referenced: Whether what it says is true was compared with the data or a published digest.
         trained: Whether the records are those of trainings by seg, and not of predictions that were made elsewhere.
         checked: What was found to hold, in words.
         remarks: What is not refused, and is to be known of it wherever it is shown.
@@ -63,6 +64,7 @@ class Verified:
     predictions: frozenset[str]
     prints: tuple[Prints, ...]
     outcome: Outcome
+    referenced: bool
     trained: bool
     checked: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -107,6 +109,7 @@ def verify_submission(path: Path, store: Store | None = None, track: Track = sil
         predictions=seeds.predictions,
         prints=seeds.prints,
         outcome=seeds.outcome,
+        referenced=store is not None or bool(seeds.known and seeds.known.subject),
         checked=(
             f"{len(manifest.files)} files have the hashes of the manifest",
             f"{seeds.patches:,} patches are those of {seeds.known.name}, each once"
