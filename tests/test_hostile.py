@@ -22,7 +22,7 @@ from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import manifest_text
 from seg.benchmark.prints import nearly_same, prints_of
 from seg.benchmark.records import facts_of
-from seg.benchmark.verify import share_predictions
+from seg.benchmark.verify import patches_due, share_predictions
 from seg.errors import EvidenceError, SubmissionError, WrongUseError
 from seg.metrics.evidence import CELLS, Evidence, reference_areas, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence
@@ -484,3 +484,13 @@ def test_a_reference_that_was_compared_comes_before_any_number_of_others(folder:
     pages = board.board_files(board.Board(groups, ()))
     for name in ("index.html", "leaderboard.md"):
         assert pages[name].count("WARNING: what these entries say is true") == 1, name
+
+
+def test_patches_that_are_not_scored_are_not_asked_for(store: Store):
+    index = store.index
+    test = np.flatnonzero(index.splits == 2)
+    snow, has_map = index.snow.copy(), index.has_map.copy()
+    snow[test[:2]] = True
+    has_map[test[1:4]] = False
+    assert patches_due(index) == len(test)
+    assert patches_due(replace(index, snow=snow, has_map=has_map)) == len(test) - 4

@@ -19,16 +19,19 @@ from seg.benchmark.prints import Prints, nearly_same, prints_of
 from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
 from seg.benchmark.records import Facts, check_answers, check_same_settings, facts_of, unrecorded
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
+from seg.config.sections import DataConfig
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError, UnknownNameError
 from seg.metrics.evidence import Evidence, evaluation_name, scored_on
 from seg.reben.official import ids_digest, labels_digest
-from seg.reben.patch import SPLITS, PatchId
+from seg.reben.patch import PatchId
 from seg.report.results import text_difference
 from seg.runs.scored import outcome_of, parts_of_outcome
+from seg.store.index import Index
 from seg.store.open import Store
+from seg.store.selection import select
 
 _COUNTRY = re.compile(r"(?:[A-Za-z][A-Za-z '.-]{0,59})?")
 
@@ -290,16 +293,21 @@ def _first(evidence: Evidence, reference: Reference, store: Store | None, track:
         if known.subject and subject != known.subject:
             raise SubmissionError(f"its true class areas are not those of {known.name}; the evidence was edited")
     if store is not None:
-        whole = store.index.splits == SPLITS.index("test")
-        if whole.sum() > len(ids):
+        if (due := patches_due(store.index)) > len(ids):
             raise SubmissionError(
-                f"it holds {len(ids):,} patches, and the test split of {store.folder.name} has {whole.sum():,}; "
-                "entries are scored on all of them"
+                f"it holds {len(ids):,} patches, and the test split of {store.folder.name} has {due:,}; entries are "
+                "scored on all of them"
             )
         check_same_reference(reference, reference_in(store, reference.patch_ids, track), "the store")
     return Examined(
         known, reference, evidence.origin.fingerprint, simulated, subject, frozenset(), Outcome(()), bare=False
     )
+
+
+def patches_due(index: Index) -> int:
+    """How many patches an entry is scored on: those of the test split that are scored unless others are asked for."""
+    rows = select(index, DataConfig(), "test")
+    return int(index.has_map[rows].sum())
 
 
 def _unverified(seeds: Examined, answers: Answers, unknown: Sequence[str], compared: bool) -> tuple[str, ...]:
