@@ -22,7 +22,7 @@ from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import manifest_text
 from seg.benchmark.prints import nearly_same, prints_of
 from seg.benchmark.records import facts_of
-from seg.benchmark.verify import patches_due, share_predictions
+from seg.benchmark.verify import _check_patches, patches_due, share_predictions
 from seg.errors import EvidenceError, SubmissionError, WrongUseError
 from seg.metrics.evidence import CELLS, Evidence, reference_areas, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence
@@ -494,3 +494,10 @@ def test_patches_that_are_not_scored_are_not_asked_for(store: Store):
     has_map[test[1:4]] = False
     assert patches_due(index) == len(test)
     assert patches_due(replace(index, snow=snow, has_map=has_map)) == len(test) - 4
+
+
+def test_evidence_of_nothing_is_no_entry(store: Store):
+    genuine = evidence_on(store, 1)
+    nothing = replace(genuine, origin=replace(genuine.origin, masks=False), probabilities=None)
+    with pytest.raises(SubmissionError, match="neither masks nor labels"):
+        _check_patches(nothing)

@@ -258,6 +258,8 @@ def _check_patches(evidence: Evidence) -> None:
         raise SubmissionError(f"it was scored on the {origin.split} split, and entries are scored on test")
     if origin.left_out or origin.name != evaluation_name("test", on=origin.on):
         raise SubmissionError(f"it was scored on the {origin.words}, and entries are scored on all of test as it is")
+    if not origin.masks and evidence.probabilities is None:
+        raise SubmissionError("its evidence holds neither masks nor labels")
     if strange := [one for one in evidence.countries.dictionary.to_pylist() if not _COUNTRY.fullmatch(one)]:
         raise SubmissionError(f"its evidence has patches in '{clipped(strange[0])}', which is no country")
     ids = evidence.patch_ids
