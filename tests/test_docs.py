@@ -113,7 +113,8 @@ class Walk:
 
     def do(self, block: Block) -> None:
         if block.language == "text":
-            self.look(block)
+            if block.say != "formulas":
+                self.look(block)
         elif block.say.startswith("file "):
             Path(block.say.removeprefix("file ")).write_text(block.text, encoding="utf-8")
         elif block.is_run:

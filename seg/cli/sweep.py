@@ -74,7 +74,7 @@ def sweep(
         track=console.track,
         notify=console.notify,
     )
-    states = _shown_states(runs, executor, slurm or ())
+    states = _shown_states(runs, executor, slurm or (), planned=dry)
     then = _next(runs, out, split, series=bool(protocol) and not recipes)
     if dry:
         _show_cost([one for one, state in zip(runs, states, strict=True) if protocol and state.todo == "train"])
@@ -104,12 +104,12 @@ def _next(runs: Sequence["SweepRun"], out: Path, split: str, series: bool) -> st
     return f"Compare: seg compare {shlex.join(str(one.folder) for one in runs)} --split {split}"
 
 
-def _shown_states(runs: Sequence["SweepRun"], executor: str, slurm: Sequence[str]) -> list["State"]:
+def _shown_states(runs: Sequence["SweepRun"], executor: str, slurm: Sequence[str], planned: bool) -> list["State"]:
     """What is left to do for each run, shown if there is somebody to do it."""
     from seg.prepare.executors import require_executor
     from seg.runs.sweep import look
 
-    require_executor(executor, slurm)
+    require_executor(executor, slurm, planned)
     states = [look(one) for one in runs]
     for one, state in zip(runs, states, strict=True):
         console.done(f"{state.todo:<9} {one.folder}" + (f"  ({state.why})" if state.why else ""))

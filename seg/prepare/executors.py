@@ -36,11 +36,12 @@ _REQUEUES = 1000
 """How often a job may run out of time and go on in another one."""
 
 
-def require_executor(executor: Executor | str, slurm: Sequence[str] = ()) -> None:
+def require_executor(executor: Executor | str, slurm: Sequence[str] = (), planned: bool = False) -> None:
     """Make sure that somebody can be asked to do the work, without asking.
 
     Args:
         executor, slurm: As for `opened`.
+        planned: The work is only planned; where it is started, SLURM will be.
 
     Raises:
         WrongUseError: If there is no such executor, or what it needs is not installed.
@@ -63,7 +64,7 @@ def require_executor(executor: Executor | str, slurm: Sequence[str] = ()) -> Non
         )
     for text in slurm:
         _option(text)
-    if executor == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
+    if executor == "slurm" and not planned and not (shutil.which("sbatch") and shutil.which("srun")):
         raise WorkerError("there is no SLURM here, neither sbatch nor srun; start it where you would start these")
 
 
