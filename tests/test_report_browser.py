@@ -397,7 +397,23 @@ def entry_on(board: str, inputs: str, skill: float) -> Verified:
     answers = Answers(**ANSWERS | {"name": board, "summary": HOSTILE, "inputs": inputs})
     manifest = Manifest(format=1, protocol=1, definitions=1, seg="0", name=board, seeds=["0"], files={})
     outcome = Outcome((measured(0, evidence),))
-    return Verified(board, answers, manifest, Synthetic.DATA, 40, "f00d", frozenset({board}), outcome, True, (), (), ())
+    return Verified(
+        name=board,
+        answers=answers,
+        manifest=manifest,
+        synthetic=Synthetic.DATA,
+        patches=40,
+        subject="f00d",
+        predictions=frozenset({board}),
+        prints=(),
+        outcome=outcome,
+        referenced=True,
+        trained=True,
+        checked=(),
+        remarks=(),
+        unrecorded=(),
+        unverified=(),
+    )
 
 
 @pytest.fixture(scope="module")
