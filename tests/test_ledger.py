@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seg.config.load import load_config
-from seg.engine.cost import Cost, Meter, cost_of_state
+from seg.engine.cost import Meter, RunCost, cost_of_state
 from seg.engine.distributed import ALONE, Ranks
 from seg.engine.energy import Counter, EnergyMeter, energy_meter
 from seg.report.record import run_record, write_json
@@ -164,7 +164,7 @@ def test_the_energy_is_read_while_others_work(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_is_kept_and_shown():
-    cost = Cost(7200.0, 14400.0, 1000, 3 * 2**30, None, 7.2e6, "RAPL")
+    cost = RunCost(7200.0, 14400.0, 1000, 3 * 2**30, None, 7.2e6, "RAPL")
     record = {"hardware": {"cpu": "EPYC", "gpus": ["H200"]}, "compute": {"device": "cpu"}}
     kept = ledger(cost, record, trials=4)
     assert list(kept) == [

@@ -7,7 +7,7 @@ import pytest
 
 import seg
 from seg.engine import rehearsal
-from seg.engine.cost import Cost
+from seg.engine.cost import RunCost
 from seg.engine.rehearsal import Rehearsal, rehearse
 from seg.runs.cost import expected_ledger, ledger
 from seg.runs.plan import plan
@@ -84,7 +84,7 @@ def test_what_is_expected_is_told_as_the_ledger_tells_it() -> None:
         1.0, 10.0, 100.0, 10, 10, 2**30, None, 0.5, joules=30.0, energy_by="RAPL", seconds=6.0, patches_seen=80
     )
     expected = expected_ledger(need, 20.0, record)
-    assert expected == ledger(Cost(120.0, 240.0, 80, 2**30, None, 600.0, "RAPL"), record)
+    assert expected == ledger(RunCost(120.0, 240.0, 80, 2**30, None, 600.0, "RAPL"), record)
     on_gpu = Rehearsal(1.0, 10.0, 100.0, 10, 10, 2**30, 2**33, 0.5, patches_seen=80)
     expected = expected_ledger(on_gpu, 20.0, record)
     assert (expected["peak_device_memory_bytes"], expected["energy_joules"], expected["energy_by"]) == (

@@ -11,7 +11,7 @@ from typing import Any
 from seg.benchmark.card import statements_table
 from seg.benchmark.first import held_twice
 from seg.benchmark.outcome import tiles_of
-from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, Track
+from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, EntryTrack
 from seg.benchmark.ranking import RANKED, Rank, ranks
 from seg.benchmark.verify import Verified, verify_submission
 from seg.config.synthetic import Synthetic
@@ -61,7 +61,7 @@ class Placed:
     ranks: dict[str, Rank]
 
     @property
-    def track(self) -> Track:
+    def track(self) -> EntryTrack:
         """The track that it is entered in."""
         return self.verified.answers.track
 
@@ -98,7 +98,7 @@ def read_board(
         folder: What holds `SUBMISSIONS`, a folder or zip for each.
         store: The data, to compare with what their evidence says is true.
         sort: The score of `RANKED` that entries of a track are sorted by.
-        only: Name of the track that is shown, see `Track.name`; empty: all.
+        only: Name of the track that is shown, see `EntryTrack.name`; empty: all.
         track: Progress.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from seg.benchmark.protocol import PROTOCOL, Budget, Inputs, Pretraining, Track
+from seg.benchmark.protocol import PROTOCOL, Budget, EntryTrack, Inputs, Pretraining
 from seg.config.wording import clipped
 from seg.config.yaml_text import YamlTextError, dump, parse
 from seg.errors import SubmissionError
@@ -153,9 +153,9 @@ class Answers(BaseModel):
         return self
 
     @property
-    def track(self) -> Track:
+    def track(self) -> EntryTrack:
         """The track that it is entered in."""
-        return Track(self.inputs, self.pretraining, self.labels_percent)
+        return EntryTrack(self.inputs, self.pretraining, self.labels_percent)
 
 
 MAY_BE_NULL = {"energy_kwh"}

@@ -27,7 +27,7 @@ BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class EntryTrack:
     """Entries of one track compare with each other (clause 3).
 
     Attributes:
@@ -53,7 +53,7 @@ class Track:
 
 
 TRACKS = tuple(
-    Track(inputs, pretraining, labels).name
+    EntryTrack(inputs, pretraining, labels).name
     for inputs in get_args(Inputs)
     for pretraining in get_args(Pretraining)
     for labels in BUDGETS

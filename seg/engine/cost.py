@@ -18,7 +18,7 @@ _TICK = 60.0
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """What a run has taken so far.
 
     Attributes:
@@ -56,12 +56,12 @@ class Meter:
         self._device, self._ranks = device, ranks
         self._energy = energy_meter(device, ranks) if energy is None else energy
         self._began = time.perf_counter() if began is None else began
-        self._before = Cost()
-        self._known = Cost()
+        self._before = RunCost()
+        self._known = RunCost()
         self._patches = 0
         self._read = time.monotonic()
 
-    def add(self, before: Cost) -> None:
+    def add(self, before: RunCost) -> None:
         """Add what the sittings before this one took."""
         self._before = self._known = before
 
@@ -89,7 +89,7 @@ class Meter:
         """Energy of this process's device and machine in this sitting; None if nothing counts it."""
         return self._energy.joules()
 
-    def together(self) -> Cost:
+    def together(self) -> RunCost:
         """The cost so far; all processes have to call this."""
         own = [peak_memory(), _peak_device_memory(self._device), self._energy.joules()]
         told = [json.loads(content) for content in self._ranks.gather(json.dumps(own).encode())]
@@ -97,7 +97,7 @@ class Meter:
         known = (self._before.energy_joules, *joules)
         energy = None if None in known else sum(known)
         before, seconds = self._before, self._seconds()
-        self._known = Cost(
+        self._known = RunCost(
             wall_seconds=before.wall_seconds + seconds,
             device_seconds=before.device_seconds + seconds * self._ranks.count,
             patches_seen=before.patches_seen + self._patches,
@@ -108,7 +108,7 @@ class Meter:
         )
         return self._known
 
-    def alone(self) -> Cost:
+    def alone(self) -> RunCost:
         """The cost so far as this process knows it without asking the others, which may have ended."""
         if self._ranks.count == 1:
             return self.together()
@@ -130,9 +130,9 @@ class Meter:
             self._read = time.monotonic()
 
 
-def cost_of_state(document: dict[str, Any]) -> Cost:
+def cost_of_state(document: dict[str, Any]) -> RunCost:
     """What a state knows; earlier versions kept nothing, so that only what comes from now on is known."""
-    return Cost(**document) if document else Cost(energy_joules=None)
+    return RunCost(**document) if document else RunCost(energy_joules=None)
 
 
 def peak_memory() -> int | None:

@@ -46,7 +46,7 @@ class Progress:
         stale: Epochs since then.
         scores: Validation score of every epoch that is over; None where it is undefined.
         last_epoch: What the log says of the last epoch that is done; empty before the first.
-        cost: What the run had taken when it was saved last, see `seg.engine.cost.Cost`; empty before that.
+        cost: What the run had taken when it was saved last, see `seg.engine.cost.RunCost`; empty before that.
     """
 
     epoch: int = 0

@@ -29,7 +29,7 @@ PIECE, PIECE_OF_SHARES = 2000, 500
 
 
 @dataclass(frozen=True)
-class Piece:
+class ScorePiece:
     """Patches that are scored together, by whichever process.
 
     Attributes:
@@ -63,7 +63,7 @@ class Piece:
         return self.folder / f"{self.name}.parquet"
 
 
-def pieces_of(request: Request, folder: Path) -> list[Piece]:
+def pieces_of(request: Request, folder: Path) -> list[ScorePiece]:
     """The pieces of what is to be scored.
 
     Args:
@@ -76,7 +76,7 @@ def pieces_of(request: Request, folder: Path) -> list[Piece]:
         index = store.index.take(request.rows[begin : begin + size])
         names = tuple(source.names[begin : begin + size]) if source is not None else ()
         pieces.append(
-            Piece(
+            ScorePiece(
                 name=f"{number:04d}",
                 folder=folder.absolute(),
                 what=f"{request.given.predictions} ({source.what})" if source is not None else "",
@@ -94,7 +94,7 @@ def pieces_of(request: Request, folder: Path) -> list[Piece]:
     return pieces
 
 
-def score_piece(piece: Piece) -> Path:
+def score_piece(piece: ScorePiece) -> Path:
     """Score a piece and keep its evidence.
 
     Raises:
@@ -137,7 +137,7 @@ def _references(reader: PatchReader) -> Callable[[str], ClassMap]:
     return lambda patch_id: class_indices(reader.reference_map(patch_id), f"{patch_id}{MAP_SUFFIX}")
 
 
-def kept(piece: Piece) -> tuple[Evidence, dict[str, str]] | None:
+def kept(piece: ScorePiece) -> tuple[Evidence, dict[str, str]] | None:
     """Evidence of a piece and digests by patch; None if it was not scored, or what is kept is damaged or of others."""
     try:
         content = piece.path.read_bytes()
@@ -150,7 +150,7 @@ def kept(piece: Piece) -> tuple[Evidence, dict[str, str]] | None:
     return (evidence, digests) if written and same else None
 
 
-def plan_of(pieces: Sequence[Piece], request: Request) -> str:
+def plan_of(pieces: Sequence[ScorePiece], request: Request) -> str:
     """Digest of all that the evidence of the pieces depends on."""
     numbers = [] if request.numbering is None else sorted(request.numbering.classes.items())
     stamp = "" if request.source is None else request.source.stamp

@@ -15,14 +15,14 @@ from seg.runs.folder import CONFIG_FILE, RECORD_FILE, read_run, section
 from seg.store.targets import Known, claimed_folder
 
 if TYPE_CHECKING:
-    from seg.engine.cost import Cost
+    from seg.engine.cost import RunCost
     from seg.engine.rehearsal import Rehearsal
 
 _NO_TRIAL = ("fraction", "fraction_seed", "countries", "except_countries")
 """Settings of ``data`` that say what is asked and not how it is answered: other values of them try nothing."""
 
 
-def ledger(cost: "Cost", record: Mapping[str, Any], trials: int = 1) -> dict[str, Any]:
+def ledger(cost: "RunCost", record: Mapping[str, Any], trials: int = 1) -> dict[str, Any]:
     """The section ``cost`` of ``run.json``.
 
     Args:
@@ -41,11 +41,11 @@ def expected_ledger(rehearsal: "Rehearsal", seconds: float, record: Mapping[str,
         seconds: What it took to get ready for them, which the run will take as well.
         record: What ``run.json`` says of the machine and of the processes.
     """
-    from seg.engine.cost import Cost, peak_memory
+    from seg.engine.cost import RunCost, peak_memory
 
     wall, processes = seconds + rehearsal.run_seconds, int(section(dict(record), "batch").get("processes", 1))
     joules, gpu = rehearsal.joules, rehearsal.memory_total is not None
-    expected = Cost(
+    expected = RunCost(
         wall_seconds=wall,
         device_seconds=wall * processes,
         patches_seen=rehearsal.patches_seen,
