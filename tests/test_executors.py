@@ -253,7 +253,7 @@ SBATCH = """#!/bin/sh
 n=$(ls {bin}/jobs | wc -l)
 cp "$1" {bin}/jobs/$n
 [ -e {bin}/full ] && echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2 && exit 1
-SLURM_JOB_ID=$n sh "$1" > {bin}/$n.log 2>&1 &
+SLURM_JOB_ID=$n sh {bin}/jobs/$n > {bin}/$n.log 2>&1 &
 echo "Submitted batch job $n"
 """
 SRUN = """#!/bin/sh
