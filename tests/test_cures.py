@@ -37,11 +37,11 @@ from seg.metrics.evidence_header import sealed
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
+from seg.rasters.grid import Window
 from seg.reben.patch import GeoRef, tile_corner
 from seg.region.clc import codes_on, open_clc
 from seg.report.gallery import FILE_NAME as GALLERY
 from seg.runs.plan import plan
-from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.synthetic.tree import synthesise
 
@@ -687,7 +687,7 @@ def test_land_cover_with_a_fill_stays_as_it_was_delivered(in_zip: bool, tmp_path
 
 def test_a_raster_in_a_zip_is_taken_out_before_it_is_edited(tmp_path: Path):
     """Land cover is copied, which works out of a zip; a scene is edited, and a zip cannot be."""
-    from seg.scenes.header import editing, in_zip
+    from seg.rasters.header import editing, in_zip
 
     archive = zipped(write(tmp_path / "my scene.tif", numbers(), **UTM))
     type_in(printed(": " + editing(f"{in_zip(archive)}u2018/DATA/my scene.tif", "--nodata 0")), tmp_path)

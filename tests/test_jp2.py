@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
-from seg.scenes.jp2 import require_whole_file
+from seg.rasters.jp2 import require_whole_file
 from seg.scenes.open import open_scene
 
 SIZE = 300

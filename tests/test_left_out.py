@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
+from seg.rasters import blocks, sample
+from seg.rasters.grid import Window
 from seg.reben.bands import S1_BANDS, S2_BANDS
-from seg.scenes import blocks, sample
-from seg.scenes.grid import Window
 from seg.scenes.left_out import LeftOut
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene

@@ -12,10 +12,10 @@ from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 
 from seg.errors import SceneError
-from seg.scenes.grid import Window
-from seg.scenes.header import read_header
+from seg.rasters.grid import Window
+from seg.rasters.header import read_header
+from seg.rasters.place import warp_advice
 from seg.scenes.open import open_scene
-from seg.scenes.place import warp_advice
 
 RGB = ("B02", "B03", "B04")
 RNG = np.random.default_rng(0)

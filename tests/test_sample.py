@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
-from seg.scenes import sample
-from seg.scenes.blocks import blocks_over
-from seg.scenes.header import Header, read_header
-from seg.scenes.layer import Layer, tagged_layer
-from seg.scenes.sample import sample_of
-from seg.scenes.validity import read_bands
+from seg.rasters import sample
+from seg.rasters.blocks import blocks_over
+from seg.rasters.header import Header, read_header
+from seg.rasters.layer import Layer, tagged_layer
+from seg.rasters.sample import sample_of
+from seg.rasters.validity import read_bands
 
 
 def _write(path: Path, array_HW: npt.NDArray[np.generic], **more: object) -> Path:

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
+from seg.rasters.grid import SceneUseError, Window
+from seg.rasters.header import read_header
+from seg.rasters.layer import tagged_layer
+from seg.rasters.sample import sample_of
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.findings import Spread
-from seg.scenes.grid import SceneUseError, Window
-from seg.scenes.header import read_header
-from seg.scenes.layer import tagged_layer
 from seg.scenes.open import open_scene, open_sentinel1
-from seg.scenes.sample import sample_of
 from seg.synthetic.scene import synthesise_scene
 
 Images = dict[str, npt.NDArray[np.float64]]

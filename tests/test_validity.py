@@ -22,15 +22,15 @@ from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 
 from seg.errors import SceneError
+from seg.rasters.blocks import AT_EDGES, EVERYWHERE, blocks_over
+from seg.rasters.fill import without_fills
+from seg.rasters.grid import Window
+from seg.rasters.header import read_header
+from seg.rasters.layer import Layer, tagged_layer
+from seg.rasters.sample import look, sample_of
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
-from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
-from seg.scenes.fill import without_fills
-from seg.scenes.grid import Window
-from seg.scenes.header import read_header
-from seg.scenes.layer import Layer, tagged_layer
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.reader import Scene, cache_bytes
-from seg.scenes.sample import look, sample_of
 from seg.synthetic.scene import synthesise_scene
 
 Array = npt.NDArray[Any]
@@ -736,7 +736,7 @@ def test_what_is_looked_at_stays_bounded(block: tuple[int, int]) -> None:
 
 
 def read_header_like(size: int, block: tuple[int, int]) -> Any:
-    from seg.scenes.header import Header
+    from seg.rasters.header import Header
 
     return Header("", None, PLACE, size, size, (), (), (), (), (), block)
 

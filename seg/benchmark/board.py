@@ -19,13 +19,13 @@ from seg.config.track import Track as Progress
 from seg.config.track import silent
 from seg.config.wording import SENTENCE, clipped
 from seg.errors import SegError, SubmissionError
+from seg.rasters.listing import is_litter
 from seg.report.compare_tables import SCORES
 from seg.report.coverage import brackets_note
 from seg.report.formats import FORMATS, Column, Table, Value, percent_columns
 from seg.report.html import render_page
 from seg.report.html_tables import html_table
 from seg.report.record import json_text
-from seg.scenes.listing import is_litter
 from seg.store.open import Store
 
 SUBMISSIONS = "submissions"

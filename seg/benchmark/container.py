@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from seg.config.wording import clipped
 from seg.errors import SubmissionError
-from seg.scenes.listing import DAMAGED_ZIP, directory_size, is_litter, packed_otherwise
+from seg.rasters.listing import DAMAGED_ZIP, directory_size, is_litter, packed_otherwise
 from seg.store.written import is_record
 
 MOST_FILES = 200

@@ -18,9 +18,9 @@ from torch.nn import functional
 from seg.data.transforms import INTERPOLATION, Resampling
 from seg.inference.scratch import Scratch
 from seg.inference.windows import Tiling, up
+from seg.rasters.grid import Window
+from seg.rasters.layer import Array
 from seg.reben.bands import BANDS
-from seg.scenes.grid import Window
-from seg.scenes.layer import Array
 from seg.scenes.reader import Scene, SceneReader
 
 Inside = Callable[[Window], npt.NDArray[np.bool_]]

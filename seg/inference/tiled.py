@@ -17,8 +17,8 @@ from seg.inference.strips import Strip, StripPreparation, StripReader, View
 from seg.inference.window_pass import ScenePass, Softmax, window_probabilities
 from seg.inference.windows import Tiling
 from seg.models.segmenter import Segmenter
+from seg.rasters.grid import Window
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES, SHARE_SCALE
-from seg.scenes.grid import Window
 
 _LESS = "lower --batch-size or --window"
 _ROWS_AT_A_TIME = 64

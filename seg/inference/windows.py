@@ -18,7 +18,7 @@ import numpy.typing as npt
 from seg.errors import WrongUseError
 from seg.models.padding import Frame
 from seg.models.segmenter import Segmenter
-from seg.scenes.grid import Window
+from seg.rasters.grid import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from seg.errors import EvidenceError, SegError, WrongUseError
-from seg.scenes.listing import directory_size, packed_otherwise
+from seg.rasters.listing import directory_size, packed_otherwise
 
 SUFFIXES = (".npz", ".safetensors", ".h5", ".hdf5", ".zarr")
 _LOCAL_HEADER = 30

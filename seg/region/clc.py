@@ -25,6 +25,8 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from seg.errors import LandCoverError, SceneError
+from seg.rasters.header import Header, open_raster, read_header, readable, shown
+from seg.rasters.place import require_crs
 from seg.reben.bands import BANDS
 from seg.reben.names import band_in, product_in, s1_scene_in
 from seg.reben.patch import GeoRef
@@ -55,8 +57,6 @@ from seg.region.polygons import (
     overlap,
     polygons_on,
 )
-from seg.scenes.header import Header, open_raster, read_header, readable, shown
-from seg.scenes.place import require_crs
 
 Codes = npt.NDArray[np.uint16]
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import rasterio
 
 from seg.errors import LandCoverError
+from seg.rasters.grid import PIXEL_METRES
+from seg.rasters.layer import Array
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE, S1_BANDS, S2_BANDS
 from seg.reben.classes import IGNORE_INDEX, UNLABELLED_LIMIT
 from seg.reben.patch import PatchId
@@ -23,8 +25,6 @@ from seg.region.countries import countries_at
 from seg.region.polygons import PolygonFile
 from seg.scenes.cells import Cells, cells_of
 from seg.scenes.classification import CLOUD_OR_SHADOW, SNOW, Classification, open_classification
-from seg.scenes.grid import PIXEL_METRES
-from seg.scenes.layer import Array
 from seg.scenes.reader import Scene, SceneReader, cache_bytes
 
 Flags = npt.NDArray[np.bool_]

@@ -14,8 +14,8 @@ from pathlib import PurePath
 from typing import Literal
 
 from seg.errors import LandCoverError
+from seg.rasters.header import editing
 from seg.reben.clc_legend import CLC_LEGEND
-from seg.scenes.header import editing
 
 Numbering = Literal["clc", "grid"]
 Color = tuple[int, int, int]

@@ -3,8 +3,8 @@
 from pathlib import Path, PurePosixPath
 
 from seg.errors import SceneError
-from seg.scenes.header import in_zip
-from seg.scenes.listing import files_below, files_in_zip
+from seg.rasters.header import in_zip
+from seg.rasters.listing import files_below, files_in_zip
 
 _SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb", ".gml", ".tif", ".tiff")
 _DATABASE = ".gdb"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SceneError, WrongUseError
+from seg.rasters.listing import files_below
 from seg.reben.bands import S2_BANDS
 from seg.reben.names import product_in, s1_scene_in
 from seg.reben.patch import PatchId
@@ -15,7 +16,6 @@ from seg.region.cutting import CutTask
 from seg.region.request import EXAMPLE, Request
 from seg.scenes.cells import cells_of
 from seg.scenes.classification import find_classification
-from seg.scenes.listing import files_below
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.reader import Scene
 

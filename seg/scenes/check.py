@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seg.errors import SceneError
-from seg.scenes.header import shown
-from seg.scenes.layer import Layer
-from seg.scenes.sample import Sample, at_same_places
+from seg.rasters.header import shown
+from seg.rasters.layer import Layer
+from seg.rasters.sample import Sample, at_same_places
 
 _FEW_PLACES = 20
 """So many places looked at should have data in the band with least, to say that none has in all bands."""

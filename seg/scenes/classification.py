@@ -15,12 +15,11 @@ import rasterio.windows
 from rasterio.io import DatasetReader
 
 from seg.errors import SceneError
+from seg.rasters.grid import Window
+from seg.rasters.header import open_raster, read_header, readable, shown
+from seg.rasters.place import grid_of
 from seg.reben.patch import GeoRef
-from seg.scenes.grid import Window
-from seg.scenes.header import open_raster, read_header, readable, shown
-from seg.scenes.jp2 import require_whole
-from seg.scenes.place import grid_of
-from seg.scenes.product_files import is_product, product_files
+from seg.scenes.product_files import is_product, product_files, require_whole
 
 FACTOR = 2
 """10 m pixels per pixel of the classification along an edge."""

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seg.scenes.header import shown
-from seg.scenes.layer import Layer
-from seg.scenes.place import filled
-from seg.scenes.sample import Floats, Sample, at_same_places
+from seg.rasters.header import shown
+from seg.rasters.layer import Layer
+from seg.rasters.place import filled
+from seg.rasters.sample import Floats, Sample, at_same_places
 
 Expected = Mapping[str, tuple[float, float]]
 """Mean and standard deviation by band of what a model was trained on."""

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg.errors import BandMissingError, SceneError
+from seg.rasters.header import read_header, shown
+from seg.rasters.jp2 import require_whole_file
+from seg.rasters.layer import Layer, tagged_layer
+from seg.rasters.listing import files_below
+from seg.rasters.place import require_no_radar_product
+from seg.rasters.validity import alpha_band
 from seg.reben.bands import BANDS
 from seg.reben.names import band_in, metres_in, names_level_1c
-from seg.scenes.header import read_header, shown
-from seg.scenes.jp2 import require_whole_file
-from seg.scenes.layer import Layer, tagged_layer
-from seg.scenes.listing import files_below
-from seg.scenes.place import require_no_radar_product
 from seg.scenes.product_files import level_error
-from seg.scenes.validity import alpha_band
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from seg.errors import SceneError
+from seg.rasters.grid import FACTORS, PIXEL_METRES, SceneUseError
+from seg.rasters.header import shown
+from seg.rasters.layer import Layer
+from seg.rasters.sample import Floats
 from seg.reben.bands import BANDS
 from seg.scenes.findings import Spread, cure, values_at_same_places
-from seg.scenes.grid import FACTORS, PIXEL_METRES, SceneUseError
-from seg.scenes.header import shown
-from seg.scenes.layer import Layer
-from seg.scenes.sample import Floats
 from seg.scenes.scale import VISIBLE
 
 OFFSETS = (0, 1000)

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from seg.errors import SceneError
+from seg.rasters.grid import SceneUseError
+from seg.rasters.header import Header
+from seg.rasters.layer import Layer, common_grid
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.names import product_in
 from seg.reben.patch import GeoRef
 from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
-from seg.scenes.grid import SceneUseError
-from seg.scenes.header import Header
-from seg.scenes.layer import Layer, common_grid
 from seg.scenes.offset import without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene

@@ -2,14 +2,16 @@
 
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seg.errors import SceneError
+from seg.rasters.header import in_zip
+from seg.rasters.jp2 import require_whole_file
+from seg.rasters.listing import DAMAGED_ZIP, damaged_zip, files_below, files_in_zip, member_of
+from seg.rasters.place import require_no_radar_product
 from seg.reben.names import band_in
-from seg.scenes.header import in_zip
-from seg.scenes.listing import DAMAGED_ZIP, damaged_zip, files_below, files_in_zip, member_of
-from seg.scenes.place import require_no_radar_product
 
 METADATA = "MTD_MSIL2A.xml"
 """The file at the top of a Level-2A product."""
@@ -21,6 +23,7 @@ _DEEPEST = 5
 _DEPTH_OF_BANDS = 2
 """The same in a folder that has bands of its own."""
 _DEEPEST_IN_PRODUCT = 6
+_CHUNK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,28 @@ def level_error(source: Path, level: str) -> SceneError:
         f"{source} is a {level} product, but the models saw surface reflectance: give the Level-2A product of the "
         "same acquisition, or make one with ESA's sen2cor (free, from step.esa.int)"
     )
+
+
+def require_whole(files: ProductFiles, path: str) -> None:
+    """Make sure that a file of a product is whole if it is JPEG 2000, or has its checksum if it is in a zip.
+
+    Raises:
+        SceneError: If it is damaged.
+    """
+    if files.source.is_file():
+        _require_checksum(files, path)
+    elif path.lower().endswith(".jp2"):
+        require_whole_file(Path(files.prefix) / path)
+
+
+def _require_checksum(files: ProductFiles, path: str) -> None:
+    """GDAL does not compare the checksums of what it reads in parts."""
+    try:
+        with zipfile.ZipFile(files.source) as archive, archive.open(member_of(archive, files.inside + path)) as file:
+            while file.read(_CHUNK):
+                pass
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        raise SceneError(f"{files.source}: {path} is damaged, its checksum is wrong; get the zip anew") from None
 
 
 def _product_name(folder: str) -> str:

@@ -18,14 +18,14 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from seg.errors import WrongUseError
+from seg.rasters.grid import Window
+from seg.rasters.header import open_raster, readable
+from seg.rasters.layer import Array, Layer, Mask
+from seg.rasters.validity import read_bands
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
-from seg.scenes.grid import Window
-from seg.scenes.header import open_raster, readable
-from seg.scenes.layer import Array, Layer, Mask
 from seg.scenes.left_out import LeftOut
 from seg.scenes.sentinel1 import warped
-from seg.scenes.validity import read_bands
 
 _LEAST_CACHE, _MOST_CACHE = 64 << 20, 768 << 20
 _THREADS = 4

@@ -14,12 +14,11 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from seg.errors import BandMissingError, SceneError
+from seg.rasters.header import read_header
+from seg.rasters.layer import REFLECTANCE_SCALE, Layer
 from seg.reben.bands import BANDS, S2_BANDS
 from seg.reben.names import band_in
-from seg.scenes.header import read_header
-from seg.scenes.jp2 import require_whole
-from seg.scenes.layer import REFLECTANCE_SCALE, Layer
-from seg.scenes.product_files import METADATA, ProductFiles, level_error
+from seg.scenes.product_files import METADATA, ProductFiles, level_error, require_whole
 
 _BAND_OF_ID = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Band by its number in the metadata."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seg.rasters.sample import Floats
 from seg.scenes.findings import Finding, Spread, cure, named, tags_of, values_at_same_places
-from seg.scenes.sample import Floats
 
 VISIBLE = ("B01", "B02", "B03", "B04")
 INFRARED = ("B06", "B07", "B08", "B8A", "B09", "B11", "B12")

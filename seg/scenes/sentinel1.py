@@ -16,13 +16,13 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 
 from seg.errors import BandMissingError, SceneError
+from seg.rasters.gaps import needs_gaps, raster_with_gaps
+from seg.rasters.header import read_header, shown
+from seg.rasters.layer import Layer
+from seg.rasters.place import require_crs
 from seg.reben.names import band_in
 from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
-from seg.scenes.gaps import needs_gaps, raster_with_gaps
-from seg.scenes.header import read_header, shown
-from seg.scenes.layer import Layer
-from seg.scenes.place import require_crs
 from seg.scenes.stack import stack_layers
 
 # Places are interpolated between exact ones to within so many pixels of the raster, so that it does not show in which

@@ -7,7 +7,7 @@ from typing import Any
 
 from seg.config.synthetic import SYNTHETIC_FILE
 from seg.errors import SceneError
-from seg.scenes.header import read_header
+from seg.rasters.header import read_header
 from seg.scenes.product_files import is_product, product_files
 
 

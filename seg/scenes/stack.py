@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg.errors import BandMissingError, SceneError
+from seg.rasters.grid import SceneUseError
+from seg.rasters.header import Header, read_header, shown
+from seg.rasters.jp2 import require_whole_file
+from seg.rasters.layer import Layer, tagged_layer
+from seg.rasters.validity import alpha_band
 from seg.reben.bands import BANDS, S1_BANDS
 from seg.reben.names import band_in, names_level_1c
-from seg.scenes.grid import SceneUseError
-from seg.scenes.header import Header, read_header, shown
-from seg.scenes.jp2 import require_whole_file
-from seg.scenes.layer import Layer, tagged_layer
 from seg.scenes.product_files import level_error
-from seg.scenes.validity import alpha_band
 
 _UNTOLD = re.compile(r"(?:(?:band|layer|channel|b)?[ _-]?\d*|gr[ae]y|undefined|unknown)", re.IGNORECASE)
 """What tools call bands that nobody has named."""

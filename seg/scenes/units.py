@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.errors import SceneError
+from seg.rasters.fill import without_fills
+from seg.rasters.header import editing, shown
+from seg.rasters.layer import Layer
+from seg.rasters.sample import look
+from seg.rasters.validity import alpha_remarks
 from seg.reben.bands import BANDS, S1_BANDS
 from seg.scenes.check import require_common_data, require_data, require_different
 from seg.scenes.decibels import judge_decibels
-from seg.scenes.fill import without_fills
 from seg.scenes.findings import Expected, Spread
-from seg.scenes.header import editing, shown
-from seg.scenes.layer import Layer
 from seg.scenes.offset import OFFSET_REMOVED, judge_offset
 from seg.scenes.reflectance import judge_reflectance
-from seg.scenes.sample import look
 from seg.scenes.stack import unnamed_pair
-from seg.scenes.validity import alpha_remarks
 
 REBEN: Expected = {band.name: (band.mean, band.std) for band in BANDS.values()}
 

@@ -11,12 +11,12 @@ import numpy as np
 from rasterio.transform import xy
 
 from seg.errors import SceneError
+from seg.rasters.grid import FACTORS, PIXEL_METRES
+from seg.rasters.header import Header, editing, shown
 from seg.reben.ground import Scale, scale_of
 from seg.reben.mgrs import FALSE_NORTHING
 from seg.reben.names import band_in
 from seg.reben.patch import GeoRef
-from seg.scenes.grid import FACTORS, PIXEL_METRES
-from seg.scenes.header import Header, editing, shown
 
 _METRES = ("metre", "meter", "m")
 _RADAR_GRID = re.compile(r"S1[A-Z][_-][A-Z0-9]{2}[_-](GRD|SLC)", re.IGNORECASE)

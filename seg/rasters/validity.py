@@ -17,11 +17,11 @@ import rasterio.windows
 from rasterio.io import DatasetReader
 
 from seg.errors import SceneError
+from seg.rasters.blocks import AT_EDGES, EVERYWHERE, blocks_over
+from seg.rasters.header import Header, editing, open_raster, readable, shown
+from seg.rasters.layer import Array, Layer, Mask
 from seg.reben.bands import BANDS
 from seg.reben.names import band_in
-from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
-from seg.scenes.header import Header, editing, open_raster, readable, shown
-from seg.scenes.layer import Array, Layer, Mask
 
 _ALPHA_NAMES = ("alpha", "datamask", "validmask", "valid", "validity")
 """What alpha bands are called, without spaces and the like; ``dataMask`` is Sentinel Hub's."""

@@ -1,7 +1,7 @@
 """What a band holds, from a part of its pixels: enough of it for quantiles and to find fills, whatever the file's size.
 
-All needed bands of a file are read at a time, in the order of `seg.scenes.blocks`. That ends after some million pixels,
-or as many more as it takes to find some that have data.
+All needed bands of a file are read at a time, in the order of `seg.rasters.blocks`. That ends after some million
+pixels, or as many more as it takes to find some that have data.
 """
 
 import os
@@ -16,12 +16,12 @@ import numpy.typing as npt
 import rasterio
 import rasterio.windows
 
+from seg.rasters.blocks import AT_EDGES, EVERYWHERE, blocks_over
+from seg.rasters.grid import FACTORS
+from seg.rasters.header import Header, open_raster, readable
+from seg.rasters.layer import MEASURED, Array, Layer, Mask
+from seg.rasters.validity import read_bands
 from seg.reben.bands import BANDS
-from seg.scenes.blocks import AT_EDGES, EVERYWHERE, blocks_over
-from seg.scenes.grid import FACTORS
-from seg.scenes.header import Header, open_raster, readable
-from seg.scenes.layer import MEASURED, Array, Layer, Mask
-from seg.scenes.validity import read_bands
 
 _FOUND = 1 << 16
 """Pixels with data to find before giving up on the rest."""

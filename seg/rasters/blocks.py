@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import rasterio.windows
 
-from seg.scenes.header import Header
+from seg.rasters.header import Header
 
 AT_EDGES, EVERYWHERE = 8 << 20, 4 << 20
 """Pixels of a large raster to look at: four blocks of JPEG 2000, each of which takes a fifth of a second to decode, and

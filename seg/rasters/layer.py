@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.errors import SceneError
+from seg.rasters.grid import FACTORS, PIXEL_METRES
+from seg.rasters.header import Header, shown
+from seg.rasters.place import grid_of, warp_advice
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
-from seg.scenes.grid import FACTORS, PIXEL_METRES
-from seg.scenes.header import Header, shown
-from seg.scenes.place import grid_of, warp_advice
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Layer:
         index: Of the band in the file, from 1.
         gain, offset: reBEN's value of a stored value v is ``gain * v + offset``.
         alpha: Band of the file that is 0 where this one has no data, from 1; None if there is none.
-        fills: Stored values that stand for no data though the file does not declare them; see `seg.scenes.fill`.
+        fills: Stored values that stand for no data though the file does not declare them; see `seg.rasters.fill`.
         constants: Stored values that stand for no data where all bands of Sentinel-2 in the scene have theirs: the
             first of each band belong together, and so on.
     """
@@ -92,7 +92,7 @@ class Layer:
 
         Args:
             stored: Values as the file holds them.
-            mask: Where its masks have data, as `seg.scenes.validity.read_bands` gives them; None: everywhere.
+            mask: Where its masks have data, as `seg.rasters.validity.read_bands` gives them; None: everywhere.
         """
         present: Mask = np.isfinite(stored) if self.floating else np.ones(stored.shape, np.bool_)
         declared = 0.0 if self.zero_is_empty else self.nodata or 0.0

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-from seg.scenes.header import Header
-from seg.scenes.layer import Layer
+from seg.rasters.header import Header
+from seg.rasters.layer import Layer
 
 _EXACT_IN_SINGLE = ("int8", "uint8", "int16", "uint16", "float32")
 

@@ -6,15 +6,11 @@ that ends with a marker, and what is coded in them can be told from a hole (ISO/
 """
 
 import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from seg.errors import SceneError
-from seg.scenes.listing import member_of
-from seg.scenes.product_files import ProductFiles
 
 _CODESTREAM = b"jp2c"
 _START, _SIZE, _CODING, _TILE_PART, _DATA, _END = 0xFF4F, 0xFF51, 0xFF52, 0xFF90, 0xFF93, 0xFFD9
@@ -27,30 +23,12 @@ _RAW = 0x41
 _CHUNK = 4 << 20
 
 
-def require_whole(files: ProductFiles, path: str) -> None:
-    """Make sure that a file of a product is whole if it is JPEG 2000, or has its checksum if it is in a zip.
+def require_whole_file(path: Path) -> None:
+    """Make sure that a JPEG 2000 file is whole.
 
     Raises:
         SceneError: If it is damaged.
     """
-    if files.source.is_file():
-        _require_checksum(files, path)
-    elif path.lower().endswith(".jp2"):
-        require_whole_file(Path(files.prefix) / path)
-
-
-def _require_checksum(files: ProductFiles, path: str) -> None:
-    """GDAL does not compare the checksums of what it reads in parts."""
-    try:
-        with zipfile.ZipFile(files.source) as archive, archive.open(member_of(archive, files.inside + path)) as file:
-            while file.read(_CHUNK):
-                pass
-    except (zipfile.BadZipFile, zlib.error, EOFError):
-        raise SceneError(f"{files.source}: {path} is damaged, its checksum is wrong; get the zip anew") from None
-
-
-def require_whole_file(path: Path) -> None:
-    """The same for a file on disk."""
     with path.open("rb") as file:
         try:
             whole = _whole(file, path.stat().st_size)

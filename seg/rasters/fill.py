@@ -25,10 +25,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seg.errors import SceneError
+from seg.rasters.header import editing, shown
+from seg.rasters.layer import MEASURED, REFLECTANCE_SCALE, Layer
+from seg.rasters.sample import Floats, Seen, at_same_places
 from seg.reben.bands import BANDS
-from seg.scenes.header import editing, shown
-from seg.scenes.layer import MEASURED, REFLECTANCE_SCALE, Layer
-from seg.scenes.sample import Floats, Seen, at_same_places
 
 _KNOWN = frozenset(
     {-1, -9, -99, -999, -9999, -99999, -10_000, -32_767, -32_768, -2_147_483_648, -128, 99, 127, 255, 999, 9999}
