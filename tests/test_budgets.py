@@ -1,5 +1,6 @@
 """Label budgets and countries: which patches a model learns from, and which it is scored on."""
 
+import shlex
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -12,12 +13,15 @@ from hypothesis import strategies as st
 from made_up import made_up_evidence
 
 from seg.config.load import load_config
-from seg.config.sections import DataConfig
+from seg.config.scope import Scope, data_in
+from seg.config.sections import Config, DataConfig
 from seg.errors import EmptySelectionError, EvidenceError, RunError, WrongUseError
-from seg.metrics.evidence import evaluation_name, take_patches
+from seg.metrics.evidence import take_patches
 from seg.metrics.evidence_file import load_evidence, save_evidence
 from seg.reben.classes import NUM_CLASSES
-from seg.runs.folder import check_evidence, countries_of
+from seg.runs.entry import entry_of
+from seg.runs.folder import RunFiles, check_evidence
+from seg.runs.scopes import countries_of, named_scope
 from seg.store.budget import part_of
 from seg.store.geography import geography
 from seg.store.index import Index, read_index
@@ -187,12 +191,34 @@ def test_countries_that_are_not_there():
 
 
 def test_names_of_evaluations_in_countries():
-    assert evaluation_name("test", countries=("Finland",)) == "test-in-finland"
-    name = evaluation_name("test", "s1", "b6b20e5f", ("Côte d'Or", "../x"))
+    assert Scope("test", countries=("Finland",)).name == "test-in-finland"
+    name = Scope("test", "s1", "b6b20e5f", ("Côte d'Or", "../x")).name
     assert name == "test-on-b6b20e5f-in-côte_d_or+_x-without-s1"
     many = tuple(f"Country {n}" for n in range(30))
-    assert len(evaluation_name("test", countries=many)) < 60
-    assert evaluation_name("test", countries=many) != evaluation_name("test", countries=many[:29])
+    assert len(Scope("test", countries=many).name) < 60
+    assert Scope("test", countries=many).name != Scope("test", countries=many[:29]).name
+    assert [data_in(each) for each in (name, "test-in-on", "test-on-b6b20e5f")] == ["b6b20e5f", "", "b6b20e5f"]
+
+
+@pytest.mark.parametrize("sensor", [None, "s1", "s2"])
+@pytest.mark.parametrize("on", ["", "b6b20e5f"])
+@pytest.mark.parametrize("countries", [(), ("Finland",), ("Côte d'Or", "Ireland")])
+@pytest.mark.parametrize("unit", [0, 0.5, 25])
+def test_the_options_of_an_evaluation_name_it(tmp_path, sensor, on, countries, unit):
+    scope = Scope("validation", sensor, on, countries, unit)
+    entry = entry_of(RunFiles(tmp_path, Config(), {"data": {"fingerprint": "0" * 16}}))
+    words = iter(shlex.split(scope.report_options))
+    typed = dict(zip(words, words, strict=True))
+    named = named_scope(
+        entry,
+        typed.pop("--split"),
+        without=typed.pop("--drop", None),
+        on=typed.pop("--on", ""),
+        countries=typed.pop("--countries", None),
+        unit=float(typed.pop("--mmu", 0)),
+    )
+    assert named == scope
+    assert not typed
 
 
 def test_evidence_of_a_country_is_never_that_of_the_split(tmp_path):
@@ -204,16 +230,16 @@ def test_evidence_of_a_country_is_never_that_of_the_split(tmp_path):
     save_evidence(run / "eval" / "test-in-finland" / "evidence", finnish)
     assert load_evidence(run / "eval" / "test-in-finland" / "evidence").origin == finnish.origin
     assert finnish.origin.words == "test split in Finland"
-    assert check_evidence(run, "test", countries=("Finland",)) == finnish.origin
-    assert countries_of(run, ("finland",), None) == ("Finland",)
+    assert check_evidence(run, Scope("test", countries=("Finland",))) == finnish.origin
+    assert countries_of(run, ("finland",)) == ("Finland",)
     assert countries_of(run, ("Finland",), "all") == ()
     with pytest.raises(RunError, match=r"was not scored on the test split yet; run: seg eval .* --split test"):
-        check_evidence(run, "test")
+        check_evidence(run, Scope("test"))
     with pytest.raises(RunError, match=r"test split in Austria yet; run: seg eval .* --split test --countries Austria"):
-        check_evidence(run, "test", countries=("Austria",))
+        check_evidence(run, Scope("test", countries=("Austria",)))
     save_evidence(run / "eval" / "test" / "evidence", finnish)
     with pytest.raises(RunError, match="holds evidence of the test split in Finland"):
-        check_evidence(run, "test")
+        check_evidence(run, Scope("test"))
 
 
 def test_evidence_of_other_countries_than_it_names_is_damaged(tmp_path):

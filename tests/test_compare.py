@@ -28,6 +28,7 @@ import seg
 from seg.cli.main import main
 from seg.config.identity import settings_of_experiment, settings_of_run
 from seg.config.load import dump_config, load_config
+from seg.config.scope import Scope
 from seg.errors import EvidenceError, RunError
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, take_patches, total_counts
 from seg.metrics.evidence_file import load_origin, save_evidence
@@ -417,14 +418,14 @@ def test_evidence_of_other_weights_is_refused(tmp_path):
     for weights, sound in ((digest, True), ("", True), ("00ff", False)):
         save_evidence(on_disk(run).parent, evidence_of(origin=origin(weights=weights)))
         if sound:
-            assert check_evidence(run, "test").weights == weights
+            assert check_evidence(run, Scope("test")).weights == weights
         else:
             with pytest.raises(RunError, match=r"other weights than those that were scored; run: seg eval \S*run"):
                 compare([run])
     (best / "model.safetensors").write_bytes(b"weightt")
     assert weights_digest(best) != digest
     shutil.rmtree(run / "checkpoints")
-    assert check_evidence(run, "test").weights == "00ff"
+    assert check_evidence(run, Scope("test")).weights == "00ff"
 
 
 def test_origin_alone_is_read_from_the_evidence_file(tmp_path):
@@ -677,9 +678,9 @@ def test_one_evidence_at_a_time_is_in_memory(runs, monkeypatch):
     read = compare_module.read_evidence
     earlier: list[weakref.ref[Any]] = []
 
-    def reading(run: Path, split: Any, **more: Any) -> Evidence:
+    def reading(run: Path, scope: Scope) -> Evidence:
         assert all(labels() is None for labels in earlier)
-        evidence = read(run, split, **more)
+        evidence = read(run, scope)
         earlier.append(weakref.ref(evidence.labels))
         return evidence
 

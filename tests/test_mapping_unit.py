@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix
 
+from seg.config.scope import Scope
 from seg.config.track import silent
 from seg.engine.evaluate import predict as predictions
 from seg.errors import RunError, WrongUseError
@@ -263,11 +264,11 @@ def test_patch_maps_and_their_scores(run, tmp_path, no_page):
         counts += confusion_matrix(truth_HW[labelled], map_HW[labelled], labels=range(NUM_CLASSES))
         changed += (map_HW != classes_HW).sum()
     assert changed > 1000
-    evidence = read_evidence(run, "test", unit=0.5)
+    evidence = read_evidence(run, Scope("test", unit=0.5))
     np.testing.assert_array_equal(total_counts(evidence), counts)
     assert evidence.details is not None
     assert evidence.details.reliability is None
-    assert read_evidence(run, "test").origin.unit == 0
+    assert read_evidence(run, Scope("test")).origin.unit == 0
 
 
 def test_an_evaluation_in_units_is_another_one(run, no_page):
@@ -285,7 +286,7 @@ def test_an_evaluation_in_units_is_another_one(run, no_page):
     (run / "eval" / "test-mmu-4").mkdir()
     (run / "eval" / "test-mmu-4" / "evidence").symlink_to(run / "eval" / "test" / "evidence")
     with pytest.raises(RunError, match="holds evidence of the test split;"):
-        check_evidence(run, "test", unit=4)
+        check_evidence(run, Scope("test", unit=4))
 
 
 def test_mosaics_are_generalised_as_wholes(run, tmp_path):

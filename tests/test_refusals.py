@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import seg
+from seg.config.scope import DATA_NAME
 from seg.errors import BusyError, WrongUseError
-from seg.metrics.evidence import DATA_NAME
 from seg.models.card import Data, ModelCard
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources

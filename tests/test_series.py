@@ -113,7 +113,7 @@ def write_run(folder: Path, evidence: Evidence | None, patches: int = 100, **set
     data = {"fingerprint": "made-up", "patches": {"train": patches, "validation": 9}}
     write_json(folder / "run.json", run_record(status="finished", synthetic=False, data=data))
     if evidence is not None:
-        save_evidence(folder / "eval" / evidence.origin.name / "evidence", evidence)
+        save_evidence(folder / "eval" / evidence.origin.scope.name / "evidence", evidence)
     return folder
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from seg.config.scope import Scope
 from seg.config.synthetic import Synthetic
 from seg.figures.land_cover import land_cover_figure
 from seg.metrics.assess import assess
@@ -77,7 +78,7 @@ def test_the_record_of_a_run_says_more_about_earlier_evidence(trained, on, expec
     earlier_evidence(tmp_path, synthetic=True, name=f"test-on-{on}" if on else "test")
     if trained is not None:
         (tmp_path / "run.json").write_text(json.dumps({"synthetic": trained}))
-    assert read_evidence(tmp_path, "test", on=on).origin.simulated == expected
+    assert read_evidence(tmp_path, Scope("test", on=on)).origin.simulated == expected
 
 
 @pytest.mark.parametrize("what", ALL)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from seg.cli.main import main
+from seg.config.scope import Scope
 from seg.data.order import BatchOrder
 from seg.errors import RunError, WrongUseError
 from seg.metrics.evidence_file import load_evidence
@@ -102,9 +103,9 @@ def test_an_evaluation_without_a_sensor_stands_beside_the_other(cli: Command, tr
     evidence = load_evidence(folder / "evidence")
     assert evidence.origin.without == "s1"
     assert len(evidence) == len(load_evidence(trained / "eval" / "test" / "evidence"))
-    both = read_evidence(trained, "test")
+    both = read_evidence(trained, Scope("test"))
     assert both.origin.without is None
-    assert read_evidence(trained, "test", "s1").origin == evidence.origin
+    assert read_evidence(trained, Scope("test", "s1")).origin == evidence.origin
     # The numbers are those of the network that is not shown Sentinel-1.
     session = open_session(plan_use(trained, drop="s1"))
     batch = session.dataset[next(iter(BatchOrder(len(session.dataset), 4)))]
@@ -126,10 +127,10 @@ def test_an_evaluation_without_a_sensor_stands_beside_the_other(cli: Command, tr
 def test_an_evaluation_that_is_not_there(cli: Command, trained: Path):
     code, _, err = cli("report", "run", "--drop", "s2")
     assert code == 1
-    assert "was not scored on the test split without s2 yet; run: seg eval" in err
+    assert "was not scored on the test split without Sentinel-2 yet; run: seg eval" in err
     assert "--split test --drop s2" in err
     with pytest.raises(RunError, match="without s2"):
-        read_evidence(trained, "test", "s2")
+        read_evidence(trained, Scope("test", "s2"))
 
 
 def test_evidence_in_the_wrong_folder_is_noticed(cli: Command, trained: Path):
@@ -141,9 +142,9 @@ def test_evidence_in_the_wrong_folder_is_noticed(cli: Command, trained: Path):
         if not target.exists():
             target.symlink_to(trained / "eval" / "test-without-s1" / "evidence")
     with pytest.raises(RunError, match="holds evidence of the test split without Sentinel-1"):
-        read_evidence(trained, "validation", "s1")
+        read_evidence(trained, Scope("validation", "s1"))
     with pytest.raises(RunError, match="holds evidence of the test split without Sentinel-1"):
-        read_evidence(trained, "validation")
+        read_evidence(trained, Scope("validation"))
 
 
 def test_a_resume_needs_no_weights_file_any_more(cli: Command, trained: Path, place: Path):

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from asking import answer, arguments, ask, base_store
 
+from seg.config.scope import Scope, unit_text
 from seg.config.track import silent
 from seg.engine.evaluate import predict
 from seg.errors import RunError
 from seg.generalise.units import Generalisation, unit_pixels
 from seg.metrics.boundary import PIXEL_METRES, boundary_scores
-from seg.metrics.evidence import Evidence, unit_text
+from seg.metrics.evidence import Evidence
 from seg.pipeline.evaluate import evaluate
 from seg.report.answer import points
 from seg.report.formats import Column, Estimate, Table
@@ -37,7 +38,7 @@ TILE, EDGE = 10_980, 120
 def main() -> None:
     args = arguments(__doc__)
     (plain,) = ask([Variant("as predicted", {"data__bands": "s2"}, base_store(args))], args)
-    evidences = {plain.name: [read_evidence(run, "test") for run in plain.runs]}
+    evidences = {plain.name: [read_evidence(run, Scope("test")) for run in plain.runs]}
     outcomes = [plain]
     for unit in UNITS:
         name = f"units of {unit_text(unit)} ha"
@@ -73,10 +74,10 @@ def _change(one: Outcome, plain: Outcome) -> str:
 def in_units(run: Path, unit: float) -> Evidence:
     """Evidence of the maps of a run in units; they are scored if they were not."""
     try:
-        return read_evidence(run, "test", unit=unit)
+        return read_evidence(run, Scope("test", unit=unit))
     except RunError:
         evaluate(run, split="test", mmu=unit)
-    return read_evidence(run, "test", unit=unit)
+    return read_evidence(run, Scope("test", unit=unit))
 
 
 def boundary_table(evidences: dict[str, list[Evidence]]) -> Table:

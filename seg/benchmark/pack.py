@@ -16,7 +16,8 @@ from seg.errors import SubmissionError
 from seg.metrics.evidence_file import FILE_NAME
 from seg.report.record import json_text
 from seg.runs.entry import Entry
-from seg.runs.folder import EVALUATIONS, EVIDENCE, check_evidence, is_scored, named_data, read_evaluation, read_run
+from seg.runs.folder import EVALUATIONS, EVIDENCE, check_evidence, is_scored, read_evaluation, read_run
+from seg.runs.scopes import ALL_COUNTRIES, named_scope
 
 _OF_RECORD = (
     *("written_utc", "versions", "source", "hardware", "training", "status", "throughput", "synthetic", "data"),
@@ -54,7 +55,7 @@ def read_seeds(entries: Sequence[Entry], on: str = "") -> list[Seed]:
 
     Args:
         entries: What differs in nothing but the seed, scored on test.
-        on: The data that they were scored on, see `seg.metrics.evidence.scored_on`.
+        on: The data that they were scored on, see `seg.config.scope.scored_on`.
 
     Raises:
         SubmissionError: If they differ in more.
@@ -67,10 +68,10 @@ def read_seeds(entries: Sequence[Entry], on: str = "") -> list[Seed]:
                 f"{entry.folder} is PARTIAL: patches were left out, and entries are scored on all of test; score the "
                 "predictions of all its patches"
             )
-        name = named_data(entry.folder, entry.fingerprint, on)
-        origin = check_evidence(entry.folder, "test", on=name)
-        record = seed_record(entry, read_evaluation(entry.folder, "test", on=name))
-        evidence = entry.folder / EVALUATIONS / origin.name / EVIDENCE
+        scope = named_scope(entry, "test", on=on, countries=ALL_COUNTRIES)
+        origin = check_evidence(entry.folder, scope)
+        record = seed_record(entry, read_evaluation(entry.folder, scope))
+        evidence = entry.folder / EVALUATIONS / scope.name / EVIDENCE
         seeds.append(Seed(entry, evidence, record, facts_of(record), origin.fingerprint))
     first, *others = [seed.entry for seed in seeds]
     for other in others:

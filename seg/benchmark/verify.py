@@ -19,12 +19,13 @@ from seg.benchmark.prints import Prints, nearly_same, prints_of
 from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
 from seg.benchmark.records import Facts, check_answers, check_same_settings, facts_of, unrecorded
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
+from seg.config.scope import Scope, scored_on
 from seg.config.sections import DataConfig
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError, UnknownNameError
-from seg.metrics.evidence import Evidence, evaluation_name, scored_on
+from seg.metrics.evidence import Evidence
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
 from seg.report.results import text_difference
@@ -256,7 +257,7 @@ def _check_patches(evidence: Evidence) -> None:
     origin = evidence.origin
     if origin.split != "test":
         raise SubmissionError(f"it was scored on the {origin.split} split, and entries are scored on test")
-    if origin.left_out or origin.name != evaluation_name("test", on=origin.on):
+    if origin.left_out or origin.scope != Scope("test", on=origin.on):
         raise SubmissionError(f"it was scored on the {origin.words}, and entries are scored on all of test as it is")
     if not origin.masks and evidence.probabilities is None:
         raise SubmissionError("its evidence holds neither masks nor labels")

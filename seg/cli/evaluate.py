@@ -46,7 +46,7 @@ def evaluate(
     from seg.report.formats import to_rich
     from seg.report.tables import headline_lines
     from seg.runs.evaluation import REPORT_FILE
-    from seg.runs.folder import named_countries
+    from seg.runs.scopes import named_countries
 
     result = score(
         run,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seg.config.scope import Scope
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
 from seg.errors import EvidenceError, RunError
@@ -36,7 +37,7 @@ def run_assessment(run: Path, notify: Notify) -> Evidence | None:
         notify(f"Areas are not adjusted for confusion: {run} is a model folder without evidence; name the run itself.")
         return None
     try:
-        return read_evidence(run, "test")
+        return read_evidence(run, Scope("test"))
     except (RunError, EvidenceError) as error:
         notify(f"Areas are not adjusted for confusion: {error}.")
         return None

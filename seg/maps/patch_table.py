@@ -48,7 +48,7 @@ def patch_rows(session: Session, prediction: Prediction, alone: bool = True) -> 
     of the patch `alone`.
     """
     batch = prediction.batch
-    predicted_BHW = prediction.classes(session.unit if alone else 0, session.card.calibration)
+    predicted_BHW = prediction.classes(session.scope.unit if alone else 0, session.card.calibration)
     values = pixel_values(confusion_counts(batch.masks_BHW, predicted_BHW).cpu().numpy())
     shares_B = (batch.masks_BHW < NUM_CLASSES).float().mean((1, 2)).cpu().numpy()
     classes_BP = predicted_BHW.reshape(len(batch), -1).cpu().numpy()
@@ -67,7 +67,7 @@ def patch_rows(session: Session, prediction: Prediction, alone: bool = True) -> 
             "patch_id": str(patch),
             "product": patch.product,
             "tile": patch.tile,
-            "split": session.split,
+            "split": session.scope.split,
             "country": countries[i],
             "labels": _names(labels_BK[i]),
             "predicted_labels": None if decided_BK is None else _names(decided_BK[i]),

@@ -59,7 +59,7 @@ def map_tags(session: Session) -> dict[str, str]:
         best_checkpoint(session.run),
         fingerprint=info.fingerprint,
         synthetic=info.synthetic,
-        unit=session.unit,
+        unit=session.scope.unit,
     )
 
 

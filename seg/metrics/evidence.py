@@ -3,8 +3,6 @@
 `seg.metrics.evidence_file` keeps it on the disk.
 """
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -14,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seg.config.scope import Scope
 from seg.config.synthetic import Synthetic
 from seg.errors import EvidenceError
 from seg.metrics.ratio import Bools
@@ -51,7 +50,7 @@ class Origin:
         thresholds: Probability above which each class counts as present, fitted on validation; None: not fitted.
         temperature: What pixel logits are divided by to be calibrated, fitted on validation; None: not fitted.
         without: The sensor that the model was not shown; None: it saw all its bands.
-        on: What names the data, see `scored_on`; empty: those that the model was trained on.
+        on: What names the data, see `seg.config.scope.scored_on`; empty: those that the model was trained on.
         synthetic_model: True if the data that the model was trained on is synthetic; None likewise.
         left_out: Patches of the split that were not predicted. An evaluation that leaves some out is partial: it says
             so wherever it is shown, and stands in no ranking.
@@ -83,54 +82,15 @@ class Origin:
         return Synthetic.of(data=self.synthetic, model=self.synthetic_model)
 
     @property
-    def name(self) -> str:
-        """Name of the evaluation and its folder, such as ``test``, ``test-in-finland`` or ``test-on-b6b20e5f``."""
-        return evaluation_name(self.split, self.without, self.on, self.countries, self.unit)
+    def scope(self) -> Scope:
+        """What tells the evaluation from others of the same weights."""
+        return Scope(self.split, self.without, self.on, self.countries, self.unit)
 
     @property
     def words(self) -> str:
-        """The same for a reader, such as ``test split of other data (b6b20e5f) in Finland without Sentinel-1``."""
-        data = f" of other data ({self.on})" if self.on else ""
-        data += f" in {', '.join(self.countries)}" if self.countries else ""
+        """What was evaluated, for a reader: `Scope.words`, and whether that is all of it."""
         partial = f"PARTIAL ({self.left_out:,} patches left out) " if self.left_out else ""
-        without = f" without Sentinel-{self.without[1:]}" if self.without else ""
-        return f"{partial}{self.split} split{data}{without}{unit_words(self.unit)}"
-
-
-def unit_words(unit: float) -> str:
-    """A minimum mapping unit for a reader, after what it was applied to, such as `` in units of 25 ha``."""
-    return f" in units of at least {unit_text(unit)} ha" if unit else ""
-
-
-def unit_text(unit: float) -> str:
-    """Hectares of a minimum mapping unit as people type them, such as ``25`` or ``0.5``."""
-    return f"{unit:.10g}"
-
-
-def evaluation_name(
-    split: Split, without: Sensor | None = None, on: str = "", countries: Sequence[str] = (), unit: float = 0.0
-) -> str:
-    """Name of an evaluation, see `Origin.name`."""
-    where = "+".join(re.sub(r"\W+", "_", country.casefold()) for country in countries)
-    if len(where) > _LONGEST:
-        where = f"{len(countries)}-countries-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
-    parts = {"on": on, "in": where, "without": without, "mmu": unit and unit_text(unit)}
-    return split + "".join(f"-{word}-{value}" for word, value in parts.items() if value)
-
-
-_LONGEST = 60
-"""Characters of countries in a name, which is that of a folder; of more, there is a number and a digest."""
-DATA_NAME = 8
-"""Characters of a fingerprint that name data."""
-
-
-def scored_on(scored: str, trained: str) -> str:
-    """What names the data of an evaluation: the beginning of their fingerprint; empty if the model was trained on them.
-
-    Args:
-        scored, trained: Fingerprints.
-    """
-    return "" if scored == trained else scored[:DATA_NAME]
+        return f"{partial}{self.scope.words}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

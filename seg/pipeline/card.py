@@ -3,18 +3,17 @@
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seg.config.installed import not_installed
 from seg.config.paths import AnyPath
+from seg.config.scope import Scope
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import CheckpointError, RunError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.evidence import evaluation_name
 from seg.metrics.evidence_file import FILE_NAME
 from seg.metrics.evidence_header import SCORED_FILE
 from seg.models.card import ModelCard, check_checkpoint
@@ -29,14 +28,12 @@ from seg.runs.folder import (
     EVALUATIONS,
     EVIDENCE,
     best_checkpoint,
-    countries_of,
     is_model_folder,
     is_scored,
-    named_data,
     read_evidence,
-    scoring_options,
     section,
 )
+from seg.runs.scopes import named_scope
 from seg.store.whole import whole_folder
 
 README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
@@ -88,8 +85,8 @@ def write_card(
         licence: Of the weights, as the hub names licences.
         onnx: Also write the network as ONNX and compare it with torch.
         split: Of the scores; the configuration's ``eval.split`` (test) if None.
-        on: Scores on other data than those of the training, see `seg.metrics.evidence.scored_on`.
-        countries: Scores of these, see `seg.runs.folder.countries_of`.
+        on: Scores on other data than those of the training, see `seg.config.scope.scored_on`.
+        countries: Scores of these, see `seg.runs.scopes.countries_of`.
         track: Progress.
         notify: Is told what the user must not miss.
 
@@ -113,8 +110,8 @@ def write_card(
     with whole_folder(out, HUB_CONFIG_FILE, "a model folder") as folder:
         _tell_replaced(checkpoint, out, onnx, notify)
         card = check_checkpoint(checkpoint)
-        name_of_data, where = named_data(run, entry.fingerprint, on), countries_of(run, entry.countries, countries)
-        assessment, official = _scores(run, split or entry.split, name_of_data, where, track, notify)
+        scope = named_scope(entry, split, on=on, countries=countries)
+        assessment, official = _scores(run, scope, track, notify)
         described = Described(
             name=name or run.resolve().name,
             folder=out.resolve().name,
@@ -133,7 +130,7 @@ def _of_predictions(
     entry: Entry, out: Path, name: str | None, licence: str, split: Split | None, track: Track
 ) -> Published:
     """The page of predictions made elsewhere."""
-    evidence = read_evidence(entry.folder, split or entry.split)
+    evidence = read_evidence(entry.folder, Scope(split or entry.split))
     with whole_folder(out, PREDICTIONS_FILE, "a page of predictions") as folder:
         assessment = assess(evidence, track)
         described = Described(
@@ -195,19 +192,15 @@ def _tell_replaced(checkpoint: Path, out: Path, onnx: bool, notify: Notify) -> N
         notify(f"The {ONNX_FILE} of the earlier {out} goes; --onnx writes it anew.")
 
 
-def _scores(
-    run: Path, split: Split, on: str, countries: Sequence[str], track: Track, notify: Notify
-) -> tuple[Assessment | None, bool]:
+def _scores(run: Path, scope: Scope, track: Track, notify: Notify) -> tuple[Assessment | None, bool]:
     """What the run scored, and whether that is reBEN's test split; None if it was not scored."""
-    name = evaluation_name(split, countries=countries)
-    if not on and not (run / EVALUATIONS / name / EVIDENCE / FILE_NAME).is_file():
-        where = f" in {', '.join(countries)}" if countries else ""
+    if not scope.on and not (run / EVALUATIONS / scope.name / EVIDENCE / FILE_NAME).is_file():
         notify(
-            f"{run} was not scored on the {split} split{where}, so its page has no scores; "
-            f"make them with: seg eval {shlex.quote(str(run))} {scoring_options(split, None, countries=countries)}"
+            f"{run} was not scored on the {scope.words}, so its page has no scores; "
+            f"make them with: seg eval {shlex.quote(str(run))} {scope.eval_options}"
         )
         return None, False
-    evidence = read_evidence(run, split, on=on, countries=countries)
+    evidence = read_evidence(run, scope)
     return assess(evidence, track), on_official_test(evidence)
 
 

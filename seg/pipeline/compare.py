@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
+from seg.config.scope import Scope
 from seg.config.track import Track, silent
 from seg.errors import RunError
-from seg.metrics.evidence import Origin
 from seg.metrics.holm import holm
 from seg.metrics.jackknife import intervals, mean_of, paired_test
 from seg.reben.patch import Split
@@ -34,8 +34,9 @@ from seg.report.compare_tables import (
 from seg.report.formats import Estimate, Table
 from seg.runs.cost import device_of
 from seg.runs.entry import Entry, read_entry
-from seg.runs.folder import CONFIG_FILE, check_evidence, countries_of, named_data, read_evidence, section
+from seg.runs.folder import CONFIG_FILE, check_evidence, read_evidence, section
 from seg.runs.names import configuration_names, short_names
+from seg.runs.scopes import named_scope
 from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
 from seg.store.targets import claimed_folder, require_own_folder
 
@@ -77,8 +78,8 @@ def compare(
     Args:
         runs: Run folders that `train` and `evaluate` have written, and folders of `score`.
         split: The split that they were scored on.
-        on: The data that they were scored on, see `seg.metrics.evidence.scored_on`; empty: those of their training.
-        countries: What the evaluations were restricted to, see `seg.runs.folder.countries_of`.
+        on: The data that they were scored on, see `seg.config.scope.scored_on`; empty: those of their training.
+        countries: What the evaluations were restricted to, see `seg.runs.scopes.countries_of`.
         mmu: The minimum mapping unit that the predicted maps were brought to, hectares; 0: none.
         sort: Score that the configurations are sorted by.
         out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
@@ -102,12 +103,13 @@ def compare(
         names = short_names([entry.folder for entry in entries])
         # Whatever can be known at once is checked before the first evidence is read, which may take minutes.
         # Some may have been trained on the data that others were only scored on.
-        origins = [_origin(entry, split, on, countries, mmu) for entry in entries]
+        scopes = [named_scope(entry, split, on=on, countries=countries, unit=mmu) for entry in entries]
+        origins = [check_evidence(entry.folder, scope) for entry, scope in zip(entries, scopes, strict=True)]
         if not allow_different_data:
             check_same_data(names, entries, origins)
         scored: list[ScoredRun] = []
-        for run, name, origin in zip(entries, names, origins, strict=True):
-            evidence = read_evidence(run.folder, split, on=origin.on, countries=origin.countries, unit=mmu)
+        for run, name, scope in zip(entries, names, scopes, strict=True):
+            evidence = read_evidence(run.folder, scope)
             if scored and not allow_different_data:
                 check_same_patches(scored[0], name, evidence)
             scored.append(score_run(run, name, evidence, track))
@@ -115,10 +117,12 @@ def compare(
             check_no_copy(scored)
         groups = _sorted_groups(scored, sort)
         comparison = Comparison(
-            split=split,
-            on=max(origin.on for origin in origins),
-            countries=tuple(sorted({name for origin in origins for name in origin.countries})),
-            mmu=mmu,
+            scope=Scope(
+                split,
+                on=max(scope.on for scope in scopes),
+                countries=tuple(sorted({name for scope in scopes for name in scope.countries})),
+                unit=mmu,
+            ),
             synthetic=reduce(or_, (run.synthetic for run in scored)),
             official=all(run.official for run in scored),
             sort=sort,
@@ -142,12 +146,6 @@ def _read_entries(runs: Sequence[Path]) -> list[Entry]:
         if place in places[:position]:
             raise RunError(f"{runs[position]} is named twice; name every run once", wrong_use=True)
     return entries
-
-
-def _origin(entry: Entry, split: Split, on: str, countries: str | None, unit: float) -> Origin:
-    where = countries_of(entry.folder, entry.countries, countries)
-    name = named_data(entry.folder, entry.fingerprint, on)
-    return check_evidence(entry.folder, split, on=name, countries=where, unit=unit)
 
 
 _Group = tuple[str, list[ScoredRun]]

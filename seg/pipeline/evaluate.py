@@ -10,7 +10,7 @@ from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.evidence import Evidence, Origin, scored_on
+from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import Scores
 from seg.models.weights_file import weights_digest
@@ -101,7 +101,7 @@ def evaluate(
         track=track,
         notify=notify,
     )
-    folder = run / EVALUATIONS / use.evaluation
+    folder = run / EVALUATIONS / use.scope.name
     with claimed_evaluation(folder):
         # All that is wrong with the request itself has been said before torch is loaded, which takes seconds.
         from seg.runs.session import joined_session, open_session
@@ -132,19 +132,19 @@ def _scored(session: "Session", folder: Path, track: Track) -> EvalResult:
 
 
 def _origin(session: "Session") -> Origin:
-    info, card = session.store.info, session.card
+    info, card, scope = session.store.info, session.card, session.scope
     return Origin(
-        session.split,
+        scope.split,
         info.fingerprint,
         info.synthetic,
         weights_digest(best_checkpoint(session.run)) or "",
         card.thresholds,
         card.temperature,
-        session.without,
-        scored_on(info.fingerprint, card.data.fingerprint),
+        scope.without,
+        scope.on,
         card.data.synthetic,
-        countries=session.countries,
-        unit=session.unit,
+        countries=scope.countries,
+        unit=scope.unit,
     )
 
 

@@ -185,7 +185,7 @@ def _write_maps(
     from seg.engine.evaluate import predict
 
     tags, alone = map_tags(session), parts == out
-    if session.unit and not alone:
+    if session.scope.unit and not alone:
         # What a mosaic is generalised by, and compared with afterwards.
         layers = (*dict.fromkeys((*layers, SURPRISALS, *((REFERENCE,) if AGREES in layers else ()))),)
     shown = _overview_patches(session)
@@ -194,12 +194,12 @@ def _write_maps(
     for prediction in predict(session.model, session.dataset, session.how(track)):
         names = session.dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())
         patches = [PatchId.parse(name) for name in names]
-        unit = session.unit if alone else 0
+        unit = session.scope.unit if alone else 0
         classes_BHW = write_patches(parts, patches, prediction, layers, tags, session.card.calibration, unit)
-        tables.append(patch_rows(session, prediction, alone or not session.unit))
+        tables.append(patch_rows(session, prediction, alone or not session.scope.unit))
         overview |= {patch: classes_BHW[i] for i, patch in enumerate(patches) if str(patch) in shown}
     members, overview = write_patch_table(session, tables, out), _gathered(overview, session.ranks)
-    if session.unit and not alone:
+    if session.scope.unit and not alone:
         _generalise(session, parts, members, layers, track)
         overview = {patch: read_map(patch_file(parts, patch, MAP)) for patch in overview}
     return overview, members
@@ -214,7 +214,7 @@ def _generalise(
     ranks.wait()
     for product in track(products, "products generalised", len(products)):
         members = [patch for patch in patches if patch.product == product]
-        generalise_product(parts, members, layers, session.unit, tags)
+        generalise_product(parts, members, layers, session.scope.unit, tags)
     ranks.wait()
 
 

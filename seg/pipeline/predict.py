@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
+from seg.config.scope import check_unit
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.maps.elsewhere import MapPiece, have_mapped
@@ -14,7 +15,6 @@ from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
-from seg.runs.folder import check_unit
 from seg.runs.use import ChosenWeights, choose_weights
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene

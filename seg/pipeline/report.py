@@ -18,14 +18,8 @@ from seg.report.gallery import Picture, load_gallery
 from seg.report.results import RESULT_FILES, difference, differing_results, summary_tables
 from seg.runs.entry import Entry, read_entry
 from seg.runs.evaluation import REPORT_FILE, claimed_evaluation, rendered, write_all
-from seg.runs.folder import (
-    EVALUATIONS,
-    countries_of,
-    named_data,
-    read_evidence,
-    report_options,
-    scoring_cure,
-)
+from seg.runs.folder import EVALUATIONS, read_evidence, scoring_cure
+from seg.runs.scopes import named_scope
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,8 @@ def report_run(
         run: Run folder of `train` that was evaluated, or a folder of `score`.
         split: The split; the configuration's ``eval.split`` (test) if None.
         without: Report how it did without this sensor.
-        on: Report how it did on other data than those of its training, see `seg.metrics.evidence.scored_on`.
-        countries: Report the evaluation that was restricted to these, see `seg.runs.folder.countries_of`.
+        on: Report how it did on other data than those of its training, see `seg.config.scope.scored_on`.
+        countries: Report the evaluation that was restricted to these, see `seg.runs.scopes.countries_of`.
         mmu: Report the evaluation of maps that were brought to this minimum mapping unit, hectares.
         check: Write nothing; compare the tables that are there with what the evidence gives, and the headline scores
             with what torchmetrics makes of it.
@@ -76,14 +70,10 @@ def report_run(
     """
     run = Path(run)
     entry = read_entry(run)
-    split = split or entry.split
-    on = named_data(run, entry.fingerprint, on)
-    where = countries_of(run, entry.countries, countries)
-    evidence = read_evidence(run, split, without, on, where, mmu)
-    folder = run / EVALUATIONS / evidence.origin.name
+    scope = named_scope(entry, split, without=without, on=on, countries=countries, unit=mmu)
+    evidence, folder = read_evidence(run, scope), run / EVALUATIONS / scope.name
     if not len(evidence):
-        cure = scoring_cure(run, split, without, on, where, mmu)
-        raise RunError(f"the evidence in {folder} holds no patch; {cure}")
+        raise RunError(f"the evidence in {folder} holds no patch; {scoring_cure(run, scope)}")
     with nullcontext() if check else claimed_evaluation(folder, (*RESULT_FILES, REPORT_FILE)):
         assessment = assess(evidence, track)
         if check:
@@ -115,11 +105,8 @@ def _check(entry: Entry, folder: Path, assessment: Assessment, evidence: Evidenc
     ):
         differences.append(sentence)
     if differences:
-        origin = evidence.origin
-        options = report_options(origin.split, origin.without, origin.on, origin.countries, origin.unit)
-        cure = (
-            f"move what was changed away and write it anew with: seg report {shlex.quote(str(entry.folder))} {options}"
-        )
+        command = f"seg report {shlex.quote(str(entry.folder))} {evidence.origin.scope.report_options}"
+        cure = f"move what was changed away and write it anew with: {command}"
         more = f", and {len(differences) - 1} more of its files differ" if len(differences) > 1 else ""
         raise RunError(f"{differences[0]}{more}; {cure}")
     from seg.metrics.second_opinion import disputed  # loads torch

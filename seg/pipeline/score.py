@@ -124,7 +124,7 @@ def score(
         pictures = pictures_of(request.store, evidence, lambda ids: predicted_maps(request, ids))
         _write(folder, evidence, assessment, pictures, _record(request, evidence, digest, seconds))
         put_in_place(folder, out)
-    evaluation = out / EVALUATIONS / evidence.origin.name
+    evaluation = out / EVALUATIONS / evidence.origin.scope.name
     return Scored(out, evaluation, assessment.scores, assessment, summary_tables(assessment))
 
 
@@ -190,7 +190,7 @@ def _write(
     record: dict[str, Any],
 ) -> None:
     """Write all of the scored folder, and remove what was only needed on the way."""
-    evaluation = folder / EVALUATIONS / evidence.origin.name
+    evaluation = folder / EVALUATIONS / evidence.origin.scope.name
     write_json(folder / SCORED_FILE, record)
     with claimed_evaluation(evaluation):
         save_evidence(evaluation / EVIDENCE, evidence)

@@ -42,7 +42,7 @@ def submit(
         runs: Runs of `train`, or what `seg score` has scored, that differ in nothing but the seed.
         out: The submission; one that seg wrote is replaced. The form is ``<out>.answers.yaml`` beside it.
         answers: The form, filled in.
-        on: The data that they were scored on, see `seg.metrics.evidence.scored_on`.
+        on: The data that they were scored on, see `seg.config.scope.scored_on`.
         track: Progress.
 
     Raises:

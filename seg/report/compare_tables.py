@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seg.config.scope import Scope
 from seg.config.synthetic import Synthetic
-from seg.metrics.evidence import unit_words
 from seg.metrics.jackknife import METHOD
 from seg.metrics.scene import DEFAULT_THRESHOLD
-from seg.reben.patch import Split
 from seg.report.anchors import anchors_table
 from seg.report.coverage import brackets_note
 from seg.report.formats import FORMATS, UNDEFINED, Column, Estimate, Table, Value, document, titled
@@ -96,10 +95,8 @@ class Comparison:
     """Runs side by side.
 
     Attributes:
-        split: The split that they were scored on.
-        on: The data, if any of them was not trained on those; see `seg.metrics.evidence.scored_on`.
-        countries: Those that any of them was restricted to when it was scored; empty: none was.
-        mmu: Hectares of the minimum mapping unit that their maps were brought to; 0: none.
+        scope: What they were scored on: other data if any of them was not trained on those, and all countries that any
+            of them was restricted to.
         synthetic: What of any of them is synthetic.
         official: Whether all of them were scored on reBEN's test split.
         sort: Score that the configurations are sorted by.
@@ -109,10 +106,7 @@ class Comparison:
         remarks: Sentences about what does not compare well.
     """
 
-    split: Split
-    on: str
-    countries: tuple[str, ...]
-    mmu: float
+    scope: Scope
     synthetic: Synthetic
     official: bool
     sort: str
@@ -120,12 +114,6 @@ class Comparison:
     configurations: tuple[ComparedConfiguration, ...]
     pairs: tuple[ComparedPair, ...]
     remarks: tuple[str, ...]
-
-    @property
-    def words(self) -> str:
-        """What was scored, for a title."""
-        where = f" in {', '.join(self.countries)}" if self.countries else ""
-        return f"{self.split} split" + (f" of other data ({self.on})" if self.on else "") + where + unit_words(self.mmu)
 
 
 def configurations_table(comparison: Comparison) -> Table:
@@ -157,7 +145,7 @@ def configurations_table(comparison: Comparison) -> Table:
             "Where there are several seeds, scores are means over them, ± is the standard deviation over them, and the "
             "interval is that of the mean."
         )
-    title = titled("Comparison", comparison.words, comparison.synthetic)
+    title = titled("Comparison", comparison.scope.words, comparison.synthetic)
     return Table("compare", title, tuple(columns), tuple(rows), (*notes, *comparison.remarks))
 
 
@@ -198,7 +186,7 @@ def costs_table(comparison: Comparison) -> Table | None:
         "Trials are the configurations that were tried in the same sweep to come to this one. Energy is what the "
         "hardware has counted; where nothing counts, it is undefined.",
     )
-    return Table("costs", titled("Costs", comparison.words, comparison.synthetic), columns, tuple(rows), notes)
+    return Table("costs", titled("Costs", comparison.scope.words, comparison.synthetic), columns, tuple(rows), notes)
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -214,7 +202,7 @@ def runs_table(comparison: Comparison) -> Table:
         for configuration in comparison.configurations
         for run in configuration.runs
     )
-    title = titled("Runs one by one", comparison.words, comparison.synthetic)
+    title = titled("Runs one by one", comparison.scope.words, comparison.synthetic)
     return Table("runs", title, columns, rows, (brackets_note(comparison.tiles),))
 
 
@@ -246,7 +234,7 @@ def pairs_table(comparison: Comparison) -> Table | None:
         brackets_note(comparison.tiles),
         *few,
     )
-    title = titled("Paired tests", comparison.words, comparison.synthetic)
+    title = titled("Paired tests", comparison.scope.words, comparison.synthetic)
     return Table("pairs", title, tuple(columns), rows, notes)
 
 
@@ -280,9 +268,10 @@ def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, 
         OSError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = ("split", "on", "countries", "mmu", "synthetic", "official", "sort", "tiles")
-    record = {name: getattr(comparison, name) for name in settings}
-    record |= {"synthetic": bool(comparison.synthetic), "method": METHOD}
+    scope = comparison.scope
+    record = {"split": scope.split, "on": scope.on, "countries": scope.countries, "mmu": scope.unit}
+    record |= {"synthetic": bool(comparison.synthetic), "official": comparison.official, "sort": comparison.sort}
+    record |= {"tiles": comparison.tiles, "method": METHOD}
     write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})
     write_text(folder / "compare.md", "\n".join(map(FORMATS["md"], tables)))
     header = "% needs \\usepackage{booktabs}; a table that is too wide fits within \\resizebox of graphicx\n\n"

@@ -257,7 +257,7 @@ def _facts(assessment: Assessment) -> dict[str, str]:
     """What the evidence says of itself."""
     scores, origin = assessment.scores, assessment.scores.origin
     return {
-        "Split": origin.name,
+        "Split": origin.scope.name,
         "Patches": f"{scores.patches:,}",
         "Labelled pixels": f"{int(scores.pixel.support.sum()):,}" if origin.masks else UNDEFINED,
         "S2 tiles": f"{assessment.tiles:,}",

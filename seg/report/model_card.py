@@ -133,7 +133,7 @@ def _front_matter(described: Described, assessment: Assessment | None, official:
             task_name="Land-cover segmentation",
             dataset_type=data["type"],
             dataset_name=data["name"],
-            dataset_split=assessment.scores.origin.name,
+            dataset_split=assessment.scores.origin.scope.name,
             metric_type=kind,
             metric_name=name,
             metric_value=round(scores[key], 6),

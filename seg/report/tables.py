@@ -50,7 +50,8 @@ def pixel_summary(scores: Scores, intervals: Intervals = NO_INTERVALS) -> Table 
         Column("classes_averaged", "Classes", "count"),
         *percent_columns(("miou", "mIoU"), ("mf1", "mF1"), ("macc", "mAcc"), ("oa", "OA"), ("fwiou", "FWIoU")),
     )
-    head: tuple[Value, ...] = (scores.origin.name, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
+    name = scores.origin.scope.name
+    head: tuple[Value, ...] = (name, scores.patches, int(pixel.support.sum()), pixel.classes_averaged)
     row = (*head, *(_estimate(getattr(pixel, name), intervals, name) for name in _PIXEL_MEANS))
     note = f"mIoU, mF1 and mAcc are means over the {pixel.classes_averaged} of {NUM_CLASSES} classes in the reference."
     return origin_table("pixel_summary", scores.origin, "Pixel scores", columns, [row], note)

@@ -80,7 +80,7 @@ def _predicted(session: "Session", patch_ids: Sequence[str]) -> dict[str, tuple[
     dataset = session.dataset.take(positions)
     maps: dict[str, tuple[_Image, _Image]] = {}
     for prediction in predict(session.model, dataset, Pass(session.compute, len(positions))):
-        predicted_BHW = prediction.classes(session.unit, session.card.temperature).byte().cpu().numpy()
+        predicted_BHW = prediction.classes(session.scope.unit, session.card.temperature).byte().cpu().numpy()
         reference_BHW = prediction.batch.masks_BHW.cpu().numpy()
         names = dataset.patch_ids(prediction.batch.rows_B.cpu().numpy())
         maps |= {

@@ -74,7 +74,7 @@ def score_run(entry: Entry, name: str, evidence: Evidence, track: Track) -> Scor
         track: Progress.
     """
     origin = evidence.origin
-    evaluation = read_evaluation(entry.folder, origin.split, on=origin.on, countries=origin.countries, unit=origin.unit)
+    evaluation = read_evaluation(entry.folder, origin.scope)
     # Neither details nor fitted thresholds are compared, and their intervals take time.
     origin = replace(origin, thresholds=None, temperature=None)
     evidence = replace(evidence, origin=origin, details=None)

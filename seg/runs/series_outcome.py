@@ -16,8 +16,9 @@ from seg.reben.patch import Split
 from seg.report.outcomes import Outcome, outcome_of
 from seg.report.series_tables import BudgetOutcome, CountryOutcome, SeriesOutcome
 from seg.runs.entry import Entry, entry_of
-from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, countries_of, read_evidence, read_run, section
+from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, read_evidence, read_run, section
 from seg.runs.names import configuration_names
+from seg.runs.scopes import named_scope
 
 _OF_SERIES = ("data.fraction", "data.fraction_seed", "data.except_countries")
 """Settings that differ within a series."""
@@ -90,8 +91,7 @@ class _Reader:
         evidences, used = [], []
         for run in sorted(runs, key=lambda run: run.files.config.train.seed):
             try:
-                where = countries_of(run.files.folder, run.entry.countries, None)
-                evidence = part(read_evidence(run.files.folder, self._split, countries=where))
+                evidence = part(read_evidence(run.files.folder, named_scope(run.entry, self._split)))
             except RunError as error:
                 if (remark := f"Left out: {error}.") not in self.remarks:
                     self.remarks.append(remark)

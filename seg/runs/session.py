@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from seg.config.scope import Scope
 from seg.config.sections import Config
 from seg.config.track import Track
 from seg.data.dataset import PatchDataset
@@ -17,8 +18,6 @@ from seg.models.card import ModelCard
 from seg.models.checkpoint import load_checkpoint
 from seg.models.fusion import WithoutSensor
 from seg.models.segmenter import Segmenter
-from seg.reben.bands import Sensor
-from seg.reben.patch import Split
 from seg.runs.preparation import loader_workers, prepared_on_device
 from seg.runs.use import ChosenWeights, Use
 from seg.store.open import Store
@@ -32,15 +31,12 @@ class Session:
         run: The run folder.
         config: Its settings, with what was asked for otherwise.
         model, card: The best weights.
-        without: The sensor that the model is not shown; None: none.
         store: The data.
-        split: The split.
+        scope: What an evaluation with it is of.
         dataset: Its patches.
         compute: Device and formats.
         workers: Loader processes.
         ranks: The processes that share the patches.
-        countries: What the patches are restricted to, see `seg.runs.use.Use`.
-        unit: The minimum mapping unit of predicted maps, likewise.
     """
 
     run: Path
@@ -48,14 +44,11 @@ class Session:
     model: nn.Module
     card: ModelCard
     store: Store
-    split: Split
+    scope: Scope
     dataset: PatchDataset
     compute: Compute
     workers: int
-    without: Sensor | None = None
     ranks: Ranks = ALONE
-    countries: tuple[str, ...] = ()
-    unit: float = 0.0
 
     def how(self, track: Track) -> Pass:
         """How the network goes over the data set."""
@@ -102,20 +95,18 @@ def open_session(use: Use) -> Session:
     """
     weights = open_weights(use.weights)
     config, model, compute = weights.config, weights.model, weights.compute
+    without = use.scope.without
     raw = prepared_on_device(use.inputs, compute, augmented=False)
     return Session(
         run=use.weights.run,
         config=config,
-        model=model if use.without is None else WithoutSensor(model, use.without).to(compute.device).eval(),
+        model=model if without is None else WithoutSensor(model, without).to(compute.device).eval(),
         card=weights.card,
         store=use.store,
-        split=config.eval.split,
+        scope=use.scope,
         dataset=PatchDataset(use.store, use.rows, use.inputs, with_maps=use.with_maps, raw=raw),
         compute=compute,
         workers=loader_workers(config.data.workers, compute, weights.ranks.count),
-        without=use.without,
-        countries=use.countries,
-        unit=use.unit,
     )
 
 
@@ -127,5 +118,5 @@ def joined_session(session: Session) -> Iterator[Session]:
         WorkerError: If a process would have no patch, or they do not find each other.
     """
     with joined(started_ranks(), session.compute.device) as ranks:
-        check_shares(len(session.dataset), 1, ranks, session.split, "")
+        check_shares(len(session.dataset), 1, ranks, session.scope.split, "")
         yield replace(session, ranks=ranks)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.load import load_config
-from seg.metrics.evidence import scored_on
 from seg.reben.bands import Sensor
 from seg.report.outcomes import Outcome, outcome_of
 from seg.runs.folder import read_evidence
@@ -88,9 +87,8 @@ class Study:
         """
         outcomes = []
         for variant in variants:
-            store, scoring = read_info(variant.store), variant.scoring
-            on = scored_on(read_info(scoring.data).fingerprint, store.fingerprint) if scoring.data else ""
+            scope = variant.scoring.scope(read_info(variant.store).fingerprint)
             folders = self.folders(variant)
-            evidences = [read_evidence(folder, scoring.split, scoring.drop, on) for folder in folders]
+            evidences = [read_evidence(folder, scope) for folder in folders]
             outcomes.append(replace(outcome_of(variant.name, evidences), runs=folders))
         return outcomes

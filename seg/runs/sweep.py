@@ -11,15 +11,16 @@ from typing import Any, Literal
 from seg.config.identity import settings_of_run
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
+from seg.config.scope import Scope, scored_on
 from seg.config.sections import Config
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError, WrongUseError
-from seg.metrics.evidence import scored_on
 from seg.models.weights_file import BEST, CHECKPOINTS, LAST, weights_digest
 from seg.reben.bands import Sensor
 from seg.reben.patch import Split
-from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, countries_of, read_evaluation, read_run
+from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, read_evaluation, read_run
 from seg.runs.plan import with_whole_paths
+from seg.runs.scopes import countries_of
 from seg.runs.series import Parts, Series
 from seg.store.open import INFO_FILE, read_info
 
@@ -41,6 +42,16 @@ class Scoring:
     split: Split = "test"
     data: Path | None = None
     drop: Sensor | None = None
+
+    def scope(self, trained_on: str, countries: tuple[str, ...] = ()) -> Scope:
+        """The evaluation that this makes.
+
+        Args:
+            trained_on: Fingerprint of the data of the training.
+            countries: What the run is scored in.
+        """
+        on = scored_on(read_info(self.data).fingerprint, trained_on) if self.data else ""
+        return Scope(self.split, self.drop, on, countries)
 
 
 @dataclass(frozen=True)
@@ -179,10 +190,9 @@ def left_to_score(run: SweepRun) -> list[Scoring]:
     trained_on = read_run(run.folder).fingerprint
 
     def is_there(scoring: Scoring) -> bool:
-        on = scored_on(read_info(scoring.data).fingerprint, trained_on) if scoring.data else ""
         try:
-            countries = countries_of(run.folder, run.config.eval.countries, None)
-            record = read_evaluation(run.folder, scoring.split, scoring.drop, on, countries)
+            scope = scoring.scope(trained_on, countries_of(run.folder, run.config.eval.countries))
+            record = read_evaluation(run.folder, scope)
         except RunError:
             return False
         return bool(record) and record.get("weights") == weights

@@ -9,18 +9,18 @@ import numpy as np
 
 from seg.config.installed import require_device
 from seg.config.load import load_config
+from seg.config.scope import Scope, check_unit, scored_on, unit_text
 from seg.config.sections import Config, DataConfig
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.config.version import VERSION
 from seg.errors import WrongUseError
-from seg.metrics.evidence import evaluation_name, scored_on, unit_text
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.weights_file import weights_digest
 from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.runs.data import find_store, split_rows
-from seg.runs.folder import CONFIG_FILE, best_checkpoint, check_unit, is_model_folder
+from seg.runs.folder import CONFIG_FILE, best_checkpoint, is_model_folder
 from seg.store.index import Rows
 from seg.store.open import Store
 from seg.store.selection import known_countries
@@ -53,9 +53,7 @@ class Use:
         store: The data.
         rows: The patches.
         with_maps: Whether their reference maps are read.
-        without: The sensor that the network is not shown; None: none.
-        countries: What the patches are restricted to, as the store spells them; empty: nothing.
-        unit: Hectares of the minimum mapping unit that predicted maps are brought to; 0: none.
+        scope: What an evaluation of it is of; countries as the store spells them.
     """
 
     weights: ChosenWeights
@@ -63,15 +61,7 @@ class Use:
     store: Store
     rows: Rows
     with_maps: bool
-    without: Sensor | None
-    countries: tuple[str, ...] = ()
-    unit: float = 0.0
-
-    @property
-    def evaluation(self) -> str:
-        """Name of the evaluation that this makes, see `seg.metrics.evidence.evaluation_name`."""
-        on = scored_on(self.store.info.fingerprint, self.weights.card.data.fingerprint)
-        return evaluation_name(self.weights.config.eval.split, self.without, on, self.countries, self.unit)
+    scope: Scope
 
 
 def choose_weights(run: Path, here: bool = True, **changes: Any) -> ChosenWeights:
@@ -148,7 +138,9 @@ def plan_use(
         notify(f"The data ({store.info.fingerprint}) are not those the run was trained on ({card.data.fingerprint}).")
     rows = split_rows(store, inputs, config.eval.split, bool(need_maps))
     with_maps = bool(store.index.has_map[rows].all()) if need_maps is None else need_maps
-    return Use(weights, inputs, store, rows, with_maps, drop, known_countries(store.index, inputs.countries), unit)
+    on = scored_on(store.info.fingerprint, card.data.fingerprint)
+    scope = Scope(config.eval.split, drop, on, known_countries(store.index, inputs.countries), unit)
+    return Use(weights, inputs, store, rows, with_maps, scope)
 
 
 def model_tags(
