@@ -13,7 +13,7 @@ from seg.data.loader import make_loader
 from seg.data.order import BatchKey, BatchOrder
 from seg.data.symmetry import SYMMETRIES, moved
 from seg.data.transforms import Augmenter, Normaliser
-from seg.errors import StoreError, WrongUseError
+from seg.errors import DamagedError, StoreError, WrongUseError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
@@ -68,6 +68,13 @@ def test_bands_go_by_name_whatever_their_stored_order():
     Normaliser(("B8A", "VH", "B01"), "bilinear")(patch, a)
     Normaliser(("B8A", "VH", "B01"), "bilinear")(shuffled, b)
     assert (a == b).all()
+
+
+@pytest.mark.parametrize("shape", [(59, 60), (1, 60), (60,), (), (120, 120)])
+def test_a_band_of_another_shape_is_not_stretched(shape):
+    patch = random_patch() | {"B05": np.ones(shape, np.uint16)}
+    with pytest.raises(DamagedError, match=r"band B05 has shape \(.*\) instead of \(60, 60\)"):
+        Normaliser(("B02", "B05"), "bilinear")(patch, np.empty((2, 120, 120), np.float32))
 
 
 # --- augmentation ----------------------------------------------------------------------------------------------------

@@ -90,6 +90,16 @@ class RawBatch:
         return RawBatch(tuple(groups), symmetries_B, masks_BHW, labels_BK, rows_B)
 
 
+def require_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Refuse a band that NumPy might stretch over the pixels that it lacks.
+
+    Raises:
+        DamagedError: If it has another shape than reBEN's.
+    """
+    if array.shape != shape:
+        raise DamagedError(f"band {name} has shape {array.shape} instead of {shape}")
+
+
 class RawForm:
     """Puts stored bands into the arrays of a batch: one per group, then symmetries and masks.
 
@@ -124,6 +134,5 @@ class RawForm:
         for group, array in zip(self._groups, arrays, strict=False):
             target = array[sample].view(group.dtype)
             for channel_HW, name in zip(target, group.names, strict=True):
-                if tensors[name].shape != channel_HW.shape:
-                    raise DamagedError(f"band {name} has shape {tensors[name].shape} instead of {channel_HW.shape}")
+                require_shape(name, tensors[name], channel_HW.shape)
                 np.copyto(channel_HW, tensors[name], casting="same_kind")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from seg.config.installed import is_loaded, names_in_source
 from seg.config.sections import Augmentation
+from seg.data.raw import require_shape
 from seg.data.symmetry import moved
 from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, PATCH_SIZE
@@ -60,10 +61,11 @@ class Normaliser:
 
         Raises:
             KeyError: If a band is missing.
-            ValueError: If a band has another shape than reBEN's.
+            DamagedError: If a band has another shape than reBEN's.
         """
         for channel_HW, (name, scale, offset, coarse_hw) in zip(out_CHW, self._plan, strict=True):
             target = channel_HW if coarse_hw is None else coarse_hw
+            require_shape(name, tensors[name], target.shape)
             # Moved as stored, where a pixel has the fewest bytes.
             np.multiply(moved(tensors[name], symmetry), scale, out=target)
             target += offset

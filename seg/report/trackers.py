@@ -135,7 +135,7 @@ class Trackers:
             run = TrackedRun(folder, settings, synthetic, known.get(name))
             try:
                 self._active[name] = TRACKERS[name](run, _load(name))
-            except Exception as error:
+            except Exception as error:  # what trackers raise has no common ancestor; the same below
                 self._leave_out(name, error)
         known |= {name: tracker.run_id for name, tracker in self._active.items()}
         if known:
