@@ -9,12 +9,12 @@ import pytest
 from commands import run_seg
 from entries import evidence_on, small_store, write_run
 
+from seg.benchmark.entering import enter
 from seg.benchmark.form import Answers
 from seg.benchmark.protocol import budget_of, inputs_of
 from seg.benchmark.recipes import check_recipe, stated_of
 from seg.config.load import load_config
 from seg.errors import SubmissionError, WrongUseError
-from seg.pipeline.enter import enter
 from seg.pipeline.verify import verify
 from seg.runs import dry_run as dry_run_module
 from seg.runs.expectation import duration

@@ -23,11 +23,10 @@ from seg.errors import EmptySelectionError, RunError, WrongUseError
 from seg.metrics.evidence import Evidence, take_patches
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.scores import headline, score_evidence
-from seg.pipeline.series import SERIES_FILES, report_series
 from seg.report.record import run_record, write_json
 from seg.runs.expectation import duration
 from seg.runs.series import BUDGETS
-from seg.runs.series_outcome import holds_series
+from seg.runs.series_report import SERIES_FILES, holds_series, report_series
 from seg.runs.sweep import sweep_runs
 from seg.store.open import open_store
 from seg.store.selection import select

@@ -30,7 +30,6 @@ from seg.config.sections import DataConfig
 from seg.maps.scene_map import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
-from seg.pipeline.series import SERIES_FILES
 from seg.pipeline.train import train
 from seg.prepare import download
 from seg.prepare.build import build_store
@@ -41,6 +40,7 @@ from seg.report.leakage_tables import LEAKAGE_FILES
 from seg.report.results import RESULT_FILES
 from seg.runs.evaluation import ALL_FILES, REPORT_FILE
 from seg.runs.plan import plan
+from seg.runs.series_report import SERIES_FILES
 from seg.store.selection import select
 from seg.store.targets import LOCK_FILE, SIDECAR, lock_beside
 from seg.store.written import FILE_NAME

@@ -29,7 +29,7 @@ def report(
     from seg.pipeline.report import report_run
     from seg.report.formats import to_rich
     from seg.runs.evaluation import REPORT_FILE
-    from seg.runs.series_outcome import holds_series
+    from seg.runs.series_report import holds_series
 
     if holds_series(run):
         _series(run, split, alone=not (drop or on or countries or mmu or check))
@@ -55,8 +55,8 @@ def report(
 
 def _series(folder: Path, split: Split | None, alone: bool) -> None:
     """Report the series of a sweep, each run as it is."""
-    from seg.pipeline.series import report_series
     from seg.report.screen import in_parts
+    from seg.runs.series_report import report_series
 
     if not alone:
         of_one = "--drop, --on, --countries, --mmu and --check"

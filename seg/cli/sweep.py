@@ -118,7 +118,7 @@ def _shown_states(runs: Sequence["SweepRun"], executor: str, slurm: Sequence[str
 
 def _enter(recipes: Sequence[Path], runs: Sequence["SweepRun"], out: Path) -> None:
     """Pack the runs of recipes, if they were asked for as such."""
-    from seg.pipeline.enter import enter
+    from seg.benchmark.entering import enter
 
     for submission in enter(recipes, runs, out, console.track):
         console.done(f"Entry: {submission}; verify it with: seg verify {shlex.quote(str(submission))}")

@@ -1,4 +1,4 @@
-"""What the runs of a folder came to that form series: label budgets, and countries that were left out."""
+"""Report a folder of runs that form series: label budgets, and countries that were left out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,20 +8,42 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seg.config.paths import AnyPath
 from seg.config.synthetic import Synthetic
-from seg.config.track import Track
+from seg.config.track import Track, silent
 from seg.errors import RunError
 from seg.metrics.evidence import Evidence, take_patches
 from seg.reben.patch import Split
+from seg.report.formats import FORMATS, Table
 from seg.report.outcomes import Outcome, outcome_of
-from seg.report.series_tables import BudgetOutcome, CountryOutcome, SeriesOutcome
+from seg.report.series_tables import BudgetOutcome, CountryOutcome, SeriesOutcome, series_tables, write_series_figure
 from seg.runs.entry import Entry, entry_of
 from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, read_evidence, read_run, section
 from seg.runs.names import configuration_names
 from seg.runs.scopes import named_scope
+from seg.store.atomic import write_text
+from seg.store.targets import claimed_folder
 
 _OF_SERIES = ("data.fraction", "data.fraction_seed", "data.except_countries")
 """Settings that differ within a series."""
+_TABLE_FORMATS = ("md", "tex", "csv", "json")
+SERIES_FILES = tuple(f"{name}.{suffix}" for name in ("budgets", "countries") for suffix in (*_TABLE_FORMATS, "png"))
+"""All that `report_series` may write."""
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """Outcome of the report of a series.
+
+    Attributes:
+        folder: Where tables and figures are.
+        outcome: What was computed.
+        tables: The same as tables.
+    """
+
+    folder: Path
+    outcome: SeriesOutcome
+    tables: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -40,8 +62,10 @@ def holds_series(folder: Path) -> bool:
     return not (folder / CONFIG_FILE).is_file() and any(folder.glob(f"*/{RECORD_FILE}"))
 
 
-def series_outcome(folder: Path, split: Split, track: Track) -> SeriesOutcome:
-    """What the runs of a folder came to, from their evidence alone.
+def report_series(folder: AnyPath, *, split: Split = "test", track: Track = silent) -> SeriesResult:
+    """Tables and curves of the series that the runs of a folder form, from their evidence alone.
+
+    Writes ``budgets`` or ``countries``, or both, as ``.md``, ``.tex``, ``.csv``, ``.json`` and ``.png``.
 
     Args:
         folder: The folder of a sweep, with run folders.
@@ -52,6 +76,19 @@ def series_outcome(folder: Path, split: Split, track: Track) -> SeriesOutcome:
         RunError: If the runs form no series or none of them was scored.
         EvidenceError: If evidence is damaged.
     """
+    folder = Path(folder)
+    with claimed_folder(folder, SERIES_FILES):
+        outcome = _outcome(folder, split, track)
+        tables = series_tables(outcome)
+        for table in tables:
+            for suffix in _TABLE_FORMATS:
+                write_text(folder / f"{table.name}.{suffix}", FORMATS[suffix](table))
+            write_series_figure(folder / f"{table.name}.png", table.name, outcome)
+    return SeriesResult(folder, outcome, tables)
+
+
+def _outcome(folder: Path, split: Split, track: Track) -> SeriesOutcome:
+    """What the runs of a folder came to."""
     by_key: dict[tuple[tuple[str, str], ...], list[_Run]] = {}
     for files in map(read_run, _run_folders(folder)):
         run = _Run(files, entry_of(files))
