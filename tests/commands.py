@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from click.testing import CliRunner
 from rasterio.rio.main import main_group
 
@@ -31,6 +32,15 @@ def run_seg(*words: object) -> tuple[int, str]:
     finally:
         sys.argv = before
     return code, said.getvalue()
+
+
+def typed(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
+    """The same; gives exit code, standard output and standard error, also of processes that it starts."""
+    monkeypatch.setattr(sys, "argv", ["seg", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    captured = capfd.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
 
 
 def printed(message: str) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """What several test files share: the real samples and small stores made from them."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,41 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip("the real reBEN samples (../shared/real) are not here")
     return REAL
+
+
+@pytest.fixture(scope="session")
+def ten_metres(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Store of the 80 real patches with bands of 10 m, split by tile; nobody may write into it."""
+    from seg.prepare.build import build_store
+    from seg.prepare.sources import published_sources
+
+    out = tmp_path_factory.mktemp("ten-metres") / "store"
+    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_run(ten_metres: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the six real bands, trained for an epoch and scored; nobody may write into it."""
+    from quick import quick_run
+
+    from seg.pipeline.evaluate import evaluate
+
+    settings = {"data__bands": "VV,VH,B02,B03,B04,B08", "train__batch_size": 16, "train__precision": "float32"}
+    run = quick_run(tmp_path_factory.mktemp("real-run") / "small", ten_metres, **settings)
+    evaluate(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As in the processes that torchrun starts: the number of threads decides the order of sums."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

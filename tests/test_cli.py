@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
+from commands import typed
 
 from seg.cli.main import main
 
@@ -23,14 +25,7 @@ def cli(capfd, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("SEG_DATA", raising=False)
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["seg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capfd.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return run
+    return partial(typed, capfd, monkeypatch)
 
 
 def plain(text):

@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from commands import typed
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import made_up_evidence
 from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 
 import seg
-from seg.cli.main import main
 from seg.config.identity import settings_of_experiment, settings_of_run
 from seg.config.load import dump_config, load_config
 from seg.config.scope import Scope
@@ -699,11 +699,7 @@ def cli(capfd, monkeypatch, tmp_path):
 
     def run(*arguments, width=80):
         monkeypatch.setenv("COLUMNS", str(width))
-        monkeypatch.setattr(sys, "argv", ["seg", "compare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capfd.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
+        return typed(capfd, monkeypatch, "compare", *arguments)
 
     return run
 

@@ -14,8 +14,6 @@ from seg.data.order import BatchKey, BatchOrder
 from seg.data.symmetry import SYMMETRIES, moved
 from seg.data.transforms import Augmenter, Normaliser
 from seg.errors import DamagedError, StoreError, WrongUseError
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES, CLASS_OF_CODE
 from seg.store.open import open_store
@@ -172,10 +170,8 @@ def test_epochs_differ_and_repeat():
 
 
 @pytest.fixture(scope="module")
-def store(real, tmp_path_factory):
-    out = tmp_path_factory.mktemp("data") / "store"
-    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
-    return open_store(out)
+def store(ten_metres):
+    return open_store(ten_metres)
 
 
 def test_batches_hold_what_the_files_hold(store):

@@ -19,18 +19,14 @@ from seg.errors import WorkerError
 from seg.metrics.evidence import merge_evidence, take_patches
 from seg.metrics.evidence_file import unpack_evidence
 from seg.metrics.scores import headline, score_evidence
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = pa.array([f"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_90_9{n}" for n in range(4)])
 
 
 @pytest.fixture(scope="module")
-def store(real, tmp_path_factory):
-    out = tmp_path_factory.mktemp("distributed") / "store"
-    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
-    return out
+def store(ten_metres):
+    return ten_metres
 
 
 @pytest.fixture(scope="module")

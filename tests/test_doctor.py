@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from commands import typed
 
-from seg.cli.main import main
 from seg.engine.instructions import cpu_instructions
 from seg.engine.speed import Speed
 from seg.pipeline.doctor import diagnose
@@ -217,14 +218,7 @@ EXPECTED = Expectation("unet resnet18 on 12 bands", "float32, AVX2", Speed(8.0, 
 def cli(home, capfd, monkeypatch):
     monkeypatch.setattr("seg.pipeline.doctor.expect_default", lambda: EXPECTED)
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["seg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capfd.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return run
+    return partial(typed, capfd, monkeypatch)
 
 
 def test_the_command(cli, store):

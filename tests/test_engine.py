@@ -22,8 +22,6 @@ from seg.metrics.pixel import confusion_counts
 from seg.models.card import Data
 from seg.models.checkpoint import load_checkpoint, make_card
 from seg.models.segmenter import build_segmenter
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.reben.bands import BANDS
 from seg.store.open import open_store
 
@@ -57,10 +55,8 @@ def test_device_and_formats():
 
 
 @pytest.fixture(scope="module")
-def store(real, tmp_path_factory):
-    out = tmp_path_factory.mktemp("engine") / "store"
-    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
-    return open_store(out)
+def store(ten_metres):
+    return open_store(ten_metres)
 
 
 BANDS_USED = ("VV", "B04", "B08")

@@ -13,6 +13,7 @@ import torch
 from commands import run_seg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import quick_run
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix
 
@@ -30,13 +31,11 @@ from seg.pipeline.evaluate import evaluate
 from seg.pipeline.export import export
 from seg.pipeline.predict import predict
 from seg.pipeline.report import report_run
-from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import NUM_CLASSES
 from seg.reben.patch import PatchId
 from seg.runs.folder import check_evidence, read_evidence
-from seg.runs.plan import plan
 from seg.runs.session import open_session
 from seg.runs.use import plan_use
 from seg.synthetic.scene import synthesise_scene
@@ -192,19 +191,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unit")
     synthesise(folder / "reben", patches=24)
     build_store(published_sources(folder / "reben"), folder / "store")
-    job = plan(
-        out=folder / "run",
-        data__store=folder / "store",
-        data__bands="B02,B03,B04",
-        model__arch="linknet",
-        model__encoder="tu-test_resnet",
-        train__epochs=1,
-        train__batch_size=8,
-        train__max_steps=2,
-        train__device="cpu",
-    )
-    train(job)
-    return job.folder
+    settings = {"data__bands": "B02,B03,B04", "train__batch_size": 8, "train__max_steps": 2}
+    return quick_run(folder / "run", folder / "store", **settings)
 
 
 def values(path: Path):

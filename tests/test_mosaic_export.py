@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 from matplotlib.image import imread
+from quick import quick_run
 from rasterio.crs import CRS
 from rasterio.warp import transform
 from sklearn.metrics import accuracy_score, jaccard_score
@@ -25,12 +26,10 @@ from seg.maps.palette import AGREEMENT
 from seg.models.checkpoint import read_checkpoint
 from seg.models.weights_file import weights_digest
 from seg.pipeline.export import export
-from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.reben.patch import PatchId
-from seg.runs.plan import plan
 from seg.store import written
 from seg.store.open import open_store
 from seg.synthetic.tree import synthesise
@@ -44,19 +43,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     synthesise(folder / "reben", 60, seed=0)
     build_store(published_sources(folder / "reben"), folder / "store")
-    job = plan(
-        out=folder / "run",
-        data__store=folder / "store",
-        data__bands="s2",
-        model__arch="linknet",
-        model__encoder="tu-test_resnet",
-        train__epochs=1,
-        train__batch_size=8,
-        train__max_steps=2,
-        train__device="cpu",
-    )
-    train(job)
-    return job.folder
+    settings = {"data__bands": "s2", "train__batch_size": 8, "train__max_steps": 2}
+    return quick_run(folder / "run", folder / "store", **settings)
 
 
 @pytest.fixture(scope="module")

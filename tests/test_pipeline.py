@@ -46,18 +46,17 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def stores(real, tmp_path_factory):
+def stores(real, ten_metres, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
-    build_store(published_sources(real / "reben-10m-80"), folder / "ten", resplit="tile")
     build_store(published_sources(real / "reben-full-4"), folder / "full")
     build_store(published_sources(real / "reben-10m-80"), folder / "official")
-    return folder
+    return {"ten": ten_metres, "full": folder / "full", "official": folder / "official"}
 
 
 @pytest.fixture(scope="module")
 def run(stores, tmp_path_factory):
     """A run on the six real bands."""
-    job = plan(out=tmp_path_factory.mktemp("runs") / "real", data__store=stores / "ten", **QUICK)
+    job = plan(out=tmp_path_factory.mktemp("runs") / "real", data__store=stores["ten"], **QUICK)
     events = []
     train(job, observe=events.append)
     assert sum(isinstance(event, Epoch) for event in events) == 2
@@ -75,10 +74,10 @@ def test_run_folder_is_as_designed(run, stores):
     assert sorted(p.name for p in (run / "checkpoints" / "best").iterdir()) == ["card.json", "model.safetensors"]
     config = load_config(run / "config.yaml")
     assert config.data.bands == tuple(BANDS.split(","))
-    assert config.data.store == (stores / "ten").resolve()
+    assert config.data.store == (stores["ten"]).resolve()
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "finished"
-    assert record["data"]["fingerprint"] == open_store(stores / "ten").info.fingerprint
+    assert record["data"]["fingerprint"] == open_store(stores["ten"]).info.fingerprint
     assert record["training"]["epochs"] == 2
     assert record["throughput"]["patches_per_second"] > 0
     with (run / "log.csv").open(newline="") as file:
@@ -92,7 +91,7 @@ def test_run_folder_is_as_designed(run, stores):
 
 def test_every_test_patch_is_scored_once_against_the_files(evaluated, stores, real):
     evidence = load_evidence(evaluated.folder / "evidence")
-    store = open_store(stores / "ten")
+    store = open_store(stores["ten"])
     expected = sorted(store.index.patch_id(i) for i in np.flatnonzero(store.index.splits == 2))
     assert evidence.patch_ids.to_pylist() == expected
     official = {r["patch_id"]: r for r in pq.read_table(real / "reben-10m-80" / "metadata.parquet").to_pylist()}
@@ -186,7 +185,7 @@ def test_georeference_of_the_maps_is_that_of_the_source(run, real, tmp_path):
 
 def test_four_complete_patches(stores, tmp_path):
     """Twelve S2 bands; two patches have no S1, so a modality with S1 must be asked for without them."""
-    settings = {**QUICK, "data__store": stores / "full", "data__bands": "s2"}
+    settings = {**QUICK, "data__store": stores["full"], "data__bands": "s2"}
     with pytest.raises(EmptySelectionError, match="split validation"):
         train(plan(out=tmp_path / "a", **settings))
     with pytest.raises(StoreError, match="'s1s2' cannot be used: 1 of 2 patches have no Sentinel-1"):
@@ -196,7 +195,7 @@ def test_four_complete_patches(stores, tmp_path):
 
 
 def test_a_resumed_run_adds_to_its_log(stores, tmp_path):
-    settings = {**QUICK, "data__store": stores / "ten"}
+    settings = {**QUICK, "data__store": stores["ten"]}
     job = plan(out=tmp_path / "run", **settings)
 
     class Stop(Exception):  # noqa: N818
@@ -232,12 +231,12 @@ def test_a_resumed_run_adds_to_its_log(stores, tmp_path):
 def test_weights_by_frequency_are_stated(stores, tmp_path, monkeypatch):
     """Counts from the train split alone, kept for the next run; classes that it lacks are named and weigh nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    settings = {**QUICK, "data__store": stores / "ten", "train__epochs": 1, "data__countries": ("Ireland", "Finland")}
+    settings = {**QUICK, "data__store": stores["ten"], "train__epochs": 1, "data__countries": ("Ireland", "Finland")}
     overrides = ["loss.pixel=cross_entropy+dice", "loss.class_weights=inverse", "loss.positive_weights=effective"]
     heard = []
     train(plan(None, overrides, tmp_path / "run", **settings), notify=heard.append)
     loss = json.loads((tmp_path / "run" / "run.json").read_text())["loss"]
-    store = open_store(stores / "ten")
+    store = open_store(stores["ten"])
     rows = select(store.index, load_config(None, data__countries=("Ireland", "Finland")).data, "train")
     found = class_frequencies(store, rows)
     assert loss["train_patches"] == len(rows)
@@ -306,16 +305,16 @@ def test_a_checkpoint_needs_its_bands(run, stores, tmp_path):
 def test_other_data_are_noticed(run, stores):
     heard = []
     with pytest.raises(EmptySelectionError, match="split validation"):
-        seg.evaluate(run, split="validation", data=stores / "official", notify=heard.append)
+        seg.evaluate(run, split="validation", data=stores["official"], notify=heard.append)
     assert any("not those the run was trained on" in message for message in heard)
 
 
 def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_path):
-    own, other = (evaluated.folder / "scores.json").read_bytes(), open_store(stores / "official").info.fingerprint
+    own, other = (evaluated.folder / "scores.json").read_bytes(), open_store(stores["official"]).info.fingerprint
     on = other[:8]
     with pytest.raises(RunError, match=f"not scored on the test split of the data {on} yet; .* --data STORE"):
         seg.compare([run], on=on)
-    found = seg.evaluate(run, data=stores / "official")
+    found = seg.evaluate(run, data=stores["official"])
     assert found.folder == run / "eval" / f"test-on-{on}"
     assert load_evidence(found.folder / "evidence").origin.fingerprint == other
     assert f"other data ({on})" in (found.folder / "tables.md").read_text(encoding="utf-8")
@@ -352,13 +351,13 @@ def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_
 )
 def test_unknown_names_leave_no_run_behind(stores, tmp_path, changes, message):
     with pytest.raises((ModelError, StoreError, WrongUseError), match=message):
-        train(plan(out=tmp_path / "run", **{**QUICK, "data__store": stores / "ten", **changes}))
+        train(plan(out=tmp_path / "run", **{**QUICK, "data__store": stores["ten"], **changes}))
     assert not (tmp_path / "run").exists()
 
 
 def test_an_empty_split_says_what_to_do(stores, tmp_path):
     with pytest.raises(EmptySelectionError, match="--resplit tile"):
-        train(plan(out=tmp_path / "run", **{**QUICK, "data__store": stores / "official"}))
+        train(plan(out=tmp_path / "run", **{**QUICK, "data__store": stores["official"]}))
 
 
 def test_a_run_without_weights(tmp_path):
@@ -370,12 +369,12 @@ def test_a_run_without_weights(tmp_path):
 
 
 def test_description_counts(stores):
-    description = describe_store(stores / "ten")
+    description = describe_store(stores["ten"])
     assert description.info.patches == 80
     assert sum(description.countries.values()) == 80
     assert description.tiles == 25
-    assert description.bytes >= (stores / "ten" / DATA_FILE).stat().st_size
-    labels = open_store(stores / "ten").index.labels(np.arange(80)).sum(0)
+    assert description.bytes >= (stores["ten"] / DATA_FILE).stat().st_size
+    labels = open_store(stores["ten"]).index.labels(np.arange(80)).sum(0)
     assert [sum(counts) for _, *counts in description.classes] == labels.tolist()
 
 

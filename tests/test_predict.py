@@ -15,7 +15,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
-import torch
+from quick import quick_run
 from rasterio.transform import Affine, xy
 from shapely.geometry import Point, box
 
@@ -32,28 +32,18 @@ from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
 from seg.models.checkpoint import read_checkpoint
 from seg.pipeline.predict import predict
-from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.runs.plan import plan
 from seg.scenes import units as looked
 from seg.store import written
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 USED = ("B02", "B03", "B04", "B05", "B09")
 SIZE = 480
 SMALL = {"window": 160, "overlap": 64}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As in the processes that torchrun starts: the number of threads decides the order of sums."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +56,10 @@ def run(place):
     """A run that has been trained for a moment, and scored."""
     synthesise(place / "reben", patches=24)
     build_store(published_sources(place / "reben"), place / "store")
-    job = plan(
-        out=place / "run",
-        model__arch="unet",
-        model__encoder="tu-test_efficientnet",
-        data__bands=",".join(USED),
-        data__store=place / "store",
-        train__epochs=1,
-        train__batch_size=4,
-        train__device="cpu",
-        train__precision="float32",
-    )
-    train(job)
-    seg.evaluate(place / "run")
-    return place / "run"
+    settings = {"model__arch": "unet", "model__encoder": "tu-test_efficientnet", "data__bands": ",".join(USED)}
+    run = quick_run(place / "run", place / "store", train__batch_size=4, train__precision="float32", **settings)
+    seg.evaluate(run)
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 import seg
 from seg.metrics.jackknife import paired_test
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.report.answer import points
@@ -99,12 +97,11 @@ def test_wrong_units_are_wrong_as_wholes(scripts):
     assert set(np.unique(wrong)) <= set(CLASS_OF_CODE)
 
 
-def test_a_degraded_store_keeps_its_test_split(scripts, real, tmp_path):
+def test_a_degraded_store_keeps_its_test_split(scripts, ten_metres, tmp_path):
     degrade = scripts("degrade")
-    store = tmp_path / "store"
-    build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
-    out = degrade.degraded_store(store, tmp_path / "noisy", lambda codes, random: np.full_like(codes, 312), "forest")
-    old, new = open_store(store), open_store(out)
+    out = tmp_path / "noisy"
+    degrade.degraded_store(ten_metres, out, lambda codes, random: np.full_like(codes, 312), "forest")
+    old, new = open_store(ten_metres), open_store(out)
     assert new.info.fingerprint != old.info.fingerprint
     assert new.info.source["degraded"] == "forest"
     for row in range(len(old.index)):
@@ -120,12 +117,10 @@ def test_a_degraded_store_keeps_its_test_split(scripts, real, tmp_path):
         assert all(np.array_equal(tensors[name], others[name]) for name in tensors)
 
 
-def test_a_study_end_to_end(scripts, real, tmp_path, monkeypatch, no_page):
+def test_a_study_end_to_end(scripts, ten_metres, tmp_path, monkeypatch, no_page):
     """Trains, scores, compares and writes; and does nothing twice."""
-    store = tmp_path / "store"
-    build_store(published_sources(real / "reben-10m-80"), store, resplit="tile")
     question, asking = scripts("scene_labels"), scripts("asking")
-    options = ["--data", str(store), "--seeds", "0,1", "--epochs", "1", "--encoder", "tu-test_resnet"]
+    options = ["--data", str(ten_metres), "--seeds", "0,1", "--epochs", "1", "--encoder", "tu-test_resnet"]
     options += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["scene_labels.py", *options])
 

@@ -12,8 +12,6 @@ from seg.config.load import load_config
 from seg.data.dataset import PatchDataset
 from seg.data.order import BatchKey
 from seg.errors import EmptySelectionError, StoreError
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.store.open import open_store
 from seg.store.selection import select
 
@@ -21,10 +19,8 @@ TEN = "VV,VH,B02,B03,B04,B08"
 
 
 @pytest.fixture(scope="module")
-def folder(real, tmp_path_factory):
-    out = tmp_path_factory.mktemp("readers") / "store"
-    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile", partial=True)
-    return str(out)
+def folder(ten_metres):
+    return str(ten_metres)
 
 
 @pytest.fixture(scope="module")

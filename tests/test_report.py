@@ -22,12 +22,8 @@ from seg.metrics.scores import score_evidence
 from seg.metrics.second_opinion import disputed
 from seg.models.checkpoint import read_checkpoint
 from seg.pipeline.report import report_run
-from seg.pipeline.train import train
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES
 from seg.report.gallery import load_gallery
-from seg.runs.plan import plan
 from seg.runs.session import open_session
 from seg.runs.use import plan_use
 from seg.store import written
@@ -37,24 +33,8 @@ RESULTS = {"scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.cs
 
 
 @pytest.fixture(scope="module")
-def run(real, tmp_path_factory):
-    """A run on the six real bands, trained and scored."""
-    folder = tmp_path_factory.mktemp("report")
-    build_store(published_sources(real / "reben-10m-80"), folder / "store", resplit="tile")
-    job = plan(
-        out=folder / "run",
-        model__arch="linknet",
-        model__encoder="tu-test_resnet",
-        data__bands="VV,VH,B02,B03,B04,B08",
-        data__store=folder / "store",
-        train__epochs=1,
-        train__batch_size=16,
-        train__device="cpu",
-        train__precision="float32",
-    )
-    train(job)
-    seg.evaluate(job.folder)
-    return job.folder
+def run(real_run):
+    return real_run
 
 
 @pytest.fixture

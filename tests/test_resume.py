@@ -21,11 +21,10 @@ from seg.engine.state import Progress, check_identity
 from seg.engine.train import Run
 from seg.errors import RunError, WorkerError
 from seg.pipeline.train import train
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.runs.plan import plan
 from seg.runs.preparation import joined_by, prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = {
     "model__arch": "linknet",
     "model__encoder": "tu-test_resnet",
@@ -63,30 +62,13 @@ def train_and_die(folder, batch, settings):
 
 
 @pytest.fixture(scope="module")
-def store(real, tmp_path_factory):
-    out = tmp_path_factory.mktemp("resume") / "store"
-    build_store(published_sources(real / "reben-10m-80"), out, resplit="tile")
-    return out
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the process that is killed: the number of threads decides the order of sums."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def settings(store):
-    return {**SETTINGS, "data__store": str(store)}
+def settings(ten_metres):
+    return {**SETTINGS, "data__store": str(ten_metres)}
 
 
 @pytest.fixture(scope="module")
 def whole(settings, tmp_path_factory):
     """A run that was never killed, and its batches."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole") / "run"
     train(plan(out=folder, **settings))
     return folder, 2 * batches_of(folder)
@@ -239,8 +221,8 @@ def test_a_changed_setting_is_named(whole, overrides, message):
     assert {path: path.read_bytes() for path in whole[0].rglob("*") if path.is_file()} == before
 
 
-def test_other_data_are_named(whole, real, tmp_path):
-    build_store(published_sources(real / "reben-10m-80"), tmp_path / "store", resplit="tile")
+def test_other_data_are_named(whole, ten_metres, tmp_path):
+    shutil.copytree(ten_metres, tmp_path / "store")
     info = tmp_path / "store" / "store.json"
     document = json.loads(info.read_text())
     mine = document["fingerprint"]

@@ -4,20 +4,19 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import typed
 from made_up import made_up_evidence
 
 import seg
-from seg.cli.main import main
 from seg.config.load import dump_config, load_config
 from seg.errors import EmptySelectionError, RunError, WrongUseError
 from seg.metrics.evidence import Evidence, take_patches
@@ -199,14 +198,7 @@ def test_runs_that_form_no_series(tmp_path: Path):
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["seg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capfd.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
+    return partial(typed, capfd, monkeypatch)
 
 
 def test_as_typed(

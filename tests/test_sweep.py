@@ -20,8 +20,6 @@ import torch
 import seg
 from seg.cli.main import main
 from seg.errors import RunError, TrainingError, WrongUseError
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.runs.sweep import Scoring, look, sweep_runs
 
 STUB = """
@@ -308,10 +306,8 @@ def test_a_sweep_that_asks_for_nonsense_ends_with_a_sentence(desk, sweep):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, real):
-    folder = tmp_path_factory.mktemp("data") / "store"
-    build_store(published_sources(real / "reben-10m-80"), folder, resplit="tile")
-    return folder
+def store(ten_metres):
+    return ten_metres
 
 
 TINY = """

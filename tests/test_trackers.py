@@ -12,8 +12,6 @@ import pytest
 from seg.config.load import load_config
 from seg.errors import WrongUseError
 from seg.pipeline.train import train
-from seg.prepare.build import build_store
-from seg.prepare.sources import published_sources
 from seg.report.trackers import FILE_NAME, TRACKERS, Trackers, check_trackers
 from seg.runs.plan import plan
 
@@ -213,14 +211,13 @@ def test_what_is_not_installed_is_told_before_anything_starts(name, tmp_path, mo
 # --- a training ------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_tells_both_and_survives_one_that_fails(real, tmp_path, wandb, mlflow):
-    build_store(published_sources(real / "reben-10m-80"), tmp_path / "store", resplit="tile")
+def test_a_training_tells_both_and_survives_one_that_fails(ten_metres, tmp_path, wandb, mlflow):
     mlflow.fail = {"log_metrics"}
     quick = {
         "model__arch": "linknet",
         "model__encoder": "tu-test_resnet",
         "data__bands": "rgb",
-        "data__store": tmp_path / "store",
+        "data__store": ten_metres,
         "train__device": "cpu",
         "train__epochs": 2,
         "train__batch_size": 8,

@@ -1,16 +1,16 @@
 """Two sensors and published weights as typed: from training over a resume to an evaluation without a sensor."""
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from commands import typed
 from safetensors.torch import save_file
 
-from seg.cli.main import main
 from seg.config.scope import Scope
 from seg.data.order import BatchOrder
 from seg.errors import RunError, WrongUseError
@@ -47,14 +47,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, plac
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "300")
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["seg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capfd.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
+    return partial(typed, capfd, monkeypatch)
 
 
 @pytest.fixture
@@ -129,7 +122,7 @@ def test_an_evaluation_that_is_not_there(cli: Command, trained: Path):
     assert code == 1
     assert "was not scored on the test split without Sentinel-2 yet; run: seg eval" in err
     assert "--split test --drop s2" in err
-    with pytest.raises(RunError, match="without s2"):
+    with pytest.raises(RunError, match="without Sentinel-2"):
         read_evidence(trained, Scope("test", "s2"))
 
 

@@ -1,0 +1,22 @@
+"""A tiny network that has been trained for a moment: all of a run, and nothing learned."""
+
+from pathlib import Path
+from typing import Any
+
+from seg.pipeline.train import train
+from seg.runs.plan import plan
+
+TINY = {"model__arch": "linknet", "model__encoder": "tu-test_resnet", "train__epochs": 1, "train__device": "cpu"}
+
+
+def quick_run(out: Path, store: Path, **settings: Any) -> Path:
+    """Train a run.
+
+    Args:
+        out: Its folder.
+        store: What it is trained on.
+        settings: ``section__key=value`` beyond `TINY` or instead of it.
+    """
+    job = plan(out=out, data__store=store, **{**TINY, **settings})
+    train(job)
+    return job.folder
