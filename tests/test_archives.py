@@ -22,11 +22,10 @@ from seg.errors import ArchiveError, BuildError, BusyError
 from seg.prepare import gather
 from seg.prepare.archive import Archive, Passage, _Header, find_archive, read_members
 from seg.prepare.build import Subset, build_store
-from seg.prepare.sources import Sources
+from seg.prepare.layout import PUBLISHED as PARTS
+from seg.prepare.sources import Sources, published_sources
 from seg.prepare.tiff import decode_tiff
 from seg.store.patches import PatchReader
-
-PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
 
 
 def content(store):
@@ -42,8 +41,7 @@ def tree(real):
 @pytest.fixture(scope="module")
 def expected(tree, tmp_path_factory):
     out = tmp_path_factory.mktemp("stores") / "tree"
-    sources = Sources(**{kind: tree / name for kind, name in PARTS.items()}, metadata=(tree / "metadata.parquet",))
-    return build_store(sources, out), content(out)
+    return build_store(published_sources(tree), out), content(out)
 
 
 def files_of(tree, part):

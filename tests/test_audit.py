@@ -18,12 +18,12 @@ from seg.errors import StoreError
 from seg.pipeline.audit import check_store
 from seg.prepare.audit import CHECKS
 from seg.prepare.build import build_store
-from seg.prepare.sources import Sources
+from seg.prepare.layout import PUBLISHED as PARTS
+from seg.prepare.sources import published_sources
 from seg.store.open import open_store
 from seg.store.tensors import encode_tensors, view_tensors
 
 pytestmark = pytest.mark.usefixtures("forked")
-PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def tree(real):
 @pytest.fixture(scope="module")
 def sound(tree, tmp_path_factory):
     out = tmp_path_factory.mktemp("stores") / "sound"
-    build_store(Sources(**sources(tree), metadata=(tree / "metadata.parquet",)), out)
+    build_store(published_sources(tree), out)
     return out
 
 

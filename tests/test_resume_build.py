@@ -19,11 +19,10 @@ from seg.data.dataset import PatchDataset
 from seg.data.order import BatchOrder
 from seg.errors import StoreError
 from seg.prepare.build import build_store
-from seg.prepare.sources import Sources
+from seg.prepare.layout import PUBLISHED as PARTS
+from seg.prepare.sources import Sources, published_sources
 from seg.prepare.tree import scan_tree
 from seg.store.open import open_store
-
-PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +41,7 @@ def archives(tree, tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(tree, tmp_path_factory):
     out = tmp_path_factory.mktemp("stores") / "expected"
-    build_store(
-        Sources(**{kind: tree / name for kind, name in PARTS.items()}, metadata=(tree / "metadata.parquet",)), out
-    )
+    build_store(published_sources(tree), out)
     return out
 
 
