@@ -18,8 +18,14 @@ from seg.rasters import sample
 from seg.rasters.blocks import blocks_over
 from seg.rasters.header import Header, read_header
 from seg.rasters.layer import Layer, tagged_layer
-from seg.rasters.sample import sample_of
+from seg.rasters.sample import look
 from seg.rasters.validity import read_bands
+
+
+def sample_of(band, header):
+    """What is seen of the first band of a file."""
+    layer = tagged_layer(band, header)
+    return look([layer])[0].sample(layer)
 
 
 def _write(path: Path, array_HW: npt.NDArray[np.generic], **more: object) -> Path:
@@ -35,7 +41,7 @@ def _write(path: Path, array_HW: npt.NDArray[np.generic], **more: object) -> Pat
 def test_all_of_a_small_band(tmp_path: Path) -> None:
     array_HW = np.arange(120 * 150, dtype=np.uint16).reshape(120, 150)
     array_HW[:, :30] = 7
-    found = sample_of(tagged_layer("B02", read_header(str(_write(tmp_path / "a.tif", array_HW, nodata=7)))))
+    found = sample_of("B02", read_header(str(_write(tmp_path / "a.tif", array_HW, nodata=7))))
     kept = array_HW[(array_HW != 7) & (array_HW != 0)]
     assert found.looked_at == array_HW.size
     assert found.valid == kept.size / array_HW.size
@@ -47,7 +53,7 @@ def test_values_are_neither_clipped_nor_rounded(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.tif", np.array([[200, 999, 1001, 65535]], np.uint16))
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets = [1.5e-4], [-0.1]
-    found = sample_of(tagged_layer("B02", read_header(str(path))))
+    found = sample_of("B02", read_header(str(path)))
     assert np.allclose(found.values, np.array([200, 999, 1001, 65535]) * 1.5 - 1000)
 
 
@@ -56,7 +62,7 @@ def test_a_large_band_in_part_and_from_everywhere(tmp_path: Path) -> None:
     array_HW = np.zeros((size, size), np.uint16)
     array_HW += (1 + 10 * (np.arange(size) // 512) + 100 * (np.arange(size)[:, None] // 512)).astype(np.uint16)
     path = _write(tmp_path / "a.tif", array_HW, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
-    found = sample_of(tagged_layer("B02", read_header(str(path))))
+    found = sample_of("B02", read_header(str(path)))
     assert found.looked_at < size**2
     assert 2**17 < found.stored.size < 1.1 * 2**18
     places, counts = np.unique(found.stored, return_counts=True)
@@ -90,7 +96,7 @@ def test_goes_on_until_it_finds_data(tmp_path: Path) -> None:
     array_HW = np.zeros((3000, 3000), np.uint16)
     array_HW[1700:1710, 1100:1200] = 500
     path = _write(tmp_path / "a.tif", array_HW, tiled=True, blockxsize=512, blockysize=512, compress="deflate")
-    found = sample_of(tagged_layer("B02", read_header(str(path))))
+    found = sample_of("B02", read_header(str(path)))
     assert found.looked_at == array_HW.size
     assert found.stored.size == 1000
     assert found.valid == 1000 / array_HW.size
@@ -98,7 +104,7 @@ def test_goes_on_until_it_finds_data(tmp_path: Path) -> None:
 
 def test_nothing_but_nodata(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.tif", np.full((130, 90), np.nan, np.float32))
-    found = sample_of(tagged_layer("VV", read_header(str(path))))
+    found = sample_of("VV", read_header(str(path)))
     assert found.values.size == 0
     assert found.valid == 0
     assert found.looked_at == 130 * 90
@@ -112,7 +118,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     content[200_000:400_000] = bytes(200_000)
     path.write_bytes(content)
     with pytest.raises(SceneError, match=r"a\.tif cannot be read"):
-        sample_of(tagged_layer("B02", header))
+        sample_of("B02", header)
 
 
 @settings(max_examples=60, deadline=None)

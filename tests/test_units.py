@@ -17,7 +17,7 @@ from seg.errors import SceneError
 from seg.rasters.grid import SceneUseError, Window
 from seg.rasters.header import read_header
 from seg.rasters.layer import tagged_layer
-from seg.rasters.sample import sample_of
+from seg.rasters.sample import look
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.findings import Spread
 from seg.scenes.open import open_scene, open_sentinel1
@@ -558,7 +558,7 @@ def test_quantiles_and_shares_are_those_of_numpy(
 ) -> None:
     path = write(tmp_path / "x.tif", {"B02": np.array([values], np.float64)})
     layer = tagged_layer("B02", read_header(str(path)))
-    spread = Spread(layer, sample_of(layer))
+    spread = Spread(layer, look([layer])[0].sample(layer))
     assert spread.at(quantile) == pytest.approx(np.quantile(values, quantile))
     low, high = sorted(bounds)
     assert spread.share(low, high) == pytest.approx(np.mean([low <= value < high for value in values]))

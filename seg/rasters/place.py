@@ -6,9 +6,13 @@ import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rasterio.transform import xy
+from rasterio.crs import CRS
+from rasterio.io import DatasetReader
+from rasterio.transform import Affine, xy
+from rasterio.vrt import WarpedVRT
 
 from seg.errors import SceneError
 from seg.rasters.grid import FACTORS, PIXEL_METRES
@@ -21,6 +25,8 @@ from seg.reben.patch import GeoRef
 _METRES = ("metre", "meter", "m")
 _RADAR_GRID = re.compile(r"S1[A-Z][_-][A-Z0-9]{2}[_-](GRD|SLC)", re.IGNORECASE)
 """Begins the names of Sentinel-1 products and of their measurements as they are delivered."""
+_TOLERANCE = 0.001
+"""How far a place may be off in a warped raster, in its pixels."""
 _STEP = 60
 _NEAR_ZONE = 3.5
 """Degrees from the central meridian of a UTM zone: tiles reach a little beyond their zone."""
@@ -127,6 +133,25 @@ def radar_grid_error(path: object) -> SceneError:
         f"{path} is on no map grid yet, as Sentinel-1 GRD is delivered: amplitude counts in the radar's own rows and "
         "columns; calibrate and terrain-correct it to dB first with ESA's SNAP (free, from step.esa.int), or take a "
         "provider's terrain-corrected product (RTC)"
+    )
+
+
+def warped_onto(raster: DatasetReader, grid: GeoRef, **options: Any) -> WarpedVRT:
+    """A raster as it is on another grid, read window by window.
+
+    Args:
+        raster: The raster, open.
+        grid: Where it is to lie.
+        options: Of `rasterio.vrt.WarpedVRT`: how it is resampled, and what stands for no data.
+    """
+    return WarpedVRT(
+        raster,
+        crs=CRS.from_epsg(grid.epsg),
+        transform=Affine(*grid.transform),
+        width=grid.width,
+        height=grid.height,
+        tolerance=_TOLERANCE,
+        **options,
     )
 
 

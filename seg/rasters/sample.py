@@ -188,11 +188,6 @@ def at_same_places(lattices: Iterable[Lattice]) -> list[tuple[Array, Mask]]:
     return [(values[where], has[where]) for values, has, where in zip(held, there, at, strict=True)]
 
 
-def sample_of(layer: Layer) -> Sample:
-    """Look at a part of a band as it is; see `look`."""
-    return look([layer])[0].sample(layer)
-
-
 def _most_common(values: Array) -> Counter[float]:
     if not values.size:
         return Counter()

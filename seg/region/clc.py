@@ -26,7 +26,7 @@ from rasterio.vrt import WarpedVRT
 
 from seg.errors import LandCoverError, SceneError
 from seg.rasters.header import Header, open_raster, read_header, readable, shown
-from seg.rasters.place import require_crs
+from seg.rasters.place import require_crs, warped_onto
 from seg.reben.bands import BANDS
 from seg.reben.names import band_in, product_in, s1_scene_in
 from seg.reben.patch import GeoRef
@@ -64,9 +64,6 @@ COLUMN = "Code_18"
 """Where the CLC of 2018 has its codes."""
 # GDAL changes values that are the destination's nodata, so this is one that no file holds.
 _OUTSIDE = -(1 << 31)
-_TOLERANCE = 0.001
-"""How far a place may be off in a warped raster, in its pixels."""
-
 _MIDDLE = 512
 """Edge of what is looked at of a raster that may be an image, pixels."""
 _SAMPLE = 10_000
@@ -292,18 +289,14 @@ def codes_on(clc: ClcFile, grid: GeoRef, tile: str) -> Iterator[LandCover]:
 
 
 def _warped(raster: DatasetReader, grid: GeoRef) -> WarpedVRT:
-    return WarpedVRT(
+    return warped_onto(
         raster,
-        crs=CRS.from_epsg(grid.epsg),
-        transform=Affine(*grid.transform),
-        width=grid.width,
-        height=grid.height,
+        grid,
         resampling=Resampling.nearest,
         src_nodata=NOTHING if raster.nodata is None else raster.nodata,
         nodata=_OUTSIDE,
         # Whole numbers may be stored as others are, with gaps that are no numbers.
         dtype="int32" if raster.dtypes[0].startswith(("int", "uint")) else "float64",
-        tolerance=_TOLERANCE,
     )
 
 

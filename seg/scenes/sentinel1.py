@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
-from rasterio.transform import Affine, xy
+from rasterio.transform import xy
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 
@@ -19,7 +19,7 @@ from seg.errors import BandMissingError, SceneError
 from seg.rasters.gaps import needs_gaps, raster_with_gaps
 from seg.rasters.header import read_header, shown
 from seg.rasters.layer import Layer
-from seg.rasters.place import require_crs
+from seg.rasters.place import require_crs, warped_onto
 from seg.reben.names import band_in
 from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
@@ -27,7 +27,6 @@ from seg.scenes.stack import stack_layers
 
 # Places are interpolated between exact ones to within so many pixels of the raster, so that it does not show in which
 # windows a scene is read.
-_TOLERANCE = 0.001
 _FINER = 0.9
 """Pixels of a raster that are smaller than this part of the scene's are averaged."""
 
@@ -53,17 +52,13 @@ def warped(raster: DatasetReader, layers: Sequence[Layer], grid: GeoRef) -> Iter
         if needs_gaps(layers):
             raster, nodata = stack.enter_context(rasterio.open(raster_with_gaps(layers), sharing=False)), math.nan
         yield stack.enter_context(
-            WarpedVRT(
+            warped_onto(
                 raster,
-                crs=CRS.from_epsg(grid.epsg),
-                transform=Affine(*grid.transform),
-                width=grid.width,
-                height=grid.height,
+                grid,
                 resampling=Resampling.bilinear,
                 src_nodata=nodata,
                 nodata=np.nan,
                 dtype="float32",
-                tolerance=_TOLERANCE,
                 # GDAL would take them from the bounds of what it happens to read, and smooth every window otherwise.
                 XSCALE=along,
                 YSCALE=across,
