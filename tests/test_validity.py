@@ -27,7 +27,7 @@ from seg.rasters.fill import without_fills
 from seg.rasters.grid import Window
 from seg.rasters.header import read_header
 from seg.rasters.layer import Layer, tagged_layer
-from seg.rasters.sample import look, sample_of
+from seg.rasters.sample import look
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.reader import Scene, cache_bytes
@@ -252,7 +252,8 @@ def test_masks_and_alpha_bands(form: str, tmp_path: Path) -> None:
     with scene.open() as reader:
         part = Window(48, 96, 160, 50)
         assert np.array_equal(reader.valid(part), inside()[96:146, 48:208])
-        sampled = sample_of(scene.layers["B03"])
+        layer = scene.layers["B03"]
+        sampled = look([layer])[0].sample(layer)
     assert np.isclose(sampled.valid, inside().mean(), atol=1e-4)
 
 
