@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
 from operator import or_
@@ -117,12 +117,7 @@ def compare(
             check_no_copy(scored)
         groups = _sorted_groups(scored, sort)
         comparison = Comparison(
-            scope=Scope(
-                split,
-                on=max(scope.on for scope in scopes),
-                countries=tuple(sorted({name for scope in scopes for name in scope.countries})),
-                unit=mmu,
-            ),
+            scope=_together(scopes),
             synthetic=reduce(or_, (run.synthetic for run in scored)),
             official=all(run.official for run in scored),
             sort=sort,
@@ -146,6 +141,12 @@ def _read_entries(runs: Sequence[Path]) -> list[Entry]:
         if place in places[:position]:
             raise RunError(f"{runs[position]} is named twice; name every run once", wrong_use=True)
     return entries
+
+
+def _together(scopes: Sequence[Scope]) -> Scope:
+    """What stands over all evaluations: other data if any is of such, and the countries of any."""
+    countries = sorted({name for scope in scopes for name in scope.countries})
+    return replace(scopes[0], on=max(scope.on for scope in scopes), countries=tuple(countries))
 
 
 _Group = tuple[str, list[ScoredRun]]
