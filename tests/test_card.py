@@ -86,11 +86,11 @@ def test_the_page_has_the_scores_of_the_evaluation(run: Path, card: Path):
     assert "scene head" in page
 
 
-def test_a_loaded_model_predicts_what_the_evaluation_did(run: Path, card: Path, real: Path):
+def test_a_loaded_model_predicts_what_the_evaluation_did(run: Path, card: Path, real: Path, ten_metres: Path):
     """On GeoTIFFs as published, against evidence that went through the store."""
     model = seg.load_model(card)
     evidence = load_evidence(run / "eval" / "test" / "evidence")
-    store = open_store(run.parent / "store")
+    store = open_store(ten_metres)
     tree = real / "reben-10m-80"
     for n, name in list(enumerate(evidence.patch_ids.to_pylist()))[:5]:
         s1 = store.index.s1_name(store.index.patch_ids.to_pylist().index(name))
@@ -196,14 +196,14 @@ def test_a_model_folder_is_replaced_and_nothing_else(run: Path, card: Path, tmp_
         write_card(run, tmp_path / "mine")
 
 
-def test_training_starts_from_a_model_folder(run: Path, card: Path, tmp_path: Path):
+def test_training_starts_from_a_model_folder(ten_metres: Path, card: Path, tmp_path: Path):
     job = plan(
         out=tmp_path / "next",
         model__arch="linknet",
         model__encoder="tu-test_resnet",
         model__weights=str(card),
         data__bands=",".join(SIX),
-        data__store=run.parent / "store",
+        data__store=ten_metres,
         train__epochs=1,
         train__lr=1e-9,
         train__device="cpu",
