@@ -11,11 +11,14 @@ from seg.cli import console, options
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
     scenes: Annotated[
-        list[Path], typer.Argument(help="Sentinel-2 L2A product (SAFE folder or zip), stack, or folder of bands.")
+        list[str],
+        typer.Argument(
+            help="Sentinel-2 L2A product (SAFE folder or zip), stack, folder of bands or STAC item; or its URL."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The map, NAME.tif; for several scenes a folder.")],
     s1: Annotated[
-        list[Path] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
+        list[str] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
     ] = None,
     bands: options.StackBands = None,
     offset: options.Offset = None,
@@ -33,6 +36,9 @@ def predict(
     quicklook: Annotated[bool, typer.Option("--quicklook", help="Also write a picture.")] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; takes 8 times as long.")] = False,
     mmu: options.MapUnit = 0.0,
+    cloud_mask: Annotated[
+        bool, typer.Option("--cloud-mask", help="Leave clouds and their shadows (SCL) without data.")
+    ] = False,
     window: options.Window = None,
     overlap: options.Overlap = None,
     batch_size: options.WindowBatch = None,
@@ -63,6 +69,7 @@ def predict(
             quicklook=quicklook,
             tta=tta,
             mmu=mmu,
+            cloud_mask=cloud_mask,
             window=window,
             overlap=overlap,
             batch_size=batch_size,

@@ -338,4 +338,10 @@ def map_tags(plan: ScenePlan, left_out: LeftOut) -> dict[str, str]:
     remarks = (*scene.remarks, *scene.remarks_on(left_out))
     warned = {"WARNINGS": " ".join(remarks)} if remarks else {}
     seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
-    return run_tags(plan.weights.card, plan.options, scene.synthetic) | seen | dict(scene.decisions) | warned
+    return (
+        run_tags(plan.weights.card, plan.options, scene.synthetic)
+        | seen
+        | dict(scene.origin)
+        | dict(scene.decisions)
+        | warned
+    )

@@ -4,12 +4,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg.catalogue.address import Remote
+from seg.catalogue.item import Item, Source, name_of
 from seg.errors import WrongUseError
 
 _KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
+_STRANGE = re.compile(r"[/\\:\0]+")
+"""What ids of items may hold and names of files may not."""
 
 
-def map_targets(scenes: Sequence[Path], out: Path, alone: bool = False) -> list[Path]:
+def map_targets(scenes: Sequence[Source], out: Path, alone: bool = False) -> list[Path]:
     """The class map of each scene; of one only, if what belongs to it is given (`alone`)."""
     if alone and len(scenes) > 1:
         raise WrongUseError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
@@ -25,18 +29,26 @@ def map_targets(scenes: Sequence[Path], out: Path, alone: bool = False) -> list[
         raise WrongUseError(
             f"{len(scenes)} scenes need a folder for their maps, and {out} is none; name a folder as --out"
         )
-    names = [_KNOWN_ENDING.sub("", path.resolve().name) + ".tif" for path in scenes]
+    names = [_STRANGE.sub("_", _KNOWN_ENDING.sub("", name_of(scene))) + ".tif" for scene in scenes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise WrongUseError(f"several scenes would become {out / twice[0]}; predict them one by one")
     return [out / name for name in names]
 
 
-def require_inputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Refuse what is not there, and to write over what is read, or into it."""
-    for path in inputs:
+def require_inputs(outputs: Sequence[Path], inputs: Sequence[Source]) -> None:
+    """Refuse what is not there, and to write over what is read, or into it; of what lies elsewhere its server tells."""
+    places = [
+        place
+        for one in inputs
+        for place in (
+            [asset.place for held in one.bands.values() for asset in held] if isinstance(one, Item) else [one]
+        )
+    ]
+    here = [place for place in places if not isinstance(place, Remote)]
+    for path in here:
         if not path.exists():
             raise WrongUseError(f"{path} does not exist; name a file or folder that does")
     for path in outputs:
-        for source in map(Path.resolve, inputs):
+        for source in map(Path.resolve, here):
             if path.resolve() == source or source in path.resolve().parents:
                 raise WrongUseError(f"{path} would be written over, or into, {source.name}; name another --out")

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
+from seg.catalogue.address import Place, places_of
+from seg.catalogue.item import Source, sources_of
+from seg.config.paths import AnyPath, AnyPaths, path_or_none
 from seg.config.scope import check_unit
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import BandMissingError, SceneError, WrongUseError
@@ -40,6 +43,7 @@ def predict(
     quicklook: bool = False,
     tta: bool = False,
     mmu: float = 0.0,
+    cloud_mask: bool = False,
     window: int | None = None,
     overlap: int | None = None,
     batch_size: int | None = None,
@@ -55,7 +59,8 @@ def predict(
 
     Args:
         run: Run folder of `train`.
-        scenes: Sentinel-2 L2A products (SAFE folder or zip), stacks of bands, or folders of single-band files.
+        scenes: Sentinel-2 L2A products (SAFE folder or zip), stacks of bands, or folders of single-band files, here or
+            by their URLs; or STAC items and collections of such.
         out: The map, ``<name>.tif``; for several scenes a folder, in which each map has the name of its scene.
         bands: Names of the bands of a stack; None: its band descriptions name them.
         s1: Sentinel-1 rasters in dB that belong to the scene, for models that see Sentinel-1.
@@ -69,6 +74,7 @@ def predict(
         quicklook: Also write ``<stem>.png``.
         tta: Mean of the probabilities over the 8 symmetries of the square.
         mmu: Hectares of the minimum mapping unit that the class map alone is brought to; CORINE's is 25; 0: none.
+        cloud_mask: Leave clouds and their shadows, by the scene's own classification, without data.
         window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
         batch_size, device: Windows at a time; instead of the run's setting.
         executor, slurm: Who makes the maps, each of them one, see `seg.prepare.executors.opened`.
@@ -78,18 +84,21 @@ def predict(
         SegError: One of its kinds, in one sentence, for anything wrong with the run or a scene.
         OSError: If a file cannot be read or written.
     """
-    run, scenes, out, s1, geometry = Path(run), path_list(scenes), Path(out), path_list(s1), path_or_none(geometry)
+    run, out, geometry = Path(run), Path(out), path_or_none(geometry)
+    sources, rasters = sources_of(scenes), places_of(s1)
     check_unit(mmu)
     if executor != LOCAL:  # They may be read from another folder.
         run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
-        scenes, s1 = path_list(path.absolute() for path in scenes), path_list(path.absolute() for path in s1)
-    paths = map_targets(scenes, out, alone=bool(s1))
-    require_inputs(paths, [*scenes, *s1, *([geometry] if geometry else [])])
+        sources = [one.absolute() if isinstance(one, Path) else one for one in sources]
+        rasters = [one.absolute() if isinstance(one, Path) else one for one in rasters]
+    paths = map_targets(sources, out, alone=bool(rasters))
+    require_inputs(paths, [*sources, *rasters, *([geometry] if geometry else [])])
     with claimed_maps(paths, out):
         chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu)
         # Everything is looked at before anything is predicted.
-        opened = _opened(scenes, bands, s1, offset, chosen.card, notify)
+        opening = Opening(bands, tuple(rasters), offset, cloud_mask)
+        opened = _opened(sources, opening, chosen.card, notify)
         parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
         if executor == LOCAL:
             # What is wrong with the request itself has been said before torch is loaded, which takes seconds.
@@ -107,21 +116,31 @@ def _chosen(run: Path, device: str | None, labels: bool, executor: Executor | st
     return chosen
 
 
-def _opened(
-    paths: Sequence[Path],
-    bands: Sequence[str] | None,
-    s1: Sequence[Path],
-    offset: int | None,
-    card: ModelCard,
-    notify: Notify,
-) -> list[Scene]:
+@dataclass(frozen=True)
+class Opening:
+    """How scenes are opened; see `seg.scenes.open.open_scene`."""
+
+    bands: Sequence[str] | None
+    s1: tuple[Place, ...]
+    offset: int | None
+    cloud_mask: bool
+
+
+def _opened(sources: Sequence[Source], how: Opening, card: ModelCard, notify: Notify) -> list[Scene]:
     """The scenes, looked at; tells what is remarkable about them, each once."""
     expected = dict(zip(card.bands, zip(card.mean, card.std, strict=True), strict=True))
-    rasters = list(s1) or None
     try:
         scenes = [
-            open_scene(path, bands=bands, s1=rasters, needed=card.bands, offset=offset, expected=expected)
-            for path in paths
+            open_scene(
+                source,
+                bands=how.bands,
+                s1=how.s1 or None,
+                needed=card.bands,
+                offset=how.offset,
+                expected=expected,
+                cloud_mask=how.cloud_mask,
+            )
+            for source in sources
         ]
     except BandMissingError as error:
         raise SceneError(f"{error}, or take a model without that band") from None

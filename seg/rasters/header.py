@@ -1,12 +1,15 @@
 """What the header of a raster says."""
 
+import itertools
 import re
 import shlex
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import rasterio
 from rasterio.crs import CRS
@@ -15,12 +18,17 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine, array_bounds
 
+from seg.catalogue.address import Place, Remote, archive_of, is_remote, options_for, shown_remote
+from seg.catalogue.web import WAITS, Told, look_at, refused
 from seg.errors import SceneError
 
+T = TypeVar("T")
 _ZIP = "/vsizip/"
 _ZIP_SUFFIX = re.compile(r"\.zip(?=/)", re.IGNORECASE)
 # With more threads GDAL keeps errors of the JPEG 2000 decoder to itself and returns whatever the memory held.
 _ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
+_REFUSAL = re.compile(r"HTTP response code: (4\d\d)|(AWS_SECRET_ACCESS_KEY|AccessDenied|InvalidCredentials)")
+"""What GDAL says of a file that a server does not give, now or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class Header:
         one_mask: Whether that mask is the same for all bands.
         alphas: Bands whose colour is alpha.
         simulated: Whether its tags say so.
+        told: What its server says of a file that lies elsewhere.
     """
 
     path: str
@@ -58,6 +67,7 @@ class Header:
     one_mask: bool = False
     alphas: frozenset[int] = frozenset()
     simulated: bool = False
+    told: Told | None = None
 
     @property
     def pixel_size(self) -> float:
@@ -72,21 +82,36 @@ class Header:
 
     @property
     def file(self) -> Path:
-        """The file on the disk: the zip of a member of one."""
-        return _archive_and_member(self.path)[0]
+        """The file on the disk: the zip of a member of one. Of what lies elsewhere only its name is of use."""
+        return Path(shown_remote(archive_of(self.path).path)) if self.remote else _archive_and_member(self.path)[0]
+
+    @property
+    def remote(self) -> bool:
+        """Whether it lies elsewhere."""
+        return is_remote(self.path)
 
 
-def in_zip(archive: Path) -> str:
+def state_of(header: Header) -> tuple[str, int | None, int | str]:
+    """Name of the file of a raster, its size, and its time or version."""
+    if header.told is not None:
+        return header.file.name, header.told.size, header.told.version
+    state = header.file.stat()
+    return header.file.name, state.st_size, state.st_mtime_ns
+
+
+def in_zip(archive: Place) -> str:
     """The path of a zip's root as GDAL opens it.
 
     Braces tell where it ends, whatever its suffix is; unless it has braces of its own that do not pair.
     """
-    place = str(archive.resolve())
+    place = archive.path if isinstance(archive, Remote) else str(archive.resolve())
     return f"{_ZIP}{{{place}}}/" if _paired(place) else f"{_ZIP}{place}/"
 
 
 def shown(path: str) -> str:
     """A path as the user knows it, without GDAL's prefix."""
+    if is_remote(path):
+        return shown_remote(path)
     archive, member = _archive_and_member(path)
     return f"{archive}/{member}" if member else path
 
@@ -101,6 +126,9 @@ def editing(path: str, options: str, copy: str = "") -> str:
     """
     archive, member = _archive_and_member(path)
     first, target = "", path
+    if is_remote(path):
+        path = shown_remote(path)
+        copy = copy or f"{Path(path).stem}_here.tif"
     if copy:
         first, target = f"rio convert {shlex.quote(path)} {shlex.quote(copy)} && ", copy
     elif member:
@@ -135,11 +163,34 @@ def _paired(text: str) -> bool:
 def readable(path: str) -> Iterator[None]:
     """Within it, GDAL decodes in the calling thread, and its errors become a `SceneError` that names the file."""
     try:
-        with rasterio.Env(**_ONE_THREAD):
+        with rasterio.Env(**_ONE_THREAD, **options_for(path)):
             yield
     # rasterio reads the name of the CRS as UTF-8, whatever its bytes are.
-    except (RasterioError, UnicodeDecodeError):
-        raise SceneError(f"{shown(path)} cannot be read; it is damaged or cut off, or no raster: get it anew") from None
+    except (RasterioError, UnicodeDecodeError) as error:
+        if not is_remote(path):
+            how = "it is damaged or cut off, or no raster: get it anew"
+        elif refusal := _REFUSAL.search(_said(error)):
+            raise refused(shown(path), int(refusal[1] or 403)) from None
+        else:
+            how = "its server breaks off, or it is damaged or no raster: try again, the same command goes on"
+        raise SceneError(f"{shown(path)} cannot be read; {how}") from None
+
+
+def _said(error: BaseException | None) -> str:
+    """All that GDAL says of an error, for rasterio tells the last of it."""
+    return f"{error} {_said(error.__cause__ or error.__context__)}" if error is not None else ""
+
+
+def patiently(path: str, read: Callable[[], T]) -> T:
+    """Do what reads a file, within `readable`; of one that lies elsewhere some times more, as connections break."""
+    for wait in WAITS if is_remote(path) else ():
+        try:
+            return read()
+        except RasterioError as error:
+            if _REFUSAL.search(_said(error)):
+                raise
+        time.sleep(wait)
+    return read()
 
 
 def open_raster(path: str) -> DatasetReader:
@@ -148,11 +199,11 @@ def open_raster(path: str) -> DatasetReader:
     Raises:
         SceneError: If it is none or damaged.
     """
+    # GDAL decodes the blocks of a GeoTIFF one by one unless told otherwise, those of JPEG 2000 several at a time.
+    threads = {"num_threads": "all_cpus"} if shown(path).lower().endswith((".tif", ".tiff")) else {}
     with readable(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        # GDAL decodes the blocks of a GeoTIFF one by one unless told otherwise, those of JPEG 2000 several at a time.
-        threads = {"num_threads": "all_cpus"} if path.lower().endswith((".tif", ".tiff")) else {}
-        return rasterio.open(path, sharing=False, **threads)
+        return patiently(path, lambda: rasterio.open(path, sharing=False, **threads))
 
 
 def read_header(path: str) -> Header:
@@ -161,7 +212,10 @@ def read_header(path: str) -> Header:
     Raises:
         SceneError: If it cannot be opened.
     """
+    told = look_at(archive_of(path)) if is_remote(path) else None
     with open_raster(path) as raster, readable(path):
+        if told is not None and path.startswith("/vsicurl") and told.size is not None:
+            patiently(path, lambda: _require_end(raster, path, told.size or 0))
         if not raster.count:
             raise SceneError(f"{shown(path)} holds no bands itself, only other rasters; name one of them")
         flags = [set(each) for each in raster.mask_flag_enums]
@@ -182,7 +236,31 @@ def read_header(path: str) -> Header:
             one_mask=all(MaskFlags.per_dataset in held for held in flags),
             alphas=frozenset(i for i, color in enumerate(raster.colorinterp, 1) if color == ColorInterp.alpha),
             simulated="SYNTHETIC" in raster.tags(),
+            told=told,
         )
+
+
+def _require_end(raster: DatasetReader, path: str, size: int) -> None:
+    """Make sure that a file elsewhere is as long as the blocks of its bands need.
+
+    Raises:
+        SceneError: If it ends before.
+    """
+    if raster.driver != "GTiff":
+        return
+    rows, columns = raster.block_shapes[0]
+    down, across = -(-raster.height // rows), -(-raster.width // columns)
+    bands = raster.indexes if raster.interleaving.name == "band" else raster.indexes[:1]
+    for band, row, column in itertools.product(bands, range(down), range(across)):
+        begin, length = (
+            int(raster.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) or 0)
+            for what in ("OFFSET", "SIZE")
+        )
+        if begin + length > size:
+            raise SceneError(
+                f"{shown(path)} ends early: it has {size:,} bytes, and a block of its band {band} would end at "
+                f"{begin + length:,}; have it put there anew, as a whole"
+            )
 
 
 def _horizontal(crs: CRS) -> CRS:

@@ -164,7 +164,18 @@ def tagged_layer(band: str, header: Header, index: int = 1, alpha: int | None = 
     Raises:
         SceneError: If the scale is 0 or a tag no number, or the values are complex.
     """
-    scale, offset = header.scales[index - 1], header.offsets[index - 1]
+    return scaled_layer(band, header, (header.scales[index - 1], header.offsets[index - 1]), index, alpha)
+
+
+def scaled_layer(
+    band: str, header: Header, values: tuple[float, float], index: int = 1, alpha: int | None = None
+) -> Layer:
+    """A band whose scale and offset are said anywhere; see `tagged_layer`.
+
+    Raises:
+        SceneError: As there.
+    """
+    scale, offset = values
     if header.dtypes[index - 1].startswith("complex"):
         raise SceneError(
             f"{shown(header.path)} holds complex numbers for {band}; give "

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from seg.catalogue.address import Place
+from seg.catalogue.web import opened_zip
 from seg.errors import SceneError
 
 _LITTER = (".ds_store", "thumbs.db", "desktop.ini", "__macosx")
@@ -41,14 +43,14 @@ def files_below(folder: Path, deepest: int) -> list[str]:
     return sorted(found)
 
 
-def files_in_zip(path: Path) -> list[str]:
+def files_in_zip(path: Place) -> list[str]:
     """Files of a zip by their path in it, with slashes, as GDAL names them too: some tools write backslashes.
 
     Raises:
         SceneError: If it is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_zip(path) as archive:
             names = map(_with_slashes, archive.namelist())
             return [name for name in names if not name.endswith("/") and not is_litter(name)]
     except DAMAGED_ZIP:
@@ -64,7 +66,7 @@ def _with_slashes(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def damaged_zip(path: Path) -> SceneError:
+def damaged_zip(path: Place) -> SceneError:
     """The error for a zip that cannot be read."""
     return SceneError(f"{path} is damaged or cut off, or no zip: get it anew")
 

@@ -5,7 +5,6 @@ import math
 import re
 import shlex
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from rasterio.io import DatasetReader
 from rasterio.transform import Affine, xy
 from rasterio.vrt import WarpedVRT
 
+from seg.catalogue.address import Place
 from seg.errors import SceneError
 from seg.rasters.grid import FACTORS, PIXEL_METRES
 from seg.rasters.header import Header, editing, shown
@@ -113,7 +113,7 @@ def _at_origin(header: Header) -> bool:
     return abs(west) <= 180 and min(abs(south), abs(north)) <= 90
 
 
-def require_no_radar_product(source: Path, paths: Iterable[str]) -> None:
+def require_no_radar_product(source: Place, paths: Iterable[str]) -> None:
     """Make sure that what holds no files of use is not Sentinel-1 as it is delivered.
 
     Args:

@@ -18,7 +18,7 @@ import rasterio.windows
 
 from seg.rasters.blocks import AT_EDGES, EVERYWHERE, blocks_over
 from seg.rasters.grid import FACTORS
-from seg.rasters.header import Header, open_raster, readable
+from seg.rasters.header import Header, open_raster, patiently, readable
 from seg.rasters.layer import MEASURED, Array, Layer, Mask
 from seg.rasters.validity import read_bands
 from seg.reben.bands import BANDS
@@ -168,14 +168,17 @@ def look(layers: Sequence[Layer], *, edges: bool = True) -> list[Seen]:
 def _look_at_file(same: list[Seen], edges: bool) -> None:
     header, layers = same[0].layer.header, [one.layer for one in same]
     size = header.width * header.height
-    enough = min(size, EVERYWHERE + (AT_EDGES if edges else 0))
+    # What lies elsewhere is slow to get, and part of a product.
+    edges &= not header.remote
+    enough = min(size, (EVERYWHERE // 4 if header.remote else EVERYWHERE) + (AT_EDGES if edges else 0))
     measured = 0
     with open_raster(header.path) as raster, readable(header.path):
         for window in blocks_over(header, edges):
             if same[0].total >= enough and measured >= _FOUND:
                 break
             quota = max(_KEPT * window.width * window.height // enough, 1)
-            for one, (stored, mask) in zip(same, read_bands(raster, layers, window), strict=True):
+            read = patiently(header.path, partial(read_bands, raster, layers, window))
+            for one, (stored, mask) in zip(same, read, strict=True):
                 one.add(window, stored, mask, quota)
             measured = min(one.found - one.impossible - max(one.blocks.values(), default=0) for one in same)
 

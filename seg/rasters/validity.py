@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import rasterio.windows
@@ -18,7 +19,7 @@ from rasterio.io import DatasetReader
 
 from seg.errors import SceneError
 from seg.rasters.blocks import AT_EDGES, EVERYWHERE, blocks_over
-from seg.rasters.header import Header, editing, open_raster, readable, shown
+from seg.rasters.header import Header, editing, open_raster, patiently, readable, shown
 from seg.rasters.layer import Array, Layer, Mask
 from seg.reben.bands import BANDS
 from seg.reben.names import band_in
@@ -146,7 +147,8 @@ def _held(header: Header, index: int) -> _Held:
         for window in blocks_over(header):
             if held.total >= AT_EDGES + EVERYWHERE:
                 break
-            values, numbers = np.unique(raster.read(index, window=window), return_counts=True)
+            band_HW = patiently(header.path, partial(raster.read, index, window=window))
+            values, numbers = np.unique(band_HW, return_counts=True)
             counted.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
             zeros = counted.get(0, 0)
             value, others = max(((v, n) for v, n in counted.items() if v), key=lambda each: each[1], default=(0, 0))

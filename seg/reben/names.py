@@ -1,6 +1,7 @@
 """Band names and product names in file names, band descriptions and folders."""
 
 import re
+from datetime import datetime
 
 _BAND = re.compile(r"(?<![A-Z0-9])(?:B(?P<number>0?[1-9]|1[12])|(?P<other>B8A|VV|VH))(?![A-Z0-9])", re.IGNORECASE)
 _ABOUT = r"[A-Z]*mask|stddev|diff(?:erence)?|ratio|conf(?:idence)?|prob(?:ability)?"
@@ -46,6 +47,12 @@ def metres_in(text: str) -> int | None:
 def product_in(*texts: str) -> str | None:
     """The first Sentinel-2 L2A product that the texts name, without the time of its processing, as reBEN names it."""
     return next((found[0] for text in texts if (found := _PRODUCT.search(text))), None)
+
+
+def acquired_in(text: str) -> datetime | None:
+    """When a Sentinel-2 product of a name was acquired, UTC."""
+    found = _PRODUCT.search(text)
+    return datetime.strptime(found[0].split("_")[2], "%Y%m%dT%H%M%S") if found else None
 
 
 def s1_scene_in(*texts: str) -> str | None:

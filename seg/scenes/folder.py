@@ -1,8 +1,13 @@
-"""Folders of single-band files, whose names say the band: ``<scene>_B02.tif``, ``B02_10m.jp2``, ``VV.tif``."""
+"""Folders of single-band files, whose names say the band: ``<scene>_B02.tif``, ``B02_10m.jp2``, ``VV.tif``.
+
+Catalogues call them ``blue.tif`` or ``nir08.tif``; these names are known where no other is.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg.catalogue.address import Place, gdal_path
+from seg.catalogue.names import common_band_in
 from seg.errors import BandMissingError, SceneError
 from seg.rasters.header import read_header, shown
 from seg.rasters.jp2 import require_whole_file
@@ -30,8 +35,8 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
     if not files:
         require_no_radar_product(path, files_below(path, 3))
         raise SceneError(
-            f"{path} holds no files of single bands; they are named like <scene>_B02.tif or B02_10m.jp2, and a SAFE "
-            "folder has an MTD_MSIL2A.xml at its top",
+            f"{path} holds no files of single bands; they are named like <scene>_B02.tif, B02_10m.jp2 or blue.tif, and "
+            "a SAFE folder has an MTD_MSIL2A.xml at its top",
             wrong_use=True,
         )
     layers = []
@@ -49,7 +54,7 @@ def band_files(path: Path) -> dict[str, list[Path]]:
     """Files of a folder by the band that they name."""
     found: dict[str, list[Path]] = {}
     for file in (path / name for name in files_below(path, 1)):
-        band = band_in(file.stem)
+        band = band_in(file.stem) or common_band_in(file.stem)
         if band and file.suffix.lower() in _SUFFIXES:
             if names_level_1c(file.name):
                 raise level_error(file, "Level-1C")
@@ -57,7 +62,7 @@ def band_files(path: Path) -> dict[str, list[Path]]:
     return found
 
 
-def only_file(band: str, files: Sequence[Path]) -> Path:
+def only_file(band: str, files: Sequence[Place]) -> Place:
     """The file of a band; of several resolutions, the band's own.
 
     Raises:
@@ -66,21 +71,19 @@ def only_file(band: str, files: Sequence[Path]) -> Path:
     own = [file for file in files if metres_in(file.stem) == BANDS[band].pixel_size]
     left = own if len(files) > 1 and len(own) == 1 else files
     if len(left) > 1:
-        raise SceneError(
-            f"{left[0].parent} has {len(left)} files for {band} ({', '.join(file.name for file in left)}); keep one"
-        )
+        raise SceneError(f"{', '.join(map(str, left))} are {len(left)} files for {band}; keep one")
     return left[0]
 
 
-def single_band(band: str, file: Path) -> Layer:
+def single_band(band: str, file: Place) -> Layer:
     """A band in a file of its own.
 
     Raises:
         SceneError: If the file is damaged or holds more bands.
     """
-    if file.suffix.lower() == ".jp2":
+    if file.suffix.lower() == ".jp2" and isinstance(file, Path):
         require_whole_file(file)
-    header = read_header(str(file))
+    header = read_header(gdal_path(file))
     names = [band, *[None] * (len(header.dtypes) - 1)]
     alpha = alpha_band(header, names)
     if len(header.dtypes) > (1 if alpha is None else 2):

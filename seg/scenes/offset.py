@@ -7,7 +7,6 @@ the darkest pixels of most bands are far above that, with it or without.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -55,7 +54,7 @@ an offset that the other has not. Without it, the most on 206 scenes that are ri
 _ALIKE_CORRELATED = 0.9
 
 
-def without_offset(layers: Sequence[Layer], asked: int | None, path: Path, *, stated: bool = False) -> list[Layer]:
+def without_offset(layers: Sequence[Layer], asked: int | None, path: object, *, stated: bool = False) -> list[Layer]:
     """Take off the offset that the user says the files have, of bands whose files do not say it.
 
     Args:
@@ -92,7 +91,7 @@ def without_offset(layers: Sequence[Layer], asked: int | None, path: Path, *, st
 
 
 def judge_offset(
-    spreads: Sequence[Spread], asked: int | None, path: Path, *, stated: bool = False
+    spreads: Sequence[Spread], asked: int | None, path: object, teller: str | None = None
 ) -> tuple[str | None, tuple[str, ...]]:
     """What is taken off the values, and whether something seems to be left.
 
@@ -100,7 +99,7 @@ def judge_offset(
         spreads: Of Sentinel-2, with data.
         asked: What the user said.
         path: The scene.
-        stated: Whether the scene itself says which offset it has.
+        teller: Who says which offset the scene has; None: nobody but the tags of its files.
 
     Returns:
         What was taken off, DN, and why; None if the scene has no Sentinel-2. And what the user must not miss.
@@ -111,24 +110,27 @@ def judge_offset(
     if not spreads:
         return None, ()
     offsets: Mapping[float, None] = dict.fromkeys(0.0 - spread.layer.offset for spread in spreads)
-    doubts = _uneven(spreads, path, certain=asked is None and not stated and not any(offsets))
+    doubts = _uneven(spreads, path, certain=asked is None and not teller and not any(offsets))
     removed = " and ".join(f"{offset:g}" for offset in offsets)
     if asked is not None:
         return f"{removed} (asked for)", doubts
     if any(offsets):
-        return f"{removed} (said by the {'product' if stated else 'file'})", doubts
+        return f"{removed} (said by the {teller or 'file'})", doubts
     standing = [spread for spread in spreads if spread.band in _DARK and _on_floor(spread)]
     held = [spread for spread in spreads if spread.band in _DARK]
     share = len(standing) / max(len(held), 1)
     clearly = share > _MOST and any(spread.band in VISIBLE for spread in standing)
     which = ", ".join(spread.band for spread in standing)
     floor = min((spread.at(0.01) for spread in standing), default=0)
-    if stated:
+    if teller:
+        cured = (
+            "get the product anew if its metadata was changed" if teller == "product" else "say --offset 1000 if it is"
+        )
         doubt = (
             f"The metadata of {path} says that there is no offset, but the darkest pixels of {which} are about "
-            f"{floor:.0f}, as if the offset of 1000 were still there; get the product anew if its metadata was changed."
+            f"{floor:.0f}, as if the offset of 1000 were still there; {cured}."
         )
-        return "0 (said by the product)", (doubt,) if clearly else doubts
+        return f"0 (said by the {teller})", (doubt,) if clearly else doubts
     if clearly:
         raise SceneError(
             f"{path} looks as if it still had the offset of 1000 that products have since 2022: the darkest pixels of "
@@ -156,7 +158,7 @@ def _on_floor(spread: Spread) -> bool:
     return bool(bright.size and np.quantile(bright, 0.01) < _BRIGHT_FLOOR)
 
 
-def _uneven(spreads: Sequence[Spread], path: Path, *, certain: bool) -> tuple[str, ...]:
+def _uneven(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[str, ...]:
     """What is to be said of bands that still have the offset where those beside them have not.
 
     Args:

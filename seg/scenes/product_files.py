@@ -6,6 +6,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from seg.catalogue.address import Place, Remote
+from seg.catalogue.web import opened_zip
 from seg.errors import SceneError
 from seg.rasters.header import in_zip
 from seg.rasters.jp2 import require_whole_file
@@ -39,7 +41,7 @@ class ProductFiles:
         inside: What stands before every path in a zip; empty for a folder.
     """
 
-    source: Path
+    source: Place
     name: str
     prefix: str
     paths: tuple[str, ...]
@@ -52,20 +54,20 @@ def is_metadata(name: str) -> bool:
     return _METADATA_2A.fullmatch(name) is not None
 
 
-def is_product(path: Path) -> bool:
+def is_product(path: Place) -> bool:
     """Whether a path is to be read as a Sentinel-2 product: a zip, or a folder that holds one."""
-    if path.is_file():
+    if isinstance(path, Remote) or path.is_file():
         return path.suffix.lower() == ".zip"
     return path.suffix.upper() == ".SAFE" or bool(_metadata_of(_near_top(path)))
 
 
-def product_files(path: Path) -> ProductFiles:
+def product_files(path: Place) -> ProductFiles:
     """Find a product in a folder or zip, at its top or some levels in.
 
     Raises:
         SceneError: If the zip is damaged, there is no Level-2A product or more than one.
     """
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         found = _only_metadata(path, _near_top(path))
         folder = path / found.parent
         paths = files_below(folder, _DEEPEST_IN_PRODUCT)
@@ -75,7 +77,7 @@ def product_files(path: Path) -> ProductFiles:
     found = _only_metadata(path, members)
     inside = "" if len(found.parts) == 1 else f"{found.parent}/"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_zip(path) as archive:
             metadata = archive.read(member_of(archive, str(found)))
     except DAMAGED_ZIP:
         raise damaged_zip(path) from None
@@ -97,7 +99,7 @@ def _metadata_of(paths: list[str]) -> list[PurePosixPath]:
     return [path for path in found if is_metadata(path.name) or _METADATA_1C.fullmatch(path.name)]
 
 
-def _only_metadata(source: Path, paths: list[str]) -> PurePosixPath:
+def _only_metadata(source: Place, paths: list[str]) -> PurePosixPath:
     found = _metadata_of(paths)
     if not found:
         require_no_radar_product(source, paths)
@@ -114,7 +116,7 @@ def _only_metadata(source: Path, paths: list[str]) -> PurePosixPath:
     return level_2a[0]
 
 
-def level_error(source: Path, level: str) -> SceneError:
+def level_error(source: object, level: str) -> SceneError:
     """The error for a product that is not of Level-2A."""
     return SceneError(
         f"{source} is a {level} product, but the models saw surface reflectance: give the Level-2A product of the "
@@ -128,6 +130,9 @@ def require_whole(files: ProductFiles, path: str) -> None:
     Raises:
         SceneError: If it is damaged.
     """
+    if isinstance(files.source, Remote):
+        # To look at all of it, all of it would have to be got.
+        return
     if files.source.is_file():
         _require_checksum(files, path)
     elif path.lower().endswith(".jp2"):
@@ -137,7 +142,7 @@ def require_whole(files: ProductFiles, path: str) -> None:
 def _require_checksum(files: ProductFiles, path: str) -> None:
     """GDAL does not compare the checksums of what it reads in parts."""
     try:
-        with zipfile.ZipFile(files.source) as archive, archive.open(member_of(archive, files.inside + path)) as file:
+        with opened_zip(files.source) as archive, archive.open(member_of(archive, files.inside + path)) as file:
             while file.read(_CHUNK):
                 pass
     except (zipfile.BadZipFile, zlib.error, EOFError):

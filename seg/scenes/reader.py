@@ -19,11 +19,12 @@ from rasterio.vrt import WarpedVRT
 
 from seg.errors import WrongUseError
 from seg.rasters.grid import Window
-from seg.rasters.header import open_raster, readable
+from seg.rasters.header import open_raster, patiently, readable
 from seg.rasters.layer import Array, Layer, Mask
 from seg.rasters.validity import read_bands
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
+from seg.scenes.classification import open_classification
 from seg.scenes.left_out import LeftOut
 from seg.scenes.sentinel1 import warped
 
@@ -48,6 +49,8 @@ class Scene:
         remarks: What the user must not miss, a sentence each.
         decisions: What was decided where the files leave it open, and why, by the name of a map's tag.
         synthetic: Whether one of the files says that it was simulated.
+        origin: Where it is from, by the name of a map's tag: when it was acquired, the files of Sentinel-1, and so on.
+        clouds: Its scene classification, as GDAL opens it, if clouds and their shadows are to have no data.
         left_out: What was counted in the windows that were read; it grows.
     """
 
@@ -62,6 +65,8 @@ class Scene:
     remarks: tuple[str, ...] = ()
     decisions: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
+    origin: Mapping[str, str] = field(default_factory=dict)
+    clouds: str | None = None
     left_out: LeftOut = field(default_factory=LeftOut, compare=False, repr=False)
 
     def remarks_on(self, left_out: LeftOut) -> tuple[str, ...]:
@@ -101,6 +106,7 @@ class SceneReader:
                     layers = [scene.layers[band] for band in bands]
                     raster = stack.enter_context(warped(raster, layers, scene.grid))
             self._rasters[path] = raster
+        self._classification = stack.enter_context(open_classification(scene.clouds))
         self._window: Window | None = None
         self._present: dict[str, Mask] = {}
 
@@ -138,8 +144,9 @@ class SceneReader:
     def valid(self, window: Window) -> Mask:
         """Where the scene has data: bool (height, width) at 10 m.
 
-        A pixel has data where all of the scene's bands do: at the edge of a swath some bands end before others. Costs
-        next to nothing right after `read` of the scene's bands in the same window.
+        A pixel has data where all of the scene's bands do: at the edge of a swath some bands end before others. Clouds
+        that are to be left out have none. Costs next to nothing right after `read` of the scene's bands in the same
+        window.
         """
         held = self._present if window == self._window else {}
         if missing := [band for band in self._scene.bands if band not in held]:
@@ -154,6 +161,8 @@ class SceneReader:
             )
             for factor in sorted(set(scene.factors.values()))
         ]
+        if scene.clouds is not None:
+            masks.append(~self._classification.clouds(window))
         return np.asarray(np.logical_and.reduce(masks), dtype=np.bool_)
 
     def _leave_out_constants(self, window: Window, arrays: Mapping[str, Array]) -> None:
@@ -178,10 +187,13 @@ class SceneReader:
         raster = self._rasters[path]
         with readable(path):
             # Of what is warped, pixels without data are NaN.
-            stored = (
-                [(array, None) for array in raster.read([layer.index for layer in layers], window=part)]
-                if isinstance(raster, WarpedVRT)
-                else read_bands(raster, layers, part)
+            stored = patiently(
+                path,
+                lambda: (
+                    [(array, None) for array in raster.read([layer.index for layer in layers], window=part)]
+                    if isinstance(raster, WarpedVRT)
+                    else read_bands(raster, layers, part)
+                ),
             )
         read: dict[str, tuple[Array, Mask | None, float]] = {}
         for layer, (values, mask) in zip(layers, stored, strict=True):

@@ -22,9 +22,9 @@ from seg.scenes.product_files import METADATA, ProductFiles, level_error, requir
 
 _BAND_OF_ID = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Band by its number in the metadata."""
-_OFFSET_FROM = 4.0
+OFFSET_FROM = 4.0
 """First baseline whose DN carry the offset."""
-_OFFSET = -1000.0
+OFFSET = -1000.0
 _LOCAL = 99.0
 """Baselines from here on (99.99, N9999) are of local runs of sen2cor, which say it if they add the offset."""
 _PLACE = re.compile(r"GRANULE/[^/]+/IMG_DATA/R(?P<metres>\d+)m/[^/]+\.(?:jp2|tiff?)", re.IGNORECASE)
@@ -82,8 +82,8 @@ def radiometry(files: ProductFiles) -> Radiometry:
         raise damaged
     if offsets:
         _require_known(offsets, files)
-    elif _OFFSET_FROM <= baseline < _LOCAL:
-        offsets = dict.fromkeys(_BAND_OF_ID, _OFFSET)
+    elif OFFSET_FROM <= baseline < _LOCAL:
+        offsets = dict.fromkeys(_BAND_OF_ID, OFFSET)
     uri = values.get("PRODUCT_URI", "")
     return Radiometry(uri.removesuffix(".SAFE") or None, baseline, quantification, offsets)
 
@@ -92,13 +92,13 @@ def _require_known(offsets: Mapping[str, float], files: ProductFiles) -> None:
     """Offsets are the same in all bands of a product; what is not was changed, and nobody knows what to take off."""
     given = {offset: [band for band in BANDS if offsets.get(band) == offset] for offset in offsets.values()}
     missing = [band for band in S2_BANDS if band not in offsets]
-    if missing or len(given) > 1 or not given.keys() <= {0.0, _OFFSET}:
+    if missing or len(given) > 1 or not given.keys() <= {0.0, OFFSET}:
         said = ", ".join(
             f"{offset:g} ({', '.join(bands[:3])}{', ...' * (len(bands) > 3)})" for offset, bands in given.items()
         )
         lacking = f" and none for {', '.join(missing[:3])}" if missing else ""
         raise SceneError(
-            f"{files.source}: its metadata gives offsets of {said}{lacking}, but products have {_OFFSET:g} or 0 in all "
+            f"{files.source}: its metadata gives offsets of {said}{lacking}, but products have {OFFSET:g} or 0 in all "
             "bands; get the product anew"
         )
 

@@ -15,6 +15,7 @@ from rasterio.transform import xy
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 
+from seg.catalogue.address import Place, Remote, gdal_path
 from seg.errors import BandMissingError, SceneError
 from seg.rasters.gaps import needs_gaps, raster_with_gaps
 from seg.rasters.header import read_header, shown
@@ -66,13 +67,13 @@ def warped(raster: DatasetReader, layers: Sequence[Layer], grid: GeoRef) -> Iter
         )
 
 
-def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Layer]:
+def sentinel1_layers(rasters: Sequence[Place], needed: Sequence[str]) -> list[Layer]:
     """The needed polarisations: out of one raster that has them, of a file for each, or of a folder of such files.
 
     Raises:
         SceneError: If one lacks, is there twice, or a file is damaged.
     """
-    if len(rasters) == 1 and not rasters[0].is_dir():
+    if len(rasters) == 1 and (isinstance(rasters[0], Remote) or not rasters[0].is_dir()):
         try:
             layers = stack_layers(rasters[0], None, needed)
         except BandMissingError:
@@ -81,11 +82,13 @@ def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Lay
                 "each"
             ) from None
     else:
-        files: dict[str, list[Path]] = {}
+        files: dict[str, list[Place]] = {}
         for path in rasters:
-            found = band_files(path) if path.is_dir() else {_polarisation(path): [path]}
-            for band, places in found.items():
-                files.setdefault(band or "", []).extend(places)
+            if isinstance(path, Path) and path.is_dir():
+                for band, places in band_files(path).items():
+                    files.setdefault(band, []).extend(places)
+            else:
+                files.setdefault(_polarisation(path) or "", []).append(path)
         for band in needed:
             if band not in files:
                 raise SceneError(
@@ -98,9 +101,9 @@ def sentinel1_layers(rasters: Sequence[Path], needed: Sequence[str]) -> list[Lay
     return layers
 
 
-def _polarisation(path: Path) -> str | None:
+def _polarisation(path: Place) -> str | None:
     """What a file of one polarisation holds: by its name, else by the description of its band."""
-    return band_in(path.stem) or next(filter(None, map(band_in, read_header(str(path)).descriptions)), None)
+    return band_in(path.stem) or next(filter(None, map(band_in, read_header(gdal_path(path)).descriptions)), None)
 
 
 def overlaps(layer: Layer, grid: GeoRef) -> bool:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg.catalogue.address import Place, gdal_path
 from seg.errors import BandMissingError, SceneError
 from seg.rasters.grid import SceneUseError
 from seg.rasters.header import Header, read_header, shown
@@ -20,7 +21,7 @@ UNUSED = "-"
 """Stands for a band of the file that is none of reBEN's, in a list of names."""
 
 
-def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str]) -> list[Layer]:
+def stack_layers(path: Place, bands: Sequence[str] | None, needed: Sequence[str]) -> list[Layer]:
     """The needed bands of a multi-band raster.
 
     Args:
@@ -35,9 +36,9 @@ def stack_layers(path: Path, bands: Sequence[str] | None, needed: Sequence[str])
     """
     if names_level_1c(path.name):
         raise level_error(path, "Level-1C")
-    if path.suffix.lower() == ".jp2":
+    if path.suffix.lower() == ".jp2" and isinstance(path, Path):
         require_whole_file(path)
-    header = read_header(str(path))
+    header = read_header(gdal_path(path))
     names = _described(header, path, needed) if bands is None else _named(header, bands)
     alpha = alpha_band(header, names)
     layers = []
@@ -71,7 +72,7 @@ def _named(header: Header, bands: Sequence[str]) -> list[str | None]:
     return list(bands)
 
 
-def _described(header: Header, path: Path, needed: Sequence[str]) -> list[str | None]:
+def _described(header: Header, path: Place, needed: Sequence[str]) -> list[str | None]:
     names = [band_in(text) for text in header.descriptions]
     if any(names):
         return names

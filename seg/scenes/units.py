@@ -7,7 +7,6 @@ what may be is said. `scripts/check_units.py` measures how often either is wrong
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from seg.errors import SceneError
 from seg.rasters.fill import without_fills
@@ -26,6 +25,8 @@ from seg.scenes.stack import unnamed_pair
 REBEN: Expected = {band.name: (band.mean, band.std) for band in BANDS.values()}
 
 
+PRODUCT = "product"
+"""Says itself which offset it has."""
 POLARISATIONS = "POLARISATIONS"
 """Under which it is kept which polarisations were assumed."""
 
@@ -48,10 +49,10 @@ class Judged:
 def judge_values(
     own: Sequence[Layer],
     warped: Sequence[Layer],
-    path: Path,
+    path: object,
     *,
     asked: int | None = None,
-    stated: bool = False,
+    teller: str | None = None,
     named: bool = False,
     expected: Expected | None = None,
 ) -> Judged:
@@ -62,13 +63,15 @@ def judge_values(
         warped: Those that do not.
         path: The scene.
         asked: The offset that the user said Sentinel-2 values have, already taken off; None if nothing was said.
-        stated: Whether the scene is a product, which says itself which offset it has.
+        teller: Who says which offset the scene has, even if that is none: `PRODUCT` or the item of a catalogue; None:
+            nobody but the tags of its files.
         named: Whether the user said which bands there are.
         expected: What the model was trained on; None, and bands that are not in it: reBEN.
 
     Raises:
         SceneError: If they are not.
     """
+    stated = teller == PRODUCT
     # The blocks of a product are slow to read, and seldom filled along its edges.
     seen = [*look(own, edges=not stated), *look(warped)]
     layers, filled = without_fills(seen[: len(own)], product=stated)
@@ -86,7 +89,7 @@ def judge_values(
     found += judge_reflectance(sentinel2, known) if sentinel2 else []
     if certain := [finding for finding in found if finding.certain]:
         raise SceneError(certain[0].text)
-    offset, doubts = judge_offset(sentinel2, asked, path, stated=stated)
+    offset, doubts = judge_offset(sentinel2, asked, path, teller)
     decisions = {OFFSET_REMOVED: offset} if offset else {}
     remarks = [
         *filled,
