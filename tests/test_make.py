@@ -15,7 +15,9 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+from catalogues import write_item
 from commands import printed, run_seg
+from range_server import served
 from rasterio.features import shapes
 from rasterio.transform import Affine
 from scipy.ndimage import map_coordinates
@@ -31,7 +33,7 @@ from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.reben.classes import CLASS_OF_CODE, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId, geographic_split, s1_scene, tile_corner
 from seg.region import cut_product
-from seg.region.cutting import NO_DATA, NO_S1, UNLABELLED
+from seg.region.cutting import CLOUDED, NO_DATA, NO_S1, UNLABELLED
 from seg.region.making import Made, make_set
 from seg.region.request import Request, check_make, request
 from seg.scenes import units as looked
@@ -577,6 +579,24 @@ def test_snow_and_cloud_by_the_scene_classification(scene, tmp_path):
     flags = {name[-5:]: tuple(row[column] for column in columns) for name, row in tree.rows.items()}
     assert {name: both for name, both in flags.items() if any(both)} == {"01_00": (True, False), "03_00": (False, True)}
     assert [row["patch_id"][-5:] for row in tree.flagged] == ["01_00", "03_00"]
+    _, clear = run([product], scene.codes, tmp_path / "clear", cloud_mask=True)
+    clouded = {name[-5:] for name, row in clear.dropped.items() if row["reason"] == CLOUDED}
+    assert clouded == {"01_00", "03_00"}
+    assert {*clear.rows} == {name for name in tree.rows if name[-5:] not in clouded}
+
+
+def test_products_of_a_catalogue_make_the_same_set(scene, tmp_path):
+    write_item(scene.product, tmp_path / "catalogue", "planetary-computer")
+    with served(tmp_path / "catalogue") as server:
+        asked = request([f"{server.url}/item.json"], scene.codes)
+        made = make_set(asked, tmp_path / "elsewhere", workers=1)
+    assert made.tiles == {scene.product.name.split("_")[5][1:]: scene.grid.epsg}
+    _, here = run([scene.product], scene.codes, tmp_path / "here")
+    there = Tree(tmp_path / "elsewhere")
+    assert {*there.rows} == {*here.rows}
+    for name in here.rows:
+        for band in ("B02", "B05", "B09", "reference_map"):
+            np.testing.assert_array_equal(there.read(name, band), here.read(name, band))
 
 
 def test_the_whole_grid_of_a_tile():

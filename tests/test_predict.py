@@ -15,7 +15,9 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+from catalogues import write_item
 from quick import quick_run
+from range_server import served
 from rasterio.transform import Affine, xy
 from shapely.geometry import Point, box
 
@@ -292,6 +294,41 @@ def test_several_scenes(run, scene, tmp_path):
     assert [one.path.name for one in maps] == [scene.product.name.replace(".SAFE", ".tif"), "other.tif"]
     with rasterio.open(tmp_path / "maps" / "map.vrt") as dataset:
         assert dataset.shape == (SIZE, SIZE)
+
+
+def test_an_item_of_a_catalogue_is_mapped_as_its_product(run, scene, mapped, tmp_path, monkeypatch):
+    """From a server that breaks down for good while the scene is read: the same command goes on, where it is."""
+    monkeypatch.setattr("seg.rasters.header.WAITS", ())
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    write_item(scene.product, tmp_path / "catalogue", "planetary-computer")
+    with served(tmp_path / "catalogue") as server:
+        where, out, notes = f"{server.url}/item.json", tmp_path / "map.tif", []
+        written, original = [], parts.Unfinished.write
+
+        def breaks(self, piece):
+            original(self, piece)
+            written.append(piece.number)
+            server.faults |= {".tif": 503} if len(written) == 1 else {}
+
+        monkeypatch.setattr(parts.Unfinished, "write", breaks)
+        with pytest.raises(SceneError, match=r"cannot be read|answers 503"):
+            predict(run, where, out, **SMALL)
+        server.faults.clear()
+        predict(run, where, out, **SMALL, notify=notes.append)
+        assert "Taking up the map" in notes[0]
+        assert sorted(written) == [*range(len(written))]
+        clouds = predict(run, where, tmp_path / "clear.tif", **SMALL, cloud_mask=True)[0]
+    np.testing.assert_array_equal(read(out), read(mapped.path))
+    with rasterio.open(out) as dataset:
+        tags = dataset.tags()
+    assert tags["ACQUIRED"] == "2018-05-25T09:51:15Z"
+    assert tags["SOURCE"] == where
+    assert tags["OFFSET_REMOVED"] == "1000 (said by the STAC item, of baseline 05.11)"
+    with rasterio.open(tmp_path / "catalogue" / "SCL.tif") as raster:
+        clouded = np.isin(raster.read(1), (3, 8, 9)).repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(read(clouds.path) == 255, (read(out) == 255) | clouded)
+    with rasterio.open(clouds.path) as dataset:
+        assert dataset.tags()["CLOUD_MASK"] == "3,8,9 of the scene classification"
 
 
 def test_scenes_that_others_map_are_mapped_the_same(run, scene, tmp_path, monkeypatch):

@@ -142,6 +142,12 @@ def name_of(source: Source) -> str:
     return source.name if isinstance(source, Item | Remote) else source.resolve().name
 
 
+def on_disk(sources: Iterable[Source]) -> list[Path]:
+    """Those of some scenes that lie on this machine's disks; of an item, its own file."""
+    places = [one.source if isinstance(one, Item) else one for one in sources]
+    return [place for place in places if isinstance(place, Path)]
+
+
 def is_catalogue(place: Place) -> bool:
     """Whether a file is to be read as STAC: by its name, or since no raster has such an address."""
     if place.suffix.lower() in _ENDINGS:

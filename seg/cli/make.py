@@ -56,16 +56,17 @@ def spread(args: Sequence[str], with_value: set[str]) -> list[str]:
 def make(
     out: Annotated[Path, typer.Argument(help="Folder to make: the published tree, or with --store a store.")],
     s2: Annotated[
-        list[Path],
+        list[str],
         typer.Option(
-            help="Sentinel-2 L2A products: SAFE folder or zip, stack, or folder of bands.", metavar="PRODUCT..."
+            help="Sentinel-2 L2A products: SAFE folder or zip, stack, folder of bands or STAC item; or their URLs.",
+            metavar="PRODUCT...",
         ),
     ],
     clc: Annotated[
         Path, typer.Option(help="CORINE Land Cover: a GeoPackage or other vector file, or a raster of codes.")
     ],
     s1: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="Sentinel-1 rasters in dB, whose names begin with that of their scene.", metavar="RASTER..."),
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="Make a store instead of a tree of GeoTIFFs.")] = False,
@@ -90,6 +91,9 @@ def make(
         str | None, typer.Option(help="Name of the product, if that of the file does not begin with it.")
     ] = None,
     require_s1: Annotated[bool, typer.Option("--require-s1", help="Leave out patches without Sentinel-1.")] = False,
+    cloud_mask: Annotated[
+        bool, typer.Option("--cloud-mask", help="Leave out patches with clouds or their shadows (SCL).")
+    ] = False,
     workers: options.Processes = None,
     executor: options.Executor = "local",
     slurm: options.Slurm = None,
@@ -115,6 +119,7 @@ def make(
             require_s1=require_s1,
             numbering=numbering,
             offset=offset,
+            cloud_mask=cloud_mask,
         )
     with console.stoppable("Nothing has been kept yet; the same command starts anew."):
         made = run(

@@ -199,8 +199,10 @@ def open_raster(path: str) -> DatasetReader:
     Raises:
         SceneError: If it is none or damaged.
     """
-    # GDAL decodes the blocks of a GeoTIFF one by one unless told otherwise, those of JPEG 2000 several at a time.
-    threads = {"num_threads": "all_cpus"} if shown(path).lower().endswith((".tif", ".tiff")) else {}
+    # GDAL decodes the blocks of a GeoTIFF one by one unless told otherwise, those of JPEG 2000 several at a time. Blocks
+    # of a server come several at a time anyway, and threads would print what goes wrong.
+    several = path.lower().endswith((".tif", ".tiff")) and not is_remote(path)
+    threads = {"num_threads": "all_cpus"} if several else {}
     with readable(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return patiently(path, lambda: rasterio.open(path, sharing=False, **threads))

@@ -31,6 +31,7 @@ Flags = npt.NDArray[np.bool_]
 LEAST_FLAGGED = 0.1
 """A patch is flagged where more than this share of it is snow, or cloud and shadow, by the scene classification."""
 NO_DATA, UNLABELLED, NO_S1 = "pixels without data", "25 % and more unlabelled", "no Sentinel-1"
+CLOUDED = "clouds or their shadows"
 """Why a patch is left out."""
 _SLAB = 10
 """Rows of patches that codes are read of at a time: a polygon is handed to GDAL once per slab that it lies in."""
@@ -161,6 +162,9 @@ class _Strip:
             self._bands[band] = _averaged(array_HW, finer)
         self._reason_C[self._wanted & empty_C] = NO_DATA
         classes_HW = classification.read(self._cells.window(self._row))
+        if self._task.scene.clouds is not None:
+            clouded_C = self._share(np.isin(classes_HW, CLOUD_OR_SHADOW)) > 0
+            self._reason_C[self._wanted & clouded_C] = CLOUDED
         # The official rows never carry both flags.
         self._snow_C = self._share(np.isin(classes_HW, SNOW)) > LEAST_FLAGGED
         self._cloud_C = ~self._snow_C & (self._share(np.isin(classes_HW, CLOUD_OR_SHADOW)) > LEAST_FLAGGED)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from seg.catalogue.item import on_disk
 from seg.config.synthetic import SYNTHETIC_FILE
 from seg.config.track import Track, silent
 from seg.errors import BuildError, WrongUseError
@@ -98,7 +99,10 @@ def make_set(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUseError(f"{out} is there already; choose another folder")
     tasks = tasks_of(request if executor == LOCAL else _with_whole_paths(request))
-    mark = find_synthetic_mark((*request.s2, *request.s1, request.clc))
+    mark = find_synthetic_mark(on_disk((*request.s2, *request.s1, request.clc)))
+    # Files elsewhere can say it of themselves alone.
+    if mark is None and any(task.scene.synthetic for task in tasks):
+        mark = {"synthetic": True, "source": next(task.scene.name for task in tasks if task.scene.synthetic)}
     ready = working_folder(
         out, plan_of(tasks, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
     )
@@ -169,8 +173,8 @@ def _with_whole_paths(request: Request) -> Request:
     """The request as it can be read from any folder."""
     return replace(
         request,
-        s2=tuple(path.absolute() for path in request.s2),
-        s1=tuple(path.absolute() for path in request.s1),
+        s2=tuple(one.absolute() if isinstance(one, Path) else one for one in request.s2),
+        s1=tuple(one.absolute() if isinstance(one, Path) else one for one in request.s1),
         clc=request.clc.absolute(),
         countries=request.countries and request.countries.absolute(),
     )

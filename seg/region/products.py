@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from seg.catalogue.address import Place
+from seg.catalogue.item import Source
 from seg.errors import SceneError, WrongUseError
 from seg.rasters.listing import files_below
 from seg.reben.bands import S2_BANDS
@@ -75,13 +77,15 @@ def plan_of(tasks: Sequence[CutTask], store: bool) -> dict[str, Any]:
     }
 
 
-def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Path]]:
+def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Source]]:
     """The products by name, and where they are."""
     scenes: dict[str, Scene] = {}
-    paths: dict[str, Path] = {}
-    taken: dict[tuple[str, str], Path] = {}
+    paths: dict[str, Source] = {}
+    taken: dict[tuple[str, str], Source] = {}
     for path in request.s2:
-        scene = open_scene(path, bands=request.bands, needed=S2_BANDS, offset=request.offset)
+        scene = open_scene(
+            path, bands=request.bands, needed=S2_BANDS, offset=request.offset, cloud_mask=request.cloud_mask
+        )
         product = product_in(request.product or "") or scene.product
         if product is None:
             raise WrongUseError(
@@ -96,11 +100,11 @@ def _scenes(request: Request) -> tuple[dict[str, Scene], dict[str, Path]]:
     return scenes, paths
 
 
-def _by_scene(paths: Sequence[Path]) -> dict[str, list[Path]]:
+def _by_scene(paths: Sequence[Place]) -> dict[str, list[Place]]:
     """Sentinel-1 rasters by the scene that they name: one with both polarisations, or one for each."""
-    rasters: dict[str, list[Path]] = {}
+    rasters: dict[str, list[Place]] = {}
     for path in paths:
-        inside = files_below(path, 1) if path.is_dir() else []
+        inside = files_below(path, 1) if isinstance(path, Path) and path.is_dir() else []
         name = s1_scene_in(path.name, *inside)
         if name is None:
             raise WrongUseError(
@@ -111,7 +115,7 @@ def _by_scene(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return rasters
 
 
-def _paired(rasters: Mapping[str, Sequence[Path]], scene: Scene, acquired: datetime) -> dict[str, Scene]:
+def _paired(rasters: Mapping[str, Sequence[Place]], scene: Scene, acquired: datetime) -> dict[str, Scene]:
     """Sentinel-1 scenes that overlap a product, the nearest in time first."""
 
     def apart(name: str) -> tuple[float, str]:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
+from seg.catalogue.address import Place, places_of
+from seg.catalogue.item import Source, sources_of
+from seg.config.paths import AnyPath, AnyPaths, path_or_none
 from seg.config.wording import listed
 from seg.errors import WrongUseError
 from seg.reben.names import product_in
@@ -18,7 +20,8 @@ class Request:
     """What a set is to be made from.
 
     Attributes:
-        s2: Sentinel-2 L2A products: SAFE folders or zips, stacks, or folders of bands.
+        s2: Sentinel-2 L2A products: SAFE folders or zips, stacks, or folders of bands, here or elsewhere, or items of
+            catalogues.
         clc: Land cover of CORINE, polygons or raster.
         s1: Sentinel-1 rasters in dB, whose names begin with that of their scene.
         column, layer: Where a vector file has its codes; None: ``Code_18`` in the only layer that has it.
@@ -30,11 +33,12 @@ class Request:
         numbering: Which of CORINE's numbers the land cover has; None: what it says itself.
         offset: What is to be taken off the DN of files that do not say it themselves, 0 or 1000; None: nothing, and a
             scene that looks as if it had to be is refused.
+        cloud_mask: Leave out patches that have clouds or their shadows, by the product's scene classification.
     """
 
-    s2: tuple[Path, ...]
+    s2: tuple[Source, ...]
     clc: Path
-    s1: tuple[Path, ...] = ()
+    s1: tuple[Place, ...] = ()
     column: str | None = None
     layer: str | None = None
     bands: tuple[str, ...] | None = None
@@ -44,6 +48,7 @@ class Request:
     require_s1: bool = False
     numbering: Numbering | None = None
     offset: int | None = None
+    cloud_mask: bool = False
 
 
 def check_make(request: Request) -> None:
@@ -64,8 +69,9 @@ def check_make(request: Request) -> None:
         raise WrongUseError("--require-s1 leaves every patch out where no --s1 is given")
     if request.country_column is not None and request.countries is None:
         raise WrongUseError("--country-column is a column of --countries; name that file too")
-    for path in {path for path in request.s2 if request.s2.count(path) > 1}:
-        raise WrongUseError(f"{path} is given twice with --s2; name every product once")
+    for source in request.s2:
+        if request.s2.count(source) > 1:
+            raise WrongUseError(f"{source} is given twice with --s2; name every product once")
 
 
 def request(  # noqa: PLR0913
@@ -82,6 +88,7 @@ def request(  # noqa: PLR0913
     require_s1: bool = False,
     numbering: Numbering | None = None,
     offset: int | None = None,
+    cloud_mask: bool = False,
 ) -> Request:
     """What a set is to be made from, as typed on the command line; see `Request`.
 
@@ -89,26 +96,27 @@ def request(  # noqa: PLR0913
         s2: Products.
         clc: Land cover.
         s1: Sentinel-1 rasters.
-        column, layer, product, countries, country_column, require_s1, numbering, offset: As there.
+        column, layer, product, countries, country_column, require_s1, numbering, offset, cloud_mask: As there.
         bands: Comma-separated.
 
     Raises:
         WrongUseError: If the request makes no sense.
+        SceneError: If an item of a catalogue cannot be read.
     """
-    s2, clc, s1, countries = path_list(s2), Path(clc), path_list(s1), path_or_none(countries)
     asked = Request(
-        s2=tuple(s2),
-        clc=clc,
-        s1=tuple(s1),
+        s2=tuple(sources_of(s2)),
+        clc=Path(clc),
+        s1=tuple(places_of(s1)),
         column=column,
         layer=layer,
         bands=None if bands is None else tuple(listed(bands)),
         product=product,
-        countries=countries,
+        countries=path_or_none(countries),
         country_column=country_column,
         require_s1=require_s1,
         numbering=numbering,
         offset=offset,
+        cloud_mask=cloud_mask,
     )
     check_make(asked)
     return asked

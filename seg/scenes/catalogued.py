@@ -8,6 +8,7 @@ and then judged by the values as that of any scene; ``--offset`` overrules it.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from seg.catalogue.address import gdal_path
 from seg.catalogue.item import Asset, Item
@@ -47,6 +48,8 @@ def item_layers(item: Item, needed: Sequence[str], asked: int | None) -> tuple[l
 
 
 def _layer(item: Item, band: str, asset: Asset) -> Layer:
+    if isinstance(asset.place, Path) and not asset.place.is_file():
+        raise SceneError(f"{asset.place}, which {item} names for {band}, does not exist; put it where the item says")
     header = read_header(gdal_path(asset.place))
     if asset.index > len(header.dtypes):
         raise SceneError(

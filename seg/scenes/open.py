@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from seg.catalogue.address import Place, Remote
-from seg.catalogue.item import Item, Source
+from seg.catalogue.item import Item, Source, on_disk
 from seg.errors import SceneError
 from seg.rasters.grid import SceneUseError
 from seg.rasters.header import Header, read_header, state_of
@@ -129,8 +129,7 @@ def open_sentinel1(rasters: Sequence[Place], grid: GeoRef) -> Scene | None:
 
 def _simulated(paths: Iterable[Source], layers: Iterable[Layer]) -> bool:
     """Whether a file or what lies beside it says that it was simulated."""
-    here = [path for path in paths if isinstance(path, Path)]
-    return any(layer.header.simulated for layer in layers) or find_synthetic_mark(here) is not None
+    return any(layer.header.simulated for layer in layers) or find_synthetic_mark(on_disk(paths)) is not None
 
 
 def _layers(

@@ -1,0 +1,463 @@
+"""Scenes that lie elsewhere: files of a web server or of S3, and the items of catalogues.
+
+The server is one of loopback that breaks, refuses, leads astray and is slow when it is told to. What is read is
+compared with the product that the files were made of.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from catalogues import EARTH_SEARCH, STYLES, write_item
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from range_server import served
+
+from seg.catalogue import web
+from seg.catalogue.address import Remote, gdal_path, is_remote, place_of, shown_remote
+from seg.catalogue.item import read_items, sources_of
+from seg.catalogue.names import COMMON_NAMES, common_band_in
+from seg.errors import BandMissingError, SceneError
+from seg.rasters import header
+from seg.rasters.grid import Window
+from seg.reben.bands import S2_BANDS
+from seg.scenes.open import open_scene
+from seg.synthetic.scene import synthesise_scene
+
+SIZE = 240
+SOME = ("B02", "B04", "B05", "B8A", "B09")
+SECRET = "sv=2024&sig=TOPSECRET"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(web, "WAITS", (0.02, 0.02))
+    monkeypatch.setattr(header, "WAITS", (0.02, 0.02))
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.02")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "2")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GDAL_HTTP_HEADERS", "GDAL_HTTP_USERPWD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    scene = synthesise_scene(folder / "scene", SIZE, seed=1)
+    for style in STYLES:
+        write_item(scene.product, folder / style, style)
+    shutil.make_archive(str(folder / "product"), "zip", folder / "scene", scene.product.name)
+    shutil.copy(scene.stack, folder / "stack.tif")
+    return scene
+
+
+@pytest.fixture(scope="module")
+def folder(made):
+    return made.product.parents[1]
+
+
+@pytest.fixture
+def server(folder):
+    with served(folder) as about:
+        yield about
+
+
+def pixels(scene, window=None, bands=SOME):
+    place = window or Window(0, 0, scene.grid.width, scene.grid.height)
+    with scene.open() as reader:
+        return reader.read(place, bands), reader.valid(place)
+
+
+def same(one, other):
+    (bands, valid), (others, too) = one, other
+    np.testing.assert_array_equal(valid, too)
+    for band, array in bands.items():
+        np.testing.assert_array_equal(array, others[band])
+
+
+def opened(source, **more):
+    (one,) = sources_of(source)
+    return open_scene(one, needed=SOME, **more)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_an_item_gives_what_its_product_gives(made, server, style):
+    product = open_scene(made.product, needed=S2_BANDS)
+    (item,) = read_items(place_of(f"{server.url}/{style}/item.json"))
+    scene = open_scene(item, needed=S2_BANDS)
+    assert scene.grid == product.grid
+    assert scene.product == product.product
+    assert scene.name == item.name
+    assert scene.origin["ACQUIRED"] == "2018-05-25T09:51:15Z"
+    assert scene.origin["SOURCE"] == f"{server.url}/{style}/item.json"
+    got, expected = pixels(scene, bands=S2_BANDS), pixels(product, bands=S2_BANDS)
+    if style == "earth-search":
+        # What is darker than the offset was cut off by the provider.
+        expected = (
+            {band: np.where(array > 0, np.maximum(array, 1), 0) for band, array in expected[0].items()},
+            expected[1],
+        )
+    same(got, expected)
+    told = {
+        "earth-search": "0 (said by the STAC item, as taken off already)",
+        "planetary-computer": "1000 (said by the STAC item, of baseline 05.11)",
+    }
+    assert scene.decisions["OFFSET_REMOVED"] == told.get(style, "1000 (said by the STAC item)")
+
+
+def test_of_a_raster_elsewhere_only_what_is_needed_is_read(made, server):
+    where = f"{server.url}/large.tif"
+    random = np.random.default_rng(0)
+    values = random.integers(300, 3000, (1, 2048, 2048)).astype(np.uint16)
+    with rasterio.open(made.stack) as stack:
+        profile = {"crs": stack.crs, "transform": stack.transform, "dtype": "uint16", "count": 1, "nodata": 0}
+    file = server.folder / "large.tif"
+    with rasterio.open(
+        file, "w", driver="COG", width=2048, height=2048, blocksize=256, overviews="none", **profile
+    ) as to:
+        to.write(values)
+    scene = open_scene(place_of(where), bands=("B02",), needed=("B02",), offset=0)
+    server.asked.clear()
+    (bands, _) = pixels(scene, Window(256, 512, 256, 256), ("B02",))
+    np.testing.assert_array_equal(bands["B02"], values[0, 512:768, 256:512])
+    assert 2 * 256 * 256 <= server.bytes_of("large.tif") < 4 * 2 * 256 * 256 < file.stat().st_size / 10
+
+
+def test_zips_and_stacks_elsewhere_are_read_as_they_are(made, server):
+    product = open_scene(made.product, needed=SOME)
+    zipped = open_scene(place_of(f"{server.url}/product.zip"), needed=SOME)
+    assert (zipped.name, zipped.product, zipped.grid) == (product.name, product.product, product.grid)
+    same(pixels(zipped), pixels(product))
+    stack = open_scene(made.stack, needed=SOME)
+    same(pixels(open_scene(place_of(f"/vsicurl/{server.url}/stack.tif"), needed=SOME)), pixels(stack))
+    band = next(made.product.glob("**/*_B02_10m.jp2")).relative_to(made.product.parent)
+    inside = place_of(f"/vsizip//vsicurl/{server.url}/product.zip/{band}")
+    assert open_scene(inside, needed=("B02",), offset=1000).grid == product.grid
+
+
+def test_the_same_file_is_the_same_scene_wherever_a_signature_says_it_may_be_read(made, server):
+    one = open_scene(place_of(f"{server.url}/stack.tif?{SECRET}"), needed=SOME)
+    other = open_scene(place_of(f"{server.url}/stack.tif?sig=OTHER"), needed=SOME)
+    assert one.identity == other.identity
+    assert one.name == "stack"
+    assert "TOPSECRET" not in json.dumps([dict(one.origin), dict(one.decisions), one.remarks, one.name])
+
+
+@pytest.mark.parametrize("fault", [503, -1000])
+def test_breaks_are_mended_by_asking_again(made, server, fault):
+    scene = open_scene(
+        place_of(f"{server.url}/earth-search-raw/blue.tif"), bands=("B02",), needed=("B02",), offset=1000
+    )
+    server.faults["blue.tif"], server.times["blue.tif"] = fault, 2
+    got, _ = pixels(scene, bands=("B02",))
+    expected, _ = pixels(open_scene(made.product, needed=("B02",)), bands=("B02",))
+    np.testing.assert_array_equal(got["B02"], expected["B02"])
+    assert server.times["blue.tif"] == 0
+
+
+def said(source, **more):
+    with pytest.raises(SceneError) as error:
+        opened(source, **more)
+    text = str(error.value)
+    assert "\n" not in text
+    assert "TOPSECRET" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (403, "may not be read by you (403): put what it asks for into GDAL_HTTP_HEADERS"),
+        (401, "may not be read by you (401)"),
+        (404, "does not exist (404)"),
+        (500, "answers 500; try again later"),
+        (-20, "breaks off; try again later"),
+    ],
+)
+def test_what_a_server_refuses_is_told_in_a_sentence(server, fault, expected):
+    server.faults["stack.tif"] = fault
+    assert expected in said(f"{server.url}/stack.tif?{SECRET}")
+    server.faults["item.json"] = fault
+    assert expected in said(f"{server.url}/earth-search/item.json?{SECRET}")
+
+
+def test_a_server_that_is_slow_or_not_there_is_told_so(server, monkeypatch):
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "0.2")
+    server.faults["stack.tif"] = 0.6
+    assert "does not answer in time" in said(f"{server.url}/stack.tif")
+    assert "cannot be reached" in said("http://127.0.0.1:9/stack.tif")
+
+
+def test_an_answer_that_is_slow_but_comes_is_waited_for(made, server):
+    server.faults["stack.tif"] = 0.05
+    assert open_scene(place_of(f"{server.url}/stack.tif"), needed=SOME).grid == made.grid
+
+
+def test_credentials_of_the_environment_are_sent_and_never_shown(server, monkeypatch):
+    monkeypatch.setenv("GDAL_HTTP_HEADERS", "Authorization: Bearer TOPSECRET")
+    opened(f"{server.url}/stack.tif")
+    assert all(sent.get("Authorization") == "Bearer TOPSECRET" for sent in server.headers)
+    server.faults["stack.tif"] = 403
+    assert "what GDAL_HTTP_HEADERS holds is not enough" in said(f"{server.url}/stack.tif")
+    assert "user:pass" not in said(f"{server.url.replace('//', '//user:pass@')}/stack.tif")
+
+
+def test_a_page_is_no_raster_and_no_item(server):
+    (server.folder / "login.html").write_text("<!DOCTYPE html><html>Log in</html>")
+    for name in ("stack.tif", "earth-search/item.json"):
+        server.faults[name] = f"{server.url}/login.html?{SECRET}"
+    assert f"leads to the page {server.url}/login.html and not a file" in said(f"{server.url}/stack.tif")
+    assert "is a page of a web site, so it is no STAC item" in said(f"{server.url}/earth-search/item.json")
+
+
+def test_a_file_that_ends_early_is_refused_before_anything_is_mapped(server):
+    whole = (server.folder / "earth-search" / "blue.tif").read_bytes()
+    broken = server.folder / "early"
+    shutil.copytree(server.folder / "earth-search", broken, dirs_exist_ok=True)
+    (broken / "blue.tif").write_bytes(whole[: len(whole) * 2 // 3])
+    assert "early/blue.tif ends early: it has" in said(f"{server.url}/early/item.json")
+
+
+def test_a_folder_elsewhere_cannot_be_listed(server):
+    for name in ("S2A_MSIL2A_X.SAFE", "folder/"):
+        assert "is a folder, which cannot be listed" in said(f"{server.url}/{name}")
+
+
+# What items say, and what is wrong with it
+
+
+def changed(folder, tmp_path, style="earth-search", **properties):
+    """An item whose assets are where they were, and which says something else."""
+    item = json.loads((folder / style / "item.json").read_text())
+    for asset in item["assets"].values():
+        asset["href"] = str(folder / style / asset["href"])
+    item["properties"] |= properties
+    return item, tmp_path / "item.json"
+
+
+def write(item, path):
+    path.write_text(json.dumps(item))
+    return path
+
+
+def test_an_item_on_the_disk_and_its_relative_addresses(made, folder):
+    same(pixels(opened(folder / "stac-1.1" / "item.json")), pixels(open_scene(made.product, needed=SOME)))
+
+
+def test_an_offset_that_was_taken_off_already_is_found_out(folder, tmp_path):
+    """Earth Search has items that say the offset is still there when it is not."""
+    item, path = changed(folder, tmp_path, **{"earthsearch:boa_offset_applied": False})
+    text = said(write(item, path))
+    assert "as if the offset of 1000 had been taken off twice" in text
+    assert "--offset 0" in text
+    scene = opened(path, offset=0)
+    assert scene.decisions["OFFSET_REMOVED"] == "0 (asked for)"
+    same(pixels(scene), pixels(opened(folder / "earth-search" / "item.json")))
+
+
+def test_an_offset_that_is_still_there_though_said_to_be_taken_off_is_told(folder, tmp_path):
+    item, path = changed(folder, tmp_path, "earth-search-raw", **{"earthsearch:boa_offset_applied": True})
+    assert "as if the offset of 1000 were still there; say --offset 1000" in " ".join(opened(write(item, path)).remarks)
+
+
+def test_an_item_that_contradicts_itself_is_not_guessed_at(folder, tmp_path):
+    item, path = changed(folder, tmp_path, "earth-search-raw", **{"s2:processing_baseline": "02.08"})
+    assert "contradicts itself" in said(write(item, path))
+    assert opened(path, offset=1000).decisions["OFFSET_REMOVED"] == "1000 (asked for)"
+
+
+def test_an_item_that_says_nothing_is_judged_by_its_values(folder, tmp_path):
+    item, path = changed(folder, tmp_path, "planetary-computer")
+    del item["properties"]["s2:processing_baseline"]
+    assert "looks as if it still had the offset of 1000" in said(write(item, path))
+    assert opened(path, offset=1000).decisions["OFFSET_REMOVED"] == "1000 (asked for)"
+
+
+@pytest.mark.parametrize(
+    ("asset", "expected"),
+    [
+        ({"proj:transform": [10, 0, 300000, 0, -10, 5_000_000]}, "the corner 300000 5000000"),
+        ({"proj:shape": [480, 480]}, "480 x 480 pixels, but the file has 240 x 240"),
+        ({"proj:epsg": 32633}, "EPSG:32633, but the file in EPSG:32635"),
+        ({"href": "nowhere.tif"}, "names for B02, does not exist"),
+        ({"raster:bands": [{"scale": "much"}]}, "is damaged"),
+    ],
+)
+def test_files_that_do_not_fit_their_item_are_refused(folder, tmp_path, asset, expected):
+    item, path = changed(folder, tmp_path)
+    item["assets"]["blue"] |= asset
+    assert expected in said(write(item, path))
+
+
+def test_a_scale_that_the_file_says_otherwise_is_a_contradiction(folder, tmp_path):
+    item, path = changed(folder, tmp_path)
+    file = tmp_path / "blue.tif"
+    shutil.copy(folder / "earth-search" / "blue.tif", file)
+    with rasterio.Env(GTIFF_SRS_SOURCE="EPSG"), rasterio.open(file, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as raster:
+        raster.scales = (0.001,)
+    item["assets"]["blue"]["href"] = str(file)
+    assert "but the tags of" in said(write(item, path))
+
+
+def test_a_band_that_an_item_lacks_is_named(folder, tmp_path):
+    item, path = changed(folder, tmp_path)
+    del item["assets"]["nir08"]
+    write(item, path)
+    with pytest.raises(BandMissingError, match="has no B8A"):
+        opened(path)
+
+
+def test_collections_of_items_give_several_scenes(folder, tmp_path, server):
+    items = [json.loads((folder / style / "item.json").read_text()) | {"id": style} for style in STYLES]
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items[:2]}))
+    assert [item.name for item in sources_of(f"{server.url}/items.json")] == list(STYLES[:2])
+    links = [{"rel": "item", "href": f"./{style}/item.json"} for style in STYLES]
+    collection = {"type": "Collection", "id": "x", "links": [{"rel": "root", "href": "./x.json"}, *links]}
+    (folder / "collection.json").write_text(json.dumps(collection))
+    found = sources_of([folder / "collection.json", f"{server.url}/collection.json"])
+    assert len(found) == 2 * len(STYLES)
+    same(pixels(open_scene(found[2], needed=SOME)), pixels(open_scene(found[6], needed=SOME)))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[]", "is no STAC item"),
+        ("{}", "is no STAC item"),
+        ("not json", "is no JSON"),
+        ('{"type": "Feature", "properties": {}}', "is GeoJSON but no STAC item"),
+        ('{"type": "FeatureCollection", "features": []}', "holds no STAC items"),
+        ('{"type": "Catalog", "links": []}', "holds no STAC items"),
+        ('{"type": "Feature", "id": "x", "properties": {"datetime": 3}, "assets": {}}', "is damaged"),
+    ],
+)
+def test_json_that_is_no_item(tmp_path, content, expected):
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    assert expected in said(path)
+
+
+# Clouds
+
+
+@pytest.mark.parametrize("bands", [("B02", "B03"), SOME])
+def test_clouds_and_their_shadows_have_no_data_when_asked_for(folder, bands):
+    (item,) = sources_of(folder / "stac-1.1" / "item.json")
+    plain, masked = (open_scene(item, needed=bands, cloud_mask=asked) for asked in (False, True))
+    with rasterio.open(folder / "stac-1.1" / "SCL.tif") as raster:
+        clouds = np.isin(raster.read(1), (3, 8, 9)).repeat(2, axis=0).repeat(2, axis=1)
+    assert masked.origin["CLOUD_MASK"] == "3,8,9 of the scene classification"
+    assert "CLOUD_MASK" not in plain.origin
+    assert masked.identity != plain.identity
+    step = max(masked.factors.values())
+    for place in (Window(0, 0, SIZE, SIZE), Window(step, 7 * step, 61, 37)):
+        here = np.s_[place.top : place.top + place.height, place.left : place.left + place.width]
+        with plain.open() as reader:
+            expected = reader.valid(place) & ~clouds[here]
+        with masked.open() as reader:
+            np.testing.assert_array_equal(reader.valid(place), expected)
+
+
+def test_where_nothing_tells_of_clouds_they_cannot_be_left_out(made):
+    with pytest.raises(SceneError, match="has no scene classification") as error:
+        open_scene(made.stack, needed=SOME, cloud_mask=True)
+    assert error.value.wrong_use
+
+
+# Names
+
+
+def test_files_of_common_names_are_bands_of_a_folder(made, folder):
+    same(
+        pixels(open_scene(folder / "earth-search-raw", needed=SOME, offset=1000)),
+        pixels(open_scene(made.product, needed=SOME)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stem", "band"),
+    [
+        ("blue", "B02"), ("S2A_33UUP_20230613_0_L2A_nir08", "B8A"), ("x_swir16_20m", "B11"), ("scene-rededge2", "B06"),
+        ("red_mask", None), ("bluebird", None), ("infrared", None), ("rededge", None), ("x_vv", "VV"), ("", None),
+    ],
+)  # fmt: skip
+def test_common_names_end_the_names_of_files(stem, band):
+    assert common_band_in(stem) == band
+
+
+def test_the_names_of_earth_search_are_known():
+    assert {COMMON_NAMES[name] for name in EARTH_SEARCH.values()} == set(S2_BANDS)
+    assert all(COMMON_NAMES[name] == band for band, name in EARTH_SEARCH.items())
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "shown"),
+    [
+        ("https://h.eu/a/b.tif?sig=x", "/vsicurl/https://h.eu/a/b.tif?sig=x", "https://h.eu/a/b.tif"),
+        (Path("https://h.eu/a.tif"), "/vsicurl/https://h.eu/a.tif", "https://h.eu/a.tif"),
+        ("http://me:word@h.eu/a.tif", "/vsicurl/http://me:word@h.eu/a.tif", "http://h.eu/a.tif"),
+        ("s3://bucket/k/a.tif", "/vsis3/bucket/k/a.tif", "s3://bucket/k/a.tif"),
+        ("/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif", "s3://bucket/a.tif"),
+        ("/vsizip/{/vsicurl/https://h/x.zip}/a/b.tif", None, "https://h/x.zip/a/b.tif"),
+        ("/vsicurl?pc_url_signing=yes&url=https%3A%2F%2Fh%2Fb.tif", None, "https://h/b.tif"),
+    ],
+)
+def test_addresses_are_opened_by_gdal_and_shown_without_what_signs_them(given, path, shown):
+    place = place_of(given)
+    assert isinstance(place, Remote)
+    assert path is None or gdal_path(place) == path
+    assert str(place) == shown == shown_remote(gdal_path(place))
+    assert is_remote(gdal_path(place))
+
+
+@given(st.text(st.characters(codec="ascii", exclude_characters=":"), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_other_paths_are_of_this_machine(text):
+    place = place_of(text)
+    assert isinstance(place, Remote) == text.startswith("/vsi")
+    assert isinstance(place, Remote) or place == Path(text)
+
+
+def test_files_of_azure_are_signed_by_gdal(folder, tmp_path):
+    item, path = changed(folder, tmp_path, "planetary-computer")
+    item["assets"]["B02"]["href"] = "https://sentinel2l2a01.blob.core.windows.net/s2/B02.tif"
+    (read,) = read_items(write(item, path))
+    place = gdal_path(read.asset("B02").place)
+    assert place.startswith("/vsicurl?pc_url_signing=yes&pc_collection=sentinel-2-l2a&url=https%3A%2F%2F")
+    assert str(read.asset("B02").place) == "https://sentinel2l2a01.blob.core.windows.net/s2/B02.tif"
+
+
+# S3
+
+
+def test_files_of_s3_need_credentials_or_none_at_all(made, server, monkeypatch):
+    monkeypatch.setenv("AWS_S3_ENDPOINT", server.url.removeprefix("http://"))
+    monkeypatch.setenv("AWS_HTTPS", "NO")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "TRUE")
+    monkeypatch.setenv("CPL_AWS_AUTODETECT_EC2", "NO")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said("s3://earth-search-raw/blue.tif", bands=("B02",))
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    scene = open_scene(place_of("s3://earth-search-raw/blue.tif"), bands=("B02",), needed=("B02",), offset=1000)
+    assert scene.grid == made.grid
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "TOPSECRET")
+    server.faults["B02.tif"] = 403
+    assert "the key of AWS_ACCESS_KEY_ID is not enough" in said("s3://stac-1.1/B02.tif", bands=("B02",))
+
+
+def test_products_and_items_of_s3_are_asked_for_with_signed_addresses(made, server, monkeypatch):
+    pytest.importorskip("boto3")
+    monkeypatch.setenv("AWS_S3_ENDPOINT", server.url.removeprefix("http://"))
+    monkeypatch.setenv("AWS_HTTPS", "NO")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "TOPSECRET")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    same(pixels(opened("s3://stac-1.1/item.json")), pixels(open_scene(made.product, needed=SOME)))
+    assert all("TOPSECRET" not in path for _, path, *_ in server.asked)
