@@ -28,7 +28,7 @@ SOLE_IMPORTERS = {
     "pynvml": "seg/engine/energy.py",
 }
 WITHOUT_TORCH = tuple(
-    f"seg/{room}" for room in ("reben", "config", "store", "rasters", "scenes", "prepare", "region", "synthetic")
+    f"seg/{room}" for room in ("reben", "config", "catalogue", "store", "rasters", "scenes", "prepare", "region", "synthetic")
 )
 TORCH = ("torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm")
 TORCH_FILES = "seg/models/torch_file.py"

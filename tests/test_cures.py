@@ -59,6 +59,7 @@ TYPED = {
     "benchmark/template.py": {"# Leaderboard": DESCRIBED, "name: verify": DESCRIBED, "One folder or zip": DESCRIBED},
     "benchmark/container.py": {"give what": DESCRIBED, "pack it again": PACKED},
     "benchmark/form.py": {"without --answers writes": PACKED},
+    "catalogue/web.py": {"'seg[s3]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "cli/doctor.py": {"install it again": NOT_HERE},
     "cli/submit.py": {"Then: seg submit": PACKED, "Verify it": PACKED},
     "cli/sweep.py": {

@@ -246,8 +246,8 @@ def _reachable(file: Remote) -> Remote:
         from botocore.exceptions import BotoCoreError
     except ModuleNotFoundError:
         raise SceneError(
-            f"{file} is no raster, and what else lies in S3 is read with boto3: pip install boto3 (or give its "
-            "https:// address)"
+            f"{file} is no raster, and what else lies in S3 is read with boto3: pip install 'seg[s3]' (or give "
+            "its https:// address)"
         ) from None
     bucket, _, key = file.path.removeprefix("/vsis3/").partition("/")
     public = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "ON", "1")

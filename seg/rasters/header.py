@@ -199,7 +199,7 @@ def open_raster(path: str) -> DatasetReader:
     Raises:
         SceneError: If it is none or damaged.
     """
-    # GDAL decodes the blocks of a GeoTIFF one by one unless told otherwise, those of JPEG 2000 several at a time. Blocks
+    # GDAL decodes the blocks of a GeoTIFF one by one unless told otherwise, those of JPEG 2000 several at a time. Those
     # of a server come several at a time anyway, and threads would print what goes wrong.
     several = path.lower().endswith((".tif", ".tiff")) and not is_remote(path)
     threads = {"num_threads": "all_cpus"} if several else {}
