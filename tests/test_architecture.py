@@ -26,9 +26,13 @@ SOLE_IMPORTERS = {
     "onnx": "seg/models/onnx.py",
     "onnxruntime": "seg/models/onnx.py",
     "pynvml": "seg/engine/energy.py",
+    "pystac": "seg/maps",
+    "pystac_client": "seg/catalogue/search.py",
+    "boto3": "seg/catalogue/web.py",
 }
 WITHOUT_TORCH = tuple(
-    f"seg/{room}" for room in ("reben", "config", "catalogue", "store", "rasters", "scenes", "prepare", "region", "synthetic")
+    f"seg/{room}"
+    for room in ("reben", "config", "catalogue", "store", "rasters", "scenes", "prepare", "region", "synthetic")
 )
 TORCH = ("torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm")
 TORCH_FILES = "seg/models/torch_file.py"

@@ -10,13 +10,13 @@ from seg.cli import console, options
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
+    out: Annotated[Path, typer.Option(help="The map, NAME.tif; for several scenes a folder.")],
     scenes: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Sentinel-2 L2A product (SAFE folder or zip), stack, folder of bands or STAC item; or its URL."
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="The map, NAME.tif; for several scenes a folder.")],
+    ] = None,
     s1: Annotated[
         list[str] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
     ] = None,
@@ -39,6 +39,16 @@ def predict(
     cloud_mask: Annotated[
         bool, typer.Option("--cloud-mask", help="Leave clouds and their shadows (SCL) without data.")
     ] = False,
+    stac_api: Annotated[
+        str | None,
+        typer.Option(help="Search this STAC API for the scenes of --bbox and --date with the fewest clouds."),
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="Collection to search in.", show_default="{seg.catalogue.search.COLLECTION}")
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option(help="Dates to search in: FROM/TO, or a day, month or year.", metavar="DATES")
+    ] = None,
     window: options.Window = None,
     overlap: options.Overlap = None,
     batch_size: options.WindowBatch = None,
@@ -47,15 +57,17 @@ def predict(
     slurm: options.Slurm = None,
 ) -> None:
     """Map a whole scene: a GeoTIFF with a QGIS style. The same command goes on where it was broken off."""
+    from seg.catalogue.search import searched
     from seg.maps.part import read_box
     from seg.pipeline.predict import predict as predict_scenes
 
     with console.wrong_use():
         box = None if bbox is None else read_box(bbox)
+        search = searched(stac_api, collection, date)
     with console.stoppable("Finished strips are kept; the same command goes on from there."):
         maps = predict_scenes(
             run,
-            scenes,
+            scenes or (),
             out,
             bands=None if bands is None else [name.strip() for name in bands.split(",")],
             s1=s1 or (),
@@ -70,6 +82,7 @@ def predict(
             tta=tta,
             mmu=mmu,
             cloud_mask=cloud_mask,
+            search=search,
             window=window,
             overlap=overlap,
             batch_size=batch_size,

@@ -13,13 +13,20 @@ _STRANGE = re.compile(r"[/\\:\0]+")
 """What ids of items may hold and names of files may not."""
 
 
-def map_targets(scenes: Sequence[Source], out: Path, alone: bool = False) -> list[Path]:
-    """The class map of each scene; of one only, if what belongs to it is given (`alone`)."""
+def map_targets(scenes: Sequence[Source], out: Path, alone: bool = False, folder: bool = False) -> list[Path]:
+    """The class map of each scene; of one only, if what belongs to it is given (`alone`).
+
+    Args:
+        scenes: The scenes.
+        out: The map of the only one, or the folder for several.
+        alone: Whether there may be only one.
+        folder: Whether it is a folder however many there are.
+    """
     if alone and len(scenes) > 1:
         raise WrongUseError("a Sentinel-1 raster belongs to one scene; predict the scenes one by one")
     if not scenes:
-        raise WrongUseError("there is no scene to map; name one or more")
-    if len(scenes) == 1:
+        raise WrongUseError("there is no scene to map; name one or more, or search for some with --stac-api")
+    if len(scenes) == 1 and not folder:
         if out.is_dir():
             raise WrongUseError(f"{out} is a folder; name the map itself, such as --out {out / 'map.tif'}")
         if out.suffix.lower() not in (".tif", ".tiff"):

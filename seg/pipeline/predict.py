@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from seg.catalogue.address import Place, places_of
 from seg.catalogue.item import Source, sources_of
+from seg.catalogue.search import Search, find_scenes
 from seg.config.paths import AnyPath, AnyPaths, path_or_none
 from seg.config.scope import check_unit
 from seg.config.track import Notify, Track, ignore, silent
@@ -44,6 +45,7 @@ def predict(
     tta: bool = False,
     mmu: float = 0.0,
     cloud_mask: bool = False,
+    search: Search | None = None,
     window: int | None = None,
     overlap: int | None = None,
     batch_size: int | None = None,
@@ -75,6 +77,8 @@ def predict(
         tta: Mean of the probabilities over the 8 symmetries of the square.
         mmu: Hectares of the minimum mapping unit that the class map alone is brought to; CORINE's is 25; 0: none.
         cloud_mask: Leave clouds and their shadows, by the scene's own classification, without data.
+        search: Map what a STAC API has of the box instead of `scenes`: those with the fewest clouds that cover it, or if
+            `out` is a map, the one that covers it alone.
         window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
         batch_size, device: Windows at a time; instead of the run's setting.
         executor, slurm: Who makes the maps, each of them one, see `seg.prepare.executors.opened`.
@@ -85,13 +89,15 @@ def predict(
         OSError: If a file cannot be read or written.
     """
     run, out, geometry = Path(run), Path(out), path_or_none(geometry)
-    sources, rasters = sources_of(scenes), places_of(s1)
     check_unit(mmu)
+    folder = search is not None and out.suffix.lower() not in (".tif", ".tiff")
+    sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
+    rasters = places_of(s1)
     if executor != LOCAL:  # They may be read from another folder.
         run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
         sources = [one.absolute() if isinstance(one, Path) else one for one in sources]
         rasters = [one.absolute() if isinstance(one, Path) else one for one in rasters]
-    paths = map_targets(sources, out, alone=bool(rasters))
+    paths = map_targets(sources, out, alone=bool(rasters), folder=folder)
     require_inputs(paths, [*sources, *rasters, *([geometry] if geometry else [])])
     with claimed_maps(paths, out):
         chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
@@ -106,6 +112,17 @@ def predict(
 
             return map_scenes(chosen, parts, options, sizes, track, notify)
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
+
+
+def _searched(search: Search, box: Box | None, scenes: AnyPaths, alone: bool, notify: Notify) -> list[Source]:
+    """What a search finds; tells what it is."""
+    if sources_of(scenes):
+        raise WrongUseError("scenes are named or searched for; leave out SCENES or --stac-api")
+    if box is None:
+        raise WrongUseError("a search needs a place; give it with --bbox west,south,east,north")
+    found = find_scenes(search, box, alone=alone)
+    notify(found.remark)
+    return list(found.items)
 
 
 def _chosen(run: Path, device: str | None, labels: bool, executor: Executor | str) -> ChosenWeights:

@@ -1,0 +1,157 @@
+"""Searching a STAC API for the scenes of a place that have the fewest clouds."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seg.catalogue.address import Remote, place_of
+from seg.catalogue.item import Item, item_of
+from seg.errors import SceneError, WrongUseError
+
+COLLECTION = "sentinel-2-l2a"
+"""What Earth Search, the Planetary Computer and the Copernicus Data Space call Level-2A."""
+_MOST = 500
+"""Items to look at; the API gives them in an order of its own."""
+_DATE = r"(?:\d{4}(?:-\d\d(?:-\d\d(?:T[\d:.]+Z?)?)?)?|\.\.)"
+_DATES = re.compile(rf"{_DATE}(?:/{_DATE})?")
+_ADDED = 0.001
+"""Part of the place that a scene has to add to those before it."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched for.
+
+    Attributes:
+        api: Address of the STAC API.
+        dates: A day, month or year, or two with a slash between, ``..`` for no end: ``2023-06/2023-08-15``.
+        collection: Name of the collection.
+
+    Raises:
+        WrongUseError: If the address or the dates are none.
+    """
+
+    api: str
+    dates: str
+    collection: str = COLLECTION
+
+    def __post_init__(self) -> None:
+        place = place_of(self.api)
+        if not isinstance(place, Remote) or place.url is None:
+            raise WrongUseError(f"'{self.api}' is no address of a STAC API; give one that begins with https://")
+        if not _DATES.fullmatch(self.dates) or self.dates in ("..", "../.."):
+            raise WrongUseError(
+                f"'{self.dates}' is no date; give a day, a month or a year, or two with a slash between, such as "
+                "2023-06-01/2023-08-31"
+            )
+
+
+def searched(api: str | None, collection: str | None, dates: str | None) -> Search | None:
+    """A search as typed on the command line; None if none was asked for.
+
+    Raises:
+        WrongUseError: If a part of it lacks.
+    """
+    if api is None:
+        if collection is not None or dates is not None:
+            option = "--collection" if collection is not None else "--date"
+            raise WrongUseError(f"{option} is of a search; name the STAC API too, with --stac-api")
+        return None
+    if dates is None:
+        raise WrongUseError("a search needs dates; give them with --date, such as 2023-06-01/2023-08-31")
+    return Search(api, dates, collection or COLLECTION)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        items: The scenes, those with the fewest clouds first.
+        looked_at: How many there were.
+        covered: Share of the place that they cover, 0 to 1.
+    """
+
+    items: tuple[Item, ...]
+    looked_at: int
+    covered: float
+
+    @property
+    def remark(self) -> str:
+        """What was found, in a sentence."""
+        clouds = ", ".join(f"{one.name} ({_cloud(one):.0f} % clouds)" for one in self.items)
+        lacking = f" They cover {100 * self.covered:.1f} % of the box." if self.covered < 1 - _ADDED else ""
+        return f"Of {self.looked_at} scenes those with the fewest clouds are taken: {clouds}.{lacking}"
+
+
+def find_scenes(search: Search, box: Box, *, alone: bool) -> Found:
+    """The scenes with the fewest clouds that together cover a box.
+
+    Args:
+        search: What is searched for.
+        box: West, south, east, north in degrees.
+        alone: Whether one has to cover it all.
+
+    Raises:
+        SceneError: If the API does not answer, or has no such scene.
+    """
+    features = _asked(search, box)
+    place = place_of(search.api)
+    items = [item_of(one, place) for one in features]
+    if not items:
+        raise SceneError(
+            f"{search.api} has no scene of {search.collection} in {search.dates} at "
+            f"{','.join(f'{edge:g}' for edge in box)}; widen --date, or name another --collection"
+        )
+    chosen, covered = _fewest_clouds(items, box, alone)
+    if not chosen:
+        raise SceneError(
+            f"none of {len(items)} scenes covers the box alone; name a folder as --out to map several, or a smaller "
+            "--bbox"
+        )
+    return Found(tuple(chosen), len(items), covered)
+
+
+def _fewest_clouds(items: Sequence[Item], box: Box, alone: bool) -> tuple[list[Item], float]:
+    import shapely
+
+    wanted = shapely.box(*box)
+    left, chosen = wanted, list[Item]()
+    for item in sorted(items, key=lambda one: (_cloud(one), one.name)):
+        shape = shapely.geometry.shape(item.geometry) if item.geometry else shapely.box(*(item.bbox or box)[:4])
+        if alone and shape.covers(wanted):
+            return [item], 1.0
+        rest = left.difference(shape)
+        if not alone and left.area - rest.area > _ADDED * wanted.area:
+            chosen.append(item)
+            left = rest
+        if left.area <= _ADDED * wanted.area:
+            break
+    return chosen, float(1 - left.area / wanted.area)
+
+
+def _cloud(item: Item) -> float:
+    """Per cent; what does not say it comes last."""
+    return 100.0 if item.cloud is None else item.cloud
+
+
+def _asked(search: Search, box: Box) -> list[dict[str, Any]]:
+    try:
+        import pystac_client
+        from pystac_client.exceptions import APIError
+    except ModuleNotFoundError:
+        raise WrongUseError(
+            "a search needs pystac-client, which is not installed; run: pip install 'seg[stac]', or name the items"
+        ) from None
+    import requests
+
+    try:
+        client = pystac_client.Client.open(search.api, timeout=60)
+        found = client.search(collections=[search.collection], bbox=box, datetime=search.dates, max_items=_MOST)
+        return list(found.items_as_dicts())
+    except (APIError, requests.RequestException, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SceneError(f"{search.api} does not answer as a STAC API ({reason}); name its landing page") from None
