@@ -49,8 +49,9 @@ def write_cogs(product: Path, folder: Path, *, offset: int = 0, names: dict[str,
 def write_classification(path: Path, values_HW: np.ndarray, profile: dict[str, Any]) -> None:
     """A classification in which all of its classes occur, cloud and shadow in blots."""
     random = np.random.default_rng(3)
-    coarse_HW = random.integers(2, 12, (values_HW.shape[0] // 8, values_HW.shape[1] // 8))
-    classes_HW = np.kron(coarse_HW, np.ones((8, 8))).astype(np.uint8)
+    height, width = values_HW.shape
+    coarse_HW = random.integers(2, 12, (height // 8 + 1, width // 8 + 1))
+    classes_HW = np.kron(coarse_HW, np.ones((8, 8))).astype(np.uint8)[:height, :width]
     with rasterio.open(
         path, "w", driver="COG", height=classes_HW.shape[0], width=classes_HW.shape[1], blocksize=128,
         **{**profile, "dtype": "uint8"},

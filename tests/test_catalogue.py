@@ -20,7 +20,8 @@ from seg.catalogue import web
 from seg.catalogue.address import Remote, gdal_path, is_remote, place_of, shown_remote
 from seg.catalogue.item import read_items, sources_of
 from seg.catalogue.names import COMMON_NAMES, common_band_in
-from seg.errors import BandMissingError, SceneError
+from seg.catalogue.search import Search, find_scenes
+from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.rasters import header
 from seg.rasters.grid import Window
 from seg.reben.bands import S2_BANDS
@@ -461,3 +462,83 @@ def test_products_and_items_of_s3_are_asked_for_with_signed_addresses(made, serv
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     same(pixels(opened("s3://stac-1.1/item.json")), pixels(open_scene(made.product, needed=SOME)))
     assert all("TOPSECRET" not in path for _, path, *_ in server.asked)
+
+
+# Searches
+
+
+def api_of(server, features):
+    """Let a server answer as a STAC API that has these items; gives its address and what it is asked."""
+    asked = []
+    landing = {
+        "type": "Catalog", "stac_version": "1.0.0", "id": "api", "description": "api",
+        "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
+        "links": [
+            {"rel": "search", "href": f"{server.url}/api/search", "method": "POST", "type": "application/geo+json"}
+        ],
+    }  # fmt: skip
+
+    def search(body):
+        asked.append(json.loads(body))
+        return json.dumps({"type": "FeatureCollection", "features": features, "links": []}).encode()
+
+    server.answers["/api/"] = server.answers["/api"] = lambda _: json.dumps(landing).encode()
+    server.answers["/api/search"] = search
+    return f"{server.url}/api", asked
+
+
+def feature(folder, name, cloud, box):
+    west, south, east, north = box
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    item = json.loads((folder / "earth-search" / "item.json").read_text())
+    item |= {"id": name, "bbox": list(box), "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    item["properties"]["eo:cloud_cover"] = cloud
+    return item
+
+
+def test_a_search_takes_the_fewest_clouds_that_cover_the_place(folder, server):
+    pytest.importorskip("pystac_client")
+    features = [
+        feature(folder, "cloudy", 80, (0, 0, 4, 4)),
+        feature(folder, "west", 3, (0, 0, 2.2, 4)),
+        feature(folder, "within-west", 5, (0, 0, 2, 4)),
+        feature(folder, "clear-corner", 0, (0, 0, 1, 1)),
+        feature(folder, "untold", None, (0, 0, 4, 4)),
+        feature(folder, "east", 10, (1.9, 0, 4, 4)),
+    ]
+    api, asked = api_of(server, features)
+    search = Search(api, "2018-05/2018-06")
+    found = find_scenes(search, (0.5, 0.5, 3.5, 3.5), alone=False)
+    assert [item.name for item in found.items] == ["clear-corner", "west", "east"]
+    assert found.covered == pytest.approx(1)
+    assert found.looked_at == len(features)
+    assert asked[0]["collections"] == ["sentinel-2-l2a"]
+    assert asked[0]["bbox"] == [0.5, 0.5, 3.5, 3.5]
+    assert asked[0]["datetime"] == "2018-05-01T00:00:00Z/2018-06-30T23:59:59Z"
+    assert [item.name for item in find_scenes(search, (0.5, 0.5, 3.5, 3.5), alone=True).items] == ["cloudy"]
+    half = find_scenes(search, (2, 2, 6, 4), alone=False)
+    assert half.covered == pytest.approx(0.5)
+    assert "They cover 50.0 % of the box" in half.remark
+    with pytest.raises(SceneError, match="covers the box alone; name a folder as --out"):
+        find_scenes(search, (2, 2, 6, 4), alone=True)
+
+
+def test_a_search_that_finds_nothing_or_nobody(folder, server):
+    pytest.importorskip("pystac_client")
+    api, _ = api_of(server, [])
+    with pytest.raises(SceneError, match="has no scene of sentinel-2-l2a in 2018 at 0,0,1,1; widen --date"):
+        find_scenes(Search(api, "2018"), (0, 0, 1, 1), alone=False)
+    for where in (f"{server.url}/earth-search/item.json", f"{server.url}/nothing", "http://127.0.0.1:9/api"):
+        with pytest.raises(SceneError, match="does not answer as a STAC API"):
+            find_scenes(Search(where, "2018"), (0, 0, 1, 1), alone=False)
+
+
+@pytest.mark.parametrize("dates", ["2018", "2018-05", "2018-05-25", "2018/2019-02", "2018-05-01/..", "../2018"])
+def test_dates_to_search_in(dates):
+    assert Search("https://h.eu/v1", dates).dates == dates
+
+
+@pytest.mark.parametrize("dates", ["", "May", "..", "2018/", "2018-5", "25.5.2018"])
+def test_what_is_no_date(dates):
+    with pytest.raises(WrongUseError, match="is no date"):
+        Search("https://h.eu/v1", dates)

@@ -141,6 +141,7 @@ def _cloud(item: Item) -> float:
 def _asked(search: Search, box: Box) -> list[dict[str, Any]]:
     try:
         import pystac_client
+        from pystac_client.errors import ClientTypeError
         from pystac_client.exceptions import APIError
     except ModuleNotFoundError:
         raise WrongUseError(
@@ -152,6 +153,6 @@ def _asked(search: Search, box: Box) -> list[dict[str, Any]]:
         client = pystac_client.Client.open(search.api, timeout=60)
         found = client.search(collections=[search.collection], bbox=box, datetime=search.dates, max_items=_MOST)
         return list(found.items_as_dicts())
-    except (APIError, requests.RequestException, ValueError, KeyError) as error:
+    except (APIError, ClientTypeError, NotImplementedError, requests.RequestException, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SceneError(f"{search.api} does not answer as a STAC API ({reason}); name its landing page") from None

@@ -77,8 +77,8 @@ def predict(
         tta: Mean of the probabilities over the 8 symmetries of the square.
         mmu: Hectares of the minimum mapping unit that the class map alone is brought to; CORINE's is 25; 0: none.
         cloud_mask: Leave clouds and their shadows, by the scene's own classification, without data.
-        search: Map what a STAC API has of the box instead of `scenes`: those with the fewest clouds that cover it, or if
-            `out` is a map, the one that covers it alone.
+        search: Map what a STAC API has of the box instead of `scenes`: those with the fewest clouds that cover it, or
+            if `out` is a map, the one that covers it alone.
         window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
         batch_size, device: Windows at a time; instead of the run's setting.
         executor, slurm: Who makes the maps, each of them one, see `seg.prepare.executors.opened`.
