@@ -24,7 +24,21 @@ from seg.runs.demonstration import DEMO
 ALL = list(commands())
 NOTHING_IF_NOT_GIVEN = {
     *("bands", "metadata", "config", "set_", "allow", "drop", "s1", "s2", "maps", "geometry", "resplit"),
-    *("mirror", "scene", "layer", "countries", "product", "rule", "report", "arch", "encoder", "grid", "slurm"),
+    *(
+        "mirror",
+        "scene",
+        "layer",
+        "countries",
+        "product",
+        "rule",
+        "report",
+        "arch",
+        "encoder",
+        "grid",
+        "slurm",
+        "stac_api",
+        "date",
+    ),
 }
 """Options without which nothing is done or chosen; `seg models` takes all architectures and encoders."""
 NEEDED_BY_NO_COMMAND = {("compare", "out"), ("data split", "out"), ("leaderboard", "out")}

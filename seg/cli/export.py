@@ -28,6 +28,7 @@ def export(
         bool | None, typer.Option("--patches/--no-patches", help="Patch maps.", show_default="on; with --mosaic off")
     ] = None,
     mmu: options.MapUnit = 0.0,
+    stac: options.Stac = False,
     device: options.OfRunDevice = None,
 ) -> None:
     """Write the predicted maps of a split as GeoTIFF, of patches or as mosaics, and their footprints as GeoParquet."""
@@ -45,6 +46,7 @@ def export(
         mosaic=mosaic,
         patches=patches,
         mmu=mmu,
+        stac=stac,
         device=device,
         track=console.track,
         notify=console.notify,

@@ -68,6 +68,9 @@ ModalityDropout = Annotated[
     typer.Option(help="Probability that a training patch loses one sensor.", show_default="{train.modality_dropout}"),
 ]
 
+Stac = Annotated[
+    bool, typer.Option("--stac", help="Also write STAC: an item for each map and its model, a collection over several.")
+]
 StackBands = Annotated[str | None, typer.Option(help="Bands of a stack in order, such as B02,B03,B04; - skips one.")]
 Offset = Annotated[
     int | None,

@@ -39,6 +39,7 @@ def predict(
     cloud_mask: Annotated[
         bool, typer.Option("--cloud-mask", help="Leave clouds and their shadows (SCL) without data.")
     ] = False,
+    stac: options.Stac = False,
     stac_api: Annotated[
         str | None,
         typer.Option(help="Search this STAC API for the scenes of --bbox and --date with the fewest clouds."),
@@ -82,6 +83,7 @@ def predict(
             tta=tta,
             mmu=mmu,
             cloud_mask=cloud_mask,
+            stac=stac,
             search=search,
             window=window,
             overlap=overlap,

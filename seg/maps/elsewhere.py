@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from seg.config.track import Notify, Track, silent
 from seg.maps.part import ScenePart
-from seg.maps.scene_map import VRT, MapOptions, Sizes, claimed_maps, run_tags
-from seg.maps.vrt import write_vrt
+from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
+from seg.maps.stac import MODEL
+from seg.maps.together import join_maps, run_tags
 from seg.prepare.executors import LOGS, opened, results
 from seg.runs.use import ChosenWeights
 from seg.scenes.reader import Scene
@@ -48,7 +49,7 @@ def make_map(piece: MapPiece) -> "tuple[SceneMap, tuple[str, ...]]":
     said: list[str] = []
     with claimed_maps([piece.path], piece.path):
         scenes = [(piece.scene, piece.part, piece.path)]
-        (made,) = map_scenes(piece.chosen, scenes, piece.options, piece.sizes, silent, said.append)
+        (made,) = map_scenes(piece.chosen, scenes, piece.options, piece.sizes, silent, said.append, together=False)
     return made, tuple(said)
 
 
@@ -73,10 +74,10 @@ def have_mapped(
             for sentence in said:
                 notify(sentence)
     maps = tuple(made[piece.path] for piece in pieces)
-    if len(maps) > 1:
+    if len(maps) > 1 or pieces[0].options.stac == folder / MODEL:
         # Claimed anew, for the record to have what the others have kept in it.
         with claimed_maps(list(made), folder):
-            simulated = any(piece.scene.synthetic for piece in pieces)
-            tags = run_tags(pieces[0].chosen.card, pieces[0].options, simulated)
-            write_vrt(folder / VRT, [one.path for one in maps], tags=tags)
+            card, options = pieces[0].chosen.card, pieces[0].options
+            tags = run_tags(card, options, any(piece.scene.synthetic for piece in pieces))
+            join_maps([one.path for one in maps], card, options, tags)
     return maps

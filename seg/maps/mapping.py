@@ -21,8 +21,8 @@ from seg.inference.windows import lay_windows
 from seg.maps.generalise import generalise_strips
 from seg.maps.part import ScenePart
 from seg.maps.parts import begin_map
-from seg.maps.scene_map import VRT, MapOptions, ScenePlan, Sizes, finish_map, map_identity, require_space, run_tags
-from seg.maps.vrt import write_vrt
+from seg.maps.scene_map import MapOptions, ScenePlan, Sizes, finish_map, map_identity, require_space
+from seg.maps.together import join_maps, run_tags
 from seg.metrics.ratio import Floats
 from seg.models.folding import fold_batch_norm
 from seg.reben.bands import PATCH_SIZE
@@ -85,6 +85,8 @@ def map_scenes(
     sizes: Sizes,
     track: Track,
     notify: Notify,
+    *,
+    together: bool = True,
 ) -> tuple[SceneMap, ...]:
     """Map scenes; under ``torchrun`` the processes share the rows of windows of each.
 
@@ -94,6 +96,7 @@ def map_scenes(
         options: What belongs to each map.
         sizes: Of windows and batches.
         track, notify: Are told of progress, and what the user must not miss.
+        together: Whether these are all maps of their folder, which then get what spans them.
 
     Raises:
         SegError: One of its kinds, for anything wrong with the weights or a scene.
@@ -104,10 +107,9 @@ def map_scenes(
     with joined(weights.ranks, weights.compute.device) as ranks:
         joined_weights = replace(weights, ranks=ranks)
         maps = tuple(_map_scene(replace(plan, weights=joined_weights), track, notify) for plan in plans)
-        if len(maps) > 1 and ranks.first:
-            simulated = any(scene.synthetic for scene, *_ in scenes)
-            tags = run_tags(weights.card, options, simulated)
-            write_vrt(maps[0].path.with_name(VRT), [one.path for one in maps], tags=tags)
+        if together and ranks.first:
+            tags = run_tags(weights.card, options, any(scene.synthetic for scene, *_ in scenes))
+            join_maps([one.path for one in maps], weights.card, options, tags)
     return maps
 
 

@@ -15,6 +15,7 @@ from seg.maps.geotiff import write_category_names
 from seg.maps.mosaic import write_strips
 from seg.maps.patches import MAP, Layer, patch_file
 from seg.maps.qgis import style, write_qml
+from seg.maps.stac import item_of_map
 from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
 from seg.store.written import partial_of
@@ -104,7 +105,7 @@ def product_files(product: str, layers: Sequence[Layer]) -> list[str]:
         if layer.palette:
             names += [path.with_suffix(".qml").name, f"{layer.name}_warped/{path.stem}.vrt"]
         if layer is MAP:
-            names.append(path.with_suffix(".png").name)
+            names += [path.with_suffix(".png").name, item_of_map(path).name]
     return names
 
 

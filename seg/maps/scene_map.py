@@ -21,14 +21,14 @@ from seg.maps.geotiff import write_category_names
 from seg.maps.part import ScenePart
 from seg.maps.parts import GENERALISED, LAYERS, SURPRISALS, Unfinished, require_strips, unfinished_folder, window_grid
 from seg.maps.qgis import style, write_qml
+from seg.maps.stac import COLLECTION, MODEL, model_of_map
+from seg.maps.together import VRT, describe_map, run_tags
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
-from seg.models.card import ModelCard
 from seg.models.weights_file import weights_digest
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
 from seg.runs.folder import best_checkpoint
-from seg.runs.use import model_tags
 from seg.scenes.left_out import LeftOut
 from seg.scenes.reader import Scene
 from seg.store.atomic import remove_file
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from seg.inference.windows import Tiling
     from seg.runs.session import Weights
 
-VRT = "map.vrt"
 DESCRIPTIONS = {
     "classes": ("land cover",),
     "confidence": ("confidence", "entropy / ln 19"),
@@ -49,6 +48,8 @@ DESCRIPTIONS = {
 _ENDINGS = (
     ".qml",
     ".png",
+    ".json",
+    "_model.json",
     "_labels.parquet",
     "_areas.csv",
     "_areas.md",
@@ -63,6 +64,8 @@ class MapOptions:
 
     Attributes:
         run: The run folder.
+        stac: Where the item of the model is, for STAC of maps: beside the only one, or in the folder of several; None:
+            no STAC.
         probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu: As of `seg.pipeline.predict.predict`.
     """
 
@@ -75,6 +78,7 @@ class MapOptions:
     tta: bool
     geometry: Path | None
     mmu: float = 0.0
+    stac: Path | None = None
 
 
 _STRIDE = 64
@@ -188,7 +192,8 @@ def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
         with claimed_files(files, known):
             yield
         return
-    names = [file.name for file in files] + [VRT, *(f"{Path(VRT).stem}_warped/{path.stem}.vrt" for path in paths)]
+    names = [file.name for file in files] + [VRT, COLLECTION, MODEL]
+    names += [f"{Path(VRT).stem}_warped/{path.stem}.vrt" for path in paths]
     with claimed_folder(out, names, known):
         yield
 
@@ -293,6 +298,8 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         write_png(
             files[-1], land_cover_figure(classes_HW, title=title, synthetic=plan.synthetic, pixel_size=pixel_size)
         )
+    if options.stac is not None:
+        files += describe_map(plan.path, files, plan.weights.card, options)
     unfinished.remove()
     return (plan.path, *(path for path in files if path != plan.path))
 
@@ -312,24 +319,14 @@ def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
         "_probabilities.tif": options.probabilities,
         "_confidence.tif": options.confidence,
         ".png": options.quicklook,
+        ".json": options.stac is not None,
+        "_model.json": options.stac == model_of_map(plan.path),
     }
     earlier = [ending for ending in written if plan.beside(ending).exists()]
     for ending in earlier:
         remove_file(plan.beside(ending))
     if lost := [plan.beside(ending).name for ending in earlier if not written[ending]]:
         notify(f"Removed {', '.join(lost)}, which belonged to the earlier {plan.path.name}.")
-
-
-def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
-    """Metadata that some maps of a run share; `simulated` says whether one of the scenes is."""
-    tags = model_tags(
-        card,
-        best_checkpoint(options.run),
-        fingerprint=card.data.fingerprint,
-        synthetic=simulated,
-        unit=options.mmu,
-    )
-    return tags | {"TTA": "YES" if options.tta else "NO"}
 
 
 def map_tags(plan: ScenePlan, left_out: LeftOut) -> dict[str, str]:

@@ -29,6 +29,8 @@ from seg.maps.patches import (
     patch_file,
     write_patches,
 )
+from seg.maps.stac import COLLECTION, MODEL, require_pystac
+from seg.maps.together import describe_mosaics
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.reben.reference_map import class_indices
@@ -80,6 +82,7 @@ def export(
     mosaic: bool = False,
     patches: bool | None = None,
     mmu: float = 0.0,
+    stac: bool = False,
     device: str | None = None,
     track: Track = silent,
     notify: Notify = ignore,
@@ -103,6 +106,7 @@ def export(
         patches: Write patch maps; if None, only without mosaics.
         mmu: Hectares of a minimum mapping unit that maps are brought to, such as 25 for CORINE's; 0: none. A mosaic is
             brought to it as a whole, and a patch map by itself, where objects at its edge stay.
+        stac: Also write a STAC item for each mosaic, ``model.json`` and ``collection.json``.
         device: Instead of the run's setting.
         track: Progress.
         notify: Is told what the user must not miss.
@@ -115,8 +119,8 @@ def export(
     wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities}
     layers = tuple(layer for layer, asked in wanted.items() if asked)
     keep = not mosaic if patches is None else patches
-    _check_request(out, keep, mosaic, mmu)
-    names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ())]
+    _check_request(out, keep, mosaic, mmu, stac)
+    names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ()), *((COLLECTION, MODEL) if stac else ())]
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
         use = plan_use(
             run,
@@ -137,6 +141,8 @@ def export(
                 picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
                 how = Sharing(session.ranks, track, keep_parts=keep)
                 mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
+                if stac and session.ranks.first:
+                    describe_mosaics(out, mosaics, layers, session.card, run)
                 session.ranks.wait()
             finally:
                 if not keep:
@@ -144,8 +150,12 @@ def export(
     return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
 
 
-def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float) -> None:
+def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float, stac: bool) -> None:
     """Refuse what can be refused before anything is opened."""
+    if stac and not mosaic:
+        raise WrongUseError("--stac describes mosaics, not patches; ask for --mosaic too")
+    if stac:
+        require_pystac()
     if not (mosaic or keep):
         raise WrongUseError("there is nothing to write without patch maps and without mosaics; ask for one of them")
     if mosaic and keep and mmu:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.maps.elsewhere import MapPiece, have_mapped
 from seg.maps.part import Box, choose_part
 from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
+from seg.maps.stac import MODEL, model_of_map, require_pystac
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
@@ -45,6 +46,7 @@ def predict(
     tta: bool = False,
     mmu: float = 0.0,
     cloud_mask: bool = False,
+    stac: bool = False,
     search: Search | None = None,
     window: int | None = None,
     overlap: int | None = None,
@@ -77,6 +79,8 @@ def predict(
         tta: Mean of the probabilities over the 8 symmetries of the square.
         mmu: Hectares of the minimum mapping unit that the class map alone is brought to; CORINE's is 25; 0: none.
         cloud_mask: Leave clouds and their shadows, by the scene's own classification, without data.
+        stac: Also write ``<stem>.json`` and ``<stem>_model.json``: STAC items of the map and of its model; of several
+            maps, an item each, ``model.json`` and ``collection.json``.
         search: Map what a STAC API has of the box instead of `scenes`: those with the fewest clouds that cover it, or
             if `out` is a map, the one that covers it alone.
         window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
@@ -90,6 +94,8 @@ def predict(
     """
     run, out, geometry = Path(run), Path(out), path_or_none(geometry)
     check_unit(mmu)
+    if stac:
+        require_pystac()
     folder = search is not None and out.suffix.lower() not in (".tif", ".tiff")
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
     rasters = places_of(s1)
@@ -102,6 +108,8 @@ def predict(
     with claimed_maps(paths, out):
         chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
         options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu)
+        if stac:
+            options = replace(options, stac=model_of_map(out) if paths == [out] else out / MODEL)
         # Everything is looked at before anything is predicted.
         opening = Opening(bands, tuple(rasters), offset, cloud_mask)
         opened = _opened(sources, opening, chosen.card, notify)

@@ -1,0 +1,99 @@
+"""What maps have beside them: STAC of each, and what spans those of one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seg.maps.mosaics import product_files
+from seg.maps.patches import MAP, Layer
+from seg.maps.stac import (
+    MODEL,
+    Described,
+    collection_id,
+    item_of_map,
+    model_of_map,
+    write_collection,
+    write_item,
+    write_model_item,
+)
+from seg.maps.vrt import write_vrt
+from seg.models.card import ModelCard
+from seg.models.weights_file import WEIGHTS_FILE, weights_digest
+from seg.runs.folder import best_checkpoint
+from seg.runs.use import model_tags
+
+if TYPE_CHECKING:
+    from seg.maps.scene_map import MapOptions
+
+VRT = "map.vrt"
+
+
+def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
+    """Metadata that some maps of a run share; `simulated` says whether one of the scenes is."""
+    tags = model_tags(
+        card,
+        best_checkpoint(options.run),
+        fingerprint=card.data.fingerprint,
+        synthetic=simulated,
+        unit=options.mmu,
+    )
+    return tags | {"TTA": "YES" if options.tta else "NO"}
+
+
+def describe_map(path: Path, files: Sequence[Path], card: ModelCard, options: MapOptions) -> list[Path]:
+    """Write the STAC item of a map, and that of its model if it is alone; see `MapOptions`."""
+    assert options.stac is not None
+    alone = options.stac == model_of_map(path)
+    item = write_item(Described(path, files, options.stac), None if alone else collection_id(path.parent))
+    return [item, describe_model(options.stac, card, options.run)] if alone else [item]
+
+
+def describe_model(path: Path, card: ModelCard, run: Path) -> Path:
+    """Write the item of the model of a run."""
+    checkpoint = best_checkpoint(run)
+    return write_model_item(path, card, checkpoint / WEIGHTS_FILE, weights_digest(checkpoint) or "")
+
+
+def describe_mosaics(out: Path, mosaics: Sequence[Path], layers: Sequence[Layer], card: ModelCard, run: Path) -> None:
+    """Write the STAC items of the mosaics of an export, of their model, and a collection over them.
+
+    Args:
+        out: The folder.
+        mosaics: The predicted map of each product.
+        layers: What there is of each product.
+        card, run: The model.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    items = []
+    for path in mosaics:
+        product = path.stem.removesuffix(f"_{MAP.name}")
+        files = [out / name for name in product_files(product, layers) if not name.endswith(".vrt")]
+        items.append(write_item(Described(path, files, out / MODEL), collection_id(out)))
+    describe_model(out / MODEL, card, run)
+    write_collection(out, items, f"Land cover of {len(items)} products of reBEN, mapped by {card.arch} {card.encoder}")
+
+
+def join_maps(maps: Sequence[Path], card: ModelCard, options: MapOptions, tags: Mapping[str, str]) -> None:
+    """Write what belongs to maps of one folder together: a virtual raster, and a collection if they have STAC.
+
+    Args:
+        maps: The class maps.
+        card: The model.
+        options: What belongs to each.
+        tags: Metadata that they share.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder = maps[0].parent
+    if len(maps) > 1:
+        write_vrt(folder / VRT, maps, tags=tags)
+    if options.stac == folder / MODEL:
+        describe_model(options.stac, card, options.run)
+        write_collection(
+            folder, [item_of_map(path) for path in maps], f"Land cover of {len(maps)} scenes, mapped by {tags['MODEL']}"
+        )
