@@ -331,6 +331,28 @@ def test_an_item_of_a_catalogue_is_mapped_as_its_product(run, scene, mapped, tmp
         assert dataset.tags()["CLOUD_MASK"] == "3,8,9 of the scene classification"
 
 
+def test_maps_have_stac(run, scene, tmp_path):
+    pystac = pytest.importorskip("pystac")
+    (one,) = predict(run, scene.product, tmp_path / "map.tif", **SMALL, areas=True, stac=True)
+    assert {path.name for path in one.files} >= {"map.json", "map_model.json"}
+    item = pystac.Item.from_file(str(tmp_path / "map.json"))
+    assert item.assets.keys() == {"classes", "areas", "areas-text", "qml"}
+    assert item.datetime.isoformat() == "2018-05-25T09:51:15+00:00"
+    model = pystac.Item.from_file(str(tmp_path / "map_model.json"))
+    weights = (tmp_path / model.assets["weights"].href).resolve()
+    assert weights == (run / "checkpoints" / "best" / "model.safetensors").resolve()
+    other = Path(shutil.copy(scene.stack, tmp_path / "other.tif"))
+    predict(run, [scene.product, other], tmp_path / "maps", **SMALL, stac=True)
+    collection = pystac.Collection.from_file(str(tmp_path / "maps" / "collection.json"))
+    items = list(collection.get_items())
+    assert {item.id for item in items} == {scene.product.stem, "other"}
+    assert all((tmp_path / "maps" / item.assets["classes"].href).is_file() for item in items)
+    assert (tmp_path / "maps" / "model.json").is_file()
+    # Without it, what an earlier map had is gone.
+    predict(run, scene.product, tmp_path / "map.tif", **SMALL)
+    assert not (tmp_path / "map.json").exists()
+
+
 def test_scenes_that_others_map_are_mapped_the_same(run, scene, tmp_path, monkeypatch):
     """By a process that is sent one scene after the other, though their paths are not whole."""
     shutil.copy(scene.stack, tmp_path / "other.tif")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from seg.config.paths import AnyPath
@@ -80,6 +81,14 @@ def places_of(given: "AnyPath | Remote | Iterable[AnyPath | Remote]") -> list[Pl
     """The same of several; one alone is a list of one."""
     alone = isinstance(given, str | os.PathLike | Remote)
     return [place_of(given)] if alone else [place_of(one) for one in given]  # type: ignore[union-attr, arg-type]
+
+
+T = TypeVar("T")
+
+
+def absolute(places: Iterable[T]) -> list[T]:
+    """The same, with whole paths of what lies on this machine, for those who read it from another folder."""
+    return [one.absolute() if isinstance(one, Path) else one for one in places]
 
 
 def gdal_path(place: Place) -> str:

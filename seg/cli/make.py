@@ -55,13 +55,7 @@ def spread(args: Sequence[str], with_value: set[str]) -> list[str]:
 
 def make(
     out: Annotated[Path, typer.Argument(help="Folder to make: the published tree, or with --store a store.")],
-    s2: Annotated[
-        list[str],
-        typer.Option(
-            help="Sentinel-2 L2A products: SAFE folder or zip, stack, folder of bands or STAC item; or their URLs.",
-            metavar="PRODUCT...",
-        ),
-    ],
+    s2: options.Products,
     clc: Annotated[
         Path, typer.Option(help="CORINE Land Cover: a GeoPackage or other vector file, or a raster of codes.")
     ],
@@ -91,9 +85,7 @@ def make(
         str | None, typer.Option(help="Name of the product, if that of the file does not begin with it.")
     ] = None,
     require_s1: Annotated[bool, typer.Option("--require-s1", help="Leave out patches without Sentinel-1.")] = False,
-    cloud_mask: Annotated[
-        bool, typer.Option("--cloud-mask", help="Leave out patches with clouds or their shadows (SCL).")
-    ] = False,
+    cloud_mask: options.CloudMask = False,
     workers: options.Processes = None,
     executor: options.Executor = "local",
     slurm: options.Slurm = None,

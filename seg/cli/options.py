@@ -68,6 +68,35 @@ ModalityDropout = Annotated[
     typer.Option(help="Probability that a training patch loses one sensor.", show_default="{train.modality_dropout}"),
 ]
 
+Scenes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Sentinel-2 L2A product (SAFE folder or zip), stack, folder of bands or STAC item; or its URL."
+    ),
+]
+Products = Annotated[
+    list[str],
+    typer.Option(
+        help="Sentinel-2 L2A products: SAFE folder or zip, stack, folder of bands or STAC item; or their URLs.",
+        metavar="PRODUCT...",
+    ),
+]
+BoundingBox = Annotated[
+    str | None,
+    typer.Option(help="Map this box only: west,south,east,north in degrees.", show_default="the whole scene"),
+]
+CloudMask = Annotated[
+    bool, typer.Option("--cloud-mask", help="Leave clouds and their shadows, as the product's SCL has them, out.")
+]
+StacApi = Annotated[
+    str | None, typer.Option(help="Search this STAC API for the scenes of --bbox and --date with the fewest clouds.")
+]
+StacCollection = Annotated[
+    str | None, typer.Option(help="Collection to search in.", show_default="{seg.catalogue.search.COLLECTION}")
+]
+Dates = Annotated[
+    str | None, typer.Option(help="Dates to search in: FROM/TO, or a day, month or year.", metavar="DATES")
+]
 Stac = Annotated[
     bool, typer.Option("--stac", help="Also write STAC: an item for each map and its model, a collection over several.")
 ]

@@ -11,21 +11,13 @@ from seg.cli import console, options
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
     out: Annotated[Path, typer.Option(help="The map, NAME.tif; for several scenes a folder.")],
-    scenes: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Sentinel-2 L2A product (SAFE folder or zip), stack, folder of bands or STAC item; or its URL."
-        ),
-    ] = None,
+    scenes: options.Scenes = None,
     s1: Annotated[
         list[str] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
     ] = None,
     bands: options.StackBands = None,
     offset: options.Offset = None,
-    bbox: Annotated[
-        str | None,
-        typer.Option(help="Map this box only: west,south,east,north in degrees.", show_default="the whole scene"),
-    ] = None,
+    bbox: options.BoundingBox = None,
     geometry: Annotated[Path | None, typer.Option(help="Map inside the polygons of this vector file only.")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write 19 probability bands.")] = False,
     confidence: Annotated[bool, typer.Option("--confidence", help="Also write confidence and entropy.")] = False,
@@ -36,20 +28,11 @@ def predict(
     quicklook: Annotated[bool, typer.Option("--quicklook", help="Also write a picture.")] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; takes 8 times as long.")] = False,
     mmu: options.MapUnit = 0.0,
-    cloud_mask: Annotated[
-        bool, typer.Option("--cloud-mask", help="Leave clouds and their shadows (SCL) without data.")
-    ] = False,
+    cloud_mask: options.CloudMask = False,
     stac: options.Stac = False,
-    stac_api: Annotated[
-        str | None,
-        typer.Option(help="Search this STAC API for the scenes of --bbox and --date with the fewest clouds."),
-    ] = None,
-    collection: Annotated[
-        str | None, typer.Option(help="Collection to search in.", show_default="{seg.catalogue.search.COLLECTION}")
-    ] = None,
-    date: Annotated[
-        str | None, typer.Option(help="Dates to search in: FROM/TO, or a day, month or year.", metavar="DATES")
-    ] = None,
+    stac_api: options.StacApi = None,
+    collection: options.StacCollection = None,
+    date: options.Dates = None,
     window: options.Window = None,
     overlap: options.Overlap = None,
     batch_size: options.WindowBatch = None,

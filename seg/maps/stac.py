@@ -1,12 +1,11 @@
-"""STAC of maps: an item for each, one of the model that made them, and a collection over several.
+"""STAC of maps: an item for each, and a collection over several.
 
 Items say what the tags of the maps say, so that a map that has been moved can be described as well as a new one. They
-are of STAC 1.1 with the extensions projection 2.0, raster 1.1, classification 2.0 and processing 1.1; the model is an
-item of the extension MLM 1.4 (Machine Learning Model). Addresses are relative: a folder may be put anywhere.
+are of STAC 1.1 with the extensions projection 2.0, raster 1.1, classification 2.0 and processing 1.1; that of
+their model is written by `seg.maps.stac_model`. Addresses are relative: a folder may be put anywhere.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +19,6 @@ from rasterio.warp import transform_geom
 
 from seg.errors import WrongUseError
 from seg.maps.palette import AGREEMENT, LAND_COVER, Palette
-from seg.models.card import ModelCard
-from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.names import acquired_in, product_in
 from seg.store.atomic import write_text
@@ -37,12 +34,9 @@ _EXTENSIONS = [
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.1.0/schema.json",
 ]
-_MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-_REBEN = "https://doi.org/10.5281/zenodo.10891137"
+REBEN = "https://doi.org/10.5281/zenodo.10891137"
 """The data set, of whose patches exports are made and models are trained."""
-_YEAR = ("2017-06-01T00:00:00Z", "2018-05-31T23:59:59Z")
-"""When reBEN was acquired."""
 _FIRST = "2015-06-23T00:00:00Z"
 """Launch of Sentinel-2A."""
 _TITLES = {
@@ -163,7 +157,7 @@ def write_item(described: Described, collection: str | None = None) -> Path:
             item.add_link(pystac.Link(relation, f"./{COLLECTION}", "application/json"))
     for link in _origins(tags, described):
         item.add_link(link)
-    write_text(described.item, _text(item.to_dict(include_self_link=False, transform_hrefs=False)))
+    write_text(described.item, json_text(item.to_dict(include_self_link=False, transform_hrefs=False)))
     return described.item
 
 
@@ -271,91 +265,14 @@ def _origins(tags: Mapping[str, str], described: Described) -> "Iterable[pystac.
     """What a map is derived from: the item or file of its scene, or reBEN; and its model."""
     import pystac
 
-    if source := tags.get("SOURCE"):
+    if "://" in (source := tags.get("SOURCE", "")):
         media = "application/geo+json" if "/items/" in source or source.endswith("json") else None
         yield pystac.Link("derived_from", source, media, title=tags.get("SCENE"))
     elif "SCENE" not in tags and "SYNTHETIC" not in tags:
-        yield pystac.Link("derived_from", _REBEN, title="reBEN (BigEarthNet v2.0)")
+        yield pystac.Link("derived_from", REBEN, title="reBEN (BigEarthNet v2.0)")
     model = pystac.Link("derived_from", f"./{described.model.name}", "application/geo+json", title=tags["MODEL"])
     model.extra_fields = {"mlm:name": tags["MODEL"], "processing:level": "L4"}
     yield model
-
-
-def write_model_item(path: Path, card: ModelCard, weights: Path, digest: str) -> Path:
-    """Write the item of a model.
-
-    Args:
-        path: The item.
-        card: The model.
-        weights: Its file.
-        digest: Of its weights.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    import pystac
-
-    name = f"{card.arch} {card.encoder}"
-    shape = [-1, len(card.bands), PATCH_SIZE, PATCH_SIZE]
-    start, end = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in _YEAR)
-    scaling = [{"type": "z-score", "mean": m, "stddev": s} for m, s in zip(card.mean, card.std, strict=True)]
-    item = pystac.Item(
-        id=f"{name.replace(' ', '-')}-{digest[:12]}",
-        geometry=None,
-        bbox=None,
-        datetime=None,
-        start_datetime=start,
-        end_datetime=end,
-        properties={
-            "title": name,
-            "description": "Land-cover segmentation with the 19 classes of reBEN (BigEarthNet v2.0)"
-            + ("; learned from SYNTHETIC data, for trying out the tool only" if card.data.synthetic else ""),
-            "mlm:name": name,
-            "mlm:architecture": card.arch,
-            "mlm:tasks": ["semantic-segmentation"],
-            "mlm:framework": "pytorch",
-            "mlm:total_parameters": card.parameters,
-            "mlm:input": [
-                {
-                    "name": "Sentinel bands: DN of reflectance times 10000, dB",
-                    "bands": list(card.bands),
-                    "input": {
-                        "shape": shape,
-                        "dim_order": ["batch", "bands", "height", "width"],
-                        "data_type": "float32",
-                    },
-                    "value_scaling": scaling,
-                    "resize_type": None,
-                }
-            ],
-            "mlm:output": [
-                {
-                    "name": "land cover",
-                    "tasks": ["semantic-segmentation"],
-                    "result": {
-                        "shape": [-1, len(card.classes), PATCH_SIZE, PATCH_SIZE],
-                        "dim_order": ["batch", "class", "height", "width"],
-                        "data_type": "float32",
-                    },
-                    "classification:classes": classes_of(LAND_COVER)[:-1],
-                }
-            ],
-            "seg:weights": digest,
-            "seg:data_fingerprint": card.data.fingerprint,
-            "seg:temperature": card.calibration,
-        },
-        stac_extensions=[_MLM],
-    )
-    where = Path(os.path.relpath(weights, path.parent)).as_posix()
-    more = {"mlm:artifact_type": "safetensors"}
-    roles = ["mlm:model", "mlm:weights"]
-    item.add_asset(
-        "weights", pystac.Asset(where, "Weights", media_type="application/octet-stream", roles=roles, extra_fields=more)
-    )
-    if not card.data.synthetic:
-        item.add_link(pystac.Link("derived_from", _REBEN, title="reBEN (BigEarthNet v2.0)"))
-    write_text(path, _text(item.to_dict(include_self_link=False, transform_hrefs=False)))
-    return path
 
 
 def write_collection(folder: Path, items: Sequence[Path], description: str) -> Path:
@@ -390,7 +307,7 @@ def write_collection(folder: Path, items: Sequence[Path], description: str) -> P
         *links,
         {"rel": "derived_from", "href": f"./{MODEL}", "type": "application/geo+json"},
     ]
-    write_text(folder / COLLECTION, _text(document))
+    write_text(folder / COLLECTION, json_text(document))
     return folder / COLLECTION
 
 
@@ -403,5 +320,6 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _text(document: Mapping[str, Any]) -> str:
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as it is written."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -16,8 +16,8 @@ from seg.maps.stac import (
     model_of_map,
     write_collection,
     write_item,
-    write_model_item,
 )
+from seg.maps.stac_model import write_model_item
 from seg.maps.vrt import write_vrt
 from seg.models.card import ModelCard
 from seg.models.weights_file import WEIGHTS_FILE, weights_digest

@@ -98,18 +98,14 @@ def export(
         run: Run folder of `train`.
         out: Folder for the maps; made if need be.
         split: The split; the configuration's ``eval.split`` (test) if None.
-        data, metadata: Other data than the run's own.
-        probabilities: Also write ``..._probabilities.tif``, a band per class.
-        reference: Also write ``..._reference.tif``, the reference map as class indices.
+        data, metadata, device: Instead of the run's own.
+        probabilities, reference: Also write ``..._probabilities.tif``, a band per class, and ``..._reference.tif``.
         agreement: Also write ``..._agreement.tif``: right, wrong, unlabelled.
-        mosaic: Write mosaics.
-        patches: Write patch maps; if None, only without mosaics.
+        mosaic, patches: Write mosaics, and patch maps; if the latter is None, only without mosaics.
         mmu: Hectares of a minimum mapping unit that maps are brought to, such as 25 for CORINE's; 0: none. A mosaic is
             brought to it as a whole, and a patch map by itself, where objects at its edge stay.
         stac: Also write a STAC item for each mosaic, ``model.json`` and ``collection.json``.
-        device: Instead of the run's setting.
-        track: Progress.
-        notify: Is told what the user must not miss.
+        track, notify: Are told of progress, and what the user must not miss.
 
     Raises:
         SegError: One of its kinds, in one sentence, for anything wrong with the run or the data.

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg.catalogue.address import Place, places_of
+from seg.catalogue.address import Place, absolute, places_of
 from seg.catalogue.item import Source, sources_of
 from seg.catalogue.search import Search, find_scenes
 from seg.config.paths import AnyPath, AnyPaths, path_or_none
@@ -66,60 +66,72 @@ def predict(
         scenes: Sentinel-2 L2A products (SAFE folder or zip), stacks of bands, or folders of single-band files, here or
             by their URLs; or STAC items and collections of such.
         out: The map, ``<name>.tif``; for several scenes a folder, in which each map has the name of its scene.
-        bands: Names of the bands of a stack; None: its band descriptions name them.
-        s1: Sentinel-1 rasters in dB that belong to the scene, for models that see Sentinel-1.
-        offset, box: That of DN in files that do not say it, as for `open_scene`; the part of the scene to map.
-        geometry: Vector file; pixels outside of its polygons become nodata.
-        probabilities: Also write ``<stem>_probabilities.tif``, a band per class.
-        confidence: Also write ``<stem>_confidence.tif``: confidence and entropy.
-        labels: Also write ``<stem>_labels.parquet``: multi-labels of 1.2 km cells.
-        areas: Also write ``<stem>_areas.csv`` and ``.md``: areas of the classes, adjusted for confusion if the run was
-            scored on the test split.
-        quicklook: Also write ``<stem>.png``.
-        tta: Mean of the probabilities over the 8 symmetries of the square.
-        mmu: Hectares of the minimum mapping unit that the class map alone is brought to; CORINE's is 25; 0: none.
+        bands, s1, offset: Names of the bands of a stack, Sentinel-1 in dB, and the offset of DN; see `open_scene`.
+        box, geometry: The part of the scene to map; a vector file, outside of whose polygons there is no data.
+        probabilities, confidence, quicklook, labels: Also write ``<stem>_probabilities.tif``, a band per class,
+            ``<stem>_confidence.tif``, also entropy, ``<stem>.png``, ``<stem>_labels.parquet``, of 1.2 km cells.
+        areas: Also write ``<stem>_areas.csv`` and ``.md``, adjusted for confusion if the run was scored on test.
+        tta, mmu: Mean over the 8 symmetries of the square; hectares of the class map's minimum mapping unit, 0: none.
         cloud_mask: Leave clouds and their shadows, by the scene's own classification, without data.
         stac: Also write ``<stem>.json`` and ``<stem>_model.json``: STAC items of the map and of its model; of several
             maps, an item each, ``model.json`` and ``collection.json``.
         search: Map what a STAC API has of the box instead of `scenes`: those with the fewest clouds that cover it, or
             if `out` is a map, the one that covers it alone.
-        window, overlap: Of the windows, pixels; see `seg.inference.windows.lay_windows`.
-        batch_size, device: Windows at a time; instead of the run's setting.
-        executor, slurm: Who makes the maps, each of them one, see `seg.prepare.executors.opened`.
+        window, overlap, batch_size: Of windows, pixels, see `seg.inference.windows.lay_windows`; how many at a time.
+        device, executor, slurm: Where instead of the run's; who makes the maps, see `seg.prepare.executors.opened`.
         track, notify: Are told of progress, and what the user must not miss.
 
     Raises:
         SegError: One of its kinds, in one sentence, for anything wrong with the run or a scene.
         OSError: If a file cannot be read or written.
     """
-    run, out, geometry = Path(run), Path(out), path_or_none(geometry)
     check_unit(mmu)
-    if stac:
-        require_pystac()
-    folder = search is not None and out.suffix.lower() not in (".tif", ".tiff")
+    folder = search is not None and Path(out).suffix.lower() not in (".tif", ".tiff")
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
-    rasters = places_of(s1)
-    if executor != LOCAL:  # They may be read from another folder.
-        run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
-        sources = [one.absolute() if isinstance(one, Path) else one for one in sources]
-        rasters = [one.absolute() if isinstance(one, Path) else one for one in rasters]
-    paths = map_targets(sources, out, alone=bool(rasters), folder=folder)
-    require_inputs(paths, [*sources, *rasters, *([geometry] if geometry else [])])
-    with claimed_maps(paths, out):
+    made = _made_of(Path(run), sources, places_of(s1), Path(out), path_or_none(geometry), executor == LOCAL, folder)
+    run, geometry, model = made.run, made.geometry, made.model if stac else None
+    with claimed_maps(made.paths, made.out):
         chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
-        options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu)
-        if stac:
-            options = replace(options, stac=model_of_map(out) if paths == [out] else out / MODEL)
+        options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu, model)
         # Everything is looked at before anything is predicted.
-        opening = Opening(bands, tuple(rasters), offset, cloud_mask)
-        opened = _opened(sources, opening, chosen.card, notify)
-        parts = [(scene, choose_part(scene, box, geometry), path) for scene, path in zip(opened, paths, strict=True)]
+        opened = _opened(made.sources, Opening(bands, made.s1, offset, cloud_mask), chosen.card, notify)
+        parts = [(one, choose_part(one, box, geometry), path) for one, path in zip(opened, made.paths, strict=True)]
         if executor == LOCAL:
             # What is wrong with the request itself has been said before torch is loaded, which takes seconds.
             from seg.maps.mapping import map_scenes
 
             return map_scenes(chosen, parts, options, sizes, track, notify)
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
+
+
+@dataclass(frozen=True)
+class MadeOf:
+    """Maps, and what they are made of."""
+
+    paths: list[Path]
+    out: Path
+    run: Path
+    sources: list[Source]
+    s1: tuple[Place, ...]
+    geometry: Path | None
+
+    @property
+    def model(self) -> Path:
+        """Where the STAC item of their model is to be; says so if it cannot be written."""
+        require_pystac()
+        return model_of_map(self.out) if self.paths == [self.out] else self.out / MODEL
+
+
+def _made_of(
+    run: Path, sources: list[Source], s1: list[Place], out: Path, geometry: Path | None, local: bool, folder: bool
+) -> MadeOf:
+    """Where the maps come, if nothing is against it; what others than this process read, by whole paths."""
+    if not local:
+        run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
+        sources, s1 = absolute(sources), absolute(s1)
+    paths = map_targets(sources, out, alone=bool(s1), folder=folder)
+    require_inputs(paths, [*sources, *s1, *([geometry] if geometry else [])])
+    return MadeOf(paths, out, run, sources, tuple(s1), geometry)
 
 
 def _searched(search: Search, box: Box | None, scenes: AnyPaths, alone: bool, notify: Notify) -> list[Source]:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from seg.catalogue.address import absolute
 from seg.catalogue.item import on_disk
 from seg.config.synthetic import SYNTHETIC_FILE
 from seg.config.track import Track, silent
@@ -99,10 +100,7 @@ def make_set(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongUseError(f"{out} is there already; choose another folder")
     tasks = tasks_of(request if executor == LOCAL else _with_whole_paths(request))
-    mark = find_synthetic_mark(on_disk((*request.s2, *request.s1, request.clc)))
-    # Files elsewhere can say it of themselves alone.
-    if mark is None and any(task.scene.synthetic for task in tasks):
-        mark = {"synthetic": True, "source": next(task.scene.name for task in tasks if task.scene.synthetic)}
+    mark = find_synthetic_mark(on_disk((*request.s2, *request.s1, request.clc))) or _mark_elsewhere(tasks)
     ready = working_folder(
         out, plan_of(tasks, store), force=None, holds_nothing=_nothing_done, place=put_in_place if store else _move
     )
@@ -145,6 +143,12 @@ def make_set(
     )
 
 
+def _mark_elsewhere(tasks: Sequence[CutTask]) -> dict[str, Any] | None:
+    """What marks inputs as simulated that lie elsewhere, beside which nothing is seen."""
+    simulated = [task.scene.name for task in tasks if task.scene.synthetic]
+    return {"synthetic": True, "source": simulated[0]} if simulated else None
+
+
 def _cut_all(works: Sequence[Work], workers: int | None, track: Track) -> None:
     """Cut every product that is not finished, and bring the values of a store together."""
     open_works = [work for work in works if not work.table.is_file()]
@@ -173,8 +177,8 @@ def _with_whole_paths(request: Request) -> Request:
     """The request as it can be read from any folder."""
     return replace(
         request,
-        s2=tuple(one.absolute() if isinstance(one, Path) else one for one in request.s2),
-        s1=tuple(one.absolute() if isinstance(one, Path) else one for one in request.s1),
+        s2=tuple(absolute(request.s2)),
+        s1=tuple(absolute(request.s1)),
         clc=request.clc.absolute(),
         countries=request.countries and request.countries.absolute(),
     )

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from seg.catalogue.address import Place, Remote
+from seg.catalogue.address import Place, Remote, place_of
 from seg.catalogue.item import Item, Source, on_disk
 from seg.errors import SceneError
 from seg.rasters.grid import SceneUseError
@@ -174,7 +174,13 @@ def _origin(
     names = [place.name for place in s1]
     if not names:
         names = list(dict.fromkeys(one.header.file.name for one in layers if BANDS[one.band].sensor == "s1"))
-    source = (path.link or path.name) if isinstance(path, Item) else str(path) if isinstance(path, Remote) else ""
+    source = ""
+    if isinstance(path, Item):
+        link = place_of(path.link or "")
+        # An item on the disk is of no use to others, nor is where it lies.
+        source = str(link) if isinstance(link, Remote) else path.name
+    elif isinstance(path, Remote):
+        source = str(path)
     told = {
         "ACQUIRED": acquired.strftime("%Y-%m-%dT%H:%M:%SZ") if acquired else "",
         "SENTINEL1": ",".join(names),
