@@ -153,7 +153,6 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ("data build STORE --s2 x --metadata a b", "repeat it for more: --metadata a --metadata b"),
         ("train --set train.lr=1 train.ema=0", "repeat it for more: --set train.lr=1 --set train.ema=0"),
         ("train --allow a b --resume", "repeat it for more: --allow a --allow b"),
-        ("predict --out x.tif --s1 a b", "repeat it for more: --s1 a --s1 b"),
     ],
 )
 def test_values_that_stand_in_a_row_are_told_how_to_be_typed(
