@@ -59,6 +59,7 @@ TYPED = {
     "benchmark/template.py": {"# Leaderboard": DESCRIBED, "name: verify": DESCRIBED, "One folder or zip": DESCRIBED},
     "benchmark/container.py": {"give what": DESCRIBED, "pack it again": PACKED},
     "benchmark/form.py": {"without --answers writes": PACKED},
+    "catalogue/search.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "catalogue/web.py": {"'seg[s3]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "cli/doctor.py": {"install it again": NOT_HERE},
     "cli/submit.py": {"Then: seg submit": PACKED, "Verify it": PACKED},
@@ -73,6 +74,7 @@ TYPED = {
     },
     "data/lightning.py": {"pip install lightning": "test_cures.py::test_packages_that_are_advised_are_known"},
     "engine/guard.py": {"'seg data check'": "test_cures.py::test_patches_are_looked_at_as_advised"},
+    "maps/stac.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "maps/part.py": {"python -c": "test_packed.py::test_what_polygons_without_a_crs_are_advised_works"},
     "metrics/evidence_file.py": {
         "there is no evidence": "test_cures.py::test_evidence_that_cannot_be_read",
