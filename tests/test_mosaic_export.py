@@ -52,7 +52,7 @@ def exported(run, tmp_path_factory):
     """Patch maps and mosaics of one export."""
     out = tmp_path_factory.mktemp("maps")
     everything = {"probabilities": True, "reference": True, "agreement": True}
-    return export(run, out, mosaic=True, patches=True, **everything)
+    return export(run, out, mosaic=True, patches=True, stac=True, **everything)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,20 @@ def test_mosaics_hold_every_patch_where_it_lies_and_nothing_else(exported, layer
         assert (whole[:, ~seen] == 255).all()
         assert seen[0].any()
         assert seen[:, 0].any()
+
+
+def test_mosaics_have_stac(exported):
+    pystac = pytest.importorskip("pystac")
+    collection = pystac.Collection.from_file(str(exported.folder / "collection.json"))
+    items = {item.id: item for item in collection.get_items()}
+    assert items.keys() == {path.stem for path in exported.mosaics}
+    for path in exported.mosaics:
+        item = items[path.stem]
+        assert item.assets.keys() == {*LAYERS, "classes", "qml", "png", "agreement-style", "reference-style"} - {"map"}
+        assert all((exported.folder / asset.href).is_file() for asset in item.assets.values())
+        assert item.datetime.strftime("%Y%m%dT%H%M%S") == path.stem.split("_")[2]
+        assert item.properties["seg:synthetic"]
+    assert pystac.Item.from_file(str(exported.folder / "model.json")).properties["mlm:output"]
 
 
 def test_agreement_is_that_of_map_and_reference(exported):

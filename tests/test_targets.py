@@ -263,7 +263,7 @@ CASES = {
         lambda desk, out: ["export", desk.run, "--out", out, "--split", "validation", "--mosaic", "--device", "cpu"],
         [
             *("overview.png", "footprints.parquet", "legend.png", "map.vrt", "map.qml", "{product}_map.tif"),
-            *(f"{{product}}_map{ending}" for ending in (".tif.aux.xml", ".qml", ".png")),
+            *(f"{{product}}_map{ending}" for ending in (".tif.aux.xml", ".qml", ".png", ".json")),
         ],
     ),
     "predict": Case(
@@ -274,7 +274,7 @@ CASES = {
     ),
     "predict several": Case(
         lambda desk, out: ["predict", desk.run, desk.scene.product, desk.other, "--out", out, "--device", "cpu"],
-        ["map.vrt", "{scene}.tif", "{scene}.qml", "{scene}_areas.md"],
+        ["map.vrt", "collection.json", "model.json", "{scene}.tif", "{scene}.qml", "{scene}_areas.md"],
     ),
     "card": Case(
         lambda desk, out: ["card", desk.run, "--out", out],

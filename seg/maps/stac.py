@@ -62,6 +62,8 @@ _MEDIA = {
     ".qml": ("application/xml", "metadata"),
 }
 """Media type and role of a file by its ending."""
+_SECOND = {".md": "-text", ".qml": "-style"}
+"""What tells files from others of the same name."""
 _PALETTES = {"classes": LAND_COVER, "reference": LAND_COVER, "agreement": AGREEMENT}
 _NOT_SAID = ("AREA_OR_POINT", "ACQUIRED", "SOURCE", "TIFFTAG_SOFTWARE")
 """Tags that stand elsewhere in an item."""
@@ -171,7 +173,7 @@ def _assets(described: Described, tags: Mapping[str, str]) -> "Iterable[tuple[st
         if file.suffix.lower() not in _MEDIA:
             continue
         what = told.rpartition(".")[0] or told
-        key = "classes" if file == described.path else what if file.suffix != ".md" else f"{what}-text"
+        key = "classes" if file == described.path else f"{what}{_SECOND.get(file.suffix, '')}" if what != told else what
         media, role = _MEDIA[file.suffix.lower()]
         more: dict[str, Any] = {}
         if media == _COG:
