@@ -127,3 +127,23 @@ def write_item(product: Path, folder: Path, style: str = "earth-search", **prope
     path = folder / "item.json"
     path.write_text(json.dumps(item))
     return path
+
+
+def api_of(server, features):
+    """Let a server answer as a STAC API that has these items; gives its address and what it is asked."""
+    asked = []
+    landing = {
+        "type": "Catalog", "stac_version": "1.0.0", "id": "api", "description": "api",
+        "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
+        "links": [
+            {"rel": "search", "href": f"{server.url}/api/search", "method": "POST", "type": "application/geo+json"}
+        ],
+    }  # fmt: skip
+
+    def search(body):
+        asked.append(json.loads(body))
+        return json.dumps({"type": "FeatureCollection", "features": features, "links": []}).encode()
+
+    server.answers["/api/"] = server.answers["/api"] = lambda _: json.dumps(landing).encode()
+    server.answers["/api/search"] = search
+    return f"{server.url}/api", asked

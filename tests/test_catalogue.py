@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from catalogues import EARTH_SEARCH, STYLES, write_item
+from catalogues import EARTH_SEARCH, STYLES, api_of, write_item
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from range_server import served
+from rasterio.transform import Affine
 
 from seg.catalogue import web
 from seg.catalogue.address import Remote, gdal_path, is_remote, place_of, shown_remote
@@ -464,27 +465,26 @@ def test_products_and_items_of_s3_are_asked_for_with_signed_addresses(made, serv
     assert all("TOPSECRET" not in path for _, path, *_ in server.asked)
 
 
+def test_sentinel1_elsewhere_is_warped_as_what_lies_here(made, server, folder):
+    shutil.copy(made.s1, folder / made.s1.name)
+    here = open_scene(made.product, s1=made.s1, needed=("B02", "VV", "VH"))
+    there = open_scene(made.product, s1=place_of(f"{server.url}/{made.s1.name}"), needed=("B02", "VV", "VH"))
+    assert there.origin["SENTINEL1"] == here.origin["SENTINEL1"] == made.s1.name
+    same(pixels(there, bands=("B02", "VV", "VH")), pixels(here, bands=("B02", "VV", "VH")))
+
+
+def test_bands_of_one_item_on_other_grids_are_refused(folder, tmp_path):
+    item, path = changed(folder, tmp_path, "planetary-computer")
+    moved = tmp_path / "B05.tif"
+    with rasterio.open(folder / "planetary-computer" / "B05.tif") as source:
+        profile = {**source.profile, "driver": "GTiff", "transform": source.transform @ Affine.translation(3, 0)}
+        with rasterio.open(moved, "w", **profile) as target:
+            target.write(source.read())
+    item["assets"]["B05"] = {"href": str(moved), "eo:bands": [{"name": "B05"}]}
+    assert "does not lie on the grid of" in said(write(item, path))
+
+
 # Searches
-
-
-def api_of(server, features):
-    """Let a server answer as a STAC API that has these items; gives its address and what it is asked."""
-    asked = []
-    landing = {
-        "type": "Catalog", "stac_version": "1.0.0", "id": "api", "description": "api",
-        "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
-        "links": [
-            {"rel": "search", "href": f"{server.url}/api/search", "method": "POST", "type": "application/geo+json"}
-        ],
-    }  # fmt: skip
-
-    def search(body):
-        asked.append(json.loads(body))
-        return json.dumps({"type": "FeatureCollection", "features": features, "links": []}).encode()
-
-    server.answers["/api/"] = server.answers["/api"] = lambda _: json.dumps(landing).encode()
-    server.answers["/api/search"] = search
-    return f"{server.url}/api", asked
 
 
 def feature(folder, name, cloud, box):

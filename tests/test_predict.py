@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -15,13 +16,15 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
-from catalogues import write_item
+from catalogues import api_of, write_item
 from quick import quick_run
 from range_server import served
 from rasterio.transform import Affine, xy
+from rasterio.warp import transform_bounds
 from shapely.geometry import Point, box
 
 import seg
+from seg.catalogue.search import Search
 from seg.cli.main import main
 from seg.engine.distributed import Ranks
 from seg.errors import ForeignFileError, MapError, SceneError, WrongUseError
@@ -329,6 +332,31 @@ def test_an_item_of_a_catalogue_is_mapped_as_its_product(run, scene, mapped, tmp
     np.testing.assert_array_equal(read(clouds.path) == 255, (read(out) == 255) | clouded)
     with rasterio.open(clouds.path) as dataset:
         assert dataset.tags()["CLOUD_MASK"] == "3,8,9 of the scene classification"
+
+
+def test_scenes_that_a_search_finds_are_mapped(run, scene, mapped, tmp_path):
+    pytest.importorskip("pystac_client")
+    item = json.loads(write_item(scene.product, tmp_path / "catalogue", "planetary-computer").read_text())
+    box_here = transform_bounds(scene.grid.epsg, 4326, *scene.grid.bounds)
+    item |= {"bbox": list(box_here), "geometry": box(*box_here).__geo_interface__}
+    west, south, east, north = box_here
+    inner = (west + 0.01, south + 0.01, east - 0.01, north - 0.01)
+    with served(tmp_path / "catalogue") as server:
+        for asset in item["assets"].values():
+            asset["href"] = f"{server.url}/{asset['href']}"
+        api, _ = api_of(
+            server, [item, {**item, "id": "cloudy", "properties": {**item["properties"], "eo:cloud_cover": 90}}]
+        )
+        notes = []
+        (one,) = predict(
+            run, [], tmp_path / "maps", box=inner, search=Search(api, "2018"), **SMALL, stac=True, notify=notes.append
+        )
+    assert "Of 2 scenes those with the fewest clouds are taken" in notes[0]
+    assert one.path == tmp_path / "maps" / f"{item['id']}.tif"
+    with rasterio.open(one.path) as part, rasterio.open(mapped.path) as whole:
+        assert part.shape < whole.shape
+        assert whole.bounds.left <= part.bounds.left < part.bounds.right <= whole.bounds.right
+    assert (tmp_path / "maps" / "collection.json").is_file()
 
 
 def test_maps_have_stac(run, scene, tmp_path):

@@ -181,6 +181,8 @@ def _opened(sources: Sequence[Source], how: Opening, card: ModelCard, notify: No
         ]
     except BandMissingError as error:
         raise SceneError(f"{error}, or take a model without that band") from None
-    for remark in dict.fromkeys(remark for scene in scenes for remark in scene.remarks):
+    days = sorted({scene.origin["ACQUIRED"][:10] for scene in scenes if "ACQUIRED" in scene.origin})
+    mixed = [f"The scenes are of {len(days)} days ({days[0]} to {days[-1]}), which their maps say."] if days[1:] else []
+    for remark in dict.fromkeys([*(remark for scene in scenes for remark in scene.remarks), *mixed]):
         notify(remark)
     return scenes
