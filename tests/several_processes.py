@@ -10,7 +10,8 @@ from copy import deepcopy
 import numpy as np
 import torch
 
-from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
+from seg.config.loss import LossConfig
+from seg.config.sections import DataConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute
 from seg.engine.distributed import check_shares, joined, started_ranks

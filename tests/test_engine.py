@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from seg.config.sections import DataConfig, LossConfig, ModelConfig, TrainConfig
+from seg.config.loss import LossConfig
+from seg.config.sections import DataConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.data.devices import find_device
 from seg.engine.device import Compute, choose_compute

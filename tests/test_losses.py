@@ -12,7 +12,7 @@ from segmentation_models_pytorch.losses._functional import focal_loss_with_logit
 from torch.nn import functional
 
 from seg.config.load import dump_config, load_config
-from seg.config.sections import LossConfig
+from seg.config.loss import LossConfig
 from seg.config.terms import read_terms
 from seg.data.frequency import ClassFrequencies
 from seg.engine.losses.balance import class_weights, positive_weights

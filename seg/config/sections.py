@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from seg.config.loss import LossConfig
+from seg.config.section import Section, refuse_idle
 from seg.config.terms import (
     Bands,
     ClassNames,
@@ -12,7 +14,6 @@ from seg.config.terms import (
     Loggers,
     Names,
     ShortName,
-    Terms,
     Weights,
     WeightsBands,
     device_name,
@@ -21,20 +22,6 @@ from seg.reben.bands import MODALITIES
 from seg.reben.patch import Split
 
 Fusion = Literal["stack", "dual"]
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
-def _refuse_idle(section: Section, names: tuple[str, ...], has_effect: bool, where: str, lead: str = "") -> None:
-    """Refuse settings that were changed where they have no effect: their value would be believed to matter."""
-    for name in names:
-        value = getattr(section, name)
-        if not has_effect and value != type(section).model_fields[name].default:
-            raise ValueError(f"{lead}{name}={value} has an effect only {where}; leave it out")
 
 
 Augmentation = dict[str, dict[str, Any]]
@@ -66,6 +53,9 @@ class DataConfig(Section):
             same for every network. A smaller share lies within a larger one, see `seg.store.budget`.
         fraction_seed: Which of the possible parts ``fraction`` takes.
         augment: albumentations transforms for training, applied to image and reference map alike.
+        label_elastic: How far training pulls reference maps about, the images staying: the standard deviation of the
+            displacement along each axis, in metres, drawn anew each time. 0 leaves them.
+        label_elastic_scale: Standard deviation of the Gaussian that smooths these displacements, in metres.
         order: How training shuffles: ``shuffle`` draws from everywhere; ``blocks`` reads neighbouring patches together
             and mixes those of many places, for a store that does not fit into memory on a disk that seeks slowly.
         sampling: ``uniform`` trains on every patch once an epoch; ``rare`` repeats patches with rare labels and leaves
@@ -89,6 +79,8 @@ class DataConfig(Section):
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     fraction_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     augment: tuple[Augmentation, ...] = DIHEDRAL
+    label_elastic: Annotated[float, Field(ge=0, le=300)] = 0.0
+    label_elastic_scale: Annotated[float, Field(ge=30, le=1200)] = 200.0
     order: Literal["shuffle", "blocks"] = "shuffle"
     sampling: Literal["uniform", "rare"] = "uniform"
     rare_share: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -97,8 +89,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _refuse_idle(self, ("rare_share",), self.sampling == "rare", "with sampling=rare")
-        _refuse_idle(self, ("fraction_seed",), self.fraction < 1, "with a fraction below 1")
+        refuse_idle(self, ("rare_share",), self.sampling == "rare", "with sampling=rare")
+        refuse_idle(self, ("fraction_seed",), self.fraction < 1, "with a fraction below 1")
+        refuse_idle(self, ("label_elastic_scale",), self.label_elastic > 0, "with a label_elastic above 0")
         both = {name.casefold() for name in self.countries} & {name.casefold() for name in self.except_countries}
         if both:
             raise ValueError(f"countries and except_countries both name {min(both)}; leave it out of one of them")
@@ -138,51 +131,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _refuse_idle(self, ("weights_bands",), self.weights is not None, "with weights")
-        _refuse_idle(self, ("drop_path", "encoder_dropout"), self.encoder_mode == "train", "with encoder_mode=train")
-        return self
-
-
-Balance = Literal["none", "inverse", "effective"]
-"""Weights by frequency: none, the inverse of the frequency, or that of the effective number (Cui et al. 2019)."""
-
-
-class LossConfig(Section):
-    """The loss: ``pixel_weight * pixel + scene_weight * scene``.
-
-    Attributes:
-        pixel: Pixel losses by name, with weights; unlabelled pixels take no part in any of them.
-        scene: Scene losses by name, with weights.
-        pixel_weight: Weight of the pixel loss; 0 trains the scene head alone, and what it rests on.
-        scene_weight: Weight of the scene loss; 0 trains the pixel part alone.
-        class_weights: Weights of the classes in cross-entropy and focal pixel loss, from the pixels of the train split.
-        positive_weights: Weights of the positives in bce and focal scene loss, from the labels of the train split.
-        effective_beta: With ``effective``, from 0 (no weighting) towards 1 (as ``inverse``).
-        label_smoothing: Share of the target of cross-entropy that is spread over all classes.
-        focal_gamma: How much the focal losses look away from what is right already; 0 is cross-entropy.
-        tversky_beta: Weight of missed pixels in the Tversky loss; wrongly claimed ones weigh 1 less it, so 0.5 is Dice.
-        asymmetric_positive, asymmetric_negative: Focus of the asymmetric loss on hard positives and negatives.
-        asymmetric_margin: Probability up to which it takes a negative for right.
-    """
-
-    pixel: Terms = {"cross_entropy": 1.0}
-    scene: Terms = {"bce": 1.0}
-    pixel_weight: Annotated[float, Field(ge=0)] = 1.0
-    scene_weight: Annotated[float, Field(ge=0)] = 1.0
-    class_weights: Balance = "none"
-    positive_weights: Balance = "none"
-    effective_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
-    tversky_beta: Annotated[float, Field(ge=0, le=1)] = 0.7
-    asymmetric_positive: Annotated[float, Field(ge=0, le=10)] = 0.0
-    asymmetric_negative: Annotated[float, Field(ge=0, le=10)] = 4.0
-    asymmetric_margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        effective = "effective" in (self.class_weights, self.positive_weights)
-        _refuse_idle(self, ("effective_beta",), effective, "with class_weights or positive_weights=effective")
+        refuse_idle(self, ("weights_bands",), self.weights is not None, "with weights")
+        refuse_idle(self, ("drop_path", "encoder_dropout"), self.encoder_mode == "train", "with encoder_mode=train")
         return self
 
 
@@ -230,6 +180,10 @@ class TrainConfig(Section):
         save_every: Seconds between savings of the state within an epoch; 0: not by time.
         save_every_steps: Steps between savings of the state within an epoch; 0: not by steps.
         modality_dropout: Probability that a training patch loses one of its two sensors, never both.
+        cutmix: Probability that a training patch gets a rectangle of the next one of its batch, image and map alike; its
+            scene labels are then those that the mixed map implies.
+        cutmix_alpha: The rectangle's share of the area is drawn from a beta distribution with this twice.
+        copy_paste: Probability that it gets some of the classes of the next one instead, each with probability 1/2.
         loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.
     """
 
@@ -263,13 +217,16 @@ class TrainConfig(Section):
     save_every: Annotated[float, Field(ge=0)] = 600.0
     save_every_steps: Annotated[int, Field(ge=0)] = 0
     modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
+    cutmix_alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
+    copy_paste: Annotated[float, Field(ge=0, le=1)] = 0.0
     loggers: Loggers = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _refuse_idle(self, ("momentum", "nesterov"), self.optimiser == "sgd", "with optimiser=sgd")
-        _refuse_idle(self, ("poly_power",), self.schedule == "poly", "with schedule=poly")
-        _refuse_idle(self, ("plateau_factor", "plateau_epochs"), self.schedule == "plateau", "with schedule=plateau")
+        refuse_idle(self, ("momentum", "nesterov"), self.optimiser == "sgd", "with optimiser=sgd")
+        refuse_idle(self, ("poly_power",), self.schedule == "poly", "with schedule=poly")
+        refuse_idle(self, ("plateau_factor", "plateau_epochs"), self.schedule == "plateau", "with schedule=plateau")
         most = MOST_LR[self.optimiser]
         if self.lr > most:
             raise ValueError(
@@ -278,6 +235,14 @@ class TrainConfig(Section):
             )
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=true needs a momentum; set train.momentum=0.9")
+        refuse_idle(self, ("cutmix_alpha",), self.cutmix > 0, "with a cutmix above 0")
+        if self.cutmix + self.copy_paste > 1:
+            raise ValueError(
+                f"cutmix={self.cutmix:g} and copy_paste={self.copy_paste:g} are more than 1 together, and a patch is "
+                "mixed in one way at most; lower one of them"
+            )
+        if (self.cutmix or self.copy_paste) and self.batch_size < 2:
+            raise ValueError("cutmix and copy_paste mix patches of a batch, and batch_size=1 has one; raise batch_size")
         if self.freeze_epochs > self.epochs:
             raise ValueError(
                 f"freeze_epochs={self.freeze_epochs} is more than the {self.epochs} epochs of the run; lower it"
@@ -316,9 +281,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         scene = ("scene", "scene_weight", "positive_weights")
-        _refuse_idle(self.loss, scene, self.model.scene_head != "none", "with a scene head", "loss.")
+        refuse_idle(self.loss, scene, self.model.scene_head != "none", "with a scene head", "loss.")
         encoder = ("encoder_lr_scale", "layer_decay", "freeze_epochs")
-        _refuse_idle(self.train, encoder, self.model.encoder_mode == "train", "with model.encoder_mode=train", "train.")
+        refuse_idle(self.train, encoder, self.model.encoder_mode == "train", "with model.encoder_mode=train", "train.")
+        learns = self.loss.pixel_weight > 0
+        refuse_idle(self.train, ("cutmix", "copy_paste"), learns, "with loss.pixel_weight above 0", "train.")
+        refuse_idle(self.data, ("label_elastic",), learns, "with loss.pixel_weight above 0", "data.")
         if not self.loss.pixel_weight and (not self.loss.scene_weight or self.model.scene_head == "none"):
             raise ValueError("loss.pixel_weight=0 leaves nothing to train on; give the scene head a loss with a weight")
         if self.model.scene_head == "none" and self.train.monitor.startswith(("ap_", "f1_")):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seg.config.sections import DataConfig
+from seg.data.elastic import pulled
 from seg.data.order import BatchKey
 from seg.data.raw import Items, RawBatch, RawForm
 from seg.data.sampling import Floats, repeat_factors
@@ -193,15 +194,15 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         places = self._offsets.places(positions) if self._offsets else [_UNKNOWN] * len(positions)
         for i, position in enumerate(key.positions):
             seed = () if self._seed is None else (self._seed, *key.seed(i))
-            symmetry = self._symmetries.draw(seed) if self._symmetries else 0
-            self._read(position, places[i], arrays, i, symmetry)
+            self._read(position, places[i], arrays, i, seed)
             if self._augment:
                 self._augment(arrays[0][i], masks_BHW[i], seed)
         return self._index.labels(positions).astype(np.float32), self.rows[positions]
 
     def _read(
-        self, position: int, places: _Places, arrays: Sequence[npt.NDArray[Any]], sample: int, symmetry: int
+        self, position: int, places: _Places, arrays: Sequence[npt.NDArray[Any]], sample: int, seed: Sequence[int]
     ) -> None:
+        symmetry = self._symmetries.draw(seed) if self._symmetries else 0
         patch_id, (s2_place, s1_place, map_place) = self._index.patch_id(position), places
         with_s1, with_s2 = self._sensors
         tensors = self._reader.tensors(patch_id, s2_place) if with_s2 else {}
@@ -217,6 +218,9 @@ class PatchDataset(Dataset[Batch | RawBatch]):
                 mask_HW = arrays[-1][sample]
                 codes_HW = self._reader.reference_map(patch_id, map_place)
                 class_indices(codes_HW, patch_id + MAP_SUFFIX, out=mask_HW)
+                if self._data.label_elastic and self._seed is not None:
+                    # As stored, before anything is turned, so that it is the same where a device turns it.
+                    mask_HW[:] = pulled(mask_HW, self._data.label_elastic, self._data.label_elastic_scale, seed)
                 if symmetry and self._form is None:
                     mask_HW[:] = moved(mask_HW, symmetry)
         except KeyError as error:

@@ -19,6 +19,7 @@ from seg.engine.distributed import Vote, only_last_reduces
 from seg.engine.evaluate import Pass, evaluate, sampled_pixels
 from seg.engine.events import Epoch, Step
 from seg.engine.guard import NotFiniteError, norm_of_gradients, note_patches
+from seg.engine.mixing import mixed
 from seg.engine.modality_dropout import sensors_present
 from seg.engine.optimiser import set_learning_rate
 from seg.engine.run import Run
@@ -150,6 +151,7 @@ def train_step(run: Run, batch: Batch) -> Tensor:
     complete = progress.batch + 1 == begin + parts
     present_BS = sensors_present(config.modality_dropout, config.seed, progress.epoch, batch.rows_B.numpy())
     with named_when_full(_LESS), only_last_reduces(run.network, complete):
+        batch = mixed(batch, config, progress.epoch)
         images = batch.images_BCHW.to(memory_format=run.compute.memory_format)
         # A patch keeps the sensors that it has.
         kept = () if present_BS is None else (present_BS.to(run.compute.device, non_blocking=True),)

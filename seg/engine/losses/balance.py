@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from seg.config.sections import Balance
+from seg.config.loss import Balance
 from seg.reben.bands import PATCH_SIZE
 
 Floats = npt.NDArray[np.float64]

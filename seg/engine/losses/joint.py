@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from seg.config.sections import LossConfig
+from seg.config.loss import LossConfig
 from seg.data.frequency import ClassFrequencies
 from seg.engine.losses.balance import class_weights, positive_weights
 from seg.engine.losses.pixel import PIXEL_LOSSES

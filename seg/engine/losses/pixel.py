@@ -11,9 +11,11 @@ libraries are loaded by the first loss that is computed: which losses there are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from seg.engine.losses.border import classes_nearby, is_near_border
 from seg.reben.classes import IGNORE_INDEX
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _LEAST = 1e-6
 """Shares below this count as this much: the slope of a power below 1 has no bound at 0."""
+_LOG_OF_ZERO = -4.0
+"""What the logarithm of 0 counts as in reverse cross-entropy: A of Wang et al. 2019."""
 
 
 def focus(share: Tensor, gamma: float) -> Tensor:
@@ -63,9 +67,7 @@ def focal(
         focal_gamma: gamma; 0 is cross-entropy.
         class_weights_K: Weight of each class (the paper's alpha), 0 or more; None weighs all alike.
     """
-    from torch.nn import functional
-
-    nll_BHW = functional.cross_entropy(logits_BKHW, target_BHW, ignore_index=IGNORE_INDEX, reduction="none")
+    nll_BHW = _nll(logits_BKHW, target_BHW)
     losses_BHW = focus(-(-nll_BHW).expm1(), focal_gamma) * nll_BHW
     if class_weights_K is not None:
         losses_BHW = losses_BHW * _weights(target_BHW, class_weights_K)
@@ -130,6 +132,80 @@ def lovasz(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
     return (losses_K * present_K).sum() / present_K.sum().clamp(min=1)
 
 
+def symmetric_cross_entropy(
+    logits_BKHW: Tensor, target_BHW: Tensor, *, symmetric_alpha: float = 0.1, symmetric_beta: float = 1.0
+) -> Tensor:
+    """Symmetric cross-entropy (Wang et al. 2019): ``alpha * cross-entropy + beta * reverse cross-entropy``.
+
+    The reverse one is ``-sum_k p_k log y_k`` with ``log 0 = -4``, so ``4 (1 - p)`` with p the probability of the given
+    class: it has a bound, so that a wrong label pulls no harder than a right one.
+
+    Args:
+        logits_BKHW: float32.
+        target_BHW: Class indices, int64, 255 where unlabelled.
+        symmetric_alpha: Weight of cross-entropy, which learns fast.
+        symmetric_beta: Weight of reverse cross-entropy, which bears wrong labels.
+    """
+    nll_BHW = _nll(logits_BKHW, target_BHW)
+    # expm1 keeps the digits of 1 - p where p is nearly 1. Unlabelled pixels have an nll of 0, which adds nothing.
+    losses_BHW = symmetric_alpha * nll_BHW - symmetric_beta * _LOG_OF_ZERO * -(-nll_BHW).expm1()
+    return _mean(losses_BHW.sum(), target_BHW, None)
+
+
+def generalised_cross_entropy(logits_BKHW: Tensor, target_BHW: Tensor, *, generalised_q: float = 0.7) -> Tensor:
+    """Generalised cross-entropy (Zhang & Sabuncu 2018): ``(1 - p ** q) / q``, p the probability of the given class.
+
+    Args:
+        logits_BKHW: float32.
+        target_BHW: Class indices, int64, 255 where unlabelled.
+        generalised_q: q, above 0 to 1: towards 0 it is cross-entropy, at 1 the mean absolute error (halved).
+    """
+    nll_BHW = _nll(logits_BKHW, target_BHW)
+    return _mean(-(-generalised_q * nll_BHW).expm1().sum() / generalised_q, target_BHW, None)
+
+
+def border_cross_entropy(
+    logits_BKHW: Tensor, target_BHW: Tensor, *, border_metres: float = 20.0, border_weight: float = 0.25
+) -> Tensor:
+    """Mean cross-entropy in which pixels near a class border of the map count less.
+
+    Args:
+        logits_BKHW: float32.
+        target_BHW: Class indices, int64, 255 where unlabelled.
+        border_metres: What is near: that far or less from a pixel of another class, from centre to centre.
+        border_weight: Weight of such pixels, 0 to 1; all others weigh 1.
+    """
+    import torch
+
+    near_BHW = is_near_border(target_BHW, border_metres)
+    weights_BHW = torch.where(near_BHW, border_weight, 1.0) * (target_BHW != IGNORE_INDEX)
+    weight = weights_BHW.sum()
+    return (weights_BHW * _nll(logits_BKHW, target_BHW)).sum() / weight.where(weight > 0, 1.0)
+
+
+def relaxed_cross_entropy(logits_BKHW: Tensor, target_BHW: Tensor, *, border_metres: float = 20.0) -> Tensor:
+    """Mean relaxed cross-entropy (Zhu et al. 2019): ``-log sum p`` over the classes that lie near a pixel on the map.
+
+    Wherever the true border runs within that distance of the drawn one, the best of those classes is enough. Far from
+    borders it is cross-entropy. The paper's distance is a pixel; its class weights are left out.
+
+    Args:
+        logits_BKHW: float32.
+        target_BHW: Class indices, int64, 255 where unlabelled.
+        border_metres: What is near: that far or less, from centre to centre.
+    """
+    nearby_BKHW = classes_nearby(target_BHW, logits_BKHW.shape[1], border_metres)
+    losses_BHW = logits_BKHW.logsumexp(1) - logits_BKHW.where(nearby_BKHW, -math.inf).logsumexp(1)
+    return _mean(losses_BHW.where(target_BHW != IGNORE_INDEX, 0.0).sum(), target_BHW, None)
+
+
+def _nll(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
+    """Cross-entropy of every pixel, 0 where unlabelled."""
+    from torch.nn import functional
+
+    return functional.cross_entropy(logits_BKHW, target_BHW, ignore_index=IGNORE_INDEX, reduction="none")
+
+
 def _weights(target_BHW: Tensor, weights_K: Tensor) -> Tensor:
     """The weight of the true class of every pixel; 0 where unlabelled."""
     labelled_BHW = target_BHW != IGNORE_INDEX
@@ -152,4 +228,8 @@ PIXEL_LOSSES: dict[str, Callable[..., Tensor]] = {
     "jaccard": jaccard,
     "tversky": tversky,
     "lovasz": lovasz,
+    "symmetric_cross_entropy": symmetric_cross_entropy,
+    "generalised_cross_entropy": generalised_cross_entropy,
+    "border_cross_entropy": border_cross_entropy,
+    "relaxed_cross_entropy": relaxed_cross_entropy,
 }
