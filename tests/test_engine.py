@@ -13,10 +13,12 @@ from seg.config.loss import LossConfig
 from seg.config.sections import DataConfig, ModelConfig, TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.data.devices import find_device
+from seg.data.loader import make_loader
 from seg.engine.device import Compute, choose_compute
 from seg.engine.evaluate import Pass, evaluate, predict
 from seg.engine.losses.joint import JointLoss
-from seg.engine.train import Epoch, Interrupted, Run, Step, fit, seed_everything
+from seg.engine.mixing import mixed
+from seg.engine.train import Epoch, Interrupted, Run, Step, fit, seed_everything, train_step, training_batches
 from seg.errors import RunError, TrainingError, WrongUseError
 from seg.metrics.evidence import Origin, total_counts
 from seg.metrics.pixel import confusion_counts
@@ -178,6 +180,27 @@ def test_a_stopped_run_loses_the_same_sensors_again(store, tmp_path, fusion, mon
     seeing = make_run(store, tmp_path / "seeing", fusion=fusion)
     list(fit(seeing))
     assert not same_weights(weights(seeing), weights(whole))
+
+
+def test_training_sees_mixed_patches(store, tmp_path):
+    """Network and loss get what `mixed` makes of the batch; another epoch has another mixture."""
+    run = make_run(store, tmp_path, patches=6, batch_size=6, cutmix=0.5, copy_paste=0.5)
+    batch = next(training_batches(run, make_loader(run.train, run.order, 0)))
+    seen, loss = [], run.loss
+
+    def watched(pixel_logits, scene_logits, target, labels):
+        seen.extend((target, labels))
+        return loss(pixel_logits, scene_logits, target, labels)
+
+    run.loss = watched
+    run.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    run.begin_step(torch.zeros(3, dtype=torch.float64))
+    train_step(run, batch)
+    expected = mixed(batch, run.config, 0)
+    for one, other in zip(seen, (expected.images_BCHW, expected.masks_BHW.long(), expected.labels_BK), strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(expected.images_BCHW, batch.images_BCHW)
+    assert not torch.equal(expected.images_BCHW, mixed(batch, run.config, 1).images_BCHW)
 
 
 def test_signals_keep_their_handlers_afterwards(store, tmp_path):

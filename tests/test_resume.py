@@ -41,6 +41,9 @@ SETTINGS = {
     "train__ema": 0.9,
     "train__freeze_epochs": 1,
     "train__modality_dropout": 0.5,
+    "train__cutmix": 0.3,
+    "train__copy_paste": 0.3,
+    "data__label_elastic": 20,
     "data__sampling": "rare",
     "data__rare_share": 0.5,
 }

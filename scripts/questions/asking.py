@@ -21,7 +21,15 @@ _console = Console()
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """Options that all of them have."""
+    """Options that all of them have, read."""
+    args = options(description).parse_args()
+    # Before hours of training: what is in the way of the answer shows at once.
+    claim(args.out)
+    return args
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """Options that all of them have, for a script that has more."""
     parser = argparse.ArgumentParser(
         description=(description or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -29,20 +37,19 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--patches", type=int, default=400, help="Patches of the synthetic store.")
     parser.add_argument("--seeds", default="0,1,2", help="Seeds of the training.")
     parser.add_argument("--epochs", type=int, default=10, help="Epochs of each training.")
-    parser.add_argument("--encoder", default="resnet18", help="Encoder of the U-Net.")
+    parser.add_argument("--arch", default="unet", help="Architecture.")
+    parser.add_argument("--encoder", default="resnet18", help="Its encoder.")
+    parser.add_argument("--batch-size", type=int, default=16, help="Patches per step.")
     parser.add_argument("--work", type=Path, default=Path("runs/questions"), help="Folder for stores and runs.")
     parser.add_argument("--out", type=Path, default=Path("results/questions"), help="Folder for the answer.")
     parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
-    args = parser.parse_args()
-    # Before hours of training: what is in the way of the answer shows at once.
-    claim(args.out)
-    return args
+    return parser
 
 
-def claim(out: Path) -> None:
-    """Claim the files of the answer, which are named after the script."""
-    claim_until_exit(out, answer_files(Path(sys.argv[0]).stem))
+def claim(out: Path, name: str | None = None) -> None:
+    """Claim the files of the answer, which are named after the script unless they have another name."""
+    claim_until_exit(out, answer_files(name or Path(sys.argv[0]).stem))
 
 
 def base_store(args: argparse.Namespace) -> Path:
@@ -57,11 +64,11 @@ def base_store(args: argparse.Namespace) -> Path:
 def ask(variants: Sequence[Variant], args: argparse.Namespace) -> list[Outcome]:
     """Train and score every variant with every seed, as far as that was not done."""
     shared = {
-        "model__arch": "unet",
+        "model__arch": args.arch,
         "model__encoder": args.encoder,
         "train__epochs": args.epochs,
         "train__patience": 0,
-        "train__batch_size": 16,
+        "train__batch_size": args.batch_size,
     }
     seeds = tuple(int(seed) for seed in args.seeds.split(","))
     study = Study(args.work, seeds, shared)
@@ -81,15 +88,19 @@ def answer(  # noqa: PLR0913
     shown: tuple[str, str],
     shows: str,
     does_not: str,
+    command: str = "",
 ) -> None:
-    """Write the answer and print its tables."""
+    """Write the answer and print its tables; the command is that of the script of this name if none is given."""
     info = read_info(base_store(args))
     data = f"{args.patches} synthetic patches" if args.data is None else f"the store {args.data.name}"
     found = Answer(
         name=name,
         question=question,
-        setting=f"U-Net with {args.encoder}, {args.epochs} epochs, seeds {args.seeds}, {data}.",
-        command=f"python scripts/questions/{name}.py",
+        setting=(
+            f"{_named(args.arch)} with {args.encoder}, {args.epochs} epochs of batches of {args.batch_size}, "
+            f"seeds {args.seeds}, {data}."
+        ),
+        command=f"python scripts/questions/{command or f'{name}.py'}",
         synthetic=info.synthetic,
         tables=tables,
         shows=shows,
@@ -97,8 +108,14 @@ def answer(  # noqa: PLR0913
         rows={one.name: [one.scores.get(key) for key in shown] for one in outcomes},
         scores=[SCORES[key] for key in shown],
     )
-    settings = {key: getattr(args, key) for key in ("seeds", "epochs", "encoder")} | {"fingerprint": info.fingerprint}
+    settings = {key: getattr(args, key) for key in ("seeds", "epochs", "batch_size", "arch", "encoder")} | {
+        "fingerprint": info.fingerprint
+    }
     files = write_answer(found, args.out, settings)
     for table in found.titled_tables:
         _console.print(to_rich(table))
     _console.print(f"Written: {', '.join(file.name for file in files)} in {args.out}")
+
+
+def _named(arch: str) -> str:
+    return "U-Net" if arch == "unet" else arch

@@ -34,8 +34,8 @@ class LossConfig(Section):
         border_weight: What pixels so near to a border count in border cross-entropy; others count 1.
     """
 
-    pixel: Terms = {"cross_entropy": 1.0}
-    scene: Terms = {"bce": 1.0}
+    pixel: Terms = Field({"cross_entropy": 1.0})
+    scene: Terms = Field({"bce": 1.0})
     pixel_weight: Annotated[float, Field(ge=0)] = 1.0
     scene_weight: Annotated[float, Field(ge=0)] = 1.0
     class_weights: Balance = "none"

@@ -180,8 +180,8 @@ class TrainConfig(Section):
         save_every: Seconds between savings of the state within an epoch; 0: not by time.
         save_every_steps: Steps between savings of the state within an epoch; 0: not by steps.
         modality_dropout: Probability that a training patch loses one of its two sensors, never both.
-        cutmix: Probability that a training patch gets a rectangle of the next one of its batch, image and map alike; its
-            scene labels are then those that the mixed map implies.
+        cutmix: Probability that a training patch gets a rectangle of the next one of its batch, image and map alike;
+            its scene labels are then those that the mixed map implies.
         cutmix_alpha: The rectangle's share of the area is drawn from a beta distribution with this twice.
         copy_paste: Probability that it gets some of the classes of the next one instead, each with probability 1/2.
         loggers: ``wandb`` and ``mlflow`` are told of every epoch too; ``log.csv`` and TensorBoard always are.

@@ -1,4 +1,4 @@
-"""Label-only elastic deformation: reference maps pulled about a little, as polygons of CORINE lie off by tens of metres.
+"""Label-only elastic deformation: reference maps are pulled about, as polygons of CORINE lie off by tens of metres.
 
 The image stays, so that training sees every border at many places around the drawn one.
 """
@@ -19,9 +19,7 @@ _FAR = 3.0
 """Standard deviations beyond which a random number pulls at no pixel."""
 
 
-def pulled(
-    mask_HW: npt.NDArray[np.uint8], metres: float, scale: float, seed: Sequence[int]
-) -> npt.NDArray[np.uint8]:
+def pulled(mask_HW: npt.NDArray[np.uint8], metres: float, scale: float, seed: Sequence[int]) -> npt.NDArray[np.uint8]:
     """A class map under a random elastic deformation (Simard et al. 2003), with the nearest pixel's class.
 
     Args:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
-from seg.config.sections import Fusion, ModelConfig, Section
+from seg.config.section import Section
+from seg.config.sections import Fusion, ModelConfig
 from seg.errors import CheckpointError
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.reben.bands import band_names
