@@ -34,8 +34,9 @@ class LossConfig(Section):
         border_weight: What pixels so near to a border count in border cross-entropy; others count 1.
     """
 
-    pixel: Terms = Field({"cross_entropy": 1.0})
-    scene: Terms = Field({"bce": 1.0})
+    # Pydantic copies defaults; a linter cannot see that the class is one of its models.
+    pixel: Terms = {"cross_entropy": 1.0}  # noqa: RUF012
+    scene: Terms = {"bce": 1.0}  # noqa: RUF012
     pixel_weight: Annotated[float, Field(ge=0)] = 1.0
     scene_weight: Annotated[float, Field(ge=0)] = 1.0
     class_weights: Balance = "none"
