@@ -102,7 +102,7 @@ TYPED = {
     "pipeline/models.py": {"seg models --all": "test_cures.py::test_an_unknown_encoder"},
     "pipeline/submit.py": {"there is nothing to submit": DESCRIBED},
     "pipeline/report.py": {
-        "move what was changed away": "test_cures.py::test_results_that_were_changed",
+        "seg report {shlex": "test_cures.py::test_results_that_were_changed",
         "has no pictures of patches": "test_cures.py::test_a_gallery_that_cannot_be_read",
     },
     "predictions/containers.py": {"'seg[score]'": "test_cures.py::test_packages_that_are_advised_are_known"},
@@ -137,12 +137,12 @@ TYPED = {
         "type mkdir": "test_cures.py::test_bands_in_files_of_their_own_in_another_unit",
         "take them out with": "test_units.py::test_taking_out_tags_as_advised",
     },
-    "scenes/header.py": {
+    "rasters/header.py": {
         "rio edit-info": "test_place.py::test_a_raster_without_a_crs_gets_one",
         "rio convert": "test_numbering.py::test_the_cure_for_undeclared_nodata_works_as_typed",
         "python -m zipfile": "test_cures.py::test_a_raster_in_a_zip_is_taken_out_before_it_is_edited",
     },
-    "scenes/place.py": {
+    "rasters/place.py": {
         "rio warp": "test_place.py::test_what_the_refusal_of_a_grid_advises_works",
         "python -c {shlex.quote(code)} && ": "test_cures.py::test_masks_are_kept_by_the_warp_that_is_advised",
         " && python -c": "test_place.py::test_scale_and_offset_are_brought_over",
