@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
@@ -25,7 +26,7 @@ from seg.maps.geotiff import write_class_map, write_values
 from seg.maps.mosaic import agreement, assemble, write_strips
 from seg.maps.palette import AGREEMENT, LAND_COVER
 from seg.maps.qgis import write_qml
-from seg.maps.vrt import write_vrt
+from seg.maps.vrt import Looks, read_raster, union, vrt_document, write_vrt
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId
 
@@ -499,3 +500,28 @@ def test_style_is_what_qgis_reads(tmp_path, palette):
     assert {entry.attrib["alpha"] for entry in entries} == {"255"}
     for entry, (_, _, color) in zip(entries, [(e.value, e.name, e.color) for e in palette.entries], strict=True):
         assert tuple(bytes.fromhex(entry.attrib["color"][1:])) == color
+
+
+@settings(deadline=None, max_examples=6)
+@given(
+    height=st.integers(513, 1300),
+    width=st.integers(513, 1300),
+    bands=st.sampled_from([1, 3]),
+    seed=st.integers(0, 99),
+)
+def test_overviews_are_those_that_gdal_would_make(tmp_path_factory, height, width, bands, seed):
+    """Sizes that are no multiples of two too, where pixels count by how much of them lies below one of the overview."""
+    folder = tmp_path_factory.mktemp("gdal")
+    kind = "classes" if bands == 1 else "continuous"
+    values_KHW = np.stack([noise(height, width, seed + k, 19 if bands == 1 else 251) for k in range(bands)])
+    parts = parts_of(folder / "parts", values_KHW, palette=LAND_COVER if bands == 1 else None)
+    write_cog(folder / "ours.tif", parts, kind=kind)
+    rasters = [read_raster(part) for part in parts]
+    (folder / "all.vrt").write_text(vrt_document(union(rasters), rasters, Looks()))
+    with rasterio.open(folder / "all.vrt") as dataset:
+        how = {"driver": "COG", "blocksize": BLOCK, "overview_resampling": "MODE" if bands == 1 else "AVERAGE"}
+        rasterio.shutil.copy(dataset, folder / "gdal.tif", **how)
+    ours, theirs = levels(folder / "ours.tif"), levels(folder / "gdal.tif")
+    assert [level.shape for level in ours] == [level.shape for level in theirs]
+    for own, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(own, other)
