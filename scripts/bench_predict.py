@@ -13,8 +13,12 @@ through its first map, GPU memory apart. Scenes: a synthetic Sentinel-2 product 
 repeated to half a tile, and with --tile a whole tile under a small network, for its memory. With fewer --threads than
 cores for the network, decoding has a core of its own.
 
+With --layers EDGE instead: what probabilities and confidence cost besides the class map, of a square GeoTIFF of so many
+pixels, under a small network, beside which writing weighs most, and under a ResNet-18.
+
     python scripts/bench_predict.py [--size 3840] [--rounds 2] [--threads 1] [--tile PRODUCT]
         [--out results/performance/predict]
+    python scripts/bench_predict.py --layers 5490 --rounds 1 --out results/performance/predict_layers
 """
 
 import argparse
@@ -68,6 +72,8 @@ USED = MODALITIES["s2"]
 T = TypeVar("T")
 
 TILE_WIDTH, STRIP_HEIGHT = 10_980, 5490
+LAYERS_TARGET = 1.3
+"""Most that a map with probabilities and confidence may take, of one without."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,13 @@ def untrained_run(folder: Path, encoder: str = "resnet18") -> Path:
     return folder
 
 
-def widened(stack: Path, out: Path) -> Path:
-    """The bands of a stack, repeated to `STRIP_HEIGHT` and `TILE_WIDTH`."""
+def widened(stack: Path, out: Path, height: int = STRIP_HEIGHT, width: int = TILE_WIDTH) -> Path:
+    """The bands of a stack, repeated to a height and width."""
     with rasterio.open(stack) as source:
-        repeats = -(-np.array([STRIP_HEIGHT, TILE_WIDTH]) // source.shape)
-        with rasterio.open(out, "w", **source.profile | {"height": STRIP_HEIGHT, "width": TILE_WIDTH}) as target:
+        repeats = -(-np.array([height, width]) // source.shape)
+        with rasterio.open(out, "w", **source.profile | {"height": height, "width": width}) as target:
             for number in source.indexes:
-                target.write(np.tile(source.read(number), repeats)[:STRIP_HEIGHT, :TILE_WIDTH], number)
+                target.write(np.tile(source.read(number), repeats)[:height, :width], number)
             target.descriptions = source.descriptions
     return out
 
@@ -166,6 +172,83 @@ def timed_scene(name: str, path: Path, run: Path, asked: argparse.Namespace, rou
     )
 
 
+@dataclass(frozen=True)
+class Layers:
+    """What a map took without and with probabilities and confidence; medians of the rounds.
+
+    Attributes:
+        encoder: Of the network.
+        edge: Pixels of the square scene.
+        plain, plain_cpu: Seconds, and CPU seconds of all threads, of the class map alone.
+        layers, layers_cpu: With all rasters.
+        gigabytes: Peak of memory.
+        load: As of `Timed`.
+    """
+
+    encoder: str
+    edge: int
+    plain: float
+    plain_cpu: float
+    layers: float
+    layers_cpu: float
+    gigabytes: float
+    load: float
+
+
+def timed_layers(path: Path, run: Path, threads: int | None, rounds: int) -> Layers:
+    """Map a scene without and with probabilities and confidence, in turns."""
+    if threads:
+        torch.set_num_threads(threads)
+    weights = open_weights(choose_weights(run))
+    # What a process does only once counts against them: they come first.
+    found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory() as scratch:
+        for _ in range(max(rounds, 1)):
+            for wanted, times in found.items():
+                seconds, cpu, (done,) = _timed(
+                    lambda wanted=wanted: predict(
+                        run, [path], Path(scratch) / "map.tif", probabilities=wanted, confidence=wanted
+                    )
+                )
+                times.append((seconds, cpu))
+    medians = [median(each) for wanted in (False, True) for each in zip(*found[wanted], strict=True)]
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return Layers(weights.card.encoder, done.width, *medians, gigabytes, os.getloadavg()[0])
+
+
+def layers_markdown(found: list[Layers], hardware: dict[str, Any]) -> str:
+    """A table of `Layers`."""
+    lines = [
+        "# Probabilities and confidence beside the class map: 12 bands, random weights",
+        "",
+        "| pixels | model | class map, s | with all rasters | of it | class map, CPU s | with all rasters | of it | "
+        "peak GB | load |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for each in found:
+        cells = [
+            f"{each.edge:,} x {each.edge:,}",
+            f"U-Net {each.encoder}",
+            f"{each.plain:.0f}",
+            f"{each.layers:.0f}",
+            f"{each.layers / each.plain:.2f}",
+            f"{each.plain_cpu:.0f}",
+            f"{each.layers_cpu:.0f}",
+            f"{each.layers_cpu / each.plain_cpu:.2f}",
+            f"{each.gigabytes:.2f}",
+            f"{each.load:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    notes = [
+        "- Of it: how many times as long the command takes with `--probabilities --confidence` (target "
+        f"{LAYERS_TARGET}). What a process does only once counts against it.",
+        "- Load: processes that wanted to run; above the number of cores other work took part, and only CPU seconds "
+        "count.",
+        f"- {hardware['cpu']} ({hardware['cores']} cores)",
+    ]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
 def network_seconds(
     weights: Weights, path: Path, window: int | None, network: Callable[[torch.Tensor], object]
 ) -> tuple[float, float]:
@@ -207,10 +290,10 @@ def _timed(work: Callable[[], T]) -> tuple[float, float, T]:
     return time.perf_counter() - began, time.process_time() - began_cpu, result
 
 
-def apart(*arguments: Any) -> Timed:
-    """`timed_scene` in a process of its own."""
+def apart(work: Callable[..., T], *arguments: Any) -> T:
+    """Work in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(timed_scene, *arguments).result()
+        return pool.submit(work, *arguments).result()
 
 
 def _table(found: list[Timed]) -> list[str]:
@@ -270,6 +353,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--window", type=int, help="Edge of the windows.")
     parser.add_argument("--rounds", type=int, default=3, help="Rounds of each.")
     parser.add_argument("--tile", type=Path, help="A whole Sentinel-2 product, mapped once with a small network.")
+    parser.add_argument("--layers", type=int, help="Edge of the scene of which only the cost of layers is measured.")
     parser.add_argument("--out", type=Path, help="Also write OUT.md and OUT.json, with versions and hardware.")
     return parser.parse_args()
 
@@ -283,12 +367,22 @@ def main() -> None:
         run, deep = untrained_run(folder / "run"), untrained_run(folder / "deep", "resnet50")
         small = untrained_run(folder / "small", "tu-test_efficientnet")
         made = synthesise_scene(folder / "scene", asked.size, swath_edge=False)
+        if asked.layers:
+            square = widened(made.stack, folder / "square.tif", asked.layers, asked.layers)
+            cost = [apart(timed_layers, square, used, asked.threads, asked.rounds) for used in (small, run)]
+            record = run_record(synthetic=True, settings={}, results={"layers": [asdict(each) for each in cost]})
+            text = layers_markdown(cost, record["hardware"])
+            Console(width=200).print(text)
+            if asked.out:
+                write_json(asked.out.with_suffix(".json"), record)
+                write_text(asked.out.with_suffix(".md"), text)
+            return
         strip = widened(made.stack, folder / "strip.tif")
         product, stack = "product (JPEG 2000)", "stack (GeoTIFF)"
         scenes = [(product, made.product, run), (product, made.product, deep), (stack, strip, run)]
-        found = [apart(name, path, used, asked, asked.rounds) for name, path, used in scenes]
+        found = [apart(timed_scene, name, path, used, asked, asked.rounds) for name, path, used in scenes]
         if asked.tile:
-            found.append(apart("whole tile", asked.tile, small, asked, 0))
+            found.append(apart(timed_scene, "whole tile", asked.tile, small, asked, 0))
         compute = open_weights(choose_weights(run)).compute
     for line in _table(found):
         Console(width=200).print(line)

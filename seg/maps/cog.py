@@ -37,8 +37,8 @@ Kind = Literal["classes", "continuous"]
 BLOCK = 512
 """Edge of a tile in pixels."""
 _LEVEL: Mapping[Kind, int] = {"classes": 6, "continuous": 1}
-"""Of deflate. Level 9 saves a tenth of a class map for five times the time. After their predictor, continuous bands are as
-small with level 1 as with 6, within a tenth, in a third of the time."""
+"""Of deflate. Level 9 saves a tenth of a class map for five times the time. After their predictor, continuous bands are
+as small with level 1 as with 6, within a tenth, in a third of the time."""
 _RESAMPLING: Mapping[Kind, Resampling] = {"classes": Resampling.mode, "continuous": Resampling.average}
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 _SAMPLES, _SAMPLE_ROWS = 24, 64
@@ -144,7 +144,7 @@ def _options(kind: Kind) -> dict[str, Any]:
 
 def _require_space(path: Path, source: DatasetReader, kind: Kind) -> None:
     """Refuse a map that certainly does not fit; what a sample cannot tell, the writing itself finds out."""
-    windows = list(windows_of(*source.shape, BLOCK))
+    windows = list(windows_of(source.height, source.width, BLOCK))
     packed = raw = 0
     for window in windows[:: max(1, len(windows) // _SAMPLES)]:
         rows = Window(window.col_off, window.row_off, window.width, min(_SAMPLE_ROWS, window.height))
@@ -163,7 +163,7 @@ def _require_space(path: Path, source: DatasetReader, kind: Kind) -> None:
 def _require_equal(sums_KT: Sums, written: Path) -> None:
     """The file holds what the parts hold and every overview can be decoded: closing may have failed without a word."""
     with rasterio.open(written) as dataset:
-        windows, levels = list(windows_of(*dataset.shape, BLOCK)), len(dataset.overviews(1))
+        windows, levels = list(windows_of(dataset.height, dataset.width, BLOCK)), len(dataset.overviews(1))
 
     def require_equal(first: int) -> None:
         with rasterio.open(written) as dataset:
@@ -176,5 +176,5 @@ def _require_equal(sums_KT: Sums, written: Path) -> None:
         list(pool.map(require_equal, range(threads())))
     for level in range(levels):
         with rasterio.open(written, overview_level=level) as dataset:
-            for window in windows_of(*dataset.shape, BLOCK):
+            for window in windows_of(dataset.height, dataset.width, BLOCK):
                 dataset.read(window=window)

@@ -76,10 +76,11 @@ def write_overviews(source: Path, folder: Path, resampling: Resampling, edge: in
     def of_band(band: int) -> tuple[list[Path], list[int]]:
         with rasterio.open(source) as dataset:
             values_HW: Bytes = dataset.read(band)
-        windows = windows_of(*values_HW.shape, edge)
+        height, width = values_HW.shape
+        windows = windows_of(height, width, edge)
         sums = [checksum(values_HW[window.toslices()]) for window in windows]
         files = []
-        for level, shape in enumerate(overview_shapes(*values_HW.shape, edge)):
+        for level, shape in enumerate(overview_shapes(height, width, edge)):
             values_HW = _resampled(values_HW, shape, resampling)
             files.append(folder / f"band{band}-overview{level}.tif")
             write_bytes(files[-1], _packed(values_HW))
@@ -108,7 +109,7 @@ def with_overviews(document: str, files: Sequence[Sequence[Path]]) -> str:
 
 def checksum(values_HW: Bytes) -> int:
     """Of the values of a tile."""
-    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(values_HW))
+    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(values_HW).data)
 
 
 def _resampled(values_HW: Bytes, shape: tuple[int, int], resampling: Resampling) -> Bytes:
