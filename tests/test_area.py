@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_up import dense_counts, made_up_evidence
 
+from seg.areas.table import area_table
 from seg.config.synthetic import Synthetic
-from seg.maps.areas import area_table
-from seg.metrics.area import adjusted_areas, tile_errors
+from seg.metrics.area import adjusted_areas, stratified_accuracies, tile_errors, tile_quantile
 from seg.metrics.evidence import total_counts
 from seg.metrics.jackknife import numbered_tiles, standard_error
 from seg.metrics.sparse import sparse_counts
@@ -32,6 +32,65 @@ def test_example_of_olofsson_and_others():
     np.testing.assert_allclose(1.96 * found.error_K, [6_158, 3_756, 15_510, 16_282], rtol=2e-3)
     assert found.area_K.sum() == pytest.approx(900_000)
     assert found.assessed_K.all()
+
+
+def test_accuracies_of_the_example():
+    """As published with 95 % intervals; those of producer's accuracies by equation 7, in numbers of pixels."""
+    pixels = np.array([200_000, 150_000, 3_200_000, 6_450_000])
+    found = stratified_accuracies(pixels, PUBLISHED.T, np.zeros(4))
+    assert (round(found.overall, 2), round(1.96 * found.overall_error, 2)) == (0.95, 0.02)
+    np.testing.assert_array_equal(found.users_K.round(2), [0.88, 0.73, 0.93, 0.96])
+    np.testing.assert_array_equal((1.96 * found.users_error_K).round(2), [0.07, 0.10, 0.04, 0.02])
+    np.testing.assert_array_equal(found.producers_K.round(2), [0.75, 0.85, 0.93, 0.96])
+    sizes = PUBLISHED.sum(1)
+    for j in range(4):
+        true = sum(pixels[i] * PUBLISHED[i, j] / sizes[i] for i in range(4))
+        users = PUBLISHED[j, j] / sizes[j]
+        producers = pixels[j] * users / true
+        own = pixels[j] ** 2 * (1 - producers) ** 2 * users * (1 - users) / (sizes[j] - 1)
+        others = sum(
+            pixels[i] ** 2 * PUBLISHED[i, j] / sizes[i] * (1 - PUBLISHED[i, j] / sizes[i]) / (sizes[i] - 1)
+            for i in range(4)
+            if i != j
+        )
+        assert found.producers_error_K[j] == pytest.approx(math.sqrt((own + producers**2 * others) / true**2))
+
+
+def test_errors_are_those_of_samples_drawn_again_and_again():
+    """Of a map whose truth is known: the estimates vary by as much as they say, and are right on average."""
+    random = np.random.default_rng(3)
+    pixels = 10 * np.array([[400, 60, 20], [30, 150, 10], [5, 15, 40]])
+    strata, per_class = pixels.sum(1), 300
+    drawn = []
+    for _ in range(1500):
+        counts = np.array([random.multivariate_hypergeometric(row, per_class) for row in pixels])
+        adjusted = adjusted_areas(strata, counts.T, per_class / strata)
+        accuracies = stratified_accuracies(strata, counts.T, per_class / strata)
+        estimate = np.r_[adjusted.area_K, accuracies.overall, accuracies.users_K, accuracies.producers_K]
+        error = np.r_[
+            adjusted.error_K, accuracies.overall_error, accuracies.users_error_K, accuracies.producers_error_K
+        ]
+        drawn.append((estimate, error))
+    estimates, errors = np.array(drawn).swapaxes(0, 1)
+    truth = np.r_[
+        pixels.sum(0),
+        np.trace(pixels) / pixels.sum(),
+        np.diag(pixels) / strata,
+        np.diag(pixels) / pixels.sum(0),
+    ]
+    # Producer's accuracy is a quotient of estimates: right, and as uncertain as it says, in large samples only.
+    np.testing.assert_allclose(estimates.mean(0)[:7], truth[:7], rtol=0.01)
+    np.testing.assert_allclose(estimates.mean(0)[7:], truth[7:], rtol=0.02)
+    np.testing.assert_allclose(np.sqrt((errors**2).mean(0))[:7], estimates.std(0)[:7], rtol=0.08)
+    np.testing.assert_allclose(np.sqrt((errors**2).mean(0))[7:], estimates.std(0)[7:], rtol=0.1)
+
+
+def test_a_class_that_was_looked_at_as_a_whole_is_certain():
+    counts = np.array([[1, 0], [0, 30]])
+    found = adjusted_areas(np.array([1, 900]), counts, np.array([1.0, 30 / 900]))
+    assert found.error_K.tolist() == [0, 0]
+    accuracies = stratified_accuracies(np.array([1, 900]), counts, np.array([1.0, 30 / 900]))
+    assert (accuracies.overall, accuracies.overall_error, accuracies.users_error_K[0]) == (1, 0, 0)
 
 
 @given(arrays(np.int64, (4, 4), elements=st.integers(0, 50)), arrays(np.float64, 4, elements=st.floats(0, 1e6)))
@@ -98,12 +157,17 @@ def test_a_class_that_the_reference_lacks_has_no_estimate():
     mapped = np.full(NUM_CLASSES, 10.0)
     table = area_table(mapped, evidence, "scene", Synthetic.NOTHING)
     keys = [column.key for column in table.columns]
-    rows = {row[0]: dict(zip(keys, row, strict=True)) for row in table.rows}
+    rows = {row[1]: dict(zip(keys, row, strict=True)) for row in table.rows}
     expected = adjusted_areas(mapped, total_counts(evidence))
     for k, name in enumerate(CLASS_NAMES):
         row = rows[name]
         assert math.isnan(row["adjusted_se_ha"]) == math.isnan(row["adjusted_se_tiles_ha"]) == (k in (2, 4)), name
         assert row["adjusted_ha"] == pytest.approx(math.nan if k == 2 else expected.area_K[k], nan_ok=True)
     text = markdown(table)
+    total = mapped.sum()
+    for row in rows.values():
+        half = tile_quantile(evidence) * row["adjusted_se_tiles_ha"]
+        ends = np.clip([row["adjusted_ha"] - half, row["adjusted_ha"] + half], 0, total)
+        assert (row["adjusted_low_ha"], row["adjusted_high_ha"]) == pytest.approx(tuple(ends), nan_ok=True)
     assert f"The reference of the assessment has no {CLASS_NAMES[2]}: nothing is known of their true areas" in text
     assert f"Nothing was assessed of what is mapped as {CLASS_NAMES[4]}: there the map is believed" in text

@@ -49,12 +49,14 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = re.compile(
     r"(?<![\w/.-])(?:rio (?:calc|edit-info|convert|stack|warp)|python -|pip install|hf download|ulimit -n|mkdir |"
     r"seg (?:data (?:build|check|fetch|make|split|synth|info)|train|eval|export|predict|report|compare|card|models|"
-    r"doctor|submit|verify|leaderboard|score))"
+    r"doctor|submit|verify|leaderboard|score|sample|areas))"
 )
 DESCRIBED = "a folder is described, nothing is advised"
 NOT_HERE = "needs a network"
 PACKED = "test_cures.py::test_a_submission_is_packed_again"
 TYPED = {
+    "areas/sample_file.py": {"draw one with": "test_areas.py::test_what_comes_next_is_typed"},
+    "cli/sample.py": {"Then: seg areas": "test_areas.py::test_what_comes_next_is_typed"},
     "benchmark/board.py": {"make one with": "test_cures.py::test_a_folder_without_submissions"},
     "benchmark/template.py": {"# Leaderboard": DESCRIBED, "name: verify": DESCRIBED, "One folder or zip": DESCRIBED},
     "benchmark/container.py": {"give what": DESCRIBED, "pack it again": PACKED},

@@ -25,6 +25,8 @@ ALL = list(commands())
 NOTHING_IF_NOT_GIVEN = {
     *("bands", "metadata", "config", "set_", "allow", "drop", "s1", "s2", "maps", "geometry", "resplit"),
     *(
+        "zones",
+        "run",
         "mirror",
         "scene",
         "layer",

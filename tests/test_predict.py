@@ -106,7 +106,7 @@ def test_a_map_lies_where_the_scene_does_and_says_what_it_is(mapped, scene, run,
     np.testing.assert_array_equal(classes == 255, no_data)
     assert mapped.nodata == pytest.approx(no_data.mean())
     expected = {"map.tif", "map.qml", "map.png", "map_probabilities.tif", "map_confidence.tif", "map_labels.parquet"}
-    assert {path.name for path in mapped.files} == expected | {"map_areas.csv", "map_areas.md"}
+    assert {path.name for path in mapped.files} == expected | {"map_areas.csv", "map_areas.csvt", "map_areas.md"}
     assert all(path.is_file() for path in mapped.files)
     assert not list(place.glob("*.unfinished"))
     assert "480 x 480 pixels in 25 windows" in mapped.summary
@@ -170,12 +170,13 @@ def test_areas_are_those_of_the_map_and_of_the_evidence(mapped, run, place):
     with (place / "map_areas.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list(CLASS_NAMES)
-    np.testing.assert_allclose([float(row["mapped_ha"]) for row in rows], hectares)
+    # To the square metre.
+    np.testing.assert_allclose([float(row["mapped_ha"]) for row in rows], hectares, atol=1e-4)
     counts = total_counts(load_evidence(run / "eval" / "test" / "evidence"))
     expected, there = adjusted_areas(hectares, counts), counts.sum(1) > 0
     for key, values in (("adjusted_ha", expected.area_K), ("adjusted_se_ha", expected.error_K)):
         found = np.array([float(row[key] or "nan") for row in rows])
-        np.testing.assert_allclose(found[there], values[there])
+        np.testing.assert_allclose(found[there], values[there], atol=1e-4)
     assert sum(expected.area_K) == pytest.approx(hectares.sum())
     assert "SYNTHETIC" in (place / "map_areas.md").read_text()
 
@@ -395,7 +396,9 @@ def test_scenes_that_others_map_are_mapped_the_same(run, scene, tmp_path, monkey
         later = predict(run, scenes[1:], "there/other.tif", notify=said["later"].append, executor=others, **SMALL)
     assert [one.path.name for one in there] == [scene.product.name.replace(".SAFE", ".tif"), "other.tif"]
     assert said["here"] == said["there"]
-    assert said["later"] == ["Removed other_areas.csv, other_areas.md, which belonged to the earlier other.tif."]
+    assert said["later"] == [
+        "Removed other_areas.csv, other_areas.csvt, other_areas.md, which belonged to the earlier other.tif."
+    ]
     assert later[0].files[0].read_bytes() == (tmp_path / "here" / "other.tif").read_bytes()
     monkeypatch.chdir(tmp_path / "here")
     files = [
@@ -571,10 +574,10 @@ def test_files_of_an_earlier_map_of_that_name_go(run, scene, tmp_path):
     out = tmp_path / "map.tif"
     extras = {"confidence": True, "labels": True, "areas": True, "quicklook": True}
     (first,) = predict(run, [scene.product], out, **SMALL, **extras)
-    assert len(first.files) == 7
+    assert len(first.files) == 8
     heard: list[str] = []
     (second,) = predict(run, [scene.product], out, **SMALL, confidence=True, notify=heard.append)
-    lost = "map_labels.parquet, map_areas.csv, map_areas.md, map.png"
+    lost = "map_labels.parquet, map_areas.csv, map_areas.csvt, map_areas.md, map.png"
     assert heard == [f"Removed {lost}, which belonged to the earlier map.tif."]
     there = {path for path in tmp_path.iterdir() if path.suffix != ".xml" and path.name != written.FILE_NAME}
     assert there == set(second.files)

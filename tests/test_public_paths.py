@@ -29,6 +29,8 @@ BESIDE_THEM = {
     "synthesise_scene": "seg.synthetic.scene",
     "fetch": "seg.pipeline.fetch",
     "diagnose": "seg.pipeline.doctor",
+    "draw_sample": "seg.pipeline.sample",
+    "map_areas": "seg.pipeline.areas",
 }
 """What the commands call that have no public name."""
 
@@ -75,6 +77,8 @@ MISSING: dict[str, tuple[Any, dict[str, Any]]] = {
     "submit": ((["nowhere"],), {"out": "out", "answers": None}),
     "verify": (("nowhere",), {"data": None}),
     "leaderboard": (("nowhere",), {"out": "out"}),
+    "draw_sample": (("nowhere", "sample.gpkg"), {}),
+    "map_areas": (("nowhere", "sample.gpkg"), {"out": "out.csv", "zones": None, "run": None}),
 }
 """Arguments of which something is missing."""
 

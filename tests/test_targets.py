@@ -17,6 +17,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -27,6 +28,7 @@ from seg.benchmark.form import form_text
 from seg.cli import main as cli
 from seg.config.load import dump_config, load_config
 from seg.config.sections import DataConfig
+from seg.maps.geotiff import write_class_map
 from seg.maps.scene_map import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
@@ -35,6 +37,7 @@ from seg.prepare import download
 from seg.prepare.build import build_store
 from seg.prepare.download import RecordFile
 from seg.prepare.sources import published_sources
+from seg.reben.patch import GeoRef
 from seg.report.compare_tables import COMPARISON_FILES
 from seg.report.leakage_tables import LEAKAGE_FILES
 from seg.report.results import RESULT_FILES
@@ -126,6 +129,11 @@ def _a_series(desk: Desk, target: Path) -> None:
         _a_scored_run(desk, target / name)
         path = target / name / "config.yaml"
         path.write_text(dump_config(load_config(path, [f"data.fraction={fraction}"])))
+
+
+def _a_map(_: Desk, target: Path) -> None:
+    classes_HW = np.arange(120 * 120, dtype=np.uint8).reshape(120, 120) % 19
+    write_class_map(target.parent / "map.tif", classes_HW, GeoRef(32633, 300_000, 5_400_000))
 
 
 def _an_entry(desk: Desk, target: Path) -> None:
@@ -275,6 +283,20 @@ CASES = {
     "predict several": Case(
         lambda desk, out: ["predict", desk.run, desk.scene.product, desk.other, "--out", out, "--device", "cpu"],
         ["map.vrt", "collection.json", "model.json", "{scene}.tif", "{scene}.qml", "{scene}_areas.md"],
+    ),
+    "sample": Case(
+        lambda _, out: ["sample", out.parent / "map.tif", "--out", out, "--per-class", "2"],
+        ["sample.gpkg"],
+        target="sample.gpkg",
+        lock=lock_beside,
+        before=_a_map,
+    ),
+    "areas": Case(
+        lambda _, out: ["areas", out.parent / "map.tif", "--out", out],
+        [f"areas{what}{ending}" for what in ("", "_accuracy", "_matrix") for ending in (".csv", ".csvt", ".md")],
+        target="areas.csv",
+        lock=lock_beside,
+        before=_a_map,
     ),
     "card": Case(
         lambda desk, out: ["card", desk.run, "--out", out],

@@ -24,6 +24,7 @@ PACKAGES = {
     "inference": "A network over a scene in windows.",
     "report": "Tables, HTML and records.",
     "runs": "What a run is: plan, folder, session, loaded model.",
+    "areas": "Areas of classes: tables, zones, samples to be labelled, and what they tell.",
     "maps": "GeoTIFFs, mosaics and what lies beside a map.",
     "predictions": "Predictions made elsewhere: readers of files, matching with a split, counting.",
     "benchmark": "The protocol: submissions, their verification, the leaderboard.",

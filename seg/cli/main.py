@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from seg.cli import (
+    areas,
     card,
     compare,
     console,
@@ -30,6 +31,7 @@ from seg.cli import (
     models,
     predict,
     report,
+    sample,
     score,
     submit,
     sweep,
@@ -58,6 +60,8 @@ app.command("score", cls=Command)(score.score)
 app.command("compare", cls=Command)(compare.compare)
 app.command("export", cls=Command)(export.export)
 app.command("predict", cls=Command)(predict.predict)
+app.command("sample", cls=Command)(sample.sample)
+app.command("areas", cls=Command)(areas.areas)
 app.command("report", cls=Command)(report.report)
 app.command("card", cls=Command)(card.card)
 app.command("submit", cls=Command)(submit.submit)

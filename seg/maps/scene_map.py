@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seg.areas.table import area_table, run_assessment, write_areas
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
 from seg.config.version import VERSION
 from seg.errors import MapError, WrongUseError
-from seg.maps.areas import area_table, run_assessment, write_areas
 from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
 from seg.maps.geotiff import write_category_names
@@ -52,6 +52,7 @@ _ENDINGS = (
     "_model.json",
     "_labels.parquet",
     "_areas.csv",
+    "_areas.csvt",
     "_areas.md",
     *(f"_{layer}.tif" for layer in LAYERS if layer != "classes"),
 )
@@ -315,6 +316,7 @@ def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
     written = {
         "_labels.parquet": options.labels,
         "_areas.csv": options.areas,
+        "_areas.csvt": options.areas,
         "_areas.md": options.areas,
         "_probabilities.tif": options.probabilities,
         "_confidence.tif": options.confidence,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg.metrics.evidence import Evidence, total_counts
-from seg.metrics.jackknife import numbered_tiles, standard_error
+from seg.metrics.jackknife import LEVEL, numbered_tiles, standard_error, student_quantile
 from seg.metrics.ratio import Bools, Floats
 from seg.metrics.sparse import Counts
 from seg.reben.classes import NUM_CLASSES
@@ -34,7 +34,7 @@ class AdjustedAreas:
     assessed_K: Bools
 
 
-def adjusted_areas(mapped_K: Counts | Floats, confusion_KK: Counts) -> AdjustedAreas:
+def adjusted_areas(mapped_K: Counts | Floats, confusion_KK: Counts, sampled_K: Floats | None = None) -> AdjustedAreas:
     """Areas by the stratified estimator.
 
     With the share W_i of map class i, n_ij assessed pixels of map class i and true class j, and n_i of map class i:
@@ -44,6 +44,9 @@ def adjusted_areas(mapped_K: Counts | Floats, confusion_KK: Counts) -> AdjustedA
     Args:
         mapped_K: Area mapped as each class, (K,).
         confusion_KK: Assessed pixels, true class x map class.
+        sampled_K: Share of each map class that was assessed, where it is a sample of the map itself. The variance
+            within the class is multiplied by what is left, 1 - n_i / N_i (Cochran 1977, "Sampling Techniques", section
+            5.4): nothing is uncertain of a class all of which was looked at. None: of a map without end.
     """
     total = mapped_K.sum()
     weights_K = mapped_K / max(total, 1e-300)
@@ -54,7 +57,57 @@ def adjusted_areas(mapped_K: Counts | Floats, confusion_KK: Counts) -> AdjustedA
     variance_KK[(mapped_K == 0) | ~assessed_K] = 0
     # One pixel says nothing of how pixels vary.
     variance_KK[(mapped_K > 0) & (sizes_K == 1)] = np.nan
+    if sampled_K is not None:
+        variance_KK = np.where((sampled_K < 1)[:, None], variance_KK * (1 - sampled_K[:, None]), 0)
     return AdjustedAreas(total * (weights_K @ shares_KK), total * np.sqrt(variance_KK.sum(0)), assessed_K)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accuracies:
+    """Accuracies of a map with their standard errors; NaN where nothing is known.
+
+    Attributes:
+        overall, overall_error: Share of the mapped area that is right.
+        users_K, users_error_K: Share of what is mapped as each class that is of the class, float64 (K,).
+        producers_K, producers_error_K: Share of what is of each class that is mapped as it.
+    """
+
+    overall: float
+    overall_error: float
+    users_K: Floats
+    users_error_K: Floats
+    producers_K: Floats
+    producers_error_K: Floats
+
+
+def stratified_accuracies(mapped_K: Counts | Floats, confusion_KK: Counts, sampled_K: Floats) -> Accuracies:
+    """Accuracies by the estimators of Olofsson et al. (2014), equations 1 to 7.
+
+    With U_i = n_ii / n_i, V(U_i) = U_i (1 - U_i) / (n_i - 1): the overall accuracy is sum_i W_i U_i with the variance
+    sum_i W_i^2 V(U_i); the producer's accuracy P_j = W_j U_j / sum_i W_i n_ij / n_i has the variance
+    (W_j^2 (1 - P_j)^2 V(U_j) + P_j^2 sum_(i != j) W_i^2 (n_ij / n_i) (1 - n_ij / n_i) / (n_i - 1)) / p_j^2.
+
+    Args:
+        mapped_K: Area mapped as each class, (K,).
+        confusion_KK: Sampled pixels, true class x map class.
+        sampled_K: Share of each map class that was sampled, as for `adjusted_areas`.
+    """
+    weights_K = mapped_K / max(mapped_K.sum(), 1e-300)
+    shares_KK, sizes_K, assessed_K = _shares(confusion_KK)
+    known_K = assessed_K & (mapped_K > 0)
+    shares_KK[~known_K] = 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance_KK = shares_KK * (1 - shares_KK) / (sizes_K - 1)[:, None] * (1 - sampled_K)[:, None]
+        variance_KK[(sampled_K >= 1) | ~known_K] = 0
+        users_K, by_users_K = np.diag(shares_KK).copy(), np.diag(variance_KK).copy()
+        true_K = weights_K @ shares_KK
+        producers_K = np.where(true_K > 0, weights_K * users_K / true_K, np.nan)
+        of_others_K = weights_K**2 @ variance_KK - weights_K**2 * by_users_K
+        of_own_K = weights_K**2 * (1 - producers_K) ** 2 * by_users_K
+        producers_error_K = np.sqrt((of_own_K + producers_K**2 * of_others_K) / true_K**2)
+    overall, variance = float(weights_K @ users_K), float(weights_K**2 @ by_users_K)
+    users_K[~known_K] = by_users_K[~known_K] = np.nan
+    return Accuracies(overall, variance**0.5, users_K, np.sqrt(by_users_K), producers_K, producers_error_K)
 
 
 def tile_errors(mapped_K: Counts | Floats, evidence: Evidence) -> Floats | None:
@@ -80,6 +133,16 @@ def tile_errors(mapped_K: Counts | Floats, evidence: Evidence) -> Floats | None:
         shares_KK[sizes_K == 0] = observed_KK[sizes_K == 0]
         areas.append(mapped_K @ shares_KK)
     return standard_error(np.stack(areas))
+
+
+def tile_quantile(evidence: Evidence) -> float:
+    """What standard errors over tiles are multiplied with for an interval of `LEVEL`: Student's, see `jackknife`.
+
+    The effective number of tiles is that of their labelled pixels; NaN if one tile holds them all.
+    """
+    names, tile_N = numbered_tiles(evidence)
+    pixels_T = evidence.confusion.grouped(tile_N, len(names)).sum(1).astype(float)
+    return float(student_quantile(np.array(pixels_T.sum() ** 2 / max((pixels_T**2).sum(), 1.0)), LEVEL))
 
 
 def _shares(confusion_KK: Counts) -> tuple[Floats, Counts, Bools]:

@@ -135,7 +135,7 @@ def intervals(replicates: Replicates, level: float = LEVEL) -> dict[str, Interva
     """
     found = {}
     for name, values in replicates.values.items():
-        half = _quantile(replicates.support[name], level) * _error(replicates, name)
+        half = student_quantile(replicates.support[name], level) * _error(replicates, name)
         most = 2.0 if name.startswith("brier") else 1.0
         found[name] = Interval(np.maximum(values[0] - half, 0.0), np.minimum(values[0] + half, most))
     return found
@@ -236,7 +236,7 @@ def _combined(runs: Sequence[Replicates], weights: Floats) -> Replicates:
     return Replicates(runs[0].patches, values, support)
 
 
-def _quantile(support: Floats, level: float) -> Floats:
+def student_quantile(support: Floats, level: float) -> Floats:
     """Of Student's distribution, two-sided; NaN where a single tile holds everything."""
     from scipy.special import stdtrit  # slow to import
 
@@ -248,7 +248,7 @@ def _quantile(support: Floats, level: float) -> Floats:
 def _tested(observed: float, error: float, support: Floats, level: float) -> PairedTest:
     from scipy.special import stdtr
 
-    half = float(_quantile(support, level)) * error
+    half = float(student_quantile(support, level)) * error
     if math.isnan(half):
         return PairedTest(observed, math.nan, math.nan, math.nan)
     if not error:

@@ -11,7 +11,8 @@ from seg.region.polygons import Objects, PolygonFile, open_polygons, polygons_on
 
 UNKNOWN = "unknown"
 """The country of a patch whose centre lies in no polygon, or where there are none."""
-_COLUMNS = ("country", "name", "NAME_ENGL", "ADMIN")
+COLUMNS = ("country", "name", "NAME_ENGL", "ADMIN")
+"""What their names are usually called."""
 
 
 def open_countries(path: Path, column: str | None = None) -> PolygonFile:
@@ -24,7 +25,7 @@ def open_countries(path: Path, column: str | None = None) -> PolygonFile:
     Raises:
         LandCoverError: If it cannot be used.
     """
-    return open_polygons(path, (column,) if column else _COLUMNS, "--country-column")
+    return open_polygons(path, (column,) if column else COLUMNS, "--country-column")
 
 
 def countries_at(file: PolygonFile | None, grid: GeoRef, x_N: npt.NDArray[Any], y_N: npt.NDArray[Any]) -> Objects:

@@ -168,6 +168,13 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
     return Polygons(_reprojected(file, parts_N, grid.epsg), values_N[owner_N], repaired)
 
 
+def count_polygons(file: PolygonFile) -> int:
+    """Features of the layer, wherever they lie."""
+    import pyogrio
+
+    return int(pyogrio.read_info(_source(file.path), layer=file.layer, force_feature_count=True)["features"])
+
+
 def first_values(file: PolygonFile, most: int) -> list[str]:
     """Different values of the attribute among the first polygons of a file, as text.
 

@@ -235,8 +235,8 @@ def latex(table: Table) -> str:
 
 def comma_separated(table: Table) -> str:
     """CSV with fractions in full precision; undefined values are empty. The first column repeats the title."""
-    keys, rows = _machine_cells(table)
-    return _csv([["title", *keys], *([table.title, *row] for row in rows)])
+    keys, rows = machine_cells(table)
+    return csv_text([["title", *keys], *([table.title, *row] for row in rows)])
 
 
 def as_json(table: Table) -> str:
@@ -246,7 +246,7 @@ def as_json(table: Table) -> str:
 
 def document(table: Table) -> dict[str, Any]:
     """The table for JSON: ``name``, ``title``, ``rows`` by the keys of the columns, ``notes``; None for undefined."""
-    keys, rows = _machine_cells(table)
+    keys, rows = machine_cells(table)
     return {
         "name": table.name,
         "title": table.title,
@@ -271,13 +271,13 @@ def tidy_csv(tables: Sequence[Table]) -> str:
     """
     lines: list[list[Scalar]] = [["title", "table", "row", "column", "value"]]
     for table in tables:
-        keys, rows = _machine_cells(table)
+        keys, rows = machine_cells(table)
         names = max(1, len(list(takewhile(lambda column: column.left, table.columns))))
         for row in rows:
             name = row[0] if names == 1 else " / ".join(map(str, row[:names]))
             for key, value in zip(keys[names:], row[names:], strict=True):
                 lines.append([table.title, table.name, name, key, value])
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def to_rich(table: Table) -> RichTable:
@@ -310,7 +310,7 @@ def _shown_rows(table: Table) -> list[list[str]]:
     return [[shown(column, value) for column, value in zip(table.columns, row, strict=True)] for row in table.rows]
 
 
-def _machine_cells(table: Table) -> tuple[list[str], list[list[Scalar]]]:
+def machine_cells(table: Table) -> tuple[list[str], list[list[Scalar]]]:
     """Keys and rows for machines: an estimate takes a column for its value and one for each part asked for."""
     keys: list[str] = []
     columns: list[list[Scalar]] = []
@@ -335,7 +335,8 @@ def _latex_text(text: str) -> str:
     return _LATEX_SPECIAL.sub(lambda match: _LATEX[match[0]], text)
 
 
-def _csv(lines: Sequence[Sequence[Scalar]]) -> str:
+def csv_text(lines: Sequence[Sequence[Scalar]]) -> str:
+    """Lines of CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in line] for line in lines)
     return text.getvalue()

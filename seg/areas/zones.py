@@ -1,0 +1,151 @@
+"""Areas of classes within zones: countries, or polygons of any vector file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rasterio.features import geometry_mask
+from rasterio.transform import Affine
+from rasterio.warp import transform_bounds
+
+from seg.areas.class_map import ClassMap, map_rows
+from seg.errors import MapError
+from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
+from seg.reben.ground import Floats, blocks, hectares_of, scale_at
+from seg.reben.patch import GeoRef
+from seg.region.countries import COLUMNS
+from seg.region.polygons import Objects, PolygonFile, count_polygons, first_values, open_polygons, polygons_on
+
+_COLUMNS = (*COLUMNS, "zone", "NUTS_ID", "id")
+_NAMED = 5
+_SQUARE_METRES = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Zones:
+    """Zones on the grid of a map.
+
+    Attributes:
+        names: In the order of the file.
+        shapes_Z: A valid shape for each, in the CRS of the map.
+        remarks: What is to be said of them, in sentences.
+    """
+
+    names: tuple[str, ...]
+    shapes_Z: Objects
+    remarks: tuple[str, ...]
+
+    def whole_hectares(self, epsg: int) -> dict[str, float]:
+        """Hectares on the ground of each zone as a whole, mapped or not."""
+        import shapely
+
+        middles_Z = shapely.point_on_surface(self.shapes_Z)
+        scale_Z = scale_at(epsg, shapely.get_x(middles_Z), shapely.get_y(middles_Z)).area_N
+        hectares_Z = shapely.area(self.shapes_Z) * scale_Z / _SQUARE_METRES
+        return dict(zip(self.names, hectares_Z.tolist(), strict=True))
+
+
+def open_zones(path: Path, column: str | None = None) -> PolygonFile:
+    """Look at a file of zones.
+
+    Args:
+        path: Vector file in any CRS.
+        column: Where it has their names; None: the first of the usual ones that it has.
+
+    Raises:
+        LandCoverError: If it cannot be used.
+    """
+    return open_polygons(path, (column,) if column else _COLUMNS, "--zone-column")
+
+
+def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
+    """The zones of a file that touch a map, in its CRS; polygons of one name are one zone.
+
+    Raises:
+        MapError: If there is none.
+        LandCoverError: If the file cannot be used.
+    """
+    import shapely
+
+    polygons = polygons_on(file, of.grid)
+    area = shapely.box(*of.grid.bounds)
+    touching_N = shapely.area(shapely.intersection(polygons.shapes_N, area)) > 0
+    names_N = polygons.values_N.astype(str)
+    names = tuple(dict.fromkeys(names_N[touching_N].tolist()))
+    if not names:
+        west, south, east, north = transform_bounds(of.grid.epsg, 4326, *of.grid.bounds)
+        raise MapError(
+            f"no polygon of {file.path} lies on {of.path}, which spans {west:.4f},{south:.4f},{east:.4f},{north:.4f} "
+            "(west,south,east,north in degrees); give zones there, and make sure of their CRS",
+            wrong_use=True,
+        )
+    shapes_Z = np.array([shapely.union_all(polygons.shapes_N[names_N == name]) for name in names], object)
+    remarks = [*_outside(file, names), *_repaired(polygons.repaired), *_overlaps(names, shapes_Z)]
+    partly = [name for name, shape in zip(names, shapes_Z, strict=True) if not area.contains(shape)]
+    if partly:
+        remarks.append(f"Zones reach beyond the map and are counted as far as it goes: {_listed(partly)}.")
+    return Zones(names, shapes_Z, tuple(remarks))
+
+
+def zone_hectares(of: ClassMap, zones: Zones) -> dict[str, Floats]:
+    """Hectares of each class in each zone; a pixel belongs to the zones that its centre lies in.
+
+    Raises:
+        MapError, OSError: As of `map_rows`.
+    """
+    import shapely
+
+    tree = shapely.STRtree(zones.shapes_Z)
+    shapely.prepare(zones.shapes_Z)
+    hectares_ZK = np.zeros((len(zones.names), NUM_CLASSES))
+    for _, values_HW, grid in map_rows(of):
+        for rows, columns in blocks(*values_HW.shape):
+            block_HW = values_HW[rows, columns]
+            place = _block(grid, rows, columns)
+            box = shapely.box(*place.bounds)
+            for zone in tree.query(box, predicate="intersects").tolist():
+                shape = zones.shapes_Z[zone]
+                inside_HW = block_HW
+                if not shape.contains(box):
+                    outside_HW = geometry_mask([shape], block_HW.shape, Affine(*place.transform))
+                    inside_HW = np.where(outside_HW, np.uint8(IGNORE_INDEX), block_HW)
+                hectares_ZK[zone] += hectares_of(inside_HW, place)[1][:NUM_CLASSES]
+    return dict(zip(zones.names, hectares_ZK, strict=True))
+
+
+def _block(grid: GeoRef, rows: slice, columns: slice) -> GeoRef:
+    size = grid.pixel_size
+    west, north = grid.x_min + columns.start * size, grid.y_max - rows.start * size
+    return GeoRef(grid.epsg, west, north, size, columns.stop - columns.start, rows.stop - rows.start)
+
+
+def _outside(file: PolygonFile, inside: Sequence[str]) -> Iterator[str]:
+    if outside := sorted(set(first_values(file, count_polygons(file))) - set(inside)):
+        yield f"Zones that do not lie on the map are left out: {_listed(outside)}."
+
+
+def _repaired(repaired: int) -> Iterator[str]:
+    if repaired:
+        yield f"{repaired} polygons of the zones were not valid and have been repaired."
+
+
+def _overlaps(names: Sequence[str], shapes_Z: Objects) -> Iterator[str]:
+    import shapely
+
+    one_P, other_P = shapely.STRtree(shapes_Z).query(shapes_Z, predicate="intersects")
+    pairs = [(i, j) for i, j in zip(one_P.tolist(), other_P.tolist(), strict=True) if i < j]
+    shared = {pair: _shared(shapes_Z[pair[0]], shapes_Z[pair[1]]) for pair in pairs}
+    overlapping = [f"{names[i]} and {names[j]} ({area:,.2f} ha)" for (i, j), area in shared.items() if area >= 0.01]
+    if overlapping:
+        yield f"Zones overlap, and what they share is counted in each of them: {_listed(overlapping)}."
+
+
+def _shared(one: Any, other: Any) -> float:
+    return float(one.intersection(other).area) / _SQUARE_METRES
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return f"{', '.join(words[:_NAMED])}{more}"
