@@ -10,6 +10,7 @@ PACKAGES = {
     "reben": "What the data set is: classes, bands, patch ids, georeference, split rule.",
     "config": "The configuration.",
     "store": "The LMDB and its index.",
+    "catalogue": "What lies elsewhere: URLs and object stores, STAC items and searches.",
     "rasters": "Bands in files: where they lie, which of their pixels have data, what they hold.",
     "scenes": "Sentinel products, stacks and folders, read in windows.",
     "prepare": "From the published archives to a store.",
