@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from seg.maps.geotiff import (
     write_class_map,
     write_probabilities,
     write_reference,
+    write_values,
 )
 from seg.maps.mosaic import assemble
+from seg.maps.palette import AGREEMENT, LAND_COVER
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, SHARE_SCALE
 from seg.reben.patch import GeoRef, PatchId
 from seg.reben.reference_map import class_indices
@@ -229,6 +232,21 @@ def test_gdal_reads_the_category_names(tmp_path):
     read_HW, georef = read_class_map(path)
     assert georef == PATCH.georef
     np.testing.assert_array_equal(read_HW, class_map(PATCH.georef))
+
+
+@pytest.mark.parametrize("palette", [LAND_COVER, AGREEMENT])
+def test_gdal_understands_the_attribute_table(tmp_path, palette):
+    path = tmp_path / "map.tif"
+    write_values(path, np.zeros((1, 120, 120), np.uint8), PATCH.georef, {}, ("values",), palette)
+    write_category_names(path, palette)
+    # It writes what it has understood beside a copy.
+    rasterio.shutil.copy(path, tmp_path / "copy.png", driver="PNG")
+    root = ElementTree.parse(tmp_path / "copy.png.aux.xml").getroot()
+    table = root.find("PAMRasterBand/GDALRasterAttributeTable")
+    usages = {int(column.findtext("Usage")): column.findtext("Name") for column in table.iter("FieldDefn")}
+    assert usages == {5: "Value", 2: "Class", 6: "Red", 7: "Green", 8: "Blue", 9: "Alpha"}
+    rows = [[cell.text for cell in row] for row in table.iter("Row")]
+    assert rows == [[str(one.value), one.name, *map(str, one.color), "255"] for one in palette.entries]
 
 
 def test_replacing_a_map_removes_the_sidecar_of_the_old_one(tmp_path):

@@ -22,7 +22,8 @@ from seg.figures.land_cover import land_cover_figure, legend_figure
 from seg.figures.style import png_bytes
 from seg.maps.footprints import CRS84, write_footprints
 from seg.maps.mosaics import write_companions
-from seg.maps.palette import AGREEMENT
+from seg.maps.palette import AGREEMENT, LAND_COVER
+from seg.maps.qgis import style
 from seg.models.checkpoint import read_checkpoint
 from seg.models.weights_file import weights_digest
 from seg.pipeline.export import export
@@ -103,7 +104,8 @@ def test_mosaics_have_stac(exported):
     assert items.keys() == {path.stem for path in exported.mosaics}
     for path in exported.mosaics:
         item = items[path.stem]
-        assert item.assets.keys() == {*LAYERS, "classes", "qml", "png", "agreement-style", "reference-style"} - {"map"}
+        styles = {f"{layer}-style" for layer in LAYERS}
+        assert item.assets.keys() == {*LAYERS, *styles, "classes", "qml", "png"} - {"map", "map-style"}
         assert all((exported.folder / asset.href).is_file() for asset in item.assets.values())
         assert item.datetime.strftime("%Y%m%dT%H%M%S") == path.stem.split("_")[2]
         assert item.properties["seg:synthetic"]
@@ -132,7 +134,7 @@ def test_every_file_says_what_made_it(exported, run):
         "SYNTHETIC": "YES",
     }
     files = [*exported.folder.rglob("*.tif"), *exported.folder.glob("*.vrt")]
-    assert len(files) == 15 * 4 + len(exported.mosaics) * 4 + 3
+    assert len(files) == 15 * 4 + len(exported.mosaics) * 4 + 4
     for file in files:
         with rasterio.open(file) as dataset:
             assert expected.items() <= dataset.tags().items(), file
@@ -151,9 +153,26 @@ def test_virtual_raster_and_companions(exported):
                 (value,) = dataset.sample([(x[0], y[0])])
                 assert value[0] in source.read(1)[49:53, 49:53]
     for mosaic in exported.mosaics:
-        assert mosaic.with_suffix(".qml").is_file()
+        assert mosaic.with_suffix(".qml").read_text() == style(LAND_COVER)
         assert imread(mosaic.with_suffix(".png")).shape[0] > 100
     assert (out / "legend.png").is_file()
+    # Of probabilities too, band by band, and what a GIS shows all of them by.
+    with rasterio.open(out / "probabilities.vrt") as dataset:
+        assert dataset.descriptions == CLASS_NAMES
+        assert dataset.scales == pytest.approx([1 / 250] * 19)
+        for path in patch_files(out, "probabilities").values():
+            with rasterio.open(path) as source:
+                x, y = transform(source.crs, dataset.crs, *([c] for c in source.xy(60.5, 60.5)))
+                (shares,) = dataset.sample([(x[0], y[0])])
+                around = source.read()[:, 59:63, 59:63].reshape(19, -1)
+                assert (around == shares[:, None]).all(0).any()
+    for layer in LAYERS:
+        palette = {"probabilities": None, "agreement": AGREEMENT}.get(layer, LAND_COVER)
+        assert (out / f"{layer}.qml").read_text() == style(palette)
+        assert (out / f"{layer}.sld").is_file() == (palette is not None)
+        for path in patch_files(out, layer).values():
+            assert path.with_suffix(".qml").read_text() == style(palette)
+            assert path.with_name(f"{path.name}.aux.xml").is_file() == (palette is not None)
     assert [f.name for f in out.iterdir() if f.name.startswith(".")] == [written.FILE_NAME]
 
 

@@ -106,7 +106,9 @@ def test_a_map_lies_where_the_scene_does_and_says_what_it_is(mapped, scene, run,
     np.testing.assert_array_equal(classes == 255, no_data)
     assert mapped.nodata == pytest.approx(no_data.mean())
     expected = {"map.tif", "map.qml", "map.png", "map_probabilities.tif", "map_confidence.tif", "map_labels.parquet"}
-    assert {path.name for path in mapped.files} == expected | {"map_areas.csv", "map_areas.csvt", "map_areas.md"}
+    styles = {"map.sld", "map_probabilities.qml", "map_confidence.qml"}
+    areas = {"map_areas.csv", "map_areas.csvt", "map_areas.md"}
+    assert {path.name for path in mapped.files} == expected | styles | areas
     assert all(path.is_file() for path in mapped.files)
     assert not list(place.glob("*.unfinished"))
     assert "480 x 480 pixels in 25 windows" in mapped.summary
@@ -574,7 +576,7 @@ def test_files_of_an_earlier_map_of_that_name_go(run, scene, tmp_path):
     out = tmp_path / "map.tif"
     extras = {"confidence": True, "labels": True, "areas": True, "quicklook": True}
     (first,) = predict(run, [scene.product], out, **SMALL, **extras)
-    assert len(first.files) == 8
+    assert len(first.files) == 10
     heard: list[str] = []
     (second,) = predict(run, [scene.product], out, **SMALL, confidence=True, notify=heard.append)
     lost = "map_labels.parquet, map_areas.csv, map_areas.csvt, map_areas.md, map.png"

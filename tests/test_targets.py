@@ -29,7 +29,7 @@ from seg.cli import main as cli
 from seg.config.load import dump_config, load_config
 from seg.config.sections import DataConfig
 from seg.maps.geotiff import write_class_map
-from seg.maps.scene_map import map_files
+from seg.maps.map_files import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.train import train
@@ -268,21 +268,37 @@ CASES = {
         ["overview.png", "footprints.parquet", "{product}/{patch}_map.tif"],
     ),
     "export --mosaic": Case(
-        lambda desk, out: ["export", desk.run, "--out", out, "--split", "validation", "--mosaic", "--device", "cpu"],
+        lambda desk, out: [
+            *("export", desk.run, "--out", out, "--split", "validation", "--mosaic", "--polygons", "--device", "cpu"),
+        ],
         [
-            *("overview.png", "footprints.parquet", "legend.png", "map.vrt", "map.qml", "{product}_map.tif"),
+            *("overview.png", "footprints.parquet", "footprints.gpkg", "legend.png", "map.vrt", "map.qml"),
+            *("{product}_polygons.gpkg", "{product}_map.tif"),
             *(f"{{product}}_map{ending}" for ending in (".tif.aux.xml", ".qml", ".png", ".json")),
         ],
     ),
     "predict": Case(
-        lambda desk, out: ["predict", desk.run, desk.scene.product, "--out", out, "--areas", "--device", "cpu"],
+        lambda desk, out: [
+            "predict",
+            desk.run,
+            desk.scene.product,
+            "--out",
+            out,
+            "--areas",
+            "--polygons",
+            "--device",
+            "cpu",
+        ],
         [*(path.name for path in map_files(MAP)), f"{MAP}{SIDECAR}", f"{MAP}.unfinished/any.txt"],
         target=str(MAP),
         lock=lock_beside,
     ),
     "predict several": Case(
         lambda desk, out: ["predict", desk.run, desk.scene.product, desk.other, "--out", out, "--device", "cpu"],
-        ["map.vrt", "collection.json", "model.json", "{scene}.tif", "{scene}.qml", "{scene}_areas.md"],
+        [
+            *("map.vrt", "map.sld", "map_confidence.vrt", "collection.json", "model.json"),
+            *("{scene}.tif", "{scene}.qml", "{scene}_areas.md"),
+        ],
     ),
     "sample": Case(
         lambda _, out: ["sample", out.parent / "map.tif", "--out", out, "--per-class", "2"],
@@ -523,7 +539,7 @@ OUTPUTS = {
 
 
 def test_every_script_says_here_what_it_writes():
-    beside = {"questions/asking", "questions/degrade"}
+    beside = {"questions/asking", "questions/degrade", "check_qgis"}
     scripts = {path.relative_to(ROOT / "scripts").with_suffix("").as_posix() for path in _scripts()}
     assert scripts - beside == OUTPUTS.keys()
 

@@ -29,10 +29,15 @@ def export(
     ] = None,
     mmu: options.MapUnit = 0.0,
     stac: options.Stac = False,
+    polygons: options.Polygons = False,
+    min_area: options.MinArea = 0.0,
+    simplify: options.Simplify = 0.0,
+    vector_format: options.VectorFormat = "parquet",
     device: options.OfRunDevice = None,
 ) -> None:
     """Write the predicted maps of a split as GeoTIFF, of patches or as mosaics, and their footprints as GeoParquet."""
     from seg.pipeline.export import export as write
+    from seg.vectors.polygons import polygon_options
 
     result = write(
         run,
@@ -47,6 +52,8 @@ def export(
         patches=patches,
         mmu=mmu,
         stac=stac,
+        polygons=polygon_options(polygons, min_area, simplify),
+        vector_format=vector_format,
         device=device,
         track=console.track,
         notify=console.notify,

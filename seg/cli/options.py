@@ -35,6 +35,26 @@ MapUnit = Annotated[
         "--mmu", help="Bring maps to this minimum mapping unit, ha; CORINE has 25.", min=0, show_default="none"
     ),
 ]
+Sentinel1 = Annotated[
+    list[str] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
+]
+Areas = Annotated[bool, typer.Option("--areas", help="Also write a table of areas, adjusted for confusion.")]
+Polygons = Annotated[bool, typer.Option("--polygons", help="Also write polygons of the land cover as a GeoPackage.")]
+MinArea = Annotated[
+    float,
+    typer.Option(help="Of polygons: merge smaller ones, ha, as --mmu does.", min=0, show_default="none"),
+]
+Simplify = Annotated[
+    float,
+    typer.Option(
+        help="Of polygons: simplify their borders by about so many metres; neighbours keep the same.",
+        min=0,
+        show_default="none",
+    ),
+]
+VectorFormat = Annotated[
+    Literal["parquet", "gpkg"], typer.Option(help="Of footprints and labels: GeoParquet or GeoPackage.")
+]
 OfRunDevice = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", show_default="that of the run; {train.device}")
 ]

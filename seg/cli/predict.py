@@ -12,9 +12,7 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
     out: Annotated[Path, typer.Option(help="The map, NAME.tif; for several scenes a folder.")],
     scenes: options.Scenes = None,
-    s1: Annotated[
-        list[str] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
-    ] = None,
+    s1: options.Sentinel1 = None,
     bands: options.StackBands = None,
     offset: options.Offset = None,
     bbox: options.BoundingBox = None,
@@ -22,9 +20,7 @@ def predict(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write 19 probability bands.")] = False,
     confidence: Annotated[bool, typer.Option("--confidence", help="Also write confidence and entropy.")] = False,
     labels: Annotated[bool, typer.Option("--labels", help="Also write multi-labels of 1.2 km cells.")] = False,
-    areas: Annotated[
-        bool, typer.Option("--areas", help="Also write a table of areas, adjusted for confusion.")
-    ] = False,
+    areas: options.Areas = False,
     quicklook: Annotated[bool, typer.Option("--quicklook", help="Also write a picture.")] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Mean over 8 flips and turns; takes 8 times as long.")] = False,
     mmu: options.MapUnit = 0.0,
@@ -33,6 +29,10 @@ def predict(
     stac_api: options.StacApi = None,
     collection: options.StacCollection = None,
     date: options.Dates = None,
+    polygons: options.Polygons = False,
+    min_area: options.MinArea = 0.0,
+    simplify: options.Simplify = 0.0,
+    vector_format: options.VectorFormat = "parquet",
     window: options.Window = None,
     overlap: options.Overlap = None,
     batch_size: options.WindowBatch = None,
@@ -44,6 +44,7 @@ def predict(
     from seg.catalogue.search import searched
     from seg.maps.part import read_box
     from seg.pipeline.predict import predict as predict_scenes
+    from seg.vectors.polygons import polygon_options
 
     with console.wrong_use():
         box = None if bbox is None else read_box(bbox)
@@ -68,6 +69,8 @@ def predict(
             cloud_mask=cloud_mask,
             stac=stac,
             search=search,
+            polygons=polygon_options(polygons, min_area, simplify),
+            vector_format=vector_format,
             window=window,
             overlap=overlap,
             batch_size=batch_size,
@@ -78,6 +81,5 @@ def predict(
             notify=console.notify,
         )
     for one in maps:
-        console.done(one.summary)
-        for path in one.files:
-            console.done(f"  {path}")
+        for line in (one.summary, *(f"  {path}" for path in one.files)):
+            console.done(line)

@@ -42,6 +42,29 @@ class Objects:
         return len(self.classes_N)
 
 
+def number_objects(classes_HW: Bytes, nodata: bool = False) -> tuple[Ints, Ints]:
+    """Number the objects of some rows of a map.
+
+    Args:
+        classes_HW: Classes 0 to 18, or 255 without data, uint8.
+        nodata: Whether areas without data are objects too, numbered after the others.
+
+    Returns:
+        The number of each pixel, int64 (H, W), `NO_OBJECT` where there is none, and the class of each object, int64.
+    """
+    numbers_HW = np.full(classes_HW.shape, NO_OBJECT, np.int64)
+    classes: list[int] = []
+    for k in (*range(NUM_CLASSES), *((IGNORE_INDEX,) if nodata else ())):
+        inside_HW = classes_HW == k
+        if not inside_HW.any():
+            continue
+        found, parts_HW = cv2.connectedComponents(inside_HW.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+        # Number 0 is what lies outside.
+        numbers_HW[inside_HW] = parts_HW[inside_HW] + (len(classes) - 1)
+        classes += [k] * (found - 1)
+    return numbers_HW, np.array(classes, np.int64)
+
+
 def find_objects(classes_HW: Bytes, costs_KHW: Bytes, top: int) -> tuple[Objects, Ints]:
     """The objects of some rows of a map, and the number of that of each pixel.
 
@@ -53,20 +76,11 @@ def find_objects(classes_HW: Bytes, costs_KHW: Bytes, top: int) -> tuple[Objects
     Returns:
         The objects, of which none is taken to grow, and numbers, int64 (H, W), `NO_OBJECT` without data.
     """
-    numbers_HW = np.full(classes_HW.shape, NO_OBJECT, np.int64)
-    classes: list[int] = []
-    for k in range(NUM_CLASSES):
-        inside_HW = classes_HW == k
-        if not inside_HW.any():
-            continue
-        found, parts_HW = cv2.connectedComponents(inside_HW.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-        # Number 0 is what lies outside.
-        numbers_HW[inside_HW] = parts_HW[inside_HW] + (len(classes) - 1)
-        classes += [k] * (found - 1)
+    numbers_HW, classes_N = number_objects(classes_HW)
     inside_HW = classes_HW != IGNORE_INDEX
     places = np.flatnonzero(inside_HW)
     numbers = numbers_HW.ravel()[places]
-    count = len(classes)
+    count = len(classes_N)
     first_N = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(first_N, numbers, places + top * classes_HW.shape[1])
     costs_NK = np.empty((count, NUM_CLASSES), np.int64)
@@ -74,7 +88,7 @@ def find_objects(classes_HW: Bytes, costs_KHW: Bytes, top: int) -> tuple[Objects
         # Sums of integers below 2 ** 53 are exact in float64.
         costs_NK[:, k] = np.bincount(numbers, costs_KHW[k].ravel()[places], minlength=count)
     objects = Objects(
-        classes_N=np.array(classes, np.int64),
+        classes_N=classes_N,
         pixels_N=np.bincount(numbers, minlength=count),
         first_N=first_N,
         costs_NK=costs_NK,

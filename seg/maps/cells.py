@@ -1,4 +1,4 @@
-"""Multi-labels of the 1.2 km cells of a scene, as GeoParquet."""
+"""Multi-labels of the 1.2 km cells of a scene, as GeoParquet or GeoPackage."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_cells(
     ``predicted_labels`` and, as in the footprints of an export, a probability for each class.
 
     Args:
-        path: The GeoParquet; a file of that name is replaced.
+        path: The GeoParquet, or ending in ``.gpkg`` the GeoPackage; a file of that name is replaced.
         scene: What the cells are of.
         rows: Its cells.
         thresholds: Probability above which each class counts as present; None: 0.5.

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg.config.track import Notify, Track, silent
+from seg.maps.map_files import MapOptions, claimed_maps
 from seg.maps.part import ScenePart
-from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
+from seg.maps.scene_map import Sizes
 from seg.maps.stac import MODEL
 from seg.maps.together import join_maps, run_tags
 from seg.prepare.executors import LOGS, opened, results

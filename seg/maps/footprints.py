@@ -1,8 +1,9 @@
-"""Footprints of patches with what a model says of them, as GeoParquet."""
+"""Footprints of patches with what a model says of them, as GeoParquet or GeoPackage."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,18 +11,22 @@ import pyarrow.parquet as pq
 
 from seg.reben.patch import PatchId
 from seg.store.atomic import staged_file
+from seg.vectors.geopackage import GEOMETRY, write_geopackage
 
 CRS84 = "OGC:CRS84"
 """Longitude, latitude on WGS 84, the default of GeoParquet."""
+VectorFormat = Literal["parquet", "gpkg"]
+VECTOR_ENDINGS: Mapping[VectorFormat, str] = MappingProxyType({"parquet": ".parquet", "gpkg": ".gpkg"})
+"""Formats of footprints and cells, and how the names of their files end."""
 
 
 def write_footprints(path: Path, table: pa.Table, tags: Mapping[str, str]) -> None:
     """Write the polygons of patches. The file appears complete or not at all.
 
     Args:
-        path: The parquet; a file of that name is replaced.
+        path: The GeoParquet, or ending in ``.gpkg`` the GeoPackage; a file of that name is replaced.
         table: A row per patch with ``patch_id``; its other columns are taken over as they are.
-        tags: Metadata of the file, such as the model; readers find them beside the key ``geo``.
+        tags: Metadata of the file, such as the model; readers of the parquet find them beside the key ``geo``.
 
     Raises:
         UnknownNameError: If a patch id is none.
@@ -33,7 +38,12 @@ def write_footprints(path: Path, table: pa.Table, tags: Mapping[str, str]) -> No
 def write_polygons(path: Path, table: pa.Table, polygons: Any, tags: Mapping[str, str]) -> None:
     """Write polygons in `CRS84` with a row of a table for each, like `write_footprints` and with the same errors."""
     import geopandas
+    import shapely
 
+    if path.suffix == VECTOR_ENDINGS["gpkg"]:
+        table = table.append_column(GEOMETRY, pa.array(shapely.to_wkb(polygons), pa.binary()))
+        write_geopackage(path, table.to_batches(), table.schema, CRS84, tags)
+        return
     with staged_file(path) as staged:
         geometry = geopandas.GeoSeries(polygons)
         geopandas.GeoDataFrame({"row": np.arange(len(table))}, geometry=geometry, crs=CRS84).to_parquet(

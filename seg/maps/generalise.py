@@ -60,17 +60,23 @@ def generalised_rows(rows: Iterable[tuple[int, Bytes, Bytes]], unit: int, scratc
 
 
 def generalise_product(
-    parts: Path, patches: Sequence[PatchId], layers: Sequence[Layer], unit: float, tags: Mapping[str, str]
+    parts: Path,
+    patches: Sequence[PatchId],
+    layers: Sequence[Layer],
+    unit: float,
+    tags: Mapping[str, str],
+    into: Layer = MAP,
 ) -> None:
     """Bring the patch maps of a product to a minimum mapping unit, as pieces of one map.
 
     Args:
-        parts: Folder of the patch maps, with `MAP` and `SURPRISALS` of each; with `AGREES`, which is written anew, also
-            `REFERENCE`.
+        parts: Folder of the patch maps, with `MAP` and `SURPRISALS` of each; with `AGREES`, which is written anew if
+            `MAP` is, also `REFERENCE`.
         patches: All patches of the product.
         layers: What there is of each.
         unit: The unit, hectares.
         tags: Metadata of every file.
+        into: What is written.
 
     Raises:
         OSError: If a file cannot be read or written.
@@ -86,12 +92,12 @@ def generalise_product(
     top = ordered[0].row
     rows = ((PATCH_SIZE * (row[0].row - top), values_of(row, MAP)[0], values_of(row, SURPRISALS)) for row in by_row)
     pixels = unit_pixels(unit, patches[0].georef.pixel_size)
-    for row, classes_HW in zip(by_row, generalised_rows(rows, pixels, parts), strict=True):
+    for row, classes_HW in zip(by_row, generalised_rows(rows, pixels, parts / ordered[0].product), strict=True):
         for patch in row:
             left = (patch.column - first) * PATCH_SIZE
             map_HW = classes_HW[:, left : left + PATCH_SIZE]
-            write_class_map(patch_file(parts, patch, MAP), map_HW, patch.georef, tags)
-            if AGREES in layers:
+            write_class_map(patch_file(parts, patch, into), map_HW, patch.georef, tags)
+            if AGREES in layers and into is MAP:
                 marks_HW = agreement(read_map(patch_file(parts, patch, REFERENCE)), map_HW)
                 path = patch_file(parts, patch, AGREES)
                 write_values(path, marks_HW[None], patch.georef, tags, AGREES.bands, AGREEMENT)
@@ -104,13 +110,14 @@ def read_map(path: Path) -> Bytes:
     return values_HW
 
 
-def generalise_strips(unfinished: Unfinished, strips: Sequence[int], unit: float, track: Track) -> None:
+def generalise_strips(unfinished: Unfinished, strips: Sequence[int], unit: float, into: str, track: Track) -> None:
     """Bring the strips of a scene to a minimum mapping unit, as one map.
 
     Args:
         unfinished: The strips, all of which are there.
         strips: Their numbers, from top to bottom.
         unit: The unit, hectares.
+        into: The strips that are written, `seg.maps.parts.GENERALISED` or another layer.
         track: Progress over rows of pixels.
 
     Raises:
@@ -130,7 +137,7 @@ def generalise_strips(unfinished: Unfinished, strips: Sequence[int], unit: float
 
     found = zip(blocks, generalised_rows(rows(), pixels, unfinished.folder), strict=True)
     for number, group in groupby(found, lambda pair: pair[0][0]):
-        unfinished.write_generalised(number, np.concatenate([classes_HW for _, classes_HW in group]))
+        unfinished.write_generalised(number, np.concatenate([classes_HW for _, classes_HW in group]), into)
 
 
 def _blocks(path: Path) -> list[tuple[int, int]]:

@@ -2,8 +2,7 @@
 
 A class map is one uint8 band of class indices with the official colours, nodata 255 and deflate. The class names stand
 in the band's metadata (``CLASS_0 = Urban fabric``), which every GDAL tool shows. GDAL keeps the category names that
-QGIS takes for a legend nowhere in a TIFF, only in a sidecar ``<file>.aux.xml``; `write_category_names` writes it where
-one file is to be looked at, and the thousands of patch maps of an export go without.
+QGIS takes for a legend nowhere in a TIFF, only in a sidecar ``<file>.aux.xml``, which `write_category_names` writes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from xml.sax.saxutils import escape
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,17 @@ _ROUNDING = 1e-4
 """How far outside 0 to 1 a probability may lie: a fortieth of the stored step, so it changes no stored value."""
 _TILE = 512
 """Block edge of rasters that are larger; smaller ones are one block."""
+_INTEGER, _TEXT = 0, 2
+_COLUMNS = (
+    ("Value", _INTEGER, 5),
+    ("Class", _TEXT, 2),
+    ("Red", _INTEGER, 6),
+    ("Green", _INTEGER, 7),
+    ("Blue", _INTEGER, 8),
+    ("Alpha", _INTEGER, 9),
+)
+"""Of an attribute table: name, type and usage of each column, as GDAL's ``GDALRATFieldType`` and ``GDALRATFieldUsage``
+number them."""
 
 
 def write_class_map(
@@ -131,7 +141,9 @@ def write_values(
 
 
 def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:
-    """Write ``<path>.aux.xml``, from which QGIS and GDAL name the classes of a class map in their legend.
+    """Write ``<path>.aux.xml``, from which QGIS, GDAL and others know the names of the classes of a class map.
+
+    They stand in it twice: as category names, and in a raster attribute table with the colours.
 
     Args:
         path: The map, written before: writing it removes the sidecar.
@@ -140,12 +152,21 @@ def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in palette.names)
-    document = (
-        '<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n'
-        f"{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
-    )
-    _replace(_sidecar(path), document.encode())
+    root = ET.Element("PAMDataset")
+    band = ET.SubElement(root, "PAMRasterBand", band="1")
+    names = ET.SubElement(band, "CategoryNames")
+    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
+    for number, (name, kind, usage) in enumerate(_COLUMNS):
+        column = ET.SubElement(table, "FieldDefn", index=str(number))
+        for element, text in (("Name", name), ("Type", kind), ("Usage", usage)):
+            ET.SubElement(column, element).text = str(text)
+    for number, entry in enumerate(palette.entries):
+        ET.SubElement(names, "Category").text = entry.name
+        row = ET.SubElement(table, "Row", index=str(number))
+        for value in (entry.value, entry.name, *entry.color, 255):
+            ET.SubElement(row, "F").text = str(value)
+    ET.indent(root)
+    _replace(_sidecar(path), (ET.tostring(root, encoding="unicode") + "\n").encode())
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from seg.inference.tiled import Piece, predict_strips
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import lay_windows
 from seg.maps.generalise import generalise_strips
+from seg.maps.map_files import MapOptions
 from seg.maps.part import ScenePart
 from seg.maps.parts import begin_map
-from seg.maps.scene_map import MapOptions, ScenePlan, Sizes, finish_map, map_identity, require_space
+from seg.maps.scene_map import ScenePlan, Sizes, finish_map, map_identity, require_space
 from seg.maps.together import join_maps, run_tags
 from seg.metrics.ratio import Floats
 from seg.models.folding import fold_batch_norm
@@ -162,8 +163,8 @@ def _map_scene(plan: ScenePlan, track: Track, notify: Notify) -> SceneMap:
     ranks.wait()
     areas = None
     if ranks.first:
-        if plan.options.mmu:
-            generalise_strips(unfinished, plan.tiling.strips, plan.options.mmu, track)
+        for layer, unit in plan.units.items():
+            generalise_strips(unfinished, plan.tiling.strips, unit, layer, track)
         areas = [values.tolist() for values in unfinished.areas(plan.tiling.strips, plan.classes)]
     counts, hectares = map(np.array, ranks.from_first(areas))
     files = finish_map(plan, counts, hectares[:NUM_CLASSES], notify) if ranks.first else ()
@@ -192,8 +193,8 @@ def _predict_lacking(plan: ScenePlan, strips: Sequence[int], rows: Sequence[int]
             plan.temperature,
             options.tta,
             options.probabilities,
-            options.confidence,
-            bool(options.mmu),
+            plan.with_confidence,
+            bool(plan.units),
             track,
         )
         pieces = predict_strips(weights.model, view, plan.tiling, strips, how)

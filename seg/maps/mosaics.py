@@ -12,13 +12,17 @@ from seg.config.synthetic import Synthetic
 from seg.config.track import Track
 from seg.maps.cog import read_overview, write_cog
 from seg.maps.geotiff import write_category_names
+from seg.maps.land_cover import write_land_cover
 from seg.maps.mosaic import write_strips
-from seg.maps.patches import MAP, Layer, patch_file
+from seg.maps.patches import CONFIDENCE, MAP, OUTLINED, Layer, patch_file
 from seg.maps.qgis import style, write_qml
+from seg.maps.sld import raster_sld
 from seg.maps.stac import item_of_map
 from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
+from seg.store.atomic import write_text
 from seg.store.written import partial_of
+from seg.vectors.polygons import PolygonOptions
 
 if TYPE_CHECKING:
     from seg.engine.distributed import Ranks
@@ -35,11 +39,15 @@ class Sharing:
         ranks: The processes that share the products.
         track: Progress over products.
         keep_parts: Leave the patch maps; otherwise those of a product are removed when its mosaics are written.
+        polygons: How polygons are made; None: there are none.
+        mmu: Minimum mapping unit of the maps, hectares.
     """
 
     ranks: Ranks
     track: Track
     keep_parts: bool
+    polygons: PolygonOptions | None = None
+    mmu: float = 0.0
 
 
 def write_mosaics(
@@ -51,6 +59,8 @@ def write_mosaics(
     how: Sharing,
 ) -> list[Path]:
     """Write ``<out>/<product>_<layer>.tif`` with style and quick-look, ``<out>/<layer>.vrt`` and the legend.
+
+    With polygons, which need `CONFIDENCE` and maybe `OUTLINED` of each patch, also ``<out>/<product>_polygons.gpkg``.
 
     Args:
         out: Folder of the mosaics.
@@ -73,12 +83,17 @@ def write_mosaics(
         for layer in layers:
             files = {patch: patch_file(parts, patch, layer) for patch in members}
             _write_mosaic(mosaic_file(out, product, layer), files, layer, tags)
+        if how.polygons:
+            _write_polygons(out / polygon_file(product), parts, members, tags, how.polygons, how.mmu)
         if not how.keep_parts:
             shutil.rmtree(parts / product, ignore_errors=True)
     how.ranks.wait()
     if how.ranks.first:
         for layer in layers:
-            _write_index(out, products, layer, tags)
+            maps = [mosaic_file(out, product, layer) for product in products]
+            write_vrt(out / f"{layer.name}.vrt", maps, palette=layer.palette, tags=tags)
+        for name, text in styles(layers).items():
+            write_text(out / name, text)
         from seg.figures.land_cover import legend_figure
         from seg.figures.style import write_png
 
@@ -93,17 +108,20 @@ def mosaic_file(out: Path, product: str, layer: Layer) -> Path:
 
 def index_files(layers: Sequence[Layer]) -> list[str]:
     """Files that span all products, of an export with mosaics."""
-    return [LEGEND, *(f"{layer.name}{ending}" for layer in layers if layer.palette for ending in (".vrt", ".qml"))]
+    return [LEGEND, *(f"{layer.name}.vrt" for layer in layers), *styles(layers)]
+
+
+def polygon_file(product: str) -> str:
+    """Name of the polygons of a product."""
+    return f"{product}_polygons.gpkg"
 
 
 def product_files(product: str, layers: Sequence[Layer]) -> list[str]:
     """Files of a product, of an export with mosaics, by their paths from its folder."""
-    names = []
+    names = [polygon_file(product)]
     for layer in layers:
         path = mosaic_file(Path(), product, layer)
-        names.append(path.name)
-        if layer.palette:
-            names += [path.with_suffix(".qml").name, f"{layer.name}_warped/{path.stem}.vrt"]
+        names += [path.name, path.with_suffix(".qml").name, f"{layer.name}_warped/{path.stem}.vrt"]
         if layer is MAP:
             names += [path.with_suffix(".png").name, item_of_map(path).name]
     return names
@@ -112,7 +130,10 @@ def product_files(product: str, layers: Sequence[Layer]) -> list[str]:
 def styles(layers: Sequence[Layer], product: str | None = None) -> dict[str, str]:
     """What the styles of an export hold, by their names: those of a product, or those that span all."""
     stems = {layer: layer.name if product is None else mosaic_file(Path(), product, layer).stem for layer in layers}
-    return {f"{stem}.qml": style(layer.palette) for layer, stem in stems.items() if layer.palette}
+    texts = {f"{stem}.qml": style(layer.palette) for layer, stem in stems.items()}
+    if product is None:
+        texts |= {f"{stem}.sld": raster_sld(layer.palette, stem) for layer, stem in stems.items() if layer.palette}
+    return texts
 
 
 def write_companions(path: Path, title: str, synthetic: Synthetic | bool) -> Path:
@@ -147,6 +168,7 @@ def _write_mosaic(path: Path, files: Mapping[PatchId, Path], layer: Layer, tags:
         strips = write_strips(folder, files, layer.palette)
         if layer.palette is None:
             write_cog(path, strips, kind="continuous", tags=tags, descriptions=layer.bands)
+            write_qml(path.with_suffix(".qml"), None)
             return
         write_cog(path, strips, kind="classes", tags=tags, descriptions=layer.bands, palette=layer.palette)
     finally:
@@ -159,10 +181,23 @@ def _write_mosaic(path: Path, files: Mapping[PatchId, Path], layer: Layer, tags:
         write_category_names(path, layer.palette)
 
 
-def _write_index(out: Path, products: Sequence[str], layer: Layer, tags: Mapping[str, str]) -> None:
-    """The virtual raster over all products. Probabilities have none: nineteen bands are looked at by product."""
-    if layer.palette:
-        path = out / f"{layer.name}.vrt"
-        maps = [mosaic_file(out, product, layer) for product in products]
-        write_vrt(path, maps, palette=layer.palette, tags=tags)
-        write_qml(path.with_suffix(".qml"), layer.palette)
+def _write_polygons(
+    path: Path,
+    parts: Path,
+    patches: Sequence[PatchId],
+    tags: Mapping[str, str],
+    options: PolygonOptions,
+    mmu: float,
+) -> None:
+    folder = partial_of(path, _STRIPS)
+    shutil.rmtree(folder, ignore_errors=True)
+    outlined = OUTLINED if options.unit(mmu) else MAP
+    try:
+        classes, confidence = (
+            write_strips(folder / layer.name, {patch: patch_file(parts, patch, layer) for patch in patches}, None)
+            for layer in (outlined, CONFIDENCE)
+        )
+        looks = {**tags, **options.tags(mmu)}
+        write_land_cover(path, classes, confidence, options.simplify, patches[0].product, looks)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -51,6 +51,9 @@ class Palette:
         return {f"{self.tag}_{entry.value}": entry.name for entry in self.entries}
 
 
+SHADES: tuple[Color, ...] = ((247, 251, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
+"""Of shares from 0 to 1, evenly spaced: the blues of ColorBrewer."""
+
 LAND_COVER = Palette(tuple(Entry(c.index, c.name, c.color) for c in CLASSES))
 """The 19 classes."""
 

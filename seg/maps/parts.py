@@ -40,9 +40,10 @@ SUFFIX = ".unfinished"
 IDENTITY_FILE = "identity.json"
 LAYERS = {"classes": 1, "confidence": 2, "probabilities": 19}
 """Rasters of a map, and their bands."""
-SURPRISALS, GENERALISED = "surprisals", "generalised"
-"""Strips of what a map is generalised by, with a band for each class, and of the classes after that."""
-_RASTERS = "|".join((*LAYERS, SURPRISALS, GENERALISED))
+SURPRISALS, GENERALISED, OUTLINED = "surprisals", "generalised", "outlined"
+"""Strips of what a map is generalised by, with a band for each class, of the classes after that, and of those that
+polygons are made of if they are brought to a larger unit."""
+_RASTERS = "|".join((*LAYERS, SURPRISALS, GENERALISED, OUTLINED))
 _STRIP = (
     rf"(?:{_RASTERS})-\d{{4,}}\.tif|(?:cells|units)-\d{{4,}}\.npy|left-out-\d{{4,}}\.json|{re.escape(IDENTITY_FILE)}"
 )
@@ -90,15 +91,15 @@ class Unfinished:
             assert values_BHW is not None, f"{layer} was not asked for"
             write_bytes(self.part(layer, piece.number), _encoded(values_BHW, window_grid(self.grid, piece.place)))
 
-    def write_generalised(self, number: int, classes_HW: npt.NDArray[np.uint8]) -> None:
-        """Write the classes of a strip after they were generalised.
+    def write_generalised(self, number: int, classes_HW: npt.NDArray[np.uint8], layer: str) -> None:
+        """Write the classes of a strip after they were generalised, to a layer of that.
 
         Raises:
             OSError: If the disk does not take them.
         """
         with rasterio.open(self.part("classes", number)) as dataset:
             grid = self._grid_of(dataset)
-        write_bytes(self.part(GENERALISED, number), _encoded(classes_HW[None], grid))
+        write_bytes(self.part(layer, number), _encoded(classes_HW[None], grid))
 
     def _grid_of(self, dataset: DatasetReader) -> GeoRef:
         corner = dataset.transform

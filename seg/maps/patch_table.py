@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seg.maps.footprints import write_footprints
+from seg.maps.footprints import VECTOR_ENDINGS, VectorFormat, write_footprints
 from seg.maps.patches import map_tags
 from seg.metrics.pixel import confusion_counts, pixel_values
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import PatchId
+from seg.store.atomic import remove_file
 
 if TYPE_CHECKING:
     from seg.engine.evaluate import Prediction
     from seg.runs.session import Session
 
-FOOTPRINTS = "footprints.parquet"
+FOOTPRINTS: Mapping[VectorFormat, str] = MappingProxyType(
+    {kind: f"footprints{ending}" for kind, ending in VECTOR_ENDINGS.items()}
+)
+"""The file, by its format."""
 _SCHEMA = pa.schema(
     {
         "patch_id": pa.string(),
@@ -82,8 +88,13 @@ def patch_rows(session: Session, prediction: Prediction, alone: bool = True) -> 
     return pa.Table.from_pylist(table, _SCHEMA)
 
 
-def write_patch_table(session: Session, rows: list[pa.Table], out: Path) -> list[PatchId]:
-    """Write ``<out>/footprints.parquet`` with the rows of all processes, sorted by patch id.
+def write_patch_table(session: Session, rows: list[pa.Table], path: Path) -> list[PatchId]:
+    """Write footprints with the rows of all processes, sorted by patch id.
+
+    Args:
+        session: The run.
+        rows: Those of this process.
+        path: One of `FOOTPRINTS`. Those in another format, of an earlier export, are removed.
 
     Returns:
         The patches of all processes, on each of them.
@@ -98,7 +109,10 @@ def write_patch_table(session: Session, rows: list[pa.Table], out: Path) -> list
     parts = session.ranks.gather(sink.getvalue().to_pybytes())
     table = pa.concat_tables([pa.ipc.open_stream(part).read_all() for part in parts]).sort_by("patch_id")
     if session.ranks.first:
-        write_footprints(out / FOOTPRINTS, table, map_tags(session))
+        for name in FOOTPRINTS.values():
+            if name != path.name:
+                remove_file(path.with_name(name))
+        write_footprints(path, table, map_tags(session))
     return [PatchId.parse(name) for name in table["patch_id"].to_pylist()]
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seg.maps.geotiff import write_class_map, write_probabilities, write_reference, write_values
+from seg.maps.geotiff import write_category_names, write_class_map, write_probabilities, write_reference, write_values
 from seg.maps.mosaic import agreement
 from seg.maps.palette import AGREEMENT, LAND_COVER, Palette
-from seg.reben.classes import CLASS_NAMES
+from seg.maps.qgis import write_qml
+from seg.reben.classes import CLASS_NAMES, SHARE_SCALE
 from seg.reben.patch import PatchId
 from seg.runs.folder import best_checkpoint
 from seg.runs.use import model_tags
@@ -44,11 +45,36 @@ AGREES = Layer("agreement", AGREEMENT, ("agreement with the reference",))
 PROBABILITIES = Layer("probabilities", None, CLASS_NAMES)
 SURPRISALS = Layer("surprisals", None, CLASS_NAMES)
 """What a mosaic is generalised by, see `seg.generalise.surprisal`: kept until it is."""
+CONFIDENCE = Layer("confidence", None, ("confidence",))
+OUTLINED = Layer("outlined", LAND_COVER, MAP.bands)
+"""What polygons are made of, kept until they are: how probable the most probable class is, and the classes, if they are
+brought to a larger unit than those of the map."""
 
 
 def patch_file(folder: Path, patch: PatchId, layer: Layer) -> Path:
     """``<folder>/<product>/<patch_id>_<layer>.tif``."""
     return folder / patch.product / f"{patch}_{layer.name}.tif"
+
+
+def style_file(raster: Path) -> Path:
+    """``<patch_id>_<layer>.qml`` beside a map."""
+    return raster.with_suffix(".qml")
+
+
+def write_looks(folder: Path, patches: list[PatchId], layers: tuple[Layer, ...]) -> None:
+    """Write what a GIS shows the maps of patches by: a style for QGIS, and for classes ``.aux.xml`` with their names.
+
+    Args:
+        folder: As of `write_patches`, which has written the maps.
+        patches, layers: The maps.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    for path, layer in ((patch_file(folder, patch, layer), layer) for patch in patches for layer in layers):
+        write_qml(style_file(path), layer.palette)
+        if layer.palette:
+            write_category_names(path, layer.palette)
 
 
 def map_tags(session: Session) -> dict[str, str]:
@@ -88,7 +114,7 @@ def write_patches(
     classes_BHW: npt.NDArray[np.uint8] = prediction.classes(unit, temperature).byte().cpu().numpy()
     truth_BHW = prediction.batch.masks_BHW.cpu().numpy()
     shares_BKHW = None
-    if PROBABILITIES in layers:
+    if PROBABILITIES in layers or CONFIDENCE in layers:
         shares_BKHW = (prediction.pixel_logits_BKHW / temperature).softmax(1).cpu().numpy()
     costs_BKHW = prediction.surprisals(temperature).cpu().numpy() if SURPRISALS in layers else None
     for i, patch in enumerate(patches):
@@ -105,6 +131,10 @@ def write_patches(
             elif layer is SURPRISALS:
                 assert costs_BKHW is not None, "surprisals are computed where they are written"
                 write_values(path, costs_BKHW[i], patch.georef, tags, layer.bands)
+            elif layer is CONFIDENCE:
+                assert shares_BKHW is not None, "probabilities are computed where confidences are written"
+                stored_HW = np.rint(shares_BKHW[i].max(0) * SHARE_SCALE).astype(np.uint8)
+                write_values(path, stored_HW[None], patch.georef, tags, layer.bands)
             else:
                 assert shares_BKHW is not None, "probabilities are computed where they are written"
                 write_probabilities(path, shares_BKHW[i], patch.georef, tags)

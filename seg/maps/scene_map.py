@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +16,11 @@ from seg.errors import MapError, WrongUseError
 from seg.maps.cells import write_cells
 from seg.maps.cog import Kind, read_overview, write_cog
 from seg.maps.geotiff import write_category_names
+from seg.maps.land_cover import write_land_cover
+from seg.maps.map_files import POLYGONS, MapOptions, write_styles
 from seg.maps.part import ScenePart
-from seg.maps.parts import GENERALISED, LAYERS, SURPRISALS, Unfinished, require_strips, unfinished_folder, window_grid
-from seg.maps.qgis import style, write_qml
-from seg.maps.stac import COLLECTION, MODEL, model_of_map
-from seg.maps.together import VRT, describe_map, run_tags
+from seg.maps.parts import GENERALISED, LAYERS, OUTLINED, SURPRISALS, Unfinished, unfinished_folder, window_grid
+from seg.maps.together import describe_map, run_tags
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
 from seg.models.weights_file import weights_digest
@@ -32,7 +30,7 @@ from seg.runs.folder import best_checkpoint
 from seg.scenes.left_out import LeftOut
 from seg.scenes.reader import Scene
 from seg.store.atomic import remove_file
-from seg.store.targets import SIDECAR, Known, claimed_files, claimed_folder
+from seg.store.targets import SIDECAR
 
 if TYPE_CHECKING:
     from seg.inference.windows import Tiling
@@ -44,43 +42,6 @@ DESCRIPTIONS = {
     "probabilities": CLASS_NAMES,
 }
 """Names of the bands of each raster."""
-
-_ENDINGS = (
-    ".qml",
-    ".png",
-    ".json",
-    "_model.json",
-    "_labels.parquet",
-    "_areas.csv",
-    "_areas.csvt",
-    "_areas.md",
-    *(f"_{layer}.tif" for layer in LAYERS if layer != "classes"),
-)
-"""What stands beside the class map, after its stem."""
-
-
-@dataclass(frozen=True)
-class MapOptions:
-    """What belongs to a map.
-
-    Attributes:
-        run: The run folder.
-        stac: Where the item of the model is, for STAC of maps: beside the only one, or in the folder of several; None:
-            no STAC.
-        probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu: As of `seg.pipeline.predict.predict`.
-    """
-
-    run: Path
-    probabilities: bool
-    confidence: bool
-    labels: bool
-    areas: bool
-    quicklook: bool
-    tta: bool
-    geometry: Path | None
-    mmu: float = 0.0
-    stac: Path | None = None
-
 
 _STRIDE = 64
 """Pixels; no network has a larger one."""
@@ -141,13 +102,32 @@ class ScenePlan:
     @property
     def unfinished(self) -> Unfinished:
         """Its strips."""
-        layers = (SURPRISALS, *self.layers) if self.options.mmu else self.layers
-        return Unfinished(unfinished_folder(self.path), layers, self.scene.grid)
+        layers = self.layers if not self.with_confidence or self.options.confidence else ("confidence", *self.layers)
+        return Unfinished(
+            unfinished_folder(self.path), (SURPRISALS, *layers) if self.units else layers, self.scene.grid
+        )
+
+    @property
+    def with_confidence(self) -> bool:
+        """Whether confidences are predicted, be it for the polygons alone."""
+        return self.options.confidence or self.options.polygons is not None
+
+    @property
+    def units(self) -> dict[str, float]:
+        """Strips of classes that are brought to a minimum mapping unit, and the unit of each, hectares."""
+        mmu, polygons = self.options.mmu, self.options.polygons
+        units = {GENERALISED: mmu} if mmu else {}
+        return units | ({OUTLINED: larger} if polygons and (larger := polygons.unit(mmu)) else {})
 
     @property
     def classes(self) -> str:
         """The strips that the class map is made of."""
         return GENERALISED if self.options.mmu else "classes"
+
+    @property
+    def outlined(self) -> str:
+        """The strips that the polygons are made of."""
+        return OUTLINED if OUTLINED in self.units else self.classes
 
     @property
     def temperature(self) -> float:
@@ -167,36 +147,6 @@ class ScenePlan:
     def beside(self, ending: str) -> Path:
         """A file that belongs to the map."""
         return self.path.with_name(self.path.stem + ending)
-
-
-def map_files(path: Path) -> tuple[Path, ...]:
-    """All files that a map may have, whatever is asked for: a new one takes the place of all of an earlier one."""
-    return (path, *(path.with_name(path.stem + ending) for ending in _ENDINGS))
-
-
-@contextmanager
-def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
-    """Claim everything that maps consist of, before anything is loaded.
-
-    Args:
-        paths: The class maps.
-        out: The only one, or the folder of several.
-
-    Raises:
-        ForeignFileError, BusyError, MapError, OSError: As of `seg.store.targets.claimed_folder`.
-    """
-    for path in paths:
-        require_strips(unfinished_folder(path))
-    files = [file for path in paths for file in map_files(path)]
-    known = Known(contents={file.name: style() for file in files if file.suffix == ".qml"})
-    if paths == [out]:
-        with claimed_files(files, known):
-            yield
-        return
-    names = [file.name for file in files] + [VRT, COLLECTION, MODEL]
-    names += [f"{Path(VRT).stem}_warped/{path.stem}.vrt" for path in paths]
-    with claimed_folder(out, names, known):
-        yield
 
 
 def map_identity(plan: ScenePlan) -> dict[str, Any]:
@@ -225,10 +175,10 @@ def require_space(plan: ScenePlan) -> None:
     Raises:
         MapError: Naming what it takes.
     """
-    bands = sum(LAYERS[layer] for layer in plan.layers)
-    if plan.options.mmu:
-        # Surprisals, another class map, and eight half bytes for the number of each object.
-        bands += len(CLASS_NAMES) + 1 + 8
+    bands = sum(LAYERS[layer] for layer in plan.unfinished.layers if layer in LAYERS)
+    if plan.units:
+        # Surprisals, other class maps, and eight half bytes for the number of each object.
+        bands += len(CLASS_NAMES) + len(plan.units) + 8
     # Strips and map; noisy maps are packed to about half their size, smooth ones to a tenth.
     needed = plan.part.inner.width * plan.part.inner.height * bands / 2
     free = shutil.disk_usage(plan.path.parent).free
@@ -268,7 +218,7 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         notify(remark)
     tags, files = map_tags(plan, left_out), []
     if options.labels:
-        files.append(plan.beside("_labels.parquet"))
+        files.append(plan.beside(options.labels_ending))
         rows = [unfinished.read_cells(row) for row in plan.cell_rows]
         if not sum(len(row.columns_N) for row in rows):
             notify(f"No whole cell of 1.2 km lies in what is mapped, so {files[-1].name} is empty.")
@@ -279,6 +229,13 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         synthetic = plan.synthetic | Synthetic.of(model=evidence is not None and bool(evidence.origin.simulated))
         table = area_table(hectares_K, evidence, plan.scene.name, synthetic)
         files += write_areas(plan.path.with_suffix(""), table)
+    if options.polygons:
+        files.append(plan.beside(POLYGONS))
+        classes, confidence = (
+            [unfinished.part(layer, number) for number in plan.tiling.strips] for layer in (plan.outlined, "confidence")
+        )
+        looks = options.polygons.tags(options.mmu)
+        write_land_cover(files[-1], classes, confidence, options.polygons.simplify, plan.scene.name, tags | looks)
     for layer in plan.layers:
         files.append(plan.path if layer == "classes" else plan.beside(f"_{layer}.tif"))
         parts = [
@@ -287,8 +244,7 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         kind: Kind = "classes" if layer == "classes" else "continuous"
         write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
     write_category_names(plan.path)
-    files.append(plan.beside(".qml"))
-    write_qml(files[-1])
+    files += write_styles(plan.path.with_suffix(""), options)
     if options.quicklook:
         files.append(plan.beside(".png"))
         from seg.figures.land_cover import LARGEST, land_cover_figure
@@ -310,24 +266,20 @@ def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
 
     The class map goes first and comes last: while it is there, everything beside it is of the same run.
     """
-    for path in (plan.path, plan.path.with_name(f"{plan.path.name}{SIDECAR}"), plan.beside(".qml")):
+    for path in (
+        plan.path,
+        plan.path.with_name(f"{plan.path.name}{SIDECAR}"),
+        plan.beside(".qml"),
+        plan.beside(".sld"),
+    ):
         remove_file(path)
-    options = plan.options
-    written = {
-        "_labels.parquet": options.labels,
-        "_areas.csv": options.areas,
-        "_areas.csvt": options.areas,
-        "_areas.md": options.areas,
-        "_probabilities.tif": options.probabilities,
-        "_confidence.tif": options.confidence,
-        ".png": options.quicklook,
-        ".json": options.stac is not None,
-        "_model.json": options.stac == model_of_map(plan.path),
-    }
+    written = plan.options.written(plan.path)
     earlier = [ending for ending in written if plan.beside(ending).exists()]
     for ending in earlier:
         remove_file(plan.beside(ending))
-    if lost := [plan.beside(ending).name for ending in earlier if not written[ending]]:
+    # A style is no loss of its own.
+    gone = [ending for ending in earlier if not (written[ending] or ending.endswith(".qml"))]
+    if lost := [plan.beside(ending).name for ending in gone]:
         notify(f"Removed {', '.join(lost)}, which belonged to the earlier {plan.path.name}.")
 
 

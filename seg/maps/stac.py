@@ -46,6 +46,7 @@ _TITLES = {
     "reference": "Reference map",
     "agreement": "Where the map agrees with the reference",
     "labels": "Multi-labels of cells of 1.2 km",
+    "polygons": "Land cover as polygons",
     "areas": "Areas of the classes",
     "png": "Picture with legend",
     "qml": "Style for QGIS",

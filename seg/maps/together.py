@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from seg.maps.map_files import MapOptions, write_index
 from seg.maps.mosaics import product_files
 from seg.maps.patches import MAP, Layer
 from seg.maps.stac import (
@@ -18,16 +18,10 @@ from seg.maps.stac import (
     write_item,
 )
 from seg.maps.stac_model import write_model_item
-from seg.maps.vrt import write_vrt
 from seg.models.card import ModelCard
 from seg.models.weights_file import WEIGHTS_FILE, weights_digest
 from seg.runs.folder import best_checkpoint
 from seg.runs.use import model_tags
-
-if TYPE_CHECKING:
-    from seg.maps.scene_map import MapOptions
-
-VRT = "map.vrt"
 
 
 def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
@@ -71,7 +65,8 @@ def describe_mosaics(out: Path, mosaics: Sequence[Path], layers: Sequence[Layer]
     items = []
     for path in mosaics:
         product = path.stem.removesuffix(f"_{MAP.name}")
-        files = [out / name for name in product_files(product, layers) if not name.endswith(".vrt")]
+        named = [out / name for name in product_files(product, layers) if not name.endswith(".vrt")]
+        files = [file for file in named if file.is_file()]
         items.append(write_item(Described(path, files, out / MODEL), collection_id(out)))
     describe_model(out / MODEL, card, run)
     write_collection(out, items, f"Land cover of {len(items)} products of reBEN, mapped by {card.arch} {card.encoder}")
@@ -91,7 +86,7 @@ def join_maps(maps: Sequence[Path], card: ModelCard, options: MapOptions, tags: 
     """
     folder = maps[0].parent
     if len(maps) > 1:
-        write_vrt(folder / VRT, maps, tags=tags)
+        write_index(maps, options, tags)
     if options.stac == folder / MODEL:
         describe_model(options.stac, card, options.run)
         write_collection(

@@ -22,7 +22,7 @@ from rasterio.warp import transform_bounds
 
 from seg.errors import MapError
 from seg.maps.palette import LAND_COVER, Palette
-from seg.reben.classes import IGNORE_INDEX
+from seg.reben.classes import IGNORE_INDEX, SHARE_SCALE
 from seg.store.atomic import staged_file, write_text
 
 EUROPE = CRS.from_epsg(3035)
@@ -109,7 +109,9 @@ def union(rasters: Sequence[Raster]) -> Raster:
     return replace(spanned, width=width, height=height)
 
 
-def write_vrt(path: Path, maps: Sequence[Path], *, palette: Palette = LAND_COVER, tags: Mapping[str, str]) -> None:
+def write_vrt(
+    path: Path, maps: Sequence[Path], *, palette: Palette | None = LAND_COVER, tags: Mapping[str, str]
+) -> None:
     """Write a virtual raster over maps, such as those of all products, that names them by relative paths.
 
     Maps of one CRS and grid are put together as they are. Otherwise, as with several UTM zones, each is warped on
@@ -118,8 +120,8 @@ def write_vrt(path: Path, maps: Sequence[Path], *, palette: Palette = LAND_COVER
 
     Args:
         path: The virtual raster; one of that name is replaced.
-        maps: Class maps below or beside the folder of `path`, which are moved with it.
-        palette: Names and colours of their values.
+        maps: Maps below or beside the folder of `path`, which are moved with it.
+        palette: Names and colours of their values; None: shares, times 250.
         tags: Metadata of the whole file.
 
     Raises:
@@ -131,7 +133,8 @@ def write_vrt(path: Path, maps: Sequence[Path], *, palette: Palette = LAND_COVER
         folder = path.with_name(f"{path.stem}_warped")
         folder.mkdir(exist_ok=True)
         rasters = [_warped(raster, folder, rasters[0].pixel_size) for raster in rasters]
-    write_text(path, vrt_document(union(rasters), rasters, Looks(tags, palette), path.parent))
+    looks = Looks(tags, palette, None if palette else 1 / SHARE_SCALE)
+    write_text(path, vrt_document(union(rasters), rasters, looks, path.parent))
 
 
 def _warped(raster: Raster, folder: Path, pixel_size: float) -> Raster:

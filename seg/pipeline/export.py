@@ -15,20 +15,26 @@ from seg.config.paths import AnyPath, path_or_none
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
+from seg.maps.footprints import VectorFormat
 from seg.maps.generalise import generalise_product, read_map
 from seg.maps.mosaics import Sharing, index_files, product_files, styles, write_mosaics
 from seg.maps.patch_table import FOOTPRINTS, patch_rows, write_patch_table
 from seg.maps.patches import (
     AGREES,
+    CONFIDENCE,
     MAP,
+    OUTLINED,
     PROBABILITIES,
     REFERENCE,
     SURPRISALS,
     Layer,
     map_tags,
     patch_file,
+    style_file,
+    write_looks,
     write_patches,
 )
+from seg.maps.qgis import style
 from seg.maps.stac import COLLECTION, MODEL, require_pystac
 from seg.maps.together import describe_mosaics
 from seg.reben.bands import PATCH_SIZE
@@ -40,6 +46,7 @@ from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
 from seg.store.targets import Known, claimed_besides, claimed_folder, require_own_folder
 from seg.store.written import partial_of
+from seg.vectors.polygons import PolygonOptions
 
 if TYPE_CHECKING:
     from seg.engine.distributed import Ranks
@@ -83,6 +90,8 @@ def export(
     patches: bool | None = None,
     mmu: float = 0.0,
     stac: bool = False,
+    polygons: PolygonOptions | None = None,
+    vector_format: VectorFormat = "parquet",
     device: str | None = None,
     track: Track = silent,
     notify: Notify = ignore,
@@ -95,16 +104,14 @@ def export(
     mosaics of its own products; the first one writes what spans them.
 
     Args:
-        run: Run folder of `train`.
-        out: Folder for the maps; made if need be.
-        split: The split; the configuration's ``eval.split`` (test) if None.
+        run, out, split: Run folder of `train`; folder for the maps; the split, ``eval.split`` of the run if None.
         data, metadata, device: Instead of the run's own.
-        probabilities, reference: Also write ``..._probabilities.tif``, a band per class, and ``..._reference.tif``.
-        agreement: Also write ``..._agreement.tif``: right, wrong, unlabelled.
+        probabilities, reference, agreement: Also write ``..._probabilities.tif``, and likewise the others.
         mosaic, patches: Write mosaics, and patch maps; if the latter is None, only without mosaics.
         mmu: Hectares of a minimum mapping unit that maps are brought to, such as 25 for CORINE's; 0: none. A mosaic is
             brought to it as a whole, and a patch map by itself, where objects at its edge stay.
         stac: Also write a STAC item for each mosaic, ``model.json`` and ``collection.json``.
+        polygons, vector_format: Also write ``<product>_polygons.gpkg`` (`seg.maps.land_cover`); footprints as ``gpkg``.
         track, notify: Are told of progress, and what the user must not miss.
 
     Raises:
@@ -112,11 +119,10 @@ def export(
         OSError: If a map cannot be written.
     """
     run, out, data, metadata = Path(run), Path(out), path_or_none(data), path_or_none(metadata)
-    wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities}
-    layers = tuple(layer for layer, asked in wanted.items() if asked)
+    layers = _layers(probabilities, reference, agreement)
     keep = not mosaic if patches is None else patches
-    _check_request(out, keep, mosaic, mmu, stac)
-    names = [OVERVIEW, FOOTPRINTS, *(index_files(layers) if mosaic else ()), *((COLLECTION, MODEL) if stac else ())]
+    _check_request(out, keep, mosaic, mmu, stac, polygons is not None)
+    names = _files_of_all(layers, mosaic, stac)
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
         use = plan_use(
             run,
@@ -133,9 +139,10 @@ def export(
         with claimed_besides(keeper, names, known), _opened(use) as session:
             parts = out if keep else out / session.ranks.from_first(partial_of(out / OVERVIEW, _PARTS).name)
             try:
-                overview, members = _write_maps(session, out, parts, layers, track)
+                outputs = _Outputs(out, parts, layers, polygons, FOOTPRINTS[vector_format])
+                overview, members = _write_maps(session, outputs, track)
                 picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
-                how = Sharing(session.ranks, track, keep_parts=keep)
+                how = Sharing(session.ranks, track, keep, polygons, mmu)
                 mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
                 if stac and session.ranks.first:
                     describe_mosaics(out, mosaics, layers, session.card, run)
@@ -146,7 +153,48 @@ def export(
     return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
 
 
-def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float, stac: bool) -> None:
+def _layers(probabilities: bool, reference: bool, agreement: bool) -> tuple[Layer, ...]:
+    wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities}
+    return tuple(layer for layer, asked in wanted.items() if asked)
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What is written of the patches.
+
+    Attributes:
+        out: Folder of the export.
+        parts: That of the patch maps; another one if they go when the mosaics are written.
+        layers: What stays, of each patch or of the mosaics.
+        polygons: How polygons are made.
+        footprints: Name of the file of the footprints.
+    """
+
+    out: Path
+    parts: Path
+    layers: tuple[Layer, ...]
+    polygons: PolygonOptions | None
+    footprints: str
+
+    def units(self, mmu: float) -> dict[Layer, float]:
+        """What mosaics are brought to a minimum mapping unit, the map last: hectares of each."""
+        if self.parts == self.out:
+            return {}
+        larger = self.polygons.unit(mmu) if self.polygons else 0.0
+        return ({OUTLINED: larger} if larger else {}) | ({MAP: mmu} if mmu else {})
+
+    def needed(self, mmu: float) -> tuple[Layer, ...]:
+        """What is written of each patch: also what mosaics are generalised by and polygons made of."""
+        units = self.units(mmu)
+        others = (
+            *((SURPRISALS,) if units else ()),
+            *((REFERENCE,) if MAP in units and AGREES in self.layers else ()),
+            *((CONFIDENCE,) if self.polygons else ()),
+        )
+        return (*dict.fromkeys((*self.layers, *others)),)
+
+
+def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float, stac: bool, polygons: bool) -> None:
     """Refuse what can be refused before anything is opened."""
     if stac and not mosaic:
         raise WrongUseError("--stac describes mosaics, not patches; ask for --mosaic too")
@@ -154,6 +202,10 @@ def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float, stac: bool) 
         require_pystac()
     if not (mosaic or keep):
         raise WrongUseError("there is nothing to write without patch maps and without mosaics; ask for one of them")
+    if polygons and not mosaic:
+        raise WrongUseError("polygons are made of mosaics, and none are asked for; add --mosaic")
+    if polygons and keep:
+        raise WrongUseError("polygons take the place of the patch maps that they are made of; leave out --patches")
     if mosaic and keep and mmu:
         raise WrongUseError("a minimum mapping unit is that of mosaics or of patches; leave out --mosaic or --patches")
     require_own_folder(out, "maps", CONFIG_FILE, INFO_FILE)
@@ -168,21 +220,28 @@ def _opened(use: Use) -> "Iterator[Session]":
         yield session
 
 
+def _files_of_all(layers: tuple[Layer, ...], mosaic: bool, stac: bool) -> list[str]:
+    """Files that span all patches."""
+    spanning = [*(index_files(layers) if mosaic else ()), *((COLLECTION, MODEL) if stac else ())]
+    return [OVERVIEW, *FOOTPRINTS.values(), *spanning]
+
+
 def _files_of_patches(use: Use, layers: tuple[Layer, ...], keep: bool, mosaic: bool) -> tuple[list[str], Known]:
     """Files of single patches and products, by their paths from the folder, and what is known of them."""
     patches = [PatchId.parse(name) for name in use.store.index.patch_ids.take(use.rows).to_pylist()]
-    names: list[str] = []
+    names, contents = list[str](), dict[str, str]()
     if keep:
-        names += [patch_file(Path(), patch, layer).as_posix() for patch in patches for layer in layers]
+        kept = {patch_file(Path(), patch, layer): layer for patch in patches for layer in layers}
+        looks = {layer: style(layer.palette) for layer in layers}
+        contents |= {style_file(path).as_posix(): looks[layer] for path, layer in kept.items()}
+        names += [path.as_posix() for path in (*kept, *map(style_file, kept))]
     products = sorted({patch.product for patch in patches}) if mosaic else []
-    contents = {name: text for product in products for name, text in styles(layers, product).items()}
+    contents |= {name: text for product in products for name, text in styles(layers, product).items()}
     names += [name for product in products for name in product_files(product, layers)]
     return names, Known(contents=contents)
 
 
-def _write_maps(
-    session: "Session", out: Path, parts: Path, layers: tuple[Layer, ...], track: Track
-) -> tuple[dict[PatchId, ClassMap], list[PatchId]]:
+def _write_maps(session: "Session", outputs: _Outputs, track: Track) -> tuple[dict[PatchId, ClassMap], list[PatchId]]:
     """Write the maps of the patches of this process and the footprints of all.
 
     Returns:
@@ -190,10 +249,8 @@ def _write_maps(
     """
     from seg.engine.evaluate import predict
 
-    tags, alone = map_tags(session), parts == out
-    if session.scope.unit and not alone:
-        # What a mosaic is generalised by, and compared with afterwards.
-        layers = (*dict.fromkeys((*layers, SURPRISALS, *((REFERENCE,) if AGREES in layers else ()))),)
+    tags, parts, alone = map_tags(session), outputs.parts, outputs.parts == outputs.out
+    layers = outputs.needed(session.scope.unit)
     shown = _overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
     tables = []
@@ -202,25 +259,34 @@ def _write_maps(
         patches = [PatchId.parse(name) for name in names]
         unit = session.scope.unit if alone else 0
         classes_BHW = write_patches(parts, patches, prediction, layers, tags, session.card.calibration, unit)
+        if alone:
+            write_looks(parts, patches, layers)
         tables.append(patch_rows(session, prediction, alone or not session.scope.unit))
         overview |= {patch: classes_BHW[i] for i, patch in enumerate(patches) if str(patch) in shown}
-    members, overview = write_patch_table(session, tables, out), _gathered(overview, session.ranks)
-    if session.scope.unit and not alone:
-        _generalise(session, parts, members, layers, track)
+    members = write_patch_table(session, tables, outputs.out / outputs.footprints)
+    overview = _gathered(overview, session.ranks)
+    if units := outputs.units(session.scope.unit):
+        _generalise(session, parts, members, layers, units, track)
         overview = {patch: read_map(patch_file(parts, patch, MAP)) for patch in overview}
     return overview, members
 
 
 def _generalise(
-    session: "Session", parts: Path, patches: list[PatchId], layers: tuple[Layer, ...], track: Track
+    session: "Session",
+    parts: Path,
+    patches: list[PatchId],
+    layers: tuple[Layer, ...],
+    units: dict[Layer, float],
+    track: Track,
 ) -> None:
-    """Bring the products to the minimum mapping unit, each as a whole; the processes share them."""
+    """Bring the products to minimum mapping units, each as a whole; the processes share them."""
     ranks, tags = session.ranks, map_tags(session)
     products = sorted({patch.product for patch in patches})[ranks.rank :: ranks.count]
     ranks.wait()
     for product in track(products, "products generalised", len(products)):
         members = [patch for patch in patches if patch.product == product]
-        generalise_product(parts, members, layers, session.scope.unit, tags)
+        for layer, unit in units.items():
+            generalise_product(parts, members, layers, unit, tags, layer)
     ranks.wait()
 
 

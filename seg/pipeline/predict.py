@@ -14,8 +14,10 @@ from seg.config.scope import check_unit
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.maps.elsewhere import MapPiece, have_mapped
+from seg.maps.footprints import VectorFormat
+from seg.maps.map_files import MapOptions, claimed_maps
 from seg.maps.part import Box, choose_part
-from seg.maps.scene_map import MapOptions, Sizes, claimed_maps
+from seg.maps.scene_map import Sizes
 from seg.maps.stac import MODEL, model_of_map, require_pystac
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
@@ -23,6 +25,7 @@ from seg.prepare.executors import LOCAL
 from seg.runs.use import ChosenWeights, choose_weights
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
+from seg.vectors.polygons import PolygonOptions
 
 if TYPE_CHECKING:
     from seg.maps.mapping import SceneMap
@@ -48,6 +51,8 @@ def predict(
     cloud_mask: bool = False,
     stac: bool = False,
     search: Search | None = None,
+    polygons: PolygonOptions | None = None,
+    vector_format: VectorFormat = "parquet",
     window: int | None = None,
     overlap: int | None = None,
     batch_size: int | None = None,
@@ -63,8 +68,7 @@ def predict(
 
     Args:
         run: Run folder of `train`.
-        scenes: Sentinel-2 L2A products (SAFE folder or zip), stacks of bands, or folders of single-band files, here or
-            by their URLs; or STAC items and collections of such.
+        scenes: Sentinel-2 L2A products, stacks, folders of single-band files or STAC of such, by paths or URLs.
         out: The map, ``<name>.tif``; for several scenes a folder, in which each map has the name of its scene.
         bands, s1, offset: Names of the bands of a stack, Sentinel-1 in dB, and the offset of DN; see `open_scene`.
         box, geometry: The part of the scene to map; a vector file, outside of whose polygons there is no data.
@@ -73,10 +77,9 @@ def predict(
         areas: Also write ``<stem>_areas.csv`` and ``.md``, adjusted for confusion if the run was scored on test.
         tta, mmu: Mean over the 8 symmetries of the square; hectares of the class map's minimum mapping unit, 0: none.
         cloud_mask: Leave clouds and their shadows, by the scene's own classification, without data.
-        stac: Also write ``<stem>.json`` and ``<stem>_model.json``: STAC items of the map and of its model; of several
-            maps, an item each, ``model.json`` and ``collection.json``.
-        search: Map what a STAC API has of the box instead of `scenes`: those with the fewest clouds that cover it, or
-            if `out` is a map, the one that covers it alone.
+        stac: Also write ``<stem>.json``, ``<stem>_model.json``: STAC items; of several maps also ``collection.json``.
+        search: Map the least cloudy that a STAC API has of the box, not `scenes`; for a map the one that covers it.
+        polygons, vector_format: Also write ``<stem>_polygons.gpkg`` (`seg.maps.land_cover`); labels as ``gpkg``.
         window, overlap, batch_size: Of windows, pixels, see `seg.inference.windows.lay_windows`; how many at a time.
         device, executor, slurm: Where instead of the run's; who makes the maps, see `seg.prepare.executors.opened`.
         track, notify: Are told of progress, and what the user must not miss.
@@ -92,7 +95,8 @@ def predict(
     run, geometry, model = made.run, made.geometry, made.model if stac else None
     with claimed_maps(made.paths, made.out):
         chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
-        options = MapOptions(run, probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu, model)
+        rasters, others, vectors = (probabilities, confidence), (labels, areas, quicklook), (polygons, vector_format)
+        options = MapOptions(run, *rasters, *others, tta, geometry, mmu, model, *vectors)
         # Everything is looked at before anything is predicted.
         opened = _opened(made.sources, Opening(bands, made.s1, offset, cloud_mask), chosen.card, notify)
         parts = [(one, choose_part(one, box, geometry), path) for one, path in zip(opened, made.paths, strict=True)]

@@ -1,6 +1,8 @@
 """Files that say of themselves that seg has written them, for folders without a record."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 _HEAD = 1 << 16
@@ -9,8 +11,8 @@ _HEAD = 1 << 16
 def is_marked(path: Path) -> bool:
     """Whether a file carries a mark that seg gives to what it writes.
 
-    GeoTIFFs and virtual rasters have the tag ``SEG_VERSION``, parquets the same key or that of evidence, records the
-    version of seg, pages their generator. Pictures, CSV, Markdown and LaTeX have no mark.
+    GeoTIFFs, virtual rasters and GeoPackages have the tag ``SEG_VERSION``, parquets the same key or that of evidence,
+    records the version of seg, pages their generator. Pictures, CSV, Markdown and LaTeX have no mark.
 
     Args:
         path: A file.
@@ -41,6 +43,15 @@ def _in_parquet(path: Path) -> bool:
     return bool({b"SEG_VERSION", b"seg.evidence"} & metadata.keys())
 
 
+def _in_geopackage(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT 1 FROM gpkg_metadata WHERE metadata LIKE '%\"SEG_VERSION\"%'")
+            return found.fetchone() is not None
+    except sqlite3.DatabaseError:
+        return False
+
+
 def _in_record(path: Path) -> bool:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -59,6 +70,7 @@ _FINDERS = {
     ".tif": _in_raster,
     ".tiff": _in_raster,
     ".vrt": _in_raster,
+    ".gpkg": _in_geopackage,
     ".parquet": _in_parquet,
     ".json": _in_record,
     ".html": _in_page,
