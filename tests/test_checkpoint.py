@@ -88,7 +88,7 @@ def refused(folder: Path) -> str:
 # --------------------------------------------------------------------------------------------------------- round trip
 
 
-@pytest.mark.parametrize("scene_head", ["derived", "learned", "none"])
+@pytest.mark.parametrize("scene_head", ["masked", "derived", "learned", "none"])
 def test_weights_come_back_bit_for_bit(tmp_path: Path, scene_head: str):
     model = small(scene_head).to(memory_format=torch.channels_last)
     assert any(not tensor.is_contiguous() for tensor in model.state_dict().values())

@@ -179,7 +179,7 @@ def test_the_whole_way_as_typed(cli, tmp_path):
     code, out, err = cli("compare", "run", "--out", "compared")
     assert code == 0, err
     (row,) = json.loads(Path("compared/compare.json").read_text())["compare"]["rows"]
-    assert row["configuration"] == "linknet tu-test_resnet s1s2 derived"
+    assert row["configuration"] == "linknet tu-test_resnet s1s2 masked"
     assert row["miou"] == json.loads(Path("run/eval/test/scores.json").read_text())["pixel"]["miou"]
     assert min(row["parameters"], row["training_speed"], row["evaluation_speed"]) > 0
 

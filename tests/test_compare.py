@@ -129,7 +129,7 @@ def sklearn_scores(evidence: Evidence) -> dict[str, float]:
 
 def test_scores_of_a_run_are_those_of_its_evidence(compared):
     (row,) = (row for row in rows_of(compared[0], "runs") if row["run"] == "s2-1")
-    assert (row["seed"], row["configuration"]) == (1, "unet resnet18 s2 derived")
+    assert (row["seed"], row["configuration"]) == (1, "unet resnet18 s2 masked")
     evidence = evidence_of(0.72)
     assert evidence.labels.any(axis=0).all(), "scikit-learn warns of absent classes"
     expected = intervals(jackknife(evidence))
@@ -142,7 +142,7 @@ def test_scores_of_a_run_are_those_of_its_evidence(compared):
 
 def test_a_configuration_shows_mean_deviation_and_interval_of_the_mean_over_its_seeds(compared):
     row = rows_of(compared[0], "compare")[1]
-    assert (row["configuration"], row["seeds"]) == ("unet resnet18 s2 derived", "0, 1, 2")
+    assert (row["configuration"], row["seeds"]) == ("unet resnet18 s2 masked", "0, 1, 2")
     seeds = [evidence_of(skill) for skill in (0.7, 0.72, 0.67)]
     scores = [sklearn_scores(evidence) for evidence in seeds]
     bounds = intervals(mean_of([jackknife(evidence) for evidence in seeds]))
@@ -162,7 +162,7 @@ def test_one_seed_has_no_deviation_and_a_model_without_head_no_scene_scores(comp
     assert first["ap_macro"] is None
     assert first["miou"].value > last["miou"].value
     assert math.isnan(last["miou"].sd)
-    assert (last["configuration"], last["seeds"]) == ("unet resnet18 s1 derived", "0")
+    assert (last["configuration"], last["seeds"]) == ("unet resnet18 s1 masked", "0")
     text = FORMATS["md"](compared[0].tables[0])
     line = next(line for line in text.splitlines() if "no scene head" in line)
     assert [cell.strip() for cell in line.split("|")[5:9]] == ["–"] * 4
@@ -278,7 +278,7 @@ def test_other_settings_part_configurations_and_tell_their_names_apart(tmp_path,
     folders.append(write_run(tmp_path / "runs-b", evidence_of(0.6), train__seed=1, **{setting: value}))
     names = [row["configuration"] for row in rows_of(compare(folders), "compare")]
     assert len(set(names)) == 2
-    assert names[1] == f"unet resnet18 s2 derived {told}"
+    assert names[1] == f"unet resnet18 s2 masked {told}"
 
 
 def test_identity_of_a_run_and_of_an_experiment_differ_in_seed_and_machine():

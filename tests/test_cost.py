@@ -75,7 +75,7 @@ def test_attention_counts():
     assert attention > 0
 
 
-@pytest.mark.parametrize("head", ["derived", "learned", "none"])
+@pytest.mark.parametrize("head", ["masked", "derived", "learned", "none"])
 def test_a_network_without_values_costs_what_a_real_one_does(head):
     config = ModelConfig(arch="segformer", encoder="mit_b0", scene_head=head)
     model = build_segmenter(config, S2)

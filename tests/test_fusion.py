@@ -167,7 +167,7 @@ def test_bfloat16_channels_last_and_compile():
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("scene_head", ["derived", "learned"])
+@pytest.mark.parametrize("scene_head", ["masked", "derived", "learned"])
 @pytest.mark.parametrize(("sensor", "channels"), [("s1", S1_AT), ("s2", S2_AT)])
 def test_a_missing_sensor_is_not_looked_at(fusion: str, scene_head: str, sensor: str, channels: list[int]):
     model = settle(build(fusion=fusion, scene_head=scene_head))

@@ -16,7 +16,7 @@ from seg.config.sections import ModelConfig
 from seg.errors import ModelError, UnknownNameError
 from seg.models.architectures import ARCHITECTURES, check_encoder, encoder_names
 from seg.models.padding import Frame, InsidePool, pool_inside
-from seg.models.scene import DerivedSceneHead, log_mean_exp
+from seg.models.scene import DerivedSceneHead, MaskedSceneHead, log_mean_exp
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import MODALITIES
 from seg.reben.classes import NUM_CLASSES
@@ -307,11 +307,89 @@ def test_gradients_stay_finite_at_extreme_logits(extreme: float):
 
 
 def test_the_derived_head_pools_the_cropped_logits():
-    model = build().eval()
+    model = build(scene_head="derived").eval()
     with torch.no_grad():
         pixel_logits, scene_logits = model(images())
         expected = log_mean_exp(pixel_logits.double(), torch.ones(NUM_CLASSES)) + math.log(2.95 / 16.05)
     torch.testing.assert_close(scene_logits.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def overlaps(cells: int, full: int, start: int, length: int) -> np.ndarray:
+    """Share of each pixel that lies in each cell, a pixel at a time."""
+    size = full / cells
+    shares = np.zeros((cells, length))
+    for cell in range(cells):
+        for pixel in range(length):
+            first, last = max(cell * size, pixel + start), min((cell + 1) * size, pixel + start + 1)
+            shares[cell, pixel] = max(last - first, 0)
+    return shares
+
+
+def masked_by_hand(head: MaskedSceneHead, logits: Tensor, features: Tensor, frame: Frame) -> np.ndarray:
+    exponents = np.exp(logits.double().numpy() - logits.double().numpy().max(axis=1, keepdims=True))
+    probabilities = exponents / exponents.sum(axis=1, keepdims=True)
+    rows, columns = features.shape[-2:]
+    down = overlaps(rows, frame.full_height, frame.top, frame.height)
+    across = overlaps(columns, frame.full_width, frame.left, frame.width)
+    weights = np.einsum("iy,bkyx,jx->bkij", down, probabilities, across)
+    weights /= weights.sum(axis=(2, 3), keepdims=True)
+    under = np.einsum("bkij,bcij->bkc", weights, features.double().numpy())
+    seen = np.einsum("bkc,kc->bk", under, head.classifier.weight.detach().double().numpy())
+    area = np.log(probabilities.mean(axis=(2, 3)) + 1e-4)
+    return seen + head.slope.detach().double().numpy() * area + head.bias.detach().double().numpy()
+
+
+@settings(deadline=None, max_examples=25)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), cells=st.integers(1, 5), seed=st.integers(0, 1000))
+def test_the_masked_head_against_one_pixel_at_a_time(height: int, width: int, cells: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    frame = Frame.around(height, width, 8, 8)
+    head = MaskedSceneHead(6, dropout=0.5).eval()
+    with torch.no_grad():
+        head.slope.copy_(torch.rand(NUM_CLASSES, generator=generator))
+        logits = 3 * torch.randn(2, NUM_CLASSES, height, width, generator=generator)
+        features = torch.randn(2, 6, cells, cells + 1, generator=generator)
+        found = head(logits, features, frame)
+    np.testing.assert_allclose(found, masked_by_hand(head, logits, features, frame), rtol=1e-4, atol=1e-4)
+
+
+def test_the_masked_head_starts_at_the_frequency_of_a_class():
+    head = MaskedSceneHead(4, dropout=0).eval()
+    blank = head(torch.zeros(3, NUM_CLASSES, 8, 8), torch.zeros(3, 4, 2, 2), Frame(8, 8, 8, 8)).sigmoid()
+    torch.testing.assert_close(blank.sum(dim=1), torch.full((3,), 2.95), rtol=5e-3, atol=0)
+
+
+def test_where_the_mask_knows_nothing_the_masked_head_is_linear_in_the_mean_features():
+    head = MaskedSceneHead(5, dropout=0).eval()
+    features, frame = torch.randn(2, 5, 4, 4), Frame(120, 120, 128, 128)
+    with torch.no_grad():
+        found = head(torch.zeros(2, NUM_CLASSES, 120, 120), features, frame)
+        expected = pool_inside(features, 1, frame).flatten(1) @ head.classifier.weight.T
+    torch.testing.assert_close(found - found.mean(0), expected - expected.mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("extreme", [1e4, -1e4])
+def test_gradients_of_the_masked_head_stay_finite(extreme: float):
+    head = MaskedSceneHead(3, dropout=0)
+    logits, features = torch.randn(2, NUM_CLASSES, 8, 8), torch.randn(2, 3, 2, 2, requires_grad=True)
+    logits[0, 0] = extreme
+    logits[1, :, 0] = extreme
+    logits.requires_grad_()
+    head(logits, features, Frame(8, 8, 8, 8)).sum().backward()
+    for value in (logits.grad, features.grad, *(parameter.grad for parameter in head.parameters())):
+        assert value is not None
+        assert value.isfinite().all()
+
+
+def test_a_tenth_of_the_gradient_of_the_scene_reaches_the_mask():
+    head = MaskedSceneHead(3, dropout=0)
+    features, frame = torch.randn(2, 3, 2, 2), Frame(8, 8, 8, 8)
+    logits = torch.randn(2, NUM_CLASSES, 8, 8, requires_grad=True)
+    gradients = []
+    for train in (True, False):
+        head.train(train)
+        gradients.append(torch.autograd.grad(head(logits, features, frame).square().sum(), logits)[0])
+    torch.testing.assert_close(gradients[0], 0.1 * gradients[1], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("arch", ["unet", "dpt"])
@@ -333,11 +411,12 @@ def test_the_learned_head_classifies_the_mean_over_the_image(arch: str):
     np.testing.assert_allclose(scene_logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_dropout_acts_on_the_learned_head_in_training_only():
-    model = build("pspnet", scene_head="learned", dropout=0.5)
+@pytest.mark.parametrize("scene_head", ["masked", "learned"])
+def test_dropout_acts_on_the_scene_head_in_training_only(scene_head: str):
+    model = build("pspnet", scene_head=scene_head, dropout=0.5)
     features = torch.ones(1, model.scene_head.classifier.in_features, 4, 4)
     frame = Frame(32, 32, 32, 32)
-    logits = torch.empty(0)
+    logits = torch.zeros(1, NUM_CLASSES, 32, 32)
     assert not torch.equal(model.scene_head(logits, features, frame), model.scene_head(logits, features, frame))
     model.eval()
     assert torch.equal(model.scene_head(logits, features, frame), model.scene_head(logits, features, frame))
@@ -349,7 +428,7 @@ def test_no_scene_head_gives_no_scene_logits():
     assert not any("scene" in name for name, _ in model.named_parameters())
 
 
-@pytest.mark.parametrize("scene_head", ["derived", "learned"])
+@pytest.mark.parametrize("scene_head", ["masked", "derived", "learned"])
 @pytest.mark.parametrize("arch", ["deeplabv3plus", "pan", "segformer"])
 def test_bfloat16_and_channels_last_change_little(arch: str, scene_head: str):
     model = build(arch, scene_head=scene_head).eval()

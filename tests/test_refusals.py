@@ -75,7 +75,7 @@ CASES = [
     ("train --data s --encoder tu-resnet18.nothing", 2, "timm has no weights 'nothing' for encoder 'tu-resnet18'"),
     ("train --data s --fusion dual", 2, "fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2"),
     ("train --data s --modality-dropout 0.5", 2, "train.modality_dropout=0.5 needs bands of Sentinel-1"),
-    ("train --data s --scene-head best", 2, "'best' is not one of 'derived', 'learned', 'none'"),
+    ("train --data s --scene-head best", 2, "'best' is not one of 'masked', 'derived', 'learned', 'none'"),
     ("train --data s --set loss.pixel=dicee", 2, "'dicee' is no pixel loss; did you mean dice?"),
     ("train --data s --set loss.scene=bce+nothing", 2, "'nothing' is no scene loss"),
     ("train --data s --set loss.focal_gamma=1", 2, "loss.focal_gamma has no effect on the losses chosen"),

@@ -497,7 +497,7 @@ def built(bands: tuple[str, ...] = S1S2, seed: int = 8, **model: object) -> Segm
 
 
 @pytest.mark.parametrize("place", ["run", "run/checkpoints/best"])
-@pytest.mark.parametrize("scene_head", ["derived", "learned"])
+@pytest.mark.parametrize("scene_head", ["masked", "derived", "learned"])
 def test_an_earlier_run_gives_all_that_fits(tmp_path: Path, place: str, scene_head: str):
     earlier = built(scene_head=scene_head)
     write_run(tmp_path / "run", earlier)

@@ -80,7 +80,7 @@ Fusion = Annotated[
     typer.Option(help="One encoder for all bands, or one for each sensor.", show_default="{model.fusion}"),
 ]
 SceneHead = Annotated[
-    Literal["derived", "learned", "none"] | None,
+    Literal["masked", "derived", "learned", "none"] | None,
     typer.Option(help="Where the multi-label comes from.", show_default="{model.scene_head}"),
 ]
 ModalityDropout = Annotated[

@@ -109,8 +109,9 @@ class ModelConfig(Section):
         weights_bands: Input bands of a weights file in order, where nothing in it or beside it says them.
         fusion: ``stack`` feeds all bands to one encoder; ``dual`` has one for Sentinel-1 and one for Sentinel-2, whose
             features are merged level by level.
-        scene_head: ``derived`` pools the pixel logits, ``learned`` pools encoder features, ``none`` has no scene score.
-        dropout: Share of features dropped before the classifier of the learned scene head.
+        scene_head: ``masked`` judges each class by the features of where the mask sees it and by how much of it there is,
+            ``derived`` pools the pixel logits alone, ``learned`` pools encoder features, ``none`` has no scene score.
+        dropout: Share of features dropped before the classifier of the masked or learned scene head.
         drop_path: Share of residual branches that the encoder skips in training, at its deepest block. None: as the
             encoder is published.
         encoder_dropout: Share of features that the encoder drops within its blocks. None: as the encoder is published.
@@ -123,7 +124,7 @@ class ModelConfig(Section):
     weights: Weights = None
     weights_bands: WeightsBands | None = None
     fusion: Fusion = "stack"
-    scene_head: Literal["derived", "learned", "none"] = "derived"
+    scene_head: Literal["masked", "derived", "learned", "none"] = "masked"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
     encoder_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None

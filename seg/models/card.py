@@ -78,7 +78,7 @@ class ModelCard(Section):
     arch: str
     encoder: str
     fusion: Fusion = "stack"
-    scene_head: Literal["derived", "learned", "none"]
+    scene_head: Literal["masked", "derived", "learned", "none"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     bands: tuple[str, ...]
     mean: tuple[float, ...]

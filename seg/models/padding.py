@@ -106,6 +106,23 @@ def pool_inside(features_BCHW: Tensor, size: int | tuple[int | None, ...] | None
     return (weighted / weights.clamp_min(torch.finfo(torch.float32).tiny)).to(features_BCHW.dtype)
 
 
+def sum_by_cell(maps_BKHW: Tensor, rows: int, columns: int, frame: Frame) -> Tensor:
+    """What of maps of the image lies in each feature cell of the padded image: a pixel counts by its share inside.
+
+    Args:
+        maps_BKHW: Maps of the image without its margins, float32.
+        rows: Cells into which the padded image is divided from top to bottom.
+        columns: The same from left to right.
+        frame: Where the image lies.
+
+    Returns:
+        (B, K, rows, columns); the sum over all cells is that over all pixels.
+    """
+    down = _overlaps(rows, frame.full_height, frame.top, frame.height, maps_BKHW.device)
+    across = _overlaps(columns, frame.full_width, frame.left, frame.width, maps_BKHW.device)
+    return down @ maps_BKHW @ across.T
+
+
 class InsidePool(nn.AdaptiveAvgPool2d):
     """`torch.nn.AdaptiveAvgPool2d` that does not see the padding.
 
@@ -139,3 +156,10 @@ def _to_and_fro(length: int, before: int, full: int, device: torch.device) -> Te
 def _shares(cells: int, full: int, start: int, length: int, device: torch.device) -> Tensor:
     edges = torch.arange(cells + 1, dtype=torch.float32, device=device) * (full / cells)
     return edges.clamp(start, start + length).diff() * (cells / full)
+
+
+def _overlaps(cells: int, full: int, start: int, length: int, device: torch.device) -> Tensor:
+    """Share of each pixel (second axis) that lies in each cell (first axis)."""
+    edges = torch.arange(cells + 1, dtype=torch.float32, device=device)[:, None] * (full / cells)
+    pixels = torch.arange(length, dtype=torch.float32, device=device) + start
+    return (torch.minimum(edges[1:], pixels + 1) - torch.maximum(edges[:-1], pixels)).clamp(min=0)

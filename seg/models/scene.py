@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seg.models.padding import Frame, pool_inside
+from seg.models.padding import Frame, pool_inside, sum_by_cell
 from seg.reben.classes import NUM_CLASSES
 
 _LABELS_PER_PATCH = 2.95
@@ -19,6 +19,11 @@ _LABELS_PER_PATCH = 2.95
 _PRIOR_LOGIT = math.log(_LABELS_PER_PATCH / (NUM_CLASSES - _LABELS_PER_PATCH))
 _LEAST_SHARPNESS = 0.01
 _FIRST_SHARPNESS = 1.0
+_LEAST_SHARE = 1e-4
+"""Added to the share of a patch before its logarithm: a pixel or two of the 14,400 are as good as none."""
+_INTO_THE_MASK = 0.1
+"""Of the gradient of the scene loss, what reaches the pixel logits by way of the masked head. All of it and nothing of it
+were worse at both tasks: results/questions/scene_heads.md."""
 
 
 def log_mean_exp(logits_BKHW: Tensor, sharpness_K: Tensor) -> Tensor:
@@ -64,6 +69,51 @@ class DerivedSceneHead(nn.Module):
         return log_mean_exp(logits_BKHW.float(), self.sharpness) + self.bias.float()
 
 
+class MaskedSceneHead(nn.Module):
+    """The multi-label read where the mask says that each class is: one look at how much of it there is, one at what.
+
+    ``scene_c = v_c . features under c + a_c log(share of c) + b_c``. The share is the mean probability of the class over
+    the patch; the features under c are the deepest encoder features, averaged with the pixel probabilities of c as
+    weights, as object regions are in Yuan, Chen & Wang, "Object-contextual representations for semantic segmentation",
+    ECCV 2020, section 3.2. So a class that is small, or is confused in single pixels, is still judged by the features of
+    the place where it is likeliest. Where the mask knows nothing, that is the mean over the image, as in the learned
+    head. Training starts at v near 0, a = 1 and the b that gives each class its average frequency.
+
+    Only a tenth of the scene loss's gradient reaches the pixel logits: the mask belongs to the pixel loss.
+
+    Args:
+        channels: Channels of the deepest features.
+        dropout: Share of them dropped in training.
+    """
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, NUM_CLASSES, bias=False)
+        self.slope = nn.Parameter(torch.ones(NUM_CLASSES))
+        self.bias = nn.Parameter(torch.full((NUM_CLASSES,), _PRIOR_LOGIT + math.log(NUM_CLASSES)))
+
+    def forward(self, logits_BKHW: Tensor, features_BCHW: Tensor, frame: Frame) -> Tensor:
+        """Weigh the features with the probabilities, and both with what was learned."""
+        logits_BKHW = logits_BKHW.float()
+        if self.training:
+            held_BKHW = logits_BKHW.detach()
+            logits_BKHW = held_BKHW + _INTO_THE_MASK * (logits_BKHW - held_BKHW)
+        probabilities_BKHW = logits_BKHW.softmax(1)
+        shares_BK = probabilities_BKHW.mean((2, 3))
+        features_BKC = self.dropout(_under(probabilities_BKHW, features_BCHW.float(), frame))
+        seen_BK = (features_BKC * self.classifier.weight.float()).sum(-1)
+        return seen_BK + self.slope.float() * (shares_BK + _LEAST_SHARE).log() + self.bias.float()
+
+
+def _under(probabilities_BKHW: Tensor, features_BCHW: Tensor, frame: Frame) -> Tensor:
+    """Features of each class, averaged with its probabilities as weights: (B, K, C); 0 for a class that is nowhere."""
+    height, width = features_BCHW.shape[-2:]
+    weights_BKN = sum_by_cell(probabilities_BKHW, height, width, frame).flatten(2)
+    weights_BKN = weights_BKN / weights_BKN.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    return weights_BKN @ features_BCHW.flatten(2).mT
+
+
 class LearnedSceneHead(nn.Module):
     """A linear classifier on the mean of the deepest encoder features over the image.
 
@@ -86,6 +136,7 @@ class LearnedSceneHead(nn.Module):
 
 
 SCENE_HEADS: dict[str, Callable[[int, float], nn.Module | None]] = {
+    "masked": MaskedSceneHead,
     "derived": lambda _channels, _dropout: DerivedSceneHead(),
     "learned": LearnedSceneHead,
     "none": lambda _channels, _dropout: None,

@@ -16,6 +16,7 @@ from seg.report.formats import markdown, markdown_text
 from seg.report.results import summary_tables
 
 _HEAD_WORDS = {
+    "masked": "scene head, which judges each class by the features of where the mask sees it and by how much there is,",
     "derived": "scene head, which pools the logits of the pixels,",
     "learned": "scene head, a classifier on the deepest features,",
 }
@@ -38,7 +39,7 @@ class Described:
         licence: Of the weights, as the hub names it: ``mit``, ``cdla-permissive-1.0``.
         bands: Input channels, in order.
         resampling: How 20 m and 60 m bands are brought to 10 m.
-        scene_head: ``derived``, ``learned`` or ``none``.
+        scene_head: ``masked``, ``derived``, ``learned`` or ``none``.
         synthetic: Which of what it was scored and trained on is synthetic.
         facts: What else a reader wants to know, by name.
         onnx: Name of the ONNX file, and largest difference of a probability from torch; None without one.
