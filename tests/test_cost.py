@@ -54,7 +54,7 @@ def test_the_first_convolution_by_hand():
 )
 def test_multiply_adds_are_those_of_the_layers(arch, encoder):
     """Dilated, grouped, transposed and depthwise convolutions, and none of the weights is needed for it."""
-    config = ModelConfig(arch=arch, encoder=encoder)
+    config = ModelConfig(arch=arch, encoder=encoder, scene_head="derived")
     model = build_segmenter(config, S2)
     counted = counted_by_hooks(model, len(S2))
     assert counted > 10**8
@@ -66,7 +66,7 @@ def test_multiply_adds_are_those_of_the_layers(arch, encoder):
 
 def test_attention_counts():
     """Beside its layers, each of the blocks of a vision transformer takes two products of tokens with tokens."""
-    config = ModelConfig(arch="dpt", encoder="tu-test_vit")
+    config = ModelConfig(arch="dpt", encoder="tu-test_vit", scene_head="derived")
     model = build_segmenter(config, S2)
     transformer = model.network.encoder.model
     tokens = (128 // 16) ** 2 + transformer.num_prefix_tokens
