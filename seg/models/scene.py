@@ -23,7 +23,7 @@ _LEAST_SHARE = 1e-4
 """Added to the share of a patch before its logarithm: a pixel or two of the 14,400 are as good as none."""
 _INTO_THE_MASK = 0.1
 """Of the gradient of the scene loss, what reaches the pixel logits by way of the masked head. All of it and nothing of it
-were worse at both tasks: results/questions/scene_heads.md."""
+were worse at both tasks: docs/tried.md."""
 
 
 def log_mean_exp(logits_BKHW: Tensor, sharpness_K: Tensor) -> Tensor:

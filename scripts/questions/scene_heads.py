@@ -1,0 +1,63 @@
+"""Which scene head? One network and one budget, four ways to the multi-label; and what each does to the mask.
+
+- pixels alone: no scene head, which the mask of the others is held against.
+- learned: a classifier on the mean of the deepest features.
+- derived: log-sum-exp over the pixel logits, nothing else.
+- masked: the deepest features where the mask sees the class, and how much of it there is.
+
+    python scripts/questions/scene_heads.py [--data STORE --bands VV,VH,B02,B03,B04,B08] [--seeds 0,1,2]
+
+Of a store that is named with --data, the answer is called ``scene_heads_<name of the store>``.
+"""
+
+from asking import answer, ask, base_store, claim, options
+
+from seg.report.answer import points
+from seg.report.outcomes import difference, differences_table, scores_table
+from seg.runs.study import Variant
+
+QUESTION = "Which scene head gives mask and multi-label together?"
+HEADS = {"pixels alone": "none", "learned": "learned", "derived": "derived", "masked": "masked"}
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.set_defaults(arch="linknet", encoder="tu-mobilenetv4_conv_small", batch_size=8, epochs=20)
+    parser.add_argument("--bands", default="s2", help="Bands that the network sees.")
+    args = parser.parse_args()
+    name = "scene_heads" if args.data is None else f"scene_heads_{args.data.name}"
+    claim(args.out, name)
+    store = base_store(args)
+    pixels, learned, derived, masked = outcomes = ask(
+        [
+            Variant(title, {"data__bands": args.bands, "model__scene_head": head}, store)
+            for title, head in HEADS.items()
+        ],
+        args,
+    )
+    pairs = [(masked, learned), (masked, derived), (masked, pixels), (learned, pixels), (derived, pixels)]
+    tables = [
+        scores_table("scores", QUESTION, outcomes, ["The network of pixels alone has no scene scores."]),
+        differences_table("differences", "Differences on the same test patches", pairs),
+    ]
+    answer(
+        name,
+        QUESTION,
+        outcomes,
+        tables,
+        args,
+        shown=("miou", "ap_macro"),
+        shows=(
+            f"The masked head changes AP macro by {points(difference(masked, learned, 'ap_macro'))} against the learned "
+            f"one and mIoU by {points(difference(masked, pixels, 'miou'))} against pixels alone."
+        ),
+        does_not=(
+            "The budget is small, and the curves have not flattened; other encoders, more patches and longer training "
+            "were not asked."
+        ),
+        command=f"scene_heads.py{'' if args.data is None else f' --data {args.data.name} --bands {args.bands}'}",
+    )
+
+
+if __name__ == "__main__":
+    main()
