@@ -48,8 +48,8 @@ def main() -> None:
         args,
         shown=("miou", "ap_macro"),
         shows=(
-            f"The masked head changes AP macro by {points(difference(masked, learned, 'ap_macro'))} against the learned "
-            f"one and mIoU by {points(difference(masked, pixels, 'miou'))} against pixels alone."
+            f"The masked head changes AP macro by {points(difference(masked, learned, 'ap_macro'))} against the "
+            f"learned one and mIoU by {points(difference(masked, pixels, 'miou'))} against pixels alone."
         ),
         does_not=(
             "The budget is small, and the curves have not flattened; other encoders, more patches and longer training "

@@ -109,7 +109,7 @@ class ModelConfig(Section):
         weights_bands: Input bands of a weights file in order, where nothing in it or beside it says them.
         fusion: ``stack`` feeds all bands to one encoder; ``dual`` has one for Sentinel-1 and one for Sentinel-2, whose
             features are merged level by level.
-        scene_head: ``masked`` judges each class by the features of where the mask sees it and by how much of it there is,
+        scene_head: ``masked`` judges each class by the features of where the mask sees it and by how much there is,
             ``derived`` pools the pixel logits alone, ``learned`` pools encoder features, ``none`` has no scene score.
         dropout: Share of features dropped before the classifier of the masked or learned scene head.
         drop_path: Share of residual branches that the encoder skips in training, at its deepest block. None: as the

@@ -22,8 +22,8 @@ _FIRST_SHARPNESS = 1.0
 _LEAST_SHARE = 1e-4
 """Added to the share of a patch before its logarithm: a pixel or two of the 14,400 are as good as none."""
 _INTO_THE_MASK = 0.1
-"""Of the gradient of the scene loss, what reaches the pixel logits by way of the masked head. All of it and nothing of it
-were worse at both tasks: docs/tried.md."""
+"""Of the gradient of the scene loss, what reaches the pixel logits by way of the masked head. All of it and nothing of
+it were worse at both tasks: docs/tried.md."""
 
 
 def log_mean_exp(logits_BKHW: Tensor, sharpness_K: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ class DerivedSceneHead(nn.Module):
 class MaskedSceneHead(nn.Module):
     """The multi-label read where the mask says that each class is: one look at how much of it there is, one at what.
 
-    ``scene_c = v_c . features under c + a_c log(share of c) + b_c``. The share is the mean probability of the class over
-    the patch; the features under c are the deepest encoder features, averaged with the pixel probabilities of c as
+    ``scene_c = v_c . features under c + a_c log(share of c) + b_c``. The share is the mean probability of the class
+    over the patch; the features under c are the deepest encoder features, averaged with the pixel probabilities of c as
     weights, as object regions are in Yuan, Chen & Wang, "Object-contextual representations for semantic segmentation",
-    ECCV 2020, section 3.2. So a class that is small, or is confused in single pixels, is still judged by the features of
-    the place where it is likeliest. Where the mask knows nothing, that is the mean over the image, as in the learned
+    ECCV 2020, section 3.2. So a class that is small, or is confused in single pixels, is still judged by the features
+    of the place where it is likeliest. Where the mask knows nothing, that is the mean over the image, as in the learned
     head. Training starts at v near 0, a = 1 and the b that gives each class its average frequency.
 
     Only a tenth of the scene loss's gradient reaches the pixel logits: the mask belongs to the pixel loss.
