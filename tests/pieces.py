@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seg.engine.stopping import Interrupted, stop_signals
 from seg.errors import SceneError
+from seg.maps import parts
 from seg.region import cut_product
 
 
@@ -62,3 +63,18 @@ def die_after_a_strip(marker: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     cut_product.cut_strips = dying
+
+
+def die_after_a_strip_of_a_map(marker: str) -> None:
+    """Let the first process of all that keeps a strip of a map be killed right after it."""
+    write = parts.Unfinished.write
+
+    def dying(unfinished, piece):
+        write(unfinished, piece)
+        try:
+            Path(marker).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    parts.Unfinished.write = dying

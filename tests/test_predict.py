@@ -29,7 +29,7 @@ from seg.cli.main import main
 from seg.engine.distributed import Ranks
 from seg.errors import ForeignFileError, MapError, SceneError, WrongUseError
 from seg.inference.windows import lay_axis
-from seg.maps import mapping, parts
+from seg.maps import elsewhere, mapping, parts
 from seg.maps import scene_map as map_files
 from seg.maps.part import read_box
 from seg.metrics.area import adjusted_areas
@@ -384,8 +384,10 @@ def test_maps_have_stac(run, scene, tmp_path):
     assert not (tmp_path / "map.json").exists()
 
 
-def test_scenes_that_others_map_are_mapped_the_same(run, scene, tmp_path, monkeypatch):
-    """By a process that is sent one scene after the other, though their paths are not whole."""
+@pytest.mark.parametrize("few", [0, 4])
+def test_scenes_that_others_map_are_mapped_the_same(run, scene, tmp_path, monkeypatch, few):
+    """By a process that is sent scenes, or strips of them, one after the other, though their paths are not whole."""
+    monkeypatch.setattr(elsewhere, "FEW", few)
     shutil.copy(scene.stack, tmp_path / "other.tif")
     scenes = [scene.product, Path("other.tif")]
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,7 @@ from seg.inference.windows import lay_windows
 from seg.maps.generalise import generalise_strips
 from seg.maps.map_files import MapOptions
 from seg.maps.part import ScenePart
-from seg.maps.parts import begin_map
+from seg.maps.parts import Unfinished, begin_map
 from seg.maps.scene_map import ScenePlan, Sizes, finish_map, map_identity, require_space
 from seg.maps.together import join_maps, run_tags
 from seg.metrics.ratio import Floats
@@ -103,19 +103,23 @@ def map_scenes(
         SegError: One of its kinds, for anything wrong with the weights or a scene.
         OSError: If a file cannot be read or written.
     """
-    weights = _weights_for_maps(chosen)
-    plans = [_plan(weights, scene, part, path, options, sizes) for scene, part, path in scenes]
+    weights = weights_for_maps(chosen)
+    plans = [plan_map(weights, scene, part, path, options, sizes) for scene, part, path in scenes]
     with joined(weights.ranks, weights.compute.device) as ranks:
         joined_weights = replace(weights, ranks=ranks)
-        maps = tuple(_map_scene(replace(plan, weights=joined_weights), track, notify) for plan in plans)
+        maps = tuple(map_scene(replace(plan, weights=joined_weights), track, notify, notify) for plan in plans)
         if together and ranks.first:
             tags = run_tags(weights.card, options, any(scene.synthetic for scene, *_ in scenes))
             join_maps([one.path for one in maps], weights.card, options, tags)
     return maps
 
 
-def _weights_for_maps(chosen: ChosenWeights) -> Weights:
-    """The weights of a run, as fast as they get."""
+def weights_for_maps(chosen: ChosenWeights) -> Weights:
+    """The weights of a run, as fast as they get.
+
+    Raises:
+        CheckpointError, WrongUseError: What is wrong with them or with the device, in one sentence.
+    """
     weights = open_weights(chosen)
     if weights.compute.dtype != torch.float32:
         # No less exact. In float32 maps stay those of `seg export` to the last bit.
@@ -123,7 +127,7 @@ def _weights_for_maps(chosen: ChosenWeights) -> Weights:
     return weights
 
 
-def _plan(
+def plan_map(
     weights: Weights,
     scene: Scene,
     part: ScenePart,
@@ -131,7 +135,11 @@ def _plan(
     options: MapOptions,
     sizes: Sizes,
 ) -> ScenePlan:
-    """A map as asked for; window, overlap and batch size are chosen where they are None."""
+    """A map as asked for; window, overlap and batch size are chosen where they are None.
+
+    Raises:
+        WrongUseError: If the network does not take such windows.
+    """
     tiling = lay_windows(weights.model, (scene.grid.height, scene.grid.width), part.inner, sizes.window, sizes.overlap)
     batch_size = sizes.batch
     if batch_size is None:
@@ -146,19 +154,28 @@ def batch_of_windows(weights: Weights, height: int, width: int) -> int:
     return 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / (height * width)))
 
 
-def _map_scene(plan: ScenePlan, track: Track, notify: Notify) -> SceneMap:
-    """Predict what is not there yet, and put the map together."""
+def map_scene(plan: ScenePlan, track: Track, notify: Notify, begun: Notify) -> SceneMap:
+    """Predict what is not there yet, and put the map together.
+
+    Args:
+        plan: The map.
+        track, notify: Are told of progress, and what the user must not miss.
+        begun: Is told what became of strips that are there.
+
+    Raises:
+        SegError, OSError: As `map_scenes`.
+    """
     ranks, unfinished = plan.weights.ranks, plan.unfinished
     if ranks.first:
         require_space(plan)
-        begin_map(unfinished.folder, map_identity(plan), notify)
+        begin_map(unfinished.folder, map_identity(plan), begun)
     ranks.wait()
     lacking = unfinished.lacking(plan.tiling.strips)
-    lacking_rows = [row for row in plan.cell_rows if not unfinished.cells(row).is_file()]
+    lacking_rows = unfinished.lacking_cells(plan.cell_rows)
     # Nobody writes before everybody has looked.
     ranks.wait()
     began = time.perf_counter()
-    _predict_lacking(plan, _share(lacking, ranks), _share(lacking_rows, ranks), track)
+    predict_lacking(plan, unfinished, _share(lacking, ranks), _share(lacking_rows, ranks), track)
     seconds = time.perf_counter() - began
     ranks.wait()
     areas = None
@@ -183,7 +200,22 @@ def _map_scene(plan: ScenePlan, track: Track, notify: Notify) -> SceneMap:
     )
 
 
-def _predict_lacking(plan: ScenePlan, strips: Sequence[int], rows: Sequence[int], track: Track) -> None:
+def predict_lacking(
+    plan: ScenePlan, unfinished: Unfinished, strips: Sequence[int], rows: Sequence[int], track: Track
+) -> None:
+    """Predict strips and rows of cells of a map, and keep them.
+
+    Args:
+        plan: The map.
+        unfinished: What keeps them.
+        strips, rows: Their numbers, ascending.
+        track: Progress.
+
+    Raises:
+        SceneError: If a file of the scene is damaged.
+        OutOfMemoryError: Naming the options to lower.
+        OSError: If the disk does not take them.
+    """
     weights, scene, options = plan.weights, plan.scene, plan.options
     view = View(scene, weights.card.bands, weights.card.resampling, plan.part.inside)
     if strips:
@@ -200,14 +232,14 @@ def _predict_lacking(plan: ScenePlan, strips: Sequence[int], rows: Sequence[int]
         pieces = predict_strips(weights.model, view, plan.tiling, strips, how)
 
         def write(piece: Piece) -> None:
-            plan.unfinished.write_left_out(strips[0], scene.left_out)
-            plan.unfinished.write(piece)
+            unfinished.write_left_out(strips[0], scene.left_out)
+            unfinished.write(piece)
 
         _write_behind(pieces, write)
     if rows:
         how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
         cells = predict_cells(weights.model, view, plan.part.inner, rows, how)
-        _write_behind(cells, plan.unfinished.write_cells)
+        _write_behind(cells, unfinished.write_cells)
 
 
 def _write_behind(items: Iterable[T], write: Callable[[T], None]) -> None:

@@ -23,7 +23,7 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.transform import Affine
 
-from seg.errors import ForeignFileError
+from seg.errors import ForeignFileError, MapError
 from seg.rasters.grid import Window
 from seg.rasters.layer import Array
 from seg.reben.classes import IGNORE_INDEX
@@ -60,11 +60,14 @@ class Unfinished:
         folder: Where they are.
         layers: What is predicted of each strip, some of `LAYERS` and `SURPRISALS`.
         grid: The 10 m grid of the scene.
+        identity: What the folder must say that it is of, whenever something is written, because nobody has claimed the
+            map meanwhile; empty if it is claimed.
     """
 
     folder: Path
     layers: tuple[str, ...]
     grid: GeoRef
+    identity: str = ""
 
     def part(self, layer: str, number: int) -> Path:
         """File of a strip."""
@@ -74,10 +77,38 @@ class Unfinished:
         """Strips that are not finished."""
         return [n for n in strips if not all(self.part(layer, n).is_file() for layer in self.layers)]
 
+    def lacking_cells(self, rows: Sequence[int]) -> list[int]:
+        """Rows of cells that are not finished."""
+        return [row for row in rows if not self.cells(row).is_file()]
+
+    def require_begun(self) -> None:
+        """Make sure that the folder is still of the map that it was begun for, where nobody has claimed it.
+
+        Raises:
+            MapError: If another command has finished that map, or begun another one in its place.
+        """
+        known = self.folder / IDENTITY_FILE
+        if self.identity and not (known.is_file() and known.read_text(encoding="utf-8") == self.identity):
+            raise MapError(
+                f"another command has finished or replaced what was begun in {self.folder} while this one was at work; "
+                "run the same command again"
+            )
+
+    def _keep(self, path: Path, content: bytes) -> None:
+        """Write a file of the folder; what is written while the folder becomes that of another map is gone again."""
+        self.require_begun()
+        write_bytes(path, content)
+        try:
+            self.require_begun()
+        except MapError:
+            path.unlink(missing_ok=True)
+            raise
+
     def write(self, piece: Piece) -> None:
         """Write a strip.
 
         Raises:
+            MapError: As `require_begun`.
             OSError: If the disk does not take it.
         """
         rasters = {
@@ -89,7 +120,7 @@ class Unfinished:
         for layer in self.layers:
             values_BHW = rasters[layer]
             assert values_BHW is not None, f"{layer} was not asked for"
-            write_bytes(self.part(layer, piece.number), _encoded(values_BHW, window_grid(self.grid, piece.place)))
+            self._keep(self.part(layer, piece.number), _encoded(values_BHW, window_grid(self.grid, piece.place)))
 
     def write_generalised(self, number: int, classes_HW: npt.NDArray[np.uint8], layer: str) -> None:
         """Write the classes of a strip after they were generalised, to a layer of that.
@@ -126,7 +157,7 @@ class Unfinished:
             first: The first of the strips that one process reads in one call.
             left_out: What it has counted by now.
         """
-        write_text(self.folder / f"left-out-{first:04d}.json", json.dumps(left_out.record))
+        self._keep(self.folder / f"left-out-{first:04d}.json", json.dumps(left_out.record).encode())
 
     def left_out(self) -> LeftOut:
         """What all processes have counted, in all calls."""
@@ -141,12 +172,13 @@ class Unfinished:
         """Write a row of cells: column, share with data and probabilities of each.
 
         Raises:
+            MapError: As `require_begun`.
             OSError: If the disk does not take it.
         """
         content = io.BytesIO()
         columns: list[Array] = [cells.columns_N[:, None], cells.data_N[:, None], cells.probabilities_NK]
         np.save(content, np.concatenate(columns, 1).astype(np.float32))
-        write_bytes(self.cells(cells.row), content.getvalue())
+        self._keep(self.cells(cells.row), content.getvalue())
 
     def read_cells(self, row: int) -> CellRow:
         """Read it again."""
@@ -177,7 +209,7 @@ def begin_map(folder: Path, identity: dict[str, Any], notify: Callable[[str], No
         ForeignFileError: If the folder holds something else.
         OSError: If it cannot be made.
     """
-    text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+    text = identity_text(identity)
     known = folder / IDENTITY_FILE
     if folder.is_dir() and any(folder.iterdir()):
         require_strips(folder)
@@ -188,6 +220,11 @@ def begin_map(folder: Path, identity: dict[str, Any], notify: Callable[[str], No
         _remove_own(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(known, text)
+
+
+def identity_text(identity: dict[str, Any]) -> str:
+    """What the folder of a map says that it is of."""
+    return json.dumps(identity, indent=2, sort_keys=True) + "\n"
 
 
 def require_strips(folder: Path) -> None:
