@@ -15,14 +15,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from entries import ANSWERS, evidence_on, small_store, three_runs
+from entries import (
+    ANSWERS,
+    evidence_on,
+    in_this_process,  # noqa: F401
+    small_store,
+    three_runs,
+    verified_here,
+)
 
 from seg.benchmark import board, bounds
+from seg.benchmark.apart import Examiner
 from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import manifest_text
 from seg.benchmark.prints import nearly_same, prints_of
 from seg.benchmark.records import facts_of
-from seg.benchmark.verify import _check_patches, patches_due, share_predictions
+from seg.benchmark.verify import Verified, _check_patches, patches_due, share_predictions
 from seg.errors import EvidenceError, SubmissionError, WrongUseError
 from seg.metrics.evidence import CELLS, Evidence, reference_areas, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence
@@ -159,14 +167,13 @@ def test_what_fails_in_one_submission_takes_no_other_off_the_leaderboard(
     error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (folder.parent / "bad").mkdir()
-    genuine = board.verify_submission
 
-    def failing(path: Path, *more: Any) -> Any:
+    def failing(examiner: Examiner, path: Path) -> Verified:
         if path.name == "bad":
             raise error
-        return genuine(path, *more)
+        return verified_here(examiner, path)
 
-    monkeypatch.setattr(board, "verify_submission", failing)
+    monkeypatch.setattr(Examiner, "verify", failing)
     found = board.read_board(folder.parents[1])
     assert [one.verified.name for one in found.entries] == ["entry"]
     why = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"

@@ -16,22 +16,31 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from entries import ANSWERS, evidence_on, small_store, three_runs, write_run
+from entries import (
+    ANSWERS,
+    evidence_on,
+    in_this_process,  # noqa: F401
+    small_store,
+    three_runs,
+    verified_here,
+    write_run,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg.benchmark import board as board_module
+from seg.benchmark import seeds
+from seg.benchmark.apart import Examiner
 from seg.benchmark.board import BOARD_FILES, board_files, read_board
 from seg.benchmark.form import form_text
 from seg.benchmark.outcome import Outcome, SeedOutcome, measured
 from seg.benchmark.ranking import ranks
+from seg.benchmark.verify import Verified
 from seg.errors import ForeignFileError, SubmissionError
 from seg.metrics.evidence import Evidence
 from seg.metrics.evidence_file import load_evidence
 from seg.metrics.jackknife import Replicates, paired_test
 from seg.pipeline.leaderboard import leaderboard
 from seg.pipeline.submit import submit
-from seg.pipeline.verify import verify
 from seg.report.results import text_difference
 
 HOSTILE = '=HYPERLINK("x")<script>alert(1)</script>[a](javascript:b)\\input{c}|$d$'
@@ -185,16 +194,19 @@ def test_of_the_same_predictions_those_stay_that_a_repository_had_first(entered,
     assert set(not_ranked()) == {"aaa"}
 
 
-def test_seeds_that_repeat_each_other_are_remarked(store, tmp_path):
-    def with_probabilities_of_the_first(evidence: Evidence) -> Evidence:
-        return replace(evidence, probabilities=evidence_on(store, 0).probabilities)
-
+def test_seeds_that_hardly_differ_are_refused_or_remarked(store, tmp_path, monkeypatch):
     leaderboard(tmp_path, init=True)
-    parts = [with_probabilities_of_the_first(evidence_on(store, seed)) for seed in range(3)]
-    entry = enter(tmp_path, [write_run(tmp_path / f"r{seed}", one, seed) for seed, one in enumerate(parts)], "same")
-    sentence = "seeds 0, 1, 2 have the same scene predictions in every patch"
-    assert [one.partition(",")[0] for one in verify(entry).remarks] == [sentence.partition(",")[0]]
+    genuine = [evidence_on(store, seed) for seed in range(3)]
+    same = [replace(one, probabilities=genuine[0].probabilities) for one in genuine]
+    runs = [write_run(tmp_path / f"same{seed}", one, seed) for seed, one in enumerate(same)]
+    with pytest.raises(SubmissionError, match="the scene predictions of seeds 0 and 1 differ by 0 %"):
+        enter(tmp_path, runs, "same")
+    monkeypatch.setattr(seeds, "FEW", 2.0)
+    enter(tmp_path, [write_run(tmp_path / f"r{seed}", one, seed) for seed, one in enumerate(genuine)], "close")
     board = read_board(tmp_path)
+    sentence = "which tells little of the spread over seeds"
+    (remarks,) = [entry.verified.remarks for entry in board.entries]
+    assert [sentence in remark for remark in remarks] == [True] * 3
     for name, text in board_files(board).items():
         assert name.endswith("csv") or sentence in text
 
@@ -353,14 +365,12 @@ def test_without_the_score_or_a_second_tile_nobody_is_told_apart():
 
 
 def test_a_submission_that_cannot_be_read_does_not_stop_the_others(entered, monkeypatch):
-    verify = board_module.verify_submission
-
-    def failing(path: Path, *rest: Any) -> Any:
+    def failing(examiner: Examiner, path: Path) -> Verified:
         if path.name == "good":
             raise PermissionError(13, "Permission denied", str(path))
-        return verify(path, *rest)
+        return verified_here(examiner, path)
 
-    monkeypatch.setattr(board_module, "verify_submission", failing)
+    monkeypatch.setattr(Examiner, "verify", failing)
     board = read_board(entered)
     assert "Permission denied" in dict(board.refused)["good"]
     assert "twice" in {entry.verified.name for entry in board.entries}

@@ -15,7 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from entries import ANSWERS, evidence_on, small_store, three_runs, with_origin, write_run
+from entries import (
+    ANSWERS,
+    evidence_on,
+    in_this_process,  # noqa: F401
+    small_store,
+    three_runs,
+    with_origin,
+    write_run,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

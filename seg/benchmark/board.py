@@ -8,12 +8,13 @@ from operator import or_
 from pathlib import Path
 from typing import Any
 
+from seg.benchmark.apart import Examiner
 from seg.benchmark.card import statements_table
 from seg.benchmark.first import held_twice
 from seg.benchmark.outcome import tiles_of
 from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, EntryTrack
 from seg.benchmark.ranking import RANKED, Rank, ranks
-from seg.benchmark.verify import Verified, verify_submission
+from seg.benchmark.verify import Verified
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track as Progress
 from seg.config.track import silent
@@ -112,14 +113,15 @@ def read_board(
     paths = [path for path in sorted((folder / SUBMISSIONS).iterdir()) if _is_meant(path)]
     found: dict[Path, Verified] = {}
     refused: dict[Path, str] = {}
-    for path in track(paths, "submissions verified", len(paths)):
-        try:
-            found[path] = verify_submission(path, store)
-        except (SegError, OSError) as error:
-            refused[path] = str(error)
-        except Exception as error:
-            # Whoever submits is unknown, and what one of them hits upon may not take the others' entries off the page.
-            refused[path] = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
+    with Examiner(store) as examiner:
+        for path in track(paths, "submissions verified", len(paths)):
+            try:
+                found[path] = examiner.verify(path)
+            except (SegError, OSError) as error:
+                refused[path] = str(error)
+            except Exception as error:
+                # Whoever submits is unknown, and what one of them hits upon may not take the others off the page.
+                refused[path] = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
     refused |= held_twice(found)
     ranked = [one for path, one in found.items() if path not in refused and only in ("", one.answers.track.name)]
     listed = tuple((clipped(path.name), clipped(refused[path], SENTENCE)) for path in sorted(refused))

@@ -24,7 +24,12 @@ def prints_of(evidence: Evidence) -> Prints:
     return np.where(several, prints | np.uint64(1), np.uint64(0))
 
 
+def same_share(one: Prints, other: Prints) -> float:
+    """Share of the patches in which either sees several classes that have the very same counts; 0 if there are none."""
+    told = (one != 0) | (other != 0)
+    return float((one == other)[told].mean()) if told.any() else 0.0
+
+
 def nearly_same(one: Prints, other: Prints) -> bool:
     """Whether two predictions of the same patches have the same counts nearly wherever either has several classes."""
-    told = (one != 0) | (other != 0)
-    return bool(told.any() and (one == other)[told].mean() >= _ALIKE)
+    return same_share(one, other) >= _ALIKE

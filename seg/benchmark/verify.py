@@ -15,10 +15,11 @@ from seg.benchmark.container import PACK_AGAIN, opened, read_text
 from seg.benchmark.form import Answers, read_answers
 from seg.benchmark.layout import ANSWERS_FILE, Manifest, read_document, read_manifest, seed_files
 from seg.benchmark.outcome import Outcome, SeedOutcome, measured
-from seg.benchmark.prints import Prints, nearly_same, prints_of
+from seg.benchmark.prints import Prints, nearly_same
 from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
 from seg.benchmark.records import Facts, check_answers, check_same_settings, facts_of, unrecorded
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
+from seg.benchmark.seeds import SeenSeed, check_seed, seen_seed
 from seg.config.scope import Scope, scored_on
 from seg.config.sections import DataConfig
 from seg.config.synthetic import Synthetic
@@ -29,7 +30,7 @@ from seg.metrics.evidence import Evidence
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
 from seg.report.results import text_difference
-from seg.runs.scored import outcome_of, parts_of_outcome
+from seg.runs.scored import outcome_of
 from seg.store.index import Index
 from seg.store.open import Store
 from seg.store.selection import select
@@ -144,7 +145,7 @@ class Examined:
         predictions: Digests of what each seed has predicted.
         outcome: What the seeds come to.
         bare: Whether evidence of a seed lacks details.
-        remarks: What seeds repeat of each other, in words.
+        remarks: Which seeds hardly differ from each other, in words.
         weighed: Whether evidence of a seed names weights.
         prints: Fingerprints of the masks by patch, of each seed.
     """
@@ -188,7 +189,8 @@ def examine(
     first: Examined | None = None
     outcomes: list[SeedOutcome] = []
     digests: dict[str, str] = {}
-    repeated: dict[tuple[str, str], list[str]] = {}
+    seen: list[SeenSeed] = []
+    remarks: list[str] = []
     for seed, fact in zip(names, facts, strict=True):
         evidence = read_evidence(folder / seed_files(seed)[0])
         _check_patches(evidence)
@@ -204,8 +206,6 @@ def examine(
         if digest in digests:
             raise SubmissionError(f"seed {seed} is a copy of seed {digests[digest]}; a seed is a training of its own")
         digests[digest] = seed
-        for part in parts_of_outcome(evidence).items():
-            repeated.setdefault(part, []).append(seed)
         if (weights := evidence.origin.weights) and weights in digests:
             raise SubmissionError(
                 f"seed {seed} has the weights of seed {digests[weights]}; a seed is a training of its own"
@@ -214,7 +214,9 @@ def examine(
         _check_record(seed, fact, evidence)
         bare = evidence.details is None or evidence.details.reliability is None
         first = replace(first, bare=first.bare or bare, weighed=first.weighed or bool(weights))
-        first = replace(first, prints=(*first.prints, prints_of(evidence)))
+        seen.append(seen_seed(seed, evidence))
+        remarks += check_seed(seen[-1], seen[:-1])
+        first = replace(first, prints=(*first.prints, seen[-1].prints))
         if bare and (fact.trained or weights):
             raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")
         if (evidence.origin.fingerprint, evidence.origin.simulated) != (first.fingerprint, first.synthetic):
@@ -224,12 +226,7 @@ def examine(
             raise SubmissionError(f"seed {seed} has other scores than seed {names[0]}: masks or labels are missing")
         del evidence
     assert first is not None
-    remarks = tuple(
-        f"seeds {', '.join(same)} have the same {what} in every patch, and seeds that differ in nothing are no seeds"
-        for (what, _), same in repeated.items()
-        if len(same) > 1
-    )
-    return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)), remarks=remarks)
+    return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)), remarks=tuple(remarks))
 
 
 def _check_record(seed: str, fact: Facts, evidence: Evidence) -> None:

@@ -1,8 +1,9 @@
-"""Verify a submission: everything in it that follows from its evidence is computed anew."""
+"""Verify a submission: everything in it that follows from its evidence is computed anew, in a process apart."""
 
 from pathlib import Path
 
-from seg.benchmark.verify import Verified, verify_submission
+from seg.benchmark.apart import Examiner
+from seg.benchmark.verify import Verified
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Track, silent
 from seg.store.open import open_store
@@ -25,4 +26,5 @@ def verify(submission: AnyPath, *, data: AnyPath | None = None, track: Track = s
     """
     data = path_or_none(data)
     store = None if data is None else open_store(data)
-    return verify_submission(Path(submission), store, track=track)
+    with Examiner(store) as examiner:
+        return examiner.verify(Path(submission), track)

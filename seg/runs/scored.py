@@ -150,22 +150,9 @@ def _subject(evidence: Evidence) -> str:
 
 def outcome_of(evidence: Evidence) -> str:
     """Digest of what was predicted."""
-    return _digest(*_masks(evidence), _scenes(evidence))
-
-
-def parts_of_outcome(evidence: Evidence) -> dict[str, str]:
-    """Digests of the parts of what was predicted, as far as they were, by their names."""
-    parts = {"masks": _digest(*_masks(evidence))} if evidence.origin.masks else {}
-    return parts | ({"scene predictions": _digest(_scenes(evidence))} if evidence.probabilities is not None else {})
-
-
-def _masks(evidence: Evidence) -> tuple[bytes, bytes, bytes]:
-    confusion = evidence.confusion
-    return confusion.offsets.tobytes(), confusion.keys.tobytes(), confusion.counts.tobytes()
-
-
-def _scenes(evidence: Evidence) -> bytes:
-    return b"" if evidence.probabilities is None else evidence.probabilities.tobytes()
+    confusion, scenes = evidence.confusion, evidence.probabilities
+    masks = confusion.offsets.tobytes(), confusion.keys.tobytes(), confusion.counts.tobytes()
+    return _digest(*masks, b"" if scenes is None else scenes.tobytes())
 
 
 def _digest(*parts: bytes) -> str:
