@@ -119,12 +119,11 @@ def test_an_honest_one_comes_to_the_same_and_the_process_is_used_again(entry, st
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not limit addresses so")
-def test_a_file_that_lies_of_its_pages_takes_no_more_than_the_limit(lying, entry):
+def test_a_file_that_lies_of_its_pages_takes_no_more_than_the_limit(lying):
     with Examiner(limits=Limits(memory=64 << 20)) as examiner:
         with pytest.raises(SubmissionError, match=r"more than 64 MiB|malloc of size 80000064 failed|ended the process"):
             examiner.verify(lying)
         assert examiner._process is None, "it is not used again"
-        assert examiner.verify(entry).name == "entry"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")

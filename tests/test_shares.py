@@ -67,7 +67,8 @@ def test_strips_that_dask_workers_make_are_those_of_one_process(cluster, run, sc
     assert not any("Taking up" in sentence for sentence in said)
 
 
-def test_a_scene_is_shared_out_and_taken_up_where_it_was_left(run, scene, whole, tmp_path):  # noqa: F811
+def test_a_scene_is_shared_out_and_taken_up_where_it_was_left(run, scene, whole, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(shares, "STRIPS", 2)
     out = tmp_path / "map.tif"
 
     def stop(function, piece):

@@ -117,5 +117,6 @@ def _apart(one: SeenSeed, other: SeenSeed) -> float:
     assert one.probabilities_NK is not None, "the caller has looked"
     assert other.probabilities_NK is not None, "the caller has looked"
     between = np.abs(one.probabilities_NK - other.probabilities_NK).mean(dtype=np.float64)
-    off = [np.abs(seed.probabilities_NK - seed.labels_NK).mean(dtype=np.float64) for seed in (one, other)]
-    return float(between / max(np.mean(off), np.finfo(np.float64).tiny))
+    off = np.abs(one.probabilities_NK - one.labels_NK).mean(dtype=np.float64)
+    off += np.abs(other.probabilities_NK - other.labels_NK).mean(dtype=np.float64)
+    return float(2 * between / max(off, np.finfo(np.float64).tiny))
