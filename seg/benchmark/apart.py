@@ -9,8 +9,8 @@ other.
 This bounds what a submission may use up. It keeps nobody away from files, as a container would.
 """
 
+import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 from seg.benchmark.container import MOST_BYTES
+from seg.benchmark.reply import error_text, read_error, read_verified, verified_text
 from seg.benchmark.verify import Verified, verify_submission
 from seg.config.track import Track, silent
 from seg.errors import SegError, SubmissionError
@@ -60,6 +61,8 @@ class Limits:
 
 _LIMITS = Limits()
 _PATIENCE_SECONDS = 5.0
+_LONGEST = 1 << 30
+"""Letters of an answer: of 50 seeds on the official test split it has an eighth of it."""
 _SERVE = "import sys; sys.path[:] = {path!r}; from seg.benchmark.apart import serve; serve({memory!r})"
 
 
@@ -73,7 +76,7 @@ class Examiner:
 
     def __init__(self, store: Store | None = None, limits: Limits = _LIMITS) -> None:
         self._store, self._limits = store, limits
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
         self._things = ExitStack()
 
     def __enter__(self) -> "Examiner":
@@ -106,8 +109,9 @@ class Examiner:
         timer.daemon = True
         timer.start()
         try:
-            found = _answered(process, (path, seconds), track)
-        except (EOFError, OSError, pickle.UnpicklingError):
+            what, text = _answered(process, [str(path), seconds], track)
+            found = read_verified(text) if what == "found" else read_error(text)
+        except (OSError, ValueError):
             self._end()
             raise _ended(seconds if stopped.is_set() else None, process.returncode) from None
         except BaseException:
@@ -118,14 +122,13 @@ class Examiner:
         if isinstance(found, Verified):
             return found
         self._end()
-        error, told = found
-        if isinstance(error, MemoryError):
+        if isinstance(found, MemoryError):
             raise _too_large(self._limits.memory)
-        if not isinstance(error, (SegError, OSError)):
-            error.add_note(told)
-        raise error
+        if not isinstance(found, (SegError, OSError)):
+            found.add_note(what)
+        raise found
 
-    def _begin(self) -> "subprocess.Popen[bytes]":
+    def _begin(self) -> "subprocess.Popen[str]":
         room = self._things.enter_context(tempfile.TemporaryDirectory(prefix="seg-verify-", ignore_cleanup_errors=True))
         code = _SERVE.format(path=[one or os.getcwd() for one in sys.path], memory=self._limits.memory)
         environment = {**os.environ, "TMPDIR": room, "TEMP": room, "TMP": room}
@@ -134,12 +137,13 @@ class Examiner:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            encoding="utf-8",
             env=environment,
             # Ctrl-C is for this process, which ends the other one.
             start_new_session=True,
         )
         assert self._process.stdin is not None, "it is a pipe"
-        _send(self._process.stdin, None if self._store is None else self._store.folder)
+        _send(self._process.stdin, None if self._store is None else str(self._store.folder))
         return self._process
 
     def _end(self, at_once: bool = False) -> None:
@@ -160,22 +164,25 @@ class Examiner:
         self._things.close()
 
 
-def _answered(process: "subprocess.Popen[bytes]", question: object, track: Track) -> Any:
-    """What a process says to a question; it may tell of progress before."""
+def _answered(process: "subprocess.Popen[str]", question: object, track: Track) -> tuple[str, str]:
+    """What a process says to a question, and the kind of it; it may tell of progress before.
+
+    Raises:
+        OSError, ValueError: If it ends before, or says something else.
+    """
     assert process.stdin is not None, "it is a pipe"
     assert process.stdout is not None, "it is a pipe"
     _send(process.stdin, question)
     ticks: Iterator[int] = iter(())
     while True:
-        what, content = pickle.load(process.stdout)
-        match what:
-            case "work":
-                description, total = content
-                ticks = iter(track(range(total), description, total))
-            case "step":
-                next(ticks, None)
-            case _:
-                return content
+        what, content = json.loads(process.stdout.readline(_LONGEST))
+        if what == "work":
+            description, total = str(content[0]), int(content[1])
+            ticks = iter(track(range(total), description, total))
+        elif what == "step":
+            next(ticks, None)
+        else:
+            return str(what), str(content)
 
 
 def _ended(seconds: float | None, code: int) -> SubmissionError:
@@ -204,35 +211,27 @@ def serve(memory: int) -> None:
         memory: Bytes of addresses that may be taken beyond those that are taken by now, and by the store.
     """
     # Whatever is printed must not come between the answers.
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    questions = sys.stdin.buffer
-    folder = pickle.load(questions)
+    questions = os.fdopen(0, encoding="utf-8", closefd=False)
+    folder = json.loads(questions.readline())
     store = None if folder is None else open_store(folder)
-    _limit_memory(memory, 0 if folder is None else (folder / DATA_FILE).stat().st_size)
-    while True:
-        try:
-            path, seconds = pickle.load(questions)
-        except EOFError:
-            return
+    _limit_memory(memory, 0 if folder is None else (Path(folder) / DATA_FILE).stat().st_size)
+    for line in questions:
+        path, seconds = json.loads(line)
         _limit_time(seconds)
-        _send(answers, ("end", _verified(path, store, _telling(answers))))
+        _send(answers, _verified(Path(path), store, _telling(answers)))
 
 
-def _verified(path: Path, store: Store | None, track: Track) -> Verified | tuple[Exception, str]:
+def _verified(path: Path, store: Store | None, track: Track) -> tuple[str, str]:
+    """``found`` and the submission, or where an error comes from and the error."""
     try:
-        return verify_submission(path, store, track)
+        return "found", verified_text(verify_submission(path, store, track))
     except Exception as error:
-        told = traceback.format_exc()
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            # What cannot be sent is told by its name.
-            return RuntimeError(f"{type(error).__name__}: {error}"), told
-        return error, told
+        return traceback.format_exc(), error_text(error)
 
 
-def _telling(answers: IO[bytes]) -> Track:
+def _telling(answers: IO[str]) -> Track:
     """Progress that the other process shows."""
 
     def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
@@ -283,6 +282,6 @@ def _limiting() -> Iterator[Callable[[int, int], None]]:
         yield limit
 
 
-def _send(to: IO[bytes], content: object) -> None:
-    pickle.dump(content, to, pickle.HIGHEST_PROTOCOL)
+def _send(to: IO[str], content: object) -> None:
+    to.write(json.dumps(content) + "\n")
     to.flush()
