@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from seg.config.track import ignore, silent
 from seg.errors import WorkerError
+from seg.maps.map_files import claimed_maps
 from seg.maps.parts import begin_map, identity_text
-from seg.maps.scene_map import ScenePlan, claimed_maps, map_identity, require_space
+from seg.maps.scene_map import ScenePlan, map_identity, require_space
 from seg.scenes.left_out import LeftOut
 
 if TYPE_CHECKING:

@@ -103,7 +103,8 @@ class MaskedSceneHead(nn.Module):
         shares_BK = probabilities_BKHW.mean((2, 3))
         features_BKC = self.dropout(_under(probabilities_BKHW, features_BCHW.float(), frame))
         seen_BK = (features_BKC * self.classifier.weight.float()).sum(-1)
-        return seen_BK + self.slope.float() * (shares_BK + _LEAST_SHARE).log() + self.bias.float()
+        area_BK: Tensor = self.slope.float() * (shares_BK + _LEAST_SHARE).log() + self.bias.float()
+        return seen_BK + area_BK
 
 
 def _under(probabilities_BKHW: Tensor, features_BCHW: Tensor, frame: Frame) -> Tensor:

@@ -172,15 +172,22 @@ class _Strip:
         """What is counted of the objects."""
         inside_HW = self.numbers_HW != NO_OBJECT
         numbers, count = self.numbers_HW[inside_HW], len(self._class_N)
-        hectares_HW = np.empty(self.numbers_HW.shape)
-        for block, hectares in zip(blocks(*hectares_HW.shape), pixel_hectares(self._grid), strict=True):
+        height, width = self.numbers_HW.shape
+        hectares_HW = np.empty((height, width))
+        for block, hectares in zip(blocks(height, width), pixel_hectares(self._grid), strict=True):
             hectares_HW[block] = hectares
         return _Measured(
             self._class_N,
             np.bincount(numbers, minlength=count).astype(np.float64),
-            np.bincount(numbers, hectares_HW[inside_HW], minlength=count),
-            np.bincount(numbers, confidence_HW[inside_HW] / SHARE_SCALE, minlength=count),
+            _sums(numbers, hectares_HW[inside_HW], count),
+            _sums(numbers, confidence_HW[inside_HW] / SHARE_SCALE, count),
         )
+
+
+def _sums(number_N: Ints, values_N: Floats, count: int) -> Floats:
+    """Sum of the values of each number below ``count``."""
+    sums: Floats = np.bincount(number_N, values_N, minlength=count).astype(np.float64)
+    return sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +232,7 @@ class _Growing:
         class_N = np.empty(count, np.int64)
         class_N[became_N] = np.concatenate([self._objects.class_N, found.class_N])
         sums = (np.concatenate(pair) for pair in list(zip(astuple(self._objects), astuple(found), strict=True))[1:])
-        objects = _Measured(class_N, *(np.bincount(became_N, values, minlength=count) for values in sums))
+        objects = _Measured(class_N, *(_sums(became_N, values, count) for values in sums))
         bottom_W, growing_N = numbers_HW[-1].copy(), np.zeros(count, np.bool_)
         inside_W = bottom_W != NO_OBJECT
         bottom_W[inside_W] = became_N[known + bottom_W[inside_W]]
