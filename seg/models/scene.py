@@ -102,7 +102,7 @@ class MaskedSceneHead(nn.Module):
         probabilities_BKHW = logits_BKHW.softmax(1)
         shares_BK = probabilities_BKHW.mean((2, 3))
         features_BKC = self.dropout(_under(probabilities_BKHW, features_BCHW.float(), frame))
-        seen_BK = (features_BKC * self.classifier.weight.float()).sum(-1)
+        seen_BK: Tensor = (features_BKC * self.classifier.weight.float()).sum(-1)
         area_BK: Tensor = self.slope.float() * (shares_BK + _LEAST_SHARE).log() + self.bias.float()
         return seen_BK + area_BK
 
