@@ -222,7 +222,7 @@ def test_footprint_corners_against_gdal(footprints):
 
 def test_mosaics_alone_and_on_two_processes(run, exported, tmp_path):
     """The same files to the last byte, however many processes share the work."""
-    flags = ["--mosaic", "--reference", "--agreement", "--probabilities"]
+    flags = ["--mosaic", "--reference", "--agreement", "--probabilities", "--stac"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
