@@ -16,6 +16,7 @@ from qgis.core import (
     QgsApplication,
     QgsMapRendererParallelJob,
     QgsMapSettings,
+    QgsRasterBandStats,
     QgsRasterLayer,
     QgsRectangle,
     QgsVectorLayer,
@@ -77,7 +78,7 @@ def raster(path: Path) -> list[str]:
     for band in (1, layer.bandCount()):
         layer.renderer().setBand(band)
         problems += rendered(layer, extent, set(SHADES), exactly=False)
-    statistics = layer.dataProvider().bandStatistics(1)
+    statistics = layer.dataProvider().bandStatistics(1, QgsRasterBandStats.All, extent, _EDGE**2)
     return problems + ([] if 0 <= statistics.minimumValue <= statistics.maximumValue <= 1 else ["values are no shares"])
 
 
