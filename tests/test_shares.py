@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces import die_after_a_strip_of_a_map
 from test_executors import cluster  # noqa: F401
-from test_predict import SIZE, mapped, one_thread, place, run, scene  # noqa: F401
+from test_predict import SIZE, mapped, place, run, scene  # noqa: F401
 
 from seg.errors import BusyError, MapError, WorkerError
 from seg.maps import elsewhere, parts, shares
@@ -16,6 +16,7 @@ from seg.maps.parts import IDENTITY_FILE
 from seg.maps.shares import _neighbours
 from seg.pipeline.predict import predict
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 FINE = {"window": 96, "overlap": 32}
 """More strips than a share has."""
 EXTRAS = {"probabilities": True, "confidence": True, "labels": True, "areas": True, "quicklook": True}
