@@ -88,8 +88,8 @@ def test_a_network_without_values_costs_what_a_real_one_does(head):
 def test_what_needs_values_is_built_for_real(monkeypatch):
     built = []
 
-    def build(config, bands):
-        model = build_segmenter(config, bands)
+    def build(config, bands, context=0):
+        model = build_segmenter(config, bands, context)
         built.append(model)
         if torch.empty(0).device.type == "meta":
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")

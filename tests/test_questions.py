@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_context import FIRST, LEFT, SECOND, TOP, store
 
 import seg
+from seg.config.sections import DataConfig
 from seg.metrics.jackknife import paired_test
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.reference_map import class_indices, implied_bits
@@ -20,6 +22,9 @@ from seg.runs.data import synthetic_store
 from seg.runs.study import Study, Variant
 from seg.runs.sweep import Scoring
 from seg.store.open import open_store
+from seg.store.selection import select
+
+__all__ = ["store"]
 
 FOLDER = Path(__file__).resolve().parents[1] / "scripts" / "questions"
 CODES = (112, 211, 231, 312, 512)
@@ -209,3 +214,12 @@ def test_variants_that_differ_in_how_they_are_scored_are_trained_once(tmp_path):
     assert runs[2].scorings == (Scoring("test"),)
     assert runs[1].config.train.seed == 1
     assert "train.epochs=1" in runs[1].options
+
+
+def test_patches_without_all_neighbours_are_nothing_but_neighbours(scripts, store, tmp_path):
+    marked = open_store(scripts("context").surrounded_store(store.folder, tmp_path / "marked"))
+    kept = set(marked.index.patch_ids.take(select(marked.index, DataConfig())).to_pylist())
+    # In the last two columns Sentinel-1 is of another scene.
+    assert kept == {f"{product}_{LEFT + 1:02d}_{TOP + row:02d}" for product in (FIRST, SECOND) for row in (1, 2)}
+    assert marked.info.fingerprint != store.info.fingerprint
+    assert marked.index.patch_ids == store.index.patch_ids

@@ -33,8 +33,9 @@ USED = ("VV", "B04", "B05", "B09")
 class NearSighted(nn.Module):
     """A network that looks 2 pixels far, with the paddings of a `Segmenter` of stride 8."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, context: int = 0) -> None:
         super().__init__()
+        self.context = context
         torch.manual_seed(3)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, NUM_CLASSES, 3, padding=1)
@@ -45,8 +46,8 @@ class NearSighted(nn.Module):
         self.config = ModelConfig(arch="unet", encoder="none")
         self.shapes: list[tuple[int, ...]] = []
 
-    def frame(self, height: int, width: int) -> Frame:
-        return Frame.around(height, width, 8, 8)
+    def frame(self, height: int, width: int, margin: int = 0) -> Frame:
+        return Frame.around(height, width, 8, 8, margin)
 
     def pixel_logits(self, images_BCHW):
         self.shapes.append(tuple(images_BCHW.shape))

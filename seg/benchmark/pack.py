@@ -106,7 +106,7 @@ def known_answers(seeds: Sequence[Seed]) -> Known:
         from seg.models.cost import measure  # imports torch
 
         config = read_run(first.folder).config
-        adds = measure(config.model, config.data.bands).multiply_adds
+        adds = measure(config.model, config.data.bands, config.data.context).multiply_adds
         known = {**known, "multiply_adds": float(f"{adds / 1e9:.4g}")}
     return known
 

@@ -43,6 +43,7 @@ class Facts:
         patches_scored: How many patches they were scored on.
         seed_trained: The seed that the training itself tells.
         settled: Whether it holds settings of a training by seg.
+        context: Pixels around each patch that the network sees.
     """
 
     seed: int | None = None
@@ -64,6 +65,7 @@ class Facts:
     patches_scored: int | None = None
     seed_trained: int | None = None
     settled: bool = False
+    context: int = 0
 
     @property
     def trained(self) -> bool:
@@ -107,6 +109,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
         patches_scored=_whole(section(evaluation, "data").get("patches")),
         seed_trained=_whole(section(run, "seeds").get("train")),
         settled=known,
+        context=_whole(settings.get("data.context")) or 0,
     )
 
 
@@ -123,7 +126,7 @@ def prefilled(name: str, facts: Sequence[Facts]) -> Known:
     return {
         "protocol": PROTOCOL,
         "name": name,
-        "inputs": inputs_of(first.bands) if first.bands else None,
+        "inputs": inputs_of(first.bands, first.context) if first.bands else None,
         "pretraining": None if weights is None else "pretrained" if weights else "scratch",
         "pretraining_data": NONE if weights == "" else None,
         "labels_percent": None if first.fraction is None else budget_of(first.fraction),
@@ -156,7 +159,7 @@ def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> N
     for one in facts:
         _check_training(answers, one, scored_on)
         said = {
-            "inputs": not one.bands or answers.inputs == inputs_of(one.bands),
+            "inputs": not one.bands or answers.inputs == inputs_of(one.bands, one.context),
             "pretraining": one.weights is None or answers.pretraining == ("pretrained" if one.weights else "scratch"),
             "labels_percent": one.fraction is None or answers.labels_percent == budget_of(one.fraction),
             "encoder": one.frozen is None or answers.encoder == ("frozen" if one.frozen else "trained"),
@@ -165,7 +168,7 @@ def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> N
             "selection": not one.trained or answers.selection == "validation",
         }
         told = {
-            "inputs": ", ".join(one.bands),
+            "inputs": ", ".join(one.bands) + f" and {one.context} pixels around the patch" * bool(one.context),
             "pretraining": f"weights: {one.weights or 'random'}",
             "labels_percent": f"a fraction of {one.fraction}",
             "encoder": "frozen" if one.frozen else "trained",
@@ -261,6 +264,8 @@ def check_seeds(facts: Sequence[Facts], deterministic: bool | None = None) -> No
 def _check_training(answers: Answers, one: Facts, scored_on: str) -> None:
     if one.status not in ("", "finished"):
         raise SubmissionError(f"the training of seed {one.seed} did not finish ({one.status}); finish it with --resume")
+    if one.context and answers.other_data == NONE:
+        raise _contradiction("other_data", NONE, f"{one.context} pixels around each patch, which are of other patches")
     beyond = one.train_patches is not None and one.train_patches > PUBLISHED_PATCHES["train"]
     if answers.other_data == NONE and (beyond or (one.trained_on and one.trained_on != scored_on)):
         what = f"{one.train_patches:,} training patches" if beyond else f"training on other data ({one.trained_on})"

@@ -245,6 +245,11 @@ def _check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
         raise SubmissionError(
             f"the evidence of seed {seed} is of other weights than those that its record says were scored"
         )
+    if fact.settled and fact.context != origin.context:
+        raise SubmissionError(
+            f"the evidence of seed {seed} was made with {origin.context} pixels around each patch, and its record says "
+            f"{fact.context}"
+        )
     if fact.patches_scored not in (None, len(evidence)):
         raise SubmissionError(f"the record of seed {seed} says that {fact.patches_scored:,} patches were scored")
 

@@ -18,10 +18,11 @@ from seg.config.terms import (
     WeightsBands,
     device_name,
 )
-from seg.reben.bands import MODALITIES
+from seg.reben.bands import MODALITIES, PATCH_SIZE
 from seg.reben.patch import Split
 
 Fusion = Literal["stack", "dual"]
+ContextSplit = Literal["any", "same"]
 
 
 Augmentation = dict[str, dict[str, Any]]
@@ -43,6 +44,9 @@ class DataConfig(Section):
         metadata: Parquet with the labels; needed for a bare LMDB only.
         bands: A modality or a list of bands, in the order in which the network sees them.
         resampling: How 20 m and 60 m bands are brought onto the 10 m grid.
+        context: Pixels of 10 m around a patch that the network sees of its neighbours in the same product. They give
+            pixels and no labels; where there is none, the patch is reflected. Losses and scores are those of the patch.
+        context_split: Which neighbours: of ``any`` split, or of the ``same`` one as the patch.
         drop_incomplete: Leave out patches that lack a sensor instead of refusing the modality.
         flagged: Use patches with seasonal snow, cloud or cloud shadow too.
         countries: Train and validate on patches from these only; empty means all. ``eval.countries`` is what is scored.
@@ -70,6 +74,8 @@ class DataConfig(Section):
     metadata: Path | None = None
     bands: Bands = MODALITIES["s2"]
     resampling: Literal["bilinear", "nearest"] = "bilinear"
+    context: Annotated[int, Field(ge=0, le=PATCH_SIZE)] = 0
+    context_split: ContextSplit = "any"
     drop_incomplete: bool = False
     flagged: bool = False
     countries: Names = ()
@@ -92,6 +98,7 @@ class DataConfig(Section):
         refuse_idle(self, ("rare_share",), self.sampling == "rare", "with sampling=rare")
         refuse_idle(self, ("fraction_seed",), self.fraction < 1, "with a fraction below 1")
         refuse_idle(self, ("label_elastic_scale",), self.label_elastic > 0, "with a label_elastic above 0")
+        refuse_idle(self, ("context_split",), self.context > 0, "with a context")
         both = {name.casefold() for name in self.countries} & {name.casefold() for name in self.except_countries}
         if both:
             raise ValueError(f"countries and except_countries both name {min(both)}; leave it out of one of them")

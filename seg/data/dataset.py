@@ -1,6 +1,6 @@
 """From a store to batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seg.config.sections import DataConfig
+from seg.data.context import picture_size, with_context
 from seg.data.elastic import pulled
 from seg.data.order import BatchKey
 from seg.data.raw import Items, RawBatch, RawForm
@@ -20,7 +21,7 @@ from seg.data.sampling import Floats, repeat_factors
 from seg.data.symmetry import Symmetries, moved, moves_pixels_only
 from seg.data.transforms import Augmenter, Normaliser
 from seg.errors import DamagedError, StoreError, WrongUseError
-from seg.reben.bands import PATCH_SIZE, S1_BANDS, S2_BANDS
+from seg.reben.bands import PATCH_SIZE, SENSORS, Sensor, of_sensor
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
 from seg.store.ahead import Stretch
@@ -28,7 +29,8 @@ from seg.store.index import Rows
 from seg.store.offsets import WHOLE
 from seg.store.open import Store
 from seg.store.patches import MAP_SUFFIX
-from seg.store.tensors import front
+from seg.store.surroundings import MIDDLE, NOBODY, PLACES, Surroundings, surroundings
+from seg.store.tensors import Array, front
 
 _Places = tuple[Stretch | None, ...]
 _UNKNOWN: _Places = (None, None, None)
@@ -39,7 +41,7 @@ class Batch:
     """Patches that go through the network together.
 
     Attributes:
-        images_BCHW: Normalised bands, float32, 120 x 120.
+        images_BCHW: Normalised bands, float32, 120 x 120, or larger by the context of the data on every side.
         masks_BHW: Class indices, uint8, 255 where unlabelled.
         labels_BK: Official multi-label, float32, 0 or 1.
         rows_B: Rows of the store's index, int64; always on the CPU, which alone looks at them.
@@ -84,7 +86,8 @@ class PatchDataset(Dataset[Batch | RawBatch]):
 
     Attributes:
         rows, raw: As given.
-        bands, resampling: Of the configuration.
+        bands, resampling, context: Of the configuration.
+        surroundings: The patches around each sample; None without a context.
         shuffle: The order in which the configuration wants training to read; see `seg.data.order`.
     """
 
@@ -104,27 +107,31 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         self._all_countries = store.index.countries
         self._reader = store.patches
         self._index = store.index.take(rows)
-        self._normalise = Normaliser(data.bands, data.resampling)
+        self._normalise = Normaliser(data.bands, data.resampling, data.context)
         self.with_maps = with_maps
-        self._sensors = (any(b in S1_BANDS for b in data.bands), any(b in S2_BANDS for b in data.bands))
+        self._sensors = tuple(bool(of_sensor(data.bands, sensor)) for sensor in SENSORS)
         self._seed = augment_seed
         self._symmetries: Symmetries | None = None
         self._augment: Augmenter | None = None
         if augment_seed is not None and moves_pixels_only(data.augment):
             self._symmetries = Symmetries(data.augment)
         elif augment_seed is not None:
-            self._augment = Augmenter(data.augment, len(data.bands))
+            self._augment = Augmenter(data.augment, len(data.bands), data.context)
         if raw and self._augment:
             raise WrongUseError(
                 "data.preprocess=device takes only flips, transposition and quarter turns in data.augment; "
                 "use --set data.preprocess=host"
             )
-        self._form = RawForm(data.bands) if raw else None
+        self._form = RawForm(data.bands, data.context) if raw else None
         self.raw = raw
-        self.bands, self.resampling = data.bands, data.resampling
+        self.bands, self.resampling, self.context = data.bands, data.resampling, data.context
         # Found before other processes are started, which inherit it.
         self._offsets = store.offsets and store.offsets.take(rows)
         self._wanted = self._wanted_bytes() if self._offsets else (0, 0, 0)
+        self.surroundings: Surroundings | None = None
+        self._all_s1_names, self._all_offsets = store.index.s1_names, store.offsets if data.context else None
+        if data.context:
+            self.surroundings = surroundings(store.index, rows, data.context_split == "same")
 
     def take(self, positions: Rows) -> "PatchDataset":
         """Some of the samples only, in that order, without augmentation."""
@@ -132,6 +139,25 @@ class PatchDataset(Dataset[Batch | RawBatch]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def values(self) -> float:
+        """How many patches are read for a sample on average: itself, and its neighbours if there is a context."""
+        if self.surroundings is None or not len(self):
+            return 1.0
+        return float((self.surroundings.s2_NP != NOBODY).sum(1).mean())
+
+    @property
+    def sensors(self) -> tuple[Sensor, ...]:
+        """The sensors that are read."""
+        return tuple(sensor for sensor, read in zip(SENSORS, self._sensors, strict=True) if read)
+
+    def context_record(self) -> dict[str, Any]:
+        """What a record says of what is seen around the patches; nothing if nothing is."""
+        if self.surroundings is None:
+            return {}
+        seen = {"pixels": self.context, "split": self._data.context_split, "labels": False}
+        return {"context": seen | self.surroundings.record(self.sensors)}
 
     def factors(self) -> Floats | None:
         """How often training is to read the samples in relation to each other; None: each once."""
@@ -164,8 +190,8 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         """Shape and dtype of one sample in each array of a batch."""
         if self._form is not None:
             return self._form.items
-        size = (PATCH_SIZE, PATCH_SIZE)
-        return [((len(self._normalise.bands), *size), np.float32), (size, np.uint8)]
+        edge, size = picture_size(self.context), (PATCH_SIZE, PATCH_SIZE)
+        return [((len(self._normalise.bands), edge, edge), np.float32), (size, np.uint8)]
 
     def batch(self, tensors: Sequence[Tensor]) -> Batch | RawBatch:
         """A batch of the arrays that `read_into` has filled and of those that it has returned, as tensors."""
@@ -187,7 +213,7 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         """
         masks_BHW = arrays[-1]
         if key.ahead and self._offsets:
-            self._reader.read_ahead(self._offsets.stretches(np.array(key.ahead), self._wanted))
+            self._reader.read_ahead(self._stretches(np.array(key.ahead)))
         if not self.with_maps:
             masks_BHW.fill(IGNORE_INDEX)
         positions = np.array(key.positions, dtype=np.int64)
@@ -209,6 +235,8 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         if with_s1:
             tensors |= self._reader.tensors(self._index.s1_name(position), s1_place)
         try:
+            if self.surroundings is not None:
+                tensors = self._with_context(position, tensors, self.surroundings)
             if self._form is None:
                 self._normalise(tensors, arrays[0][sample], symmetry)
             else:
@@ -227,6 +255,34 @@ class PatchDataset(Dataset[Batch | RawBatch]):
             raise StoreError(f"{patch_id} has no band {error.args[0]} in the store; build the store again") from None
         except (ValueError, TypeError) as error:
             raise StoreError(f"{patch_id} cannot be read: {error}") from error
+
+    def _with_context(self, position: int, own: Mapping[str, Array], around: Surroundings) -> dict[str, Array]:
+        """The bands of a sample with their margins, for which those of its neighbours are read."""
+        framed: dict[str, Array] = {}
+        for sensor in self.sensors:
+            kind, names = (1, self._all_s1_names) if sensor == "s1" else (0, self._all_ids)
+            rows_P = around.read(sensor)[position]
+            there = np.flatnonzero((rows_P != NOBODY) & (np.arange(PLACES) != MIDDLE))
+            places = self._all_offsets.places(rows_P[there]) if self._all_offsets else [_UNKNOWN] * len(there)
+            nine: list[Mapping[str, Array] | None] = [None] * PLACES
+            for number, place in zip(there.tolist(), places, strict=True):
+                nine[number] = self._reader.tensors(names[int(rows_P[number])].as_py(), place[kind])
+            nine[MIDDLE] = own
+            framed |= with_context(nine, of_sensor(self.bands, sensor), self.context)
+        return framed
+
+    def _stretches(self, positions: Rows) -> list[Stretch]:
+        """Where in the store all lies that some samples need; each value once, in the order of the file."""
+        assert self._offsets is not None
+        around, offsets = self.surroundings, self._all_offsets
+        if around is None or offsets is None:
+            return self._offsets.stretches(positions, self._wanted)
+        s2, s1, maps = self._wanted
+        stretches = self._offsets.stretches(positions, (0, 0, maps))
+        for rows_NP, wanted in ((around.s2_NP, (s2, 0, 0)), (around.s1_NP, (0, s1, 0))):
+            rows = np.unique(rows_NP[positions])
+            stretches += offsets.stretches(rows[rows != NOBODY], wanted)
+        return sorted(stretches)
 
     def _wanted_bytes(self) -> tuple[int, int, int]:
         """How much of the front of Sentinel-2, Sentinel-1 and map values is read, as the first of them tells."""

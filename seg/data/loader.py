@@ -115,6 +115,7 @@ def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memo
         workers: Processes that read; 0 reads in this one.
         pin_memory: Put batches into page-locked memory, for a GPU.
     """
+    order.values = dataset.values
     slots = None
     # Memory without a name can only be inherited; processes that are started otherwise hand batches over as torch does.
     if workers == 0 or torch.multiprocessing.get_start_method() == "fork":

@@ -67,6 +67,8 @@ class BatchOrder(Sampler[BatchKey]):
         start: Number of batches that the next iteration leaves out at the beginning, after a resume.
         factors: How often samples come in relation to each other, if shuffled (see `seg.data.sampling`); None: each
             once.
+        values: How many patches are read for a sample on average, itself and its neighbours: of so many fewer samples
+            the disk is asked for the patches before their turn.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class BatchOrder(Sampler[BatchKey]):
         self.epoch = 0
         self.start = 0
         self.factors: Floats | None = None
+        self.values = 1.0
 
     def __len__(self) -> int:
         return self._batches
@@ -141,7 +144,7 @@ class BatchOrder(Sampler[BatchKey]):
     def _upcoming(self, own: Rows) -> tuple[Rows, int]:
         """The samples in the order in which the disk is asked for them, and how many of them before their turn."""
         if not self._in_blocks:
-            return own, max(_AHEAD // self.batch_size, 1) * self.batch_size
+            return own, max(int(_AHEAD / self.values) // self.batch_size, 1) * self.batch_size
         # Those of a window in the order of the data set, while the window before it is read.
         window = -(-BLOCK * WINDOW // self._ranks)
         return own[np.lexsort((own, np.arange(len(own)) // window))], window

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from seg.data.context import margin
 from seg.errors import DamagedError
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.store.tensors import Array
@@ -53,8 +54,8 @@ class RawBatch:
     """Patches as they are stored.
 
     Attributes:
-        groups: One tensor per group of `band_groups`, (B, bands, size, size): float32 in dB, or the bits of uint16
-            digital numbers as int16, because not every device computes with uint16.
+        groups: One tensor per group of `band_groups`, (B, bands, size, size), with the margins of the context: float32
+            in dB, or the bits of uint16 digital numbers as int16, because not every device computes with uint16.
         symmetries_B: What augmentation does to each patch, uint8, see `seg.data.symmetry.SYMMETRIES`.
         masks_BHW: Class indices before augmentation, uint8, 255 where unlabelled.
         labels_BK: Official multi-label, float32, 0 or 1.
@@ -105,15 +106,20 @@ class RawForm:
 
     Args:
         bands: Bands in the order of the network's input channels.
+        context: Pixels of 10 m around a patch, see `seg.data.context`.
 
     Attributes:
         items: Shape and dtype of one sample in each array.
     """
 
-    def __init__(self, bands: Sequence[str]) -> None:
+    def __init__(self, bands: Sequence[str], context: int = 0) -> None:
         self._groups = band_groups(bands)
+        edges = [g.size + 2 * margin(g.size, context) for g in self._groups]
         self.items: Items = [
-            *(((len(g.names), g.size, g.size), np.int16 if g.dtype == "uint16" else np.float32) for g in self._groups),
+            *(
+                ((len(g.names), edge, edge), np.int16 if g.dtype == "uint16" else np.float32)
+                for g, edge in zip(self._groups, edges, strict=True)
+            ),
             ((), np.uint8),
             ((PATCH_SIZE, PATCH_SIZE), np.uint8),
         ]
@@ -122,7 +128,7 @@ class RawForm:
         """Fill one sample of the groups.
 
         Args:
-            tensors: Stored arrays by band name, (row, column), at native resolution.
+            tensors: Stored arrays by band name, (row, column), at native resolution, with the margins of the context.
             arrays: The arrays of the batch.
             sample: Which sample.
 

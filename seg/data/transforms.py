@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from seg.config.installed import is_loaded, names_in_source
 from seg.config.sections import Augmentation
+from seg.data.context import margin, picture_size
 from seg.data.raw import require_shape
 from seg.data.symmetry import moved
 from seg.errors import WrongUseError
@@ -36,27 +37,32 @@ class Normaliser:
     Args:
         bands: Bands in the order of the output channels.
         resampling: How 20 m and 60 m bands are brought to 10 m.
+        context: Pixels of 10 m around a patch, which come along, see `seg.data.context`.
     """
 
-    def __init__(self, bands: Sequence[str], resampling: Resampling) -> None:
+    def __init__(self, bands: Sequence[str], resampling: Resampling, context: int = 0) -> None:
         self.bands = tuple(bands)
+        self._context = context
         self._interpolation = INTERPOLATION[resampling]
         self._plan = [
             (
                 name,
                 np.float32(1 / BANDS[name].std),
                 np.float32(-BANDS[name].mean / BANDS[name].std),
-                None if BANDS[name].size == PATCH_SIZE else np.empty((BANDS[name].size,) * 2, np.float32),
+                None if BANDS[name].size == PATCH_SIZE else self._scratch(BANDS[name].size),
             )
             for name in bands
         ]
+
+    def _scratch(self, size: int) -> npt.NDArray[np.float32]:
+        return np.empty((size + 2 * margin(size, self._context),) * 2, np.float32)
 
     def __call__(self, tensors: Mapping[str, Array], out_CHW: npt.NDArray[np.float32], symmetry: int = 0) -> None:
         """Fill the channels of one image.
 
         Args:
-            tensors: Stored arrays by band name, (row, column), at native resolution.
-            out_CHW: Where to write, float32, (bands, 120, 120).
+            tensors: Stored arrays by band name, (row, column), at native resolution, with the margins of the context.
+            out_CHW: Where to write, float32, (bands, 120, 120), or larger by the context on every side.
             symmetry: How the image is flipped or turned; see `seg.data.symmetry`.
 
         Raises:
@@ -71,7 +77,16 @@ class Normaliser:
             target += offset
             if coarse_hw is not None:
                 # Resampling after normalisation: both are linear, and this way the float copy is the small one.
-                cv2.resize(coarse_hw, (PATCH_SIZE, PATCH_SIZE), dst=channel_HW, interpolation=self._interpolation)
+                self._resample(coarse_hw, BANDS[name].size, channel_HW)
+
+    def _resample(self, coarse_hw: npt.NDArray[np.float32], size: int, channel_HW: npt.NDArray[np.float32]) -> None:
+        edge = coarse_hw.shape[0] * (PATCH_SIZE // size)
+        beyond = (edge - picture_size(self._context)) // 2
+        if not beyond:
+            cv2.resize(coarse_hw, (edge, edge), dst=channel_HW, interpolation=self._interpolation)
+            return
+        fine_HW = cv2.resize(coarse_hw, (edge, edge), interpolation=self._interpolation)
+        channel_HW[:] = fine_HW[beyond:-beyond, beyond:-beyond]
 
 
 class Augmenter:
@@ -81,19 +96,23 @@ class Augmenter:
     Transforms of the values alone expect images between 0 and 1 and clip to that, so they see every band stretched to
     its own range within the patch, which is undone afterwards.
 
+    What lies around a patch has no labels, so that what is moved in from there is unlabelled too.
+
     Args:
         transforms: Name and parameters of each transform, in order.
         channels: Number of bands; each transform is tried on an image of so many.
+        context: Pixels around a patch, which the image has and the mask has not.
 
     Raises:
         WrongUseError: If a transform is unknown, refuses its parameters or the number of bands, or changes the size
             of the patch.
     """
 
-    def __init__(self, transforms: Sequence[Augmentation], channels: int) -> None:
+    def __init__(self, transforms: Sequence[Augmentation], channels: int, context: int = 0) -> None:
+        self._context = context
         self._steps = [_build(name, parameters or {}) for entry in transforms for name, parameters in entry.items()]
         for step in self._steps:
-            _try(step, channels)
+            _try(step, channels, picture_size(context))
 
     def __call__(self, image_CHW: npt.NDArray[np.float32], mask_HW: npt.NDArray[np.uint8], seed: Sequence[int]) -> None:
         """Augment in place.
@@ -106,14 +125,15 @@ class Augmenter:
         if not self._steps:
             return
         image_HWC = np.ascontiguousarray(image_CHW.transpose(1, 2, 0))
-        mask = mask_HW
+        mask = np.pad(mask_HW, self._context, constant_values=IGNORE_INDEX) if self._context else mask_HW
         for step, step_seed in zip(
             self._steps, np.random.SeedSequence(seed).generate_state(len(self._steps)), strict=True
         ):
             step.set_random_seed(int(step_seed))
             image_HWC, mask = _apply(step, image_HWC, mask)
         image_CHW[:] = image_HWC.transpose(2, 0, 1)
-        mask_HW[:] = mask
+        core = slice(self._context, self._context + PATCH_SIZE)
+        mask_HW[:] = mask[core, core]
 
 
 def _albumentations() -> Any:
@@ -164,12 +184,10 @@ def _build(name: str, parameters: Mapping[str, Any]) -> Any:
         raise WrongUseError(f"albumentations refuses the parameters {dict(parameters)} of {name}: {reason}") from None
 
 
-def _try(step: Any, channels: int) -> None:
+def _try(step: Any, channels: int, edge: int) -> None:
     name = type(step).__name__
-    image = np.linspace(-3, 3, PATCH_SIZE * PATCH_SIZE * channels, dtype=np.float32).reshape(
-        PATCH_SIZE, PATCH_SIZE, channels
-    )
-    mask = np.zeros((PATCH_SIZE, PATCH_SIZE), np.uint8)
+    image = np.linspace(-3, 3, edge * edge * channels, dtype=np.float32).reshape(edge, edge, channels)
+    mask = np.zeros((edge, edge), np.uint8)
     probability, step.p = step.p, 1.0
     step.set_random_seed(0)
     try:
@@ -179,9 +197,7 @@ def _try(step: Any, channels: int) -> None:
     finally:
         step.p = probability
     if result.shape != image.shape or result_mask.shape != mask.shape or result.dtype != np.float32:
-        raise WrongUseError(
-            f"{name} changes the size or type of a patch; patches must stay {PATCH_SIZE} x {PATCH_SIZE}"
-        )
+        raise WrongUseError(f"{name} changes the size or type of a patch; patches must stay {edge} x {edge}")
 
 
 def _apply(

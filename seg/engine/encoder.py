@@ -7,7 +7,6 @@ from torch import nn
 
 from seg.config.sections import TrainConfig
 from seg.models.segmenter import Segmenter
-from seg.reben.bands import PATCH_SIZE
 
 _ENCODER = "network.encoder"
 
@@ -119,7 +118,7 @@ def _call_order(model: Segmenter) -> list[str]:
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
-            model.eval()(weight.new_zeros(1, len(model.bands), PATCH_SIZE, PATCH_SIZE))
+            model.eval()(weight.new_zeros(1, len(model.bands), model.picture_edge, model.picture_edge))
     finally:
         for handle in handles:
             handle.remove()

@@ -53,7 +53,10 @@ def mixed(batch: Batch, config: TrainConfig, epoch: int) -> Batch:
     others_BHW = batch.masks_BHW.roll(-1, 0)
     pasted_BHW = _within(boxes_B4, others_BHW) | _of_classes(classes_BK, others_BHW)
     masks_BHW = others_BHW.where(pasted_BHW, batch.masks_BHW)
-    images_BCHW = batch.images_BCHW.roll(-1, 0).where(pasted_BHW[:, None], batch.images_BCHW)
+    # Nothing is known of what lies around a patch, so it stays.
+    context = (batch.images_BCHW.shape[-1] - PATCH_SIZE) // 2
+    seen_BHW = torch.nn.functional.pad(pasted_BHW, (context,) * 4) if context else pasted_BHW
+    images_BCHW = batch.images_BCHW.roll(-1, 0).where(seen_BHW[:, None], batch.images_BCHW)
     is_mixed_B1 = pasted_BHW.flatten(1).any(1, keepdim=True)
     labels_BK = implied_labels(masks_BHW).to(batch.labels_BK.dtype).where(is_mixed_B1, batch.labels_BK)
     return replace(batch, images_BCHW=images_BCHW, masks_BHW=masks_BHW, labels_BK=labels_BK)

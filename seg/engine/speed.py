@@ -58,11 +58,13 @@ def measure_speed(config: Config, compute: Compute, batch_size: int | None = Non
     device = compute.device
     with torch.random.fork_rng(), named_when_full("lower train.batch_size with --set"):
         torch.manual_seed(0)
-        model = build_segmenter(config.model.model_copy(update={"weights": None}), config.data.bands)
+        model = build_segmenter(
+            config.model.model_copy(update={"weights": None}), config.data.bands, config.data.context
+        )
         model.to(device, memory_format=compute.memory_format)  # type: ignore[call-overload]
         plain = config.loss.model_copy(update={"class_weights": "none", "positive_weights": "none"})
         loss, optimiser = JointLoss(plain), make_optimiser(model, config.train)
-        images = torch.randn(size, len(config.data.bands), PATCH_SIZE, PATCH_SIZE, device=device)
+        images = torch.randn(size, len(config.data.bands), model.picture_edge, model.picture_edge, device=device)
         images = images.to(memory_format=compute.memory_format)
         target = torch.randint(0, NUM_CLASSES, (size, PATCH_SIZE, PATCH_SIZE), device=device)
         labels = torch.randint(0, 2, (size, NUM_CLASSES), device=device).float()

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seg.engine.device import named_when_full
-from seg.inference.strips import Strip, StripPreparation, View
+from seg.inference.strips import Strip, StripPreparation, StripReader, View
 from seg.inference.window_pass import ScenePass
-from seg.inference.windows import Axis, Tiling
+from seg.inference.windows import Axis, Tiling, up
 from seg.models.padding import Frame
+from seg.models.segmenter import Segmenter
 from seg.rasters.grid import Window
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
@@ -50,7 +51,7 @@ def _touched(first: int, count: int, begin: int, length: int) -> list[int]:
 
 
 def predict_cells(
-    model: nn.Module,
+    model: Segmenter,
     view: View,
     inner: Window,
     rows: Sequence[int],
@@ -59,7 +60,8 @@ def predict_cells(
     """Predict the cells that lie wholly in the scene and in which anything is to be mapped.
 
     Args:
-        model: A `Segmenter` with a scene head, in evaluation mode, on its device.
+        model: With a scene head, in evaluation mode, on its device. With a context it sees what lies around each cell,
+            reflected where the scene ends.
         view: The scene.
         inner: The part of the scene that is mapped.
         rows: Some of `cell_rows`.
@@ -69,6 +71,9 @@ def predict_cells(
         SceneError: If a file is damaged.
         OutOfMemoryError: Naming the option to lower.
     """
+    if model.context:
+        yield from _predict_pictures(model, view, inner, rows, how)
+        return
     cell = Window(0, 0, PATCH_SIZE, PATCH_SIZE)
     axis = Axis(PATCH_SIZE, PATCH_SIZE, (0,), 0)
     tiling = Tiling(cell, cell, Frame(PATCH_SIZE, PATCH_SIZE, PATCH_SIZE, PATCH_SIZE), axis, axis)
@@ -104,8 +109,56 @@ def predict_cells(
                 row,
                 np.array(columns_N, np.int64),
                 np.array([(each.valid_HW & each.wanted_HW).mean() for each in cells], np.float32),
-                _probabilities(model, cells, prepare, how),
+                _probabilities(model, _prepared(cells, prepare, how), how),
             )
+
+
+def _predict_pictures(
+    model: Segmenter, view: View, inner: Window, rows: Sequence[int], how: ScenePass
+) -> Iterator[CellRow]:
+    """The same by a network with a context: cells with what lies around them are cut out of rows of pictures."""
+    grid, whole = cell_grid(view.scene), view.scene.grid
+    columns = _touched(grid.left, grid.columns, inner.left, inner.width)
+    if not columns:
+        return
+    context, size = model.context, PATCH_SIZE + 2 * model.context
+    # Beside the cells as much as they look at, and as bands of any pixel size begin at.
+    beside = up(context, PATCH_SIZE)
+    left = max(grid.left + columns[0] * PATCH_SIZE - beside, 0)
+    right = min(grid.left + (columns[-1] + 1) * PATCH_SIZE + beside, whole.width)
+    area = Window(left, 0, right - left, whole.height)
+    frame = Frame(area.height, area.width, area.height + 2 * context, area.width + 2 * context)
+    starts = tuple(grid.top + row * PATCH_SIZE for row in rows)
+    tiling = Tiling(area, inner, frame, Axis(frame.full_height, size, starts, 0), Axis(frame.full_width, size, (0,), 0))
+    prepare = StripPreparation(view, tiling, how.compute.device)
+    images_CHW = torch.empty(prepare.shape, device=how.compute.device)
+    with view.scene.open() as reader:
+        strips = StripReader(view, reader, tiling)
+        for number, row in enumerate(how.track(rows, "rows of cells predicted", len(rows))):
+            strip = strips.read(number)
+            prepare(strip, images_CHW)
+            top = grid.top + row * PATCH_SIZE
+            wanted_HW = _within(strip.wanted_HW, strip.place, inner)[top - strip.place.top :][:PATCH_SIZE]
+            places = [grid.left + column * PATCH_SIZE for column in columns]
+            shares_N = [wanted_HW[:, begin - strip.place.left :][:, :PATCH_SIZE].mean() for begin in places]
+            seen = [begin - left for begin, share in zip(places, shares_N, strict=True) if share]
+            yield CellRow(
+                row,
+                np.array([column for column, share in zip(columns, shares_N, strict=True) if share], np.int64),
+                np.array([share for share in shares_N if share], np.float32),
+                _probabilities(model, [images_CHW[:, :, begin : begin + size] for begin in seen], how),
+            )
+
+
+def _probabilities(model: nn.Module, pictures: Sequence[Tensor], how: ScenePass) -> npt.NDArray[np.float32]:
+    """Scene probabilities of pictures (C, H, W) of cells, float32 (N, K)."""
+    parts, compute, batch_size = [], how.compute, how.batch_size
+    for begin in range(0, len(pictures), batch_size):
+        with named_when_full("lower --batch-size"), torch.inference_mode(), compute.autocast():
+            images = torch.stack(list(pictures[begin : begin + batch_size]))
+            _, scene_logits = model(images.contiguous(memory_format=compute.memory_format))
+            parts.append(scene_logits.float().sigmoid().cpu().numpy())
+    return np.concatenate(parts) if parts else np.empty((0, NUM_CLASSES), np.float32)
 
 
 def _columns(number: int, factor: int = 1) -> slice:
@@ -121,16 +174,9 @@ def _within(wanted_HW: npt.NDArray[np.bool_], place: Window, inner: Window) -> n
     return wanted_HW & in_rows[:, None] & in_columns
 
 
-def _probabilities(
-    model: nn.Module, cells: Sequence[Strip], prepare: StripPreparation, how: ScenePass
-) -> npt.NDArray[np.float32]:
-    parts, compute, batch_size = [], how.compute, how.batch_size
-    for begin in range(0, len(cells), batch_size):
-        with named_when_full("lower --batch-size"), torch.inference_mode(), compute.autocast():
-            batch = cells[begin : begin + batch_size]
-            images = torch.empty((len(batch), *prepare.shape), device=compute.device)
-            for each, images_CHW in zip(batch, images, strict=True):
-                prepare(each, images_CHW)
-            _, scene_logits = model(images.contiguous(memory_format=compute.memory_format))
-            parts.append(scene_logits.float().sigmoid().cpu().numpy())
-    return np.concatenate(parts) if parts else np.empty((0, NUM_CLASSES), np.float32)
+def _prepared(cells: Sequence[Strip], prepare: StripPreparation, how: ScenePass) -> list[Tensor]:
+    images = torch.empty((len(cells), *prepare.shape), device=how.compute.device)
+    with named_when_full("lower --batch-size"):
+        for each, images_CHW in zip(cells, images, strict=True):
+            prepare(each, images_CHW)
+    return list(images)

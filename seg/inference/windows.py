@@ -5,6 +5,9 @@ network's stride in it. So every window sees the same grid as the network would 
 view is smaller than the margins gives the same map. Along each axis the weights of neighbouring windows follow a raised
 cosine through the middle of their overlap. They are differences of steps, so that they add up to 1 by construction.
 
+A network with a context was taught with so many pixels around all that counted. So no window says anything of its
+outermost pixels up to that many: neighbours share twice as many and more, and where the scene ends it is reflected.
+
 To a network that looks at all of its input at once (the image pooling of DeepLabV3, squeeze-and-excitation, most
 transformers) a window is the whole world, so its maps depend on the size of the windows.
 """
@@ -65,7 +68,7 @@ class Axis:
         return 0.5 - 0.5 * np.cos(np.pi * share)
 
 
-def lay_axis(length: int, window: int, overlap: int, multiple: int) -> Axis:
+def lay_axis(length: int, window: int, overlap: int, multiple: int, context: int = 0) -> Axis:
     """As few windows as cover an axis, spread evenly.
 
     Weight passes over in the middle half of the overlap: what a window says of its outermost pixels, where it lacks the
@@ -76,6 +79,7 @@ def lay_axis(length: int, window: int, overlap: int, multiple: int) -> Axis:
         window: Pixels of a window, a multiple of `multiple`; at most the length is used.
         overlap: Pixels that neighbouring windows share at least, a multiple of `multiple`, at most half a window.
         multiple: Pixels by which every window starts at a multiple.
+        context: Outermost pixels of a window that are not used where another one shows them, at most half the overlap.
     """
     window = min(window, length)
     step = max((window - overlap) // multiple, 1)
@@ -84,7 +88,7 @@ def lay_axis(length: int, window: int, overlap: int, multiple: int) -> Axis:
     starts = tuple(multiple * round(i * steps / max(count - 1, 1)) for i in range(count))
     # Windows that share more than asked for, in threes: weight passes on to the third only once the second has it all.
     room = min((starts[i + 2] - starts[i] for i in range(count - 2)), default=2 * overlap)
-    return Axis(length, window, starts, min(overlap, room) // 2)
+    return Axis(length, window, starts, min(min(overlap, room) // 2, overlap - 2 * context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +137,8 @@ def lay_windows(
         size: Height and width of the scene, pixels.
         inner: The part that is mapped.
         window: Edge of a window, pixels; None: `WINDOW`, or what the network takes. Rounded up to the network's stride.
-        overlap: Pixels that neighbouring windows share at least; None: `OVERLAP`, or a quarter of small windows.
-            Rounded up likewise.
+        overlap: Pixels that neighbouring windows share at least; None: `OVERLAP`, or a quarter of small windows, or
+            what the network's context asks for. Rounded up likewise.
 
     Raises:
         WrongUseError: If the network does not take such windows, or they overlap by more than half.
@@ -148,21 +152,52 @@ def lay_windows(
             + (f"{fixed} pixels only" if fixed else f"at least {least} pixels")
             + f", not {edge}; leave out --window or change it"
         )
+    shared = _shared(edge, overlap, model)
+    area = _around(inner, shared, size, multiple)
+    frame = model.frame(area.height, area.width, model.context)
+    if max(frame.full_height, frame.full_width) <= edge:
+        if not model.context:
+            frame = Frame(area.height, area.width, area.height, area.width)
+        lengths = (frame.full_height, frame.full_width)
+        return Tiling(area, inner, frame, *(Axis(length, length, (0,), 0) for length in lengths))
+    rows, columns = (
+        lay_axis(length, edge, shared, multiple, model.context) for length in (frame.full_height, frame.full_width)
+    )
+    return Tiling(area, inner, frame, rows, columns)
+
+
+def _shared(edge: int, overlap: int | None, model: Segmenter) -> int:
+    """Pixels that neighbouring windows share.
+
+    Raises:
+        WrongUseError: If windows cannot share so many, or have to share more for the network's context.
+    """
+    multiple, context = model.multiple, model.context
+    most = edge // 2 // multiple * multiple
+    needed = up(2 * context, multiple)
+    if context and model.fixed_size:
+        # Windows of one size are as large as a patch with its context, and all that they need not share is the patch.
+        most = max(most, min(needed, edge - multiple))
     shared = up(min(OVERLAP, edge // 4) if overlap is None else overlap, multiple)
     if overlap is None:
-        shared = min(shared, edge // 2 // multiple * multiple)
-    if 2 * shared > edge:
+        # Beyond the context, half as much as without one for passing from a window to the next.
+        shared = min(max(shared, needed and needed + up(OVERLAP // 2, multiple)), most)
+    if needed > most:
+        raise WrongUseError(
+            f"the network looks at {context} pixels around what it maps, so windows of {edge} pixels are too small; "
+            f"use --window {2 * needed} or more"
+        )
+    if shared > most:
         raise WrongUseError(
             f"windows of {edge} pixels cannot overlap by {overlap}; for this network overlaps are multiples of "
-            f"{multiple}: use --overlap up to {edge // 2 // multiple * multiple}"
+            f"{multiple}: use --overlap up to {most}"
         )
-    area = _around(inner, shared, size, multiple)
-    frame = model.frame(area.height, area.width)
-    if max(frame.full_height, frame.full_width) <= edge:
-        frame = Frame(area.height, area.width, area.height, area.width)
-        return Tiling(area, inner, frame, *(Axis(length, length, (0,), 0) for length in (area.height, area.width)))
-    rows, columns = (lay_axis(length, edge, shared, multiple) for length in (frame.full_height, frame.full_width))
-    return Tiling(area, inner, frame, rows, columns)
+    if shared < needed:
+        raise WrongUseError(
+            f"the network looks at {context} pixels around what it maps, so windows have to overlap by more than "
+            f"{overlap}; use --overlap {needed} or more"
+        )
+    return shared
 
 
 WINDOW, OVERLAP = 768, 128

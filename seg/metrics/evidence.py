@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg.config.scope import Scope
+from seg.config.sections import ContextSplit
 from seg.config.synthetic import Synthetic
 from seg.errors import EvidenceError
 from seg.metrics.ratio import Bools
@@ -59,6 +60,8 @@ class Origin:
             precision and calibration of the scenes are undefined.
         countries: The countries that the patches were restricted to, in alphabetical order; empty: they were not.
         unit: Hectares of the minimum mapping unit that the predicted maps were brought to; 0: they were not.
+        context: Pixels of 10 m around each patch that the model was shown of its neighbours.
+        context_split: Of which split the neighbours were: ``any``, or the ``same`` as the patch.
     """
 
     split: Split
@@ -75,6 +78,8 @@ class Origin:
     ranked: bool = True
     countries: tuple[str, ...] = ()
     unit: float = 0.0
+    context: int = 0
+    context_split: ContextSplit = "any"
 
     @property
     def simulated(self) -> Synthetic:
@@ -90,7 +95,9 @@ class Origin:
     def words(self) -> str:
         """What was evaluated, for a reader: `Scope.words`, and whether that is all of it."""
         partial = f"PARTIAL ({self.left_out:,} patches left out) " if self.left_out else ""
-        return f"{partial}{self.scope.words}"
+        whose = "any" if self.context_split == "any" else "its own"
+        seen = f" with {self.context} pixels around each patch of {whose} split" if self.context else ""
+        return f"{partial}{self.scope.words}{seen}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

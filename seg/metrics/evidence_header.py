@@ -4,13 +4,14 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import xxhash
 
+from seg.config.sections import ContextSplit
 from seg.errors import EvidenceError
 from seg.metrics.evidence import Origin
-from seg.reben.bands import SENSORS
+from seg.reben.bands import PATCH_SIZE, SENSORS
 from seg.reben.classes import NUM_CLASSES
 from seg.reben.patch import SPLITS
 
@@ -54,12 +55,15 @@ def origin_of(path: Path, header: Mapping[str, Any]) -> Origin:
             header.get("ranked", True),
             tuple(header.get("countries", ())),
             float(header.get("unit", 0)),
+            header.get("context", 0),
+            header.get("context_split", "any"),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
     if not _is_typed(origin):
         raise damaged(path, "its header holds something else than seg writes")
     known = origin.split in SPLITS and origin.without in (None, *SENSORS) and 0 <= origin.unit < math.inf
+    known = known and 0 <= origin.context <= PATCH_SIZE and origin.context_split in get_args(ContextSplit)
     if not known or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
         raise damaged(path, "its split or its thresholds are not those that seg writes")
     return origin
@@ -67,14 +71,14 @@ def origin_of(path: Path, header: Mapping[str, Any]) -> Origin:
 
 def _is_typed(origin: Origin) -> bool:
     """Whether what a header says is of the kind that it should be: anybody may have written it."""
-    texts = (origin.split, origin.fingerprint, origin.weights, origin.on, *origin.countries)
+    texts = (origin.split, origin.fingerprint, origin.weights, origin.on, *origin.countries, origin.context_split)
     flags = (origin.synthetic, origin.synthetic_model, origin.masks, origin.ranked)
     return (
         all(isinstance(text, str) for text in texts)
         and isinstance(origin.without, str | None)
         and all(isinstance(flag, bool | None) for flag in flags)
         and None not in (origin.masks, origin.ranked)
-        and type(origin.left_out) is int
+        and type(origin.left_out) is type(origin.context) is int
         and 0 <= origin.left_out < _MOST_LEFT_OUT
         and (origin.temperature is None or 0 < origin.temperature < math.inf)
         and not any(map(math.isnan, origin.thresholds or ()))

@@ -12,12 +12,12 @@ from seg.config.section import Section
 from seg.config.sections import Fusion, ModelConfig
 from seg.errors import CheckpointError
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
-from seg.reben.bands import band_names
+from seg.reben.bands import PATCH_SIZE, band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 from seg.store.atomic import read_folder
 
-FORMAT = 3
-"""Version of the card's layout; 3 brought `fusion`. One that is newer than this is refused."""
+FORMAT, FORMAT_PLAIN = 4, 3
+"""Version of the card's layout, and of one without a context; 4 brought that, 3 `fusion`. Newer ones are refused."""
 
 
 def _defined(score: Any) -> Any:
@@ -64,6 +64,7 @@ class ModelCard(Section):
         bands: Input channels by name, in order.
         mean, std: Statistics by which each band is normalised, in its unit.
         resampling: How 20 m and 60 m bands come onto the 10 m grid.
+        context: Pixels of 10 m around a patch that the network sees of its neighbours.
         classes: Output channels by name, in order.
         parameters: Number of learned values.
         data: What the weights were trained on.
@@ -84,6 +85,7 @@ class ModelCard(Section):
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
     resampling: Literal["bilinear", "nearest"]
+    context: Annotated[int, Field(ge=0, le=PATCH_SIZE)] = 0
     classes: tuple[str, ...] = CLASS_NAMES
     parameters: Annotated[int, Field(ge=0)]
     data: Data
@@ -108,6 +110,10 @@ class ModelCard(Section):
     def calibration(self) -> float:
         """The temperature; 1 if none was fitted."""
         return self.temperature or 1.0
+
+    def to_json(self) -> str:
+        """The text of ``card.json``; without a context it says nothing of it, as before there was any."""
+        return self.model_dump_json(indent=2, exclude=set() if self.context else {"context"}) + "\n"
 
     def network(self) -> ModelConfig:
         """The configuration of the network, without pretrained weights."""

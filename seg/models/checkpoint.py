@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seg.config.paths import AnyPath
 from seg.config.version import VERSION
 from seg.errors import CheckpointError, ModelError
-from seg.models.card import Data, ModelCard, Training, read_card, require_tensors
+from seg.models.card import FORMAT, FORMAT_PLAIN, Data, ModelCard, Training, read_card, require_tensors
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.models.weights_file import CARD_FILE, STATE_FILES, WEIGHTS_FILE
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
@@ -38,6 +38,7 @@ def make_card(
         thresholds: Scene thresholds of the classes.
     """
     return ModelCard(
+        format=FORMAT if model.context else FORMAT_PLAIN,
         seg_version=VERSION,
         arch=model.config.arch,
         encoder=model.config.encoder,
@@ -48,6 +49,7 @@ def make_card(
         mean=tuple(mean for mean, _ in statistics),
         std=tuple(std for _, std in statistics),
         resampling=resampling,
+        context=model.context,
         parameters=count_parameters(model),
         data=data,
         training=training,
@@ -73,7 +75,7 @@ def save_checkpoint(
         CheckpointError: If the folder holds something else, or the disk does not take the files; an earlier checkpoint
             then stays as it was.
     """
-    text = card.model_dump_json(indent=2) + "\n"
+    text = card.to_json()
     ModelCard.model_validate_json(text)  # a card made by `model_copy` has not been checked yet
 
     def write(into: Path) -> None:
@@ -114,7 +116,7 @@ def load_checkpoint(folder: AnyPath, device: str | torch.device = "cpu") -> tupl
     folder = Path(folder)
     card, tensors = _read(folder)
     try:
-        model = build_segmenter(card.network(), card.bands)
+        model = build_segmenter(card.network(), card.bands, card.context)
     except ModelError as error:
         raise CheckpointError(f"the network of {folder} cannot be built: {error}") from error
     _fill(model, _in_order(tensors, card, model.class_tensors()), folder)

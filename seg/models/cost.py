@@ -12,7 +12,6 @@ from seg.config.sections import ModelConfig
 from seg.errors import ModelError
 from seg.models.architectures import check_encoder, find_architecture
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
-from seg.reben.bands import PATCH_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,13 @@ class _NumbersOnTheCpu(TorchFunctionMode):
         return func(*args, **given)
 
 
-def measure(config: ModelConfig, bands: Sequence[str]) -> Cost:
+def measure(config: ModelConfig, bands: Sequence[str], context: int = 0) -> Cost:
     """The cost of a network, from shapes alone where it can be built without values, else from a real one.
 
     Args:
         config: Which network.
         bands: Names of the input channels, in order.
+        context: Pixels around a patch that it sees.
 
     Raises:
         ModelError: If architecture or encoder do not exist or do not fit each other.
@@ -64,11 +64,11 @@ def measure(config: ModelConfig, bands: Sequence[str]) -> Cost:
     try:
         with torch.device("meta"), _NumbersOnTheCpu():
             # smp makes some first convolutions on the CPU, whatever the device.
-            return cost_of(build_segmenter(config, bands).to("meta"))
+            return cost_of(build_segmenter(config, bands, context).to("meta"))
     except (ModelError, RuntimeError) as error:
         if not _lacks_values(error):
             raise
-    return cost_of(build_segmenter(config, bands))
+    return cost_of(build_segmenter(config, bands, context))
 
 
 def cost_of(model: Segmenter) -> Cost:
@@ -77,7 +77,7 @@ def cost_of(model: Segmenter) -> Cost:
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, len(model.bands), PATCH_SIZE, PATCH_SIZE, device=device))
+        model(torch.zeros(1, len(model.bands), model.picture_edge, model.picture_edge, device=device))
     model.train(training)
     # The counter takes a multiplication and its addition for two operations.
     return Cost(

@@ -39,10 +39,10 @@ class _Whole(nn.Module):
 def write_onnx(path: Path, model: Segmenter, card: ModelCard) -> float:
     """Write a network as ONNX and compare it with torch.
 
-    The input ``bands`` is float32 (batch, band, 120, 120): digital numbers and dB as reBEN stores them, in the order of
-    the card's bands, 20 m and 60 m bands resampled to 10 m. The outputs are ``pixel_probabilities``, (batch, 19, 120,
-    120), calibrated by the card's temperature, and, with a scene head, ``scene_probabilities``, (batch, 19), in the
-    order of the card's classes. A batch has any size.
+    The input ``bands`` is float32 (batch, band, 120, 120), larger by the card's context on every side: digital numbers
+    and dB as reBEN stores them, in the order of the card's bands, 20 m and 60 m bands resampled to 10 m. The outputs
+    are ``pixel_probabilities``, (batch, 19, 120, 120), calibrated by the card's temperature, and, with a scene head,
+    ``scene_probabilities``, (batch, 19), in the order of the card's classes. A batch has any size.
 
     Args:
         path: The file.
@@ -107,4 +107,5 @@ def _compared(path: Path, whole: _Whole, card: ModelCard) -> float:
 def _random_patches(card: ModelCard, count: int) -> Tensor:
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (card.mean, card.std))
     generator = torch.Generator().manual_seed(0)
-    return mean + std * torch.randn(count, len(card.bands), PATCH_SIZE, PATCH_SIZE, generator=generator)
+    edge = PATCH_SIZE + 2 * card.context
+    return mean + std * torch.randn(count, len(card.bands), edge, edge, generator=generator)

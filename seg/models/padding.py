@@ -25,9 +25,18 @@ class Frame:
     full_width: int
 
     @classmethod
-    def around(cls, height: int, width: int, multiple: int, least: int) -> Self:
-        """The smallest frame whose edges are multiples of ``multiple`` pixels and not below ``least`` pixels."""
-        return cls(height, width, *(max(-(-edge // multiple) * multiple, least) for edge in (height, width)))
+    def around(cls, height: int, width: int, multiple: int, least: int, margin: int = 0) -> Self:
+        """The smallest frame whose edges are multiples of ``multiple`` pixels and not below ``least`` pixels.
+
+        With a ``margin``, at least so many pixels lie beyond every edge of the image.
+        """
+        edges = (edge + 2 * margin for edge in (height, width))
+        return cls(height, width, *(max(-(-edge // multiple) * multiple, least) for edge in edges))
+
+    def within(self, margin: int) -> Self:
+        """The frame of the image without so many pixels at each of its edges, in the same padded image."""
+        height, width = self.height - 2 * margin, self.width - 2 * margin
+        return type(self)(height, width, self.full_height, self.full_width)
 
     @property
     def top(self) -> int:

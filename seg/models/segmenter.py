@@ -1,12 +1,9 @@
 """The network: one of segmentation-models-pytorch (smp) for any bands and any image size, with a scene head."""
 
-import inspect
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import segmentation_models_pytorch as smp
-import timm
 import torch
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
@@ -14,26 +11,19 @@ from torch import Tensor, nn
 from seg.config.sections import ModelConfig
 from seg.errors import ModelError
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
-from seg.models.drops import drop_options, set_drops
+from seg.models.drops import set_drops
 from seg.models.fusion import DualEncoder
+from seg.models.network import NetworkPartsError, encoder_options, network_of
 from seg.models.padding import Frame, InsidePool, replace_pools
 from seg.models.scene import SCENE_HEADS
-from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, band_names, of_sensor
+from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, band_names
 from seg.reben.classes import NUM_CLASSES
 
-_FIXED_SIZE = 128
-"""Edge of the padded patch, pixels, for encoders that are built for images of one size."""
-_PARTS = ("encoder", "decoder", "segmentation_head", "encoder.out_channels", "encoder.output_stride")
-"""What is built upon in a network."""
 _OTHER_SIZES = (72, 264)
 """Sizes, pixels, that an encoder which might be one of those has to take before it is believed to take any."""
 
 # What smp, timm and torch raise when an encoder does not fit an architecture.
 _MISFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
-
-
-class NetworkPartsError(ModelError):
-    """A network of somebody's own that is not put together as smp's are."""
 
 
 class Segmenter(nn.Module):
@@ -44,6 +34,9 @@ class Segmenter(nn.Module):
     the image. Left as published, and so run over the padded image, are the encoder (squeeze-and-excitation included),
     attention and batch statistics. Built by `build_segmenter`.
 
+    With a context, images show that many pixels more on every side than what is mapped: logits are those of the core
+    alone, and so is what the scene head pools. What pools within the decoder sees all of the image.
+
     With ``fusion="dual"`` the encoder of the smp model is a `DualEncoder`.
 
     Args:
@@ -51,6 +44,7 @@ class Segmenter(nn.Module):
         bands: Names of the input channels, in order.
         network: The smp model.
         fixed_size: Edge of the only padded image that the encoder takes, pixels; None if it takes any.
+        context: Pixels around what is mapped that images show.
 
     Attributes:
         network: The smp model: ``encoder``, ``decoder`` and ``segmentation_head``.
@@ -60,13 +54,19 @@ class Segmenter(nn.Module):
     _sensors_C: Tensor
 
     def __init__(
-        self, config: ModelConfig, bands: tuple[str, ...], network: SegmentationModel, fixed_size: int | None = None
+        self,
+        config: ModelConfig,
+        bands: tuple[str, ...],
+        network: SegmentationModel,
+        fixed_size: int | None = None,
+        context: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
         self.bands = bands
         self.network = network
         self.fixed_size = fixed_size
+        self.context = context
         self.scene_head = SCENE_HEADS[config.scene_head](self.network.encoder.out_channels[-1], config.dropout)
         architecture = find_architecture(config.arch)
         stride = int(self.network.encoder.output_stride)
@@ -78,23 +78,29 @@ class Segmenter(nn.Module):
 
     @property
     def patch_edge(self) -> int:
-        """Edge of a patch with its margins, pixels: a size that the encoder takes."""
-        return self.frame(PATCH_SIZE, PATCH_SIZE).full_height
+        """Edge of a patch with its context and margins, pixels: a size that the encoder takes."""
+        return self.frame(self.picture_edge, self.picture_edge).full_height
+
+    @property
+    def picture_edge(self) -> int:
+        """Edge of a patch with its context, pixels."""
+        return PATCH_SIZE + 2 * self.context
 
     @property
     def multiple(self) -> int:
         """Pixels by which the edges of a padded image are divisible: what the network's features are spaced at most."""
         return self._multiple
 
-    def frame(self, height: int, width: int) -> Frame:
-        """How an image of this size is padded."""
-        return Frame.around(height, width, self._multiple, self._least)
+    def frame(self, height: int, width: int, margin: int = 0) -> Frame:
+        """How an image of this size is padded, by at least a margin."""
+        return Frame.around(height, width, self._multiple, self._least, margin)
 
     def forward(self, images_BCHW: Tensor, present_BS: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits of every pixel and of the scene.
 
         Args:
-            images_BCHW: Normalised bands in the order of `bands`, float, on the 10 m grid; any H and W from 1.
+            images_BCHW: Normalised bands in the order of `bands`, float, on the 10 m grid; any H and W from 1, and the
+                context on every side.
             present_BS: Which of the `SENSORS` each image has, bool (B, 2); None: all that the bands need. What a
                 missing sensor's bands hold is not looked at in evaluation mode: it counts as 0, the mean.
 
@@ -107,6 +113,9 @@ class Segmenter(nn.Module):
                 cannot train on a single patch.
         """
         logits_BKHW, features_BCHW, frame = self._mapped(images_BCHW, present_BS)
+        if self.context:
+            core = slice(self.context, -self.context)
+            logits_BKHW, frame = logits_BKHW[..., core, core], frame.within(self.context)
         if self.scene_head is None:
             return logits_BKHW, None
         device = images_BCHW.device.type
@@ -115,7 +124,11 @@ class Segmenter(nn.Module):
             return logits_BKHW, self.scene_head(logits_BKHW, features_BCHW, frame)
 
     def pixel_logits(self, images_BCHW: Tensor) -> Tensor:
-        """Logits of every pixel alone, as `forward` gives them; the scene head takes a sixth of a window's time."""
+        """Logits of every pixel alone, those of the context included; the scene head takes a sixth of a window's time.
+
+        Args:
+            images_BCHW: As of `forward`.
+        """
         return self._mapped(images_BCHW, None)[0]
 
     def class_tensors(self) -> list[str]:
@@ -139,6 +152,11 @@ class Segmenter(nn.Module):
                 f"{', '.join(self.bands)}, but got {tuple(images_BCHW.shape)}"
             )
         height, width = images_BCHW.shape[-2:]
+        if min(height, width) <= 2 * self.context:
+            raise ModelError(
+                f"the network looks at {self.context} pixels around what it maps, so that nothing is left of images of "
+                f"{height} x {width}; give it {self.picture_edge} x {self.picture_edge} for a patch"
+            )
         frame = self.frame(height, width)
         most = self.fixed_size
         if most and max(frame.full_height, frame.full_width) > most:
@@ -180,12 +198,13 @@ class Segmenter(nn.Module):
         return logits_BKHW, inputs[0][-1]
 
 
-def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
+def build_segmenter(config: ModelConfig, bands: Sequence[str], context: int = 0) -> Segmenter:
     """A new network with random weights, in training mode, on the CPU; `start_segmenter` gives it published ones.
 
     Args:
         config: Which network.
         bands: Names of the input channels, in order.
+        context: Pixels of 10 m around a patch that it is to see.
 
     Raises:
         ModelError: If architecture or encoder do not exist or do not fit each other, or if there is no second sensor to
@@ -197,10 +216,10 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str]) -> Segmenter:
     check_encoder(config.encoder)
     check_fusion(config.fusion, names)
     failure: Exception | None = None
-    attempts = encoder_options(config)
+    attempts = encoder_options(config, context)
     for fixed_size, options in attempts:
         try:
-            model = Segmenter(config, names, _network(config, names, options), fixed_size)
+            model = Segmenter(config, names, network_of(config, names, options), fixed_size, context)
             is_last = (fixed_size, options) == attempts[-1]
             _try_out(model, (PATCH_SIZE,) if is_last else (PATCH_SIZE, *_OTHER_SIZES))
         except NetworkPartsError:
@@ -224,94 +243,9 @@ def _of_smp(arch: str) -> bool:
     return home.startswith(f"{smp.__name__}.")
 
 
-def check_parts(arch: str, network: nn.Module) -> None:
-    """Check that a network has what is built upon; smp's own have it, one of somebody's own may not.
-
-    Raises:
-        NetworkPartsError: Naming what it lacks.
-    """
-    lacking = [name for name in _PARTS if not _has(network, name)]
-    if lacking:
-        raise NetworkPartsError(
-            f"the network of architecture '{arch}' ({type(network).__name__}) has no {' and no '.join(lacking[:3])}; "
-            "build it as a SegmentationModel of smp is built: docs/how-to/architecture.md"
-        )
-
-
-def _has(network: nn.Module, name: str) -> bool:
-    part, _, of_it = name.partition(".")
-    return hasattr(network, part) and (not of_it or hasattr(getattr(network, part), of_it))
-
-
 def count_parameters(model: nn.Module) -> int:
     """Number of learned values; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def encoder_options(config: ModelConfig) -> list[tuple[int | None, dict[str, Any]]]:
-    """What to pass to smp so that the encoder takes images of other sizes than its own, in the order of preference.
-
-    Returns:
-        Pairs of the fixed size (None for any size) and smp's keyword arguments.
-    """
-    if not config.encoder.startswith("tu-"):
-        return [(None, {})]
-    with torch.device("meta"):
-        encoder = timm.create_model(config.encoder.removeprefix("tu-"))
-    accepted = inspect.signature(type(encoder).__init__).parameters
-    options: dict[str, Any] = drop_options(config, accepted)
-    if config.arch == "dpt":
-        options["num_classes"] = 0  # smp keeps the whole transformer, its classifier included
-        if not getattr(encoder, "num_prefix_tokens", 0):
-            options["decoder_readout"] = "ignore"  # there is no class token to read
-    if "dynamic_img_size" in accepted:
-        return [(None, {"dynamic_img_size": True, **options})]
-    if "strict_img_size" in accepted:
-        return [(None, {"strict_img_size": False, **options})]
-    if "img_size" in accepted:
-        return [(None, options), (_FIXED_SIZE, {"img_size": _FIXED_SIZE, **options})]
-    return [(None, options)]
-
-
-def smp_model(
-    config: ModelConfig, channels: int, options: dict[str, Any], weights: str | None = None
-) -> SegmentationModel:
-    """The network of smp.
-
-    Args:
-        config: Which network.
-        channels: Number of input bands.
-        options: Further arguments, from `encoder_options`.
-        weights: ``imagenet`` starts the encoder from its published weights.
-    """
-    # smp passes timm's encoders a switch where its own take the name of the weights.
-    switch: Any = True if weights and config.encoder.startswith("tu-") else weights
-    network = smp.create_model(config.arch, config.encoder, switch, channels, NUM_CLASSES, **options)
-    check_parts(config.arch, network)
-    return network
-
-
-def _network(config: ModelConfig, bands: tuple[str, ...], options: dict[str, Any]) -> SegmentationModel:
-    if config.fusion == "stack":
-        return smp_model(config, len(bands), options)
-    # A decoder does not depend on the number of bands, so it may be that of either sensor.
-    models = {sensor: smp_model(config, len(of_sensor(bands, sensor)), options) for sensor in SENSORS}
-    network = models[SENSORS[-1]]
-    encoders: dict[str, Any] = {sensor: model.encoder for sensor, model in models.items()}
-    network.encoder = DualEncoder(bands, encoders, _used_levels(network, len(of_sensor(bands, SENSORS[-1]))))
-    return network
-
-
-def _used_levels(network: SegmentationModel, channels: int) -> list[bool]:
-    """Which levels of the encoder's features reach the pixel logits."""
-    network.eval()
-    encoded = network.encoder(torch.zeros(1, channels, _FIXED_SIZE, _FIXED_SIZE))
-    features, *tokens = encoded if isinstance(encoded, tuple) else (encoded,)
-    leaves = [level.detach().requires_grad_() for level in features]
-    logits_BKHW = network.segmentation_head(network.decoder(leaves, *tokens))
-    gradients = torch.autograd.grad(logits_BKHW.sum(), leaves, allow_unused=True)
-    network.train()
-    return [gradient is not None for gradient in gradients]
 
 
 def _try_out(model: Segmenter, sizes: tuple[int, ...]) -> None:
@@ -319,7 +253,8 @@ def _try_out(model: Segmenter, sizes: tuple[int, ...]) -> None:
     model.eval()
     for size in sizes:
         with torch.no_grad():
-            logits_BKHW, _ = model(torch.zeros(1, len(model.bands), size, size))
+            seen = size + 2 * model.context
+            logits_BKHW, _ = model(torch.zeros(1, len(model.bands), seen, seen))
         if logits_BKHW.shape[1:] != (NUM_CLASSES, size, size):
             raise ModelError(f"the network gives maps of shape {tuple(logits_BKHW.shape)}")
     model.train()

@@ -16,9 +16,10 @@ from seg.errors import ModelError
 from seg.models.architectures import check_encoder, pretrained_file, pretrained_hub_file
 from seg.models.fusion import DualEncoder
 from seg.models.hub import fetch, silent_hub
+from seg.models.network import encoder_options, smp_model
 from seg.models.published import Published, read_published
 from seg.models.scene_transfer import take_scene_classifier
-from seg.models.segmenter import Segmenter, build_segmenter, encoder_options, smp_model
+from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.stems import BandFit
 from seg.models.transfer import Fitted, fit_encoder
 from seg.models.weights_bands import Evidence, Family, InputBands
@@ -109,7 +110,7 @@ def _odd(names: Sequence[str]) -> str:
 
 
 def start_segmenter(
-    config: ModelConfig, bands: Sequence[str], notify: Notify = lambda _: None
+    config: ModelConfig, bands: Sequence[str], notify: Notify = lambda _: None, context: int = 0
 ) -> tuple[Segmenter, tuple[Loaded, ...]]:
     """A new network in training mode, on the CPU, that starts from ``config.weights``.
 
@@ -119,6 +120,7 @@ def start_segmenter(
         config: Which network, and from which weights.
         bands: Names of the input channels, in order.
         notify: Is told what was loaded.
+        context: Pixels of 10 m around a patch that it is to see.
 
     Returns:
         The network, and what each of its encoders started from; nothing for random weights.
@@ -129,7 +131,7 @@ def start_segmenter(
     """
     if config.weights == IMAGENET:
         _check_published(config.encoder)
-    model = build_segmenter(config, bands)
+    model = build_segmenter(config, bands, context)
     if config.weights is None:
         return model, ()
     loaded = []
@@ -155,20 +157,21 @@ def _find(model: Segmenter, sensor: str | None, bands: tuple[str, ...]) -> Publi
     config = model.config
     assert config.weights is not None
     if config.weights == IMAGENET:
-        return _imagenet(config, model.fixed_size)
+        return _imagenet(model)
     place = published_file(config.weights, config.encoder, bands)
     return read_published(place, config.weights_bands, sensor, config.weights)
 
 
-def _imagenet(config: ModelConfig, fixed_size: int | None) -> Published:
+def _imagenet(model: Segmenter) -> Published:
     """The encoder as smp or timm publish it, for red, green and blue."""
+    config, fixed_size = model.config, model.fixed_size
     cure = "start from random weights with --weights none"
     words = _check_published(config.encoder)
     revision = None
     if (file := pretrained_hub_file(config.encoder)) is not None:
         how = f"with: hf download {file[0]} {file[1]} --revision {file[2]}; copy {HF_HUB_CACHE} here, or {cure}"
         revision = fetch(*file, how).parent.name
-    options = next(options for size, options in encoder_options(config) if size == fixed_size)
+    options = next(options for size, options in encoder_options(config, model.context) if size == fixed_size)
     try:
         with torch.random.fork_rng(devices=[]), silent_hub():
             encoder = smp_model(config, len(IMAGENET_BANDS), options, IMAGENET).encoder

@@ -214,7 +214,7 @@ def _hub_config(card: ModelCard, digest: str | None) -> dict[str, Any]:
         "scene_head": card.scene_head,
         "num_channels": len(card.bands),
         "bands": list(card.bands),
-        "image_size": PATCH_SIZE,
+        "image_size": PATCH_SIZE + 2 * card.context,
         "image_mean": list(card.mean),
         "image_std": list(card.std),
         "num_labels": len(card.classes),

@@ -145,6 +145,8 @@ def _origin(session: "Session") -> Origin:
         card.data.synthetic,
         countries=scope.countries,
         unit=scope.unit,
+        context=session.dataset.context,
+        context_split=session.config.data.context_split,
     )
 
 
@@ -158,6 +160,7 @@ def _record(session: "Session", evidence: Evidence, seconds: float) -> dict[str,
             "split": origin.split,
             "countries": origin.countries,
             **({"mmu": origin.unit} if origin.unit else {}),
+            **session.dataset.context_record(),
             "patches": len(evidence),
         },
         weights=origin.weights,

@@ -154,6 +154,7 @@ def document(assessment: Assessment) -> dict[str, Any]:
         "without": origin.without,
         **({"countries": list(origin.countries)} if origin.countries else {}),
         **({"mmu": origin.unit} if origin.unit else {}),
+        **({"context": origin.context, "context_split": origin.context_split} if origin.context else {}),
         **({"left_out": origin.left_out} if origin.left_out else {}),
         "patches": scores.patches,
         "fingerprint": origin.fingerprint,

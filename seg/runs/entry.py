@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.config.identity import settings_of_experiment
+from seg.config.sections import DataConfig
 from seg.errors import RunError
 from seg.metrics.evidence_header import SCORED_FILE
 from seg.reben.bands import selection_name
@@ -79,7 +80,8 @@ def entry_of(run: RunFiles) -> Entry:
     return Entry(
         folder=run.folder,
         record=run.record,
-        name=f"{model.arch} {model.encoder} {bands} {head}",
+        name=f"{model.arch} {model.encoder} {bands} {head}"
+        + f" context {config.data.context}" * bool(config.data.context),
         title=f"{model.arch} {model.encoder} · {bands}",
         seed=config.train.seed,
         split=config.eval.split,
@@ -149,6 +151,7 @@ def _facts_of_run(run: RunFiles) -> dict[str, str]:
         "Scene head": config.model.scene_head,
         "Bands": selection_name(config.data.bands),
         "Parameters": f"{parameters:,}{some}" if isinstance(parameters, int) else "",
+        "Context": _context(data),
         "Label budget": f"{100 * data.fraction:g} % of the train split" if data.fraction < 1 else "",
         "Trained in": places,
         "Epochs": f"{training.get('epochs', '')}, best {training.get('best_epoch', '')}",
@@ -160,6 +163,13 @@ def _facts_of_run(run: RunFiles) -> dict[str, str]:
         "Versions": _versions(record, "seg", "torch", "python"),
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def _context(data: DataConfig) -> str:
+    """What is seen around patches; nothing if nothing is."""
+    whose = "any split" if data.context_split == "any" else "its own split"
+    seen = f"{data.context} pixels around each patch, of its neighbours in the same product and of {whose}"
+    return f"{seen}; they give pixels and no labels" if data.context else ""
 
 
 def _facts_of_scored(record: dict[str, Any]) -> dict[str, str]:

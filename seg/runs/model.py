@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from seg.config.paths import AnyPath
+from seg.data.context import picture_size, with_context
 from seg.data.devices import find_device
 from seg.data.transforms import Normaliser
 from seg.errors import CheckpointError, WrongUseError
@@ -18,7 +20,7 @@ from seg.models.checkpoint import load_checkpoint
 from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
-from seg.reben.bands import BANDS, PATCH_SIZE
+from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.runs.folder import best_checkpoint
 
@@ -26,6 +28,11 @@ _REFLECTANCE = 2.0
 """The largest reflectance that there is; digital numbers of even the darkest patch go beyond."""
 _DECIBELS = 60.0
 """dB beyond which no half of a patch scatters."""
+Bands = Mapping[str, npt.NDArray[Any]]
+"""Bands of a patch by name."""
+_PLACES = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1))
+"""The patch and its neighbours, in the order of `seg.store.surroundings.PLACES`."""
+_AROUND = frozenset(_PLACES) - {(0, 0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +67,40 @@ class Model:
     card: ModelCard
     device: torch.device
 
-    def predict(self, bands: Mapping[str, npt.NDArray[np.generic]]) -> PatchPrediction:
+    def predict(self, bands: Bands, neighbours: Mapping[tuple[int, int], Bands] | None = None) -> PatchPrediction:
         """Predict one patch of 1200 m x 1200 m, as ``seg eval`` and ``seg export`` do in float32.
 
         Args:
             bands: Arrays by band name, (row, column), as reBEN stores them: digital numbers without offset for
                 Sentinel-2 (120 x 120 for 10 m bands, 60 x 60 for 20 m, 20 x 20 for 60 m), dB for Sentinel-1.
+            neighbours: For a model with a context, the same of patches around it by how many patches they lie below
+                and to the right: ``(-1, 0)`` is the one above. Where there is none, the patch is reflected.
 
         Raises:
             CheckpointError: If a band that the model needs is missing or has another shape.
-            WrongUseError: If values are certainly in another unit.
+            WrongUseError: If values are certainly in another unit, or the model does not look at neighbours.
         """
+        around = dict(neighbours or {})
+        if around and not self.card.context:
+            raise WrongUseError("the model sees nothing but the patch itself; leave out its neighbours")
+        if beyond := [place for place in around if place not in _AROUND]:
+            raise WrongUseError(f"{beyond[0]} is no neighbour of a patch; those are (-1, -1) to (1, 1) without (0, 0)")
+        for given in (bands, *around.values()):
+            self._check(given)
+        if self.card.context:
+            nine = [self._floats(bands if place == (0, 0) else around.get(place)) for place in _PLACES]
+            bands = with_context(nine, self.card.bands, self.card.context)
+        edge = picture_size(self.card.context)
+        image_CHW = np.empty((len(self.card.bands), edge, edge), np.float32)
+        Normaliser(self.card.bands, self.card.resampling, self.card.context)(bands, image_CHW)
+        with torch.inference_mode():
+            pixel_logits, scene_logits = self.network(torch.from_numpy(image_CHW)[None].to(self.device))
+            shares_KHW = (pixel_logits[0].float() / self.card.calibration).softmax(0).cpu().numpy()
+            scene_K = None if scene_logits is None else scene_logits[0].float().sigmoid().cpu().numpy()
+        return PatchPrediction(shares_KHW.argmax(0).astype(np.uint8), shares_KHW, scene_K, self._labels(scene_K))
+
+    def _check(self, bands: Bands) -> None:
+        """Refuse bands that are not as reBEN stores them."""
         if missing := [name for name in self.card.bands if name not in bands]:
             are = "is" if len(missing) == 1 else "are"
             raise CheckpointError(f"the model needs {', '.join(self.card.bands)}; {', '.join(missing)} {are} missing")
@@ -81,13 +111,10 @@ class Model:
             if not np.isfinite(bands[name]).all():
                 raise CheckpointError(f"{name} holds values that are not finite; a patch has data everywhere")
         _require_units({name: np.asarray(bands[name], np.float64) for name in self.card.bands})
-        image_CHW = np.empty((len(self.card.bands), PATCH_SIZE, PATCH_SIZE), np.float32)
-        Normaliser(self.card.bands, self.card.resampling)(bands, image_CHW)
-        with torch.inference_mode():
-            pixel_logits, scene_logits = self.network(torch.from_numpy(image_CHW)[None].to(self.device))
-            shares_KHW = (pixel_logits[0].float() / self.card.calibration).softmax(0).cpu().numpy()
-            scene_K = None if scene_logits is None else scene_logits[0].float().sigmoid().cpu().numpy()
-        return PatchPrediction(shares_KHW.argmax(0).astype(np.uint8), shares_KHW, scene_K, self._labels(scene_K))
+
+    def _floats(self, bands: Bands | None) -> Bands | None:
+        """Bands of one type, whatever each of them came in: those of neighbours are put together."""
+        return None if bands is None else {name: np.asarray(bands[name], np.float32) for name in self.card.bands}
 
     def _labels(self, scene_K: npt.NDArray[np.float32] | None) -> tuple[str, ...]:
         if scene_K is None:

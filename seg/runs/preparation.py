@@ -64,6 +64,7 @@ class Prepared:
                 "patches": {"train": len(run.train), "validation": len(run.validation)},
                 "bands": self.config.data.bands,
                 "resplit": info.resplit,
+                **run.train.context_record(),
             },
             "loss": self.loss,
             "seeds": {"train": train.seed},
@@ -137,7 +138,7 @@ def prepare(
     seed_everything(config.train.seed, compute.device)
     network = config.model.model_copy(update={"weights": None}) if resume else config.model
     with ranks.after_first():
-        model, weights = start_segmenter(network, config.data.bands, notify)
+        model, weights = start_segmenter(network, config.data.bands, notify, config.data.context)
     if config.model.encoder_mode == "frozen" and not (config.model.weights or resume):
         notify("model.encoder_mode=frozen keeps an encoder of random weights as it is; --weights names better ones.")
     store = find_store(config.data, track, notify)

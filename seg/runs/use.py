@@ -130,7 +130,8 @@ def plan_use(
             "--drop"
         )
     # The weights know their inputs best: a config.yaml that was edited must not feed them other bands.
-    inputs = config.scored_data.model_copy(update={"bands": card.bands, "resampling": card.resampling})
+    known = {"bands": card.bands, "resampling": card.resampling, "context": card.context}
+    inputs = config.scored_data.model_copy(update=known)
     if data is not None:
         inputs = inputs.model_copy(update={"store": data, "metadata": metadata})
     store = find_store(inputs, track, notify)
@@ -162,6 +163,8 @@ def model_tags(
         "DATA_FINGERPRINT": fingerprint,
         "TEMPERATURE": f"{card.calibration:g}",
     }
+    if card.context:
+        tags["CONTEXT_PIXELS"] = str(card.context)
     if unit:
         tags["MINIMUM_MAPPING_UNIT_HA"] = unit_text(unit)
     return tags | Synthetic.of(data=synthetic, model=card.data.synthetic).tags
