@@ -136,7 +136,11 @@ def pack_evidence(evidence: Evidence) -> bytes:
             columns["pooled"] = _fixed(details.pooled_NPK, _CONFIDENCES["pooled"])
     if evidence.reference is not None:
         columns |= _lists_of("reference", evidence.reference)
-    header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **asdict(evidence.origin)}
+    origin = asdict(evidence.origin)
+    if not evidence.origin.context:
+        # As before there was any.
+        origin = {name: value for name, value in origin.items() if not name.startswith("context")}
+    header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **origin}
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(sealed(header))})
     content = pa.BufferOutputStream()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
