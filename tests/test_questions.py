@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from test_context import FIRST, LEFT, SECOND, TOP, store
 
 import seg
 from seg.config.sections import DataConfig
-from seg.metrics.jackknife import paired_test
+from seg.metrics.jackknife import Replicates, paired_test
 from seg.reben.classes import CLASS_OF_CODE
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.report.answer import points
 from seg.report.formats import Estimate
+from seg.report.outcomes import Outcome
 from seg.runs.data import synthetic_store
 from seg.runs.study import Study, Variant
 from seg.runs.sweep import Scoring
@@ -172,6 +174,54 @@ def test_a_study_end_to_end(scripts, ten_metres, tmp_path, monkeypatch, no_page)
     monkeypatch.setattr("seg.pipeline.train.train", never)
     monkeypatch.setattr("seg.pipeline.evaluate.evaluate", never)
     question.main()
+
+
+def made_outcome(name: str, miou: float, seed: int) -> Outcome:
+    """One seed of made-up scores on eight tiles: of all, and without each."""
+    random = np.random.default_rng(seed)
+    spread = {score: random.normal(0, 0.002, 8) for score in ("miou", "boundary_miou", "oa")}
+    values = {score: np.concatenate([[miou], miou + off]) for score, off in spread.items()}
+    # The two means have intervals from the classes that they are means of.
+    values |= {"iou": values["miou"][:, None], "boundary_iou": values["boundary_miou"][:, None]}
+    replicates = Replicates(
+        {f"t{i}": 5 for i in range(8)}, values, {score: np.full(values[score].shape[1:], 8.0) for score in values}
+    )
+    return Outcome(name, {"miou": Estimate(miou), "oa": Estimate(miou)}, {"miou": (miou,)}, (replicates,), 40)
+
+
+@pytest.mark.parametrize("controlled", [True, False])
+def test_cures_win_shares_of_what_errors_cost(scripts, tmp_path, monkeypatch, controlled):
+    """The settings of every cure load; the table has the differences, and their shares of the cost."""
+    noise = scripts("label_noise")
+    monkeypatch.setattr(noise, "base_store", lambda args: tmp_path / "store")
+    monkeypatch.setattr(scripts("asking"), "base_store", lambda args: tmp_path / "store")
+    monkeypatch.setattr(scripts("asking"), "read_info", lambda store: SimpleNamespace(synthetic=True, fingerprint="f"))
+    monkeypatch.setattr(noise, "degraded_store", lambda store, out, *rest: out)
+    asked = []
+
+    def ask(variants, args):
+        asked.extend(variants)
+        Study(tmp_path, (0,), {}).runs(variants)
+        scores = {"clean maps": 0.30, "15 % of the polygons wrong": 0.24, "units below 25 ha merged": 0.31}
+        won = dict.fromkeys(noise.CURES, 0.0) | {"CutMix": 0.03, "copy-paste": -0.01}
+        found = [(v.name, *v.name.partition(", ")[::2]) for v in variants]
+        return [made_outcome(name, scores[maps] + won.get(cure, 0.0), i) for i, (name, maps, cure) in enumerate(found)]
+
+    monkeypatch.setattr(noise, "ask", ask)
+    options = ["--cures", *([] if controlled else ["--without-control"]), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["label_noise.py", *options])
+    noise.main()
+    assert len(asked) == 3 + (3 if controlled else 2) * len(noise.CURES)
+    document = json.loads((tmp_path / "out" / "label_noise_cures.json").read_text())
+    rows = {row["cure"]: row for row in document["tables"][0]["rows"]}
+    wrong = rows["15 % of the polygons wrong, CutMix"]
+    assert (wrong["miou"], wrong["share"]) == pytest.approx((0.03, 0.5))
+    assert wrong["miou_low"] > 0
+    assert rows["15 % of the polygons wrong, copy-paste"]["share"] == pytest.approx(-1 / 6)
+    # An error that costs nothing has nothing to bring back.
+    assert rows["units below 25 ha merged, CutMix"]["share"] is None
+    assert "by: 15 % of the polygons wrong, CutMix" in document["shows"]
+    assert "copy-paste" not in document["shows"]
 
 
 def test_differences_in_words():
