@@ -82,11 +82,6 @@ CASES = [
     ("train --data s --set loss.border_metres=50", 2, "loss.border_metres has no effect on the losses chosen"),
     ("train --data s --set train.cutmix=0.8 --set train.copy_paste=0.5", 2, "are more than 1 together"),
     ("train --data s --set train.cutmix=0.5 --batch-size 1", 2, "batch_size=1 has one"),
-    (
-        "train --data s --set train.cutmix=0.5 --set data.context=32",
-        2,
-        "train.cutmix=0.5 has an effect only without data.context",
-    ),
     ("train --data s --set train.copy_paste=0.5 --set loss.pixel_weight=0", 2, "only with loss.pixel_weight above 0"),
     ("train --data s --set data.label_elastic=9 --set loss.pixel_weight=0", 2, "only with loss.pixel_weight above 0"),
     ("train --data s --set data.label_elastic_scale=99", 2, "has an effect only with a label_elastic above 0"),

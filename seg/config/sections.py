@@ -294,8 +294,6 @@ class Config(Section):
         refuse_idle(self.train, encoder, self.model.encoder_mode == "train", "with model.encoder_mode=train", "train.")
         learns = self.loss.pixel_weight > 0
         refuse_idle(self.train, ("cutmix", "copy_paste"), learns, "with loss.pixel_weight above 0", "train.")
-        alone = self.data.context == 0
-        refuse_idle(self.train, ("cutmix", "copy_paste"), alone, "without data.context", "train.")
         refuse_idle(self.data, ("label_elastic",), learns, "with loss.pixel_weight above 0", "data.")
         if not self.loss.pixel_weight and (not self.loss.scene_weight or self.model.scene_head == "none"):
             raise ValueError("loss.pixel_weight=0 leaves nothing to train on; give the scene head a loss with a weight")
