@@ -25,7 +25,7 @@ from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from seg.maps.palette import AGREEMENT, LAND_COVER, SHADES
+from seg.styles.palette import AGREEMENT, LAND_COVER, SHADES
 
 _EDGE = 400
 _SCALES = (1.0, 0.25, 0.05)

@@ -24,11 +24,11 @@ from seg.figures import style
 from seg.maps.cog import BLOCK, read_overview, write_cog
 from seg.maps.geotiff import write_class_map, write_values
 from seg.maps.mosaic import agreement, assemble, write_strips
-from seg.maps.palette import AGREEMENT, LAND_COVER
-from seg.maps.qgis import write_qml
 from seg.maps.vrt import Looks, read_raster, union, vrt_document, write_vrt
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId
+from seg.styles.palette import AGREEMENT, LAND_COVER
+from seg.styles.qgis import write_qml
 
 HOLE = IGNORE_INDEX
 TAGS = {"MODEL": "unet <resnet18> & more", "DATA_FINGERPRINT": "ab12", "SEG_VERSION": "0.1", "SYNTHETIC": "YES"}

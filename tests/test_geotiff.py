@@ -24,10 +24,10 @@ from seg.maps.geotiff import (
     write_values,
 )
 from seg.maps.mosaic import assemble
-from seg.maps.palette import AGREEMENT, LAND_COVER
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, SHARE_SCALE
 from seg.reben.patch import GeoRef, PatchId
 from seg.reben.reference_map import class_indices
+from seg.styles.palette import AGREEMENT, LAND_COVER
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 PATCH = PatchId.parse("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57")

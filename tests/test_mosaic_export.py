@@ -22,8 +22,6 @@ from seg.figures.land_cover import land_cover_figure, legend_figure
 from seg.figures.style import png_bytes
 from seg.maps.footprints import CRS84, write_footprints
 from seg.maps.mosaics import write_companions
-from seg.maps.palette import AGREEMENT, LAND_COVER
-from seg.maps.qgis import style
 from seg.models.checkpoint import read_checkpoint
 from seg.models.weights_file import weights_digest
 from seg.pipeline.export import export
@@ -33,6 +31,8 @@ from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.reben.patch import PatchId
 from seg.store import written
 from seg.store.open import open_store
+from seg.styles.palette import AGREEMENT, LAND_COVER
+from seg.styles.qgis import style
 from seg.synthetic.tree import synthesise
 
 ROOT = Path(__file__).resolve().parents[1]

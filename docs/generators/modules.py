@@ -18,6 +18,8 @@ PACKAGES = {
     "models": "Networks, scene heads, weights and checkpoints.",
     "metrics": "Counts in, scores out.",
     "generalise": "Class maps brought to a minimum mapping unit.",
+    "styles": "What maps look like in other programs: palettes, styles for QGIS and GeoServer.",
+    "vectors": "Pixels to polygons with shared borders, GeoPackages.",
     "figures": "Every picture and chart.",
     "region": "A reBEN of one's own tiles.",
     "synthetic": "A made-up world.",

@@ -27,10 +27,10 @@ from rasterio.windows import Window
 
 from seg.errors import MapError
 from seg.maps.overviews import Sums, checksum, threads, windows_of, with_overviews, write_overviews
-from seg.maps.palette import LAND_COVER, Palette
 from seg.maps.vrt import Looks, Raster, read_raster, union, vrt_document
 from seg.reben.classes import SHARE_SCALE
 from seg.store.atomic import staged_file, write_text
+from seg.styles.palette import LAND_COVER, Palette
 
 Kind = Literal["classes", "continuous"]
 

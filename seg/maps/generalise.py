@@ -18,12 +18,12 @@ from seg.config.track import Track
 from seg.generalise.units import Generalisation, unit_pixels
 from seg.maps.geotiff import write_class_map, write_values
 from seg.maps.mosaic import agreement, read_row
-from seg.maps.palette import AGREEMENT
 from seg.maps.parts import SURPRISALS as SURPRISAL_STRIPS
 from seg.maps.parts import Unfinished
 from seg.maps.patches import AGREES, MAP, REFERENCE, SURPRISALS, Layer, patch_file
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId
+from seg.styles.palette import AGREEMENT
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -20,10 +20,10 @@ from rasterio.io import DatasetWriter, MemoryFile
 from rasterio.transform import Affine
 
 from seg.errors import MapError
-from seg.maps.palette import LAND_COVER, Palette
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES, SHARE_SCALE
 from seg.reben.patch import GeoRef
 from seg.store.atomic import write_bytes
+from seg.styles.palette import LAND_COVER, Palette
 
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 _ROUNDING = 1e-4

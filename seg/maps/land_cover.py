@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import rasterio
 
-from seg.maps.qgis import hexadecimal, polygon_style
-from seg.maps.sld import polygon_sld
 from seg.maps.vrt import Looks, read_raster, union, vrt_document
 from seg.reben.classes import CLASSES
 from seg.reben.patch import GeoRef
+from seg.styles.qgis import hexadecimal, polygon_style
+from seg.styles.sld import polygon_sld
 from seg.vectors.geopackage import GEOMETRY, Style, write_geopackage
 from seg.vectors.polygons import LandCover, land_cover
 

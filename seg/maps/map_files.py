@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.maps.footprints import VECTOR_ENDINGS, VectorFormat
-from seg.maps.palette import LAND_COVER
 from seg.maps.parts import LAYERS, require_strips, unfinished_folder
-from seg.maps.qgis import style
-from seg.maps.sld import raster_sld
 from seg.maps.stac import COLLECTION, MODEL, model_of_map
 from seg.maps.vrt import write_vrt
 from seg.store.atomic import remove_file, write_text
 from seg.store.targets import Known, claimed_files, claimed_folder
+from seg.styles.palette import LAND_COVER
+from seg.styles.qgis import style
+from seg.styles.sld import raster_sld
 from seg.vectors.polygons import PolygonOptions
 
 VRT = "map.vrt"

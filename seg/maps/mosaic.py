@@ -11,10 +11,10 @@ import rasterio
 
 from seg.errors import MapError
 from seg.maps.geotiff import write_values
-from seg.maps.palette import RIGHT, UNLABELLED, WRONG, Palette
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.patch import GeoRef, PatchId
+from seg.styles.palette import RIGHT, UNLABELLED, WRONG, Palette
 
 
 def assemble(maps: Mapping[PatchId, npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[np.uint8], GeoRef]:

@@ -15,13 +15,13 @@ from seg.maps.geotiff import write_category_names
 from seg.maps.land_cover import write_land_cover
 from seg.maps.mosaic import write_strips
 from seg.maps.patches import CONFIDENCE, MAP, OUTLINED, Layer, patch_file
-from seg.maps.qgis import style, write_qml
-from seg.maps.sld import raster_sld
 from seg.maps.stac import item_of_map
 from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
 from seg.store.atomic import write_text
 from seg.store.written import partial_of
+from seg.styles.qgis import style, write_qml
+from seg.styles.sld import raster_sld
 from seg.vectors.polygons import PolygonOptions
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from seg.maps.geotiff import write_category_names, write_class_map, write_probabilities, write_reference, write_values
 from seg.maps.mosaic import agreement
-from seg.maps.palette import AGREEMENT, LAND_COVER, Palette
-from seg.maps.qgis import write_qml
 from seg.reben.classes import CLASS_NAMES, SHARE_SCALE
 from seg.reben.patch import PatchId
 from seg.runs.folder import best_checkpoint
 from seg.runs.use import model_tags
+from seg.styles.palette import AGREEMENT, LAND_COVER, Palette
+from seg.styles.qgis import write_qml
 
 if TYPE_CHECKING:
     from seg.engine.evaluate import Prediction

@@ -18,10 +18,10 @@ from rasterio.io import DatasetReader
 from rasterio.warp import transform_geom
 
 from seg.errors import WrongUseError
-from seg.maps.palette import AGREEMENT, LAND_COVER, Palette
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.names import acquired_in, product_in
 from seg.store.atomic import write_text
+from seg.styles.palette import AGREEMENT, LAND_COVER, Palette
 
 if TYPE_CHECKING:
     import pystac

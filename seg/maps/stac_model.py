@@ -4,11 +4,11 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from seg.maps.palette import LAND_COVER
 from seg.maps.stac import REBEN, classes_of, json_text
 from seg.models.card import ModelCard
 from seg.reben.bands import PATCH_SIZE
 from seg.store.atomic import write_text
+from seg.styles.palette import LAND_COVER
 
 _MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 _YEAR = ("2017-06-01T00:00:00Z", "2018-05-31T23:59:59Z")

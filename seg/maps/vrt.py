@@ -21,9 +21,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 from seg.errors import MapError
-from seg.maps.palette import LAND_COVER, Palette
 from seg.reben.classes import IGNORE_INDEX, SHARE_SCALE
 from seg.store.atomic import staged_file, write_text
+from seg.styles.palette import LAND_COVER, Palette
 
 EUROPE = CRS.from_epsg(3035)
 _ALIGNED = 1e-3

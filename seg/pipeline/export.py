@@ -34,7 +34,6 @@ from seg.maps.patches import (
     write_looks,
     write_patches,
 )
-from seg.maps.qgis import style
 from seg.maps.stac import COLLECTION, MODEL, require_pystac
 from seg.maps.together import describe_mosaics
 from seg.reben.bands import PATCH_SIZE
@@ -46,6 +45,7 @@ from seg.store.open import INFO_FILE
 from seg.store.patches import MAP_SUFFIX
 from seg.store.targets import Known, claimed_besides, claimed_folder, require_own_folder
 from seg.store.written import partial_of
+from seg.styles.qgis import style
 from seg.vectors.polygons import PolygonOptions
 
 if TYPE_CHECKING:

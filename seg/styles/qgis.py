@@ -8,8 +8,8 @@ and for polygons with the renderer "Categorized".
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from seg.maps.palette import LAND_COVER, SHADES, Color, Palette
 from seg.store.atomic import write_text
+from seg.styles.palette import LAND_COVER, SHADES, Color, Palette
 
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _VERSION = "3.22.0-Białowieża"
