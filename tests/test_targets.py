@@ -532,7 +532,10 @@ OUTPUTS = {
     "real_sample": (["--tree", "any", *OUT], "real_sample.md"),
     **{
         f"questions/{what}": (OUT, f"{what}.md")
-        for what in ("fusion", "label_noise", "mapping_unit", "scene_labels", "speed", "split_leakage")
+        for what in (
+            *("context", "fusion", "label_noise", "mapping_unit"),
+            *("scene_heads", "scene_labels", "speed", "split_leakage"),
+        )
     },
 }
 """Words of each script that writes results, and one of the files that it writes."""
