@@ -312,7 +312,7 @@ def test_other_data_are_noticed(run, stores):
 def test_other_data_have_an_evaluation_of_their_own(run, evaluated, stores, tmp_path):
     own, other = (evaluated.folder / "scores.json").read_bytes(), open_store(stores["official"]).info.fingerprint
     on = other[:8]
-    with pytest.raises(RunError, match=f"not scored on the test split of the data {on} yet; .* --data STORE"):
+    with pytest.raises(RunError, match=rf"not scored on the test split of other data \({on}\) yet; .* --data STORE"):
         seg.compare([run], on=on)
     found = seg.evaluate(run, data=stores["official"])
     assert found.folder == run / "eval" / f"test-on-{on}"
