@@ -52,7 +52,7 @@ def steps(folder, *whats):
     return [Step(f"piece{i}", what, folder) for i, what in enumerate(whats)]
 
 
-def until(condition, seconds=50):
+def until(condition, seconds=150):
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)
