@@ -1,7 +1,7 @@
 """A network over a scene, window by window: strips of the map from top to bottom, in bounded memory."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def predict_strips(
     tiling: Tiling,
     strips: Sequence[int],
     how: ScenePass,
-) -> Iterator[Piece]:
+) -> Generator[Piece]:
     """Predict strips of a scene; the next one is read while the network is at work.
 
     A strip depends on its own row of windows and on the one above, which is run again if it is not among the strips. So

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -229,13 +230,14 @@ def predict_lacking(
             bool(plan.units),
             track,
         )
-        pieces = predict_strips(weights.model, view, plan.tiling, strips, how)
 
         def write(piece: Piece) -> None:
             unfinished.write_left_out(strips[0], scene.left_out)
             unfinished.write(piece)
 
-        _write_behind(pieces, write)
+        # Closed here whatever happens: left to the garbage collector, it would wait for a reader that has ended.
+        with closing(predict_strips(weights.model, view, plan.tiling, strips, how)) as pieces:
+            _write_behind(pieces, write)
     if rows:
         how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
         cells = predict_cells(weights.model, view, plan.part.inner, rows, how)
