@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_up import dense_counts, made_up_evidence
+from scipy import stats
 
 from seg.areas.table import area_table
 from seg.config.synthetic import Synthetic
-from seg.metrics.area import adjusted_areas, stratified_accuracies, tile_errors, tile_quantile
+from seg.metrics.area import adjusted_areas, stratified_accuracies, tile_errors
 from seg.metrics.evidence import total_counts
 from seg.metrics.jackknife import numbered_tiles, standard_error
 from seg.metrics.sparse import sparse_counts
@@ -165,8 +166,12 @@ def test_a_class_that_the_reference_lacks_has_no_estimate():
         assert row["adjusted_ha"] == pytest.approx(math.nan if k == 2 else expected.area_K[k], nan_ok=True)
     text = markdown(table)
     total = mapped.sum()
+    # The effective number of tiles, by their labelled pixels, and Student's quantile.
+    tiles, held = np.array(evidence.tiles.to_pylist()), dense.sum((1, 2))
+    pixels = np.array([held[tiles == tile].sum() for tile in set(tiles)], float)
+    quantile = stats.t.ppf(0.975, pixels.sum() ** 2 / (pixels**2).sum() - 1)
     for row in rows.values():
-        half = tile_quantile(evidence) * row["adjusted_se_tiles_ha"]
+        half = quantile * row["adjusted_se_tiles_ha"]
         ends = np.clip([row["adjusted_ha"] - half, row["adjusted_ha"] + half], 0, total)
         assert (row["adjusted_low_ha"], row["adjusted_high_ha"]) == pytest.approx(tuple(ends), nan_ok=True)
     assert f"The reference of the assessment has no {CLASS_NAMES[2]}: nothing is known of their true areas" in text

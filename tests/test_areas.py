@@ -12,6 +12,7 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+import shapely.affinity
 from commands import printed, run_seg
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +22,10 @@ from rasterio.warp import transform
 from seg.areas.class_map import map_rows, open_class_map, strata_of
 from seg.areas.design import draw
 from seg.areas.zones import open_zones, read_zones, zone_hectares
-from seg.errors import MapError, SegError
+from seg.errors import MapError, SegError, WrongUseError
 from seg.maps.geotiff import write_class_map
 from seg.metrics.area import adjusted_areas
+from seg.models.weights_file import weights_digest
 from seg.pipeline.areas import map_areas
 from seg.pipeline.sample import draw_sample
 from seg.reben.classes import CLASS_NAMES, CLASSES, NUM_CLASSES
@@ -416,3 +418,51 @@ def test_what_comes_next_is_typed(tmp_path: Path, mapped: Path, monkeypatch: pyt
     code, text = run_seg(*words)
     assert code == 2
     assert "somebody has changed since" in text
+
+
+def test_the_run_that_made_the_map_and_no_other(real_run: Path, tmp_path: Path) -> None:
+    digest = weights_digest(real_run / "checkpoints" / "best")
+    for name, made_by in (("own", digest), ("other", "00ff")):
+        tags = {"SEG_VERSION": "1", "SCENE": "a scene", "MODEL_WEIGHTS": made_by}
+        write_class_map(tmp_path / f"{name}.tif", classes(), GRID, tags)
+    with pytest.raises(WrongUseError, match=r"has not made .*other\.tif; name the run that has"):
+        map_areas(tmp_path / "other.tif", out=tmp_path / "other.csv", run=real_run)
+    assert not (tmp_path / "other.csv").exists()
+    square = shapely.box(GRID.x_min, GRID.y_max - 10 * GRID.height, GRID.x_min + 10 * GRID.width, GRID.y_max)
+    geopandas.GeoDataFrame({"zone": ["all"]}, geometry=[square], crs=32633).to_file(tmp_path / "zones.gpkg")
+    whole = map_areas(tmp_path / "own.tif", out=tmp_path / "whole.csv", run=real_run).tables[""]
+    zoned = map_areas(
+        tmp_path / "own.tif", out=tmp_path / "zoned.csv", zones=tmp_path / "zones.gpkg", run=real_run
+    ).tables[""]
+    keys = [column.key for column in whole.columns]
+    assert [column.key for column in zoned.columns] == ["zone", "zone_mapped", *keys]
+    assert "adjusted_ha" in keys
+    for row, of_zone in zip(whole.rows, zoned.rows, strict=True):
+        assert of_zone[2:5] == row[:3]
+        assert of_zone[5:] == pytest.approx(row[3:], rel=1e-9, nan_ok=True)
+    # What is said of areas as a whole is said of zones too.
+    assert set(whole.notes) <= set(zoned.notes)
+
+
+def test_a_zone_of_several_polygons_is_the_same_however_they_are_kept(mapped: Path, tmp_path: Path) -> None:
+    """One lies on the map, one far from it: how much of the zone is mapped is said, or that it is not known."""
+    near = shapely.box(300_100, 5_399_000, 300_700, 5_399_600)
+    far = shapely.affinity.translate(near, 500_000, 0)
+    shares = {}
+    for name, shapes in (("one", [shapely.MultiPolygon([near, far])]), ("two", [near, far])):
+        frame = geopandas.GeoDataFrame({"zone": ["A"] * len(shapes)}, geometry=shapes, crs=32633)
+        frame.to_file(tmp_path / f"{name}.gpkg")
+        of = open_class_map(mapped)
+        found = read_zones(open_zones(tmp_path / f"{name}.gpkg"), of)
+        assert any("reach beyond the map" in remark for remark in found.remarks)
+        shares[name] = found.whole_hectares(32633)["A"]
+    assert shares["one"] == pytest.approx(72, rel=0.02)
+    assert math.isnan(shares["two"])
+
+
+def test_zones_without_a_name_are_told(mapped: Path, tmp_path: Path) -> None:
+    near = shapely.box(300_100, 5_399_000, 300_700, 5_399_600)
+    frame = geopandas.GeoDataFrame({"zone": ["A", None]}, geometry=[near, near], crs=32633)
+    frame.to_file(tmp_path / "zones.gpkg")
+    with pytest.raises(MapError, match=r"1 polygons of .* have no 'zone'"):
+        read_zones(open_zones(tmp_path / "zones.gpkg"), open_class_map(mapped))

@@ -52,13 +52,14 @@ def draw(of: ClassMap, strata: Strata, per_class: int, seed: int) -> Sample:
     seen_K = np.zeros(len(ranks_K), np.int64)
     found: list[Ints] = []
     for top, values_HW, _ in map_rows(of):
+        until_K = seen_K + np.bincount(values_HW.ravel(), minlength=256)[: len(seen_K)]
         for k, ranks in enumerate(ranks_K):
-            first, last = np.searchsorted(ranks, (seen_K[k], seen_K[k] + np.count_nonzero(values_HW == k)))
+            first, last = np.searchsorted(ranks, (seen_K[k], until_K[k]))
             if last > first:
                 places = np.flatnonzero(values_HW == k)[ranks[first:last] - seen_K[k]]
                 row_N, column_N = np.divmod(places, values_HW.shape[1])
                 found.append(np.stack([row_N + top, column_N, np.full(len(places), k)]).astype(np.int64))
-        seen_K += np.bincount(values_HW.ravel(), minlength=256)[: len(seen_K)]
+        seen_K = until_K
     # Whoever labels them must not see from their order what they are mapped as.
     row_N, column_N, stratum_N = random.permutation(np.concatenate(found, 1), axis=1)
     return Sample(row_N, column_N, stratum_N)

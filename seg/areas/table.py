@@ -75,17 +75,18 @@ def zone_table(
         evidence: The assessment.
         title: Of the table.
         notes: What is to be said of the zones.
-        whole_ha: Hectares of each zone, mapped or not.
+        whole_ha: Hectares of each zone, mapped or not; NaN where that is not known.
     """
     columns: tuple[Column, ...] = ()
     rows: list[tuple[Value, ...]] = []
-    said: tuple[str, ...] = ()
+    said: dict[str, None] = {}
     for zone, hectares_K in zones.items():
-        columns, of_zone, said = _area_rows(hectares_K, evidence)
-        covered = min(1.0, float(hectares_K.sum()) / whole_ha[zone]) if whole_ha[zone] else np.nan
+        columns, of_zone, said_of_zone = _area_rows(hectares_K, evidence)
+        said |= dict.fromkeys(said_of_zone)
+        covered = float(np.minimum(1.0, hectares_K.sum() / whole_ha[zone])) if whole_ha[zone] else np.nan
         rows += [(zone, covered, *row) for row in of_zone]
     first = (Column("zone", "Zone", "text"), Column("zone_mapped", "Zone mapped", "percent"))
-    return Table("areas", title, (*first, *columns), tuple(rows), (*said[:3], *notes))
+    return Table("areas", title, (*first, *columns), tuple(rows), (*said, *notes))
 
 
 def _area_rows(

@@ -1,6 +1,8 @@
 """Areas of classes within zones: countries, or polygons of any vector file."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.reben.ground import Floats, blocks, hectares_of, scale_at
 from seg.reben.patch import GeoRef
 from seg.region.countries import COLUMNS
-from seg.region.polygons import Objects, PolygonFile, count_polygons, first_values, open_polygons, polygons_on
+from seg.region.polygons import Objects, PolygonFile, open_polygons, polygons_on, value_counts
 
 _COLUMNS = (*COLUMNS, "zone", "NUTS_ID", "id")
 _NAMED = 5
@@ -31,20 +33,23 @@ class Zones:
         names: In the order of the file.
         shapes_Z: A valid shape for each, in the CRS of the map.
         remarks: What is to be said of them, in sentences.
+        parted: Names of zones that have polygons far from the map, too, which were not read.
     """
 
     names: tuple[str, ...]
     shapes_Z: Objects
     remarks: tuple[str, ...]
+    parted: frozenset[str]
 
     def whole_hectares(self, epsg: int) -> dict[str, float]:
-        """Hectares on the ground of each zone as a whole, mapped or not."""
+        """Hectares on the ground of each zone as a whole, mapped or not; NaN where not all of it was read."""
         import shapely
 
         middles_Z = shapely.point_on_surface(self.shapes_Z)
         scale_Z = scale_at(epsg, shapely.get_x(middles_Z), shapely.get_y(middles_Z)).area_N
         hectares_Z = shapely.area(self.shapes_Z) * scale_Z / _SQUARE_METRES
-        return dict(zip(self.names, hectares_Z.tolist(), strict=True))
+        whole = dict(zip(self.names, hectares_Z.tolist(), strict=True))
+        return whole | dict.fromkeys(self.parted, math.nan)
 
 
 def open_zones(path: Path, column: str | None = None) -> PolygonFile:
@@ -64,14 +69,21 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
     """The zones of a file that touch a map, in its CRS; polygons of one name are one zone.
 
     Raises:
-        MapError: If there is none.
+        MapError: If there is none, or one has no name.
         LandCoverError: If the file cannot be used.
     """
+    import pandas
     import shapely
 
     polygons = polygons_on(file, of.grid)
     area = shapely.box(*of.grid.bounds)
     touching_N = shapely.area(shapely.intersection(polygons.shapes_N, area)) > 0
+    if nameless := int((touching_N & pandas.isna(polygons.values_N)).sum()):
+        raise MapError(
+            f"{nameless} polygons of {file.path} on {of.path} have no '{file.column}'; give them one, or name another "
+            "column with --zone-column",
+            wrong_use=True,
+        )
     names_N = polygons.values_N.astype(str)
     names = tuple(dict.fromkeys(names_N[touching_N].tolist()))
     if not names:
@@ -82,11 +94,14 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
             wrong_use=True,
         )
     shapes_Z = np.array([shapely.union_all(polygons.shapes_N[names_N == name]) for name in names], object)
-    remarks = [*_outside(file, names), *_repaired(polygons.repaired), *_overlaps(names, shapes_Z)]
-    partly = [name for name, shape in zip(names, shapes_Z, strict=True) if not area.contains(shape)]
+    everywhere, read = value_counts(file), Counter(polygons.features_F.astype(str).tolist())
+    parted = frozenset(name for name in names if everywhere[name] > read[name])
+    remarks = [*_outside(everywhere, names), *_repaired(polygons.repaired), *_overlaps(names, shapes_Z)]
+    reaching = zip(names, shapes_Z, strict=True)
+    partly = [name for name, shape in reaching if name in parted or not area.contains(shape)]
     if partly:
         remarks.append(f"Zones reach beyond the map and are counted as far as it goes: {_listed(partly)}.")
-    return Zones(names, shapes_Z, tuple(remarks))
+    return Zones(names, shapes_Z, tuple(remarks), parted)
 
 
 def zone_hectares(of: ClassMap, zones: Zones) -> dict[str, Floats]:
@@ -121,8 +136,8 @@ def _block(grid: GeoRef, rows: slice, columns: slice) -> GeoRef:
     return GeoRef(grid.epsg, west, north, size, columns.stop - columns.start, rows.stop - rows.start)
 
 
-def _outside(file: PolygonFile, inside: Sequence[str]) -> Iterator[str]:
-    if outside := sorted(set(first_values(file, count_polygons(file))) - set(inside)):
+def _outside(everywhere: Mapping[str, int], inside: Sequence[str]) -> Iterator[str]:
+    if outside := sorted(set(everywhere) - set(inside)):
         yield f"Zones that do not lie on the map are left out: {_listed(outside)}."
 
 

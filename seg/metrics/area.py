@@ -13,6 +13,7 @@ import numpy as np
 
 from seg.metrics.evidence import Evidence, total_counts
 from seg.metrics.jackknife import LEVEL, numbered_tiles, standard_error, student_quantile
+from seg.metrics.leave_out import effective_number
 from seg.metrics.ratio import Bools, Floats
 from seg.metrics.sparse import Counts
 from seg.reben.classes import NUM_CLASSES
@@ -141,8 +142,8 @@ def tile_quantile(evidence: Evidence) -> float:
     The effective number of tiles is that of their labelled pixels; NaN if one tile holds them all.
     """
     names, tile_N = numbered_tiles(evidence)
-    pixels_T = evidence.confusion.grouped(tile_N, len(names)).sum(1).astype(float)
-    return float(student_quantile(np.array(pixels_T.sum() ** 2 / max((pixels_T**2).sum(), 1.0)), LEVEL))
+    pixels_T = evidence.confusion.grouped(tile_N, len(names)).sum(1)
+    return float(student_quantile(effective_number(pixels_T), LEVEL))
 
 
 def _shares(confusion_KK: Counts) -> tuple[Floats, Counts, Bools]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.areas.class_map import open_class_map, strata_of
+from seg.areas.class_map import ClassMap, open_class_map, strata_of
 from seg.areas.estimate import estimates
 from seg.areas.sample_file import read_labelled
 from seg.areas.table import area_table, run_assessment, table_files, write_table, zone_table
@@ -13,7 +13,9 @@ from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, ignore
 from seg.errors import WrongUseError
 from seg.maps.targets import require_inputs
+from seg.models.weights_file import weights_digest
 from seg.report.formats import Table, titled
+from seg.runs.folder import best_checkpoint
 from seg.store.atomic import remove_file
 from seg.store.targets import claimed_files
 
@@ -76,6 +78,8 @@ def map_areas(
             labelled = read_labelled(sample, of, strata)
             tables = estimates(of, strata, labelled)
         else:
+            if run:
+                _require_maker(run, of)
             evidence = run_assessment(run, notify) if run else None
             synthetic = Synthetic.in_tags(of.tags)
             synthetic |= Synthetic.of(model=evidence is not None and bool(evidence.origin.simulated))
@@ -95,6 +99,13 @@ def map_areas(
                     remove_file(old)
         written = [write_table(stem.with_name(stem.name + ending), table) for ending, table in tables.items()]
     return Areas(tuple(path for paths in written for path in paths), tables)
+
+
+def _require_maker(run: Path, of: ClassMap) -> None:
+    """Refuse a run that has not made a map: its confusions say nothing of it."""
+    made_by = of.tags.get("MODEL_WEIGHTS")
+    if made_by and made_by != weights_digest(best_checkpoint(run)):
+        raise WrongUseError(f"{run} has not made {of.path}; name the run that has, or leave out --run")
 
 
 def _check(out: Path, sample: Path | None, zones: Path | None, zone_column: str | None, run: Path | None) -> None:

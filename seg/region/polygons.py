@@ -62,11 +62,13 @@ class Polygons:
         shapes_N: Valid shapely polygons in the order of the file; a multipolygon is several of them.
         values_N: The attribute of each.
         repaired: Features that were not valid and have been made so.
+        features_F: The attribute of each feature that was read, None where it has none.
     """
 
     shapes_N: Objects
     values_N: npt.NDArray[Any]
     repaired: int
+    features_F: npt.NDArray[Any]
 
 
 def holds_polygons(path: Path) -> bool:
@@ -142,14 +144,14 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
     Vertices are reprojected, edges between them are straight in either CRS, as GDAL has it.
 
     Raises:
-        LandCoverError: If one has no attribute, or cannot be made valid.
+        LandCoverError: If one cannot be made valid.
     """
     import pyogrio
     import shapely
 
     bounds = bounds_in(grid, file.crs)
     if bounds is None:
-        return Polygons(np.empty(0, object), np.empty(0, object), 0)
+        return Polygons(np.empty(0, object), np.empty(0, object), 0, np.empty(0, object))
     try:
         _, fids_N, binary_N, fields = pyogrio.raw.read(
             _source(file.path), layer=file.layer, columns=[file.column], bbox=bounds, return_fids=True, force_2d=True
@@ -165,22 +167,15 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
     parts_N, inner_N = shapely.get_parts(parts_N, return_index=True)
     keep = shapely.get_type_id(parts_N) == _POLYGON
     parts_N, owner_N = parts_N[keep], owner_N[inner_N][keep]
-    return Polygons(_reprojected(file, parts_N, grid.epsg), values_N[owner_N], repaired)
+    return Polygons(_reprojected(file, parts_N, grid.epsg), values_N[owner_N], repaired, values_N)
 
 
-def count_polygons(file: PolygonFile) -> int:
-    """Features of the layer, wherever they lie."""
-    import pyogrio
-
-    return int(pyogrio.read_info(_source(file.path), layer=file.layer, force_feature_count=True)["features"])
-
-
-def first_values(file: PolygonFile, most: int) -> list[str]:
-    """Different values of the attribute among the first polygons of a file, as text.
+def value_counts(file: PolygonFile, most: int | None = None) -> dict[str, int]:
+    """How many polygons of a file have each value of the attribute, as text, wherever they lie.
 
     Args:
         file: The file.
-        most: So many polygons are looked at.
+        most: So many polygons are looked at, the first ones; None: all.
 
     Raises:
         LandCoverError: If it is damaged.
@@ -193,7 +188,8 @@ def first_values(file: PolygonFile, most: int) -> list[str]:
         )
     except pyogrio.errors.DataSourceError:
         raise LandCoverError(f"{file.path} cannot be read; it is damaged: get it anew") from None
-    return [str(value) for value in np.unique(fields[0].astype(str))]
+    values, counts = np.unique(fields[0].astype(str), return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def bounds_in(grid: GeoRef, crs: str) -> Bounds | None:
