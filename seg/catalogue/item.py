@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +219,7 @@ def item_of(content: Mapping[str, Any], source: Place) -> Item:
             bbox=tuple(map(float, box)) if box else None,
             geometry=content.get("geometry"),
         )
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         if isinstance(error, SceneError):
             raise
         raise SceneError(f"the STAC item {name} of {source} is damaged ({error}); get it anew") from None
@@ -286,7 +286,7 @@ def _epsg(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> int | None
 
 def _numbers(asset: Mapping[str, Any], properties: Mapping[str, Any], key: str) -> tuple[float, ...] | None:
     value = asset.get(key) or properties.get(key)
-    return tuple(float(one) for one in value[:6]) if value else None
+    return tuple(float(value[number]) for number in range(6)) if value else None
 
 
 def _shape(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -303,7 +303,10 @@ def _metres(key: str, asset: Mapping[str, Any], about: Mapping[str, Any]) -> flo
 
 
 def _time(text: object) -> datetime | None:
-    return datetime.fromisoformat(str(text).replace("Z", "+00:00")) if text else None
+    if not text:
+        return None
+    time = datetime.fromisoformat(str(text))
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def joined(base: Place, href: str) -> Place:
     if isinstance(place := place_of(href), Remote):
         return place
     if isinstance(base, Path):
-        return place if place.is_absolute() else base.parent / unquote(href)
+        return place if place.is_absolute() else base.absolute().parent / unquote(href)
     if base.url is not None:
         return Remote("/vsicurl/" + urljoin(base.url, href))
     return base if not href else Remote(f"{base.path.rpartition('/')[0]}/{href.removeprefix('./')}")

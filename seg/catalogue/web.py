@@ -29,6 +29,8 @@ _FIRST = 512
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """What servers say that may do better soon."""
 _PAGE = re.compile(rb"\s*(<!doctype html|<html|<\?xml[^>]*\?>\s*<!doctype html)", re.IGNORECASE)
+_PLAIN = {"Accept-Encoding": "identity"}
+"""Compressed, the bytes of a part are not those of the file."""
 _LARGEST = 256 << 20
 """Bytes of the largest file that is read as a whole."""
 _CHUNK = 1 << 16
@@ -47,8 +49,12 @@ class Told:
     version: str = ""
 
 
-def look_at(file: Remote) -> Told:
+def look_at(file: Remote, named: Remote | None = None) -> Told:
     """What the server of a file says of it; nothing of what is in an object store.
+
+    Args:
+        file: The file.
+        named: What somebody has named whose signed address this is.
 
     Raises:
         SceneError: If there is no such file, it may not be read, or it is a page and no file.
@@ -68,7 +74,7 @@ def look_at(file: Remote) -> Told:
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
         return Told(int(size) if size.isdigit() else None, version)
 
-    return _asked(file, 0, _FIRST - 1, told)
+    return _asked(file, 0, _FIRST - 1, told, named)
 
 
 def fetch(file: Remote) -> bytes:
@@ -77,7 +83,7 @@ def fetch(file: Remote) -> bytes:
     Raises:
         SceneError: If it cannot be had.
     """
-    return _asked(_reachable(file), None, None, lambda answer: _all_of(answer, file))
+    return _asked(_reachable(file), None, None, lambda answer: _all_of(answer, file), _in_store(file))
 
 
 class RangeFile(io.RawIOBase):
@@ -92,8 +98,8 @@ class RangeFile(io.RawIOBase):
 
     def __init__(self, file: Remote) -> None:
         super().__init__()
-        self._file, self._place = _reachable(file), 0
-        told = look_at(self._file)
+        self._file, self._named, self._place = _reachable(file), _in_store(file), 0
+        told = look_at(self._file, self._named)
         if told.size is None:
             raise SceneError(f"the server of {file} does not say how large it is; get the file and name your copy")
         self._size = told.size
@@ -121,7 +127,8 @@ class RangeFile(io.RawIOBase):
         count = min(len(room), self._size - self._place)
         if count <= 0:
             return 0
-        part = _asked(self._file, self._place, self._place + count - 1, lambda answer: _all_of(answer, self._file))
+        first, last = self._place, self._place + count - 1
+        part = _asked(self._file, first, last, lambda answer: _all_of(answer, self._file), self._named)
         room[: len(part)] = part
         self._place += len(part)
         return len(part)
@@ -146,27 +153,40 @@ def _all_of(answer: requests.Response, file: Remote) -> bytes:
     return bytes(held)
 
 
-def _asked(file: Remote, first: int | None, last: int | None, read: Callable[[requests.Response], T]) -> T:
+def _asked(
+    file: Remote,
+    first: int | None,
+    last: int | None,
+    read: Callable[[requests.Response], T],
+    named: Remote | None = None,
+) -> T:
     """What is read of the answer of a server; where connections break, it is asked again.
+
+    Args:
+        file: The file.
+        first, last: Which of its bytes; None: all.
+        read: What is done with the answer.
+        named: The file of an object store whose signed address this is: that takes no other login.
 
     Raises:
         SceneError: If it does not have the file, or does not give it.
     """
     assert file.url is not None
-    headers = _headers() | ({} if first is None else {"Range": f"bytes={first}-{last}"})
+    own, login, shown = (_headers(), _login(), file) if named is None else (_PLAIN, None, named)
+    headers = own | ({} if first is None else {"Range": f"bytes={first}-{last}"})
     timeout = (_seconds("GDAL_HTTP_CONNECTTIMEOUT", 20), _seconds("GDAL_HTTP_TIMEOUT", 60))
     for wait in (*WAITS, None):
         try:
-            with requests.get(file.url, headers=headers, auth=_login(), stream=True, timeout=timeout) as answer:
+            with requests.get(file.url, headers=headers, auth=login, stream=True, timeout=timeout) as answer:
                 if answer.ok and (first in (None, 0) or answer.status_code == requests.codes.partial_content):
                     return read(answer)
                 if answer.ok:
-                    raise SceneError(f"the server of {file} gives whole files only; get the file and name your copy")
+                    raise SceneError(f"the server of {shown} gives whole files only; get the file and name your copy")
                 if wait is None or answer.status_code not in _AGAIN:
-                    raise refused(str(file), answer.status_code)
+                    raise refused(str(shown), answer.status_code)
         except requests.RequestException as error:
             if wait is None:
-                raise _unreachable(file, error) from None
+                raise _unreachable(shown, error) from None
         time.sleep(wait)
     raise AssertionError("the last try returns or raises")
 
@@ -220,13 +240,17 @@ def _headers() -> dict[str, str]:
     """What GDAL sends too: lines or a list of ``name: value``."""
     stated = re.split(r"\r?\n|,(?=\s*[\w-]+:)", os.environ.get("GDAL_HTTP_HEADERS", ""))
     pairs = (line.partition(":") for line in stated if ":" in line)
-    # Compressed, the bytes of a part are not those of the file.
-    return {"Accept-Encoding": "identity", **{name.strip(): value.strip() for name, _, value in pairs}}
+    return {**_PLAIN, **{name.strip(): value.strip() for name, _, value in pairs}}
 
 
 def _login() -> tuple[str, str] | None:
     name, colon, word = os.environ.get("GDAL_HTTP_USERPWD", "").partition(":")
     return (name, word) if colon else None
+
+
+def _in_store(file: Remote) -> Remote | None:
+    """The file if it is in an object store, which is asked with signed addresses."""
+    return file if file.url is None else None
 
 
 def _reachable(file: Remote) -> Remote:
@@ -255,8 +279,11 @@ def _reachable(file: Remote) -> Remote:
     insecure = os.environ.get("AWS_HTTPS", "").upper() in ("NO", "FALSE", "OFF", "0")
     endpoint = host if not host or "://" in host else f"{'http' if insecure else 'https'}://{host}"
     try:
+        payer = {"RequestPayer": who} if (who := os.environ.get("AWS_REQUEST_PAYER")) else {}
         how = Config(signature_version=UNSIGNED if public else "s3v4")
         client = boto3.client("s3", endpoint_url=endpoint, config=how)
-        return Remote("/vsicurl/" + client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}))
+        return Remote(
+            "/vsicurl/" + client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key} | payer)
+        )
     except BotoCoreError:
         raise refused(str(file), requests.codes.forbidden) from None

@@ -179,7 +179,9 @@ def _assets(described: Described, tags: Mapping[str, str]) -> "Iterable[tuple[st
         more: dict[str, Any] = {}
         if media == _COG:
             with rasterio.open(file) as raster:
-                more = {"raster:bands": _bands(raster), "mlm:name": tags["MODEL"], "processing:level": "L4"}
+                more = {"raster:bands": _bands(raster), "processing:level": "L4"}
+            if key != "reference":
+                more["mlm:name"] = tags["MODEL"]
         if key in _PALETTES:
             more["classification:classes"] = classes_of(_PALETTES[key])
         title = _TITLES.get("classes" if file == described.path else what)

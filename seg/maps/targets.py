@@ -52,8 +52,9 @@ def require_inputs(outputs: Sequence[Path], inputs: Sequence[Source]) -> None:
         )
     ]
     here = [place for place in places if not isinstance(place, Remote)]
-    for path in here:
-        if not path.exists():
+    # Of an item only the bands that are needed have to be there: whoever opens it looks.
+    for path in inputs:
+        if isinstance(path, Path) and not path.exists():
             raise WrongUseError(f"{path} does not exist; name a file or folder that does")
     for path in outputs:
         for source in map(Path.resolve, here):

@@ -14,12 +14,12 @@ import requests
 import urllib3.exceptions
 
 from seg.errors import ForeignFileError
-from seg.prepare.transfer import AS_IT_IS, TIMEOUT_SECONDS, Remote, note_of
+from seg.prepare.transfer import AS_IT_IS, TIMEOUT_SECONDS, ServedFile, note_of
 
 _COMPARED = 1 << 16
 
 
-def refuse_foreign(client: requests.Session, out: Path, remotes: Sequence[Remote]) -> None:
+def refuse_foreign(client: requests.Session, out: Path, remotes: Sequence[ServedFile]) -> None:
     """Make sure that nothing is written over or removed that no download of seg has made, before anything is fetched.
 
     Args:
@@ -38,7 +38,7 @@ def refuse_foreign(client: requests.Session, out: Path, remotes: Sequence[Remote
         )
 
 
-def _foreign(client: requests.Session, out: Path, remote: Remote) -> list[Path]:
+def _foreign(client: requests.Session, out: Path, remote: ServedFile) -> list[Path]:
     path, part, note = out / remote.name, remote.partial(out), note_of(remote, out)
     if os.path.lexists(path) and not path.is_file():
         return [path]
@@ -56,7 +56,7 @@ def _foreign(client: requests.Session, out: Path, remote: Remote) -> list[Path]:
     return found
 
 
-def _is_beginning(client: requests.Session, remote: Remote, path: Path) -> bool:
+def _is_beginning(client: requests.Session, remote: ServedFile, path: Path) -> bool:
     """Whether a file may be continued: nothing is lost if it is, or there is nothing in it."""
     if not path.is_file() or path.is_symlink():
         return False
@@ -71,7 +71,7 @@ def _is_note(path: Path) -> bool:
     return isinstance(document, dict) and document.keys() == {"url", "version", "size"}
 
 
-def _begins(client: requests.Session, remote: Remote, path: Path) -> bool:
+def _begins(client: requests.Session, remote: ServedFile, path: Path) -> bool:
     """Whether a file has the first bytes of the server's, and those at its own end."""
     size = path.stat().st_size
     if remote.md5 is None or (remote.size is not None and size > remote.size):
@@ -85,7 +85,7 @@ def _begins(client: requests.Session, remote: Remote, path: Path) -> bool:
     return True
 
 
-def _range(client: requests.Session, remote: Remote, begin: int, count: int) -> bytes:
+def _range(client: requests.Session, remote: ServedFile, begin: int, count: int) -> bytes:
     """Some bytes of the server's file; none if it does not give them."""
     headers = AS_IT_IS | {"Range": f"bytes={begin}-"}
     try:

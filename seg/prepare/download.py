@@ -15,7 +15,7 @@ import requests
 from seg.config.track import Track, silent
 from seg.errors import ArchiveError, ForeignFileError
 from seg.prepare.begun import refuse_foreign
-from seg.prepare.transfer import Remote, ask, fetch_file, md5_of
+from seg.prepare.transfer import ServedFile, ask, fetch_file, md5_of
 from seg.store.atomic import write_text
 from seg.store.targets import claimed_folder
 
@@ -169,22 +169,22 @@ class _Receipts:
             raise ForeignFileError(f"{self._file} is not the list that seg keeps there; move it away")
         self._known: dict[str, Any] = known
 
-    def hold(self, remote: Remote) -> bool:
+    def hold(self, remote: ServedFile) -> bool:
         """Whether a file is still the one whose md5 sum was compared."""
         return remote.md5 is not None and self._known.get(remote.name) == self._state(remote)
 
-    def keep(self, remote: Remote) -> None:
+    def keep(self, remote: ServedFile) -> None:
         """Note that the md5 sum of a file is the published one."""
         if remote.md5 is not None:
             self._known[remote.name] = self._state(remote)
             write_text(self._file, json.dumps(self._known, indent=2) + "\n")
 
-    def _state(self, remote: Remote) -> dict[str, Any]:
+    def _state(self, remote: ServedFile) -> dict[str, Any]:
         status = (self._folder / remote.name).stat()
         return {"md5": remote.md5, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> list[Remote]:
+def _find(client: requests.Session, file: RecordFile, mirror: str | None) -> list[ServedFile]:
     """Where a file lies: in one piece, or on a mirror in several."""
     if mirror is None:
         remote = ask(client, file.name, f"{RECORD}/{file.name}?download=1", file.md5)
@@ -213,7 +213,7 @@ def _split_stems(name: str) -> list[str]:
     return [f"{stem}{ending}" for ending in (".tar.gz", ".tar.zst", ".tar")] if dot_tar else []
 
 
-def _is_there(out: Path, remote: Remote) -> bool:
+def _is_there(out: Path, remote: ServedFile) -> bool:
     """Whether a file has all its bytes; one that is too short becomes what has arrived of it."""
     path = out / remote.name
     if not path.is_file():
@@ -231,7 +231,7 @@ def _is_there(out: Path, remote: Remote) -> bool:
     return False
 
 
-def _compare(out: Path, remote: Remote, track: Track) -> None:
+def _compare(out: Path, remote: ServedFile, track: Track) -> None:
     path = out / remote.name
     if remote.md5 is not None and (found := md5_of(path, track)) != remote.md5:
         raise ArchiveError(
@@ -240,7 +240,7 @@ def _compare(out: Path, remote: Remote, track: Track) -> None:
         )
 
 
-def _check_space(out: Path, remotes: Sequence[Remote]) -> None:
+def _check_space(out: Path, remotes: Sequence[ServedFile]) -> None:
     needed = sum(max(0, (remote.size or 0) - _held(out, remote)) for remote in remotes)
     free = shutil.disk_usage(out).free
     if needed > free:
@@ -255,6 +255,6 @@ def _amount(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 10**9 else f"{size / 1e6:,.1f} MB"
 
 
-def _held(out: Path, remote: Remote) -> int:
+def _held(out: Path, remote: ServedFile) -> int:
     part = remote.partial(out)
     return part.stat().st_size if part.is_file() else 0

@@ -40,7 +40,7 @@ class _BrokenOffError(Exception):
 
 
 @dataclass(frozen=True)
-class Remote:
+class ServedFile:
     """A file on a server.
 
     Attributes:
@@ -62,12 +62,12 @@ class Remote:
         return folder / f".{self.name}.part"
 
 
-def note_of(remote: Remote, folder: Path) -> Path:
+def note_of(remote: ServedFile, folder: Path) -> Path:
     """Where it is kept of what file the beginning has arrived."""
     return folder / f".{remote.name}.json"
 
 
-def ask(client: requests.Session, name: str, url: str, md5: str | None) -> Remote | None:
+def ask(client: requests.Session, name: str, url: str, md5: str | None) -> ServedFile | None:
     """What the server says of a file; None if it has none.
 
     Raises:
@@ -85,10 +85,10 @@ def ask(client: requests.Session, name: str, url: str, md5: str | None) -> Remot
         return None
     size = response.headers.get("Content-Length")
     version = response.headers.get("ETag") or response.headers.get("Last-Modified")
-    return Remote(name, url, md5, int(size) if size and size.isdigit() else None, version)
+    return ServedFile(name, url, md5, int(size) if size and size.isdigit() else None, version)
 
 
-def fetch_file(client: requests.Session, folder: Path, remote: Remote, track: Track) -> None:
+def fetch_file(client: requests.Session, folder: Path, remote: ServedFile, track: Track) -> None:
     """Fetch a file, or the rest of it. It gets its name when it is complete and has the published md5 sum.
 
     Args:
@@ -137,7 +137,7 @@ def md5_of(path: Path, track: Track) -> str:
     return digest.hexdigest()
 
 
-def _keep_what_continues(remote: Remote, part: Path, note: Path) -> None:
+def _keep_what_continues(remote: ServedFile, part: Path, note: Path) -> None:
     """Remove what has arrived unless it is the beginning of this very file, as far as anybody can tell."""
     version = {"url": remote.url, "version": remote.version, "size": remote.size}
     try:
@@ -165,7 +165,7 @@ def _megabytes(places: Iterator[int]) -> Iterator[None]:
         shown = max(shown, _count(place))
 
 
-def _arriving(client: requests.Session, remote: Remote, part: Path) -> Iterator[int]:
+def _arriving(client: requests.Session, remote: ServedFile, part: Path) -> Iterator[int]:
     """Writes what is missing; yields how much is there."""
     failures = 0
     while True:
@@ -184,7 +184,7 @@ def _arriving(client: requests.Session, remote: Remote, part: Path) -> Iterator[
             return
 
 
-def _attempt(client: requests.Session, remote: Remote, part: Path, begin: int) -> Iterator[int]:
+def _attempt(client: requests.Session, remote: ServedFile, part: Path, begin: int) -> Iterator[int]:
     if remote.size is not None and begin == remote.size:
         return
     headers = AS_IT_IS

@@ -26,7 +26,7 @@ _METRES = ("metre", "meter", "m")
 _RADAR_GRID = re.compile(r"S1[A-Z][_-][A-Z0-9]{2}[_-](GRD|SLC)", re.IGNORECASE)
 """Begins the names of Sentinel-1 products and of their measurements as they are delivered."""
 _TOLERANCE = 0.001
-"""How far a place may be off in a warped raster, in its pixels."""
+"""How far a place may be off in a warped raster, in its pixels: it does not show in which windows a raster is read."""
 _STEP = 60
 _NEAR_ZONE = 3.5
 """Degrees from the central meridian of a UTM zone: tiles reach a little beyond their zone."""

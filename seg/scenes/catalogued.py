@@ -14,6 +14,7 @@ from seg.catalogue.address import gdal_path
 from seg.catalogue.item import Asset, Item
 from seg.errors import SceneError
 from seg.rasters.header import Header, read_header, shown
+from seg.rasters.jp2 import require_whole_file
 from seg.rasters.layer import Layer, scaled_layer
 from seg.rasters.validity import alpha_band
 from seg.reben.bands import BANDS, of_sensor
@@ -48,8 +49,13 @@ def item_layers(item: Item, needed: Sequence[str], asked: int | None) -> tuple[l
 
 
 def _layer(item: Item, band: str, asset: Asset) -> Layer:
-    if isinstance(asset.place, Path) and not asset.place.is_file():
-        raise SceneError(f"{asset.place}, which {item} names for {band}, does not exist; put it where the item says")
+    if isinstance(asset.place, Path):
+        if not asset.place.is_file():
+            raise SceneError(
+                f"{asset.place}, which {item} names for {band}, does not exist; put it where the item says"
+            )
+        if asset.place.suffix.lower() == ".jp2":
+            require_whole_file(asset.place)
     header = read_header(gdal_path(asset.place))
     if asset.index > len(header.dtypes):
         raise SceneError(
@@ -108,7 +114,13 @@ def _offset_of(item: Item, layers: list[Layer], said: dict[str, bool]) -> tuple[
             f"{item} contradicts itself: its files have an offset of {-OFFSET:g}, but its baseline "
             f"{item.baseline:05.2f} has none; say --offset 0, or --offset 1000 if they have it"
         )
-    if len(offsets) > 1 or any(said.values()):
+    if len(offsets) > 1:
+        raise SceneError(
+            f"{item} contradicts itself: by what it says, its bands have offsets of "
+            f"{' and '.join(f'{0.0 - one:g}' for one in sorted(offsets))}; say --offset 0, or --offset 1000 if all of "
+            "them have it"
+        )
+    if any(said.values()):
         return layers, "STAC item"
     if item.baseline is None or any(offsets):
         return layers, None

@@ -61,7 +61,8 @@ def find_classification(path: Source, grid: GeoRef) -> str | None:
     own = grid_of(header)
     place = (own.epsg, own.x_min, own.y_max, own.width * FACTOR, own.height * FACTOR)
     if place != (grid.epsg, grid.x_min, grid.y_max, grid.width, grid.height):
-        raise SceneError(f"{shown(header.path)} does not lie on the grid of the product's bands; get the product anew")
+        cure = "an item whose files fit" if isinstance(path, Item) else "the product anew"
+        raise SceneError(f"{shown(header.path)} does not lie on the grid of the bands of {path}; get {cure}")
     return found
 
 

@@ -19,6 +19,9 @@ from seg.reben.bands import BANDS
 from seg.scenes.findings import Spread, cure, values_at_same_places
 from seg.scenes.scale import VISIBLE
 
+PRODUCT = "product"
+"""Says itself which offset it has."""
+
 OFFSETS = (0, 1000)
 """What a scene may have."""
 OFFSET_REMOVED = "OFFSET_REMOVED"
@@ -124,7 +127,7 @@ def judge_offset(
     floor = min((spread.at(0.01) for spread in standing), default=0)
     if teller:
         cured = (
-            "get the product anew if its metadata was changed" if teller == "product" else "say --offset 1000 if it is"
+            "get the product anew if its metadata was changed" if teller == PRODUCT else "say --offset 1000 if it is"
         )
         doubt = (
             f"The metadata of {path} says that there is no offset, but the darkest pixels of {which} are about "

@@ -17,14 +17,14 @@ from seg.scenes.catalogued import item_layers
 from seg.scenes.classification import CLOUD_CLASSES, cloud_source
 from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
-from seg.scenes.offset import without_offset
+from seg.scenes.offset import PRODUCT, without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
 from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
 from seg.scenes.simulated import find_synthetic_mark
 from seg.scenes.stack import stack_layers
-from seg.scenes.units import PRODUCT, judge_values
+from seg.scenes.units import judge_values
 
 
 def open_scene(
@@ -136,18 +136,16 @@ def _layers(
     path: Source, bands: Sequence[str] | None, needed: list[str], offset: int | None
 ) -> tuple[str, str | None, list[Layer], str | None]:
     """Name, product and bands of a scene without its warped Sentinel-1, and who says which offset its values have."""
+    if not isinstance(path, Item):
+        _require_there(path)
+    single = not isinstance(path, Item) and _is_file(path) and not is_product(path)
+    if bands is not None and not single:
+        raise SceneUseError(f"--bands names the bands of a single raster; {path} has names of its own: leave it out")
     if isinstance(path, Item):
-        if bands is not None:
-            raise SceneUseError(
-                f"--bands names the bands of a single raster; {path} has names of its own: leave it out"
-            )
         layers, teller = item_layers(path, needed, offset)
         return path.name, path.product, layers, teller
-    _require_there(path)
     if isinstance(path, Remote) and (path.name.upper().endswith(".SAFE") or str(path).endswith("/")):
         raise SceneUseError(f"{path} is a folder, which cannot be listed; name a zip, a raster, or a STAC item of it")
-    if bands is not None and (not _is_file(path) or is_product(path)):
-        raise SceneUseError(f"--bands names the bands of a single raster; {path} has names of its own: leave it out")
     if is_product(path):
         if absent := of_sensor(needed, "s1"):
             raise SceneError(

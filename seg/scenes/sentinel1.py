@@ -26,8 +26,6 @@ from seg.reben.patch import GeoRef
 from seg.scenes.folder import band_files, only_file, single_band
 from seg.scenes.stack import stack_layers
 
-# Places are interpolated between exact ones to within so many pixels of the raster, so that it does not show in which
-# windows a scene is read.
 _FINER = 0.9
 """Pixels of a raster that are smaller than this part of the scene's are averaged."""
 

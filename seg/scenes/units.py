@@ -18,15 +18,13 @@ from seg.reben.bands import BANDS, S1_BANDS
 from seg.scenes.check import require_common_data, require_data, require_different
 from seg.scenes.decibels import judge_decibels
 from seg.scenes.findings import Expected, Spread
-from seg.scenes.offset import OFFSET_REMOVED, judge_offset
+from seg.scenes.offset import OFFSET_REMOVED, PRODUCT, judge_offset
 from seg.scenes.reflectance import judge_reflectance
 from seg.scenes.stack import unnamed_pair
 
 REBEN: Expected = {band.name: (band.mean, band.std) for band in BANDS.values()}
 
 
-PRODUCT = "product"
-"""Says itself which offset it has."""
 POLARISATIONS = "POLARISATIONS"
 """Under which it is kept which polarisations were assumed."""
 
