@@ -119,7 +119,11 @@ class Examiner:
             raise
         finally:
             timer.cancel()
+            timer.join()
         if isinstance(found, Verified):
+            if stopped.is_set():
+                # Time was up just when it had answered, and it answers no more.
+                self._end()
             return found
         self._end()
         if isinstance(found, MemoryError):
@@ -227,6 +231,7 @@ def _verified(path: Path, store: Store | None, track: Track) -> tuple[str, str]:
     """``found`` and the submission, or where an error comes from and the error."""
     try:
         return "found", verified_text(verify_submission(path, store, track))
+    # Whatever it is, the process that asked tells of it: errors are answers here.
     except Exception as error:
         return traceback.format_exc(), error_text(error)
 

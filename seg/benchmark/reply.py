@@ -85,7 +85,7 @@ def _arrays(lists: dict[str, Any]) -> dict[str, Floats]:
 
 def error_text(error: Exception) -> str:
     """An error in a line of JSON."""
-    system = [error.errno, error.strerror, error.filename] if isinstance(error, OSError) else None
+    system = [error.errno, error.strerror, error.filename] if isinstance(error, OSError) and error.errno else None
     wrong_use = error.wrong_use if isinstance(error, SegError) else None
     return json.dumps([type(error).__name__, str(error), wrong_use, system], default=str)
 

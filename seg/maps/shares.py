@@ -116,8 +116,11 @@ def finish_shares(whole: "MapPiece") -> "tuple[SceneMap, tuple[str, ...]]":
 
     said: list[str] = []
     with claimed_maps([whole.path], whole.path):
+        plan = _plan(whole)
+        # Strips of another map would be thrown away, and all of this one made by whoever only ends it.
+        replace(plan.unfinished, identity=identity_text(map_identity(plan))).require_begun()
         # That there are strips is no news.
-        made = map_scene(_plan(whole), silent, said.append, ignore)
+        made = map_scene(plan, silent, said.append, ignore)
     return made, tuple(said)
 
 
