@@ -8,6 +8,7 @@ import rasterio
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from quick import quick_run
 from scene_in_memory import scene_in_memory
 from test_context import COLUMNS, FIRST, LEFT, ROWS, SECOND, TOP, cut, row_of, store
 from test_tiled import CPU, USED, NearSighted, assembled
@@ -28,14 +29,13 @@ from seg.inference.windows import lay_windows
 from seg.metrics.evidence_file import load_origin
 from seg.models.card import FORMAT, FORMAT_PLAIN, Data, read_card
 from seg.models.checkpoint import load_checkpoint, make_card, save_checkpoint
+from seg.models.network import encoder_options
 from seg.models.padding import Frame
 from seg.models.scene import log_mean_exp
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.export import export
-from seg.pipeline.train import train
 from seg.rasters.grid import Window
 from seg.reben.bands import BANDS
-from seg.runs.plan import plan
 from seg.store.surroundings import NOBODY
 
 __all__ = ["store"]
@@ -269,11 +269,8 @@ def test_a_card_with_a_context_that_makes_no_sense_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(store, tmp_path_factory):
-    settings = {"model__arch": "linknet", "model__encoder": "tu-test_resnet", "data__bands": ",".join(NAMES)}
-    settings |= {"train__epochs": 1, "train__batch_size": 8, "train__device": "cpu", "data__context": 24}
-    job = plan(out=tmp_path_factory.mktemp("runs") / "seeing", data__store=store.folder, **settings)
-    train(job)
-    return job.folder
+    out, bands = tmp_path_factory.mktemp("runs") / "seeing", ",".join(NAMES)
+    return quick_run(out, store.folder, data__bands=bands, data__context=24, train__batch_size=8)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -353,3 +350,21 @@ def test_an_entry_with_a_context_is_of_any_inputs_and_says_so():
         check_answers(Answers(**told | {"inputs": "s2"}), facts, "f")
     with pytest.raises(SubmissionError, match=r"other_data: none.* contradicts the record, which says 32 pixels"):
         check_answers(Answers(**told | {"other_data": "none"}), facts, "f")
+
+
+@pytest.mark.parametrize("context", [24, 65, 120])
+def test_encoders_of_one_size_have_room_for_the_context(context):
+    """Windows are as large as a patch with its context, and share at least the context on either side."""
+    config = ModelConfig(arch="fpn", encoder="tu-maxvit_tiny_tf_224")
+    ((edge, _),) = [one for one in encoder_options(config, context) if one[0]]
+    assert edge >= 120 + 2 * context
+    model = NearSighted(1, context)
+    model.multiple, model.fixed_size = 32, edge
+    model.frame = lambda height, width, margin=0: Frame.around(height, width, 32, edge, margin)
+    tiling = lay_windows(model, (900, 700), Window(0, 0, 700, 900))
+    for axis in (tiling.rows, tiling.columns):
+        assert axis.window == edge
+        assert len(axis.starts) > 2
+        for n in range(1, len(axis.starts)):
+            assert axis.begin(n) - axis.starts[n] >= context
+            assert axis.starts[n - 1] + edge - axis.end(n - 1) >= context

@@ -88,9 +88,8 @@ def answer(  # noqa: PLR0913
     shown: tuple[str, str],
     shows: str,
     does_not: str,
-    command: str = "",
 ) -> None:
-    """Write the answer and print its tables; the command is that of the script of this name if none is given."""
+    """Write the answer and print its tables."""
     info = read_info(base_store(args))
     data = f"{args.patches} synthetic patches" if args.data is None else f"the store {args.data.name}"
     found = Answer(
@@ -100,7 +99,7 @@ def answer(  # noqa: PLR0913
             f"{_named(args.arch)} with {args.encoder}, {args.epochs} epochs of batches of {args.batch_size}, "
             f"seeds {args.seeds}, {data}."
         ),
-        command=f"python scripts/questions/{command or f'{name}.py'}",
+        command=_command(),
         synthetic=info.synthetic,
         tables=tables,
         shows=shows,
@@ -115,6 +114,16 @@ def answer(  # noqa: PLR0913
     for table in found.titled_tables:
         _console.print(to_rich(table))
     _console.print(f"Written: {', '.join(file.name for file in files)} in {args.out}")
+
+
+def _command() -> str:
+    """What was typed, without what only concerns this machine."""
+    places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--data", "--work", "--out", "--executor", "--slurm"):
+        places.add_argument(option, action="append", default=[])
+    of_here, words = places.parse_known_args(sys.argv[1:])
+    data = [f"--data {Path(store).name}" for store in of_here.data]
+    return " ".join(["python", f"scripts/questions/{Path(sys.argv[0]).name}", *data, *words])
 
 
 def _named(arch: str) -> str:

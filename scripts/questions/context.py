@@ -18,6 +18,7 @@ from asking import answer, ask, base_store, claim, options
 
 from seg.config.load import load_config
 from seg.models.cost import measure
+from seg.reben.patch import SPLITS
 from seg.report.answer import points
 from seg.report.outcomes import Outcome, difference, differences_table, scores_table
 from seg.runs.folder import read_run, section
@@ -34,7 +35,8 @@ def main() -> None:
     parser.add_argument("--contexts", default="0,32,60,120", help="Pixels around a patch, none first.")
     parser.add_argument("--bands", default="s2-10m", help="What the network sees.")
     args = parser.parse_args()
-    claim(args.out)
+    name = "context" if args.data is None else f"context_{args.data.name}"
+    claim(args.out, name)
     if args.data is None:
         whole = base_store(args)
         args.data = surrounded_store(whole, whole.with_name(f"{whole.name}-surrounded"))
@@ -53,7 +55,7 @@ def main() -> None:
     sums = [_multiply_adds(args, pixels) for pixels in contexts]
     costs = [f"{one.name} {each / sums[0]:.1f} times" for one, each in zip(seen, sums[1:], strict=True)]
     answer(
-        "context",
+        name,
         QUESTION,
         [alone, *seen],
         tables,
@@ -101,7 +103,7 @@ def surrounded_store(store: Path, out: Path) -> Path:
 def _share(store: Path) -> str:
     """How many of the test patches have all neighbours, in words."""
     index, _ = read_description(store)
-    tested = np.flatnonzero((index.splits == 2) & ~index.snow & ~index.cloud)
+    tested = np.flatnonzero((index.splits == SPLITS.index("test")) & ~index.snow & ~index.cloud)
     whole = (surroundings(index, tested).s2_NP != NOBODY).all(1).mean()
     return f"{100 * whole:.1f} % of the test patches have all eight neighbours."
 

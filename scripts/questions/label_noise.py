@@ -11,7 +11,6 @@ the maps with errors and, as a control, on the clean ones.
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -116,7 +115,6 @@ def ask_for_cures(args: argparse.Namespace) -> None:
             "Nothing was tuned: each cure has one setting, and so few epochs favour what learns fast. Errors are "
             "independent from patch to patch, as real ones are not. What helps clean maps as much cures no error."
         ),
-        command="label_noise.py " + " ".join(sys.argv[1:]),
     )
 
 

@@ -55,7 +55,6 @@ def main() -> None:
             "The budget is small, and the curves have not flattened; other encoders, more patches and longer training "
             "were not asked."
         ),
-        command=f"scene_heads.py{'' if args.data is None else f' --data {args.data.name} --bands {args.bands}'}",
     )
 
 

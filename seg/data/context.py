@@ -4,7 +4,7 @@ Bands stay as they are stored. Around a patch lie as many of their pixels as res
 20 m and 60 m end, the pixel beyond is taken into account as in a scene as a whole.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,16 @@ from seg.store.tensors import Array
 
 Neighbours = Sequence[Mapping[str, Array] | None]
 """Bands by name of the patch and its neighbours, in the order of `seg.store.surroundings.PLACES`; None: no such."""
+
+
+def require_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Refuse a band that NumPy might stretch over the pixels that it lacks.
+
+    Raises:
+        DamagedError: If it has another shape than reBEN's.
+    """
+    if array.shape != shape:
+        raise DamagedError(f"band {name} has shape {array.shape} instead of {shape}")
 
 
 def picture_size(context: int) -> int:
@@ -65,8 +75,8 @@ def _framed(parts: Sequence[Array | None], name: str, context: int) -> Array:
     middle_HW = parts[MIDDLE]
     assert middle_HW is not None, "a patch is there itself"
     for part_HW in parts:
-        if part_HW is not None and part_HW.shape != (size, size):
-            raise DamagedError(f"band {name} has shape {part_HW.shape} instead of {(size, size)}")
+        if part_HW is not None:
+            require_shape(name, part_HW, (size, size))
     # Where each row of patches lies in the picture, and which of its pixels are seen.
     to = (slice(0, edge), slice(edge, edge + size), slice(edge + size, size + 2 * edge))
     seen = (slice(size - edge, size), slice(0, size), slice(0, edge))
@@ -80,25 +90,16 @@ def _framed(parts: Sequence[Array | None], name: str, context: int) -> Array:
     return framed_HW
 
 
-_BESIDE: tuple[Callable[[Array], Array], ...] = (
-    lambda array_HW: array_HW[::-1],
-    lambda array_HW: array_HW[:, ::-1],
-    lambda array_HW: array_HW[::-1, ::-1],
-)
-"""Mirrored up and down, left and right, both."""
-
-
 def _mirrored(parts: Sequence[Array | None], row: int, column: int) -> Array:
     """What stands for a neighbour that is not there."""
     in_row, in_column, middle_HW = parts[3 + column], parts[3 * row + 1], parts[MIDDLE]
-    up_down, left_right, both = _BESIDE
     assert middle_HW is not None
     if column == 1:
-        return up_down(middle_HW)
+        return middle_HW[::-1]
     if row == 1:
-        return left_right(middle_HW)
+        return middle_HW[:, ::-1]
     if in_row is not None:
-        return up_down(in_row)
+        return in_row[::-1]
     if in_column is not None:
-        return left_right(in_column)
-    return both(middle_HW)
+        return in_column[:, ::-1]
+    return middle_HW[::-1, ::-1]

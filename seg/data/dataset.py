@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seg.config.sections import DataConfig
-from seg.data.context import picture_size, with_context
+from seg.data.context import picture_size, require_shape, with_context
 from seg.data.elastic import pulled
 from seg.data.order import BatchKey
 from seg.data.raw import Items, RawBatch, RawForm
@@ -21,7 +21,7 @@ from seg.data.sampling import Floats, repeat_factors
 from seg.data.symmetry import Symmetries, moved, moves_pixels_only
 from seg.data.transforms import Augmenter, Normaliser
 from seg.errors import DamagedError, StoreError, WrongUseError
-from seg.reben.bands import PATCH_SIZE, SENSORS, Sensor, of_sensor
+from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, Sensor, of_sensor
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.reference_map import class_indices
 from seg.store.ahead import Stretch
@@ -234,9 +234,13 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         tensors = self._reader.tensors(patch_id, s2_place) if with_s2 else {}
         if with_s1:
             tensors |= self._reader.tensors(self._index.s1_name(position), s1_place)
+        around = self._neighbours(position, self.surroundings) if self.surroundings is not None else {}
         try:
-            if self.surroundings is not None:
-                tensors = self._with_context(position, tensors, self.surroundings)
+            framed: dict[str, Array] = {}
+            for sensor, nine in around.items():
+                nine[MIDDLE] = tensors
+                framed |= with_context(nine, of_sensor(self.bands, sensor), self.context)
+            tensors = framed or tensors
             if self._form is None:
                 self._normalise(tensors, arrays[0][sample], symmetry)
             else:
@@ -256,20 +260,30 @@ class PatchDataset(Dataset[Batch | RawBatch]):
         except (ValueError, TypeError) as error:
             raise StoreError(f"{patch_id} cannot be read: {error}") from error
 
-    def _with_context(self, position: int, own: Mapping[str, Array], around: Surroundings) -> dict[str, Array]:
-        """The bands of a sample with their margins, for which those of its neighbours are read."""
-        framed: dict[str, Array] = {}
+    def _neighbours(self, position: int, around: Surroundings) -> dict[Sensor, list[Mapping[str, Array] | None]]:
+        """What lies around a sample, by sensor, in the order of `PLACES`; None where there is nothing.
+
+        Raises:
+            StoreError: Naming the neighbour whose bands are not what they have to be.
+        """
+        found: dict[Sensor, list[Mapping[str, Array] | None]] = {}
         for sensor in self.sensors:
             kind, names = (1, self._all_s1_names) if sensor == "s1" else (0, self._all_ids)
             rows_P = around.read(sensor)[position]
             there = np.flatnonzero((rows_P != NOBODY) & (np.arange(PLACES) != MIDDLE))
             places = self._all_offsets.places(rows_P[there]) if self._all_offsets else [_UNKNOWN] * len(there)
-            nine: list[Mapping[str, Array] | None] = [None] * PLACES
+            found[sensor] = [None] * PLACES
             for number, place in zip(there.tolist(), places, strict=True):
-                nine[number] = self._reader.tensors(names[int(rows_P[number])].as_py(), place[kind])
-            nine[MIDDLE] = own
-            framed |= with_context(nine, of_sensor(self.bands, sensor), self.context)
-        return framed
+                name = names[int(rows_P[number])].as_py()
+                found[sensor][number] = tensors = self._reader.tensors(name, place[kind])
+                for band in of_sensor(self.bands, sensor):
+                    if band not in tensors:
+                        raise StoreError(f"{name} has no band {band} in the store; build the store again")
+                    try:
+                        require_shape(band, tensors[band], (BANDS[band].size,) * 2)
+                    except DamagedError as error:
+                        raise StoreError(f"{name} cannot be read: {error}") from error
+        return found
 
     def _stretches(self, positions: Rows) -> list[Stretch]:
         """Where in the store all lies that some samples need; each value once, in the order of the file."""

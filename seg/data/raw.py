@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from seg.data.context import margin
-from seg.errors import DamagedError
+from seg.data.context import margin, require_shape
 from seg.reben.bands import BANDS, PATCH_SIZE
 from seg.store.tensors import Array
 
@@ -89,16 +88,6 @@ class RawBatch:
     def _of(tensors: Iterable[Tensor]) -> RawBatch:
         *groups, symmetries_B, masks_BHW, labels_BK, rows_B = tensors
         return RawBatch(tuple(groups), symmetries_B, masks_BHW, labels_BK, rows_B)
-
-
-def require_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
-    """Refuse a band that NumPy might stretch over the pixels that it lacks.
-
-    Raises:
-        DamagedError: If it has another shape than reBEN's.
-    """
-    if array.shape != shape:
-        raise DamagedError(f"band {name} has shape {array.shape} instead of {shape}")
 
 
 class RawForm:

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from seg.config.installed import is_loaded, names_in_source
 from seg.config.sections import Augmentation
-from seg.data.context import margin, picture_size
-from seg.data.raw import require_shape
+from seg.data.context import margin, picture_size, require_shape
 from seg.data.symmetry import moved
 from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, PATCH_SIZE

@@ -39,9 +39,9 @@ def mixed(batch: Batch, config: TrainConfig, epoch: int) -> Batch:
         epoch: Of the batch.
 
     Returns:
-        The batch itself if nothing is to be mixed.
+        The batch itself if nothing is to be mixed, or there is nothing to mix with.
     """
-    if not (config.cutmix or config.copy_paste):
+    if len(batch.rows_B) < 2 or not (config.cutmix or config.copy_paste):
         return batch
     import torch
 

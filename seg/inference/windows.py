@@ -77,7 +77,8 @@ def lay_axis(length: int, window: int, overlap: int, multiple: int, context: int
     Args:
         length: Pixels of the padded scene, a multiple of `multiple`.
         window: Pixels of a window, a multiple of `multiple`; at most the length is used.
-        overlap: Pixels that neighbouring windows share at least, a multiple of `multiple`, at most half a window.
+        overlap: Pixels that neighbouring windows share at least, a multiple of `multiple`, at most half a window, but
+            for windows of one size with a context.
         multiple: Pixels by which every window starts at a multiple.
         context: Outermost pixels of a window that are not used where another one shows them, at most half the overlap.
     """

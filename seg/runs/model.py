@@ -23,6 +23,7 @@ from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.runs.folder import best_checkpoint
+from seg.store.surroundings import STEPS
 
 _REFLECTANCE = 2.0
 """The largest reflectance that there is; digital numbers of even the darkest patch go beyond."""
@@ -30,9 +31,7 @@ _DECIBELS = 60.0
 """dB beyond which no half of a patch scatters."""
 Bands = Mapping[str, npt.NDArray[Any]]
 """Bands of a patch by name."""
-_PLACES = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1))
-"""The patch and its neighbours, in the order of `seg.store.surroundings.PLACES`."""
-_AROUND = frozenset(_PLACES) - {(0, 0)}
+_AROUND = frozenset(STEPS) - {(0, 0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ class Model:
         for given in (bands, *around.values()):
             self._check(given)
         if self.card.context:
-            nine = [self._floats(bands if place == (0, 0) else around.get(place)) for place in _PLACES]
+            nine = [self._floats(bands if place == (0, 0) else around.get(place)) for place in STEPS]
             bands = with_context(nine, self.card.bands, self.card.context)
         edge = picture_size(self.card.context)
         image_CHW = np.empty((len(self.card.bands), edge, edge), np.float32)

@@ -15,12 +15,15 @@ from seg.reben.patch import PATCHES_PER_TILE_EDGE
 from seg.store.geography import geography
 from seg.store.index import BoolArray, Index, Rows
 
-PLACES = 9
-"""A patch and its eight neighbours: from the upper left to the lower right, row by row."""
+STEPS = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1))
+"""A patch and its eight neighbours, by how many patches they lie below and to the right: row by row."""
+PLACES = len(STEPS)
 MIDDLE = 4
 """The place of the patch itself."""
 NOBODY = -1
 """Row where there is no neighbour."""
+_EDGE = PATCHES_PER_TILE_EDGE + 2
+"""Cells from a row of a tile to the next: one more on either side, so that no row runs on into another."""
 _SCENE_OF_S1 = r"(_[^_]+){3}$"
 """What follows the name of a Sentinel-1 scene in that of a patch."""
 
@@ -33,12 +36,12 @@ class Surroundings:
         s2_NP: Rows of the index whose Sentinel-2 pixels lie around each patch, int64 (N, `PLACES`); `NOBODY` where
             there is no such patch. The patch itself is in the middle.
         s1_NP: The same for Sentinel-1; only where both patches were cut from the same scene.
-        foreign_N: Whether a patch has a neighbour of another split.
+        foreign_NP: Whether what lies there is of another split; without meaning where there is nobody.
     """
 
     s2_NP: Rows
     s1_NP: Rows
-    foreign_N: BoolArray
+    foreign_NP: BoolArray
 
     def read(self, sensor: str) -> Rows:
         """The rows whose pixels of a sensor (``s1``, ``s2``) are read, (N, `PLACES`)."""
@@ -51,10 +54,11 @@ class Surroundings:
             sensors: Those that are read; a patch has all neighbours if it has those of each.
         """
         whole_N = np.all([(self.read(sensor) != NOBODY).all(1) for sensor in sensors], axis=0)
+        foreign_N = np.any([((self.read(s) != NOBODY) & self.foreign_NP).any(1) for s in sensors], axis=0)
         return {
-            "patches": len(self.foreign_N),
+            "patches": len(foreign_N),
             "with_all_neighbours": int(whole_N.sum()),
-            "with_neighbours_of_other_splits": int(self.foreign_N.sum()),
+            "with_neighbours_of_other_splits": int(foreign_N.sum()),
         }
 
 
@@ -69,8 +73,7 @@ def surroundings(index: Index, rows: Rows, same_split: bool = False) -> Surround
     place_R = _places(index)
     order_R = np.argsort(place_R)
     sorted_R = place_R[order_R]
-    across = _edge()
-    steps_P = np.array([down * across + right for down in (-1, 0, 1) for right in (-1, 0, 1)])
+    steps_P = np.array([down * _EDGE + right for down, right in STEPS])
     wanted_NP = place_R[rows][:, None] + steps_P
     positions_NP = np.searchsorted(sorted_R, wanted_NP).clip(max=len(sorted_R) - 1)
     found_NP = order_R[positions_NP]
@@ -82,18 +85,13 @@ def surroundings(index: Index, rows: Rows, same_split: bool = False) -> Surround
     same_scene_NP = scene_R[found_NP] == scene_R[rows][:, None]
     s2_NP = np.where(there_NP & index.has_s2[found_NP], found_NP, NOBODY)
     s1_NP = np.where(there_NP & index.has_s1[found_NP] & same_scene_NP, found_NP, NOBODY)
-    return Surroundings(s2_NP, s1_NP, (there_NP & other_NP).any(1))
-
-
-def _edge() -> int:
-    """Cells from a row of a tile to the next: one more on either side, so that no row runs on into another."""
-    return PATCHES_PER_TILE_EDGE + 2
+    return Surroundings(s2_NP, s1_NP, other_NP)
 
 
 def _places(index: Index) -> npt.NDArray[np.int64]:
     """A number for each patch: those of a product follow each other row by row."""
     where = geography(index)
-    place_R: npt.NDArray[np.int64] = (where.product_N * _edge() + where.row_N + 1) * _edge() + where.column_N + 1
+    place_R: npt.NDArray[np.int64] = (where.product_N * _EDGE + where.row_N + 1) * _EDGE + where.column_N + 1
     return place_R
 
 
