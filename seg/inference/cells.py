@@ -1,6 +1,6 @@
 """Multi-labels of a scene: the network on each 1.2 km cell by itself, as on a patch of reBEN."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seg.engine.device import named_when_full
 from seg.inference.strips import Strip, StripPreparation, StripReader, View
 from seg.inference.window_pass import ScenePass
-from seg.inference.windows import Axis, Tiling, up
+from seg.inference.windows import Axis, Tiling
 from seg.models.padding import Frame
 from seg.models.segmenter import Segmenter
 from seg.rasters.grid import Window
@@ -56,7 +56,7 @@ def predict_cells(
     inner: Window,
     rows: Sequence[int],
     how: ScenePass,
-) -> Iterator[CellRow]:
+) -> Generator[CellRow]:
     """Predict the cells that lie wholly in the scene and in which anything is to be mapped.
 
     Args:
@@ -115,7 +115,7 @@ def predict_cells(
 
 def _predict_pictures(
     model: Segmenter, view: View, inner: Window, rows: Sequence[int], how: ScenePass
-) -> Iterator[CellRow]:
+) -> Generator[CellRow]:
     """The same by a network with a context: cells with what lies around them are cut out of rows of pictures."""
     grid, whole = cell_grid(view.scene), view.scene.grid
     columns = _touched(grid.left, grid.columns, inner.left, inner.width)
@@ -123,7 +123,7 @@ def _predict_pictures(
         return
     context, size = model.context, PATCH_SIZE + 2 * model.context
     # Beside the cells as much as they look at, and as bands of any pixel size begin at.
-    beside = up(context, PATCH_SIZE)
+    beside = PATCH_SIZE
     left = max(grid.left + columns[0] * PATCH_SIZE - beside, 0)
     right = min(grid.left + (columns[-1] + 1) * PATCH_SIZE + beside, whole.width)
     area = Window(left, 0, right - left, whole.height)

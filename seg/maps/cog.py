@@ -1,6 +1,7 @@
 """Cloud-Optimized GeoTIFF: maps of any size, in tiles and with overviews.
 
-GDAL's COG driver copies from a virtual raster over the parts, block by block, so the memory does not grow with the map.
+GDAL's COG driver copies from a virtual raster over the parts, block by block; of rasters of many bands, some bands are
+held while their overviews are made (`seg.maps.overviews`).
 Predictors: class maps grow with one (measured on reference maps: by a fifth), continuous bands shrink by a fifth to a
 third. Each overview is made from the one before, twice as fine: the most frequent class of four pixels, or their mean.
 Nodata takes no part in either and remains where all four are nodata.

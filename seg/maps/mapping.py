@@ -240,8 +240,8 @@ def predict_lacking(
             _write_behind(pieces, write)
     if rows:
         how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
-        cells = predict_cells(weights.model, view, plan.part.inner, rows, how)
-        _write_behind(cells, unfinished.write_cells)
+        with closing(predict_cells(weights.model, view, plan.part.inner, rows, how)) as cells:
+            _write_behind(cells, unfinished.write_cells)
 
 
 def _write_behind(items: Iterable[T], write: Callable[[T], None]) -> None:

@@ -28,7 +28,8 @@ Bytes = npt.NDArray[np.uint8]
 Sums = npt.NDArray[np.uint64]
 
 MOST_THREADS = 4
-"""Each holds a band twice: 240 MB of a whole tile."""
+_MOST_BYTES = 1 << 30
+"""What bands may hold that are worked on at a time, each of them twice: 240 MB of a whole tile. One always may."""
 _SOMEWHERE = Affine.scale(2)
 """Rasterio warns of rasters that lie nowhere."""
 
@@ -71,7 +72,7 @@ def write_overviews(source: Path, folder: Path, resampling: Resampling, edge: in
         OSError: If the raster cannot be read, or the disk does not take a file.
     """
     with rasterio.open(source) as dataset:
-        bands = dataset.count
+        bands, held = dataset.count, 2 * dataset.width * dataset.height
 
     def of_band(band: int) -> tuple[list[Path], list[int]]:
         with rasterio.open(source) as dataset:
@@ -86,7 +87,7 @@ def write_overviews(source: Path, folder: Path, resampling: Resampling, edge: in
             write_bytes(files[-1], _packed(values_HW))
         return files, sums
 
-    with ThreadPoolExecutor(threads(), "overviews") as pool:
+    with ThreadPoolExecutor(max(1, min(threads(), _MOST_BYTES // held)), "overviews") as pool:
         files, sums = zip(*pool.map(of_band, range(1, bands + 1)), strict=True)
     return list(files), np.array(sums, np.uint64)
 

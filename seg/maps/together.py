@@ -9,6 +9,7 @@ from seg.maps.map_files import MapOptions, write_index
 from seg.maps.mosaics import product_files
 from seg.maps.patches import MAP, Layer
 from seg.maps.stac import (
+    COLLECTION,
     MODEL,
     Described,
     collection_id,
@@ -22,6 +23,7 @@ from seg.models.card import ModelCard
 from seg.models.weights_file import WEIGHTS_FILE, weights_digest
 from seg.runs.folder import best_checkpoint
 from seg.runs.use import model_tags
+from seg.store.atomic import remove_file
 
 
 def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
@@ -92,3 +94,7 @@ def join_maps(maps: Sequence[Path], card: ModelCard, options: MapOptions, tags: 
         write_collection(
             folder, [item_of_map(path) for path in maps], f"Land cover of {len(maps)} scenes, mapped by {tags['MODEL']}"
         )
+    elif len(maps) > 1:
+        # Those of an earlier call would tell of items that are gone.
+        for earlier in (COLLECTION, MODEL):
+            remove_file(folder / earlier)

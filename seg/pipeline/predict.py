@@ -89,14 +89,19 @@ def predict(
         OSError: If a file cannot be read or written.
     """
     check_unit(mmu)
+    if stac:
+        require_pystac()
     folder = search is not None and Path(out).suffix.lower() not in (".tif", ".tiff")
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
     made = _made_of(Path(run), sources, places_of(s1), Path(out), path_or_none(geometry), executor == LOCAL, folder)
-    run, geometry, model = made.run, made.geometry, made.model if stac else None
+    run, geometry = made.run, made.geometry
     with claimed_maps(made.paths, made.out):
         chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
-        rasters, others, vectors = (probabilities, confidence), (labels, areas, quicklook), (polygons, vector_format)
-        options = MapOptions(run, *rasters, *others, tta, geometry, mmu, model, *vectors)
+        options = MapOptions(
+            run=run, geometry=geometry, tta=tta, mmu=mmu, stac=made.model if stac else None,
+            probabilities=probabilities, confidence=confidence, labels=labels, areas=areas, quicklook=quicklook,
+            polygons=polygons, vector_format=vector_format,
+        )  # fmt: skip
         # Everything is looked at before anything is predicted.
         opened = _opened(made.sources, Opening(bands, made.s1, offset, cloud_mask), chosen.card, notify)
         parts = [(one, choose_part(one, box, geometry), path) for one, path in zip(opened, made.paths, strict=True)]
@@ -121,8 +126,7 @@ class MadeOf:
 
     @property
     def model(self) -> Path:
-        """Where the STAC item of their model is to be; says so if it cannot be written."""
-        require_pystac()
+        """Where the STAC item of their model is to be."""
         return model_of_map(self.out) if self.paths == [self.out] else self.out / MODEL
 
 
