@@ -46,6 +46,7 @@ from rich.console import Console
 from seg.config.load import dump_config
 from seg.config.sections import Config, ModelConfig
 from seg.inference.strips import StripPreparation, StripReader, View
+from seg.inference.torch_network import TorchArithmetic
 from seg.inference.windows import lay_windows
 from seg.maps.mapping import SceneMap, batch_of_windows
 from seg.maps.part import choose_part
@@ -155,7 +156,8 @@ def timed_scene(name: str, path: Path, run: Path, asked: argparse.Namespace, rou
             whole.append((seconds, cpu, again.seconds))
     commands, commands_cpu, strips = zip(*whole, strict=True)
     (networks_s, networks_cpu), (parts_s, _) = (zip(*each or [(0.0, 0.0)], strict=True) for each in (networks, parts))
-    batch_size = batch_of_windows(weights, *found.window)
+    on_gpu = weights.compute.device.type != "cpu"
+    batch_size = batch_of_windows(weights.config.eval.batch_size, on_gpu, *found.window)
     return Timed(
         name,
         weights.card.encoder,
@@ -256,11 +258,12 @@ def network_seconds(
     compute, card = weights.compute, weights.card
     scene = open_scene(path, needed=card.bands)
     tiling = lay_windows(
-        weights.model, (scene.grid.height, scene.grid.width), choose_part(scene, None, None).inner, window
+        weights.model.sizes, (scene.grid.height, scene.grid.width), choose_part(scene, None, None).inner, window
     )
     view = View(scene, card.bands, card.resampling)
-    prepare = StripPreparation(view, tiling, compute.device)
-    size = batch_of_windows(weights, tiling.rows.window, tiling.columns.window)
+    prepare = StripPreparation(view, tiling, TorchArithmetic(compute))
+    on_gpu = compute.device.type != "cpu"
+    size = batch_of_windows(weights.config.eval.batch_size, on_gpu, tiling.rows.window, tiling.columns.window)
     images_CHW = torch.empty(prepare.shape, device=compute.device)
     starts, edge = tiling.columns.starts, tiling.columns.window
     total = total_cpu = 0.0

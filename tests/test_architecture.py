@@ -24,7 +24,7 @@ SOLE_IMPORTERS = {
     "albumentations": "seg/data/transforms.py",
     "matplotlib": "seg/figures",
     "onnx": "seg/models/onnx.py",
-    "onnxruntime": "seg/models/onnx.py",
+    "onnxruntime": "seg/models/onnx_file.py",
     "pynvml": "seg/engine/energy.py",
     "pystac": "seg/maps",
     "pystac_client": "seg/catalogue/search.py",

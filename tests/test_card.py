@@ -24,7 +24,6 @@ from seg.metrics.evidence_file import load_evidence
 from seg.models import onnx as onnx_module
 from seg.models.card import Data
 from seg.models.checkpoint import make_card, save_checkpoint
-from seg.models.onnx import write_onnx
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.card import write_card
 from seg.pipeline.train import train
@@ -32,7 +31,9 @@ from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.reference_map import class_indices
 from seg.report.licences import check_licence
+from seg.runs import validation
 from seg.runs.plan import plan
+from seg.runs.validation import validation_patches
 from seg.store import written
 from seg.store.open import open_store
 
@@ -129,17 +130,6 @@ def test_onnx_gives_the_probabilities_of_the_loaded_model(card: Path):
     assert scene[4] == pytest.approx(expected.scene_K, abs=1e-4)
 
 
-def test_onnx_without_a_scene_head(tmp_path: Path):
-    model = build_segmenter(ModelConfig(arch="linknet", encoder="tu-test_resnet", scene_head="none"), ("B02", "B8A"))
-    statistics = [(BANDS[name].mean, BANDS[name].std) for name in model.bands]
-    data = Data(fingerprint="", synthetic=True, train_patches=0)
-    assert write_onnx(tmp_path / "m.onnx", model.eval(), make_card(model, statistics, "bilinear", data)) < 1e-4
-    import onnxruntime
-
-    outputs = onnxruntime.InferenceSession(tmp_path / "m.onnx").get_outputs()
-    assert [output.name for output in outputs] == ["pixel_probabilities"]
-
-
 def test_an_onnx_file_that_gives_something_else_is_refused(
     run: Path, card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -149,6 +139,22 @@ def test_an_onnx_file_that_gives_something_else_is_refused(
     with pytest.raises(CheckpointError, match="probabilities that differ by"):
         write_card(run, tmp_path / "card", onnx=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rounded_weights_are_measured_on_patches_of_the_validation_split(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """The images that training scores, as the data set gives them."""
+    found = validation_patches(run)
+    store = yaml.safe_load((run / "config.yaml").read_text())["data"]["store"]
+    expected = seg.dataset(store, split="validation", bands=",".join(SIX))
+    assert 0 < len(found) <= 32
+    assert len(found) == min(len(expected), 32)
+    assert any(np.array_equal(found[0], expected[n]["image"].numpy()) for n in range(len(expected)))
+    monkeypatch.setattr(validation, "plan_use", _refusing)
+    assert validation_patches(run) is None
+
+
+def _refusing(*_, **__):
+    raise RunError("no such data")
 
 
 def test_without_its_packages_onnx_says_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

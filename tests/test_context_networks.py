@@ -24,13 +24,14 @@ from seg.data.order import BatchKey
 from seg.errors import CheckpointError, ModelError, SubmissionError, WrongUseError
 from seg.inference.cells import cell_rows, predict_cells
 from seg.inference.strips import View
+from seg.inference.torch_network import TorchNetwork
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import lay_windows
 from seg.metrics.evidence_file import load_origin
 from seg.models.card import FORMAT, FORMAT_PLAIN, Data, read_card
 from seg.models.checkpoint import load_checkpoint, make_card, save_checkpoint
+from seg.models.frame import Frame
 from seg.models.network import encoder_options
-from seg.models.padding import Frame
 from seg.models.scene import log_mean_exp
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.export import export
@@ -105,7 +106,7 @@ def test_neighbours_of_zeros_are_none_to_a_convolution():
     for context in (0, 24):
         model = network(context, "none")
         model._multiple = model._least = 1
-        model._run = lambda images, _: (convolution(images), images)
+        model.run = lambda images, _: (convolution(images), images)
         images = IMAGES[..., 24:-24, 24:-24]
         logits.append(model(nn.functional.pad(images, (context,) * 4))[0])
     torch.testing.assert_close(*logits)
@@ -167,7 +168,7 @@ def test_shuffled_neighbours_take_the_gain_away(store):
 def test_no_window_says_anything_of_what_it_sees_too_little_around(context, size, edge):
     model = NearSighted(1, context)
     inner = Window(0, 0, size[1], size[0])
-    tiling = lay_windows(model, size, inner, edge and edge * 32)
+    tiling = lay_windows(model.sizes, size, inner, edge and edge * 32)
     for axis, frame_from, length in (
         (tiling.rows, tiling.frame.top, size[0]),
         (tiling.columns, tiling.frame.left, size[1]),
@@ -186,11 +187,11 @@ def test_no_window_says_anything_of_what_it_sees_too_little_around(context, size
 def test_windows_without_room_for_the_context_are_refused():
     model, whole = NearSighted(1, 120), Window(0, 0, 2000, 2000)
     with pytest.raises(WrongUseError, match="windows of 256 pixels are too small; use --window 480 or more"):
-        lay_windows(model, (2000, 2000), whole, 256)
+        lay_windows(model.sizes, (2000, 2000), whole, 256)
     with pytest.raises(WrongUseError, match="have to overlap by more than 64; use --overlap 240 or more"):
-        lay_windows(model, (2000, 2000), whole, 512, 64)
-    assert lay_windows(model, (2000, 2000), whole, 480, 240).windows > 1
-    assert lay_windows(model, (2000, 2000), whole, 512, 240).windows > 1
+        lay_windows(model.sizes, (2000, 2000), whole, 512, 64)
+    assert lay_windows(model.sizes, (2000, 2000), whole, 480, 240).windows > 1
+    assert lay_windows(model.sizes, (2000, 2000), whole, 512, 240).windows > 1
 
 
 @pytest.mark.parametrize("size", [(301, 275), (96, 400)])
@@ -215,7 +216,9 @@ def test_cells_see_what_lies_around_them():
     scene = scene_in_memory(12 * 25, 12 * 41, bands)
     inner = Window(100, 30, 300, 190)
     cells = list(
-        predict_cells(model, View(scene, bands, "bilinear"), inner, cell_rows(scene, inner), ScenePass(CPU, 2))
+        predict_cells(
+            TorchNetwork(model, CPU), View(scene, bands, "bilinear"), inner, cell_rows(scene, inner), ScenePass(2)
+        )
     )
     assert [cell.columns_N.tolist() for cell in cells] == [[0, 1, 2, 3], [0, 1, 2, 3]]
     seen = []

@@ -87,6 +87,10 @@ TYPED = {
         "score the predictions again": "test_score.py::test_a_scored_folder_that_cannot_be_read",
         "is no evidence of seg": DESCRIBED,
     },
+    "models/onnx_file.py": {
+        "make one with": "test_onnx.py::made_as_advised",
+        "pip install 'seg[onnx]'": "test_cures.py::test_packages_that_are_advised_are_known",
+    },
     "models/published.py": {"give the folder of a run": DESCRIBED},
     "models/start.py": {"hf download": "test_cures.py::test_the_hub_takes_what_is_advised"},
     "pipeline/card.py": {

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from seg.config.sections import ModelConfig
 from seg.errors import ModelError, UnknownNameError
 from seg.models.architectures import ARCHITECTURES, check_encoder, encoder_names
-from seg.models.padding import Frame, InsidePool, pool_inside
+from seg.models.frame import Frame
+from seg.models.padding import InsidePool, pool_inside
 from seg.models.scene import DerivedSceneHead, MaskedSceneHead, log_mean_exp
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.reben.bands import MODALITIES

@@ -228,6 +228,8 @@ def test_the_item_of_a_model_says_what_it_takes_and_gives(tmp_path):
     synthetic = valid(write_model_item(tmp_path / "maps" / MODEL, card(synthetic=True), weights, "00ff"))
     assert "SYNTHETIC" in synthetic.properties["description"]
     assert not synthetic.get_links("derived_from")
+    without_torch = valid(write_model_item(tmp_path / "maps" / MODEL, card(), weights.with_suffix(".onnx"), "00ff"))
+    assert [one.properties["mlm:framework"] for one in (item, without_torch)] == ["pytorch", "ONNX"]
 
 
 def test_a_collection_spans_its_items_wherever_it_is_moved(tmp_path):

@@ -18,9 +18,10 @@ from seg.inference import tiled
 from seg.inference.cells import cell_rows, predict_cells
 from seg.inference.strips import StripPreparation, StripReader, View
 from seg.inference.tiled import predict_strips
+from seg.inference.torch_network import TorchArithmetic, TorchNetwork
 from seg.inference.window_pass import ScenePass, window_probabilities
 from seg.inference.windows import lay_windows
-from seg.models.padding import Frame
+from seg.models.frame import Frame, TakenSizes
 from seg.models.segmenter import build_segmenter
 from seg.rasters.grid import Window
 from seg.reben.bands import BANDS
@@ -42,12 +43,11 @@ class NearSighted(nn.Module):
         )
         for layer in (self.layers[0], self.layers[2]):
             nn.init.normal_(layer.weight, std=0.7)
-        self.multiple, self.fixed_size = 8, None
-        self.config = ModelConfig(arch="unet", encoder="none")
+        self.sizes = TakenSizes(ModelConfig(arch="unet", encoder="none"), 8, 8, context=context)
         self.shapes: list[tuple[int, ...]] = []
 
     def frame(self, height: int, width: int, margin: int = 0) -> Frame:
-        return Frame.around(height, width, 8, 8, margin)
+        return self.sizes.frame(height, width, margin)
 
     def pixel_logits(self, images_BCHW):
         self.shapes.append(tuple(images_BCHW.shape))
@@ -56,6 +56,10 @@ class NearSighted(nn.Module):
 
     def forward(self, images_BCHW):
         return self.pixel_logits(images_BCHW), None
+
+
+def preparation(view, tiling):
+    return StripPreparation(view, tiling, TorchArithmetic(CPU))
 
 
 def prepared(prepare, strip):
@@ -69,10 +73,11 @@ def assembled(model, scene, window, overlap=None, *, inner=None, strips=None, in
     bands = tuple(how.pop("bands", USED))
     grid = scene.grid
     inner = inner or Window(0, 0, grid.width, grid.height)
-    tiling = lay_windows(model, (grid.height, grid.width), inner, window, overlap)
+    tiling = lay_windows(model.sizes, (grid.height, grid.width), inner, window, overlap)
     view = View(scene, bands, "bilinear", inside)
+    network = TorchNetwork(model, CPU, how.pop("temperature", 1.0))
     settings = {"batch_size": 2, "probabilities": True, "certainty": True} | how
-    pieces = list(predict_strips(model, view, tiling, strips or tiling.strips, ScenePass(CPU, **settings)))
+    pieces = list(predict_strips(network, view, tiling, strips or tiling.strips, ScenePass(**settings)))
     classes = np.concatenate([piece.classes_HW for piece in pieces])
     shares = np.concatenate([piece.probabilities_KHW for piece in pieces], 1)
     return classes, shares, np.concatenate([piece.certainty_2HW for piece in pieces], 1)
@@ -114,7 +119,7 @@ def test_inputs_are_those_of_the_data_set_for_the_whole_scene():
     """Each band of a strip is what OpenCV makes of the whole band, and of the reflected surroundings outside."""
     height, width = 173, 211
     scene, model = scene_in_memory(height, width, USED), NearSighted(len(USED))
-    tiling = lay_windows(model, (height, width), Window(0, 0, width, height), 48, 16)
+    tiling = lay_windows(model.sizes, (height, width), Window(0, 0, width, height), 48, 16)
     view = View(scene, USED, "bilinear")
     expected = []
     for name in USED:
@@ -124,7 +129,7 @@ def test_inputs_are_those_of_the_data_set_for_the_whole_scene():
         size = (normalised.shape[1] * factor, normalised.shape[0] * factor)
         expected.append(cv2.resize(normalised, size, interpolation=cv2.INTER_LINEAR)[:height, :width])
     padded = model.frame(height, width).pad(torch.from_numpy(np.stack(expected))[None])[0].numpy()
-    prepare = StripPreparation(view, tiling, CPU.device)
+    prepare = preparation(view, tiling)
     with scene.open() as reader:
         strips = StripReader(view, reader, tiling)
         for number, start in enumerate(tiling.rows.starts):
@@ -141,10 +146,12 @@ def test_a_patch_has_the_inputs_of_the_data_set():
     expected = np.empty((len(bands), 120, 120), np.float32)
     Normaliser(bands, "bilinear")(scene.arrays, expected)
     model = NearSighted(len(bands))
-    tiling = lay_windows(model, (120, 120), Window(0, 0, 120, 120))
+    tiling = lay_windows(model.sizes, (120, 120), Window(0, 0, 120, 120))
     view = View(scene, bands, "bilinear")
     with scene.open() as reader:
-        images, _ = prepared(StripPreparation(view, tiling, CPU.device), StripReader(view, reader, tiling).read(0))
+        images, _ = prepared(
+            StripPreparation(view, tiling, TorchArithmetic(CPU)), StripReader(view, reader, tiling).read(0)
+        )
     np.testing.assert_allclose(images.numpy(), expected, atol=2e-5)
 
 
@@ -156,10 +163,12 @@ def test_pixels_without_data_are_the_mean_and_a_value_of_zero_among_data_stays()
     scene.arrays["B05"][:6, :6] = 0
     scene.arrays["B04"][50, 50] = 0
     model = NearSighted(2)
-    tiling = lay_windows(model, (96, 96), Window(0, 0, 96, 96), 128)
+    tiling = lay_windows(model.sizes, (96, 96), Window(0, 0, 96, 96), 128)
     view = View(scene, ("B04", "B05"), "bilinear")
     with scene.open() as reader:
-        images, wanted = prepared(StripPreparation(view, tiling, CPU.device), StripReader(view, reader, tiling).read(0))
+        images, wanted = prepared(
+            StripPreparation(view, tiling, TorchArithmetic(CPU)), StripReader(view, reader, tiling).read(0)
+        )
     assert (images[:, :12, :12] == 0).all()
     assert images[0, 50, 50] == pytest.approx(-BANDS["B04"].mean / BANDS["B04"].std, rel=1e-5)
     # What lies beside a hole is drawn towards the mean, not towards the value of no light at all.
@@ -205,13 +214,13 @@ def test_a_part_is_what_the_whole_map_shows_there():
 
 def test_a_strip_is_the_same_whichever_others_are_predicted():
     scene, model = scene_in_memory(230, 150, USED, holes=True), NearSighted(len(USED))
-    tiling = lay_windows(model, (230, 150), Window(0, 0, 150, 230), 48, 16)
+    tiling = lay_windows(model.sizes, (230, 150), Window(0, 0, 150, 230), 48, 16)
     view = View(scene, USED, "bilinear")
-    how = ScenePass(CPU, 2, probabilities=True)
-    every = {piece.number: piece for piece in predict_strips(model, view, tiling, tiling.strips, how)}
+    how, network = ScenePass(2, probabilities=True), TorchNetwork(model, CPU)
+    every = {piece.number: piece for piece in predict_strips(network, view, tiling, tiling.strips, how)}
     assert len(every) > 5
     for some in ([0], [3], [len(every) - 1], [1, 2, 5]):
-        for piece in predict_strips(model, view, tiling, some, how):
+        for piece in predict_strips(network, view, tiling, some, how):
             np.testing.assert_array_equal(piece.classes_HW, every[piece.number].classes_HW)
             np.testing.assert_array_equal(piece.probabilities_KHW, every[piece.number].probabilities_KHW)
 
@@ -220,7 +229,7 @@ def test_a_strip_is_the_same_whichever_others_are_predicted():
 def test_augmentation_is_the_mean_over_the_symmetries_of_the_square():
     model = NearSighted(2)
     images = torch.randn(3, 2, 16, 16)
-    ours = window_probabilities(model, images, ScenePass(CPU, 1, temperature=1.3, tta=True)).numpy()
+    ours = window_probabilities(TorchNetwork(model, CPU, 1.3), images, tta=True).numpy()
     sources = symmetric_pixels(16)
     total = np.zeros((3, NUM_CLASSES, 256))
     for number in range(SYMMETRIES):
@@ -239,10 +248,12 @@ def test_augmentation_is_the_mean_over_the_symmetries_of_the_square():
 def test_certainty_is_largest_probability_and_entropy():
     scene, model = scene_in_memory(48, 56, USED), NearSighted(len(USED))
     _, _, certainty = assembled(model, scene, 64, temperature=2.0)
-    tiling = lay_windows(model, (48, 56), Window(0, 0, 56, 48), 64)
+    tiling = lay_windows(model.sizes, (48, 56), Window(0, 0, 56, 48), 64)
     view = View(scene, USED, "bilinear")
     with scene.open() as reader:
-        images, _ = prepared(StripPreparation(view, tiling, CPU.device), StripReader(view, reader, tiling).read(0))
+        images, _ = prepared(
+            StripPreparation(view, tiling, TorchArithmetic(CPU)), StripReader(view, reader, tiling).read(0)
+        )
     shares = (model(images[None])[0][0] / 2).softmax(0).double().numpy()
     np.testing.assert_allclose(certainty[0], shares.max(0) * 250, atol=0.51)
     entropy = -(shares * np.log(shares)).sum(0) / np.log(NUM_CLASSES)
@@ -298,7 +309,7 @@ def test_cells_are_what_the_network_says_of_patches():
     inner = Window(100, 30, 200, 190)
     rows = cell_rows(scene, inner)
     assert rows == [0, 1]
-    cells = list(predict_cells(model, View(scene, bands, "bilinear"), inner, rows, ScenePass(CPU, 2)))
+    cells = list(predict_cells(TorchNetwork(model, CPU), View(scene, bands, "bilinear"), inner, rows, ScenePass(2)))
     assert [cell.columns_N.tolist() for cell in cells] == [[0, 1, 2], [0, 2]]
     normalise = Normaliser(bands, "bilinear")
     for cell in cells:

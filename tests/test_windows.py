@@ -77,7 +77,7 @@ def model():
 def test_strips_map_every_row_once(model, height, width, shares, edge):
     left, top = int(shares[0] * (width - 1)), int(shares[1] * (height - 1))
     inner = Window(left, top, 1 + int(shares[2] * (width - left - 1)), 1 + int(shares[3] * (height - top - 1)))
-    tiling = lay_windows(model, (height, width), inner, edge * 32)
+    tiling = lay_windows(model.sizes, (height, width), inner, edge * 32)
     strips = [tiling.strip(number) for number in tiling.strips]
     rows = [row for strip in strips for row in range(strip.top, strip.top + strip.height)]
     assert rows == list(range(inner.top, inner.top + inner.height))
@@ -96,10 +96,10 @@ def test_strips_map_every_row_once(model, height, width, shares, edge):
 
 
 def test_a_scene_that_fits_into_a_window_is_shown_as_it_is(model):
-    tiling = lay_windows(model, (120, 130), Window(0, 0, 130, 120), 160)
+    tiling = lay_windows(model.sizes, (120, 130), Window(0, 0, 130, 120), 160)
     assert (tiling.windows, tiling.frame.is_padded) == (1, False)
     assert (tiling.rows.length, tiling.columns.length) == (120, 130)
-    assert lay_windows(model, (120, 161), Window(0, 0, 161, 120), 160).windows == 2
+    assert lay_windows(model.sizes, (120, 161), Window(0, 0, 161, 120), 160).windows == 2
 
 
 def test_windows_that_the_network_does_not_take_are_refused(model):
@@ -107,7 +107,7 @@ def test_windows_that_the_network_does_not_take_are_refused(model):
     with pytest.raises(
         WrongUseError, match=r"windows of 128 pixels cannot overlap by 90; .* of 32: use --overlap up to 64"
     ):
-        lay_windows(model, (600, 600), whole, 128, 90)
+        lay_windows(model.sizes, (600, 600), whole, 128, 90)
     pan = build_segmenter(ModelConfig(arch="pan", encoder="tu-test_resnet"), ("B02",))
     with pytest.raises(WrongUseError, match=r"pan .* takes windows of at least \d+ pixels, not 16"):
-        lay_windows(pan, (600, 600), whole, 8, 0)
+        lay_windows(pan.sizes, (600, 600), whole, 8, 0)

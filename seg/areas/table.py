@@ -16,6 +16,7 @@ from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.report.formats import Column, Table, Value, markdown, titled
 from seg.report.plain_csv import column_types, plain_csv
 from seg.runs.folder import is_model_folder, read_evidence
+from seg.runs.use import is_onnx
 from seg.store.atomic import write_text
 
 _COUNTED = (
@@ -38,8 +39,9 @@ CLASS_COLUMNS = (Column("value", "Value", "count"), Column("class", "Class", "cl
 
 def run_assessment(run: Path, notify: Notify) -> Evidence | None:
     """What is known of the errors of a run: its evidence on the test split; None, and a word about it, if none."""
-    if is_model_folder(run):
-        notify(f"Areas are not adjusted for confusion: {run} is a model folder without evidence; name the run itself.")
+    if is_model_folder(run) or is_onnx(run):
+        what = "an ONNX file" if is_onnx(run) else "a model folder"
+        notify(f"Areas are not adjusted for confusion: {run} is {what} without evidence; name the run itself.")
         return None
     try:
         return read_evidence(run, Scope("test"))

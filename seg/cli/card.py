@@ -1,7 +1,7 @@
 """``seg card``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,23 @@ def card(
     ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, as the Hugging Face hub names it.")] = "mit",
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx, and compare it with torch.")] = False,
+    onnx_values: Annotated[
+        Literal["stored", "normalised", "share16"] | None,
+        typer.Option(
+            help="What model.onnx takes: DN and dB, normalised values, or DN / 65,535.", show_default="stored"
+        ),
+    ] = None,
+    onnx_tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Edge of the only tiles that model.onnx takes, pixels, for Deepness and GeoDeep.",
+            show_default="any size",
+            min=1,
+        ),
+    ] = None,
+    onnx_quantise: Annotated[
+        bool, typer.Option("--onnx-quantise", help="Round the weights of model.onnx to 8 bits, and measure the loss.")
+    ] = False,
     split: options.OfRunSplit = None,
     on: Annotated[
         str, typer.Option(help="Scores on other data than those of the training: see 'seg report --on'.")
@@ -27,14 +44,18 @@ def card(
 
     if not is_scored(run):
         best_checkpoint(run)
+    from seg.models.onnx_file import OnnxOptions
     from seg.pipeline.card import write_card
 
+    # Whoever says how it is to be written wants it.
+    wanted = onnx or onnx_values is not None or onnx_tile is not None or onnx_quantise
+    asked = OnnxOptions(onnx_values or "stored", onnx_tile, onnx_quantise) if wanted else False
     done = write_card(
         run,
         out,
         name=name,
         licence=licence,
-        onnx=onnx,
+        onnx=asked,
         split=split,
         on=on,
         countries=countries,
@@ -45,5 +66,5 @@ def card(
         console.done(f"{done.folder}: seg.load_model('{done.folder}') reads it; its page is README.md")
     else:
         console.done(f"The page of these predictions, which come without weights: {done.folder / 'README.md'}")
-    if done.onnx_difference is not None:
-        console.done(f"model.onnx gives the probabilities of torch to within {done.onnx_difference:.1g}.")
+    if done.onnx is not None:
+        console.done(done.onnx.summary)

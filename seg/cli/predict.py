@@ -9,7 +9,7 @@ from seg.cli import console, options
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder of 'seg train'.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of 'seg train', or model.onnx of 'seg card'.")],
     out: Annotated[Path, typer.Option(help="The map, NAME.tif; for several scenes a folder.")],
     scenes: options.Scenes = None,
     s1: options.Sentinel1 = None,

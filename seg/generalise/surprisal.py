@@ -6,9 +6,17 @@ order whatever temperature the logits are divided by, but for rounding. They are
 order.
 """
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from seg.reben.classes import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PER_NAT = 16
 """Steps of a unit of the natural logarithm. The largest value, 254, stands for probabilities below 1.3e-7."""
@@ -22,3 +30,8 @@ def surprisals(logarithms: Tensor) -> Tensor:
         logarithms: Natural, float32, 0 or less; minus infinity is taken.
     """
     return (logarithms * -PER_NAT).round_().clamp_(0, _LARGEST).byte()
+
+
+def surprisals_of_array(logarithms: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The same of an array of NumPy."""
+    return np.clip(np.rint(logarithms * np.float32(-PER_NAT)), 0, _LARGEST).astype(np.uint8)

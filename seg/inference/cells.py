@@ -1,19 +1,17 @@
 """Multi-labels of a scene: the network on each 1.2 km cell by itself, as on a patch of reBEN."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
-from seg.engine.device import named_when_full
+from seg.inference.arithmetic import Network, Values
 from seg.inference.strips import Strip, StripPreparation, StripReader, View
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import Axis, Tiling
-from seg.models.padding import Frame
-from seg.models.segmenter import Segmenter
+from seg.models.frame import Frame
 from seg.rasters.grid import Window
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
@@ -51,7 +49,7 @@ def _touched(first: int, count: int, begin: int, length: int) -> list[int]:
 
 
 def predict_cells(
-    model: Segmenter,
+    network: Network,
     view: View,
     inner: Window,
     rows: Sequence[int],
@@ -60,25 +58,25 @@ def predict_cells(
     """Predict the cells that lie wholly in the scene and in which anything is to be mapped.
 
     Args:
-        model: With a scene head, in evaluation mode, on its device. With a context it sees what lies around each cell,
-            reflected where the scene ends.
+        network: A network with a scene head. With a context it sees what lies around each cell, reflected where the
+            scene ends.
         view: The scene.
         inner: The part of the scene that is mapped.
         rows: Some of `cell_rows`.
-        how: Device, formats, cells at a time and progress.
+        how: Cells at a time and progress.
 
     Raises:
         SceneError: If a file is damaged.
         OutOfMemoryError: Naming the option to lower.
     """
-    if model.context:
-        yield from _predict_pictures(model, view, inner, rows, how)
+    if network.context:
+        yield from _predict_pictures(network, view, inner, rows, how)
         return
     cell = Window(0, 0, PATCH_SIZE, PATCH_SIZE)
     axis = Axis(PATCH_SIZE, PATCH_SIZE, (0,), 0)
     tiling = Tiling(cell, cell, Frame(PATCH_SIZE, PATCH_SIZE, PATCH_SIZE, PATCH_SIZE), axis, axis)
     scene, bands, factors = view.scene, view.bands, view.factors
-    prepare = StripPreparation(view, tiling, how.compute.device)
+    prepare = StripPreparation(view, tiling, network.arithmetic)
     grid = cell_grid(scene)
     columns = _touched(grid.left, grid.columns, inner.left, inner.width)
     if not columns:
@@ -109,19 +107,20 @@ def predict_cells(
                 row,
                 np.array(columns_N, np.int64),
                 np.array([(each.valid_HW & each.wanted_HW).mean() for each in cells], np.float32),
-                _probabilities(model, _prepared(cells, prepare, how), how),
+                _probabilities(network, prepare.shape, [partial(prepare, each) for each in cells], how.batch_size),
             )
 
 
 def _predict_pictures(
-    model: Segmenter, view: View, inner: Window, rows: Sequence[int], how: ScenePass
+    network: Network, view: View, inner: Window, rows: Sequence[int], how: ScenePass
 ) -> Generator[CellRow]:
     """The same by a network with a context: cells with what lies around them are cut out of rows of pictures."""
     grid, whole = cell_grid(view.scene), view.scene.grid
     columns = _touched(grid.left, grid.columns, inner.left, inner.width)
     if not columns:
         return
-    context, size = model.context, PATCH_SIZE + 2 * model.context
+    arithmetic, context = network.arithmetic, network.context
+    size = PATCH_SIZE + 2 * context
     # Beside the cells as much as they look at, and as bands of any pixel size begin at.
     beside = PATCH_SIZE
     left = max(grid.left + columns[0] * PATCH_SIZE - beside, 0)
@@ -130,34 +129,44 @@ def _predict_pictures(
     frame = Frame(area.height, area.width, area.height + 2 * context, area.width + 2 * context)
     starts = tuple(grid.top + row * PATCH_SIZE for row in rows)
     tiling = Tiling(area, inner, frame, Axis(frame.full_height, size, starts, 0), Axis(frame.full_width, size, (0,), 0))
-    prepare = StripPreparation(view, tiling, how.compute.device)
-    images_CHW = torch.empty(prepare.shape, device=how.compute.device)
+    prepare = StripPreparation(view, tiling, arithmetic)
+    images_CHW = arithmetic.empty(prepare.shape)
     with view.scene.open() as reader:
         strips = StripReader(view, reader, tiling)
         for number, row in enumerate(how.track(rows, "rows of cells predicted", len(rows))):
             strip = strips.read(number)
-            prepare(strip, images_CHW)
+            with arithmetic.guarded("lower --batch-size"):
+                prepare(strip, images_CHW)
             top = grid.top + row * PATCH_SIZE
             wanted_HW = _within(strip.wanted_HW, strip.place, inner)[top - strip.place.top :][:PATCH_SIZE]
             places = [grid.left + column * PATCH_SIZE for column in columns]
             shares_N = [wanted_HW[:, begin - strip.place.left :][:, :PATCH_SIZE].mean() for begin in places]
             seen = [begin - left for begin, share in zip(places, shares_N, strict=True) if share]
+            pictures = [partial(_copy, images_CHW[:, :, begin : begin + size]) for begin in seen]
             yield CellRow(
                 row,
                 np.array([column for column, share in zip(columns, shares_N, strict=True) if share], np.int64),
                 np.array([share for share in shares_N if share], np.float32),
-                _probabilities(model, [images_CHW[:, :, begin : begin + size] for begin in seen], how),
+                _probabilities(network, (len(images_CHW), size, size), pictures, how.batch_size),
             )
 
 
-def _probabilities(model: nn.Module, pictures: Sequence[Tensor], how: ScenePass) -> npt.NDArray[np.float32]:
-    """Scene probabilities of pictures (C, H, W) of cells, float32 (N, K)."""
-    parts, compute, batch_size = [], how.compute, how.batch_size
-    for begin in range(0, len(pictures), batch_size):
-        with named_when_full("lower --batch-size"), torch.inference_mode(), compute.autocast():
-            images = torch.stack(list(pictures[begin : begin + batch_size]))
-            _, scene_logits = model(images.contiguous(memory_format=compute.memory_format))
-            parts.append(scene_logits.float().sigmoid().cpu().numpy())
+def _copy(picture_CHW: Values, target_CHW: Values) -> None:
+    target_CHW[...] = picture_CHW
+
+
+def _probabilities(
+    network: Network, shape: tuple[int, int, int], writers: Sequence[Callable[[Values], object]], batch_size: int
+) -> npt.NDArray[np.float32]:
+    """Scene probabilities of pictures, float32 (N, K); each writer puts one, normalised (C, H, W), where it is told."""
+    parts, arithmetic = [], network.arithmetic
+    for begin in range(0, len(writers), batch_size):
+        with arithmetic.guarded("lower --batch-size"):
+            batch = writers[begin : begin + batch_size]
+            images_BCHW = arithmetic.empty((len(batch), *shape))
+            for write, images_CHW in zip(batch, images_BCHW, strict=True):
+                write(images_CHW)
+            parts.append(network.scene_shares(images_BCHW))
     return np.concatenate(parts) if parts else np.empty((0, NUM_CLASSES), np.float32)
 
 
@@ -172,11 +181,3 @@ def _within(wanted_HW: npt.NDArray[np.bool_], place: Window, inner: Window) -> n
     in_rows = (rows >= inner.top) & (rows < inner.top + inner.height)
     in_columns = (columns >= inner.left) & (columns < inner.left + inner.width)
     return wanted_HW & in_rows[:, None] & in_columns
-
-
-def _prepared(cells: Sequence[Strip], prepare: StripPreparation, how: ScenePass) -> list[Tensor]:
-    images = torch.empty((len(cells), *prepare.shape), device=how.compute.device)
-    with named_when_full("lower --batch-size"):
-        for each, images_CHW in zip(cells, images, strict=True):
-            prepare(each, images_CHW)
-    return list(images)

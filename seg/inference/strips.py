@@ -8,15 +8,11 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from seg.data.transforms import INTERPOLATION, Resampling
-from seg.inference.scratch import Scratch
+from seg.data.transforms import Resampling
+from seg.inference.arithmetic import Arithmetic, Values
 from seg.inference.windows import Tiling, up
 from seg.rasters.grid import Window
 from seg.rasters.layer import Array
@@ -90,7 +86,7 @@ class StripReader:
         self._left = max(area.left - self._coarsest, 0) // self._coarsest * self._coarsest
         right = min(up(area.left + area.width + self._coarsest, self._coarsest), scene.grid.width)
         self._width = right - self._left
-        self._rows = tiling.frame.sources(torch.device("cpu"))[0].numpy() + area.top
+        self._rows = tiling.frame.sources()[0] + area.top
         self._last: Strip | None = None
 
     def read(self, number: int) -> Strip:
@@ -141,13 +137,12 @@ class StripPreparation:
     Args:
         view: The scene.
         tiling: The windows.
-        device: Where.
+        arithmetic: The arrays that the network takes.
     """
 
-    def __init__(self, view: View, tiling: Tiling, device: torch.device) -> None:
-        self._view, self._tiling, self._device = view, tiling, device
-        self._stored, self._fine = Scratch(), Scratch()
-        rows, columns = tiling.frame.sources(torch.device("cpu"))
+    def __init__(self, view: View, tiling: Tiling, arithmetic: Arithmetic) -> None:
+        self._view, self._tiling, self._arithmetic = view, tiling, arithmetic
+        rows, columns = tiling.frame.sources()
         self._rows, self._columns = rows + tiling.area.top, columns + tiling.area.left
 
     @property
@@ -155,87 +150,62 @@ class StripPreparation:
         """Channels, rows and columns of the inputs that are made of a strip."""
         return len(self._view.bands), self._tiling.rows.window, len(self._columns)
 
-    def __call__(self, strip: Strip, images_CHW: Tensor) -> Tensor:
+    def __call__(self, strip: Strip, images_CHW: Values) -> Values:
         """Make the network's inputs.
 
         Args:
             strip: What was read.
-            images_CHW: Where the normalised bands are written to, float32 of `shape`, on the device.
+            images_CHW: Where the normalised bands are written to, float32 of `shape`.
 
         Returns:
-            What is to be mapped, bool (window, padded width), on the device.
+            What is to be mapped, bool (window, padded width).
         """
+        arithmetic = self._arithmetic
         start = self._tiling.rows.starts[strip.number]
         rows = self._rows[start : start + self._tiling.rows.window] - strip.place.top
         columns = self._columns - strip.place.left
-        pieces = _pieces(rows, self._device), _pieces(columns, self._device)
-        invalid_HW = None if strip.valid_HW.all() else torch.from_numpy(~strip.valid_HW).to(self._device)
+        pieces = _pieces(rows, arithmetic), _pieces(columns, arithmetic)
+        invalid_HW = None if strip.valid_HW.all() else arithmetic.of(~strip.valid_HW)
         for channel_HW, name, factor in zip(images_CHW, self._view.bands, self._view.factors, strict=True):
             values_HW = self._normalised(strip, name, factor, invalid_HW)
             _fill(channel_HW, values_HW, *pieces)
-        mask_HW = torch.empty(self.shape[1:], dtype=torch.bool, device=self._device)
+        mask_HW = arithmetic.flags(self.shape[1:])
         if invalid_HW is not None:
-            images_CHW.masked_fill_(_fill(mask_HW, invalid_HW, *pieces), 0)
-        return _fill(mask_HW, torch.from_numpy(strip.wanted_HW).to(self._device), *pieces)
+            arithmetic.fill(images_CHW, _fill(mask_HW, invalid_HW, *pieces), 0)
+        return _fill(mask_HW, arithmetic.of(strip.wanted_HW), *pieces)
 
-    def _normalised(self, strip: Strip, name: str, factor: int, invalid_HW: Tensor | None) -> Tensor:
+    def _normalised(self, strip: Strip, name: str, factor: int, invalid_HW: Values | None) -> Values:
         """A band at 10 m, over the whole place of the strip, good until the next one."""
-        stored, band = np.ascontiguousarray(strip.bands[name]), BANDS[name]
-        if stored.dtype == np.uint16:
-            if self._device.type == "cpu":
-                values_HW = self._stored(stored.shape, self._device).copy_(torch.from_numpy(stored))
-            else:
-                # Half as much to move, but not every device computes with uint16.
-                values_HW = torch.from_numpy(stored.view(np.int16)).to(self._device).int().bitwise_and_(0xFFFF).float()
-            empty_HW = values_HW == 0 if invalid_HW is not None else None
-        else:
-            # A copy: it is changed below, and the strip is not.
-            values_HW = torch.from_numpy(stored).to(self._device, copy=True)
-            empty_HW = values_HW.isnan()
-        normalised_HW = values_HW.mul_(float(np.float32(1 / band.std)))
-        normalised_HW += float(np.float32(-band.mean / band.std))
+        arithmetic, stored, band = self._arithmetic, strip.bands[name], BANDS[name]
+        values_HW, empty_HW = arithmetic.stored(stored), None
+        if stored.dtype != np.uint16:
+            # Only what is no number differs from itself.
+            empty_HW = values_HW != values_HW  # noqa: PLR0124
+        elif invalid_HW is not None:
+            # A band may hold 0 where others have data; only beside pixels without data it is no value.
+            empty_HW = values_HW == 0
+            empty_HW &= arithmetic.any_of(invalid_HW, factor)
+        values_HW *= float(np.float32(1 / band.std))
+        values_HW += float(np.float32(-band.mean / band.std))
         if empty_HW is not None:
-            if stored.dtype == np.uint16 and invalid_HW is not None:
-                # A band may hold 0 where others have data; only beside pixels without data it is no value.
-                empty_HW &= _any_of(invalid_HW, factor)
-            normalised_HW.masked_fill_(empty_HW, 0)
-        return normalised_HW if factor == 1 else self._resampled(normalised_HW, factor)
-
-    def _resampled(self, coarse_HW: Tensor, factor: int) -> Tensor:
-        height, width = (edge * factor for edge in coarse_HW.shape)
-        how = self._view.resampling
-        if coarse_HW.device.type == "cpu":
-            # As `seg.data.transforms` does; torch takes several times as long for a single band.
-            fine_HW = self._fine((height, width), self._device)
-            cv2.resize(coarse_HW.numpy(), (width, height), dst=fine_HW.numpy(), interpolation=INTERPOLATION[how])
-            return fine_HW
-        align = False if how == "bilinear" else None
-        return functional.interpolate(coarse_HW[None, None], (height, width), mode=how, align_corners=align)[0, 0]
+            arithmetic.fill(values_HW, empty_HW, 0)
+        return values_HW if factor == 1 else arithmetic.resampled(values_HW, factor, self._view.resampling)
 
 
-Pieces = list[tuple[slice, slice | Tensor]]
+Pieces = list[tuple[slice, Values]]
 """Rows or columns of a target, and those that they are taken from."""
 
 
-def _pieces(index: Tensor, device: torch.device) -> Pieces:
+def _pieces(pixels: npt.NDArray[np.int64], arithmetic: Arithmetic) -> Pieces:
     """An index as its longest stretch of followers, which is copied fast, and the reflected margins on either side."""
-    values = index.numpy()
-    breaks = [0, *(np.flatnonzero(np.diff(values) != 1) + 1).tolist(), len(values)]
+    breaks = [0, *(np.flatnonzero(np.diff(pixels) != 1) + 1).tolist(), len(pixels)]
     begin, end = max(itertools.pairwise(breaks), key=lambda run: run[1] - run[0])
-    margins = [slice(0, begin), slice(end, len(values))]
-    pieces: Pieces = [(slice(begin, end), slice(int(values[begin]), int(values[end - 1]) + 1))]
-    return pieces + [(margin, index[margin].to(device)) for margin in margins if margin.start < margin.stop]
+    margins = [slice(0, begin), slice(end, len(pixels))]
+    pieces: Pieces = [(slice(begin, end), slice(int(pixels[begin]), int(pixels[end - 1]) + 1))]
+    return pieces + [(margin, arithmetic.of(pixels[margin])) for margin in margins if margin.start < margin.stop]
 
 
-def _fill(target_HW: Tensor, values_HW: Tensor, rows: Pieces, columns: Pieces) -> Tensor:
+def _fill(target_HW: Values, values_HW: Values, rows: Pieces, columns: Pieces) -> Values:
     for (to_rows, from_rows), (to_columns, from_columns) in itertools.product(rows, columns):
         target_HW[to_rows, to_columns] = values_HW[from_rows][:, from_columns]
     return target_HW
-
-
-def _any_of(invalid_HW: Tensor, factor: int) -> Tensor:
-    """Whether any 10 m pixel of each coarse pixel has no data."""
-    if factor == 1:
-        return invalid_HW
-    pooled = functional.max_pool2d(invalid_HW[None, None].float(), factor, ceil_mode=True)
-    return pooled[0, 0] > 0

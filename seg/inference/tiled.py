@@ -1,6 +1,5 @@
 """A network over a scene, window by window: strips of the map from top to bottom, in bounded memory."""
 
-import math
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -8,17 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from seg.engine.device import named_when_full
-from seg.generalise.surprisal import surprisals
+from seg.inference.arithmetic import Arithmetic, Network
 from seg.inference.strips import Strip, StripPreparation, StripReader, View
-from seg.inference.window_pass import ScenePass, Softmax, window_probabilities
+from seg.inference.window_pass import ScenePass, window_probabilities
 from seg.inference.windows import Tiling
-from seg.models.segmenter import Segmenter
 from seg.rasters.grid import Window
-from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES, SHARE_SCALE
+from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 
 _LESS = "lower --batch-size or --window"
 _ROWS_AT_A_TIME = 64
@@ -49,7 +44,7 @@ class Piece:
 
 
 def predict_strips(
-    model: Segmenter,
+    network: Network,
     view: View,
     tiling: Tiling,
     strips: Sequence[int],
@@ -61,7 +56,7 @@ def predict_strips(
     it is the same whichever strips are asked for, in whatever process.
 
     Args:
-        model: In evaluation mode, on its device.
+        network: The network.
         view: The scene.
         tiling: The windows.
         strips: Numbers of rows of windows, ascending, from `Tiling.strips`.
@@ -77,10 +72,10 @@ def predict_strips(
         return
     windows = len(rows) * len(tiling.columns.starts)
     ticks = iter(how.track(range(windows), "windows predicted", windows))
-    canvas = _Canvas(model, view, tiling, how)
-    with closing(_read_ahead(view, tiling, rows)) as ahead:
+    canvas = _Canvas(network, view, tiling, how)
+    with closing(_read_ahead(view, tiling, rows, network.arithmetic)) as ahead:
         for strip in ahead:
-            with named_when_full(_LESS), torch.inference_mode():
+            with network.arithmetic.guarded(_LESS):
                 canvas.begin(strip)
                 for column in range(len(tiling.columns.starts)):
                     next(ticks)
@@ -92,7 +87,7 @@ def predict_strips(
     next(ticks, None)
 
 
-def _read_ahead(view: View, tiling: Tiling, rows: Sequence[int]) -> Generator[Strip]:
+def _read_ahead(view: View, tiling: Tiling, rows: Sequence[int], arithmetic: Arithmetic) -> Generator[Strip]:
     """The strips of rows of windows: each is read in a thread of its own while the one before is in use."""
     with ThreadPoolExecutor(1, "reader") as pool, ExitStack() as files:
         # What was opened in the thread is closed there.
@@ -101,7 +96,7 @@ def _read_ahead(view: View, tiling: Tiling, rows: Sequence[int]) -> Generator[St
         reader = pool.submit(lambda: StripReader(view, opened.enter_context(view.scene.open()), tiling)).result()
         coming = [pool.submit(reader.read, rows[0])]
         for following in (*rows[1:], None):
-            with named_when_full(_LESS):
+            with arithmetic.guarded(_LESS):
                 strip = coming.pop().result()
             if following is not None:
                 coming.append(pool.submit(reader.read, following))
@@ -114,14 +109,13 @@ class _Canvas:
     All rows share its memory: fresh pages cost a CPU more than what is done with them.
     """
 
-    def __init__(self, model: Segmenter, view: View, tiling: Tiling, how: ScenePass) -> None:
-        self._model, self._tiling, self._how = model, tiling, how
-        self._prepare = StripPreparation(view, tiling, how.compute.device)
-        self._softmax = Softmax()
-        rows, device = tiling.rows, how.compute.device
+    def __init__(self, network: Network, view: View, tiling: Tiling, how: ScenePass) -> None:
+        self._network, self._arithmetic, self._tiling, self._how = network, network.arithmetic, tiling, how
+        self._prepare = StripPreparation(view, tiling, self._arithmetic)
+        rows = tiling.rows
         height = max(rows.end(number) - rows.begin(number) for number in range(len(rows.starts)))
-        self._images_CHW = torch.empty(self._prepare.shape, device=device)
-        self._blended_KHW = torch.zeros((NUM_CLASSES, height, tiling.columns.length), device=device)
+        self._images_CHW = self._arithmetic.empty(self._prepare.shape)
+        self._blended_KHW = self._arithmetic.empty((NUM_CLASSES, height, tiling.columns.length))
         self._number = -1
 
     def begin(self, strip: Strip) -> None:
@@ -131,13 +125,13 @@ class _Canvas:
         if above >= 0 and above == number - 1:
             ramp = rows.ramp
             below = rows.begin(number) - rows.begin(above)
-            self._blended_KHW[:, :ramp] = self._blended_KHW[:, below : below + ramp].clone()
-        self._blended_KHW[:, ramp:].zero_()
+            self._blended_KHW[:, :ramp] = self._arithmetic.copy(self._blended_KHW[:, below : below + ramp])
+        self._blended_KHW[:, ramp:] = 0
         self._number = number
         self._wanted_HW = self._prepare(strip, self._images_CHW)
-        # Looked at here once, because every look makes the device wait.
-        self._wanted_W = self._wanted_HW.any(0).cpu().numpy()
-        self._weights_H = torch.from_numpy(rows.weights(number)).to(self._blended_KHW.device)
+        # Looked at here once, because every look makes a device wait.
+        self._wanted_W = self._arithmetic.host(self._wanted_HW.any(0))
+        self._weights_H = self._arithmetic.of(rows.weights(number))
         self._batch: list[int] = []
 
     def add(self, column: int) -> None:
@@ -151,31 +145,26 @@ class _Canvas:
             self._batch = []
 
     def _run(self, batch: Sequence[int]) -> None:
-        rows, columns, how = self._tiling.rows, self._tiling.columns, self._how
+        rows, columns, arithmetic = self._tiling.rows, self._tiling.columns, self._arithmetic
         starts = [columns.starts[column] for column in batch]
         spans = [(columns.begin(column), columns.end(column)) for column in batch]
-        images_BCHW = torch.empty(
-            (len(batch), *self._images_CHW[:, :, : columns.window].shape),
-            dtype=how.compute.dtype,
-            device=self._images_CHW.device,
-            memory_format=how.compute.memory_format,
-        )
+        images_BCHW = arithmetic.empty((len(batch), *self._images_CHW[:, :, : columns.window].shape), windows=True)
         for image_CHW, start in zip(images_BCHW, starts, strict=True):
-            image_CHW.copy_(self._images_CHW[:, :, start : start + columns.window])
+            image_CHW[:] = self._images_CHW[:, :, start : start + columns.window]
         # What has no weight in any window of the batch needs no probabilities.
         left = min(begin - start for (begin, _), start in zip(spans, starts, strict=True))
         right = max(end - start for (_, end), start in zip(spans, starts, strict=True))
         top, height = rows.begin(self._number) - rows.starts[self._number], len(self._weights_H)
         used = (slice(top, top + height), slice(left, right))
-        shares_BKHW = window_probabilities(self._model, images_BCHW, how, self._softmax, used)
+        shares_BKHW = window_probabilities(self._network, images_BCHW, self._how.tta, used)
         for column, start, (begin, end), shares_KHW in zip(batch, starts, spans, shares_BKHW, strict=True):
-            weights_W = torch.from_numpy(columns.weights(column)).to(shares_KHW.device)
             inner_KHW = shares_KHW[:, :, begin - start - left : end - start - left]
-            self._blended_KHW[:, :height, begin:end].addcmul_(inner_KHW, torch.outer(self._weights_H, weights_W))
+            weights = self._weights_H, arithmetic.of(columns.weights(column))
+            arithmetic.add_weighted(self._blended_KHW[:, :height, begin:end], inner_KHW, weights)
 
     def piece(self) -> Piece:
         """What the row completes: cropped to what is mapped, and turned into bytes a few rows at a time."""
-        tiling, how, number = self._tiling, self._how, self._number
+        tiling, how, number, arithmetic = self._tiling, self._how, self._number, self._arithmetic
         place, begin = tiling.strip(number), tiling.rows.begin(number)
         top = place.top - tiling.area.top + tiling.frame.top - begin
         left = place.left - tiling.area.left + tiling.frame.left
@@ -190,20 +179,14 @@ class _Canvas:
         for first in range(0, place.height, _ROWS_AT_A_TIME):
             some = np.s_[..., first : first + _ROWS_AT_A_TIME, :]
             shares_KHW, outside_HW = blended_KHW[some], ~wanted_HW[some]
-            highest = shares_KHW.max(0)
-            classes_HW[some] = highest.indices.byte().masked_fill_(outside_HW, IGNORE_INDEX).cpu().numpy()
+            highest_HW, chosen_HW = arithmetic.highest(shares_KHW)
+            classes_HW[some] = arithmetic.host(arithmetic.fill(chosen_HW, outside_HW, IGNORE_INDEX))
             if probabilities_KHW is not None:
-                probabilities_KHW[some] = _stored(shares_KHW, outside_HW)
+                probabilities_KHW[some] = arithmetic.levels(shares_KHW, outside_HW)
             if certainty_2HW is not None:
-                entropy_HW = torch.special.entr(shares_KHW).sum(0) / math.log(NUM_CLASSES)
-                certainty_2HW[some] = _stored(torch.stack([highest.values, entropy_HW]), outside_HW)
+                certainty_2HW[0][some] = arithmetic.levels(highest_HW, outside_HW)
+                certainty_2HW[1][some] = arithmetic.levels(arithmetic.entropy(shares_KHW), outside_HW)
             if surprisals_KHW is not None:
-                levels_KHW = surprisals(shares_KHW.log()).masked_fill_(outside_HW, IGNORE_INDEX)
-                surprisals_KHW[some] = levels_KHW.cpu().numpy()
+                levels_KHW = arithmetic.fill(arithmetic.surprisals(shares_KHW), outside_HW, IGNORE_INDEX)
+                surprisals_KHW[some] = arithmetic.host(levels_KHW)
         return Piece(number, place, classes_HW, probabilities_KHW, certainty_2HW, surprisals_KHW)
-
-
-def _stored(shares: Tensor, outside_HW: Tensor) -> Bytes:
-    levels = (shares * SHARE_SCALE).round_().clamp_(0, SHARE_SCALE).byte()
-    stored: Bytes = levels.masked_fill_(outside_HW, IGNORE_INDEX).cpu().numpy()
-    return stored

@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.errors import WrongUseError
-from seg.models.padding import Frame
-from seg.models.segmenter import Segmenter
+from seg.models.frame import Frame, TakenSizes
 from seg.rasters.grid import Window
 
 
@@ -129,12 +128,12 @@ class Tiling:
 
 
 def lay_windows(
-    model: Segmenter, size: tuple[int, int], inner: Window, window: int | None = None, overlap: int | None = None
+    takes: TakenSizes, size: tuple[int, int], inner: Window, window: int | None = None, overlap: int | None = None
 ) -> Tiling:
     """Windows over a part of a scene, with as much of its surroundings as windows overlap.
 
     Args:
-        model: The network.
+        takes: Sizes that the network takes.
         size: Height and width of the scene, pixels.
         inner: The part that is mapped.
         window: Edge of a window, pixels; None: `WINDOW`, or what the network takes. Rounded up to the network's stride.
@@ -144,39 +143,39 @@ def lay_windows(
     Raises:
         WrongUseError: If the network does not take such windows, or they overlap by more than half.
     """
-    multiple, fixed = model.multiple, model.fixed_size
+    multiple, fixed = takes.multiple, takes.fixed_size
     edge = up(window or min(WINDOW, fixed or WINDOW), multiple)
-    least = model.frame(1, 1).full_height
+    least = takes.frame(1, 1).full_height
     if edge < least or (fixed and edge > fixed):
         raise WrongUseError(
-            f"{model.config.arch} with encoder '{model.config.encoder}' takes windows of "
+            f"{takes.config.arch} with encoder '{takes.config.encoder}' takes windows of "
             + (f"{fixed} pixels only" if fixed else f"at least {least} pixels")
             + f", not {edge}; leave out --window or change it"
         )
-    shared = _shared(edge, overlap, model)
+    shared = _shared(edge, overlap, takes)
     area = _around(inner, shared, size, multiple)
-    frame = model.frame(area.height, area.width, model.context)
-    if max(frame.full_height, frame.full_width) <= edge:
-        if not model.context:
+    frame = takes.frame(area.height, area.width, takes.context)
+    if takes.pads and max(frame.full_height, frame.full_width) <= edge:
+        if not takes.context:
             frame = Frame(area.height, area.width, area.height, area.width)
         lengths = (frame.full_height, frame.full_width)
         return Tiling(area, inner, frame, *(Axis(length, length, (0,), 0) for length in lengths))
     rows, columns = (
-        lay_axis(length, edge, shared, multiple, model.context) for length in (frame.full_height, frame.full_width)
+        lay_axis(length, edge, shared, multiple, takes.context) for length in (frame.full_height, frame.full_width)
     )
     return Tiling(area, inner, frame, rows, columns)
 
 
-def _shared(edge: int, overlap: int | None, model: Segmenter) -> int:
+def _shared(edge: int, overlap: int | None, takes: TakenSizes) -> int:
     """Pixels that neighbouring windows share.
 
     Raises:
         WrongUseError: If windows cannot share so many, or have to share more for the network's context.
     """
-    multiple, context = model.multiple, model.context
+    multiple, context = takes.multiple, takes.context
     most = edge // 2 // multiple * multiple
     needed = up(2 * context, multiple)
-    if context and model.fixed_size:
+    if context and takes.fixed_size:
         # Windows of one size are as large as a patch with its context, and all that they need not share is the patch.
         most = max(most, min(needed, edge - multiple))
     shared = up(min(OVERLAP, edge // 4) if overlap is None else overlap, multiple)

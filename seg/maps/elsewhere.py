@@ -84,9 +84,9 @@ def have_mapped(
     if len(maps) > 1 or pieces[0].options.stac == folder / MODEL:
         # Claimed anew, for the record to have what the others have kept in it.
         with claimed_maps(list(made), folder):
-            card, options = pieces[0].chosen.card, pieces[0].options
-            tags = run_tags(card, options, any(piece.scene.synthetic for piece in pieces))
-            join_maps([one.path for one in maps], card, options, tags)
+            chosen, options = pieces[0].chosen, pieces[0].options
+            tags = run_tags(chosen, options, any(piece.scene.synthetic for piece in pieces))
+            join_maps([one.path for one in maps], chosen, options, tags)
     return maps
 
 

@@ -41,7 +41,7 @@ class MapOptions:
     """What belongs to a map.
 
     Attributes:
-        run: The run folder.
+        run: The run folder, or an ONNX file.
         stac: Where the item of the model is, for STAC of maps: beside the only one, or in the folder of several; None:
             no STAC.
         probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu: As of `seg.pipeline.predict.predict`.

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from seg.config.track import Notify, Track
-from seg.engine.distributed import Ranks, joined
 from seg.inference.cells import cell_rows, predict_cells
 from seg.inference.strips import View
 from seg.inference.tiled import Piece, predict_strips
@@ -26,10 +24,9 @@ from seg.maps.parts import Unfinished, begin_map
 from seg.maps.scene_map import ScenePlan, Sizes, finish_map, map_identity, require_space
 from seg.maps.together import join_maps, run_tags
 from seg.metrics.ratio import Floats
-from seg.models.folding import fold_batch_norm
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.runs.session import Weights, open_weights
+from seg.runs.mapper import Mapper, Processes, open_mapper
 from seg.runs.use import ChosenWeights
 from seg.scenes.reader import Scene
 
@@ -104,32 +101,19 @@ def map_scenes(
         SegError: One of its kinds, for anything wrong with the weights or a scene.
         OSError: If a file cannot be read or written.
     """
-    weights = weights_for_maps(chosen)
-    plans = [plan_map(weights, scene, part, path, options, sizes) for scene, part, path in scenes]
-    with joined(weights.ranks, weights.compute.device) as ranks:
-        joined_weights = replace(weights, ranks=ranks)
-        maps = tuple(map_scene(replace(plan, weights=joined_weights), track, notify, notify) for plan in plans)
+    mapper = open_mapper(chosen)
+    plans = [plan_map(mapper, scene, part, path, options, sizes) for scene, part, path in scenes]
+    with mapper.joined() as ranks:
+        joined = replace(mapper, ranks=ranks)
+        maps = tuple(map_scene(replace(plan, mapper=joined), track, notify, notify) for plan in plans)
         if together and ranks.first:
-            tags = run_tags(weights.card, options, any(scene.synthetic for scene, *_ in scenes))
-            join_maps([one.path for one in maps], weights.card, options, tags)
+            tags = run_tags(chosen, options, any(scene.synthetic for scene, *_ in scenes))
+            join_maps([one.path for one in maps], chosen, options, tags)
     return maps
 
 
-def weights_for_maps(chosen: ChosenWeights) -> Weights:
-    """The weights of a run, as fast as they get.
-
-    Raises:
-        CheckpointError, WrongUseError: What is wrong with them or with the device, in one sentence.
-    """
-    weights = open_weights(chosen)
-    if weights.compute.dtype != torch.float32:
-        # No less exact. In float32 maps stay those of `seg export` to the last bit.
-        fold_batch_norm(weights.model, weights.compute.dtype)
-    return weights
-
-
 def plan_map(
-    weights: Weights,
+    mapper: Mapper,
     scene: Scene,
     part: ScenePart,
     path: Path,
@@ -141,18 +125,18 @@ def plan_map(
     Raises:
         WrongUseError: If the network does not take such windows.
     """
-    tiling = lay_windows(weights.model, (scene.grid.height, scene.grid.width), part.inner, sizes.window, sizes.overlap)
+    tiling = lay_windows(mapper.takes, (scene.grid.height, scene.grid.width), part.inner, sizes.window, sizes.overlap)
     batch_size = sizes.batch
     if batch_size is None:
-        batch_size = batch_of_windows(weights, tiling.rows.window, tiling.columns.window)
+        usual = mapper.chosen.config.eval.batch_size
+        batch_size = batch_of_windows(usual, mapper.on_gpu, tiling.rows.window, tiling.columns.window)
     rows = tuple(cell_rows(scene, part.inner)) if options.labels else ()
-    return ScenePlan(weights, scene, part, tiling, path, options, batch_size, rows)
+    return ScenePlan(mapper, scene, part, tiling, path, options, batch_size, rows)
 
 
-def batch_of_windows(weights: Weights, height: int, width: int) -> int:
+def batch_of_windows(usual: int, on_gpu: bool, height: int, width: int) -> int:
     """Windows at a time: as many pixels as a batch of the evaluation has. On a CPU a window at a time is as fast."""
-    pixels = weights.config.eval.batch_size * PATCH_SIZE**2
-    return 1 if weights.compute.device.type == "cpu" else max(1, round(pixels / (height * width)))
+    return max(1, round(usual * PATCH_SIZE**2 / (height * width))) if on_gpu else 1
 
 
 def map_scene(plan: ScenePlan, track: Track, notify: Notify, begun: Notify) -> SceneMap:
@@ -166,7 +150,7 @@ def map_scene(plan: ScenePlan, track: Track, notify: Notify, begun: Notify) -> S
     Raises:
         SegError, OSError: As `map_scenes`.
     """
-    ranks, unfinished = plan.weights.ranks, plan.unfinished
+    ranks, unfinished = plan.mapper.ranks, plan.unfinished
     if ranks.first:
         require_space(plan)
         begin_map(unfinished.folder, map_identity(plan), begun)
@@ -217,13 +201,11 @@ def predict_lacking(
         OutOfMemoryError: Naming the options to lower.
         OSError: If the disk does not take them.
     """
-    weights, scene, options = plan.weights, plan.scene, plan.options
-    view = View(scene, weights.card.bands, weights.card.resampling, plan.part.inside)
+    mapper, scene, options = plan.mapper, plan.scene, plan.options
+    view = View(scene, mapper.card.bands, mapper.card.resampling, plan.part.inside)
     if strips:
         how = ScenePass(
-            weights.compute,
             plan.batch_size,
-            plan.temperature,
             options.tta,
             options.probabilities,
             plan.with_confidence,
@@ -236,11 +218,11 @@ def predict_lacking(
             unfinished.write(piece)
 
         # Closed here whatever happens: left to the garbage collector, it would wait for a reader that has ended.
-        with closing(predict_strips(weights.model, view, plan.tiling, strips, how)) as pieces:
+        with closing(predict_strips(mapper.network, view, plan.tiling, strips, how)) as pieces:
             _write_behind(pieces, write)
     if rows:
-        how = ScenePass(weights.compute, weights.config.eval.batch_size, track=track)
-        with closing(predict_cells(weights.model, view, plan.part.inner, rows, how)) as cells:
+        how = ScenePass(mapper.chosen.config.eval.batch_size, track=track)
+        with closing(predict_cells(mapper.network, view, plan.part.inner, rows, how)) as cells:
             _write_behind(cells, unfinished.write_cells)
 
 
@@ -256,7 +238,7 @@ def _write_behind(items: Iterable[T], write: Callable[[T], None]) -> None:
             future.result()
 
 
-def _share(numbers: Sequence[int], ranks: Ranks) -> Sequence[int]:
+def _share(numbers: Sequence[int], ranks: Processes) -> Sequence[int]:
     """What a process does of some rows: neighbours, because each needs the row above it."""
     begin, end = (len(numbers) * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
     return numbers[begin:end]

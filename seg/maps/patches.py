@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from seg.maps.geotiff import write_category_names, write_class_map, write_probabilities, write_reference, write_values
 from seg.maps.mosaic import agreement
+from seg.models.weights_file import weights_digest
 from seg.reben.classes import CLASS_NAMES, SHARE_SCALE
 from seg.reben.patch import PatchId
 from seg.runs.folder import best_checkpoint
@@ -82,7 +83,7 @@ def map_tags(session: Session) -> dict[str, str]:
     info = session.store.info
     return model_tags(
         session.card,
-        best_checkpoint(session.run),
+        weights_digest(best_checkpoint(session.run)) or "",
         fingerprint=info.fingerprint,
         synthetic=info.synthetic,
         unit=session.scope.unit,

@@ -23,10 +23,8 @@ from seg.maps.parts import GENERALISED, LAYERS, OUTLINED, SURPRISALS, Unfinished
 from seg.maps.together import describe_map, run_tags
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
-from seg.models.weights_file import weights_digest
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import GeoRef
-from seg.runs.folder import best_checkpoint
 from seg.scenes.left_out import LeftOut
 from seg.scenes.reader import Scene
 from seg.store.atomic import remove_file
@@ -34,7 +32,7 @@ from seg.store.targets import SIDECAR
 
 if TYPE_CHECKING:
     from seg.inference.windows import Tiling
-    from seg.runs.session import Weights
+    from seg.runs.mapper import Mapper
 
 DESCRIPTIONS = {
     "classes": ("land cover",),
@@ -76,7 +74,7 @@ class ScenePlan:
     """A map to be made.
 
     Attributes:
-        weights: The network.
+        mapper: The network.
         scene, part, tiling: What it sees, and how.
         path: The class map.
         options: What belongs to it.
@@ -84,7 +82,7 @@ class ScenePlan:
         cell_rows: Rows of cells that get multi-labels.
     """
 
-    weights: Weights
+    mapper: Mapper
     scene: Scene
     part: ScenePart
     tiling: Tiling
@@ -130,11 +128,6 @@ class ScenePlan:
         return OUTLINED if OUTLINED in self.units else self.classes
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by: as fitted on validation, 1 without."""
-        return self.weights.card.calibration
-
-    @property
     def grid(self) -> GeoRef:
         """Grid of the map."""
         return window_grid(self.scene.grid, self.part.inner)
@@ -142,7 +135,7 @@ class ScenePlan:
     @property
     def synthetic(self) -> Synthetic:
         """Which of the scene and what the model has learned from is synthetic."""
-        return Synthetic.of(data=self.scene.synthetic, model=self.weights.card.data.synthetic)
+        return Synthetic.of(data=self.scene.synthetic, model=self.mapper.card.data.synthetic)
 
     def beside(self, ending: str) -> Path:
         """A file that belongs to the map."""
@@ -151,12 +144,11 @@ class ScenePlan:
 
 def map_identity(plan: ScenePlan) -> dict[str, Any]:
     """Everything that the strips of a map depend on."""
-    weights, tiling, options = plan.weights, plan.tiling, plan.options
-    compute, inner = weights.compute, plan.part.inner
+    tiling, options, inner = plan.tiling, plan.options, plan.part.inner
     geometry = options.geometry and hashlib.sha256(options.geometry.read_bytes()).hexdigest()
     return {
         "seg": VERSION,
-        "weights": weights_digest(best_checkpoint(options.run)),
+        "weights": plan.mapper.chosen.identity,
         "scene": plan.scene.identity,
         "layers": list(plan.unfinished.layers),
         "part": [inner.left, inner.top, inner.width, inner.height],
@@ -165,7 +157,7 @@ def map_identity(plan: ScenePlan) -> dict[str, Any]:
         "starts": [list(tiling.rows.starts), list(tiling.columns.starts)],
         "tta": options.tta,
         "batch_size": plan.batch_size,
-        "compute": [compute.device.type, str(compute.dtype), compute.channels_last],
+        "compute": list(plan.mapper.compute),
     }
 
 
@@ -222,7 +214,7 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         rows = [unfinished.read_cells(row) for row in plan.cell_rows]
         if not sum(len(row.columns_N) for row in rows):
             notify(f"No whole cell of 1.2 km lies in what is mapped, so {files[-1].name} is empty.")
-        write_cells(files[-1], plan.scene, rows, plan.weights.card.thresholds, tags)
+        write_cells(files[-1], plan.scene, rows, plan.mapper.card.thresholds, tags)
     if options.areas:
         evidence = run_assessment(options.run, notify)
         # What the areas are adjusted by was learned of the model, not of this scene.
@@ -256,7 +248,7 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
             files[-1], land_cover_figure(classes_HW, title=title, synthetic=plan.synthetic, pixel_size=pixel_size)
         )
     if options.stac is not None:
-        files += describe_map(plan.path, files, plan.weights.card, options)
+        files += describe_map(plan.path, files, plan.mapper.chosen, options)
     unfinished.remove()
     return (plan.path, *(path for path in files if path != plan.path))
 
@@ -290,7 +282,7 @@ def map_tags(plan: ScenePlan, left_out: LeftOut) -> dict[str, str]:
     warned = {"WARNINGS": " ".join(remarks)} if remarks else {}
     seen = {"SCENE": scene.name, "WINDOW": f"{tiling.columns.window}x{tiling.rows.window}"}
     return (
-        run_tags(plan.weights.card, plan.options, scene.synthetic)
+        run_tags(plan.mapper.chosen, plan.options, scene.synthetic)
         | seen
         | dict(scene.origin)
         | dict(scene.decisions)

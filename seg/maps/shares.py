@@ -15,6 +15,7 @@ from seg.errors import WorkerError
 from seg.maps.map_files import claimed_maps
 from seg.maps.parts import begin_map, identity_text
 from seg.maps.scene_map import ScenePlan, map_identity, require_space
+from seg.runs.mapper import open_mapper
 from seg.scenes.left_out import LeftOut
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def make_share(share: Share) -> None:
     if identity_text(map_identity(plan)) != share.identity:
         raise WorkerError(
             f"the map of {plan.scene.name} was begun on another kind of machine, with other files or with another seg "
-            f"than the worker on {plan.weights.compute.device.type} has that was to go on with it; take workers that "
+            f"than the worker on {plan.mapper.compute[0]} has that was to go on with it; take workers that "
             "are alike, or name --device cpu"
         )
     unfinished = replace(plan.unfinished, identity=share.identity)
@@ -125,12 +126,12 @@ def finish_shares(whole: "MapPiece") -> "tuple[SceneMap, tuple[str, ...]]":
 
 
 def _plan(whole: "MapPiece") -> ScenePlan:
-    from seg.maps.mapping import plan_map, weights_for_maps
+    from seg.maps.mapping import plan_map
 
-    weights = weights_for_maps(whole.chosen)
+    mapper = open_mapper(whole.chosen)
     # Who works in threads of one process is sent the same scene, and counts by himself.
     scene = replace(whole.scene, left_out=LeftOut())
-    return plan_map(weights, scene, whole.part, whole.path, whole.options, whole.sizes)
+    return plan_map(mapper, scene, whole.part, whole.path, whole.options, whole.sizes)
 
 
 def _neighbours(numbers: Sequence[int], most: int) -> list[list[int]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from seg.maps.stac import REBEN, classes_of, json_text
 from seg.models.card import ModelCard
+from seg.models.onnx_file import ONNX_SUFFIX
 from seg.reben.bands import PATCH_SIZE
 from seg.store.atomic import write_text
 from seg.styles.palette import LAND_COVER
@@ -30,7 +31,8 @@ def write_model_item(path: Path, card: ModelCard, weights: Path, digest: str) ->
     import pystac
 
     name = f"{card.arch} {card.encoder}"
-    shape = [-1, len(card.bands), PATCH_SIZE, PATCH_SIZE]
+    edge = PATCH_SIZE + 2 * card.context
+    shape = [-1, len(card.bands), edge, edge]
     start, end = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in _YEAR)
     scaling = [{"type": "z-score", "mean": m, "stddev": s} for m, s in zip(card.mean, card.std, strict=True)]
     item = pystac.Item(
@@ -47,7 +49,7 @@ def write_model_item(path: Path, card: ModelCard, weights: Path, digest: str) ->
             "mlm:name": name,
             "mlm:architecture": card.arch,
             "mlm:tasks": ["semantic-segmentation"],
-            "mlm:framework": "pytorch",
+            "mlm:framework": "ONNX" if weights.suffix == ONNX_SUFFIX else "pytorch",
             "mlm:total_parameters": card.parameters,
             "mlm:input": [
                 {
@@ -81,7 +83,7 @@ def write_model_item(path: Path, card: ModelCard, weights: Path, digest: str) ->
         stac_extensions=[_MLM],
     )
     where = Path(os.path.relpath(weights, path.parent)).as_posix()
-    more = {"mlm:artifact_type": "safetensors"}
+    more = {"mlm:artifact_type": weights.suffix.removeprefix(".")}
     roles = ["mlm:model", "mlm:weights"]
     item.add_asset(
         "weights", pystac.Asset(where, "Weights", media_type="application/octet-stream", roles=roles, extra_fields=more)

@@ -22,34 +22,28 @@ from seg.maps.stac_model import write_model_item
 from seg.models.card import ModelCard
 from seg.models.weights_file import WEIGHTS_FILE, weights_digest
 from seg.runs.folder import best_checkpoint
-from seg.runs.use import model_tags
+from seg.runs.use import ChosenWeights, model_tags
 from seg.store.atomic import remove_file
 
 
-def run_tags(card: ModelCard, options: MapOptions, simulated: bool) -> dict[str, str]:
-    """Metadata that some maps of a run share; `simulated` says whether one of the scenes is."""
-    tags = model_tags(
-        card,
-        best_checkpoint(options.run),
-        fingerprint=card.data.fingerprint,
-        synthetic=simulated,
-        unit=options.mmu,
-    )
-    return tags | {"TTA": "YES" if options.tta else "NO"}
+def run_tags(chosen: ChosenWeights, options: MapOptions, simulated: bool) -> dict[str, str]:
+    """Metadata that some maps of a model share; `simulated` says whether one of the scenes is."""
+    card, onnx = chosen.card, chosen.onnx
+    tags = model_tags(card, chosen.digest, fingerprint=card.data.fingerprint, synthetic=simulated, unit=options.mmu)
+    quantised = {"QUANTISED": "int8"} if onnx and onnx.quantised else {}
+    return tags | {"TTA": "YES" if options.tta else "NO"} | quantised
 
 
-def describe_map(path: Path, files: Sequence[Path], card: ModelCard, options: MapOptions) -> list[Path]:
+def describe_map(path: Path, files: Sequence[Path], chosen: ChosenWeights, options: MapOptions) -> list[Path]:
     """Write the STAC item of a map, and that of its model if it is alone; see `MapOptions`."""
     assert options.stac is not None
     alone = options.stac == model_of_map(path)
     item = write_item(Described(path, files, options.stac), None if alone else collection_id(path.parent))
-    return [item, describe_model(options.stac, card, options.run)] if alone else [item]
+    return [item, _describe_model(options.stac, chosen)] if alone else [item]
 
 
-def describe_model(path: Path, card: ModelCard, run: Path) -> Path:
-    """Write the item of the model of a run."""
-    checkpoint = best_checkpoint(run)
-    return write_model_item(path, card, checkpoint / WEIGHTS_FILE, weights_digest(checkpoint) or "")
+def _describe_model(path: Path, chosen: ChosenWeights) -> Path:
+    return write_model_item(path, chosen.card, chosen.file, chosen.digest)
 
 
 def describe_mosaics(out: Path, mosaics: Sequence[Path], layers: Sequence[Layer], card: ModelCard, run: Path) -> None:
@@ -70,16 +64,17 @@ def describe_mosaics(out: Path, mosaics: Sequence[Path], layers: Sequence[Layer]
         named = [out / name for name in product_files(product, layers) if not name.endswith(".vrt")]
         files = [file for file in named if file.is_file()]
         items.append(write_item(Described(path, files, out / MODEL), collection_id(out)))
-    describe_model(out / MODEL, card, run)
+    checkpoint = best_checkpoint(run)
+    write_model_item(out / MODEL, card, checkpoint / WEIGHTS_FILE, weights_digest(checkpoint) or "")
     write_collection(out, items, f"Land cover of {len(items)} products of reBEN, mapped by {card.arch} {card.encoder}")
 
 
-def join_maps(maps: Sequence[Path], card: ModelCard, options: MapOptions, tags: Mapping[str, str]) -> None:
+def join_maps(maps: Sequence[Path], chosen: ChosenWeights, options: MapOptions, tags: Mapping[str, str]) -> None:
     """Write what belongs to maps of one folder together: a virtual raster, and a collection if they have STAC.
 
     Args:
         maps: The class maps.
-        card: The model.
+        chosen: The model.
         options: What belongs to each.
         tags: Metadata that they share.
 
@@ -90,7 +85,7 @@ def join_maps(maps: Sequence[Path], card: ModelCard, options: MapOptions, tags: 
     if len(maps) > 1:
         write_index(maps, options, tags)
     if options.stac == folder / MODEL:
-        describe_model(options.stac, card, options.run)
+        _describe_model(options.stac, chosen)
         write_collection(
             folder, [item_of_map(path) for path in maps], f"Land cover of {len(maps)} scenes, mapped by {tags['MODEL']}"
         )

@@ -182,9 +182,23 @@ def read_card(folder: Path) -> ModelCard:
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); copy the checkpoint again") from None
+    return card_of(document, str(path), "give a folder such as RUN/checkpoints/best")
+
+
+def card_of(document: Any, path: str, cure: str) -> ModelCard:
+    """A card from JSON.
+
+    Args:
+        document: What JSON gives.
+        path: Where it stands.
+        cure: What to do if it is no card.
+
+    Raises:
+        CheckpointError: If it is damaged, or a newer seg wrote it.
+    """
     written = document.get("format") if isinstance(document, dict) else None
     if not isinstance(written, int):
-        raise CheckpointError(f"{path} is no card of a checkpoint; give a folder such as RUN/checkpoints/best")
+        raise CheckpointError(f"{path} is no card of a checkpoint; {cure}")
     if written > FORMAT:
         raise CheckpointError(
             f"{path} has format {written}, but this seg knows formats up to {FORMAT}; install seg "

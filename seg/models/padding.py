@@ -1,97 +1,10 @@
-"""Padding by reflection, and pooling that does not see it."""
-
-from dataclasses import dataclass
-from typing import Self
+"""Pooling that does not see the padding of `seg.models.frame`."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Where an image lies within its padded form.
-
-    The margins of opposite sides are equal (to one pixel), so that flipping the image flips its padded form.
-
-    Attributes:
-        height, width: The image, pixels.
-        full_height, full_width: The padded image, pixels.
-    """
-
-    height: int
-    width: int
-    full_height: int
-    full_width: int
-
-    @classmethod
-    def around(cls, height: int, width: int, multiple: int, least: int, margin: int = 0) -> Self:
-        """The smallest frame whose edges are multiples of ``multiple`` pixels and not below ``least`` pixels.
-
-        With a ``margin``, at least so many pixels lie beyond every edge of the image.
-        """
-        edges = (edge + 2 * margin for edge in (height, width))
-        return cls(height, width, *(max(-(-edge // multiple) * multiple, least) for edge in edges))
-
-    def within(self, margin: int) -> Self:
-        """The frame of the image without so many pixels at each of its edges, in the same padded image."""
-        height, width = self.height - 2 * margin, self.width - 2 * margin
-        return type(self)(height, width, self.full_height, self.full_width)
-
-    @property
-    def top(self) -> int:
-        """Rows above the image."""
-        return (self.full_height - self.height) // 2
-
-    @property
-    def left(self) -> int:
-        """Columns left of the image."""
-        return (self.full_width - self.width) // 2
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether there is any margin."""
-        return (self.height, self.width) != (self.full_height, self.full_width)
-
-    def pad(self, images_BCHW: Tensor) -> Tensor:
-        """The images with their margins filled by reflection about the outermost pixels.
-
-        A margin wider than the image is filled by reflecting to and fro.
-        """
-        if not self.is_padded:
-            return images_BCHW
-        bottom = self.full_height - self.height - self.top
-        right = self.full_width - self.width - self.left
-        if bottom < self.height and right < self.width:
-            return functional.pad(images_BCHW, (self.left, right, self.top, bottom), mode="reflect")
-        rows, columns = self.sources(images_BCHW.device)
-        return images_BCHW.index_select(2, rows).index_select(3, columns)
-
-    def sources(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The row of the image that each row of the padded image shows, and the same for columns; int64."""
-        return (
-            _to_and_fro(self.height, self.top, self.full_height, device),
-            _to_and_fro(self.width, self.left, self.full_width, device),
-        )
-
-    def crop(self, full_BCHW: Tensor) -> Tensor:
-        """The part of a padded map that belongs to the image, as a view."""
-        return full_BCHW[..., self.top : self.top + self.height, self.left : self.left + self.width]
-
-    def shares(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """Share of each feature cell that lies inside the image.
-
-        Args:
-            rows: Cells into which the padded image is divided from top to bottom.
-            columns: The same from left to right.
-            device: Where the answer is needed.
-
-        Returns:
-            float32 (rows, columns), 0 to 1.
-        """
-        inside_rows = _shares(rows, self.full_height, self.top, self.height, device)
-        inside_columns = _shares(columns, self.full_width, self.left, self.width, device)
-        return torch.outer(inside_rows, inside_columns)
+from seg.models.frame import Frame
 
 
 def pool_inside(features_BCHW: Tensor, size: int | tuple[int | None, ...] | None, frame: Frame | None) -> Tensor:
@@ -152,19 +65,6 @@ def replace_pools(module: nn.Module) -> None:
         for name, child in parent.named_children():
             if type(child) is nn.AdaptiveAvgPool2d:
                 setattr(parent, name, InsidePool(child.output_size))
-
-
-def _to_and_fro(length: int, before: int, full: int, device: torch.device) -> Tensor:
-    if length == 1:
-        return torch.zeros(full, dtype=torch.long, device=device)
-    period = 2 * (length - 1)
-    position = (torch.arange(full, device=device) - before) % period
-    return torch.minimum(position, period - position)
-
-
-def _shares(cells: int, full: int, start: int, length: int, device: torch.device) -> Tensor:
-    edges = torch.arange(cells + 1, dtype=torch.float32, device=device) * (full / cells)
-    return edges.clamp(start, start + length).diff() * (cells / full)
 
 
 def _overlaps(cells: int, full: int, start: int, length: int, device: torch.device) -> Tensor:

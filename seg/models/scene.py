@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seg.models.padding import Frame, pool_inside, sum_by_cell
+from seg.models.frame import Frame
+from seg.models.padding import pool_inside, sum_by_cell
 from seg.reben.classes import NUM_CLASSES
 
 _LABELS_PER_PATCH = 2.95
@@ -40,7 +41,10 @@ def log_mean_exp(logits_BKHW: Tensor, sharpness_K: Tensor) -> Tensor:
         (B, K), between the mean and the maximum of each map.
     """
     scaled_BKN = sharpness_K[:, None] * logits_BKHW.flatten(2)
-    return (torch.logsumexp(scaled_BKN, dim=-1) - math.log(scaled_BKN.shape[-1])) / sharpness_K
+    pixels = scaled_BKN.shape[-1]
+    # In a graph for images of any size the number of pixels is no number yet.
+    logarithm = math.log(pixels) if isinstance(pixels, int) else torch.full((1,), pixels, dtype=torch.float32).log()
+    return (torch.logsumexp(scaled_BKN, dim=-1) - logarithm) / sharpness_K
 
 
 class DerivedSceneHead(nn.Module):

@@ -12,9 +12,10 @@ from seg.config.sections import ModelConfig
 from seg.errors import ModelError
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
 from seg.models.drops import set_drops
+from seg.models.frame import Frame, TakenSizes
 from seg.models.fusion import DualEncoder
 from seg.models.network import NetworkPartsError, encoder_options, network_of
-from seg.models.padding import Frame, InsidePool, replace_pools
+from seg.models.padding import InsidePool, replace_pools
 from seg.models.scene import SCENE_HEADS
 from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, band_names
 from seg.reben.classes import NUM_CLASSES
@@ -91,6 +92,11 @@ class Segmenter(nn.Module):
         """Pixels by which the edges of a padded image are divisible: what the network's features are spaced at most."""
         return self._multiple
 
+    @property
+    def sizes(self) -> TakenSizes:
+        """Sizes of images that it takes."""
+        return TakenSizes(self.config, self._multiple, self._least, self.fixed_size, context=self.context)
+
     def frame(self, height: int, width: int, margin: int = 0) -> Frame:
         """How an image of this size is padded, by at least a margin."""
         return Frame.around(height, width, self._multiple, self._least, margin)
@@ -112,16 +118,22 @@ class Segmenter(nn.Module):
             ModelError: If the images have other bands or a size that the encoder does not take, or if the network
                 cannot train on a single patch.
         """
+        logits_BKHW, scene_logits_BK = self.whole(images_BCHW, present_BS)
+        return self._core(logits_BKHW), scene_logits_BK
+
+    def whole(self, images_BCHW: Tensor, present_BS: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, but logits of every pixel, those of the context included."""
         logits_BKHW, features_BCHW, frame = self._mapped(images_BCHW, present_BS)
-        if self.context:
-            core = slice(self.context, -self.context)
-            logits_BKHW, frame = logits_BKHW[..., core, core], frame.within(self.context)
         if self.scene_head is None:
             return logits_BKHW, None
         device = images_BCHW.device.type
         # On the meta device, where the cost of a network is measured, there is no autocast.
         with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
-            return logits_BKHW, self.scene_head(logits_BKHW, features_BCHW, frame)
+            return logits_BKHW, self.scene_head(self._core(logits_BKHW), features_BCHW, frame.within(self.context))
+
+    def _core(self, logits_BKHW: Tensor) -> Tensor:
+        core = slice(self.context, -self.context)
+        return logits_BKHW[..., core, core] if self.context else logits_BKHW
 
     def pixel_logits(self, images_BCHW: Tensor) -> Tensor:
         """Logits of every pixel alone, those of the context included; the scene head takes a sixth of a window's time.
@@ -173,7 +185,7 @@ class Segmenter(nn.Module):
             if isinstance(module, InsidePool):
                 module.frame = frame
         try:
-            full_logits_BKHW, features_BCHW = self._run(frame.pad(images_BCHW), present_BS)
+            full_logits_BKHW, features_BCHW = self.run(frame.pad(images_BCHW), present_BS)
         except ValueError as error:
             if self.training and "more than 1 value per channel" in str(error):
                 raise ModelError(
@@ -183,8 +195,8 @@ class Segmenter(nn.Module):
             raise
         return frame.crop(full_logits_BKHW), features_BCHW, frame
 
-    def _run(self, images_BCHW: Tensor, present_BS: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The forward pass of smp, but keeping the deepest encoder features (vision transformers add their tokens)."""
+    def run(self, images_BCHW: Tensor, present_BS: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The forward pass of smp on padded images, but keeping the deepest encoder features."""
         encoder = self.network.encoder
         if isinstance(encoder, DualEncoder):
             encoded = encoder(images_BCHW, present_BS)
@@ -193,6 +205,7 @@ class Segmenter(nn.Module):
         else:
             present_BC = present_BS[:, self._sensors_C]
             encoded = encoder(torch.where(present_BC[:, :, None, None], images_BCHW, 0))
+        # Vision transformers add their tokens.
         inputs = encoded if isinstance(encoded, tuple) else (encoded,)
         logits_BKHW = self.network.segmentation_head(self.network.decoder(*inputs))
         return logits_BKHW, inputs[0][-1]

@@ -20,7 +20,12 @@ def weights_digest(folder: Path) -> str | None:
         None if it has no weights.
     """
     try:
-        with (folder / WEIGHTS_FILE).open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return file_digest(folder / WEIGHTS_FILE)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def file_digest(path: Path) -> str:
+    """32 hexadecimal digits of the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

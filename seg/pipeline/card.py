@@ -17,6 +17,7 @@ from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence_file import FILE_NAME
 from seg.metrics.evidence_header import SCORED_FILE
 from seg.models.card import ModelCard, check_checkpoint
+from seg.models.onnx_file import OnnxOptions, Written
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
@@ -34,6 +35,7 @@ from seg.runs.folder import (
     section,
 )
 from seg.runs.scopes import named_scope
+from seg.runs.validation import validation_patches
 from seg.store.whole import whole_folder
 
 README_FILE, HUB_CONFIG_FILE, ONNX_FILE = "README.md", "config.json", "model.onnx"
@@ -49,12 +51,12 @@ class Published:
         folder: The model folder.
         scored: Whether its page has scores.
         weights: Whether it has weights: of predictions made elsewhere there is a page alone.
-        onnx_difference: Largest difference of a probability between ONNX and torch; None without ONNX.
+        onnx: What was written as ONNX; None without.
     """
 
     folder: Path
     scored: bool
-    onnx_difference: float | None
+    onnx: Written | None
     weights: bool = True
 
 
@@ -64,7 +66,7 @@ def write_card(
     *,
     name: str | None = None,
     licence: str = LICENCE,
-    onnx: bool = False,
+    onnx: bool | OnnxOptions = False,
     split: Split | None = None,
     on: str = "",
     countries: str | None = None,
@@ -83,7 +85,7 @@ def write_card(
         out: The model folder; one that `write_card` wrote is replaced.
         name: Of the model; the run's folder name if None.
         licence: Of the weights, as the hub names licences.
-        onnx: Also write the network as ONNX and compare it with torch.
+        onnx: Also write the network as ONNX and compare it with torch; how, if not as `OnnxOptions` are by themselves.
         split: Of the scores; the configuration's ``eval.split`` (test) if None.
         on: Scores on other data than those of the training, see `seg.config.scope.scored_on`.
         countries: Scores of these, see `seg.runs.scopes.countries_of`.
@@ -108,7 +110,7 @@ def write_card(
     if onnx and (lacking := not_installed("onnx", "onnxscript", "onnxruntime")):
         raise CheckpointError(f"ONNX needs {lacking}; install them with: pip install 'seg[onnx]'")
     with whole_folder(out, HUB_CONFIG_FILE, "a model folder") as folder:
-        _tell_replaced(checkpoint, out, onnx, notify)
+        _tell_replaced(checkpoint, out, bool(onnx), notify)
         card = check_checkpoint(checkpoint)
         scope = named_scope(entry, split, on=on, countries=countries)
         assessment, official = _scores(run, scope, track, notify)
@@ -122,8 +124,9 @@ def write_card(
             synthetic=_synthetic(card, assessment),
             facts=entry.facts | _trials(entry),
         )
-        difference = _write(folder, checkpoint, described, (assessment, official), onnx)
-    return Published(out, assessment is not None, difference)
+        options = OnnxOptions() if onnx is True else onnx or None
+        written = _write(run, folder, described, (assessment, official), options)
+    return Published(out, assessment is not None, written)
 
 
 def _of_predictions(
@@ -150,21 +153,27 @@ def _of_predictions(
 
 
 def _write(
-    folder: Path, checkpoint: Path, described: Described, scores: tuple[Assessment | None, bool], onnx: bool
-) -> float | None:
-    """Fill the model folder; gives the difference between ONNX and torch."""
+    run: Path,
+    folder: Path,
+    described: Described,
+    scores: tuple[Assessment | None, bool],
+    onnx: OnnxOptions | None,
+) -> Written | None:
+    """Fill the model folder; gives what was written as ONNX."""
     from seg.models.checkpoint import load_checkpoint
 
+    checkpoint = best_checkpoint(run)
     model, card = load_checkpoint(checkpoint)
     _copy_weights(checkpoint, folder, card)
-    difference = None
+    written = None
     if onnx:
         from seg.models.onnx import write_onnx
 
-        difference = write_onnx(folder / ONNX_FILE, model, card)
-        described = replace(described, onnx=(ONNX_FILE, difference))
+        patches_NCHW = validation_patches(run) if onnx.quantise else None
+        written = write_onnx(folder / ONNX_FILE, model, card, onnx, weights_digest(checkpoint) or "", patches_NCHW)
+        described = replace(described, onnx=(ONNX_FILE, onnx, written))
     (folder / README_FILE).write_text(model_page(described, *scores), encoding="utf-8")
-    return difference
+    return written
 
 
 def _trials(entry: Entry) -> dict[str, str]:

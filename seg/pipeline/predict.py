@@ -22,7 +22,7 @@ from seg.maps.stac import MODEL, model_of_map, require_pystac
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
-from seg.runs.use import ChosenWeights, choose_weights
+from seg.runs.use import ChosenWeights, choose_onnx, choose_weights, is_onnx
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
 from seg.vectors.polygons import PolygonOptions
@@ -67,7 +67,7 @@ def predict(
     Under ``torchrun`` the processes share the rows of windows of each scene; the first one puts the map together.
 
     Args:
-        run: Run folder of `train`.
+        run: Run folder of `train`, or an ONNX file of `seg.pipeline.card`, for which torch is not needed.
         scenes: Sentinel-2 L2A products, stacks, folders of single-band files or STAC of such, by paths or URLs.
         out: The map, ``<name>.tif``; for several scenes a folder, in which each map has the name of its scene.
         bands, s1, offset: Names of the bands of a stack, Sentinel-1 in dB, and the offset of DN; see `open_scene`.
@@ -106,7 +106,7 @@ def predict(
         opened = _opened(made.sources, Opening(bands, made.s1, offset, cloud_mask), chosen.card, notify)
         parts = [(one, choose_part(one, box, geometry), path) for one, path in zip(opened, made.paths, strict=True)]
         if executor == LOCAL:
-            # What is wrong with the request itself has been said before torch is loaded, which takes seconds.
+            # What is wrong with the request itself has been said before torch is loaded, which takes seconds, if it is.
             from seg.maps.mapping import map_scenes
 
             return map_scenes(chosen, parts, options, sizes, track, notify)
@@ -154,9 +154,10 @@ def _searched(search: Search, box: Box | None, scenes: AnyPaths, alone: bool, no
 
 
 def _chosen(run: Path, device: str | None, labels: bool, executor: Executor | str) -> ChosenWeights:
-    """The weights; refuses labels of such as have none."""
-    chosen = choose_weights(run, executor == LOCAL, train__device=device)
-    if labels and chosen.card.scene_head == "none":
+    """The model; refuses labels of such as give none."""
+    chosen = choose_onnx(run, device) if is_onnx(run) else choose_weights(run, executor == LOCAL, train__device=device)
+    gives = chosen.onnx.scene if chosen.onnx else chosen.card.scene_head != "none"
+    if labels and not gives:
         raise WrongUseError(f"{run} has no scene head; leave out --labels")
     return chosen
 

@@ -10,6 +10,7 @@ from seg.config.synthetic import Synthetic
 from seg.config.wording import counted
 from seg.metrics.assess import Assessment
 from seg.metrics.scores import headline
+from seg.models.onnx_file import OnnxOptions, Written
 from seg.reben.bands import SENSORS, of_sensor
 from seg.reben.classes import NUM_CLASSES
 from seg.report.formats import markdown, markdown_text
@@ -42,7 +43,7 @@ class Described:
         scene_head: ``masked``, ``derived``, ``learned`` or ``none``.
         synthetic: Which of what it was scored and trained on is synthetic.
         facts: What else a reader wants to know, by name.
-        onnx: Name of the ONNX file, and largest difference of a probability from torch; None without one.
+        onnx: Name of the ONNX file, how it was to be written and what became of that; None without one.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Described:
     scene_head: str
     synthetic: Synthetic
     facts: Mapping[str, str]
-    onnx: tuple[str, float] | None = None
+    onnx: tuple[str, OnnxOptions, Written] | None = None
 
 
 def model_page(described: Described, assessment: Assessment | None, official: bool) -> str:
@@ -64,7 +65,6 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
         assessment: Its scores with their intervals; None if it was not scored.
         official: Whether the scores are of reBEN's test split.
     """
-    onnx_file, difference = described.onnx or ("", 0.0)
     sensors = [f"Sentinel-{sensor[1:]}" for sensor in SENSORS if of_sensor(described.bands, sensor)]
     return _template("model_card.md.j2").render(
         front_matter=_front_matter(described, assessment, official),
@@ -77,14 +77,33 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
         num_classes=NUM_CLASSES,
         resampling=described.resampling,
         facts=described.facts,
-        onnx=described.onnx is not None,
-        onnx_file=onnx_file,
-        onnx_difference=f"{difference:.1g}",
+        onnx=described.onnx[0] if described.onnx else "",
+        onnx_sentences=_onnx_sentences(*described.onnx[1:]) if described.onnx else (),
         split=assessment.scores.origin.words if assessment else "",
         patches=f"{assessment.scores.patches:,}" if assessment else "",
         official=official,
         tables=[markdown(table) for table in summary_tables(assessment)] if assessment else [],
     )
+
+
+def _onnx_sentences(options: OnnxOptions, written: Written) -> tuple[str, ...]:
+    """What an ONNX file takes and gives, and how near that is to torch."""
+    takes = {
+        "stored": "stored values (digital numbers, dB)",
+        "normalised": "normalised values",
+        "share16": "digital numbers divided by 65,535",
+    }[options.values]
+    size = "of any height and width" if written.any_size else f"of {written.edge} x {written.edge} pixels"
+    sentences = [
+        f"It takes {takes} at 10 m, images {size}, and gives probabilities.",
+        f"On random images they differ from those of torch by at most {written.difference:.1g}.",
+    ]
+    if written.changed is not None:
+        sentences.append(
+            f"Its weights were then rounded to 8 bits, which changes the class of {100 * written.changed:.2g} % of the "
+            f"pixels of {written.measured_on} and their probabilities by {written.shift:.2g} on average."
+        )
+    return tuple(sentences)
 
 
 def predictions_page(described: Described, assessment: Assessment, official: bool) -> str:

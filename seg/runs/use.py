@@ -16,7 +16,8 @@ from seg.config.track import Notify, Track, ignore, silent
 from seg.config.version import VERSION
 from seg.errors import WrongUseError
 from seg.models.card import ModelCard, check_checkpoint
-from seg.models.weights_file import weights_digest
+from seg.models.onnx_file import ONNX_SUFFIX, OnnxModel, read_onnx
+from seg.models.weights_file import WEIGHTS_FILE, file_digest, weights_digest
 from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.runs.data import find_store, split_rows
@@ -31,16 +32,33 @@ class ChosenWeights:
     """The best weights of a run, not loaded yet.
 
     Attributes:
-        run: The run folder, or a model folder.
+        run: The run folder, or a model folder; of an ONNX file the file.
         checkpoint: Where its weights are.
         config: Its settings, with what was asked for otherwise.
         card: What the weights are; classes in the order in which they were written.
+        onnx: The ONNX file; None: a run.
     """
 
     run: Path
     checkpoint: Path
     config: Config
     card: ModelCard
+    onnx: OnnxModel | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the weights, see `seg.models.weights_file.weights_digest`; of an ONNX file those that it was made of."""
+        return self.onnx.weights if self.onnx else weights_digest(self.checkpoint) or ""
+
+    @property
+    def file(self) -> Path:
+        """The file that holds the weights."""
+        return self.onnx.path if self.onnx else self.checkpoint / WEIGHTS_FILE
+
+    @property
+    def identity(self) -> str:
+        """What tells the numbers of the network apart from any others: one digest can have several ONNX files."""
+        return f"onnx {file_digest(self.onnx.path)}" if self.onnx else self.digest
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,22 @@ def choose_weights(run: Path, here: bool = True, **changes: Any) -> ChosenWeight
     if here:
         require_device(config.train.device)
     return ChosenWeights(run, checkpoint, config, card)
+
+
+def choose_onnx(path: Path, device: str | None) -> ChosenWeights:
+    """Look at an ONNX file of `seg.pipeline.card`, which has the default settings.
+
+    Raises:
+        CheckpointError, WrongUseError: What is wrong, in one sentence.
+    """
+    model = read_onnx(path)
+    _check_statistics(model.card)
+    return ChosenWeights(path, path, load_config(None, train__device=device), model.card, model)
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a path names an ONNX file."""
+    return path.suffix.lower() == ONNX_SUFFIX
 
 
 def plan_use(
@@ -145,12 +179,13 @@ def plan_use(
 
 
 def model_tags(
-    card: ModelCard, checkpoint: Path, *, fingerprint: str, synthetic: bool, unit: float = 0.0
+    card: ModelCard, weights: str, *, fingerprint: str, synthetic: bool, unit: float = 0.0
 ) -> dict[str, str]:
     """Metadata of every file that is made with a model: versions, model and data.
 
     Args:
-        card, checkpoint: The model.
+        card: The model.
+        weights: Digest of its weights.
         fingerprint: Of the data that it was applied to, or else was trained on.
         synthetic: Whether the data that it was applied to are.
         unit: Hectares of the minimum mapping unit that maps were brought to; 0: none.
@@ -158,7 +193,7 @@ def model_tags(
     tags = {
         "SEG_VERSION": VERSION,
         "MODEL": f"{card.arch} {card.encoder}",
-        "MODEL_WEIGHTS": weights_digest(checkpoint) or "",
+        "MODEL_WEIGHTS": weights,
         "BANDS": ",".join(card.bands),
         "DATA_FINGERPRINT": fingerprint,
         "TEMPERATURE": f"{card.calibration:g}",
