@@ -30,7 +30,7 @@ from seg.inference.windows import lay_windows
 from seg.metrics.evidence_file import load_origin
 from seg.models.card import FORMAT, FORMAT_PLAIN, Data, read_card
 from seg.models.checkpoint import load_checkpoint, make_card, save_checkpoint
-from seg.models.frame import Frame
+from seg.models.frame import Frame, TakenSizes
 from seg.models.network import encoder_options
 from seg.models.scene import log_mean_exp
 from seg.models.segmenter import build_segmenter
@@ -361,10 +361,8 @@ def test_encoders_of_one_size_have_room_for_the_context(context):
     config = ModelConfig(arch="fpn", encoder="tu-maxvit_tiny_tf_224")
     ((edge, _),) = [one for one in encoder_options(config, context) if one[0]]
     assert edge >= 120 + 2 * context
-    model = NearSighted(1, context)
-    model.multiple, model.fixed_size = 32, edge
-    model.frame = lambda height, width, margin=0: Frame.around(height, width, 32, edge, margin)
-    tiling = lay_windows(model, (900, 700), Window(0, 0, 700, 900))
+    takes = TakenSizes(config, 32, edge, edge, context=context)
+    tiling = lay_windows(takes, (900, 700), Window(0, 0, 700, 900))
     for axis in (tiling.rows, tiling.columns):
         assert axis.window == edge
         assert len(axis.starts) > 2

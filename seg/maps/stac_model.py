@@ -84,10 +84,8 @@ def write_model_item(path: Path, card: ModelCard, weights: Path, digest: str) ->
     )
     where = Path(os.path.relpath(weights, path.parent)).as_posix()
     more = {"mlm:artifact_type": weights.suffix.removeprefix(".")}
-    roles = ["mlm:model", "mlm:weights"]
-    item.add_asset(
-        "weights", pystac.Asset(where, "Weights", media_type="application/octet-stream", roles=roles, extra_fields=more)
-    )
+    roles, media_type = ["mlm:model", "mlm:weights"], "application/octet-stream"
+    item.add_asset("weights", pystac.Asset(where, "Weights", media_type=media_type, roles=roles, extra_fields=more))
     if not card.data.synthetic:
         item.add_link(pystac.Link("derived_from", REBEN, title="reBEN (BigEarthNet v2.0)"))
     write_text(path, json_text(item.to_dict(include_self_link=False, transform_hrefs=False)))

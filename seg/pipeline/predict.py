@@ -16,7 +16,7 @@ from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.maps.elsewhere import MapPiece, have_mapped
 from seg.maps.footprints import VectorFormat
 from seg.maps.map_files import MapOptions, claimed_maps
-from seg.maps.part import Box, choose_part
+from seg.maps.part import Box, ScenePart, choose_part
 from seg.maps.scene_map import Sizes
 from seg.maps.stac import MODEL, model_of_map, require_pystac
 from seg.maps.targets import map_targets, require_inputs
@@ -88,29 +88,44 @@ def predict(
         SegError: One of its kinds, in one sentence, for anything wrong with the run or a scene.
         OSError: If a file cannot be read or written.
     """
-    check_unit(mmu)
-    if stac:
-        require_pystac()
+    _check(mmu, stac)
     folder = search is not None and Path(out).suffix.lower() not in (".tif", ".tiff")
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
     made = _made_of(Path(run), sources, places_of(s1), Path(out), path_or_none(geometry), executor == LOCAL, folder)
-    run, geometry = made.run, made.geometry
     with claimed_maps(made.paths, made.out):
-        chosen, sizes = _chosen(run, device, labels, executor), Sizes(window, overlap, batch_size)
+        chosen, sizes = _chosen(made.run, device, labels, executor), Sizes(window, overlap, batch_size)
         options = MapOptions(
-            run=run, geometry=geometry, tta=tta, mmu=mmu, stac=made.model if stac else None,
+            run=made.run, geometry=made.geometry, tta=tta, mmu=mmu, stac=made.model if stac else None,
             probabilities=probabilities, confidence=confidence, labels=labels, areas=areas, quicklook=quicklook,
             polygons=polygons, vector_format=vector_format,
         )  # fmt: skip
         # Everything is looked at before anything is predicted.
         opened = _opened(made.sources, Opening(bands, made.s1, offset, cloud_mask), chosen.card, notify)
-        parts = [(one, choose_part(one, box, geometry), path) for one, path in zip(opened, made.paths, strict=True)]
+        parts = [choose_part(one, box, made.geometry) for one in opened]
+        maps = list(zip(opened, parts, made.paths, strict=True))
         if executor == LOCAL:
-            # What is wrong with the request itself has been said before torch is loaded, which takes seconds, if it is.
-            from seg.maps.mapping import map_scenes
+            return _map_here(chosen, maps, options, sizes, track, notify)
+    return have_mapped([MapPiece(chosen, *one, options, sizes) for one in maps], executor, slurm, track, notify)
 
-            return map_scenes(chosen, parts, options, sizes, track, notify)
-    return have_mapped([MapPiece(chosen, *one, options, sizes) for one in parts], executor, slurm, track, notify)
+
+def _check(mmu: float, stac: bool) -> None:
+    check_unit(mmu)
+    if stac:
+        require_pystac()
+
+
+def _map_here(
+    chosen: ChosenWeights,
+    maps: Sequence[tuple[Scene, ScenePart, Path]],
+    options: MapOptions,
+    sizes: Sizes,
+    track: Track,
+    notify: Notify,
+) -> "tuple[SceneMap, ...]":
+    # What is wrong with the request itself has been said before torch is loaded, which takes seconds, if it is.
+    from seg.maps.mapping import map_scenes
+
+    return map_scenes(chosen, maps, options, sizes, track, notify)
 
 
 @dataclass(frozen=True)
