@@ -1,30 +1,28 @@
 """Score predictions made elsewhere, by the definitions and with the evidence of `evaluate`."""
 
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import DataConfig
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.evidence import Evidence, merge_evidence, total_counts
+from seg.metrics.evidence import Evidence, total_counts
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.evidence_header import SCORED_FILE
 from seg.metrics.scores import Scores
+from seg.predictions.evidence import PIECES, clear, is_begun, scored_evidence
 from seg.predictions.permuted import doubt, too_good
-from seg.predictions.pieces import kept, pieces_of, plan_of, predicted_maps, score_piece
+from seg.predictions.pieces import predicted_maps
 from seg.predictions.request import Given, Request, check_given, requested
-from seg.prepare.executors import LOCAL, LOGS, opened, results
+from seg.prepare.executors import LOCAL
 from seg.reben.patch import Split
 from seg.report.formats import Table
 from seg.report.gallery import Picture, save_gallery
@@ -34,10 +32,8 @@ from seg.runs.data import find_store
 from seg.runs.entry import SCORED_FORMAT, read_entry
 from seg.runs.evaluation import claimed_evaluation, write_all
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE
-from seg.store.atomic import aside_of, put_in_place, write_text
+from seg.store.atomic import aside_of, put_in_place
 from seg.store.targets import claimed_place, holds_nothing_else
-
-_PIECES, _PLAN = "pieces", "plan.txt"
 
 
 @dataclass(frozen=True)
@@ -109,10 +105,10 @@ def score(
         raise WrongUseError(f"{out} lies among the predictions {pixels}; name an --out beside them")
     config = DataConfig(store=path_or_none(data), metadata=path_or_none(metadata))
     folder = out.resolve().with_name(f".{out.resolve().name}.scoring")
-    with claimed_place(out.resolve(), {folder: _is_ours, aside_of(out): holds_nothing_else}), _working(folder):
+    with claimed_place(out.resolve(), {folder: is_begun, aside_of(out): holds_nothing_else}), _working(folder):
         request = requested(given, find_store(config, track, notify), split, notify)
         began = time.perf_counter()
-        evidence, digest = _measured(request, folder, executor, slurm, track, notify)
+        evidence, digest = scored_evidence(request, folder, executor, slurm, track, notify)
         seconds = time.perf_counter() - began
         if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
             notify(sentence)
@@ -135,51 +131,11 @@ def _working(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if any((folder / _PIECES).glob("*.json")):
+        if any((folder / PIECES).glob("*.json")):
             error.add_note(f"What is scored is kept in {folder}; the same command goes on from there.")
         else:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder is one that an earlier call has left unfinished: its plan is the first file that it gets."""
-    return (folder / _PLAN).is_file()
-
-
-def _measured(
-    request: Request, folder: Path, executor: Executor | str, slurm: Sequence[str], track: Track, notify: Notify
-) -> tuple[Evidence, str]:
-    """The evidence of all pieces, and a digest of what was predicted."""
-    pieces = pieces_of(request, folder / _PIECES)
-    plan = plan_of(pieces, request)
-    if _is_ours(folder) and (folder / _PLAN).read_text(encoding="utf-8") != plan:
-        notify("The predictions or the data are others than those that an earlier call has begun with; it starts anew.")
-        shutil.rmtree(folder)
-        folder.mkdir()
-    write_text(folder / _PLAN, plan)
-    (folder / _PIECES).mkdir(exist_ok=True)
-    left = [piece for piece in pieces if kept(piece) is None]
-    with opened(executor, slurm, folder / LOGS) as pool:
-        for _, done in track(results(pool, score_piece, left), "pieces scored", len(left)):
-            done.result()
-    parts, digest = [], hashlib.blake2b(digest_size=16)
-    digests: dict[str, str] = {}
-    for piece in pieces:
-        found = kept(piece)
-        if found is None:
-            raise OSError(f"what was scored in {folder} is gone or damaged; run the same command again")
-        parts.append(found[0])
-        digests |= found[1]
-    for patch_id, of_patch in sorted(digests.items()):
-        digest.update(f"{patch_id} {of_patch}\n".encode())
-    evidence = merge_evidence(parts)
-    if request.table is not None:
-        rows = [request.table_rows[patch_id] for patch_id in evidence.patch_ids.to_pylist()]
-        probabilities_NK = np.ascontiguousarray(request.table.probabilities_NK[rows])
-        digest.update(probabilities_NK.tobytes())
-        evidence = replace(evidence, origin=request.origin, probabilities=probabilities_NK)
-    return evidence, digest.hexdigest()
 
 
 def _write(
@@ -197,9 +153,7 @@ def _write(
         save_gallery(evaluation, tuple(pictures))
         write_all(read_entry(folder), evaluation, assessment, evidence, pictures)
         write_json(evaluation / EVALUATION_FILE, record)
-    shutil.rmtree(folder / _PIECES)
-    shutil.rmtree(folder / LOGS, ignore_errors=True)
-    (folder / _PLAN).unlink()
+    clear(folder)
 
 
 def _record(request: Request, evidence: Evidence, digest: str, seconds: float) -> dict[str, Any]:
