@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import run_seg
 from entries import (
     ANSWERS,
     evidence_on,
@@ -656,6 +658,64 @@ def test_predictions_made_elsewhere_are_entered_like_runs(given, store, tmp_path
     assert ("miou" in found.outcome.keys) == (given != "labels")
     assert ("ap_macro" in found.outcome.keys) == (given != "masks")
     assert ("mIoU" in (tmp_path / "entry/README.md").read_text()) == (given != "labels")
+
+
+def made_up(evidence: Evidence) -> Evidence:
+    """Evidence of masks in which a pixel more is right, and which agrees with itself: two predictions change places."""
+    assert evidence.details is not None
+    confusion = evidence.confusion.dense().reshape(-1, NUM_CLASSES, NUM_CLASSES)
+    zones = evidence.details.zones.dense().reshape(len(confusion), -1, NUM_CLASSES, NUM_CLASSES)
+    patch, one, other, third = next(
+        (patch, i, j, k)
+        for patch, counts in enumerate(zones[:, 0])
+        for i, j, k in itertools.permutations(range(NUM_CLASSES), 3)
+        if counts[i, j] and counts[k, i]
+    )
+    for counts in (confusion[patch], zones[patch, 0]):
+        counts[one, other] -= 1
+        counts[one, one] += 1
+        counts[third, one] -= 1
+        counts[third, other] += 1
+    details = replace(evidence.details, zones=sparse_counts(zones.reshape(len(zones), -1)))
+    return replace(evidence, confusion=sparse_counts(confusion.reshape(-1, CELLS)), details=details)
+
+
+def test_evidence_that_agrees_with_itself_is_told_by_the_predictions(store, tmp_path):
+    entries = [scored(store, tmp_path / str(seed), seed) for seed in range(3)]
+    answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER)
+    submit(entries, tmp_path / "entry", answers=answers)
+    masks = {str(seed): tmp_path / str(seed) / "masks.npz" for seed in range(3)}
+    tables = {str(seed): tmp_path / str(seed) / "scene.parquet" for seed in range(3)}
+    given = {"data": store.folder, "predictions": masks, "scene": tables, "classes": "reben"}
+    found = verify(tmp_path / "entry", **given)
+    assert {f"the predictions of seed {seed} give its masks and probabilities of scene labels" for seed in range(3)} < {
+        *found.checked
+    }
+    assert not any("made up" in one or "makes up" in one or "scene labels" in one for one in found.unverified)
+    some = verify(tmp_path / "entry", **given | {"predictions": {"1": masks["1"]}, "scene": {}})
+    assert "the predictions of seed 1 give its masks" in some.checked
+    assert any("makes up" in one for one in some.unverified)
+    forge(tmp_path / "entry", made_up, ("1",))
+    assert any("makes up" in one for one in verify(tmp_path / "entry", data=store.folder).unverified)
+    with pytest.raises(SubmissionError, match=r"masks.npz does not give the masks in the evidence of seed 1: 1 patch"):
+        verify(tmp_path / "entry", **given)
+    raised = tmp_path / "raised.parquet"
+    rows = pq.read_table(tables["0"])
+    name = CLASS_NAMES[3]
+    higher = pa.array(np.minimum(rows[name].to_numpy() + 1e-3, 1))
+    pq.write_table(rows.set_column(rows.column_names.index(name), name, higher), raised)
+    with pytest.raises(SubmissionError, match="not give the probabilities of scene labels in the evidence of seed 0"):
+        verify(tmp_path / "entry", **given | {"predictions": {}, "scene": {"0": raised}})
+    for wrong, said in (
+        ({"data": None}, "name its store with --data"),
+        ({"predictions": {"7": masks["0"]}}, "there is no seed 7 in entry; it has 0, 1, 2"),
+        ({"classes": None}, "with --classes"),
+    ):
+        with pytest.raises(WrongUseError, match=said):
+            verify(tmp_path / "entry", **given | wrong)
+    code, said = run_seg("verify", tmp_path / "entry", "--data", store.folder, "--predictions", "masks.npz")
+    advice = "--predictions masks.npz names no seed; write --predictions 0=masks.npz"
+    assert (code, advice in said) == (2, True)
 
 
 def test_a_method_without_random_numbers_is_scored_once_and_says_so(store, tmp_path):

@@ -103,3 +103,12 @@ def inputs_of(bands: Sequence[str], context: int = 0) -> Inputs:
 def budget_of(fraction: float) -> Budget | None:
     """The label budget that a share of the train split belongs to; None: it belongs to none."""
     return next((budget for budget in BUDGETS if abs(100 * fraction - budget) < 1e-9), None)
+
+
+MADE_UP = (
+    "that the predictions are those of the method: evidence that somebody makes up so that it agrees with itself "
+    "everywhere is not told from measured evidence without the predictions"
+)
+"""What is not known of a submission whose predictions nobody has compared with its evidence."""
+SCENES_ALONE = "the probabilities of the scene labels, which nothing else in the evidence depends on"
+"""Likewise of its scene labels."""

@@ -16,7 +16,7 @@ from seg.benchmark.form import Answers, read_answers
 from seg.benchmark.layout import ANSWERS_FILE, Manifest, read_document, read_manifest, seed_files
 from seg.benchmark.outcome import Outcome, SeedOutcome, measured
 from seg.benchmark.prints import Prints, nearly_same
-from seg.benchmark.protocol import KNOWN_SETS, OFFICIAL_TEST, KnownSet
+from seg.benchmark.protocol import KNOWN_SETS, MADE_UP, OFFICIAL_TEST, SCENES_ALONE, KnownSet
 from seg.benchmark.records import Facts, check_answers, check_same_settings, facts_of, unrecorded
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
 from seg.benchmark.seeds import SeenSeed, check_seed, seen_seed
@@ -317,8 +317,7 @@ def patches_due(index: Index) -> int:
 
 def _unverified(seeds: Examined, answers: Answers, unknown: Sequence[str], compared: bool) -> tuple[str, ...]:
     found = [
-        "that the predictions are those of the method: evidence that somebody makes up so that it agrees with itself "
-        "everywhere is not told from measured evidence without the predictions",
+        MADE_UP,
         "what the authors state and no record holds: data, selection, trials elsewhere, and that test was unseen",
         "that the records of the trainings are genuine",
     ]
@@ -327,7 +326,7 @@ def _unverified(seeds: Examined, answers: Answers, unknown: Sequence[str], compa
     if not compared and not seeds.known:
         found.append("that its patches are all of a test split and no choice of them; compare them with --data STORE")
     if any("ap_macro" in one.scores for one in seeds.outcome.seeds):
-        found.append("the probabilities of the scene labels, which nothing else in the evidence depends on")
+        found.append(SCENES_ALONE)
     if not compared and not (seeds.known and seeds.known.subject):
         what = "the true class areas" if seeds.known else "the true labels and class areas"
         found.append(f"{what} of each patch, of which no digest is published; compare them with --data STORE")

@@ -157,6 +157,14 @@ Executor = Annotated[
         metavar="WHO",
     ),
 ]
+Numbering = Annotated[
+    str | None,
+    typer.Option(
+        help="What the numbers mean: reben, clc, alphabetical, or a JSON file with the class of each.",
+        metavar="NAME|FILE.json",
+        show_default="none; needed for pixels",
+    ),
+]
 Slurm = Annotated[
     list[str] | None,
     typer.Option(

@@ -18,14 +18,7 @@ def score(
             show_default="none, only --scene",
         ),
     ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="What the numbers mean: reben, clc, alphabetical, or a JSON file with the class of each.",
-            metavar="NAME|FILE.json",
-            show_default="none; needed for pixels",
-        ),
-    ] = None,
+    classes: options.Numbering = None,
     scene: Annotated[
         Path | None, typer.Option(help="Parquet or CSV with probabilities or labels of patches by class name.")
     ] = None,

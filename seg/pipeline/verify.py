@@ -1,21 +1,36 @@
 """Verify a submission: everything in it that follows from its evidence is computed anew, in a process apart."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from seg.benchmark.apart import Examiner
 from seg.benchmark.verify import Verified
 from seg.config.paths import AnyPath, path_or_none
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
+from seg.errors import WrongUseError
 from seg.store.open import open_store
 
 
-def verify(submission: AnyPath, *, data: AnyPath | None = None, track: Track = silent) -> Verified:
+def verify(
+    submission: AnyPath,
+    *,
+    data: AnyPath | None = None,
+    predictions: Mapping[str, AnyPath] | None = None,
+    scene: Mapping[str, AnyPath] | None = None,
+    classes: str | None = None,
+    track: Track = silent,
+    notify: Notify = ignore,
+) -> Verified:
     """Verify a submission.
 
     Args:
         submission: The folder that `submit` wrote, or a zip of it.
         data: The store that it was scored on, to compare labels, class areas and boundaries of every patch with.
-        track: Progress.
+        predictions: By seed, what it has predicted of pixels, as `score` takes it: scored anew, and compared with the
+            evidence patch by patch.
+        scene: Tables of scene labels likewise.
+        classes: What the numbers of the predictions mean, as of `score`.
+        track, notify: Are told of progress, and what the user must not miss.
 
     Returns:
         What it comes to, what was found to hold, and what cannot be known.
@@ -23,8 +38,19 @@ def verify(submission: AnyPath, *, data: AnyPath | None = None, track: Track = s
     Raises:
         SubmissionError: Of the first thing that is not as it should be.
         StoreError: If the store cannot be read.
+        SegError: One of its other kinds, if predictions cannot be scored.
     """
+    pixels, tables = ({seed: Path(one) for seed, one in (given or {}).items()} for given in (predictions, scene))
+    if (pixels or tables) and data is None:
+        raise WrongUseError("predictions are scored on the data; name its store with --data")
     data = path_or_none(data)
     store = None if data is None else open_store(data)
     with Examiner(store) as examiner:
-        return examiner.verify(Path(submission), track)
+        verified = examiner.verify(Path(submission), track)
+    if store is None or not (pixels or tables):
+        return verified
+    # What reads predictions is loaded when there are any.
+    from seg.benchmark.predicted import Predicted, compare_predictions
+
+    of_seeds = {seed: Predicted(pixels.get(seed), tables.get(seed)) for seed in {**pixels, **tables}}
+    return compare_predictions(Path(submission), verified, of_seeds, classes, store, track, notify)

@@ -1,0 +1,156 @@
+"""Whether the evidence of a submission is that of predictions which are at hand: they are scored anew and compared."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from seg.benchmark.bounds import read_evidence
+from seg.benchmark.container import opened
+from seg.benchmark.layout import seed_files
+from seg.benchmark.protocol import MADE_UP, SCENES_ALONE
+from seg.benchmark.verify import Verified
+from seg.config.track import Notify, Track
+from seg.config.wording import counted
+from seg.errors import SubmissionError, WrongUseError
+from seg.metrics.evidence import Evidence
+from seg.metrics.ratio import Bools
+from seg.metrics.sparse import PatchCounts
+from seg.predictions.evidence import scored_evidence
+from seg.predictions.request import Given, check_given, requested
+from seg.prepare.executors import LOCAL
+from seg.store.open import Store
+
+MASKS, CONFIDENCES, SCENES = "masks", "confidences of pixels", "probabilities of scene labels"
+"""What evidence tells of predictions."""
+_SAME_PROBABILITY = 1e-5
+"""Tables of text round."""
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a seed has predicted.
+
+    Attributes:
+        pixels: Class maps or probabilities, as of `seg.pipeline.score`; None: not at hand.
+        scene: Table of scene labels likewise.
+    """
+
+    pixels: Path | None
+    scene: Path | None
+
+
+def compare_predictions(
+    path: Path,
+    verified: Verified,
+    predicted: Mapping[str, Predicted],
+    classes: str | None,
+    store: Store,
+    track: Track,
+    notify: Notify,
+) -> Verified:
+    """Score predictions of seeds of a submission, and compare with the evidence that it holds of them.
+
+    Args:
+        path: The submission.
+        verified: What `seg.benchmark.verify.verify_submission` has found.
+        predicted: Predictions by seed.
+        classes: What the numbers of class maps mean, see `seg.predictions.numbering.Numbering`.
+        store: The data.
+        track, notify: Are told of progress, and what the user must not miss.
+
+    Returns:
+        The submission, with what is known of it now.
+
+    Raises:
+        SubmissionError: If predictions give other evidence.
+        SegError: One of its other kinds, if predictions cannot be scored.
+    """
+    seeds = verified.manifest.seeds
+    if strange := sorted(predicted.keys() - set(seeds)):
+        raise WrongUseError(f"there is no seed {strange[0]} in {verified.name}; it has {', '.join(seeds)}")
+    checked: list[str] = []
+    left: set[str] = set()
+    with opened(path) as folder:
+        for seed in seeds:
+            evidence = read_evidence(folder / seed_files(seed)[0])
+            told = _told_of(evidence)
+            if seed in predicted:
+                found = _scored(seed, predicted[seed], classes, store, track, notify)
+                compared = _compare(seed, predicted[seed], evidence, found, confidences=not verified.trained)
+                checked.append(f"the predictions of seed {seed} give its {' and '.join(compared)}")
+                told -= set(compared)
+            left |= told
+    unverified = [one for one in verified.unverified if not (one == SCENES_ALONE and SCENES not in left)]
+    if MASKS not in left and MADE_UP in unverified:
+        unverified[unverified.index(MADE_UP)] = "that the predictions are those of the method in the answers"
+        if CONFIDENCES in left:
+            unverified.append("the confidences of pixels: class maps have none, and exported probabilities are rounded")
+    return replace(verified, checked=(*verified.checked, *checked), unverified=tuple(unverified))
+
+
+def _told_of(evidence: Evidence) -> set[str]:
+    """What evidence tells of predictions."""
+    confident = evidence.details is not None and evidence.details.reliability is not None
+    there = {MASKS: evidence.origin.masks, SCENES: evidence.probabilities is not None, CONFIDENCES: confident}
+    return {what for what, is_there in there.items() if is_there}
+
+
+def _scored(seed: str, given: Predicted, classes: str | None, store: Store, track: Track, notify: Notify) -> Evidence:
+    request = Given(f"seed {seed}", int(seed), given.pixels, classes if given.pixels else None, given.scene, False)
+    check_given(request)
+    with tempfile.TemporaryDirectory(prefix="seg-verify-") as folder:
+        return scored_evidence(requested(request, store, "test", notify), Path(folder), LOCAL, (), track, notify)[0]
+
+
+def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *, confidences: bool) -> list[str]:
+    """What was compared of a seed and is the same."""
+    if not evidence.patch_ids.equals(found.patch_ids):
+        raise SubmissionError(f"the predictions of seed {seed} are of other patches than its evidence")
+    told, compared = _told_of(evidence) & _told_of(found), []
+    if MASKS in told:
+        pairs = [(evidence.confusion, found.confusion)]
+        if evidence.details is not None and found.details is not None:
+            pairs += [(evidence.details.zones, found.details.zones), (evidence.details.bands, found.details.bands)]
+        differing_N = np.logical_or.reduce([_differing(*pair) for pair in pairs])
+        _require(MASKS, seed, given.pixels, differing_N, evidence)
+        compared.append(MASKS)
+    if CONFIDENCES in told and confidences:
+        assert evidence.details is not None, "has confidences"
+        assert found.details is not None, "has confidences"
+        assert evidence.details.reliability is not None, "has confidences"
+        assert found.details.reliability is not None, "has confidences"
+        differing_N = _differing(evidence.details.reliability, found.details.reliability)
+        _require(CONFIDENCES, seed, given.pixels, differing_N, evidence)
+        compared.append(CONFIDENCES)
+    if SCENES in told:
+        assert evidence.probabilities is not None, "has scene labels"
+        assert found.probabilities is not None, "has scene labels"
+        away_NK = np.abs(evidence.probabilities - found.probabilities)
+        _require(SCENES, seed, given.scene, (away_NK > _SAME_PROBABILITY).any(axis=1), evidence)
+        compared.append(SCENES)
+    if not compared:
+        raise WrongUseError(
+            f"the evidence of seed {seed} is of {' and '.join(sorted(_told_of(evidence)))}, and the predictions are not"
+        )
+    return compared
+
+
+def _differing(one: PatchCounts, other: PatchCounts) -> Bools:
+    """Which patches have other counts, (N,)."""
+    blocks = [np.arange(begin, min(begin + _BLOCK, len(one))) for begin in range(0, len(one), _BLOCK)]
+    return np.concatenate([(one.dense(rows) != other.dense(rows)).any(axis=1) for rows in blocks])
+
+
+def _require(what: str, seed: str, path: Path | None, differing_N: Bools, evidence: Evidence) -> None:
+    """Refuse evidence that predictions do not give."""
+    if differing_N.any():
+        first = evidence.patch_ids[int(differing_N.argmax())].as_py()
+        raise SubmissionError(
+            f"{path} does not give the {what} in the evidence of seed {seed}: "
+            f"{counted(int(differing_N.sum()), 'patch differs', 'patches differ')}, {first} first; these are other "
+            "predictions, or the evidence was edited"
+        )
