@@ -3,7 +3,7 @@
 - pixels alone: no scene head, which the mask of the others is held against.
 - learned: a classifier on the mean of the deepest features.
 - derived: log-sum-exp over the pixel logits, nothing else.
-- masked: the deepest features where the mask sees the class, and how much of it there is; with all of the scene loss or less.
+- masked: the deepest features where the mask sees the class, and how much of it there is; with less scene loss as well.
 
     python scripts/questions/scene_heads.py [--data STORE --bands VV,VH,B02,B03,B04,B08] [--seeds 0,1,2]
 
