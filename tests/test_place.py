@@ -8,6 +8,7 @@ import pytest
 import rasterio
 from commands import run_printed
 from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 
@@ -32,7 +33,7 @@ def write(path, images, epsg, transform, *, names=RGB, scale=None, offset=None, 
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
         path, "w", driver="GTiff", width=images.shape[2], height=images.shape[1], count=len(images),
-        dtype=images.dtype, crs=epsg and f"EPSG:{epsg}", transform=transform, **options,
+        dtype=images.dtype, crs=epsg and CRS.from_user_input(epsg), transform=transform, **options,
     ) as raster:  # fmt: skip
         raster.write(images)
         if names:
@@ -64,6 +65,10 @@ GRIDS = {
     "cylindrical equal area": (6933, at(6933, -8, 39), 32629),
     "UTM far outside its zone": (32633, at(32633, 33, 48), 32636),
     "polar stereographic far away": (3413, at(3413, 20, 61), 32634),
+    "conic, areas true": (5070, at(5070, -96, 25.6), 32614),
+    "conic south, areas true": (3577, at(3577, 133, -25), 32753),
+    "conic of ESRI": ("ESRI:102003", at("ESRI:102003", -81, 26), 32617),
+    "azimuthal, areas true": (3035, at(3035, -8.9, 38.2), 32629),
     "degrees": (4326, Affine(0.0001, 0, 12.3, 0, -0.0001, 48), 32633),
     "no square pixels": (32633, Affine(10, 0, 300_000, 0, -20, 5_400_000), 32633),
     "not north-up": (32633, Affine(10, 0, 300_000, 0, 10, 5_400_000), 32633),

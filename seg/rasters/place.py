@@ -52,7 +52,9 @@ def grid_of(header: Header, *, radar: bool = False) -> GeoRef:
     assert header.crs is not None
     epsg = header.crs.to_epsg()
     if epsg is None:
-        raise SceneError(f"{shown(header.path)}: its CRS has no EPSG code; {warp_advice(header)}")
+        other = header.crs.to_authority()
+        called = f" ({':'.join(other)})" if other else ""
+        raise SceneError(f"{shown(header.path)}: its CRS{called} has no EPSG code; {warp_advice(header)}")
     if not header.crs.is_projected or header.crs.linear_units.lower() not in _METRES:
         raise SceneError(f"{shown(header.path)} lies in EPSG:{epsg}, which is not in metres; {warp_advice(header)}")
     a, b, x_min, d, e, y_max = tuple(header.transform)[:6]

@@ -19,13 +19,10 @@ from seg.reben.patch import GeoRef
 Floats = npt.NDArray[np.float64]
 
 MOST_OFF = 0.01
-"""How far a metre of a CRS may be from one on the ground, in any direction. Within its zone UTM is off by 0.001."""
-MOST_OFF_EQUAL_AREA = 0.02
-"""The same where areas are true, so that only the shape of a pixel is off: EPSG:3035, in which the land cover of Europe
-comes, is off by up to 0.0154 on the 54 tiles of reBEN (29SNB in Portugal), and by more than `MOST_OFF` on ten of them.
+"""How far a metre of a CRS may be from one on the ground, in any direction. Within its zone UTM is off by 0.001. Where
+areas are true, pixels are as much too wide as they are too low, and the same holds: EPSG:3035, in which the land cover of
+Europe comes, is off by up to 0.0154 on the 54 tiles of reBEN (29SNB in Portugal), and by more than this on ten of them.
 """
-_TRUE_AREA = 1e-4
-"""How far areas may be off in a CRS that keeps them."""
 _STEP = 50.0
 BLOCK = 256
 """Edge of the blocks of pixels that have one size on the ground. At the edge of a UTM zone, where it changes most, the
@@ -54,8 +51,7 @@ class Scale:
     @property
     def acceptable(self) -> bool:
         """Whether pixels of this CRS are as large as models have seen them."""
-        true_area = bool((np.abs(self.area_N - 1) < _TRUE_AREA).all())
-        return self.off <= (MOST_OFF_EQUAL_AREA if true_area else MOST_OFF)
+        return self.off <= MOST_OFF
 
 
 def scale_at(epsg: int, x_N: Floats, y_N: Floats) -> Scale:
