@@ -58,14 +58,14 @@ def rehearsed(store: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> 
 @pytest.mark.parametrize("batch_size", [4, 64])
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("limit", [{"train__epochs": 1}, {"train__max_steps": 2}])
-def test_it_takes_a_tenth_of_the_patches_at_most(
+def test_it_takes_a_twentieth_of_the_patches_at_most(
     store: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, accumulate: int, limit: dict[str, int]
 ) -> None:
     need, trained, validated, training, validation = rehearsed(
         store, monkeypatch, train__batch_size=batch_size, train__accumulate=accumulate, **limit
     )
-    assert 2 <= trained <= max(2, training / 10)
-    assert 1 <= validated <= max(1, validation / 10)
+    assert 2 <= trained <= max(2, training / 20)
+    assert 1 <= validated <= max(1, validation / 20)
     assert need.run_seconds > 0
     assert need.patches_seen == training
     assert need.step_seconds * need.steps < need.epoch_seconds
@@ -73,7 +73,7 @@ def test_it_takes_a_tenth_of_the_patches_at_most(
 
 
 def test_a_long_run_is_judged_by_a_whole_second_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    need, trained, _, _, _ = rehearsed(store, monkeypatch, train__batch_size=8, train__epochs=30)
+    need, trained, _, _, _ = rehearsed(store, monkeypatch, train__batch_size=8, train__epochs=40)
     assert need.whole
     assert trained == rehearsal.STEPS * 8
 

@@ -17,8 +17,9 @@ from seg.engine.schedule import learning_rate
 from seg.engine.train import train_step, training_batches
 
 STEPS = 2
-_SHARE = 10
-"""Of the patches of a run, a rehearsal takes one in so many: the first step is slow, and it is to end in a fifth."""
+_SHARE = 20
+"""Of the patches of a run, a rehearsal takes one in so many. It is to end in a fifth of the run, and getting ready, which
+takes both as long, is most of that where a run takes half a minute."""
 _LEAST = 2
 """Patches of a batch: fewer cannot be normalised."""
 
@@ -59,7 +60,7 @@ class Rehearsal:
 
 
 def rehearse(run: Run) -> Rehearsal:
-    """Train two steps and validate a batch; of a short run, a tenth of its patches at most.
+    """Train two steps and validate a batch; of a short run, a twentieth of its patches at most.
 
     Args:
         run: What takes part; its network is another one afterwards.
