@@ -212,6 +212,10 @@ def _rgb(images: Images) -> Images:
     return {band: images[band] for band in ("B02", "B03", "B04")}
 
 
+def _four(images: Images) -> Images:
+    return {band: images[band] for band in ("B02", "B03", "B04", "B08")}
+
+
 def _hot(images: Images) -> Images:
     for image in images.values():
         image[3, 3] = 9000
@@ -276,6 +280,14 @@ WRONG_S2: dict[str, Callable[[Images], File]] = {
     "percent under a cloud": lambda s: File(_each(_clouded(s), lambda v: v / 100), "float32", np.nan),
     "offset still there in B02": lambda s: File(_some(s, ["B02"], lambda v: v + 1000), "uint16", 0),
     "offset still there in B03 and B04": lambda s: File(_some(s, ["B03", "B04"], lambda v: v + 1000), "uint16", 0),
+    "RGB alone, reflectance x 1000 under a cloud": lambda s: File(
+        _rgb(_each(_clouded(s), lambda v: np.maximum(v / 10, 1))), "uint16", 0
+    ),
+    "RGB and B08, that alone x 1000": lambda s: File(_some(_four(s), ["B08"], lambda v: v / 10), "uint16", 0),
+    "RGB and B08, that alone in percent": lambda s: File(
+        _some(_four(s), ["B08"], lambda v: v / 100), "float32", np.nan
+    ),
+    "RGB and B08, that alone stretched to 255": lambda s: File(_some(_four(s), ["B08"], _stretched), "uint16", 0),
     "B03 is a copy of B02": lambda s: File(s | {"B03": s["B02"]}, "uint16", 0),
 }  # fmt: skip
 WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
@@ -284,6 +296,11 @@ WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
         _some(s, ["B05", "B06", "B07", "B8A", "B11", "B12"], lambda v: v + 1000), "uint16", 0
     ),
     "B11 and B12 as reflectance x 1000": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 10), "float32", np.nan),
+}
+WRONG_OF_SNOW: dict[str, Callable[[Images], File]] = {
+    "B11 and B12 as reflectance x 1000": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 10), "uint16", 0),
+    "B11 and B12 in percent": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 100), "float32", np.nan),
+    "B11 and B12 as reflectance 0 to 1": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 1e4), "float32", np.nan),
 }
 WRONG_S1: dict[str, Callable[[Images], File]] = {
     "linear power": lambda s: File(_each(s, lambda v: 10 ** (v / 10)), "float32"),
@@ -329,6 +346,9 @@ def wrong_files(real: Path, every: int) -> Iterator[tuple[str, File]]:
             elif np.nanmedian(images["B08"]) > 500:
                 wrong = WRONG_S2 | (WRONG_OF_TWELVE if len(images) == len(S2_BANDS) else {})
                 yield from ((f"S2 {name}", make(images)) for name, make in wrong.items())
+    for kind, images in constructed_scenes():
+        if "snow" in kind and "B11" in images:
+            yield from ((f"S2 snow, {name}", make(images)) for name, make in WRONG_OF_SNOW.items())
 
 
 def counted(files: Iterator[tuple[str, File]], folder: Path) -> dict[str, Counter[str]]:

@@ -402,6 +402,45 @@ def test_clouds_do_not_hide_another_unit(tmp_path: Path, share: float, factor: f
     assert f"(* {1 / factor:.0f} (read 1))" in text
 
 
+@pytest.mark.parametrize("factor", [0.1, 0.01])
+def test_near_infrared_alone_in_another_unit_beside_the_visible(tmp_path: Path, factor: float) -> None:
+    images = {band: image for band, image in land().items() if band in (*RGB, "B08")}
+    images["B08"] = images["B08"] * factor
+    text = refusal(write(tmp_path / "x.tif", images, "float32"), images)
+    assert re.search(r"B08 of .* as bright as green and red", text)
+
+
+def test_water_that_varies_is_not_refused_for_its_dark_infrared(tmp_path: Path) -> None:
+    bands = (*RGB, "B08")
+    parts = [surface(ODD[kind], 120, bands) for kind in ("lagoon", "clear sea", "turquoise lake")]
+    parts.append(surface((900, 950, 1150, 900, 800, 330, 320, 250, 220, 200, 60, 50), 120, bands))
+    images = {band: np.block([[parts[0][band], parts[1][band]], [parts[2][band], parts[3][band]]]) for band in bands}
+    assert open_scene(write(tmp_path / "x.tif", images), needed=bands).bands == bands
+
+
+@pytest.mark.parametrize("kind", ["snow", "bright snow"])
+def test_shortwave_bands_in_another_unit_over_snow(tmp_path: Path, kind: str) -> None:
+    images = surface(SPECTRA[kind])
+    for factor, certain in ((0.1, False), (0.01, True)):
+        path = write(
+            tmp_path / "x.tif", {b: i * factor if b in ("B11", "B12") else i for b, i in images.items()}, "float32"
+        )
+        if certain:
+            assert re.search(r"B11 of .* over snow, darker than snow is", refusal(path, images))
+        else:
+            remarks = open_scene(path, needed=S2_BANDS).remarks
+            assert any(re.search(r"B11 of .* over snow, darker than snow is", text) for text in remarks)
+
+
+@pytest.mark.parametrize("cloud", [0, 20, 70])
+def test_visible_bands_times_1000_are_doubted_under_clouds_too(tmp_path: Path, cloud: int) -> None:
+    images = {band: land()[band] / 10 for band in RGB}
+    for image in images.values():
+        image[:cloud, :cloud] = np.random.default_rng(0).normal(800, 30, (cloud, cloud))
+    path = write(tmp_path / "x.tif", images)
+    assert any("reflectance times 1000" in text or "0 to 255" in text for text in open_scene(path, needed=RGB).remarks)
+
+
 def test_percent_of_dark_land_is_called_so(tmp_path: Path) -> None:
     """The visible of a forest in percent is below 2, as reflectance is."""
     images = {band: image / 100 for band, image in surface(SPECTRA["forest"]).items()}

@@ -18,8 +18,8 @@ from seg.engine.train import train_step, training_batches
 
 STEPS = 2
 _SHARE = 20
-"""Of the patches of a run, a rehearsal takes one in so many. It is to end in a fifth of the run, and getting ready, which
-takes both as long, is most of that where a run takes half a minute."""
+"""Of the patches of a run, a rehearsal takes one in so many. It is to end in a fifth of the run, and getting ready,
+which takes both as long, is most of that in a run of half a minute."""
 _LEAST = 2
 """Patches of a batch: fewer cannot be normalised."""
 

@@ -20,8 +20,8 @@ Floats = npt.NDArray[np.float64]
 
 MOST_OFF = 0.01
 """How far a metre of a CRS may be from one on the ground, in any direction. Within its zone UTM is off by 0.001. Where
-areas are true, pixels are as much too wide as they are too low, and the same holds: EPSG:3035, in which the land cover of
-Europe comes, is off by up to 0.0154 on the 54 tiles of reBEN (29SNB in Portugal), and by more than this on ten of them.
+areas are true, pixels are as much too wide as they are too low, and the same holds: EPSG:3035, in which the land cover
+of Europe comes, is off by up to 0.0154 on the 54 tiles of reBEN (29SNB in Portugal), and by more than this on ten.
 """
 _STEP = 50.0
 BLOCK = 256

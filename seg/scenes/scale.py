@@ -35,6 +35,18 @@ _SHORT = {"B11": ((0.12, 4.0), (0.2, 2.5)), "B12": ((0.05, 4.0), (0.09, 2.5))}
 """Parts of near infrared that the shortwave certainly cannot have over plants, below and above, and hardly can. On 77
 scenes that are right they lie from 0.4 to 1 and 0.18 to 0.6; over burnt land up to 2.1."""
 _SOME = 0.01
+_DULL = ((0.5, 115.0), (0.75, 180.0))
+"""Quantiles of the brightest of visible bands alone, and DN that nothing but some water is below in both."""
+_BLACK = 0.8
+"""Near infrared as a part of the brighter of green and red, that half of what is no water is above, and bright snow."""
+_PALE, _VARIED, _REDDISH, _BARELY = 250.0, 1.8, 0.55, 0.05
+"""DN of green or red of what tells, times that the brightest twentieth of all is above the darkest, red as a part of
+green, which is less over bright shoals, and the part of the places that it takes."""
+_TOGETHER, _NONE_ABOVE = 0.5, 1.0
+"""How much the infrared of water, haze and clouds goes with the visible at least, and what 99 % of water are below."""
+_ICY, _ICE, _ICE_NEAR = {"B11": (0.004, 0.015), "B12": (0.003, 0.012)}, 3_000.0, 0.8
+"""Parts of green that the shortwave certainly does not go below over snow and ice, and hardly does; their green, DN,
+and near infrared as a part of it. Of snow of grains of 1 mm and of ice it is 0.02 to 0.04."""
 
 
 def _shape(spreads: Sequence[Spread], quantile: float) -> float | None:
@@ -58,8 +70,8 @@ def judge_scale(spreads: list[Spread]) -> list[Finding]:
     water = not shapes or max(shapes) < _WATER
     land = infrared and bool(shapes) and max(shapes) > _LAND
     near = [spread for spread in spreads if spread.band in ("B06", "B07", "B08", "B8A")]
-    if white := _white(spreads):
-        return [white]
+    if alike := _white(spreads) if infrared else _dull(spreads):
+        return [alike]
     if land and near and min(spread.at(0.5) for spread in near) > _GLARING:
         return [_bright(near)]
     # In the visible alone, forest and water are as dark as everything is in some other unit.
@@ -101,8 +113,48 @@ def _white(spreads: list[Spread]) -> Finding | None:
     )
 
 
+def _dull(spreads: list[Spread]) -> Finding | None:
+    """Visible bands that are dark as no land is, whatever clouds there are in them."""
+    visible = [spread for spread in spreads if spread.band in VISIBLE]
+    if len(visible) < 2 or any(max(one.at(q) for one in visible) > most for q, most in _DULL):
+        return None
+    middle, top = (max(spread.at(q) for spread in visible) for q in (0.5, 0.99))
+    # Water, whose red is dark, may be cut off at zero.
+    water = (_shape(visible, 0.5) or 0.0) < _WATER
+    if top < PERCENT or (water and max(spread.share(-np.inf, CUT + 0.5) for spread in visible) > _SOME):
+        return None
+    return _dark(visible, middle, False, "half of every band")
+
+
 def _visible_top(spreads: Sequence[Spread]) -> float:
     return max((spread.at(0.99) for spread in spreads if spread.band in VISIBLE), default=np.inf)
+
+
+def judge_infrared(spreads: list[Spread]) -> list[Finding]:
+    """Near infrared alone in another unit: all is as dark in it as water, and in the visible as varied as land."""
+    held = {spread.band: spread for spread in spreads}
+    near = next((band for band in ("B08", "B8A") if band in held), None)
+    if near is None or not {"B03", "B04"} <= held.keys():
+        return []
+    values = values_at_same_places([held[band] for band in ("B03", "B04", near)])
+    visible = np.maximum(values["B03"], values["B04"])
+    tells = visible > _PALE
+    if np.count_nonzero(tells) < max(_PLACES, _BARELY * visible.size):
+        return []
+    part, red = ((values[band] + _NOISE)[tells] / (visible + _NOISE)[tells] for band in (near, "B04"))
+    low, high = np.quantile(visible, (0.05, 0.95))
+    if np.median(part) > _BLACK or np.quantile(part, 0.99) > _LAND or np.median(red) < _REDDISH:
+        return []
+    if high < _VARIED * max(low, _NOISE):
+        return []
+    moves = values[near][tells].std() > 0
+    together = float(np.corrcoef(visible[tells], values[near][tells])[0, 1]) if moves else 0.0
+    certain = together < _TOGETHER and bool(np.quantile(part, 0.99) < _NONE_ABOVE)
+    text = (
+        f"{named([held[near]])} is {np.median(part):.2g} times as bright as green and red, as over water, but these "
+        "vary as over land, as if it were in another unit; give all bands as DN of reflectance times 10000"
+    )
+    return [Finding(text, certain)]
 
 
 def _dark(spreads: list[Spread], top: float, certain: bool, what: str = "99 % of every band") -> Finding:
@@ -164,7 +216,7 @@ def judge_plants(spreads: list[Spread]) -> list[Finding]:
 def judge_shortwave(spreads: list[Spread]) -> list[Finding]:
     """Both bands of 1.6 and 2.2 um in another unit than the rest: over plants they are a part of the near infrared."""
     if (plants := _over_plants(spreads, _PLANTS)) is None or np.median(plants[1][plants[0]]) < _THOUSANDS:
-        return []
+        return _over_snow(spreads)
     near, values, _ = plants
     found = []
     for spread in (spread for spread in spreads if spread.band in _SHORT):
@@ -176,4 +228,27 @@ def judge_shortwave(spreads: list[Spread]) -> list[Finding]:
                 "all bands as DN of reflectance times 10000"
             )
             found.append(Finding(text, not certainly <= part <= also))
+    return found
+
+
+def _over_snow(spreads: Sequence[Spread]) -> list[Finding]:
+    """The same over snow and ice, which are darkest there."""
+    held = {spread.band: spread for spread in spreads}
+    near = next((band for band in ("B08", "B8A") if band in held), None)
+    short = [band for band in _ICY if band in held]
+    if near is None or "B03" not in held or not short:
+        return []
+    values = values_at_same_places([held[band] for band in ("B03", near, *short)])
+    white = (values["B03"] > _ICE) & (values[near] > _ICE_NEAR * values["B03"])
+    if np.count_nonzero(white) < _PLACES:
+        return []
+    found = []
+    for band in short:
+        part, (certainly, perhaps) = float(np.median(values[band][white] / values["B03"][white])), _ICY[band]
+        if part < perhaps:
+            text = (
+                f"{named([held[band]])} is {part:.2g} times as bright as B03 over snow, darker than snow is, as if in "
+                "another unit; give all bands as DN of reflectance times 10000"
+            )
+            found.append(Finding(text, part < certainly))
     return found
