@@ -34,7 +34,7 @@ def places(kind: str) -> Places:
     where: Places = np.zeros((SIZE, SIZE), bool)
     where[{"border": np.s_[:, :60], "block": np.s_[90:140, 150:200], "corner": np.s_[200:, :50],
            "stripe": np.s_[60:66], "small": np.s_[100:110, 103:113],
-           "tiny": np.s_[101:109, 103:111]}[kind]] = True  # fmt: skip
+           "tiny": np.s_[101:109, 103:111], "row": np.s_[100], "column": np.s_[:, 57]}[kind]] = True  # fmt: skip
     return where
 
 
@@ -65,7 +65,7 @@ def expect_empty(scene: Scene, where: Places) -> None:
     assert "taken as pixels without data" in remark
 
 
-@pytest.mark.parametrize("kind", ["border", "block", "corner", "stripe", "small", "tiny"])
+@pytest.mark.parametrize("kind", ["border", "block", "corner", "stripe", "small", "tiny", "row", "column"])
 @pytest.mark.parametrize("value", [1, 7, 255, 999, 10_000])
 def test_a_constant_of_all_bands_is_no_data(value: int, kind: str, tmp_path: Path) -> None:
     where = places(kind)

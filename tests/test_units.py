@@ -283,6 +283,8 @@ def test_the_statistics_of_the_model_count(tmp_path: Path) -> None:
         (lambda v: v * 100, "int16", (1, 0), "looks like dB times 100:"),
         (lambda v: v / 10, "float32", (1, 0), "looks like dB divided by 10"),
         (np.abs, "float32", (1, 0), "looks like dB without their sign"),
+        (lambda v: v + 17, "float32", (1, 0), "looks like dB that were shifted"),
+        (lambda v: v / 4.343, "float32", (1, 0), "VH of .* no land or sea has: if it is a natural logarithm"),
         (lambda v: v, "float32", (1e-4, -0.1), "tags say scale 0.0001 and offset -0.1"),
         (lambda v: v, "float32", (1, -1000), "tags say scale 1 and offset -1000"),
     ],

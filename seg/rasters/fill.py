@@ -196,16 +196,24 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fi
         pairs = list(zip(same, at_same_places(one.lattice() for one in same), strict=True))
         together = np.logical_and.reduce([has & np.isin(held, list(+one.blocks)) for one, (held, has) in pairs])
         constants = np.stack([held[together].astype(np.float64) for _, (held, _) in pairs])
-        sets, numbers = np.unique(constants, axis=1, return_counts=True)
-        for values, number in zip(sets.T.tolist(), numbers.tolist(), strict=True):
+        lines = _common_lines(same)
+        sets = np.unique(np.concatenate([constants, lines], axis=1), axis=1)
+        for values in sets.T.tolist():
             fills = [
                 _Fill(one.layer, value, one.counts[value] / one.total) for one, value in zip(same, values, strict=True)
             ]
             if not any(values):
                 zeros += fills
             elif sensor == "s2" and not _may_be_measured(fills, same):
-                found.append([replace(fill, share=number / together.size) for fill in fills])
+                found.append([replace(fill, share=min(each.share for each in fills)) for fill in fills])
     return found, zeros
+
+
+def _common_lines(seen: Sequence[Seen]) -> Floats:
+    """Values by band of whole rows and columns that are constant in all bands: the places looked at may miss these."""
+    alike = len({one.layer.factor for one in seen}) == 1
+    places = set.intersection(*(set(one.lines) for one in seen)) if alike else set()
+    return np.array([[one.lines[place] for place in sorted(places)] for one in seen], np.float64)
 
 
 def _may_be_measured(fills: Sequence[_Fill], seen: Sequence[Seen]) -> bool:

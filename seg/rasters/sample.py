@@ -74,6 +74,8 @@ class Seen:
         impossible: How many cannot be measured.
         zeros: How many are 0 and hence taken as no data, though nothing is declared.
         kept: Some values of every window.
+        lines: Values of whole rows and columns of a window that have one alone, by axis, place along it, and where the
+            line begins.
     """
 
     layer: Layer
@@ -85,6 +87,7 @@ class Seen:
     impossible: int = 0
     zeros: int = 0
     kept: list[Array] = field(default_factory=list)
+    lines: dict[tuple[int, int, int], float] = field(default_factory=dict)
     _beside: dict[float, list[Array]] = field(default_factory=dict)
     _lattice: list[Lattice] = field(default_factory=list)
 
@@ -113,6 +116,8 @@ class Seen:
         layer, (rows, columns) = self.layer, window.toslices()
         present_HW = layer.present(stored_HW, mask_HW)
         self._note_places(rows.start, columns.start, stored_HW, present_HW)
+        self._note_lines(0, rows.start, columns.start, stored_HW, present_HW)
+        self._note_lines(1, columns.start, rows.start, stored_HW.T, present_HW.T)
         present = stored_HW[present_HW]
         self.total, self.found = self.total + stored_HW.size, self.found + present.size
         # A copy, so that what is not kept is let go.
@@ -141,6 +146,16 @@ class Seen:
         rows, columns = (-(-begin // step) + np.arange(n) for begin, n in zip((top, left), held_HW.shape, strict=True))
         places_HW = (rows[:, None].astype(np.int64) << 32) + columns
         self._lattice.append((places_HW.ravel(), held_HW.ravel(), present_HW[part].ravel()))
+
+    def _note_lines(self, axis: int, first: int, begin: int, stored_NL: Array, present_NL: Mask) -> None:
+        if stored_NL.shape[1] < _RUN:
+            return
+        # Most lines differ in their first pixels already.
+        alike_N = (stored_NL[:, :_RUN] == stored_NL[:, :1]).all(1) & present_NL[:, 0]
+        for place in np.flatnonzero(alike_N).tolist():
+            value = stored_NL[place, 0]
+            if (stored_NL[place] == value).all() and present_NL[place].all():
+                self.lines[axis, first + place, begin] = float(value)
 
 
 def look(layers: Sequence[Layer], *, edges: bool = True) -> list[Seen]:

@@ -26,6 +26,8 @@ _NARROW, _NARROW_ABOVE = 2.0, -5.0
 """Speckle alone spreads dB further than that, dB; together with a median above, it is a tenth of dB (bel)."""
 _BRIGHT = {"VV": -4.0, "VH": -10.0}
 """Medians below and above are of no scene: half or twice the dB, or dB that were shifted."""
+_LOUD = -7.0
+"""dB that no half of a scene is above in VH: its volume scatters at most a sixth of what comes in."""
 _FAR = 4.0
 """Standard deviations from the mean of what a model was trained on."""
 _BEYOND, _FEW = -60.0, 0.01
@@ -79,6 +81,12 @@ def _factors(middle: float, faintest: float, expected: tuple[float, float]) -> l
 
 def _doubtful(spread: Spread, what: str, expected: tuple[float, float]) -> Finding | None:
     middle, (mean, deviation) = spread.at(0.5), expected
+    if spread.band == "VH" and middle > _LOUD:
+        formula = cure(spread.layer, "(* 4.343 (read 1))")
+        text = (
+            f"{what} has a median of {middle:.1f} dB, which no land or sea has: if it is a natural logarithm, {formula}"
+        )
+        return Finding(text, True)
     if middle < _FAINT[spread.band] or middle > _BRIGHT[spread.band] or abs(middle - mean) > _FAR * deviation:
         return Finding(
             f"{what} has a median of {middle:.1f} dB, which no land or sea has, and the model has seen {mean:.1f} on "
@@ -103,6 +111,11 @@ def _not_logarithmic(spread: Spread, middle: float, what: str) -> Finding:
         text = (
             f"{what} looks like linear power or amplitude, not dB: half of it is above {middle:.3g}; of power, "
             f"{formula} (of amplitude, 20 instead of 10)"
+        )
+    elif spread.at(0.95) < _SIGNLESS and spread.share(-np.inf, 0) > _FEW:
+        text = (
+            f"{what} looks like dB that were shifted: half of it is above {middle:.1f}, and some is below zero; "
+            "calibrate the product to sigma nought in dB first"
         )
     elif spread.at(0.95) < _SIGNLESS:
         formula = cure(spread.layer, "(* (read 1) -1.0)")
