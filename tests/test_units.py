@@ -542,8 +542,11 @@ def test_an_offset_taken_off_by_request_that_is_not_there(tmp_path: Path) -> Non
         ({band: 10 * image for band, image in radar().items()}, "int16"),
         ({band: image / 10 for band, image in radar().items()}, "float32"),
         ({band: -image for band, image in radar().items()}, "float32"),
+        (land() | {"B05": land()["B05"] / 10_000}, "float32"),
+        (radar() | {"VH": 10 ** (radar()["VH"] / 10)}, "float32"),
+        (radar() | {"VV": 100 * radar()["VV"]}, "float32"),
     ],
-    ids=["0 to 1", "percent", "x 1000", "power", "dB x 10", "dB / 10", "no sign"],
+    ids=["0 to 1", "percent", "x 1000", "power", "dB x 10", "dB / 10", "no sign", "one 0 to 1", "VH power", "VV x 100"],
 )
 def test_what_is_advised_works_when_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Images, dtype: str
@@ -562,6 +565,31 @@ def test_what_is_advised_works_when_typed(
     for band, array in found.items():
         inside = right[band][:, 30:]
         np.testing.assert_allclose(array[:, 30:], inside, atol=6 if len(held) > 2 else 0.06)
+
+
+def test_two_files_of_a_band_of_which_one_does_not_say_its_resolution(tmp_path: Path) -> None:
+    for name in ("B02.tif", "B03.tif", "B04.tif", "T33UXP_B04_10m.tif"):
+        write(tmp_path / name, {"": land()[re.findall("B0.", name)[0]]})
+    assert "2 files for B04; keep one" in refusal(tmp_path, dict.fromkeys(RGB, np.zeros(0)))
+    (tmp_path / "B04.tif").rename(tmp_path / "B04_20m.tif")
+    assert open_scene(tmp_path, needed=RGB).layers["B04"].header.file.name == "T33UXP_B04_10m.tif"
+
+
+def test_what_is_advised_for_one_band_of_a_folder_leaves_the_others(tmp_path: Path) -> None:
+    images = {band: land()[band] for band in RGB} | {"B03": land()["B03"] / 10_000}
+    folder = tmp_path / "given"
+    folder.mkdir()
+    for band, image in images.items():
+        write(folder / f"{band}.tif", {band: image}, "float32")
+    text = refusal(folder, images)
+    run_printed(text, tmp_path)
+    assert "copy B02, B04 into it as they are" in text
+    for band in ("B02", "B04"):
+        (tmp_path / "new" / f"{band}.tif").write_bytes((folder / f"{band}.tif").read_bytes())
+    with open_scene(tmp_path / "new", needed=RGB).open() as reader:
+        found = reader.read(Window(0, 0, 120, 120), RGB)
+    for band in RGB:
+        np.testing.assert_allclose(found[band], land()[band][:120, :120], atol=1)
 
 
 def test_a_product_that_says_an_offset_that_its_values_do_not_have(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from seg.rasters.layer import Layer
 from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
 
 _POSITIVE = -1.0
@@ -46,24 +47,25 @@ def judge_decibels(spreads: list[Spread], expected: Expected) -> list[Finding]:
         spreads: Of Sentinel-1, with data.
         expected: What the model was trained on, dB.
     """
-    found = [finding for spread in spreads if (finding := _judge(spread, expected[spread.band]))]
+    right = [spread.layer for spread in spreads if _MULTIPLE <= spread.at(0.5) <= _POSITIVE]
+    found = [finding for spread in spreads if (finding := _judge(spread, expected[spread.band], right))]
     pair = {spread.band: spread for spread in spreads}
     if not any(finding.certain for finding in found) and len(pair) == 2:
         found += _compared(pair["VV"], pair["VH"])
     return found
 
 
-def _judge(spread: Spread, expected: tuple[float, float]) -> Finding | None:
+def _judge(spread: Spread, expected: tuple[float, float], right: list[Layer]) -> Finding | None:
     middle, what = spread.at(0.5), named([spread])
     if middle > _POSITIVE:
-        return _not_logarithmic(spread, middle, what)
+        return _not_logarithmic(spread, middle, what, right)
     if middle < _MULTIPLE:
         if tags_of(spread.layer):
             return Finding(f"{what}: half of the values are below {middle:.0f} dB; {cure(spread.layer, '')}", True)
         factor, *others = _factors(middle, _FAINT[spread.band], expected)
         like = " or ".join(map(str, (factor, *others)))
         instead = f" (if it is times {others[0]}, {others[0]} instead)" if others else ""
-        formula = cure(spread.layer, f"(/ (read 1) {factor}.0)")
+        formula = cure(spread.layer, f"(/ (read 1) {factor}.0)", right)
         text = f"{what} looks like dB times {like}: half of it is below {middle:.0f}; {formula}{instead}"
         return Finding(text, True)
     if middle > _NARROW_ABOVE and spread.at(0.95) - spread.at(0.05) < _NARROW:
@@ -102,12 +104,12 @@ def _doubtful(spread: Spread, what: str, expected: tuple[float, float]) -> Findi
     return None
 
 
-def _not_logarithmic(spread: Spread, middle: float, what: str) -> Finding:
+def _not_logarithmic(spread: Spread, middle: float, what: str, right: list[Layer]) -> Finding:
     """Values that are above zero, more or less."""
     if tags_of(spread.layer):
         text = f"{what}: half of the values are above {middle:.2g} dB, as no land or sea is; {cure(spread.layer, '')}"
     elif middle < _POWER:
-        formula = cure(spread.layer, "(* 10 (log10 (read 1)))")
+        formula = cure(spread.layer, "(* 10 (log10 (read 1)))", right)
         text = (
             f"{what} looks like linear power or amplitude, not dB: half of it is above {middle:.3g}; of power, "
             f"{formula} (of amplitude, 20 instead of 10)"
@@ -118,7 +120,7 @@ def _not_logarithmic(spread: Spread, middle: float, what: str) -> Finding:
             "calibrate the product to sigma nought in dB first"
         )
     elif spread.at(0.95) < _SIGNLESS:
-        formula = cure(spread.layer, "(* (read 1) -1.0)")
+        formula = cure(spread.layer, "(* (read 1) -1.0)", right)
         text = f"{what} looks like dB without their sign: half of it is above {middle:.1f}; {formula}"
     else:
         text = (

@@ -97,12 +97,13 @@ def tags_of(layer: Layer) -> str:
     return "" if (scale, offset) == (1, 0) else f"scale {scale:g} and offset {offset:g}"
 
 
-def cure(layer: Layer, formula: str) -> str:
+def cure(layer: Layer, formula: str, right: Sequence[Layer] = ()) -> str:
     """What to type so that a file holds what it should, with what seg is installed with.
 
     Args:
         layer: One of the bands of the file.
         formula: Of the stored values, as ``rio calc`` understands it.
+        right: Bands of the scene that are to stay as they are.
     """
     path = shown(layer.header.path)
     if tags_of(layer):
@@ -113,9 +114,28 @@ def cure(layer: Layer, formula: str) -> str:
     # Without a nodata value, rio calc has none to give the pixels that a mask takes out, so they are filled before it.
     plain = " --not-masked" if layer.nodata is None else ""
     filling, source = filled(layer.header, layer.alpha) if layer.masked else ("", layer.header.path)
+    kept = [index for index in range(1, len(layer.header.dtypes) + 1) if index != layer.alpha]
+    stay = {one.index for one in right if one.header.path == layer.header.path}
+    if stay:
+        # Of bands that are put together, rio calc forgets what is masked.
+        plain = " --not-masked"
+        change = (
+            formula
+            if layer.nodata is None or math.isnan(layer.nodata)
+            else f"(where (== (read 1) {layer.nodata!r}) {layer.nodata!r} {formula})"
+        )
+        places = range(1, len(kept) + 1) if filling else kept
+        each = (
+            (f"(read 1 {place})" if index in stay else change.replace("(read 1)", f"(read 1 {place})"))
+            for place, index in zip(places, kept, strict=True)
+        )
+        formula = f"(asarray {' '.join(each)})"
     calc = f'{filling}rio calc -t float32{plain} "{formula}" {shlex.quote(source)}'
-    if len(layer.header.dtypes) - (layer.alpha is not None) > 1:
+    if len(kept) > 1:
         return f"type {calc} {NEW}, and name its bands with --bands"
     # A band in a file of its own is known by the name of the file.
     target = shlex.quote(f"{Path(NEW).stem}/{layer.header.file.stem}.tif")
-    return f"type mkdir {Path(NEW).stem} && {calc} {target}, likewise for each other band, and give that folder"
+    others = (
+        f"copy {', '.join(one.band for one in right)} into it as they are" if right else "likewise for each other band"
+    )
+    return f"type mkdir {Path(NEW).stem} && {calc} {target}, {others}, and give that folder"

@@ -63,13 +63,14 @@ def band_files(path: Path) -> dict[str, list[Path]]:
 
 
 def only_file(band: str, files: Sequence[Place]) -> Place:
-    """The file of a band; of several resolutions, the band's own.
+    """The file of a band; of several resolutions that their names say, the band's own.
 
     Raises:
         SceneError: If there are several.
     """
-    own = [file for file in files if metres_in(file.stem) == BANDS[band].pixel_size]
-    left = own if len(files) > 1 and len(own) == 1 else files
+    sizes = [metres_in(file.stem) for file in files]
+    own = [file for file, size in zip(files, sizes, strict=True) if size == BANDS[band].pixel_size]
+    left = own if len(own) == 1 and all(sizes) else files
     if len(left) > 1:
         raise SceneError(f"{', '.join(map(str, left))} are {len(left)} files for {band}; keep one")
     return left[0]

@@ -83,7 +83,8 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
     # Dark bands of percent are as low, beside bright ones.
     percent = _UNITY < max(spread.at(0.9) for spread in spreads) < PERCENT and len(low) < len(spreads)
     if low and not percent:
-        formula = cure(low[0].layer, "(* 10000 (read 1))")
+        right = [spread.layer for spread in spreads if spread not in low]
+        formula = cure(low[0].layer, "(* 10000 (read 1))", right)
         return [Finding(f"{named(low)} holds reflectance from 0 to 1, but models see DN; {formula}", True)]
     return []
 
