@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seg.rasters.grid import Window
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
+from seg.scenes.grid import Window
 
 
 @dataclass

@@ -24,8 +24,8 @@ from seg.catalogue.names import COMMON_NAMES, common_band_in
 from seg.catalogue.search import Search, find_scenes
 from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.rasters import header
-from seg.rasters.grid import Window
 from seg.reben.bands import S2_BANDS
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.synthetic.scene import synthesise_scene
 

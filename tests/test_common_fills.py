@@ -11,8 +11,8 @@ import rasterio
 from commands import run_printed
 from rasterio.transform import from_origin
 
-from seg.rasters.grid import Window
 from seg.reben.bands import S1_BANDS, S2_BANDS
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
 

@@ -35,8 +35,8 @@ from seg.models.network import encoder_options
 from seg.models.scene import log_mean_exp
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.export import export
-from seg.rasters.grid import Window
 from seg.reben.bands import BANDS
+from seg.scenes.grid import Window
 from seg.store.surroundings import NOBODY
 
 __all__ = ["store"]

@@ -37,11 +37,11 @@ from seg.metrics.evidence_header import sealed
 from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
-from seg.rasters.grid import Window
 from seg.reben.patch import GeoRef, tile_corner
 from seg.region.clc import codes_on, open_clc
 from seg.report.gallery import FILE_NAME as GALLERY
 from seg.runs.plan import plan
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.synthetic.tree import synthesise
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg.errors import SceneError
-from seg.rasters.grid import Window
 from seg.rasters.header import in_zip, read_header, shown
 from seg.rasters.listing import files_below, is_litter
 from seg.reben.bands import S2_BANDS
 from seg.scenes.classification import find_classification
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.synthetic.scene import synthesise_scene
 

@@ -15,8 +15,8 @@ from rasterio.transform import from_origin
 
 from seg.errors import SceneError
 from seg.rasters import blocks, sample
-from seg.rasters.grid import Window
 from seg.reben.bands import S1_BANDS, S2_BANDS
+from seg.scenes.grid import Window
 from seg.scenes.left_out import LeftOut
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene

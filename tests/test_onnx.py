@@ -32,10 +32,10 @@ from seg.models.onnx import write_onnx
 from seg.models.onnx_file import OnnxOptions, open_session, providers, quantise, read_onnx
 from seg.models.segmenter import build_segmenter
 from seg.pipeline.predict import predict
-from seg.rasters.grid import Window
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.runs.use import choose_onnx
+from seg.scenes.grid import Window
 from seg.synthetic.scene import synthesise_scene
 
 USED = ("B02", "B03", "B05", "B09")

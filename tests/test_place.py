@@ -13,9 +13,9 @@ from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 
 from seg.errors import SceneError
-from seg.rasters.grid import Window
 from seg.rasters.header import read_header
 from seg.rasters.place import warp_advice
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 
 RGB = ("B02", "B03", "B04")

@@ -9,7 +9,7 @@ from commands import run_printed
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
-from seg.rasters.grid import Window
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 
 RGB, S1 = ["B02", "B03", "B04"], ["VV", "VH"]

@@ -18,12 +18,12 @@ from rasterio.warp import Resampling, reproject
 from scipy.ndimage import map_coordinates
 
 from seg.errors import SceneError
-from seg.rasters.grid import Window
 from seg.rasters.header import read_header
 from seg.reben.bands import BANDS, MODALITIES, S1_BANDS, S2_BANDS
 from seg.reben.names import band_in, product_in
 from seg.reben.patch import GeoRef, PatchId
 from seg.scenes.cells import cell_grid
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.scenes.reader import cache_bytes
 from seg.synthetic.scene import synthesise_scene

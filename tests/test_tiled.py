@@ -23,9 +23,9 @@ from seg.inference.window_pass import ScenePass, window_probabilities
 from seg.inference.windows import lay_windows
 from seg.models.frame import Frame, TakenSizes
 from seg.models.segmenter import build_segmenter
-from seg.rasters.grid import Window
 from seg.reben.bands import BANDS
 from seg.reben.classes import NUM_CLASSES
+from seg.scenes.grid import Window
 
 CPU = Compute(torch.device("cpu"), torch.float32, channels_last=False)
 USED = ("VV", "B04", "B05", "B09")

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
-from seg.rasters.grid import SceneUseError, Window
 from seg.rasters.header import read_header
 from seg.rasters.layer import tagged_layer
 from seg.rasters.sample import look
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.findings import Spread
+from seg.scenes.grid import SceneUseError, Window
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.synthetic.scene import synthesise_scene
 

@@ -24,11 +24,11 @@ from rasterio.warp import Resampling, reproject
 from seg.errors import SceneError
 from seg.rasters.blocks import AT_EDGES, EVERYWHERE, blocks_over
 from seg.rasters.fill import without_fills
-from seg.rasters.grid import Window
 from seg.rasters.header import read_header
 from seg.rasters.layer import Layer, tagged_layer
 from seg.rasters.sample import look
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene, open_sentinel1
 from seg.scenes.reader import Scene, cache_bytes
 from seg.synthetic.scene import synthesise_scene

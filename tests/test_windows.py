@@ -9,7 +9,7 @@ from seg.config.sections import ModelConfig
 from seg.errors import WrongUseError
 from seg.inference.windows import lay_axis, lay_windows
 from seg.models.segmenter import build_segmenter
-from seg.rasters.grid import Window
+from seg.scenes.grid import Window
 
 
 @st.composite

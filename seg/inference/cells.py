@@ -12,10 +12,10 @@ from seg.inference.strips import Strip, StripPreparation, StripReader, View
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import Axis, Tiling
 from seg.models.frame import Frame
-from seg.rasters.grid import Window
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
 from seg.scenes.cells import cell_grid
+from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
 

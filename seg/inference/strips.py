@@ -14,9 +14,9 @@ import numpy.typing as npt
 from seg.data.transforms import Resampling
 from seg.inference.arithmetic import Arithmetic, Values
 from seg.inference.windows import Tiling, up
-from seg.rasters.grid import Window
 from seg.rasters.layer import Array
 from seg.reben.bands import BANDS
+from seg.scenes.grid import Window
 from seg.scenes.reader import Scene, SceneReader
 
 Inside = Callable[[Window], npt.NDArray[np.bool_]]

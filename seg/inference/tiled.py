@@ -12,8 +12,8 @@ from seg.inference.arithmetic import Arithmetic, Network
 from seg.inference.strips import Strip, StripPreparation, StripReader, View
 from seg.inference.window_pass import ScenePass, window_probabilities
 from seg.inference.windows import Tiling
-from seg.rasters.grid import Window
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
+from seg.scenes.grid import Window
 
 _LESS = "lower --batch-size or --window"
 _ROWS_AT_A_TIME = 64

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from seg.errors import WrongUseError
 from seg.models.frame import Frame, TakenSizes
-from seg.rasters.grid import Window
+from seg.scenes.grid import Window
 
 
 @dataclass(frozen=True, slots=True)

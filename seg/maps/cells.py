@@ -12,10 +12,10 @@ import pyarrow as pa
 from seg.maps.footprints import CRS84, write_polygons
 from seg.maps.parts import window_grid
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
-from seg.rasters.grid import Window
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.scenes.cells import cell_grid
+from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
 if TYPE_CHECKING:

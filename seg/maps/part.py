@@ -17,9 +17,9 @@ from rasterio.warp import transform_bounds
 
 from seg.errors import WrongUseError
 from seg.maps.parts import window_grid
-from seg.rasters.grid import Window
 from seg.reben.patch import GeoRef
 from seg.region.packed import source_of
+from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
 if TYPE_CHECKING:

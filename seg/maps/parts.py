@@ -24,11 +24,11 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.transform import Affine
 
 from seg.errors import ForeignFileError, MapError
-from seg.rasters.grid import Window
 from seg.rasters.layer import Array
 from seg.reben.classes import IGNORE_INDEX
 from seg.reben.ground import hectares_of
 from seg.reben.patch import GeoRef
+from seg.scenes.grid import Window
 from seg.scenes.left_out import LeftOut
 from seg.store.atomic import write_bytes, write_text
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from seg.errors import SceneError, UnknownNameError
-from seg.rasters.grid import PIXEL_METRES, Window
+from seg.rasters.grid import PIXEL_METRES
 from seg.reben.bands import PATCH_METRES, PATCH_SIZE
 from seg.reben.patch import PATCHES_PER_TILE_EDGE, GeoRef, tile_corner
+from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
 

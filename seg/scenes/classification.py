@@ -17,11 +17,11 @@ from rasterio.io import DatasetReader
 from seg.catalogue.address import gdal_path
 from seg.catalogue.item import Item, Source
 from seg.errors import SceneError
-from seg.rasters.grid import SceneUseError, Window
 from seg.rasters.header import open_raster, patiently, read_header, readable, shown
 from seg.rasters.place import grid_of
 from seg.reben.patch import GeoRef
 from seg.scenes.catalogued import require_place
+from seg.scenes.grid import SceneUseError, Window
 from seg.scenes.product_files import is_product, product_files, require_whole
 
 FACTOR = 2

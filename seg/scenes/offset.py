@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from seg.errors import SceneError
-from seg.rasters.grid import FACTORS, PIXEL_METRES, SceneUseError
+from seg.rasters.grid import FACTORS, PIXEL_METRES
 from seg.rasters.header import shown
 from seg.rasters.layer import Layer
 from seg.rasters.sample import Floats
 from seg.reben.bands import BANDS
 from seg.scenes.findings import Spread, cure, values_at_same_places
+from seg.scenes.grid import SceneUseError
 from seg.scenes.scale import VISIBLE
 
 PRODUCT = "product"

@@ -7,7 +7,6 @@ from pathlib import Path
 from seg.catalogue.address import Place, Remote, place_of
 from seg.catalogue.item import Item, Source, on_disk
 from seg.errors import SceneError
-from seg.rasters.grid import SceneUseError
 from seg.rasters.header import Header, read_header, state_of
 from seg.rasters.layer import Layer, common_grid
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
@@ -17,6 +16,7 @@ from seg.scenes.catalogued import item_layers
 from seg.scenes.classification import CLOUD_CLASSES, cloud_source
 from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
+from seg.scenes.grid import SceneUseError
 from seg.scenes.offset import PRODUCT, without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene

@@ -18,13 +18,13 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from seg.errors import WrongUseError
-from seg.rasters.grid import Window
 from seg.rasters.header import open_raster, patiently, readable
 from seg.rasters.layer import Array, Layer, Mask
 from seg.rasters.validity import read_bands
 from seg.reben.bands import BANDS
 from seg.reben.patch import GeoRef
 from seg.scenes.classification import open_classification
+from seg.scenes.grid import Window
 from seg.scenes.left_out import LeftOut
 from seg.scenes.sentinel1 import warped
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from seg.catalogue.address import Place, gdal_path
 from seg.errors import BandMissingError, SceneError
-from seg.rasters.grid import SceneUseError
 from seg.rasters.header import Header, read_header, shown
 from seg.rasters.jp2 import require_whole_file
 from seg.rasters.layer import Layer, tagged_layer
 from seg.rasters.validity import alpha_band
 from seg.reben.bands import BANDS, S1_BANDS
 from seg.reben.names import band_in, names_level_1c
+from seg.scenes.grid import SceneUseError
 from seg.scenes.product_files import level_error
 
 _UNTOLD = re.compile(r"(?:(?:band|layer|channel|b)?[ _-]?\d*|gr[ae]y|undefined|unknown)", re.IGNORECASE)
