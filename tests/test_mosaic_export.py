@@ -20,7 +20,6 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from seg.errors import UnknownNameError, WrongUseError
 from seg.figures.land_cover import land_cover_figure, legend_figure
 from seg.figures.style import png_bytes
-from seg.maps.footprints import CRS84, write_footprints
 from seg.maps.mosaics import write_companions
 from seg.models.checkpoint import read_checkpoint
 from seg.models.weights_file import weights_digest
@@ -34,6 +33,7 @@ from seg.store.open import open_store
 from seg.styles.palette import AGREEMENT, LAND_COVER
 from seg.styles.qgis import style
 from seg.synthetic.tree import synthesise
+from seg.vectors.footprints import CRS84, write_footprints
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("map", "reference", "agreement", "probabilities")

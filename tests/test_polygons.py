@@ -19,7 +19,6 @@ from seg.config.track import silent
 from seg.engine.evaluate import predict as predictions
 from seg.errors import WrongUseError
 from seg.generalise.units import generalised
-from seg.maps.footprints import CRS84, write_footprints
 from seg.maps.land_cover import write_land_cover
 from seg.pipeline.export import export
 from seg.pipeline.predict import predict
@@ -35,6 +34,7 @@ from seg.runs.use import plan_use
 from seg.store.marks import is_marked
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
+from seg.vectors.footprints import CRS84, write_footprints
 from seg.vectors.polygons import PolygonOptions, land_cover, polygon_options
 
 NODATA = 255

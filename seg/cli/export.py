@@ -33,6 +33,7 @@ def export(
     min_area: options.MinArea = 0.0,
     simplify: options.Simplify = 0.0,
     vector_format: options.VectorFormat = "parquet",
+    web: options.Web = False,
     device: options.OfRunDevice = None,
 ) -> None:
     """Write the predicted maps of a split as GeoTIFF, of patches or as mosaics, and their footprints as GeoParquet."""
@@ -54,6 +55,7 @@ def export(
         stac=stac,
         polygons=polygon_options(polygons, min_area, simplify),
         vector_format=vector_format,
+        web=web,
         device=device,
         track=console.track,
         notify=console.notify,

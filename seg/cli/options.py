@@ -40,6 +40,7 @@ Sentinel1 = Annotated[
 ]
 Areas = Annotated[bool, typer.Option("--areas", help="Also write a table of areas, adjusted for confusion.")]
 Polygons = Annotated[bool, typer.Option("--polygons", help="Also write polygons of the land cover as a GeoPackage.")]
+Web = Annotated[bool, typer.Option("--web", help="Also write a page that shows the map in a browser.")]
 MinArea = Annotated[
     float,
     typer.Option(help="Of polygons: merge smaller ones, ha, as --mmu does.", min=0, show_default="none"),

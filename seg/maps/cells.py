@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from seg.maps.footprints import CRS84, write_polygons
 from seg.maps.parts import window_grid
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.reben.bands import PATCH_SIZE
@@ -17,6 +16,7 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.scenes.cells import cell_grid
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
+from seg.vectors.footprints import CRS84, write_polygons
 
 if TYPE_CHECKING:
     from seg.inference.cells import CellRow

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.maps.footprints import VECTOR_ENDINGS, VectorFormat
 from seg.maps.parts import LAYERS, require_strips, unfinished_folder
 from seg.maps.stac import COLLECTION, MODEL, model_of_map
 from seg.maps.vrt import write_vrt
@@ -14,7 +13,9 @@ from seg.store.targets import Known, claimed_files, claimed_folder
 from seg.styles.palette import LAND_COVER
 from seg.styles.qgis import style
 from seg.styles.sld import raster_sld
+from seg.vectors.footprints import VECTOR_ENDINGS, VectorFormat
 from seg.vectors.polygons import PolygonOptions
+from seg.web.folder import page_folder, require_page
 
 VRT = "map.vrt"
 POLYGONS = "_polygons.gpkg"
@@ -47,6 +48,7 @@ class MapOptions:
         probabilities, confidence, labels, areas, quicklook, tta, geometry, mmu: As of `seg.pipeline.predict.predict`.
         polygons: How its polygons are made; None: there are none.
         vector_format: Of the labels.
+        web: Whether it gets a page for the browser, see `seg.web.page`.
     """
 
     run: Path
@@ -61,6 +63,7 @@ class MapOptions:
     stac: Path | None = None
     polygons: PolygonOptions | None = None
     vector_format: VectorFormat = "parquet"
+    web: bool = False
 
     @property
     def labels_ending(self) -> str:
@@ -148,6 +151,7 @@ def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
     """
     for path in paths:
         require_strips(unfinished_folder(path))
+        require_page(page_folder(path))
     files = [file for path in paths for file in map_files(path)]
     index = Path(VRT).stem
     texts = {path.stem: styles(path.stem) for path in (*paths, Path(VRT))}

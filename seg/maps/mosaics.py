@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from seg.maps.cog import read_overview, write_cog
 from seg.maps.geotiff import write_category_names
 from seg.maps.land_cover import write_land_cover
 from seg.maps.mosaic import write_strips
+from seg.maps.pages import write_product_page
 from seg.maps.patches import CONFIDENCE, MAP, OUTLINED, Layer, patch_file
 from seg.maps.stac import item_of_map
 from seg.maps.vrt import write_vrt
@@ -41,6 +43,7 @@ class Sharing:
         keep_parts: Leave the patch maps; otherwise those of a product are removed when its mosaics are written.
         polygons: How polygons are made; None: there are none.
         mmu: Minimum mapping unit of the maps, hectares.
+        picture: Writes what patches of a product look like, for a page of each product; None: there are no pages.
     """
 
     ranks: Ranks
@@ -48,6 +51,7 @@ class Sharing:
     keep_parts: bool
     polygons: PolygonOptions | None = None
     mmu: float = 0.0
+    picture: Callable[[Sequence[PatchId], Path], bool] | None = None
 
 
 def write_mosaics(
@@ -60,7 +64,8 @@ def write_mosaics(
 ) -> list[Path]:
     """Write ``<out>/<product>_<layer>.tif`` with style and quick-look, ``<out>/<layer>.vrt`` and the legend.
 
-    With polygons, which need `CONFIDENCE` and maybe `OUTLINED` of each patch, also ``<out>/<product>_polygons.gpkg``.
+    With polygons, which need `CONFIDENCE` and maybe `OUTLINED` of each patch, also ``<out>/<product>_polygons.gpkg``;
+    with pages, also ``<out>/<product>_web``.
 
     Args:
         out: Folder of the mosaics.
@@ -85,6 +90,8 @@ def write_mosaics(
             _write_mosaic(mosaic_file(out, product, layer), files, layer, tags)
         if how.polygons:
             _write_polygons(out / polygon_file(product), parts, members, tags, how.polygons, how.mmu)
+        if how.picture is not None:
+            write_product_page(out, product, layers, partial(how.picture, members), tags)
         if not how.keep_parts:
             shutil.rmtree(parts / product, ignore_errors=True)
     how.ranks.wait()

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seg.maps.footprints import VECTOR_ENDINGS, VectorFormat, write_footprints
 from seg.maps.patches import map_tags
 from seg.metrics.pixel import confusion_counts, pixel_values
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import PatchId
 from seg.store.atomic import remove_file
+from seg.vectors.footprints import VECTOR_ENDINGS, VectorFormat, write_footprints
 
 if TYPE_CHECKING:
     from seg.engine.evaluate import Prediction

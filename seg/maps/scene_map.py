@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from seg.scenes.left_out import LeftOut
 from seg.scenes.reader import Scene
 from seg.store.atomic import remove_file
 from seg.store.targets import SIDECAR
+from seg.web.folder import page_folder, remove_page
 
 if TYPE_CHECKING:
     from seg.inference.windows import Tiling
@@ -237,7 +239,17 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
     write_category_names(plan.path)
     files += write_styles(plan.path.with_suffix(""), options)
-    if options.quicklook:
+    files += _views(plan, tags)
+    if options.stac is not None:
+        files += describe_map(plan.path, files, plan.mapper.chosen, options)
+    unfinished.remove()
+    return (plan.path, *(path for path in files if path != plan.path))
+
+
+def _views(plan: ScenePlan, tags: Mapping[str, str]) -> list[Path]:
+    """Write what a map is looked at by, without a GIS: a picture and a page, as far as they are asked for."""
+    files = []
+    if plan.options.quicklook:
         files.append(plan.beside(".png"))
         from seg.figures.land_cover import LARGEST, land_cover_figure
         from seg.figures.style import write_png
@@ -247,10 +259,11 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         write_png(
             files[-1], land_cover_figure(classes_HW, title=title, synthetic=plan.synthetic, pixel_size=pixel_size)
         )
-    if options.stac is not None:
-        files += describe_map(plan.path, files, plan.mapper.chosen, options)
-    unfinished.remove()
-    return (plan.path, *(path for path in files if path != plan.path))
+    if plan.options.web:
+        from seg.maps.pages import write_map_page
+
+        files.append(write_map_page(plan, tags))
+    return files
 
 
 def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
@@ -270,8 +283,11 @@ def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
     for ending in earlier:
         remove_file(plan.beside(ending))
     # A style is no loss of its own.
-    gone = [ending for ending in earlier if not (written[ending] or ending.endswith(".qml"))]
-    if lost := [plan.beside(ending).name for ending in gone]:
+    gone = [plan.beside(ending) for ending in earlier if not (written[ending] or ending.endswith(".qml"))]
+    page = page_folder(plan.path)
+    if remove_page(page) and not plan.options.web:
+        gone.append(page)
+    if lost := [path.name for path in gone]:
         notify(f"Removed {', '.join(lost)}, which belonged to the earlier {plan.path.name}.")
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from seg.config.paths import AnyPath, path_or_none
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
-from seg.maps.footprints import VectorFormat
 from seg.maps.generalise import generalise_product, read_map
 from seg.maps.mosaics import Sharing, index_files, product_files, styles, write_mosaics
+from seg.maps.pages import require_pages
 from seg.maps.patch_table import FOOTPRINTS, patch_rows, write_patch_table
 from seg.maps.patches import (
     AGREES,
@@ -46,7 +47,9 @@ from seg.store.patches import MAP_SUFFIX
 from seg.store.targets import Known, claimed_besides, claimed_folder, require_own_folder
 from seg.store.written import partial_of
 from seg.styles.qgis import style
+from seg.vectors.footprints import VectorFormat
 from seg.vectors.polygons import PolygonOptions
+from seg.web.picture import write_patches_picture
 
 if TYPE_CHECKING:
     from seg.engine.distributed import Ranks
@@ -92,6 +95,7 @@ def export(
     stac: bool = False,
     polygons: PolygonOptions | None = None,
     vector_format: VectorFormat = "parquet",
+    web: bool = False,
     device: str | None = None,
     track: Track = silent,
     notify: Notify = ignore,
@@ -112,6 +116,8 @@ def export(
             brought to it as a whole, and a patch map by itself, where objects at its edge stay.
         stac: Also write a STAC item for each mosaic, ``model.json`` and ``collection.json``.
         polygons, vector_format: Also write ``<product>_polygons.gpkg`` (`seg.maps.land_cover`); footprints as ``gpkg``.
+        web: Also write ``<product>_web/index.html``, which shows map, confidence and, where every patch has one, the
+            reference in a browser; mosaics of all of these come too.
         track, notify: Are told of progress, and what the user must not miss.
 
     Raises:
@@ -119,30 +125,25 @@ def export(
         OSError: If a map cannot be written.
     """
     run, out, data, metadata = Path(run), Path(out), path_or_none(data), path_or_none(metadata)
-    layers = _layers(probabilities, reference, agreement)
+    layers = _layers(probabilities, reference or web, agreement, web)
     keep = not mosaic if patches is None else patches
-    _check_request(out, keep, mosaic, mmu, stac, polygons is not None)
+    _check_request(out, keep, mosaic, mmu, stac, polygons is not None, web)
     names = _files_of_all(layers, mosaic, stac)
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
         use = plan_use(
-            run,
-            split=split,
-            data=data,
-            metadata=metadata,
-            device=device,
-            unit=mmu,
-            need_maps=reference or agreement or None,
-            track=track,
-            notify=notify,
-        )
-        names, known = _files_of_patches(use, layers, keep, mosaic)
+            run, split=split, data=data, metadata=metadata, device=device, unit=mmu,
+            need_maps=reference or agreement or None, track=track, notify=notify,
+        )  # fmt: skip
+        layers = tuple(layer for layer in layers if use.with_maps or layer is not REFERENCE)
+        names, known = _files_of_patches(use, layers, keep, mosaic, out if web else None)
         with claimed_besides(keeper, names, known), _opened(use) as session:
             parts = out if keep else out / session.ranks.from_first(partial_of(out / OVERVIEW, _PARTS).name)
             try:
                 outputs = _Outputs(out, parts, layers, polygons, FOOTPRINTS[vector_format])
                 overview, members = _write_maps(session, outputs, track)
                 picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
-                how = Sharing(session.ranks, track, keep, polygons, mmu)
+                seen = partial(write_patches_picture, session.store.patches) if web else None
+                how = Sharing(session.ranks, track, keep, polygons, mmu, seen)
                 mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
                 if stac and session.ranks.first:
                     describe_mosaics(out, mosaics, layers, session.card, run)
@@ -153,8 +154,8 @@ def export(
     return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
 
 
-def _layers(probabilities: bool, reference: bool, agreement: bool) -> tuple[Layer, ...]:
-    wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities}
+def _layers(probabilities: bool, reference: bool, agreement: bool, web: bool) -> tuple[Layer, ...]:
+    wanted = {MAP: True, REFERENCE: reference, AGREES: agreement, PROBABILITIES: probabilities, CONFIDENCE: web}
     return tuple(layer for layer, asked in wanted.items() if asked)
 
 
@@ -194,7 +195,7 @@ class _Outputs:
         return (*dict.fromkeys((*self.layers, *others)),)
 
 
-def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float, stac: bool, polygons: bool) -> None:
+def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float, stac: bool, polygons: bool, web: bool) -> None:
     """Refuse what can be refused before anything is opened."""
     if stac and not mosaic:
         raise WrongUseError("--stac describes mosaics, not patches; ask for --mosaic too")
@@ -204,6 +205,8 @@ def _check_request(out: Path, keep: bool, mosaic: bool, mmu: float, stac: bool, 
         raise WrongUseError("there is nothing to write without patch maps and without mosaics; ask for one of them")
     if polygons and not mosaic:
         raise WrongUseError("polygons are made of mosaics, and none are asked for; add --mosaic")
+    if web and not mosaic:
+        raise WrongUseError("pages show mosaics, and none are asked for; add --mosaic")
     if polygons and keep:
         raise WrongUseError("polygons take the place of the patch maps that they are made of; leave out --patches")
     if mosaic and keep and mmu:
@@ -226,8 +229,13 @@ def _files_of_all(layers: tuple[Layer, ...], mosaic: bool, stac: bool) -> list[s
     return [OVERVIEW, *FOOTPRINTS.values(), *spanning]
 
 
-def _files_of_patches(use: Use, layers: tuple[Layer, ...], keep: bool, mosaic: bool) -> tuple[list[str], Known]:
-    """Files of single patches and products, by their paths from the folder, and what is known of them."""
+def _files_of_patches(
+    use: Use, layers: tuple[Layer, ...], keep: bool, mosaic: bool, pages: Path | None
+) -> tuple[list[str], Known]:
+    """Files of single patches and products, by their paths from the folder, and what is known of them.
+
+    Refuses what stands where `pages` are to be.
+    """
     patches = [PatchId.parse(name) for name in use.store.index.patch_ids.take(use.rows).to_pylist()]
     names, contents = list[str](), dict[str, str]()
     if keep:
@@ -236,6 +244,8 @@ def _files_of_patches(use: Use, layers: tuple[Layer, ...], keep: bool, mosaic: b
         contents |= {style_file(path).as_posix(): looks[layer] for path, layer in kept.items()}
         names += [path.as_posix() for path in (*kept, *map(style_file, kept))]
     products = sorted({patch.product for patch in patches}) if mosaic else []
+    if pages is not None:
+        require_pages(pages, products)
     contents |= {name: text for product in products for name, text in styles(layers, product).items()}
     names += [name for product in products for name in product_files(product, layers)]
     return names, Known(contents=contents)

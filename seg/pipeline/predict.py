@@ -14,7 +14,6 @@ from seg.config.scope import check_unit
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.maps.elsewhere import MapPiece, have_mapped
-from seg.maps.footprints import VectorFormat
 from seg.maps.map_files import MapOptions, claimed_maps
 from seg.maps.part import Box, ScenePart, choose_part
 from seg.maps.scene_map import Sizes
@@ -25,6 +24,7 @@ from seg.prepare.executors import LOCAL
 from seg.runs.use import ChosenWeights, choose_onnx, choose_weights, is_onnx
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
+from seg.vectors.footprints import VectorFormat
 from seg.vectors.polygons import PolygonOptions
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def predict(
     search: Search | None = None,
     polygons: PolygonOptions | None = None,
     vector_format: VectorFormat = "parquet",
+    web: bool = False,
     window: int | None = None,
     overlap: int | None = None,
     batch_size: int | None = None,
@@ -63,8 +64,6 @@ def predict(
     notify: Notify = ignore,
 ) -> "tuple[SceneMap, ...]":
     """Map scenes with a run. What is broken off is taken up again by the same call.
-
-    Under ``torchrun`` the processes share the rows of windows of each scene; the first one puts the map together.
 
     Args:
         run: Run folder of `train`, or an ONNX file of `seg.pipeline.card`, for which torch is not needed.
@@ -80,6 +79,7 @@ def predict(
         stac: Also write ``<stem>.json``, ``<stem>_model.json``: STAC items; of several maps also ``collection.json``.
         search: Map the least cloudy that a STAC API has of the box, not `scenes`; for a map the one that covers it.
         polygons, vector_format: Also write ``<stem>_polygons.gpkg`` (`seg.maps.land_cover`); labels as ``gpkg``.
+        web: Also write confidence, and ``<stem>_web/index.html``, which shows the map in a browser (`seg.web.page`).
         window, overlap, batch_size: Of windows, pixels, see `seg.inference.windows.lay_windows`; how many at a time.
         device, executor, slurm: Where instead of the run's; who makes the maps, see `seg.prepare.executors.opened`.
         track, notify: Are told of progress, and what the user must not miss.
@@ -96,10 +96,9 @@ def predict(
         chosen, sizes = _chosen(made.run, device, labels, executor), Sizes(window, overlap, batch_size)
         options = MapOptions(
             run=made.run, geometry=made.geometry, tta=tta, mmu=mmu, stac=made.model if stac else None,
-            probabilities=probabilities, confidence=confidence, labels=labels, areas=areas, quicklook=quicklook,
-            polygons=polygons, vector_format=vector_format,
+            probabilities=probabilities, confidence=confidence or web, labels=labels, areas=areas, quicklook=quicklook,
+            polygons=polygons, vector_format=vector_format, web=web,
         )  # fmt: skip
-        # Everything is looked at before anything is predicted.
         opened = _opened(made.sources, Opening(bands, made.s1, offset, cloud_mask), chosen.card, notify)
         parts = [choose_part(one, box, made.geometry) for one in opened]
         maps = list(zip(opened, parts, made.paths, strict=True))
@@ -188,7 +187,7 @@ class Opening:
 
 
 def _opened(sources: Sequence[Source], how: Opening, card: ModelCard, notify: Notify) -> list[Scene]:
-    """The scenes, looked at; tells what is remarkable about them, each once."""
+    """All scenes, looked at before anything is predicted; tells what is remarkable about them, each once."""
     expected = dict(zip(card.bands, zip(card.mean, card.std, strict=True), strict=True))
     try:
         scenes = [

@@ -1,0 +1,68 @@
+"""Pages for the browser of the maps of scenes and of the mosaics of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seg.maps.patches import CONFIDENCE, MAP, PROBABILITIES, REFERENCE, Layer
+from seg.web.folder import page_folder, require_page
+from seg.web.page import Told, WritePicture, write_page
+from seg.web.picture import write_scene_picture
+from seg.web.tiles import Layers
+
+if TYPE_CHECKING:
+    from seg.maps.scene_map import ScenePlan
+
+
+def write_map_page(plan: ScenePlan, tags: Mapping[str, str]) -> Path:
+    """Write the page of the map of a scene, all rasters of which are written.
+
+    Args:
+        plan: The map.
+        tags: Its metadata.
+
+    Raises:
+        SegError, OSError: As of `seg.web.page.write_page`.
+    """
+    shares = plan.beside("_probabilities.tif") if plan.options.probabilities else None
+    layers = Layers(plan.path, confidence=plan.beside("_confidence.tif"), probabilities=shares)
+    picture = partial(write_scene_picture, plan.scene, plan.part.inner)
+    return write_page(page_folder(plan.path), layers, picture, Told(f"{plan.scene.name} · {tags['MODEL']}", tags))
+
+
+def require_pages(out: Path, products: Sequence[str]) -> None:
+    """Refuse what stands where the pages of products are to be, see `seg.web.folder.require_page`."""
+    for product in products:
+        require_page(_folder(out, product))
+
+
+def write_product_page(
+    out: Path, product: str, layers: Sequence[Layer], picture: WritePicture, tags: Mapping[str, str]
+) -> Path:
+    """Write the page of a product of an export, the mosaics of which are written.
+
+    Args:
+        out: Their folder.
+        product: The product.
+        layers: What there is of it.
+        picture: Writes what its patches look like.
+        tags: Metadata of the mosaics.
+
+    Raises:
+        SegError, OSError: As of `seg.web.page.write_page`.
+    """
+    classes, *others = (
+        out / f"{product}_{layer.name}.tif" if layer in layers else None
+        for layer in (MAP, REFERENCE, CONFIDENCE, PROBABILITIES)
+    )
+    assert classes is not None, "there is a map"
+    return write_page(
+        _folder(out, product), Layers(classes, *others), picture, Told(f"{product} · {tags['MODEL']}", tags)
+    )
+
+
+def _folder(out: Path, product: str) -> Path:
+    return page_folder(out / f"{product}.tif")
