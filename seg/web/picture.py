@@ -95,10 +95,11 @@ def image_of(bands: Mapping[str, npt.NDArray[Any]]) -> Image:
     colours_HW3 = true_colour(bands)
     if colours_HW3 is not None:
         return colours_HW3
-    grey_HW = backscatter(bands)
+    seen_HW = np.isfinite(bands["VV"])
+    grey_HW = backscatter({"VV": np.where(seen_HW, bands["VV"], 0)})
     assert grey_HW is not None, "there are bands to make a picture of"
     # Dark is no lack of data.
-    lit_HW = np.where(np.isfinite(bands["VV"].astype(np.float32)), np.maximum(grey_HW, 1), 0).astype(np.uint8)
+    lit_HW = np.where(seen_HW, np.maximum(grey_HW, 1), 0).astype(np.uint8)
     return np.repeat(lit_HW[..., None], 3, axis=-1)
 
 

@@ -64,7 +64,10 @@ const tiles = (() => {
       entry.deliver = resolve;
       const script = document.createElement("script");
       script.src = `tiles/${name}.js`;
-      script.onerror = () => reject(new Error(`tiles/${name}.js cannot be read`));
+      script.onerror = () => {
+        script.remove();
+        reject(new Error(`tiles/${name}.js cannot be read`));
+      };
       script.onload = () => script.remove();
       document.head.append(script);
     });
