@@ -16,6 +16,7 @@ from quick import quick_run
 from rasterio.crs import CRS
 from rasterio.warp import transform
 from sklearn.metrics import accuracy_score, jaccard_score
+from web_pages import about, whole
 
 from seg.errors import UnknownNameError, WrongUseError
 from seg.figures.land_cover import land_cover_figure, legend_figure
@@ -36,7 +37,7 @@ from seg.synthetic.tree import synthesise
 from seg.vectors.footprints import CRS84, write_footprints
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("map", "reference", "agreement", "probabilities")
+LAYERS = ("map", "reference", "agreement", "probabilities", "confidence")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def run(tmp_path_factory):
 def exported(run, tmp_path_factory):
     """Patch maps and mosaics of one export."""
     out = tmp_path_factory.mktemp("maps")
-    everything = {"probabilities": True, "reference": True, "agreement": True}
+    everything = {"probabilities": True, "agreement": True, "web": True}
     return export(run, out, mosaic=True, patches=True, stac=True, **everything)
 
 
@@ -112,6 +113,19 @@ def test_mosaics_have_stac(exported):
     assert pystac.Item.from_file(str(exported.folder / "model.json")).properties["mlm:output"]
 
 
+def test_the_page_of_a_product_shows_its_mosaics(exported):
+    for mosaic in exported.mosaics:
+        product = mosaic.name.removesuffix("_map.tif")
+        page = mosaic.with_name(f"{product}_web") / "index.html"
+        assert set(about(page)["tiles"]["layers"]) == {"map", "reference", "confidence", "picture"}
+        for layer in ("map", "reference"):
+            expected = values(mosaic.with_name(f"{product}_{layer}.tif"))[0]
+            np.testing.assert_array_equal(whole(page, layer), expected)
+        shares = values(mosaic.with_name(f"{product}_confidence.tif"))[0]
+        assert np.abs(whole(page, "confidence").astype(int) - shares).max() <= 2
+        assert f"<title>SYNTHETIC – {product} · linknet" in page.read_text("utf-8")
+
+
 def test_agreement_is_that_of_map_and_reference(exported):
     for mosaic in exported.mosaics:
         stem = mosaic.name.removesuffix("_map.tif")
@@ -134,7 +148,7 @@ def test_every_file_says_what_made_it(exported, run):
         "SYNTHETIC": "YES",
     }
     files = [*exported.folder.rglob("*.tif"), *exported.folder.glob("*.vrt")]
-    assert len(files) == 15 * 4 + len(exported.mosaics) * 4 + 4
+    assert len(files) == 15 * 5 + len(exported.mosaics) * 5 + 5
     for file in files:
         with rasterio.open(file) as dataset:
             assert expected.items() <= dataset.tags().items(), file
@@ -167,7 +181,7 @@ def test_virtual_raster_and_companions(exported):
                 around = source.read()[:, 59:63, 59:63].reshape(19, -1)
                 assert (around == shares[:, None]).all(0).any()
     for layer in LAYERS:
-        palette = {"probabilities": None, "agreement": AGREEMENT}.get(layer, LAND_COVER)
+        palette = {"probabilities": None, "confidence": None, "agreement": AGREEMENT}.get(layer, LAND_COVER)
         assert (out / f"{layer}.qml").read_text() == style(palette)
         assert (out / f"{layer}.sld").is_file() == (palette is not None)
         for path in patch_files(out, layer).values():
@@ -222,7 +236,7 @@ def test_footprint_corners_against_gdal(footprints):
 
 def test_mosaics_alone_and_on_two_processes(run, exported, tmp_path):
     """The same files to the last byte, however many processes share the work."""
-    flags = ["--mosaic", "--reference", "--agreement", "--probabilities", "--stac"]
+    flags = ["--mosaic", "--web", "--agreement", "--probabilities", "--stac"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -238,7 +252,7 @@ def test_mosaics_alone_and_on_two_processes(run, exported, tmp_path):
     assert listed[0] == listed[1]
     assert [p.name for p in (tmp_path / "two").iterdir() if p.is_dir() and not p.name.endswith("_warped")] == []
     for file in sorted(listed[0]):
-        if file.suffix == ".tif" and "probabilities" not in file.name:
+        if file.suffix == ".tif" and not file.stem.endswith(("probabilities", "confidence")):
             first, second = (values(folder / file) for folder in both)
             # Other batch sizes may round a tie differently.
             assert np.count_nonzero(first != second) <= 20, file
@@ -329,3 +343,8 @@ def test_maps_do_not_go_into_a_run_or_a_store(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(WrongUseError, match="is a run or a store"):
         export(tmp_path / "run", tmp_path)
+
+
+def test_pages_are_of_mosaics(run, tmp_path):
+    with pytest.raises(WrongUseError, match="pages show mosaics, and none are asked for; add --mosaic"):
+        export(run, tmp_path / "maps", web=True)

@@ -22,6 +22,7 @@ from range_server import served
 from rasterio.transform import Affine, xy
 from rasterio.warp import transform_bounds
 from shapely.geometry import Point, box
+from web_pages import about, whole
 
 import seg
 from seg.catalogue.search import Search
@@ -75,7 +76,7 @@ def scene(place):
 @pytest.fixture(scope="module")
 def mapped(run, scene, place):
     """A map with everything that belongs to it."""
-    extras = {"probabilities": True, "confidence": True, "labels": True, "areas": True, "quicklook": True}
+    extras = {"probabilities": True, "web": True, "labels": True, "areas": True, "quicklook": True}
     (one,) = predict(run, [scene.product], place / "map.tif", **SMALL, **extras)
     return one
 
@@ -108,11 +109,30 @@ def test_a_map_lies_where_the_scene_does_and_says_what_it_is(mapped, scene, run,
     expected = {"map.tif", "map.qml", "map.png", "map_probabilities.tif", "map_confidence.tif", "map_labels.parquet"}
     styles = {"map.sld", "map_probabilities.qml", "map_confidence.qml"}
     areas = {"map_areas.csv", "map_areas.csvt", "map_areas.md"}
-    assert {path.name for path in mapped.files} == expected | styles | areas
+    assert {path.name for path in mapped.files} == expected | styles | areas | {"index.html"}
     assert all(path.is_file() for path in mapped.files)
     assert not list(place.glob("*.unfinished"))
     assert "480 x 480 pixels in 25 windows" in mapped.summary
     assert len(np.unique(classes)) > 2
+
+
+def test_the_page_of_a_map_shows_it_and_goes_with_it(mapped, scene, run, place, tmp_path):
+    page = place / "map_web" / "index.html"
+    assert page in mapped.files
+    np.testing.assert_array_equal(whole(page, "map"), read(mapped.path))
+    assert np.abs(whole(page, "confidence").astype(int) - read(place / "map_confidence.tif")[0]).max() <= 2
+    assert set(about(page)["tiles"]["layers"]) == {"map", "confidence", "picture"}
+    text = page.read_text("utf-8")
+    assert "<title>SYNTHETIC – S2" in text
+    assert f"{mapped.hectares_K.sum():,.1f}" in text
+    for name in (".seg-written.jsonl", *(path.name for path in place.glob("map*") if path.is_file())):
+        shutil.copy2(place / name, tmp_path)
+    shutil.copytree(page.parent, tmp_path / "map_web")
+    said: list[str] = []
+    extras = {"probabilities": True, "confidence": True, "labels": True, "areas": True, "quicklook": True}
+    predict(run, [scene.product], tmp_path / "map.tif", **SMALL, **extras, notify=said.append)
+    assert not (tmp_path / "map_web").exists()
+    assert "Removed map_web, which belonged to the earlier map.tif." in said
 
 
 def test_windows_are_not_seen_in_the_map(run, scene, tmp_path):

@@ -270,10 +270,11 @@ CASES = {
     "export --mosaic": Case(
         lambda desk, out: [
             *("export", desk.run, "--out", out, "--split", "validation", "--mosaic", "--polygons", "--device", "cpu"),
+            "--web",
         ],
         [
             *("overview.png", "footprints.parquet", "footprints.gpkg", "legend.png", "map.vrt", "map.qml"),
-            *("{product}_polygons.gpkg", "{product}_map.tif"),
+            *("{product}_web/any.txt", "{product}_polygons.gpkg", "{product}_map.tif"),
             *(f"{{product}}_map{ending}" for ending in (".tif.aux.xml", ".qml", ".png", ".json")),
         ],
     ),
@@ -286,10 +287,11 @@ CASES = {
             out,
             "--areas",
             "--polygons",
+            "--web",
             "--device",
             "cpu",
         ],
-        [*(path.name for path in map_files(MAP)), f"{MAP}{SIDECAR}", f"{MAP}.unfinished/any.txt"],
+        [*(path.name for path in map_files(MAP)), f"{MAP}{SIDECAR}", "map_web/any.txt", f"{MAP}.unfinished/any.txt"],
         target=str(MAP),
         lock=lock_beside,
     ),

@@ -1,7 +1,6 @@
 """Pages for the browser without one: places, tiles, areas, pictures, and whose folder it is."""
 
 import html
-import json
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, made_up, tile, unpacked
+from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, about, made_up, tile, unpacked
 
 from seg.errors import ForeignFileError
 from seg.figures.pictures import true_colour
@@ -38,11 +37,6 @@ def page(made, tmp_path_factory) -> Path:
     return a_page(tmp_path_factory.mktemp("page") / "map_web", made)
 
 
-def about(page: Path) -> dict:
-    (text,) = re.findall(r'<script type="application/json" id="about">(.*?)</script>', page.read_text("utf-8"), re.S)
-    return json.loads(text)
-
-
 # ------------------------------------------------------------------------------------------------------------- places
 
 
@@ -56,7 +50,7 @@ CORNERS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(corner=CORNERS, width=st.integers(1, 10_980), height=st.integers(1, 10_980), seed=st.integers(0, 2**16))
 def test_places_are_those_of_proj_to_a_tenth_of_a_pixel(corner, width, height, seed):
     grid = GeoRef(corner[0], float(corner[1]), float(corner[2]), 10.0, width, height)

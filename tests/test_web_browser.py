@@ -1,5 +1,6 @@
 """The page of a map in a browser, opened as a file: what is drawn, clicked, compared, found and typed."""
 
+import json
 import re
 import shutil
 import tempfile
@@ -81,7 +82,9 @@ def made(tmp_path_factory) -> MadeUp:
 
 @pytest.fixture(scope="module")
 def page(made, tmp_path_factory) -> Path:
-    return a_page(tmp_path_factory.mktemp("a page # of 100 %") / "map_web", made, SYNTHETIC="YES")
+    return a_page(
+        tmp_path_factory.mktemp("a page # of 100 %") / "map_web", made, SYNTHETIC="YES", SYNTHETIC_WHAT="data"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def browser() -> Iterator["webdriver.Chrome"]:
         options.binary_location = CHROMIUM
         for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
             options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
         try:
             yield driver
@@ -113,16 +116,13 @@ def opened(browser, page: Path, size=(1280, 860), scheme="light") -> SimpleNames
 
 
 def drawn(browser) -> None:
-    """Wait until everything that is seen is loaded and drawn: nothing comes in the time of some frames."""
+    """Wait until everything that is seen is loaded and drawn."""
     wait = """
     const done = arguments[0];
-    let last = -1, same = 0;
-    (function look() {
-      const now = performance.getEntriesByType("resource").length + document.scripts.length * 1000;
-      same = now === last && document.scripts.length <= 2 ? same + 1 : 0;
-      last = now;
-      if (same > 5) done(); else requestAnimationFrame(look);
-    })();
+    (function look(frames) {
+      const busy = document.getElementById("map").getAttribute("aria-busy") !== "false";
+      if (frames > 2) done(); else requestAnimationFrame(() => look(busy ? 0 : frames + 1));
+    })(0);
     """
     browser.execute_async_script(wait)
 
@@ -143,6 +143,7 @@ def only(browser, layer: str, opacity: int = 100) -> None:
 
 def click(browser, seen: SimpleNamespace, x: float, y: float) -> None:
     """Click at a point of the canvas."""
+    browser.execute_script("document.getElementById('here').replaceChildren()")
     dx, dy = round(x - seen.width / 2), round(y - seen.height / 2)
     ActionChains(browser).move_to_element_with_offset(seen.canvas, dx, dy).click().perform()
 
@@ -173,12 +174,17 @@ def degrees(x: float, y: float) -> tuple[float, float]:
 
 
 def test_the_page_needs_no_network_and_no_server(browser, page):
+    browser.get("about:blank")
+    browser.get_log("performance")
     opened(browser, page)
     assert browser.title == "SYNTHETIC – A map"
     assert browser.get_log("browser") == []
-    names = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
-    assert names
-    assert all(name.startswith((page.parent.as_uri(), "data:")) for name in names)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    tiles = [url for url in asked if url.startswith(f"{page.parent.as_uri()}/tiles/")]
+    assert len(tiles) == 5
+    assert {url.partition(":")[0] for url in asked if url not in tiles} == {"data", "file"}
+    assert [url for url in asked if url.startswith("file:") and url not in tiles] == [page.as_uri()]
 
 
 def test_what_is_drawn_is_the_map(browser, page, made):
@@ -225,7 +231,7 @@ def test_a_click_tells_what_is_there(browser, page, made):
         easting, northing = map(int, re.findall(r"[EN] (\d+)", found["On the map's grid"]))
         assert abs(easting - WEST - 10 * x) < 20
         assert abs(NORTH - northing - 10 * y) < 20
-    click(browser, seen, *point(seen, 20, 20))
+    click(browser, seen, *point(seen, 80, 70))
     assert told(browser)["Land cover"] == "no data"
 
 
@@ -336,11 +342,12 @@ def test_the_scale_bar_measures_the_map(browser, page):
 def test_wheel_and_drag_keep_what_is_below_the_pointer(browser, page):
     seen = opened(browser, page)
     x, y = point(seen, 200, 150)
-    wheel = "arguments[0].dispatchEvent(new WheelEvent('wheel', {deltaY: -250, clientX: arguments[1], clientY: arguments[2]}))"
-    box = browser.execute_script(
-        "const {left, top} = arguments[0].getBoundingClientRect(); return [left, top]", seen.canvas
-    )
-    browser.execute_script(wheel, seen.canvas, box[0] + x, box[1] + y)
+    wheel = """
+    const {left, top} = arguments[0].getBoundingClientRect();
+    const place = {clientX: left + arguments[1], clientY: top + arguments[2]};
+    arguments[0].dispatchEvent(new WheelEvent("wheel", {deltaY: -250, ...place}));
+    """
+    browser.execute_script(wheel, seen.canvas, x, y)
     drawn(browser)
     click(browser, seen, x, y)
     easting = int(re.findall(r"E (\d+)", told(browser)["On the map's grid"])[0])

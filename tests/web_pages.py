@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -79,6 +81,12 @@ def a_page(folder: Path, made: MadeUp, title: str = "A map", **tags: str) -> Pat
     return write_page(folder, made.layers, draw, Told(title, {**TAGS, **tags}))
 
 
+def about(page: Path) -> dict[str, Any]:
+    """What the page knows of its tiles, classes and place."""
+    (text,) = re.findall(r'<script type="application/json" id="about">(.*?)</script>', page.read_text("utf-8"), re.S)
+    return json.loads(text)
+
+
 def tile(page: Path, name: str) -> dict[str, str]:
     """What the script of a tile hands over."""
     text = (page.parent / "tiles" / f"{name}.js").read_text(encoding="ascii")
@@ -91,3 +99,14 @@ def tile(page: Path, name: str) -> dict[str, str]:
 def unpacked(text: str, *shape: int) -> np.ndarray:
     """Values of a layer of a tile."""
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(shape)
+
+
+def whole(page: Path, layer: str) -> np.ndarray:
+    """A layer of the finest level, 255 where tiles hold nothing of it."""
+    (width, height), edge = about(page)["tiles"]["levels"][0], about(page)["tiles"]["edge"]
+    values = np.full((height, width), 255, np.uint8)
+    for row, column in np.ndindex(-(-height // edge), -(-width // edge)):
+        part, told = values[row * edge :, column * edge :][:edge, :edge], tile(page, f"0-{column}-{row}")
+        if layer in told:
+            part[...] = unpacked(told[layer], *part.shape)
+    return values

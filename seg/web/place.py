@@ -13,7 +13,7 @@ from seg.reben.patch import GeoRef
 Floats = npt.NDArray[np.float64]
 
 _LON_LAT = CRS.from_epsg(4326)
-_NODES = 24
+_NODES = 16
 """Along an edge of the map, of the lattice that polynomials are fitted to."""
 _DEGREES = range(2, 10)
 _OFF = 0.02

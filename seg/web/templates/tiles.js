@@ -140,5 +140,7 @@ const tiles = (() => {
     return shares[0] === NOTHING ? [] : shares.map((value) => value / scale);
   }
 
-  return { edge, levels, load, drawn, known, sizeOf, NOTHING, scale, onChange: (call) => (changed = call) };
+  const pending = () => [...held.values()].filter((entry) => !entry.tile && !entry.failed).length;
+
+  return { edge, levels, load, pending, drawn, known, sizeOf, NOTHING, scale, onChange: (call) => (changed = call) };
 })();

@@ -114,6 +114,7 @@
     if (marked) drawMark(across(marked[0]), down(marked[1]));
     if (canvas.matches(":focus-visible")) drawMark(width / 2, height / 2, true);
     drawScale();
+    canvas.setAttribute("aria-busy", String(tiles.pending() > 0));
     swipe.border.hidden = !swipe.on.checked;
     swipe.border.style.left = `${100 * swipe.at}%`;
   }
