@@ -250,7 +250,8 @@ def test_mosaics_alone_and_on_two_processes(run, exported, tmp_path):
     both = [exported.folder, tmp_path / "two"]
     listed = [{p.relative_to(f) for p in f.iterdir() if p.is_file()} for f in both]
     assert listed[0] == listed[1]
-    assert [p.name for p in (tmp_path / "two").iterdir() if p.is_dir() and not p.name.endswith("_warped")] == []
+    folders = {p.name for p in (tmp_path / "two").iterdir() if p.is_dir() and not p.name.endswith("_warped")}
+    assert folders == {mosaic.name.replace("_map.tif", "_web") for mosaic in exported.mosaics}
     for file in sorted(listed[0]):
         if file.suffix == ".tif" and not file.stem.endswith(("probabilities", "confidence")):
             first, second = (values(folder / file) for folder in both)

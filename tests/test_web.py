@@ -122,11 +122,11 @@ def test_large_maps_keep_means_of_probabilities_and_confidences(made, tmp_path, 
     # Where all four pixels have data, it is their mean.
     means = made.probabilities.astype(float).reshape(19, 300, 2, 350, 2).mean((2, 4))
     inside = ~(made.classes == 255).reshape(300, 2, 350, 2).any((1, 3))
-    assert np.abs(_probabilities(page)[:, inside] - means[:, inside]).max() <= 1
+    assert np.abs(_probabilities(page)[:, inside] - means[:, inside]).max() <= 3.5
     assert about(page)["tiles"]["thin"] == 2
     shares = unpacked(tile(page, "0-0-0")["confidence"], 256, 256)
     means = made.confidence[:512, :512].astype(float).reshape(256, 2, 256, 2).mean((1, 3))
-    assert np.abs(shares - means)[inside[:256, :256]].max() <= 3.5
+    assert np.abs(shares - means)[inside[:256, :256]].max() <= 6
     np.testing.assert_array_equal(shares == 255, (made.classes[:512, :512] == 255).reshape(256, 2, 256, 2).all((1, 3)))
 
 

@@ -4,7 +4,10 @@ import json
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -359,6 +362,60 @@ def test_wheel_and_drag_keep_what_is_below_the_pointer(browser, page):
     click(browser, seen, x + 120, y + 60)
     again = int(re.findall(r"E (\d+)", told(browser)["On the map's grid"])[0])
     assert abs(again - easting) < 15
+
+
+def test_fingers_tap_and_pinch(browser, page, made):
+    seen = opened(browser, page, PHONE)
+    corner = "const {left, top} = arguments[0].getBoundingClientRect(); return [left, top]"
+    box = browser.execute_script(corner, seen.canvas)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": box[0] + x, "y": box[1] + y, "id": n} for n, (x, y) in enumerate(points)]
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": places})
+
+    touch("Start", point(seen, 455, 355))
+    touch("End")
+    assert told(browser)["Land cover"] == CLASSES[made.classes[355, 455]].name
+    pixels = """
+    const [bar, length] = [document.getElementById("bar"), document.getElementById("length")];
+    return parseFloat(length.textContent) * (length.textContent.endsWith("km") ? 1000 : 1) / bar.offsetWidth;
+    """
+    before = browser.execute_script(pixels)
+    x, y = seen.width / 2, seen.height / 2
+    touch("Start", (x - 40, y), (x + 40, y))
+    for spread in (60, 80):
+        touch("Move", (x - spread, y), (x + spread, y))
+    touch("End")
+    drawn(browser)
+    assert before / browser.execute_script(pixels) == pytest.approx(2, rel=0.1)
+    click(browser, seen, x, y)
+    easting, northing = map(int, re.findall(r"[EN] (\d+)", told(browser)["On the map's grid"]))
+    assert abs(easting - WEST - 3500) < 40
+    assert abs(NORTH - northing - 3000) < 40
+
+
+def test_a_server_may_show_it_too(browser, page):
+    handler = partial(Quiet, directory=str(page.parent))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    opened(browser, page)
+    browser.get_log("browser")
+    try:
+        browser.get(f"http://127.0.0.1:{server.server_address[1]}/index.html")
+        drawn(browser)
+        assert browser.get_log("browser") == []
+        assert not browser.find_element("id", "trouble").is_displayed()
+        assert any(browser.execute_script(COLOUR, 400, 400))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

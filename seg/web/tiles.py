@@ -28,7 +28,8 @@ Bytes = npt.NDArray[np.uint8]
 EDGE = 512
 """Pixels of a tile along its edges; those at the right and lower edge of the map are smaller."""
 STEP = 5
-"""Of stored confidences: to 2 %, which is what tells anybody anything, and a third as large as to 0.4 %."""
+"""Of what is kept of confidences, and of means of probabilities: to 2 %, a third as large as to 0.4 %. Means of
+confidences are kept in twice these steps, as they are most of a large page."""
 FINE_PIXELS = 30_000_000
 """Pixels of a map up to which confidences are kept for each of them, else for 2 x 2 of them together."""
 PROBABILITY_BYTES = 50_000_000
@@ -106,7 +107,7 @@ def _write_level(folder: Path, layers: Layers, level: int, thin: int) -> tuple[i
             if "map" in told and (confidence := others["confidence"]) is not None:
                 size = tuple(-(-int(edge) // thin) for edge in (window.height, window.width))
                 shares_HW = confidence.read(1, window=window, out_shape=size, resampling=Resampling.average)
-                told["confidence"] = packed(_in_steps(shares_HW))
+                told["confidence"] = packed(_in_steps(shares_HW, STEP * thin))
             if picture is not None and (image := _image(picture, window, classes.shape)):
                 told["picture"] = image
             _write(folder, f"{level}-{column}-{row}", told)
@@ -125,7 +126,7 @@ def _write_probabilities(folder: Path, path: Path) -> dict[str, int]:
     edge = EDGE >> 2
     with rasterio.open(path, **({"overview_level": level - 1} if level else {})) as raster:
         for row, column, window in _windows(raster.shape, edge):
-            shares_KHW = raster.read(window=window)
+            shares_KHW = _in_steps(raster.read(window=window), STEP if level else 1)
             told = {"probabilities": packed(shares_KHW)} if (shares_KHW != IGNORE_INDEX).any() else {}
             _write(folder, f"p-{column}-{row}", told)
         height, width = raster.shape
@@ -138,10 +139,11 @@ def packed(values: Bytes) -> str:
     return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 6)).decode()
 
 
-def _in_steps(shares_HW: Bytes) -> Bytes:
-    steps_HW = (np.rint(shares_HW / STEP) * STEP).astype(np.uint8)
-    steps_HW[shares_HW == IGNORE_INDEX] = IGNORE_INDEX
-    return steps_HW
+def _in_steps(shares: Bytes, step: int) -> Bytes:
+    """Shares rounded to steps; what has no data stays so."""
+    nothing = shares == IGNORE_INDEX
+    steps: Bytes = np.where(nothing, shares, np.rint(shares / np.float32(step)) * step).astype(np.uint8)
+    return steps
 
 
 def _image(picture: DatasetReader, window: Window, shape: tuple[int, int]) -> str:
