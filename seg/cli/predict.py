@@ -48,8 +48,7 @@ def predict(
     from seg.vectors.polygons import polygon_options
 
     with console.wrong_use():
-        box = None if bbox is None else read_box(bbox)
-        search = searched(stac_api, collection, date)
+        box, search = None if bbox is None else read_box(bbox), searched(stac_api, collection, date)
     with console.stoppable("Finished strips are kept; the same command goes on from there."):
         maps = predict_scenes(
             run,
@@ -82,6 +81,5 @@ def predict(
             track=console.track,
             notify=console.notify,
         )
-    for one in maps:
-        for line in (one.summary, *(f"  {path}" for path in one.files)):
-            console.done(line)
+    for line in (line for one in maps for line in (one.summary, *(f"  {path}" for path in one.files))):
+        console.done(line)
