@@ -4,6 +4,9 @@ The command line turns a `SegError` into its sentence; whatever else is raised i
 ValueErrors, so that callers need not know any of them.
 """
 
+OWN_CODE = "seg_own_network_"
+"""How modules are called that are a user's own code: an error in them is theirs."""
+
 
 class SegError(ValueError):
     """Something that a user can mend; its text is one sentence, with the cure where there is one.

@@ -15,6 +15,7 @@ PACKAGES = {
     "scenes": "Sentinel products, stacks and folders, read in windows.",
     "prepare": "From the published archives to a store.",
     "data": "From a store to a batch.",
+    "own": "Networks of one's own: their code, and what they take.",
     "models": "Networks, scene heads, weights and checkpoints.",
     "metrics": "Counts in, scores out.",
     "generalise": "Class maps brought to a minimum mapping unit.",

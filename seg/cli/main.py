@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seg.errors import SegError, WrongUseError
+from seg.errors import OWN_CODE, SegError, WrongUseError
 
 # Torch's threads wait by spinning, unless told before torch is imported. Beside other work that takes the cores from
 # those that compute: training then runs several times slower than with threads that sleep.
@@ -127,8 +127,19 @@ def main() -> None:
             console.notify(clipped(note, SENTENCE))
         sys.exit(2 if isinstance(error, SegError) and error.wrong_use else 1)
     except Exception as error:
-        error.add_note("This is a bug in seg, no mistake of yours: please report it, with the lines above.")
+        error.add_note(_whose(error))
         raise
+
+
+def _whose(error: Exception) -> str:
+    """Who can mend an error that nobody thought of: the code of a network of one's own, if it went through that."""
+    trace = error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if module.startswith(OWN_CODE):
+            return f"This is an error of the network, in {trace.tb_frame.f_code.co_filename}, which seg runs as it is."
+        trace = trace.tb_next
+    return "This is a bug in seg, no mistake of yours: please report it, with the lines above."
 
 
 def sentence(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from seg.cli import console
+from seg.cli import console, options
 
 if TYPE_CHECKING:
     from seg.pipeline.models import Listing
@@ -24,6 +24,7 @@ def models(
     encoder: Annotated[
         str | None, typer.Option(help="This encoder, or those of a pattern such as 'tu-convnext*', in what they fit.")
     ] = None,
+    model: options.Model = None,
     fusion: Annotated[
         Literal["stack", "dual"], typer.Option(help="One encoder for all bands, or one for each sensor.")
     ] = "stack",
@@ -35,10 +36,12 @@ def models(
     """List what can be trained: architectures, encoders that fit, parameters and multiply-adds for a patch."""
     if modality and bands:
         raise typer.BadParameter("give either --modality or --bands, not both")
+    if model and (arch or encoder or every):
+        raise typer.BadParameter("give either --model or --arch, --encoder and --all, not both")
     selection = modality or bands or ("s1s2" if fusion == "dual" else "s2")
     from seg.pipeline.models import list_models
 
-    listing = list_models(selection, arch, encoder, every, fusion, console.track)
+    listing = list_models(selection, model or arch, encoder, every, fusion, console.track)
     if as_json:
         import json
         from dataclasses import asdict

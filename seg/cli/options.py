@@ -65,6 +65,9 @@ Processes = Annotated[
 ]
 
 Arch = Annotated[str | None, typer.Option(help="Architecture, such as deeplabv3plus.", show_default="{model.arch}")]
+Model = Annotated[
+    str | None, typer.Option(help="A network of your own instead: NAME in FILE.py builds it.", metavar="FILE.py:NAME")
+]
 Encoder = Annotated[
     str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.", show_default="{model.encoder}")
 ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def train(
     arch: options.Arch = None,
+    model: options.Model = None,
     modality: Annotated[
         str | None, typer.Option(help="s1, s2, s1s2, rgb, s2-10m or s2-10m-20m.", show_default="{data.bands}")
     ] = None,
@@ -53,6 +54,8 @@ def train(
     """Train a network that gives a pixel mask and a multi-label."""
     if modality and bands:
         raise typer.BadParameter("give either --modality or --bands, not both")
+    if model and (arch or encoder):
+        raise typer.BadParameter("give either --model or --arch and --encoder, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
     from seg.runs.plan import plan
@@ -63,7 +66,7 @@ def train(
         out,
         resume,
         allow or [],
-        model__arch=arch,
+        model__arch=model or arch,
         model__encoder=encoder,
         model__weights=weights,
         model__fusion=fusion,

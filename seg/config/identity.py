@@ -5,7 +5,7 @@ from typing import Any
 
 from seg.config.sections import Config
 
-_PLACES: dict[str, Any] = {"eval": True, "data": {"store", "metadata", "workers"}}
+_PLACES: dict[str, Any] = {"eval": True, "data": {"store", "metadata", "workers"}, "model": {"code_folder"}}
 _TOLD_AND_SAVED = {"loggers", "save_every", "save_every_steps"}
 _SEED_AND_MACHINE = {"seed", "device", "channels_last", "compile"}
 ALLOWABLE = (

@@ -8,15 +8,18 @@ from pydantic import BeforeValidator, Field, model_validator
 from seg.config.loss import LossConfig
 from seg.config.section import Section, refuse_idle
 from seg.config.terms import (
+    NO_ENCODER,
     Bands,
     ClassNames,
     Count,
     Loggers,
     Names,
+    NetworkName,
     ShortName,
     Weights,
     WeightsBands,
     device_name,
+    network_name,
 )
 from seg.reben.bands import MODALITIES, PATCH_SIZE
 from seg.reben.patch import Split
@@ -109,8 +112,11 @@ class ModelConfig(Section):
     """The network.
 
     Attributes:
-        arch: An architecture of segmentation-models-pytorch (unet, deeplabv3plus, ...).
-        encoder: An smp encoder, or a timm one as ``tu-<name>``.
+        arch: An architecture of segmentation-models-pytorch (unet, deeplabv3plus, ...), one that a package registers,
+            or ``FILE.py:NAME`` for a network of one's own; without the folder once the next two settings say it.
+        code: SHA-256 of that file, in hexadecimal digits. None: it is found out.
+        code_folder: Where that file lies. A run that has begun has a copy of it.
+        encoder: An smp encoder, or a timm one as ``tu-<name>``; ``none`` for a network of one's own.
         weights: What the network starts from: ``none`` (random), ``imagenet``, ``reben[:<hub id or file>]``,
             ``ssl4eo[:<method or file>]``, a file with the tensors of an encoder, or the folder of an earlier run.
         weights_bands: Input bands of a weights file in order, where nothing in it or beside it says them.
@@ -123,10 +129,14 @@ class ModelConfig(Section):
             encoder is published.
         encoder_dropout: Share of features that the encoder drops within its blocks. None: as the encoder is published.
         encoder_mode: ``frozen`` keeps the encoder as it started, its batch statistics included, and trains the rest:
-            neither gradients nor what they are computed from are kept for it. ``train`` trains all of the network.
+            neither gradients nor what they are computed from are kept for it. ``lora`` keeps it too, and trains
+            low-rank additions to its layers, which saved weights contain. ``train`` trains all of the network.
+        lora_rank: Rank of these additions.
     """
 
-    arch: ShortName = "unet"
+    arch: NetworkName = "unet"
+    code: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    code_folder: Path | None = None
     encoder: ShortName = "resnet18"
     weights: Weights = None
     weights_bands: WeightsBands | None = None
@@ -135,13 +145,25 @@ class ModelConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
     encoder_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    encoder_mode: Literal["train", "frozen"] = "train"
+    encoder_mode: Literal["train", "frozen", "lora"] = "train"
+    lora_rank: Annotated[int, Field(ge=1, le=256)] = 8
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         refuse_idle(self, ("weights_bands",), self.weights is not None, "with weights")
         refuse_idle(self, ("drop_path", "encoder_dropout"), self.encoder_mode == "train", "with encoder_mode=train")
+        refuse_idle(self, ("lora_rank",), self.encoder_mode == "lora", "with encoder_mode=lora")
         return self
+
+    @property
+    def own(self) -> bool:
+        """Whether all of the network is somebody's own: it has no encoder that seg has chosen."""
+        return self.encoder == NO_ENCODER
+
+    @property
+    def named(self) -> str:
+        """What the network is called in tables."""
+        return network_name(self.arch, self.encoder)
 
 
 Monitor = Literal["miou", "mf1", "macc", "oa", "fwiou", "ap_macro", "ap_micro", "f1_macro", "f1_micro", "f1_samples"]
@@ -290,8 +312,10 @@ class Config(Section):
     def _check(self) -> Self:
         scene = ("scene", "scene_weight", "positive_weights")
         refuse_idle(self.loss, scene, self.model.scene_head != "none", "with a scene head", "loss.")
-        encoder = ("encoder_lr_scale", "layer_decay", "freeze_epochs")
-        refuse_idle(self.train, encoder, self.model.encoder_mode == "train", "with model.encoder_mode=train", "train.")
+        mode = self.model.encoder_mode
+        refuse_idle(self.train, ("freeze_epochs",), mode == "train", "with model.encoder_mode=train", "train.")
+        rates = ("encoder_lr_scale", "layer_decay")
+        refuse_idle(self.train, rates, mode != "frozen", "with model.encoder_mode=train or lora", "train.")
         learns = self.loss.pixel_weight > 0
         refuse_idle(self.train, ("cutmix", "copy_paste"), learns, "with loss.pixel_weight above 0", "train.")
         refuse_idle(self.data, ("label_elastic",), learns, "with loss.pixel_weight above 0", "data.")

@@ -36,6 +36,10 @@ def _classes(value: Any) -> tuple[str, ...]:
 Bands = Annotated[tuple[str, ...], BeforeValidator(_bands), PlainSerializer(selection_name)]
 WeightsBands = Annotated[tuple[str, ...], BeforeValidator(_weights_bands), PlainSerializer(selection_name)]
 ShortName = Annotated[str, Field(max_length=100)]
+NetworkName = Annotated[str, Field(max_length=1000)]
+"""A name, or ``FILE.py:NAME`` with the path of a file."""
+NO_ENCODER = "none"
+"""The encoder of a network that is not put together of an encoder and a decoder by seg."""
 Count = Annotated[int, Field(ge=1, le=1_000_000)]  # more is a slip of the finger, and much more no float
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(_classes)]
@@ -61,6 +65,11 @@ def _loggers(value: Any) -> tuple[str, ...]:
 
 
 Loggers = Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(_loggers)]
+
+
+def network_name(arch: str, encoder: str) -> str:
+    """What a network is called where there is room for a few words."""
+    return arch if encoder == NO_ENCODER else f"{arch} {encoder}"
 
 
 def read_terms(value: Any) -> dict[str, float]:

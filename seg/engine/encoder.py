@@ -5,7 +5,8 @@ import re
 import torch
 from torch import nn
 
-from seg.config.sections import TrainConfig
+from seg.config.sections import Config, TrainConfig
+from seg.errors import ModelError
 from seg.models.segmenter import Segmenter
 
 _ENCODER = "network.encoder"
@@ -18,6 +19,26 @@ def bare(model: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return model
         model = inner
+
+
+def check_parts(model: Segmenter, config: Config) -> None:
+    """Refuse settings of the encoder for a network of one's own that calls no part of it so.
+
+    Raises:
+        ModelError: Naming the setting.
+    """
+    given = {
+        f"model.encoder_mode={config.model.encoder_mode}": config.model.encoder_mode != "train",
+        "train.freeze_epochs": config.train.freeze_epochs > 0,
+        "train.encoder_lr_scale": config.train.encoder_lr_scale != 1,
+        "train.layer_decay": config.train.layer_decay < 1,
+    }
+    named = [name for name, is_given in given.items() if is_given]
+    if named and not _roots(model):
+        raise ModelError(
+            f"{named[0]} is about the encoder, and {model.config.arch} has no part that is called so; leave it out, or "
+            "name that part 'encoder' in the network"
+        )
 
 
 def freeze_encoder(model: nn.Module, frozen: bool) -> None:
@@ -33,7 +54,7 @@ def freeze_encoder(model: nn.Module, frozen: bool) -> None:
     network = bare(model)
     if isinstance(network, Segmenter):
         roots = _roots(network)
-        assert roots, "a network without an encoder"
+        assert roots or not frozen, "a network without an encoder"
         for encoder in map(network.get_submodule, roots):
             encoder.requires_grad_(not frozen)
             encoder.train(not frozen and model.training)
@@ -93,7 +114,12 @@ def _depths(model: Segmenter) -> dict[str, int]:
 
 
 def _roots(model: Segmenter) -> list[str]:
-    """Names of the encoders: what has an output stride and holds nothing else that has one."""
+    """Names of the encoders: what has an output stride and holds nothing else that has one.
+
+    A network of one's own has one if it calls a part of it so, and it need not say a stride.
+    """
+    if model.config.own:
+        return [_ENCODER] if model.encoder is not None else []
     names = [
         name for name, module in model.named_modules() if in_encoder(f"{name}.") and hasattr(module, "output_stride")
     ]

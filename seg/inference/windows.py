@@ -148,7 +148,7 @@ def lay_windows(
     least = takes.frame(1, 1).full_height
     if edge < least or (fixed and edge > fixed):
         raise WrongUseError(
-            f"{takes.config.arch} with encoder '{takes.config.encoder}' takes windows of "
+            f"{takes.config.named} takes windows of "
             + (f"{fixed} pixels only" if fixed else f"at least {least} pixels")
             + f", not {edge}; leave out --window or change it"
         )

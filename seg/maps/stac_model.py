@@ -30,7 +30,7 @@ def write_model_item(path: Path, card: ModelCard, weights: Path, digest: str) ->
     """
     import pystac
 
-    name = f"{card.arch} {card.encoder}"
+    name = card.named
     edge = PATCH_SIZE + 2 * card.context
     shape = [-1, len(card.bands), edge, edge]
     start, end = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in _YEAR)

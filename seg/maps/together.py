@@ -66,7 +66,7 @@ def describe_mosaics(out: Path, mosaics: Sequence[Path], layers: Sequence[Layer]
         items.append(write_item(Described(path, files, out / MODEL), collection_id(out)))
     checkpoint = best_checkpoint(run)
     write_model_item(out / MODEL, card, checkpoint / WEIGHTS_FILE, weights_digest(checkpoint) or "")
-    write_collection(out, items, f"Land cover of {len(items)} products of reBEN, mapped by {card.arch} {card.encoder}")
+    write_collection(out, items, f"Land cover of {len(items)} products of reBEN, mapped by {card.named}")
 
 
 def join_maps(maps: Sequence[Path], chosen: ChosenWeights, options: MapOptions, tags: Mapping[str, str]) -> None:

@@ -9,7 +9,10 @@ from difflib import get_close_matches
 
 from seg.config.installed import is_loaded, names_in_source
 from seg.config.sections import Fusion
+from seg.config.terms import NO_ENCODER
+from seg.config.wording import clipped
 from seg.errors import ModelError
+from seg.own.code import ARCHITECTURE_GROUP, ENCODER_GROUP, is_in_file, registered
 from seg.reben.bands import SENSORS, of_sensor
 
 _SMP, _TIMM = "segmentation_models_pytorch", "timm"
@@ -24,6 +27,7 @@ class Architecture:
         takes: Which encoders fit, as the end of a sentence.
         multiple: Pixels by which the input's edges must be divisible on top of the encoder's own stride.
         cells: Least cells along an edge of the deepest features.
+        own: Whether it is a network of somebody's own, in which seg chooses no encoder.
     """
 
     encoder: str = "resnet18"
@@ -32,6 +36,7 @@ class Architecture:
     )
     multiple: int = 1
     cells: int = 1
+    own: bool = False
 
 
 _CONVOLUTIONAL = "convolutional encoders with a feature pyramid, such as resnet18, efficientnet-b0 or tu-convnext_tiny"
@@ -76,8 +81,12 @@ def _architectures() -> Collection[str]:
     return list(smp.MODEL_ARCHITECTURES_MAPPING)
 
 
-ARCHITECTURES: dict[str, Architecture] = {name: _KNOWN.get(name, Architecture()) for name in _architectures()}
-"""Every architecture of the installed smp, by smp's lower-case name."""
+_OWN = Architecture(encoder=NO_ENCODER, takes="no encoder: its own code builds all of it", own=True)
+
+ARCHITECTURES: dict[str, Architecture] = dict.fromkeys(registered(ARCHITECTURE_GROUP), _OWN) | {
+    name: _KNOWN.get(name, Architecture()) for name in _architectures()
+}
+"""Every architecture of the installed smp, by smp's lower-case name, and what other packages register."""
 
 
 def encoder_names() -> tuple[str, ...]:
@@ -86,6 +95,18 @@ def encoder_names() -> tuple[str, ...]:
 
 
 def _smp_encoders() -> Sequence[str]:
+    return tuple(dict.fromkeys((*_encoders_of_smp(), *registered(ENCODER_GROUP))))
+
+
+def load_encoder(name: str) -> None:
+    """Put an encoder that a package registers among those of smp, if the name is one of these."""
+    import segmentation_models_pytorch as smp
+
+    if name in registered(ENCODER_GROUP) and name not in smp.encoders.encoders:
+        smp.encoders.encoders[name] = registered(ENCODER_GROUP)[name].load()
+
+
+def _encoders_of_smp() -> Sequence[str]:
     if not is_loaded(_SMP) and (names := names_in_source(_SMP, "encoders/*.py", r'^    "([\w.-]+)": \{$')):
         return names
     import segmentation_models_pytorch as smp
@@ -124,11 +145,15 @@ def find_architecture(name: str) -> Architecture:
     """An architecture by name.
 
     Raises:
-        ModelError: If smp has no such architecture.
+        ModelError: If neither smp nor another package has such an architecture.
     """
+    if is_in_file(name):
+        return _OWN
     if name not in ARCHITECTURES:
+        suggestion = _suggest(name, ARCHITECTURES)
         raise ModelError(
-            f"there is no architecture '{name}'; {_suggest(name, ARCHITECTURES)}there are {', '.join(ARCHITECTURES)}"
+            f"there is no architecture '{clipped(name)}'; {suggestion}there are {', '.join(ARCHITECTURES)}; one of "
+            "your own is FILE.py:NAME"
         )
     return ARCHITECTURES[name]
 
@@ -184,6 +209,7 @@ def pretrained_file(encoder: str) -> str | None:
         if source.hf_hub_id:
             return f"{source.hf_hub_filename or 'model.safetensors'} of {source.hf_hub_id} on the Hugging Face hub"
         return str(source.url or source.file)
+    load_encoder(encoder)
     settings = smp.encoders.encoders[encoder]["pretrained_settings"].get("imagenet")
     if settings is None:
         return None
@@ -206,6 +232,7 @@ def pretrained_hub_file(encoder: str) -> tuple[str, str, str] | None:
             return None
         repository, _, revision = source.hf_hub_id.partition("@")
         return repository, source.hf_hub_filename or "model.safetensors", revision or "main"
+    load_encoder(encoder)
     settings = smp.encoders.encoders[encoder]["pretrained_settings"].get("imagenet")
     return None if settings is None else (settings["repo_id"], "model.safetensors", settings["revision"])
 

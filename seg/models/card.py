@@ -10,14 +10,16 @@ from safetensors import SafetensorError, safe_open
 
 from seg.config.section import Section
 from seg.config.sections import Fusion, ModelConfig
+from seg.config.terms import network_name
 from seg.errors import CheckpointError
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.reben.bands import PATCH_SIZE, band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 from seg.store.atomic import read_folder
 
-FORMAT, FORMAT_PLAIN = 4, 3
-"""Version of the card's layout, and of one without a context; 4 brought that, 3 `fusion`. Newer ones are refused."""
+FORMAT, FORMAT_CONTEXT, FORMAT_PLAIN = 5, 4, 3
+"""Version of the card's layout, of one without code, and of one without a context either. 5 brought networks of one's
+own, 4 the context, 3 `fusion`. Newer ones are refused."""
 
 
 def _defined(score: Any) -> Any:
@@ -61,6 +63,8 @@ class ModelCard(Section):
         format: Version of this layout.
         seg_version: Version of seg that wrote it.
         arch, encoder, fusion, scene_head, dropout: As in `ModelConfig`.
+        code: SHA-256 of the file beside the card that builds the network, in hexadecimal digits. None: seg or an
+            installed package builds it.
         bands: Input channels by name, in order.
         mean, std: Statistics by which each band is normalised, in its unit.
         resampling: How 20 m and 60 m bands come onto the 10 m grid.
@@ -78,6 +82,7 @@ class ModelCard(Section):
     seg_version: str
     arch: str
     encoder: str
+    code: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     fusion: Fusion = "stack"
     scene_head: Literal["masked", "derived", "learned", "none"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -111,15 +116,22 @@ class ModelCard(Section):
         """The temperature; 1 if none was fitted."""
         return self.temperature or 1.0
 
+    @property
+    def named(self) -> str:
+        """What the network is called in tables."""
+        return network_name(self.arch, self.encoder)
+
     def to_json(self) -> str:
-        """The text of ``card.json``; without a context it says nothing of it, as before there was any."""
-        return self.model_dump_json(indent=2, exclude=set() if self.context else {"context"}) + "\n"
+        """The text of ``card.json``; without a context or code it says nothing of it, as before there was any."""
+        absent = {name for name in ("context", "code") if not getattr(self, name)}
+        return self.model_dump_json(indent=2, exclude=absent) + "\n"
 
     def network(self) -> ModelConfig:
         """The configuration of the network, without pretrained weights."""
         return ModelConfig(
             arch=self.arch,
             encoder=self.encoder,
+            code=self.code,
             fusion=self.fusion,
             scene_head=self.scene_head,
             dropout=self.dropout,

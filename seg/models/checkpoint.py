@@ -12,9 +12,19 @@ from torch import Tensor, nn
 from seg.config.paths import AnyPath
 from seg.config.version import VERSION
 from seg.errors import CheckpointError, ModelError
-from seg.models.card import FORMAT, FORMAT_PLAIN, Data, ModelCard, Training, read_card, require_tensors
+from seg.models.card import (
+    FORMAT,
+    FORMAT_CONTEXT,
+    FORMAT_PLAIN,
+    Data,
+    ModelCard,
+    Training,
+    read_card,
+    require_tensors,
+)
 from seg.models.segmenter import Segmenter, build_segmenter, count_parameters
 from seg.models.weights_file import CARD_FILE, STATE_FILES, WEIGHTS_FILE
+from seg.own.code import CODE_FILE, code_beside
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.store.atomic import read_folder, replace_folder
 
@@ -38,10 +48,11 @@ def make_card(
         thresholds: Scene thresholds of the classes.
     """
     return ModelCard(
-        format=FORMAT if model.context else FORMAT_PLAIN,
+        format=FORMAT if model.config.own else FORMAT_CONTEXT if model.context else FORMAT_PLAIN,
         seg_version=VERSION,
         arch=model.config.arch,
         encoder=model.config.encoder,
+        code=model.code.sha256 if model.code else None,
         fusion=model.config.fusion,
         scene_head=model.config.scene_head,
         dropout=model.config.dropout,
@@ -62,7 +73,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint, replacing the one that the folder holds.
 
-    The weights are written bit for bit, in whatever memory format they are. One process at a time may write to a
+    The weights are written bit for bit, in whatever memory format they are, and with them the code that builds a
+    network of one's own. One process at a time may write to a
     folder; others may read it meanwhile.
 
     Args:
@@ -86,13 +98,15 @@ def save_checkpoint(
         }
         save_file(tensors, into / WEIGHTS_FILE)
         (into / CARD_FILE).write_text(text, encoding="utf-8")
+        if isinstance(model, Segmenter) and model.code is not None:
+            (into / CODE_FILE).write_bytes(model.code.content)
         if write_more is not None:
             write_more(into)
 
     try:
         if folder.exists() and not (folder / CARD_FILE).is_file() and any(folder.iterdir()):
             raise CheckpointError(f"{folder} holds files but no checkpoint; choose another folder, or empty it")
-        replace_folder(folder, write, (WEIGHTS_FILE, CARD_FILE, *STATE_FILES))
+        replace_folder(folder, write, (WEIGHTS_FILE, CARD_FILE, CODE_FILE, *STATE_FILES))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"the checkpoint {folder} cannot be written ({error}); free space there, or choose another --out"
@@ -101,6 +115,9 @@ def save_checkpoint(
 
 def load_checkpoint(folder: AnyPath, device: str | torch.device = "cpu") -> tuple[Segmenter, ModelCard]:
     """The network of a checkpoint, in evaluation mode, and its card. Nothing is downloaded and no code is unpickled.
+
+    Code of a network of one's own is run if it has the hash that the card names, and the user has named it on this
+    machine.
 
     If the card names the classes in another order, the weights are reordered; the card that is returned, thresholds
     included, has the order of `CLASS_NAMES`.
@@ -115,8 +132,9 @@ def load_checkpoint(folder: AnyPath, device: str | torch.device = "cpu") -> tupl
     """
     folder = Path(folder)
     card, tensors = _read(folder)
+    code = code_beside(folder, card.arch, card.code) if card.code else None
     try:
-        model = build_segmenter(card.network(), card.bands, card.context)
+        model = build_segmenter(card.network(), card.bands, card.context, code)
     except ModelError as error:
         raise CheckpointError(f"the network of {folder} cannot be built: {error}") from error
     _fill(model, _in_order(tensors, card, model.class_tensors()), folder)
@@ -155,7 +173,13 @@ def read_checkpoint(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
 
 
 def _read(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    return read_folder(folder, lambda place: (read_card(place), _read_tensors(place)))
+    card, tensors = read_folder(folder, lambda place: (read_card(place), _read_tensors(place)))
+    if card.network().own and card.classes != CLASS_NAMES:
+        raise CheckpointError(
+            f"{folder} names the classes in another order, and which tensors of {card.arch} belong to classes is not "
+            "known; take the card that seg wrote"
+        )
+    return card, tensors
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:

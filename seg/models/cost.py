@@ -20,7 +20,7 @@ class Cost:
 
     Attributes:
         parameters: Learned values of the whole network.
-        encoder_parameters: Those of its encoder.
+        encoder_parameters: Those of its encoder; 0 if a network of one's own calls nothing so.
         multiply_adds: Multiplications with an addition in convolutions, matrix products and attention, for one patch of
             120 x 120 pixels with its margins; other operations do not count.
     """
@@ -59,7 +59,9 @@ def measure(config: ModelConfig, bands: Sequence[str], context: int = 0) -> Cost
         ModelError: If architecture or encoder do not exist or do not fit each other.
         UnknownNameError: If a band is unknown or named twice.
     """
-    find_architecture(config.arch)
+    if find_architecture(config.arch).own:
+        # Its own code may need values anywhere.
+        return cost_of(build_segmenter(config, bands, context))
     check_encoder(config.encoder)
     try:
         with torch.device("meta"), _NumbersOnTheCpu():
@@ -82,7 +84,7 @@ def cost_of(model: Segmenter) -> Cost:
     # The counter takes a multiplication and its addition for two operations.
     return Cost(
         parameters=count_parameters(model),
-        encoder_parameters=count_parameters(model.network.encoder),
+        encoder_parameters=0 if model.encoder is None else count_parameters(model.encoder),
         multiply_adds=counter.get_total_flops() // 2,
     )
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from seg.config.sections import ModelConfig
 from seg.errors import ModelError
+from seg.models.architectures import load_encoder
 from seg.models.drops import drop_options
 from seg.models.fusion import DualEncoder
 from seg.reben.bands import PATCH_SIZE, SENSORS, of_sensor
@@ -88,6 +89,7 @@ def smp_model(
         options: Further arguments, from `encoder_options`.
         weights: ``imagenet`` starts the encoder from its published weights.
     """
+    load_encoder(config.encoder)
     # smp passes timm's encoders a switch where its own take the name of the weights.
     switch: Any = True if weights and config.encoder.startswith("tu-") else weights
     network = smp.create_model(config.arch, config.encoder, switch, channels, NUM_CLASSES, **options)

@@ -30,7 +30,6 @@ from seg.models.onnx_file import (
     quantise,
     seg_metadata,
 )
-from seg.models.padding import InsidePool
 from seg.models.segmenter import Segmenter
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE
 from seg.reben.classes import CLASSES
@@ -81,9 +80,7 @@ class _Whole(nn.Module):
         model, takes = self.model, self.model.sizes
         height, width = images_BCHW.shape[-2:]
         frame = Frame(height, width, _full(height, takes), _full(width, takes))
-        for module in model.network.decoder.modules():
-            if isinstance(module, InsidePool):
-                module.frame = frame
+        model.tell_pools(frame)
         rows = _reflected(height, frame.top, frame.full_height)
         columns = _reflected(width, frame.left, frame.full_width)
         full_BCHW = images_BCHW.index_select(2, rows).index_select(3, columns)
@@ -182,7 +179,7 @@ def _check_options(model: Segmenter, card: ModelCard, options: OnnxOptions) -> N
     if tile is not None and (tile % model.multiple or model.frame(tile, tile).is_padded):
         least = model.frame(1, 1).full_height
         takes = f"of {least} pixels only" if model.fixed_size else f"that are multiples of {model.multiple}"
-        raise WrongUseError(f"{card.arch} with encoder '{card.encoder}' takes tiles {takes}, not {tile}")
+        raise WrongUseError(f"{card.named} takes tiles {takes}, not {tile}")
     if tile is not None and tile <= 2 * model.context:
         raise WrongUseError(
             f"the network looks at {model.context} pixels around what it maps, so that nothing is left of tiles of "
@@ -214,7 +211,7 @@ def _export(path: Path, whole: _Whole, card: ModelCard, sizes: tuple[tuple[int, 
         # The exporter runs the whole network through torch's compiler; what that raises has no common ancestor.
         except Exception as error:
             raise CheckpointError(
-                f"{card.arch} with encoder {card.encoder} cannot be written as ONNX by this version of torch "
+                f"{card.named} cannot be written as ONNX by this version of torch "
                 f"({type(error).__name__}); leave out --onnx"
             ) from error
     assert program is not None, "the exporter gives a program"

@@ -1,4 +1,4 @@
-"""The network: one of segmentation-models-pytorch (smp) for any bands and any image size, with a scene head."""
+"""The network: one of segmentation-models-pytorch (smp) or one's own, for any image size, with a scene head."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,6 +17,8 @@ from seg.models.fusion import DualEncoder
 from seg.models.network import NetworkPartsError, encoder_options, network_of
 from seg.models.padding import InsidePool, replace_pools
 from seg.models.scene import SCENE_HEADS
+from seg.own.code import Code, check_own, settled
+from seg.own.network import Layout, outputs_of, own_network
 from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, band_names
 from seg.reben.classes import NUM_CLASSES
 
@@ -38,44 +40,51 @@ class Segmenter(nn.Module):
     With a context, images show that many pixels more on every side than what is mapped: logits are those of the core
     alone, and so is what the scene head pools. What pools within the decoder sees all of the image.
 
-    With ``fusion="dual"`` the encoder of the smp model is a `DualEncoder`.
+    With ``fusion="dual"`` the encoder of the smp model is a `DualEncoder`. A network of one's own is run as it is.
 
     Args:
         config: What was built.
         bands: Names of the input channels, in order.
-        network: The smp model.
-        fixed_size: Edge of the only padded image that the encoder takes, pixels; None if it takes any.
+        network: The smp model, or a network of one's own.
+        layout: Which sizes it takes; None: as an smp model says that takes any.
         context: Pixels around what is mapped that images show.
 
     Attributes:
-        network: The smp model: ``encoder``, ``decoder`` and ``segmentation_head``.
+        network: The smp model: ``encoder``, ``decoder`` and ``segmentation_head``; or a network of one's own.
+        fixed_size: Edge of the only padded image that it takes, pixels; None if it takes any.
         scene_head: The scene head; None for ``scene_head="none"``.
+        code: The file that builds a network of one's own; None if there is none.
     """
 
     _sensors_C: Tensor
+    code: Code | None = None
 
     def __init__(
         self,
         config: ModelConfig,
         bands: tuple[str, ...],
         network: SegmentationModel,
-        fixed_size: int | None = None,
+        layout: Layout | None = None,
         context: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
         self.bands = bands
         self.network = network
-        self.fixed_size = fixed_size
         self.context = context
-        self.scene_head = SCENE_HEADS[config.scene_head](self.network.encoder.out_channels[-1], config.dropout)
-        architecture = find_architecture(config.arch)
-        stride = int(self.network.encoder.output_stride)
-        self._multiple = max(stride, architecture.multiple)
-        self._least = max(architecture.cells * stride, fixed_size or 0)
+        self._layout = layout or smp_layout(config, network)
+        self.fixed_size = self._layout.fixed_size
+        self.scene_head = SCENE_HEADS[config.scene_head](self._layout.channels or 0, config.dropout)
         sensors_C = torch.tensor([SENSORS.index(BANDS[name].sensor) for name in bands])
         self.register_buffer("_sensors_C", sensors_C, persistent=False)
-        replace_pools(self.network.decoder)
+        if not config.own:
+            replace_pools(self.network.decoder)
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The encoder, or what a network of one's own calls so; None if it has none."""
+        found = getattr(self.network, "encoder", None)
+        return found if isinstance(found, nn.Module) else None
 
     @property
     def patch_edge(self) -> int:
@@ -90,16 +99,16 @@ class Segmenter(nn.Module):
     @property
     def multiple(self) -> int:
         """Pixels by which the edges of a padded image are divisible: what the network's features are spaced at most."""
-        return self._multiple
+        return self._layout.multiple
 
     @property
     def sizes(self) -> TakenSizes:
         """Sizes of images that it takes."""
-        return TakenSizes(self.config, self._multiple, self._least, self.fixed_size, context=self.context)
+        return TakenSizes(self.config, self._layout.multiple, self._layout.least, self.fixed_size, context=self.context)
 
     def frame(self, height: int, width: int, margin: int = 0) -> Frame:
         """How an image of this size is padded, by at least a margin."""
-        return Frame.around(height, width, self._multiple, self._least, margin)
+        return Frame.around(height, width, self._layout.multiple, self._layout.least, margin)
 
     def forward(self, images_BCHW: Tensor, present_BS: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits of every pixel and of the scene.
@@ -143,15 +152,23 @@ class Segmenter(nn.Module):
         """
         return self._mapped(images_BCHW, None)[0]
 
+    def tell_pools(self, frame: Frame) -> None:
+        """Tell what pools in the decoder where the image lies in what comes next."""
+        for module in () if self.config.own else self.network.decoder.modules():
+            if isinstance(module, InsidePool):
+                module.frame = frame
+
     def class_tensors(self) -> list[str]:
-        """Names, as in the state dict, of the tensors whose first axis is the class."""
-        convolutions = [
-            (name, module)
-            for name, module in self.network.segmentation_head.named_modules()
-            if isinstance(module, nn.Conv2d)
-        ]
-        name, last = convolutions[-1]
-        names = [f"network.segmentation_head.{name}.{tensor}" for tensor in last.state_dict()]
+        """Names, as in the state dict, of the tensors whose first axis is the class, where they are known."""
+        names = []
+        if not self.config.own:
+            convolutions = [
+                (name, module)
+                for name, module in self.network.segmentation_head.named_modules()
+                if isinstance(module, nn.Conv2d)
+            ]
+            name, last = convolutions[-1]
+            names = [f"network.segmentation_head.{name}.{tensor}" for tensor in last.state_dict()]
         if self.scene_head is not None:
             names += [f"scene_head.{tensor}" for tensor in self.scene_head.state_dict()]
         assert all(len(self.state_dict()[tensor]) == NUM_CLASSES for tensor in names)
@@ -172,8 +189,9 @@ class Segmenter(nn.Module):
         frame = self.frame(height, width)
         most = self.fixed_size
         if most and max(frame.full_height, frame.full_width) > most:
+            what = self.config.arch if self.config.own else f"encoder '{self.config.encoder}'"
             raise ModelError(
-                f"encoder '{self.config.encoder}' takes images of at most {most} x {most} pixels, but got "
+                f"{what} takes images of at most {most} x {most} pixels, but got "
                 f"{height} x {width}; cut the scene into patches of {PATCH_SIZE} x {PATCH_SIZE}"
             )
         return frame
@@ -181,9 +199,7 @@ class Segmenter(nn.Module):
     def _mapped(self, images_BCHW: Tensor, present_BS: Tensor | None) -> tuple[Tensor, Tensor, Frame]:
         """Pixel logits, the deepest features, and the frame between the two."""
         frame = self._frame(images_BCHW)
-        for module in self.network.decoder.modules():
-            if isinstance(module, InsidePool):
-                module.frame = frame
+        self.tell_pools(frame)
         try:
             full_logits_BKHW, features_BCHW = self.run(frame.pad(images_BCHW), present_BS)
         except ValueError as error:
@@ -196,43 +212,73 @@ class Segmenter(nn.Module):
         return frame.crop(full_logits_BKHW), features_BCHW, frame
 
     def run(self, images_BCHW: Tensor, present_BS: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The forward pass of smp on padded images, but keeping the deepest encoder features."""
-        encoder = self.network.encoder
-        if isinstance(encoder, DualEncoder):
-            encoded = encoder(images_BCHW, present_BS)
-        elif present_BS is None:
-            encoded = encoder(images_BCHW)
-        else:
+        """The forward pass on padded images, keeping the deepest features."""
+        dual = not self.config.own and isinstance(self.network.encoder, DualEncoder)
+        if present_BS is not None and not dual:
             present_BC = present_BS[:, self._sensors_C]
-            encoded = encoder(torch.where(present_BC[:, :, None, None], images_BCHW, 0))
+            images_BCHW = torch.where(present_BC[:, :, None, None], images_BCHW, 0)
+        if self.config.own:
+            logits_BKHW, features_BCHW = outputs_of(self.network(images_BCHW), self.config.arch)
+            # Where there are no features, no scene head looks at them.
+            return logits_BKHW, logits_BKHW if features_BCHW is None else features_BCHW
+        encoder = self.network.encoder
+        encoded = encoder(images_BCHW, present_BS) if dual else encoder(images_BCHW)
         # Vision transformers add their tokens.
         inputs = encoded if isinstance(encoded, tuple) else (encoded,)
         logits_BKHW = self.network.segmentation_head(self.network.decoder(*inputs))
         return logits_BKHW, inputs[0][-1]
 
 
-def build_segmenter(config: ModelConfig, bands: Sequence[str], context: int = 0) -> Segmenter:
+def smp_layout(config: ModelConfig, network: SegmentationModel, fixed_size: int | None = None) -> Layout:
+    """Which sizes a network of smp takes.
+
+    Args:
+        config: Which network.
+        network: It.
+        fixed_size: Edge of the only padded image that its encoder takes, pixels; None if it takes any.
+    """
+    architecture = find_architecture(config.arch)
+    stride = int(network.encoder.output_stride)
+    return Layout(
+        multiple=max(stride, architecture.multiple),
+        least=max(architecture.cells * stride, fixed_size or 0),
+        fixed_size=fixed_size,
+        channels=network.encoder.out_channels[-1],
+    )
+
+
+def build_segmenter(config: ModelConfig, bands: Sequence[str], context: int = 0, code: Code | None = None) -> Segmenter:
     """A new network with random weights, in training mode, on the CPU; `start_segmenter` gives it published ones.
 
     Args:
         config: Which network.
         bands: Names of the input channels, in order.
         context: Pixels of 10 m around a patch that it is to see.
+        code: What builds a network of one's own, if that was read already.
 
     Raises:
         ModelError: If architecture or encoder do not exist or do not fit each other, or if there is no second sensor to
             fuse.
+        CheckpointError: If nobody has named the code of a network of one's own on this machine.
         UnknownNameError: If a band is unknown or named twice.
     """
     names = band_names(",".join(bands))
+    config = settled(config)
     architecture = find_architecture(config.arch)
+    if architecture.own:
+        check_own(config)
+        network, layout, code = own_network(config, names, context, code)
+        own = Segmenter(config, names, network, layout, context)
+        own.code = code
+        return own
     check_encoder(config.encoder)
     check_fusion(config.fusion, names)
     failure: Exception | None = None
     attempts = encoder_options(config, context)
     for fixed_size, options in attempts:
         try:
-            model = Segmenter(config, names, network_of(config, names, options), fixed_size, context)
+            network = network_of(config, names, options)
+            model = Segmenter(config, names, network, smp_layout(config, network, fixed_size), context)
             is_last = (fixed_size, options) == attempts[-1]
             _try_out(model, (PATCH_SIZE,) if is_last else (PATCH_SIZE, *_OTHER_SIZES))
         except NetworkPartsError:

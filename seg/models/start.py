@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
 from seg.config.wording import clipped
-from seg.errors import ModelError
-from seg.models.architectures import check_encoder, pretrained_file, pretrained_hub_file
+from seg.errors import CheckpointError, ModelError
+from seg.models.architectures import check_encoder, find_architecture, pretrained_file, pretrained_hub_file
+from seg.models.checkpoint import read_checkpoint
 from seg.models.fusion import DualEncoder
 from seg.models.hub import fetch, silent_hub
 from seg.models.network import encoder_options, smp_model
@@ -23,8 +25,9 @@ from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.stems import BandFit
 from seg.models.transfer import Fitted, fit_encoder
 from seg.models.weights_bands import Evidence, Family, InputBands
-from seg.models.weights_catalogue import IMAGENET_BANDS, published_file
+from seg.models.weights_catalogue import IMAGENET_BANDS, published_file, run_checkpoint
 from seg.models.weights_names import IMAGENET
+from seg.own.code import Code
 from seg.reben.bands import SENSORS, of_sensor
 
 Notify = Callable[[str], None]
@@ -110,7 +113,11 @@ def _odd(names: Sequence[str]) -> str:
 
 
 def start_segmenter(
-    config: ModelConfig, bands: Sequence[str], notify: Notify = lambda _: None, context: int = 0
+    config: ModelConfig,
+    bands: Sequence[str],
+    notify: Notify = lambda _: None,
+    context: int = 0,
+    code: Code | None = None,
 ) -> tuple[Segmenter, tuple[Loaded, ...]]:
     """A new network in training mode, on the CPU, that starts from ``config.weights``.
 
@@ -121,6 +128,7 @@ def start_segmenter(
         bands: Names of the input channels, in order.
         notify: Is told what was loaded.
         context: Pixels of 10 m around a patch that it is to see.
+        code: What builds a network of one's own, if that was read already.
 
     Returns:
         The network, and what each of its encoders started from; nothing for random weights.
@@ -129,11 +137,15 @@ def start_segmenter(
         ModelError, CheckpointError: If the weights do not exist, cannot be fetched or read,
             or are for another network.
     """
-    if config.weights == IMAGENET:
+    if config.weights == IMAGENET and not find_architecture(config.arch).own:
         _check_published(config.encoder)
-    model = build_segmenter(config, bands, context)
+    model = build_segmenter(config, bands, context, code)
     if config.weights is None:
         return model, ()
+    if model.config.own:
+        whole = _from_earlier_run(model)
+        notify(whole.sentence())
+        return model, (whole,)
     loaded = []
     for sensor, encoder, names in _encoders(model):
         published = _find(model, sensor, names)
@@ -143,6 +155,30 @@ def start_segmenter(
         loaded.append(_finish(model, sensor, published, fitted))
         notify(loaded[-1].sentence())
     return model, tuple(loaded)
+
+
+def _from_earlier_run(model: Segmenter) -> Loaded:
+    """Take over what has the same names and shapes from an earlier run of a network of one's own."""
+    weights = model.config.weights
+    assert weights is not None
+    checkpoint = run_checkpoint(Path(weights))
+    if checkpoint is None:
+        raise ModelError(f"{weights} is no folder of a run; name one with --weights, or leave it out")
+    card, tensors = read_checkpoint(checkpoint)
+    if card.bands != model.bands:
+        raise ModelError(
+            f"{weights} was trained with {','.join(card.bands)} and not {','.join(model.bands)}; give it the same bands"
+        )
+    state = model.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in state and state[name].shape == value.shape}
+    if not any(name.startswith("network.") for name in fitting):
+        raise CheckpointError(f"{weights} holds nothing that fits {model.config.arch}; name a run of the same network")
+    model.load_state_dict(fitting, strict=False)
+    left_out = tuple(name for name in tensors if name not in fitting)
+    source = f"run {Path(weights).resolve().name}"
+    heads = any(name.startswith("scene_head.") for name in fitting)
+    bands = BandFit.between(model.bands, model.bands)
+    return Loaded(None, source, None, len(fitting), bands, scene_head=heads, left_out=left_out)
 
 
 def _encoders(model: Segmenter) -> list[tuple[str | None, nn.Module, tuple[str, ...]]]:

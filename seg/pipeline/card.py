@@ -19,6 +19,7 @@ from seg.metrics.evidence_header import SCORED_FILE
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.onnx_file import OnnxOptions, Written
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
+from seg.own.code import CODE_FILE, running
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
@@ -76,7 +77,8 @@ def write_card(
     """Write a model folder in the style of the Hugging Face hub.
 
     It holds ``model.safetensors``, ``card.json`` (what seg reads), ``config.json`` (what the hub reads), ``README.md``
-    with scores, intervals, limits, licence and citation, and ``model.onnx`` if asked for; complete or not at all.
+    with scores, intervals, limits, licence and citation, ``model.onnx`` if asked for, and the code of a network of
+    one's own; complete or not at all.
 
     Of a folder of `score`, which has no weights, there is ``README.md`` alone, and what `score` knows of it.
 
@@ -112,6 +114,8 @@ def write_card(
     with whole_folder(out, HUB_CONFIG_FILE, "a model folder") as folder:
         _tell_replaced(checkpoint, out, bool(onnx), notify)
         card = check_checkpoint(checkpoint)
+        if card.code:
+            notify(running(checkpoint / CODE_FILE, card.code))
         scope = named_scope(entry, split, on=on, countries=countries)
         assessment, official = _scores(run, scope, track, notify)
         described = Described(
@@ -188,7 +192,7 @@ def _synthetic(card: ModelCard, assessment: Assessment | None) -> Synthetic:
 
 
 def _copy_weights(checkpoint: Path, folder: Path, card: ModelCard) -> None:
-    for file in (WEIGHTS_FILE, CARD_FILE):
+    for file in (WEIGHTS_FILE, CARD_FILE, *([CODE_FILE] if card.code else [])):
         shutil.copyfile(checkpoint / file, folder / file)
     text = json.dumps(_hub_config(card, weights_digest(checkpoint)), indent=2, ensure_ascii=False) + "\n"
     (folder / HUB_CONFIG_FILE).write_text(text, encoding="utf-8")
@@ -219,6 +223,7 @@ def _hub_config(card: ModelCard, digest: str | None) -> dict[str, Any]:
         "library_name": "seg",
         "architecture": card.arch,
         "encoder": card.encoder,
+        **({"code": card.code} if card.code else {}),
         "fusion": card.fusion,
         "scene_head": card.scene_head,
         "num_channels": len(card.bands),

@@ -342,7 +342,7 @@ def _draw_overview(session: "Session", predicted: dict[PatchId, ClassMap], out: 
         reference,
         predicted,
         looks,
-        title=f"{next(iter(predicted)).product} · {session.card.arch} {session.card.encoder}",
+        title=f"{next(iter(predicted)).product} · {session.card.named}",
         synthetic=Synthetic.of(data=session.store.info.synthetic, model=session.card.data.synthetic),
     )
     write_png(out / OVERVIEW, figure)

@@ -16,6 +16,7 @@ from seg.models.architectures import (
     encoder_names,
     find_architecture,
 )
+from seg.own.code import code_of, is_in_file, trust
 from seg.reben.bands import band_names
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def list_models(
 
     Args:
         bands: A modality, or comma-separated bands.
-        arch: One architecture only.
+        arch: One architecture only; ``FILE.py:NAME`` for a network of one's own, which may be run on this machine from
+            then on.
         encoder: One encoder, or those that a pattern such as ``tu-convnext*`` names.
         every: Every encoder of smp and timm in place of the short list; takes minutes.
         fusion: ``dual`` for an encoder per sensor.
@@ -96,25 +98,35 @@ def list_models(
     misfits: list[Pair] = []
     for one_arch, one_encoder in track(pairs, "measuring networks", len(pairs)):
         try:
-            cost = measure(ModelConfig(arch=one_arch, encoder=one_encoder, fusion=fusion), names)
+            cost = measure(_config(one_arch, one_encoder, fusion), names)
         except ModelError:
             if len(pairs) == 1:
                 raise
             misfits.append((one_arch, one_encoder))
             continue
-        default = one_encoder == ARCHITECTURES[one_arch].encoder
+        default = one_encoder == find_architecture(one_arch).encoder
         networks.append(Network(one_arch, one_encoder, default, cost))
-    takes = {one: ARCHITECTURES[one].takes for one in dict.fromkeys(pair[0] for pair in pairs)}
+    takes = {one: find_architecture(one).takes for one in dict.fromkeys(pair[0] for pair in pairs)}
     return Listing(names, fusion, tuple(networks), tuple(misfits), takes)
+
+
+def _config(arch: str, encoder: str, fusion: Fusion) -> ModelConfig:
+    """The network of a pair; the masked head needs features, which a network of one's own need not give."""
+    config = ModelConfig(arch=arch, encoder=encoder, fusion=fusion)
+    return config.model_copy(update={"scene_head": "derived"}) if find_architecture(arch).own else config
 
 
 def _pairs(arch: str | None, encoder: str | None, every: bool) -> list[Pair]:
     """What is to be measured, each pair once."""
-    if arch is not None:
-        find_architecture(arch)
+    whole = [name for name, one in ARCHITECTURES.items() if one.own]
+    if arch is not None and (only := find_architecture(arch)).own:
+        if is_in_file(arch):
+            trust(code_of(ModelConfig(arch=arch)))
+        return [(arch, only.encoder)]
     if encoder is not None:
         encoders = _matching(encoder)
-        return [(one_arch, one) for one_arch in ([arch] if arch else ARCHITECTURES) for one in encoders]
+        names = [arch] if arch else [name for name in ARCHITECTURES if name not in whole]
+        return [(name, one) for name in names for one in encoders]
     encoders = encoder_names() if every else SHORT_LIST
     chosen = arch or ModelConfig().arch
     first = [(chosen, ARCHITECTURES[chosen].encoder)] if arch else [(n, a.encoder) for n, a in ARCHITECTURES.items()]

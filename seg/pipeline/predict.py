@@ -93,7 +93,8 @@ def predict(
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
     made = _made_of(Path(run), sources, places_of(s1), Path(out), path_or_none(geometry), executor == LOCAL, folder)
     with claimed_maps(made.paths, made.out):
-        chosen, sizes = _chosen(made.run, device, labels, executor), Sizes(window, overlap, batch_size)
+        chosen = _chosen(made.run, device, labels, executor, notify)
+        sizes = Sizes(window, overlap, batch_size)
         options = MapOptions(
             run=made.run, geometry=made.geometry, tta=tta, mmu=mmu, stac=made.model if stac else None,
             probabilities=probabilities, confidence=confidence or web, labels=labels, areas=areas, quicklook=quicklook,
@@ -167,9 +168,12 @@ def _searched(search: Search, box: Box | None, scenes: AnyPaths, alone: bool, no
     return list(found.items)
 
 
-def _chosen(run: Path, device: str | None, labels: bool, executor: Executor | str) -> ChosenWeights:
+def _chosen(run: Path, device: str | None, labels: bool, executor: Executor | str, notify: Notify) -> ChosenWeights:
     """The model; refuses labels of such as give none."""
-    chosen = choose_onnx(run, device) if is_onnx(run) else choose_weights(run, executor == LOCAL, train__device=device)
+    if is_onnx(run):
+        chosen = choose_onnx(run, device)
+    else:
+        chosen = choose_weights(run, executor == LOCAL, notify, train__device=device)
     gives = chosen.onnx.scene if chosen.onnx else chosen.card.scene_head != "none"
     if labels and not gives:
         raise WrongUseError(f"{run} has no scene head; leave out --labels")

@@ -236,7 +236,7 @@ def _conclude(folder: Path, run: "Run", log: EpochLog | None, record: dict[str, 
         from seg.figures.style import write_png
         from seg.figures.training import training_figure
 
-        title = f"{run.card.arch} {run.card.encoder} on {selection_name(run.card.bands)}"
+        title = f"{run.card.named} on {selection_name(run.card.bands)}"
         figure = training_figure(log.rows, title=title, synthetic=bool(run.origin.synthetic))
         if figure:
             write_png(folder / FIGURE_FILE, figure)

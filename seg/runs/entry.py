@@ -80,9 +80,8 @@ def entry_of(run: RunFiles) -> Entry:
     return Entry(
         folder=run.folder,
         record=run.record,
-        name=f"{model.arch} {model.encoder} {bands} {head}"
-        + f" context {config.data.context}" * bool(config.data.context),
-        title=f"{model.arch} {model.encoder} · {bands}",
+        name=f"{model.named} {bands} {head}" + f" context {config.data.context}" * bool(config.data.context),
+        title=f"{model.named} · {bands}",
         seed=config.train.seed,
         split=config.eval.split,
         settings=_settings(run),
@@ -145,8 +144,9 @@ def _facts_of_run(run: RunFiles) -> dict[str, str]:
     places += f" but {', '.join(data.except_countries)}" * bool(data.except_countries)
     training = section(record, "training")
     facts = {
-        "Architecture": config.model.arch,
-        "Encoder": f"{config.model.encoder} (weights: {_weights(run)})",
+        "Architecture": config.model.arch + (f" (code {config.model.code[:12]})" if config.model.code else ""),
+        "Encoder": "" if config.model.own else f"{config.model.encoder} (weights: {_weights(run)})",
+        "Started from": _weights(run) if config.model.own else "",
         "Fusion": config.model.fusion if config.model.fusion != "stack" else "",
         "Scene head": config.model.scene_head,
         "Bands": selection_name(config.data.bands),

@@ -42,7 +42,7 @@ def expect_default() -> Expectation | None:
     except OutOfMemoryError:
         return None
     model = config.model
-    network = f"{model.arch} {model.encoder} on {len(config.data.bands)} bands"
+    network = f"{model.named} on {len(config.data.bands)} bands"
     return Expectation(network, in_words(compute), speed, published_epoch_hours(speed))
 
 

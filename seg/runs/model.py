@@ -15,11 +15,12 @@ from seg.data.devices import find_device
 from seg.data.transforms import Normaliser
 from seg.errors import CheckpointError, WrongUseError
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
-from seg.models.card import ModelCard
+from seg.models.card import ModelCard, read_card
 from seg.models.checkpoint import load_checkpoint
 from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
+from seg.own.code import CODE_FILE
 from seg.reben.bands import BANDS
 from seg.reben.classes import CLASS_NAMES
 from seg.runs.folder import best_checkpoint
@@ -155,7 +156,7 @@ def load_model(source: AnyPath, device: str | torch.device = "cpu", revision: st
 
     Raises:
         WrongUseError: If the device is not there.
-        CheckpointError: If there is no model, or it is damaged.
+        CheckpointError: If there is no model, it is damaged, or nobody has named the code of its network here.
         CheckpointError: If it cannot be fetched.
     """
     device = find_device(device)
@@ -170,6 +171,9 @@ def _folder(source: AnyPath, revision: str) -> Path:
     if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
         cure = f"into a folder, with {WEIGHTS_FILE} beside {CARD_FILE}, and load that"
         fetched = [fetch(source, name, revision, cure) for name in (CARD_FILE, WEIGHTS_FILE)]
+        if read_card(fetched[0].parent).code:
+            # It is fetched, and not run before somebody has read it.
+            fetch(source, CODE_FILE, revision, cure)
         return fetched[0].parent
     raise CheckpointError(
         f"there is no folder {path}; give a folder of 'seg card' or 'seg train', or a hub id", wrong_use=True

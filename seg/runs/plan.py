@@ -9,7 +9,7 @@ from typing import Any
 from seg.config.installed import require_device
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, path_or_none
-from seg.config.sections import Config
+from seg.config.sections import Config, ModelConfig
 from seg.data.transforms import check_augmentation
 from seg.engine.losses.joint import check_losses
 from seg.engine.modality_dropout import check_modality_dropout
@@ -17,6 +17,7 @@ from seg.errors import RunError
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
 from seg.models.weights_catalogue import check_weights
 from seg.models.weights_names import whole_path
+from seg.own.code import check_own, code_of, is_in_file, settled, trust
 from seg.reben.bands import SENSORS, of_sensor, selection_name
 from seg.report.trackers import check_trackers
 from seg.runs.data import check_splits, store_of_environment
@@ -62,20 +63,25 @@ def plan(
         out: The run folder.
         resume: Continue the run in that folder.
         allow: Settings that a resumed run may change, see `seg.config.identity.ALLOWABLE`.
-        settings: ``section__key=value``; None stands for "not given".
+        settings: ``section__key=value``; None stands for "not given". A network that ``model__arch`` names as
+            ``FILE.py:NAME`` may be run on this machine from then on.
 
     Raises:
         RunError: If a new run's folder is taken, or there is no run to resume.
         WrongUseError: If the configuration is wrong.
     """
     path, out = path_or_none(path), path_or_none(out)
-    config = with_whole_weights(load_config(path, overrides, **settings))
+    if is_in_file(arch := settings.get("model__arch") or ""):
+        code = code_of(ModelConfig(arch=arch))
+        trust(code)
+        settings["model__arch"] = code.named
+    config = with_whole_model(load_config(path, overrides, **settings))
     folder = out or _default_folder(config, resume)
     saved = folder / CONFIG_FILE
     if resume:
         if not saved.is_file():
             raise RunError(f"there is no run to resume in {folder}; name its folder with --out", wrong_use=True)
-        config = with_whole_weights(load_config(path or saved, overrides, **settings))
+        config = with_whole_model(load_config(path or saved, overrides, **settings))
     else:
         require_new(folder)
     return TrainPlan(config, folder, resume, tuple(allow), unnamed=out is None and not resume)
@@ -89,15 +95,17 @@ def check_plan(task: TrainPlan) -> None:
         OSError: If the run folder cannot be made.
     """
     model, data, train = task.config.model, task.config.data, task.config.train
-    find_architecture(model.arch)
-    check_encoder(model.encoder)
+    if own := find_architecture(model.arch).own:
+        check_own(model)
+    else:
+        check_encoder(model.encoder)
     check_fusion(model.fusion, data.bands)
     check_losses(task.config.loss)
     check_modality_dropout(train.modality_dropout, data.bands)
     check_augmentation(data.augment)
     check_trackers(train.loggers)
     require_device(train.device)
-    if model.weights and not task.resume:
+    if model.weights and not task.resume and not own:
         sensors = [of_sensor(data.bands, sensor) for sensor in SENSORS] if model.fusion == "dual" else [data.bands]
         for bands in sensors:
             check_weights(model.weights, model.encoder, bands)
@@ -140,10 +148,15 @@ def require_new(folder: Path) -> None:
         raise RunError(f"{folder} is there already; {resumed}choose another folder with --out", wrong_use=True)
 
 
-def with_whole_weights(config: Config) -> Config:
-    """The configuration with the whole path of a weights file, so that a resume finds the same one from any folder."""
-    weights = config.model.weights and whole_path(config.model.weights)
-    return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
+def with_whole_model(config: Config) -> Config:
+    """The configuration with whole paths of weights and of code, so that a resume finds the same from any folder.
+
+    Raises:
+        ModelError: If there is no file that a network of one's own is named by.
+    """
+    model = settled(config.model)
+    weights = model.weights and whole_path(model.weights)
+    return config.model_copy(update={"model": model.model_copy(update={"weights": weights})})
 
 
 def with_whole_paths(config: Config) -> Config:
@@ -151,13 +164,14 @@ def with_whole_paths(config: Config) -> Config:
     named = config.data.store or store_of_environment()
     paths = {"store": named, "metadata": config.data.metadata}
     resolved = {key: Path(path).resolve() for key, path in paths.items() if path}
-    config = with_whole_weights(config)
+    config = with_whole_model(config)
     return config.model_copy(update={"data": config.data.model_copy(update=resolved)})
 
 
 def _default_folder(config: Config, resume: bool) -> Path:
     """``runs/<arch>-<bands>``, with a number if that is taken; for a resume the last one that is."""
-    base = Path("runs") / f"{config.model.arch}-{selection_name(config.data.bands).replace(',', '-')}"
+    arch = config.model.arch.replace(".py:", "-")
+    base = Path("runs") / f"{arch}-{selection_name(config.data.bands).replace(',', '-')}"
     number, folder = 1, base
     while (following := base.with_name(f"{base.name}-{number + 1}") if folder.exists() else folder).exists():
         number, folder = number + 1, following

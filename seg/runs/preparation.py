@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from seg.config.identity import settings_of_run
-from seg.config.sections import Config, DataConfig
+from seg.config.sections import Config, DataConfig, ModelConfig
 from seg.config.track import Notify, Track, ignore, silent
 from seg.data.dataset import PatchDataset
 from seg.data.frequency import class_frequencies
 from seg.data.symmetry import moves_pixels_only
 from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import Ranks, check_shares, joined, started_ranks
+from seg.engine.encoder import check_parts
 from seg.engine.instructions import cpu_instructions
 from seg.engine.losses.joint import JointLoss
 from seg.engine.rehearsal import own_patches
@@ -24,10 +25,11 @@ from seg.engine.run import Run
 from seg.engine.state import DATA, RANKS
 from seg.engine.train import seed_everything
 from seg.metrics.evidence import Origin
-from seg.models.card import Data
+from seg.models.card import Data, read_card
 from seg.models.checkpoint import make_card
 from seg.models.start import start_segmenter
-from seg.models.weights_file import CHECKPOINTS
+from seg.models.weights_file import CHECKPOINTS, LAST
+from seg.own.code import Code, code_beside, running
 from seg.reben.bands import BANDS
 from seg.reben.patch import Split
 from seg.runs.data import budget_remarks, find_store, split_rows
@@ -138,8 +140,12 @@ def prepare(
     seed_everything(config.train.seed, compute.device)
     network = config.model.model_copy(update={"weights": None}) if resume else config.model
     with ranks.after_first():
-        model, weights = start_segmenter(network, config.data.bands, notify, config.data.context)
-    if config.model.encoder_mode == "frozen" and not (config.model.weights or resume):
+        code = _kept_code(folder / CHECKPOINTS / LAST, network) if resume else None
+        model, weights = start_segmenter(network, config.data.bands, notify, config.data.context, code)
+    if model.code is not None:
+        notify(running(model.code.path, model.code.sha256))
+    check_parts(model, config)
+    if config.model.encoder_mode == "frozen" and not (config.model.weights or resume or config.model.own):
         notify("model.encoder_mode=frozen keeps an encoder of random weights as it is; --weights names better ones.")
     store = find_store(config.data, track, notify)
     for remark in budget_remarks(store, config):
@@ -176,6 +182,13 @@ def prepare(
         began=began,
     )
     return Prepared(run, store, config, None if resume else [one.record() for one in weights], measured)
+
+
+def _kept_code(checkpoint: Path, network: ModelConfig) -> Code | None:
+    """The code of a network of one's own as the run has kept it, if it is the one that is asked for."""
+    if network.code is None or read_card(checkpoint).code != network.code:
+        return None
+    return code_beside(checkpoint, network.arch, network.code)
 
 
 def effective_batch(run: Run) -> int:

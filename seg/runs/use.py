@@ -18,6 +18,7 @@ from seg.errors import WrongUseError
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.onnx_file import ONNX_SUFFIX, OnnxModel, read_onnx
 from seg.models.weights_file import WEIGHTS_FILE, file_digest, weights_digest
+from seg.own.code import CODE_FILE, running
 from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.runs.data import find_store, split_rows
@@ -82,12 +83,13 @@ class Use:
     scope: Scope
 
 
-def choose_weights(run: Path, here: bool = True, **changes: Any) -> ChosenWeights:
+def choose_weights(run: Path, here: bool = True, notify: Notify = ignore, **changes: Any) -> ChosenWeights:
     """Look at the best weights of a run.
 
     Args:
         run: Run folder of `train`, or a model folder of `seg.pipeline.card`, which has the default settings.
         here: Whether they are to be used on this machine, so that it needs the device.
+        notify: Is told which code builds a network of one's own.
         changes: Instead of the run's own settings, as for `load_config`.
 
     Raises:
@@ -97,6 +99,8 @@ def choose_weights(run: Path, here: bool = True, **changes: Any) -> ChosenWeight
     config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, **changes)
     card = check_checkpoint(checkpoint)
     _check_statistics(card)
+    if card.code:
+        notify(running(checkpoint / CODE_FILE, card.code))
     if here:
         require_device(config.train.device)
     return ChosenWeights(run, checkpoint, config, card)
@@ -151,6 +155,7 @@ def plan_use(
     check_unit(unit)
     weights = choose_weights(
         run,
+        notify=notify,
         train__device=device,
         eval__batch_size=batch_size,
         eval__split=split,
@@ -192,7 +197,7 @@ def model_tags(
     """
     tags = {
         "SEG_VERSION": VERSION,
-        "MODEL": f"{card.arch} {card.encoder}",
+        "MODEL": card.named,
         "MODEL_WEIGHTS": weights,
         "BANDS": ",".join(card.bands),
         "DATA_FINGERPRINT": fingerprint,

@@ -1,0 +1,213 @@
+"""Networks of one's own: any module that gives logits, built by its own code, and which sizes it takes, tried out."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seg.config.sections import ModelConfig
+from seg.errors import OWN_CODE, ModelError
+from seg.own.code import ARCHITECTURE_GROUP, Code, code_of, is_in_file, registered, require_trusted
+from seg.reben.bands import PATCH_SIZE
+from seg.reben.classes import NUM_CLASSES
+
+_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_EDGES = (120, 128, 144, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512)
+"""Edges, pixels, of images of which a network may take one size alone."""
+_GRID = 8
+"""Pixels by which windows of one size are shifted at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes that a network takes, and what it gives to a scene head.
+
+    Attributes:
+        multiple: Pixels by which the edges of padded images are divisible.
+        least: Least edge of a padded image, pixels.
+        fixed_size: Edge of the only padded image that it takes, pixels; None if it takes any.
+        channels: Channels of its deepest features; None if it gives none.
+    """
+
+    multiple: int
+    least: int
+    fixed_size: int | None
+    channels: int | None
+
+
+class _OutputError(ModelError):
+    """What a network gives is not what it has to give."""
+
+
+def own_network(
+    config: ModelConfig, bands: tuple[str, ...], context: int, code: Code | None = None
+) -> tuple[nn.Module, Layout, Code | None]:
+    """Build a network of somebody's own and find out what it takes.
+
+    What its own code raises is passed on as it is, so that whoever wrote it sees where.
+
+    Args:
+        config: Which, as `seg.own.code.settled` leaves it.
+        bands: Names of the input channels, in order.
+        context: Pixels around a patch that it is to see.
+        code: Its code, if that was read already.
+
+    Returns:
+        The network, in training mode; its layout; its code, None if an installed package has registered it.
+
+    Raises:
+        ModelError: If nothing in the code has the name, it builds something else, or that gives something else.
+        CheckpointError: If nobody has named the code on this machine.
+    """
+    if is_in_file(config.arch):
+        code = code or code_of(config)
+        build, where = _found(code), str(code.path)
+    else:
+        build, where = registered(ARCHITECTURE_GROUP)[config.arch].load(), config.arch
+    try:
+        inspect.signature(build).bind(bands=bands, classes=NUM_CLASSES)
+    except (TypeError, ValueError):
+        name = code.name if code else config.arch
+        raise ModelError(
+            f"'{name}' of {where} cannot be called with bands and classes; write it as {name}(bands, classes), with "
+            "the names of the bands and the number of classes"
+        ) from None
+    network = build(bands=bands, classes=NUM_CLASSES)
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"{config.arch} gives {type(network).__name__}, and has to give a network; return a torch.nn.Module"
+        )
+    layout = _layout(network, config.arch, len(bands), PATCH_SIZE + 2 * context)
+    if layout.channels is None and config.scene_head not in ("derived", "none"):
+        raise ModelError(
+            f"scene head '{config.scene_head}' looks at features, and {config.arch} gives logits alone; return "
+            "(logits, features), or use --scene-head derived"
+        )
+    return network.train(), layout, code
+
+
+def outputs_of(result: Any, arch: str) -> tuple[Tensor, Tensor | None]:
+    """Logits and deepest features in what a network has given.
+
+    Args:
+        result: The logits, a pair of logits and features, or a dictionary with ``logits`` (or ``out``) and, if there
+            are any, ``features``; features are a tensor or several, the deepest last.
+        arch: Its name, for errors.
+
+    Raises:
+        ModelError: If it is anything else.
+    """
+    features: Any = None
+    if isinstance(result, dict):
+        logits, features = result.get("logits", result.get("out")), result.get("features")
+    elif isinstance(result, list | tuple) and len(result) == 2:
+        logits, features = result
+    else:
+        logits = result
+    if isinstance(features, list | tuple) and features:
+        features = features[-1]
+    if not isinstance(logits, Tensor):
+        what = f"a dictionary with {', '.join(map(str, result))}" if isinstance(result, dict) else type(result).__name__
+        raise _OutputError(
+            f"{arch} gives {what}; return logits (batch, {NUM_CLASSES}, height, width), a pair (logits, features), or "
+            "a dictionary with both"
+        )
+    if not (features is None or (isinstance(features, Tensor) and features.ndim == 4)):
+        shape = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
+        raise _OutputError(f"{arch} gives features {shape}; return a tensor (batch, channels, height, width)")
+    return logits, features
+
+
+def _found(code: Code) -> Callable[..., Any]:
+    """What is called of a file, which is run if it has not been yet."""
+    require_trusted(code)
+    module = sys.modules.get(f"{OWN_CODE}{code.sha256}") or _run(code)
+    found: Callable[..., Any] | None = getattr(module, code.name, None)
+    if not callable(found):
+        known = [
+            name for name, value in vars(module).items() if callable(value) and value.__module__ == module.__name__
+        ]
+        there = f"it has {', '.join(known)}" if known else "it has nothing that can be called"
+        raise ModelError(f"{code.path} has no '{code.name}' that can be called; {there}")
+    return found
+
+
+def _run(code: Code) -> ModuleType:
+    """Run a file as a module of its own; what was hashed is what is run."""
+    module = ModuleType(f"{OWN_CODE}{code.sha256}")
+    module.__file__ = str(code.path)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(code.content, str(code.path), "exec", dont_inherit=True), vars(module))
+    except BaseException as error:
+        del sys.modules[module.__name__]
+        if isinstance(error, SyntaxError) and error.filename == str(code.path):
+            raise ModelError(f"{code.path} is no Python: {error.msg} (line {error.lineno}); mend it") from None
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            cure = (
+                "put what it needs into the one file, since a checkpoint takes no other along"
+                if (code.path.parent / f"{error.name.partition('.')[0]}.py").is_file()
+                else "install it"
+            )
+            raise ModelError(f"{code.path} imports '{error.name}', which is not installed; {cure}") from error
+        raise
+    return module
+
+
+def _layout(network: nn.Module, arch: str, bands: int, edge: int) -> Layout:
+    """Which sizes a network takes: as its attribute ``multiple`` says, else the first that go well on blank images.
+
+    Args:
+        network: The network; is left in evaluation mode.
+        arch: Its name, for errors.
+        bands: Number of its bands.
+        edge: Edge of a patch with its context, pixels.
+    """
+    network.eval()
+
+    def channels_at(height: int, width: int) -> int | None:
+        with torch.no_grad():
+            logits, features = outputs_of(network(torch.zeros(1, bands, height, width)), arch)
+        if logits.shape != (1, NUM_CLASSES, height, width):
+            raise _OutputError(
+                f"{arch} gives logits of shape {tuple(logits.shape)} for an image of {height} x {width} pixels; return "
+                f"(batch, {NUM_CLASSES}, height, width), resized to the image where need be"
+            )
+        return None if features is None else features.shape[1]
+
+    def of_multiple(multiple: int) -> Layout:
+        least = -(-edge // multiple) * multiple
+        # Of two multiples in a row no larger power of two divides both.
+        channels = [
+            channels_at(*size) for size in ((least, least), (least, least + multiple), (least + multiple, least))
+        ]
+        return Layout(multiple, least, None, channels[0])
+
+    stated = getattr(network, "multiple", None)
+    if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0:
+        return of_multiple(stated)
+    first: Exception | None = None
+    for multiple in reversed(_MULTIPLES):
+        # From the largest one down, since what takes few sizes takes those; the smallest that goes well counts.
+        try:
+            layout = of_multiple(multiple)
+        except Exception as error:
+            first = first or error
+            break
+    else:
+        return layout
+    if multiple != _MULTIPLES[-1]:
+        return layout
+    for size in (size for size in _EDGES if size >= edge):
+        try:
+            return Layout(_GRID, size, size, channels_at(size, size))
+        except Exception as error:
+            # A wrong shape says more than a size that is not taken.
+            if isinstance(error, _OutputError) and not isinstance(first, _OutputError):
+                first = error
+    raise first
