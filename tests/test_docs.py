@@ -6,6 +6,8 @@ not see is said in a comment before a block:
 - ``given NAME, NAME``: things that the tutorial made are there, at the top of a page;
 - ``A => B; C => D``: the block runs with these words replaced, so that it takes seconds;
 - ``file NAME``: the block is a file that the reader saves;
+- ``needs PACKAGE``: the block needs a package that seg does not; a test of its own runs it where that is installed,
+  with those blocks of the page that need it too;
 - ``tree FOLDER``: the block lists files that are in that folder;
 - ``not run: REASON``: the block needs what is not here.
 
@@ -67,6 +69,11 @@ class Block:
     line: int
 
     @property
+    def need(self) -> str:
+        """The package that it needs, if it needs one."""
+        return found[1] if (found := re.search(r"(?:^|; )needs (\w+)(?:;|$)", self.say)) else ""
+
+    @property
     def is_run(self) -> bool:
         return self.language in ("bash", "python") and not self.say.startswith("not run: ")
 
@@ -113,10 +120,10 @@ class Walk:
 
     def do(self, block: Block) -> None:
         if block.language == "text":
-            if block.say != "formulas":
+            if block.say != "formulas" and not block.say.startswith("not run: "):
                 self.look(block)
-        elif block.say.startswith("file "):
-            Path(block.say.removeprefix("file ")).write_text(block.text, encoding="utf-8")
+        elif named := re.search(r"(?:^|; )file (\S+)$", block.say):
+            Path(named[1]).write_text(block.text, encoding="utf-8")
         elif block.is_run:
             heard = StringIO()
             try:
@@ -188,8 +195,8 @@ def reading(folder: Path) -> Iterator[None]:
             sys.modules.pop("my_seg", None)
 
 
-def follow(page: str, folder: Path, tutorial: Path | None = None) -> None:
-    """Read a page and do what it says."""
+def follow(page: str, folder: Path, tutorial: Path | None = None, need: str = "") -> None:
+    """Read a page and do what it says: the blocks that need this package, or those that need none beyond seg's."""
     with reading(folder):
         given = re.search(r"<!-- test: given (.*?) -->", read(page))
         for name in given[1].split(", ") if given else ():
@@ -198,7 +205,8 @@ def follow(page: str, folder: Path, tutorial: Path | None = None) -> None:
             shutil.copytree(tutorial / name, folder / name)
         walk = Walk()
         for block in blocks(page):
-            walk.do(block)
+            if block.need == need:
+                walk.do(block)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +230,15 @@ def test_the_tutorial_leads_to_a_map(tutorial: Path):
 @pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL])
 def test_the_code_of_a_page_runs(page: str, tutorial: Path, tmp_path: Path):
     follow(page, tmp_path, tutorial)
+
+
+NEEDED = sorted({(page, block.need) for page in PAGES for block in blocks(page) if block.need})
+
+
+@pytest.mark.parametrize(("page", "package"), NEEDED)
+def test_the_code_of_a_page_that_needs_a_package_runs(page: str, package: str, tutorial: Path, tmp_path: Path):
+    pytest.importorskip(package, reason=f"{package} is not installed, so these blocks of {page} were not run")
+    follow(page, tmp_path, tutorial, package)
 
 
 def test_what_pages_add_is_gone_again(tmp_path: Path):

@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,8 @@ _EDGES = (120, 128, 144, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512)
 """Edges, pixels, of images of which a network may take one size alone."""
 _GRID = 8
 """Pixels by which windows of one size are shifted at least."""
+ChannelsAt = Callable[[int, int], int | None]
+"""From height and width of an image, pixels, to the channels of the features that it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,40 +172,43 @@ def _layout(network: nn.Module, arch: str, bands: int, edge: int) -> Layout:
         edge: Edge of a patch with its context, pixels.
     """
     network.eval()
-
-    def channels_at(height: int, width: int) -> int | None:
-        with torch.no_grad():
-            logits, features = outputs_of(network(torch.zeros(1, bands, height, width)), arch)
-        if logits.shape != (1, NUM_CLASSES, height, width):
-            raise _OutputError(
-                f"{arch} gives logits of shape {tuple(logits.shape)} for an image of {height} x {width} pixels; return "
-                f"(batch, {NUM_CLASSES}, height, width), resized to the image where need be"
-            )
-        return None if features is None else features.shape[1]
-
-    def of_multiple(multiple: int) -> Layout:
-        least = -(-edge // multiple) * multiple
-        # Of two multiples in a row no larger power of two divides both.
-        channels = [
-            channels_at(*size) for size in ((least, least), (least, least + multiple), (least + multiple, least))
-        ]
-        return Layout(multiple, least, None, channels[0])
-
+    channels_at = partial(_channels_at, network, arch, bands)
     stated = getattr(network, "multiple", None)
     if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0:
-        return of_multiple(stated)
-    first: Exception | None = None
+        return _of_multiple(stated, edge, channels_at)
+    layout: Layout | None = None
     for multiple in reversed(_MULTIPLES):
         # From the largest one down, since what takes few sizes takes those; the smallest that goes well counts.
         try:
-            layout = of_multiple(multiple)
+            layout = _of_multiple(multiple, edge, channels_at)
         except Exception as error:
-            first = first or error
-            break
-    else:
-        return layout
-    if multiple != _MULTIPLES[-1]:
-        return layout
+            return layout or _of_one_size(edge, channels_at, error)
+    assert layout is not None, "there are multiples"
+    return layout
+
+
+def _channels_at(network: nn.Module, arch: str, bands: int, height: int, width: int) -> int | None:
+    """Channels of the features of a blank image, or None; refuses logits of another shape."""
+    with torch.no_grad():
+        logits, features = outputs_of(network(torch.zeros(1, bands, height, width)), arch)
+    if logits.shape != (1, NUM_CLASSES, height, width):
+        raise _OutputError(
+            f"{arch} gives logits of shape {tuple(logits.shape)} for an image of {height} x {width} pixels; return "
+            f"(batch, {NUM_CLASSES}, height, width), resized to the image where need be"
+        )
+    return None if features is None else features.shape[1]
+
+
+def _of_multiple(multiple: int, edge: int, channels_at: ChannelsAt) -> Layout:
+    least = -(-edge // multiple) * multiple
+    more = least + multiple
+    # Of two multiples in a row no larger power of two divides both.
+    channels = [channels_at(*size) for size in ((least, least), (least, more), (more, least))]
+    return Layout(multiple, least, None, channels[0])
+
+
+def _of_one_size(edge: int, channels_at: ChannelsAt, first: Exception) -> Layout:
+    """The layout of a network that takes images of one size; if it takes none, what went wrong first is raised."""
     for size in (size for size in _EDGES if size >= edge):
         try:
             return Layout(_GRID, size, size, channels_at(size, size))
