@@ -26,6 +26,7 @@ SOLE_IMPORTERS = {
     "onnx": "seg/models/onnx.py",
     "onnxruntime": "seg/models/onnx_file.py",
     "pynvml": "seg/engine/energy.py",
+    "peft": "seg/engine/lora.py",
     "pystac": "seg/maps",
     "pystac_client": "seg/catalogue/search.py",
     "boto3": "seg/catalogue/web.py",

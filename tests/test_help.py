@@ -36,6 +36,7 @@ NOTHING_IF_NOT_GIVEN = {
         "report",
         "arch",
         "encoder",
+        "model",
         "grid",
         "slurm",
         "stac_api",

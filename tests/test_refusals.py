@@ -73,6 +73,16 @@ CASES = [
     ("train --data s --encoder resnet81", 2, "there is no encoder 'resnet81'; did you mean resnet18"),
     ("train --data s --encoder tu-resnet81", 2, "there is no encoder 'tu-resnet81'; did you mean tu-resnet18"),
     ("train --data s --encoder tu-resnet18.nothing", 2, "timm has no weights 'nothing' for encoder 'tu-resnet18'"),
+    (
+        "train --data s --model nowhere.py:Net",
+        2,
+        "nowhere.py cannot be read (No such file or directory); name a network",
+    ),
+    ("train --data s --model file", 2, "there is no architecture 'file'"),
+    ("train --data s --model net.py:Net --fusion dual", 2, "net.py:Net is a network of one's own, which model.fusion"),
+    ("train --data s --model net.py:Net --weights imagenet", 2, "--weights imagenet is no folder of a run"),
+    ("train --data s --model net.py:Net --encoder resnet18", 2, "give either --model or --arch and --encoder"),
+    ("models --model net.py:Net --all", 2, "give either --model or --arch, --encoder and --all"),
     ("train --data s --fusion dual", 2, "fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2"),
     ("train --data s --modality-dropout 0.5", 2, "train.modality_dropout=0.5 needs bands of Sentinel-1"),
     ("train --data s --scene-head best", 2, "'best' is not one of 'masked', 'derived', 'learned', 'none'"),
@@ -263,6 +273,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]
         (folder / name).mkdir()
     for name in (
         "file",
+        "net.py",
         "file.pth",
         "half.safetensors",
         "half.npz",

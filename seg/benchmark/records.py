@@ -9,6 +9,7 @@ from typing import Any
 
 from seg.benchmark.form import NONE, Answers, Known
 from seg.benchmark.protocol import MIN_SEEDS, PROTOCOL, budget_of, inputs_of
+from seg.config.terms import NO_ENCODER
 from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError
 from seg.reben.bands import BANDS
@@ -73,6 +74,12 @@ class Facts:
         return bool(self.status or self.weights_scored or self.settled)
 
 
+def _frozen(settings: Mapping[str, Any]) -> bool | None:
+    """Whether the encoder stayed as it was; None: whether a network of somebody's own has one is not known."""
+    frozen: bool = settings.get("model.encoder_mode", "train") == "frozen"
+    return None if settings.get("model.encoder") == NO_ENCODER and not frozen else frozen
+
+
 def facts_of(record: Mapping[str, Any]) -> Facts:
     """What a record says, see `seg.benchmark.pack.seed_record`; nothing of what makes no sense."""
     run, settings = section(dict(record), "record"), _settings(section(dict(record), "settings"))
@@ -94,7 +101,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
         fraction=_number(settings.get("data.fraction", 1.0)) if known else None,
         train_patches=_whole(section(data, "patches").get("train")),
         trained_on=str(data.get("fingerprint") or ""),
-        frozen=settings.get("model.encoder_mode", "train") == "frozen" if known else None,
+        frozen=_frozen(settings) if known else None,
         augmentation=", ".join(name for one in augment if isinstance(one, dict) for name in one)
         if isinstance(augment, list)
         else "",

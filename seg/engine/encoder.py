@@ -7,6 +7,7 @@ from torch import nn
 
 from seg.config.sections import Config, TrainConfig
 from seg.errors import ModelError
+from seg.models.additions import is_addition
 from seg.models.segmenter import Segmenter
 
 _ENCODER = "network.encoder"
@@ -34,7 +35,7 @@ def check_parts(model: Segmenter, config: Config) -> None:
         "train.layer_decay": config.train.layer_decay < 1,
     }
     named = [name for name, is_given in given.items() if is_given]
-    if named and not _roots(model):
+    if named and not encoder_parts(model):
         raise ModelError(
             f"{named[0]} is about the encoder, and {model.config.arch} has no part that is called so; leave it out, or "
             "name that part 'encoder' in the network"
@@ -43,6 +44,8 @@ def check_parts(model: Segmenter, config: Config) -> None:
 
 def freeze_encoder(model: nn.Module, frozen: bool) -> None:
     """Let the encoder learn or not; a frozen one computes as in evaluation, so its batch statistics stay too.
+
+    Low-rank additions to its layers learn in any case.
 
     Of one for each sensor both are frozen. What merges their features is no part of what was learned elsewhere, and
     goes on learning.
@@ -53,10 +56,11 @@ def freeze_encoder(model: nn.Module, frozen: bool) -> None:
     """
     network = bare(model)
     if isinstance(network, Segmenter):
-        roots = _roots(network)
+        roots = encoder_parts(network)
         assert roots or not frozen, "a network without an encoder"
         for encoder in map(network.get_submodule, roots):
-            encoder.requires_grad_(not frozen)
+            for name, parameter in encoder.named_parameters():
+                parameter.requires_grad_(not frozen or is_addition(name))
             encoder.train(not frozen and model.training)
 
 
@@ -97,7 +101,7 @@ def _depths(model: Segmenter) -> dict[str, int]:
     called = _call_order(model)
     parameters = dict(model.named_parameters())
     depths: dict[str, int] = {}
-    for root in _roots(model):
+    for root in encoder_parts(model):
         own = {name for name in parameters if name.startswith(f"{root}.")}
         with_weights = {_layer(name) for name in own if parameters[name].ndim > 1}
         layers: list[str] = []
@@ -113,7 +117,7 @@ def _depths(model: Segmenter) -> dict[str, int]:
     return depths
 
 
-def _roots(model: Segmenter) -> list[str]:
+def encoder_parts(model: Segmenter) -> list[str]:
     """Names of the encoders: what has an output stride and holds nothing else that has one.
 
     A network of one's own has one if it calls a part of it so, and it need not say a stride.

@@ -40,7 +40,8 @@ class Run:
         identity: What must be equal when the run is resumed.
         ranks: The processes that train together.
         allow: Settings that may differ when the run is resumed.
-        frozen_encoder: Whether the encoder never learns, whatever the settings say of its first epochs.
+        frozen_encoder: Whether the encoder never learns, low-rank additions aside, whatever the settings say of its
+            first epochs.
         began: When the work on it began, by `time.perf_counter`; None: now.
 
     Attributes:

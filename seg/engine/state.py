@@ -18,6 +18,7 @@ from seg.config.sections import Config, TrainConfig
 from seg.engine.distributed import ALONE, Ranks
 from seg.engine.encoder import bare
 from seg.errors import RunError
+from seg.models.additions import apart_state
 from seg.models.card import ModelCard
 from seg.models.checkpoint import load_weights, save_checkpoint
 from seg.models.weights_file import STATE_FILES
@@ -25,6 +26,8 @@ from seg.store.atomic import recover_folder
 
 TENSORS_FILE, PROGRESS_FILE = STATE_FILES
 FORMAT = 3
+APART = "apart."
+"""How tensors begin that the weights beside them hold added up, see `seg.models.additions`."""
 
 Identity = Mapping[str, Any]
 """What makes a run what it is, by name: its settings, such as ``train.lr``, its data and its number of processes."""
@@ -146,6 +149,8 @@ def save_state(
     for name, parameter in bare(learner.model).named_parameters():
         for slot, value in learner.optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{name}.{slot}"] = value.detach().cpu().contiguous()
+    for name, value in apart_state(bare(learner.model)).items():
+        tensors[f"{APART}{name}"] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if learner.average is not None:
         # A copy each, because safetensors takes neither tensors that share memory nor channels-last ones.
         for name, value in learner.average.state_dict().items():
@@ -185,7 +190,8 @@ def load_state(
     progress = read_progress(folder, identity, allow, ranks)
     try:
         tensors = load_file(folder / TENSORS_FILE)
-        load_weights(learner.model, folder)
+        apart = {name.removeprefix(APART): value for name, value in tensors.items() if name.startswith(APART)}
+        load_weights(learner.model, folder, apart)
         progress.loss_sums = tensors["loss_sums"][ranks.rank].tolist()
         _restore(tensors, learner, ranks)
         if (average := learner.average) is not None:

@@ -1,6 +1,6 @@
 """Self-describing weights: a folder with ``model.safetensors`` and ``card.json``, replaced as a whole or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seg.config.paths import AnyPath
 from seg.config.version import VERSION
 from seg.errors import CheckpointError, ModelError
+from seg.models.additions import plain_state, put_apart
 from seg.models.card import (
     FORMAT,
     FORMAT_CONTEXT,
@@ -73,9 +74,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint, replacing the one that the folder holds.
 
-    The weights are written bit for bit, in whatever memory format they are, and with them the code that builds a
-    network of one's own. One process at a time may write to a
-    folder; others may read it meanwhile.
+    The weights are written bit for bit, in whatever memory format they are, low-rank additions added up; with them, the
+    code that builds a network of one's own. One process at a time may write to a folder; others may read it meanwhile.
 
     Args:
         folder: Where; made if need be, else it must be a checkpoint or empty.
@@ -94,7 +94,7 @@ def save_checkpoint(
         # A copy each, because safetensors takes neither tensors that share memory nor channels-last ones.
         tensors = {
             name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, tensor in model.state_dict().items()
+            for name, tensor in plain_state(model).items()
         }
         save_file(tensors, into / WEIGHTS_FILE)
         (into / CARD_FILE).write_text(text, encoding="utf-8")
@@ -141,12 +141,13 @@ def load_checkpoint(folder: AnyPath, device: str | torch.device = "cpu") -> tupl
     return model.to(device).eval(), _in_class_order(card)
 
 
-def load_weights(model: nn.Module, folder: Path) -> ModelCard:
+def load_weights(model: nn.Module, folder: Path, apart: Mapping[str, Tensor] | None = None) -> ModelCard:
     """Put the weights of a checkpoint into a network that exists.
 
     Args:
         model: Built as the one that was saved; stays on its device and in its mode.
         folder: Folder with ``model.safetensors`` and ``card.json``.
+        apart: Layers that have low-rank additions, and those, see `seg.models.additions.apart_state`; None: none have.
 
     Returns:
         The card.
@@ -157,7 +158,7 @@ def load_weights(model: nn.Module, folder: Path) -> ModelCard:
     card, tensors = _read(folder)
     if card.classes != CLASS_NAMES:
         raise CheckpointError(f"the classes of {folder} are in another order; load it with load_checkpoint")
-    _fill(model, tensors, folder)
+    _fill(model, put_apart(tensors, apart or {}), folder)
     return card
 
 

@@ -27,10 +27,11 @@ def ledger(cost: "RunCost", record: Mapping[str, Any], trials: int = 1) -> dict[
 
     Args:
         cost: What was measured.
-        record: What ``run.json`` says of the machine.
+        record: What ``run.json`` says of the machine, and of how many parameters learned.
         trials: Configurations that were tried to come to this one, itself included.
     """
-    return {**asdict(cost), "device": device_of(record), "trials": trials}
+    trained = record.get("parameters_trained")
+    return {**asdict(cost), "device": device_of(record), "trials": trials, "parameters_trained": trained}
 
 
 def expected_ledger(rehearsal: "Rehearsal", seconds: float, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +100,7 @@ def cost_in_words(record: Mapping[str, Any]) -> str:
     if "device_seconds" not in known:
         return ""
     shown: dict[str, Callable[[float], str]] = {
+        "parameters_trained": lambda count: f"{count:,.0f} parameters trained",
         "patches_seen": lambda patches: f"{patches:,.0f} patches seen",
         "peak_memory_bytes": lambda size: f"{size / 2**30:.1f} GiB of memory",
         "peak_device_memory_bytes": lambda size: f"{size / 2**30:.1f} GiB on the GPU",

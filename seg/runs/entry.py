@@ -139,6 +139,8 @@ def _facts_of_run(run: RunFiles) -> dict[str, str]:
     speed = section(record, "throughput").get("patches_per_second")
     parameters, trained = record.get("parameters"), record.get("parameters_trained")
     some = f", {trained:,} of them trained" if isinstance(trained, int) and trained != parameters else ""
+    if config.model.encoder_mode == "lora" and some:
+        some = f"; {trained:,} trained, those of low-rank additions among them"
     data = config.data
     places = ", ".join(data.countries) or "all countries" * bool(data.except_countries)
     places += f" but {', '.join(data.except_countries)}" * bool(data.except_countries)

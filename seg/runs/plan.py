@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg.config.installed import require_device
+from seg.config.installed import not_installed, require_device
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config, ModelConfig
 from seg.data.transforms import check_augmentation
 from seg.engine.losses.joint import check_losses
 from seg.engine.modality_dropout import check_modality_dropout
-from seg.errors import RunError
+from seg.errors import RunError, WrongUseError
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
 from seg.models.weights_catalogue import check_weights
 from seg.models.weights_names import whole_path
@@ -100,6 +100,8 @@ def check_plan(task: TrainPlan) -> None:
     else:
         check_encoder(model.encoder)
     check_fusion(model.fusion, data.bands)
+    if model.encoder_mode == "lora" and not_installed("peft"):
+        raise WrongUseError("model.encoder_mode=lora needs peft; install it with: pip install 'seg[lora]'")
     check_losses(task.config.loss)
     check_modality_dropout(train.modality_dropout, data.bands)
     check_augmentation(data.augment)

@@ -19,6 +19,7 @@ from seg.engine.device import Compute, choose_compute
 from seg.engine.distributed import Ranks, check_shares, joined, started_ranks
 from seg.engine.encoder import check_parts
 from seg.engine.instructions import cpu_instructions
+from seg.engine.lora import add_low_rank
 from seg.engine.losses.joint import JointLoss
 from seg.engine.rehearsal import own_patches
 from seg.engine.run import Run
@@ -27,7 +28,8 @@ from seg.engine.train import seed_everything
 from seg.metrics.evidence import Origin
 from seg.models.card import Data, read_card
 from seg.models.checkpoint import make_card
-from seg.models.start import start_segmenter
+from seg.models.segmenter import Segmenter
+from seg.models.start import Loaded, start_segmenter
 from seg.models.weights_file import CHECKPOINTS, LAST
 from seg.own.code import Code, code_beside, running
 from seg.reben.bands import BANDS
@@ -138,15 +140,8 @@ def prepare(
         SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
     """
     seed_everything(config.train.seed, compute.device)
-    network = config.model.model_copy(update={"weights": None}) if resume else config.model
     with ranks.after_first():
-        code = _kept_code(folder / CHECKPOINTS / LAST, network) if resume else None
-        model, weights = start_segmenter(network, config.data.bands, notify, config.data.context, code)
-    if model.code is not None:
-        notify(running(model.code.path, model.code.sha256))
-    check_parts(model, config)
-    if config.model.encoder_mode == "frozen" and not (config.model.weights or resume or config.model.own):
-        notify("model.encoder_mode=frozen keeps an encoder of random weights as it is; --weights names better ones.")
+        model, weights = _network(config, folder / CHECKPOINTS / LAST if resume else None, notify)
     store = find_store(config.data, track, notify)
     for remark in budget_remarks(store, config):
         notify(remark)
@@ -156,6 +151,14 @@ def prepare(
     check_shares(len(validation), 1, ranks, "validation", "")
     with ranks.after_first():
         loss, measured = _loss(config, store, training, track, notify)
+    card = make_card(
+        model,
+        [(BANDS[name].mean, BANDS[name].std) for name in config.data.bands],
+        config.data.resampling,
+        Data(fingerprint=store.info.fingerprint, synthetic=store.info.synthetic, train_patches=len(training)),
+    )
+    if config.model.encoder_mode == "lora":
+        notify(add_low_rank(model, config.model.lora_rank).sentence())
     if ranks.count > 1:
         # What is dropped out differs from process to process.
         torch.manual_seed(config.train.seed + ranks.rank)
@@ -168,20 +171,29 @@ def prepare(
         config=config.train,
         compute=compute,
         workers=loader_workers(config.data.workers, compute, ranks.count),
-        card=make_card(
-            model,
-            [(BANDS[name].mean, BANDS[name].std) for name in config.data.bands],
-            config.data.resampling,
-            Data(fingerprint=store.info.fingerprint, synthetic=store.info.synthetic, train_patches=len(training)),
-        ),
+        card=card,
         folder=folder / CHECKPOINTS,
         identity={**settings_of_run(config), DATA: store.info.fingerprint, RANKS: ranks.count},
         ranks=ranks,
         allow=allow,
-        frozen_encoder=config.model.encoder_mode == "frozen",
+        frozen_encoder=config.model.encoder_mode != "train",
         began=began,
     )
     return Prepared(run, store, config, None if resume else [one.record() for one in weights], measured)
+
+
+def _network(config: Config, state: Path | None, notify: Notify) -> tuple[Segmenter, tuple[Loaded, ...]]:
+    """The network, and what it starts from; of a run that continues nothing, since its state replaces the weights."""
+    network = config.model if state is None else config.model.model_copy(update={"weights": None})
+    code = None if state is None else _kept_code(state, network)
+    model, weights = start_segmenter(network, config.data.bands, notify, config.data.context, code)
+    if model.code is not None:
+        notify(running(model.code.path, model.code.sha256))
+    check_parts(model, config)
+    mode = network.encoder_mode
+    if mode != "train" and not (network.weights or state or network.own):
+        notify(f"model.encoder_mode={mode} keeps an encoder of random weights as it is; --weights names better ones.")
+    return model, weights
 
 
 def _kept_code(checkpoint: Path, network: ModelConfig) -> Code | None:
