@@ -313,6 +313,7 @@ def test_code_that_nobody_has_named_here_is_not_run(
     assert code == 0, text
     assert f"The network is built by the code in {run}/checkpoints/best/network.py (SHA-256" in text
     assert run_seg("card", run, "--out", card)[0] == 0
+    assert "`seg models --model card/network.py:WithFeatures`" in (card / "README.md").read_text()
     assert seg.load_model(card).network.config.arch == "mine.py:WithFeatures"
     # It goes on with the copy that it has kept, and with nothing else.
     other = f"{written(tmp_path)}:WithFeatures"
@@ -397,3 +398,12 @@ from segmentation_models_pytorch.encoders import encoders
 
 SMALL = encoders["resnet18"]
 """
+
+
+def test_a_card_that_names_a_file_and_no_hash_is_refused(run: Path, tmp_path: Path) -> None:
+    path = run / "checkpoints" / "best" / "card.json"
+    card = json.loads(path.read_text())
+    for changed in ({"code": None}, {"encoder": "resnet18"}, {"arch": "unet"}):
+        path.write_text(json.dumps(card | changed))
+        with pytest.raises(CheckpointError, match=r"has FILE\.py:NAME, the hash of that file, and the encoder 'none'"):
+            load_checkpoint(path.parent)

@@ -166,7 +166,7 @@ def test_the_energy_is_read_while_others_work(monkeypatch: pytest.MonkeyPatch):
 def test_what_is_kept_and_shown():
     cost = RunCost(7200.0, 14400.0, 1000, 3 * 2**30, None, 7.2e6, "RAPL")
     record = {"hardware": {"cpu": "EPYC", "gpus": ["H200"]}, "compute": {"device": "cpu"}}
-    kept = ledger(cost, record, trials=4)
+    kept = ledger(cost, record | {"parameters_trained": 5000}, trials=4)
     assert list(kept) == [
         "wall_seconds",
         "device_seconds",
@@ -177,8 +177,9 @@ def test_what_is_kept_and_shown():
         "energy_by",
         "device",
         "trials",
+        "parameters_trained",
     ]
-    words = "4 device hours on EPYC, 1,000 patches seen, 3.0 GiB of memory, 2 kWh by RAPL"
+    words = "4 device hours on EPYC, 5,000 parameters trained, 1,000 patches seen, 3.0 GiB of memory, 2 kWh by RAPL"
     assert cost_in_words({"cost": kept}) == words
     assert ledger(cost, record | {"compute": {"device": "cuda"}})["device"] == "H200"
     assert cost_in_words({"cost": kept | {"energy_joules": None}}).endswith("energy not measured")

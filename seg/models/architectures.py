@@ -153,7 +153,7 @@ def find_architecture(name: str) -> Architecture:
         suggestion = _suggest(name, ARCHITECTURES)
         raise ModelError(
             f"there is no architecture '{clipped(name)}'; {suggestion}there are {', '.join(ARCHITECTURES)}; one of "
-            "your own is FILE.py:NAME"
+            "your own is FILE.py:NAME, and others come with the package that registers them"
         )
     return ARCHITECTURES[name]
 

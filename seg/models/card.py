@@ -10,9 +10,10 @@ from safetensors import SafetensorError, safe_open
 
 from seg.config.section import Section
 from seg.config.sections import Fusion, ModelConfig
-from seg.config.terms import network_name
+from seg.config.terms import NO_ENCODER, network_name
 from seg.errors import CheckpointError
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
+from seg.own.code import is_in_file
 from seg.reben.bands import PATCH_SIZE, band_names
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES, class_index
 from seg.store.atomic import read_folder
@@ -109,6 +110,8 @@ class ModelCard(Section):
             raise ValueError(f"{len(self.bands)} bands have {len(self.mean)} means and {len(self.std)} deviations")
         if self.thresholds is not None and len(self.thresholds) != NUM_CLASSES:
             raise ValueError(f"{NUM_CLASSES} classes have {len(self.thresholds)} thresholds")
+        if (self.code is not None) != is_in_file(self.arch) or (self.code and self.encoder != NO_ENCODER):
+            raise ValueError("a network of one's own has FILE.py:NAME, the hash of that file, and the encoder 'none'")
         return self
 
     @property

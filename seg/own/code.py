@@ -6,6 +6,7 @@ named its file on this machine, or one with the same content: that is noted by i
 
 import hashlib
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -76,7 +77,8 @@ def code_of(config: ModelConfig) -> Code:
     assert found is not None, "another architecture"
     path = Path(config.code_folder or "", found["file"]).expanduser()
     try:
-        code = Code(path.resolve(), found["name"], path.read_bytes())
+        # No links are followed: the hub's cache keeps files under names that are no names of files of Python.
+        code = Code(path.absolute(), found["name"], path.read_bytes())
     except OSError as error:
         raise ModelError(
             f"{clipped(str(path))} cannot be read ({error.strerror}); name a network as --model FILE.py:NAME"
@@ -84,7 +86,7 @@ def code_of(config: ModelConfig) -> Code:
     if config.code not in (None, code.sha256):
         raise ModelError(
             f"{code.path} is another file than the settings name: its SHA-256 begins with {code.sha256[:12]}, and "
-            f"model.code with {str(config.code)[:12]}; name the file anew with --model {code.named}"
+            f"model.code with {str(config.code)[:12]}; name the file anew with --model {shlex.quote(code.named)}"
         )
     return code
 
@@ -101,7 +103,7 @@ def code_beside(checkpoint: Path, arch: str, sha256: str) -> Code:
         raise CheckpointError(
             f"{checkpoint} has no {CODE_FILE}, which builds its network {arch}; copy the checkpoint again"
         ) from None
-    code = Code(checkpoint.resolve() / CODE_FILE, arch.rpartition(":")[2], content)
+    code = Code(checkpoint.absolute() / CODE_FILE, arch.rpartition(":")[2], content)
     if code.sha256 != sha256:
         raise CheckpointError(
             f"{checkpoint / CODE_FILE} is not the code that its card names, which has the SHA-256 {sha256[:12]}...; "
@@ -178,7 +180,7 @@ def require_trusted(code: Code) -> None:
     if not _note(code).is_file():
         raise CheckpointError(
             f"{code.path} builds the network, and nobody has named this code on this machine yet, so it was not run; "
-            f"read it, and if you trust it, say so once with: seg models --model {code.named}",
+            f"read it, and if you trust it, say so once with: seg models --model {shlex.quote(code.named)}",
             wrong_use=True,
         )
 

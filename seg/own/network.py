@@ -133,7 +133,9 @@ def _found(code: Code) -> Callable[..., Any]:
     found: Callable[..., Any] | None = getattr(module, code.name, None)
     if not callable(found):
         known = [
-            name for name, value in vars(module).items() if callable(value) and value.__module__ == module.__name__
+            name
+            for name, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", "") == module.__name__
         ]
         there = f"it has {', '.join(known)}" if known else "it has nothing that can be called"
         raise ModelError(f"{code.path} has no '{code.name}' that can be called; {there}")

@@ -127,6 +127,7 @@ def write_card(
             scene_head=card.scene_head,
             synthetic=_synthetic(card, assessment),
             facts=entry.facts | _trials(entry),
+            code=f"{CODE_FILE}:{card.arch.rpartition(':')[2]}" if card.code else "",
         )
         options = OnnxOptions() if onnx is True else onnx or None
         written = _write(run, folder, described, (assessment, official), options)

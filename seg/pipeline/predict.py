@@ -93,8 +93,7 @@ def predict(
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
     made = _made_of(Path(run), sources, places_of(s1), Path(out), path_or_none(geometry), executor == LOCAL, folder)
     with claimed_maps(made.paths, made.out):
-        chosen = _chosen(made.run, device, labels, executor, notify)
-        sizes = Sizes(window, overlap, batch_size)
+        chosen, sizes = _chosen(made.run, device, labels, executor, notify), Sizes(window, overlap, batch_size)
         options = MapOptions(
             run=made.run, geometry=made.geometry, tta=tta, mmu=mmu, stac=made.model if stac else None,
             probabilities=probabilities, confidence=confidence or web, labels=labels, areas=areas, quicklook=quicklook,

@@ -44,6 +44,7 @@ class Described:
         synthetic: Which of what it was scored and trained on is synthetic.
         facts: What else a reader wants to know, by name.
         onnx: Name of the ONNX file, how it was to be written and what became of that; None without one.
+        code: File and name in it that build a network of one's own; empty if it is none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Described:
     synthetic: Synthetic
     facts: Mapping[str, str]
     onnx: tuple[str, OnnxOptions, Written] | None = None
+    code: str = ""
 
 
 def model_page(described: Described, assessment: Assessment | None, official: bool) -> str:
@@ -77,6 +79,7 @@ def model_page(described: Described, assessment: Assessment | None, official: bo
         num_classes=NUM_CLASSES,
         resampling=described.resampling,
         facts=described.facts,
+        code=described.code,
         onnx=described.onnx[0] if described.onnx else "",
         onnx_sentences=_onnx_sentences(*described.onnx[1:]) if described.onnx else (),
         split=assessment.scores.origin.words if assessment else "",
