@@ -99,7 +99,9 @@ def test_a_plain_module_is_a_network(tmp_path: Path) -> None:
     assert (pixel.shape, scene.shape) == ((2, 19, 33, 47), (2, 19))
     assert model.config.arch == "mine.py:Plain"
     assert model.config.named == "mine.py:Plain"
-    assert model.multiple == 1
+    assert model.multiple == 32
+    # Its features are a quarter of the image, so that this is where images have to end.
+    assert own(tmp_path, name="WithFeatures").multiple == 4
 
 
 @pytest.fixture(scope="module")
@@ -153,17 +155,21 @@ class Divided(nn.Module):
 """
 
 
-@pytest.mark.parametrize(("by", "only"), [(1, None), (4, None), (32, None), (24, None), (1, 144), (1, 120)])
-def test_what_sizes_it_takes_is_found_out(tmp_path: Path, by: int, only: int | None) -> None:
-    text = DIVIDED.format(by=by, only=only)
-    model = own(
-        tmp_path,
-        text if by != 24 else text.replace("    def forward", "    multiple = 24\n\n    def forward"),
-        "Divided",
-    )
-    assert model.fixed_size == only
-    if only is None:
-        assert model.multiple == by
+@pytest.mark.parametrize(
+    ("by", "only", "says", "multiple"),
+    [
+        (1, None, "", 32),
+        (1, None, "multiple = 1", 1),
+        (24, None, "multiple = 24", 24),
+        (4, None, "", 32),
+        (64, None, "", 64),
+        (1, 144, "", 8),
+        (1, 120, "", 8),
+    ],
+)
+def test_what_sizes_it_takes_is_found_out(tmp_path: Path, by: int, only: int | None, says: str, multiple: int) -> None:
+    model = own(tmp_path, f"{DIVIDED.format(by=by, only=only)}\n    {says}\n", "Divided")
+    assert (model.fixed_size, model.multiple) == (only, multiple)
     for size in [(1, 1), (7, 100), (120, 120)] + ([(130, 61), (200, 333)] if only is None else []):
         assert model.eval()(torch.zeros(1, 3, *size))[0].shape == (1, 19, *size)
     if only:

@@ -17,13 +17,14 @@ from seg.own.code import ARCHITECTURE_GROUP, Code, code_of, is_in_file, register
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
 
-_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_MULTIPLES = (32, 64)
+"""Pixels by which networks divide edges: most of them, and almost all."""
 _EDGES = (120, 128, 144, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512)
 """Edges, pixels, of images of which a network may take one size alone."""
 _GRID = 8
 """Pixels by which windows of one size are shifted at least."""
-ChannelsAt = Callable[[int, int], int | None]
-"""From height and width of an image, pixels, to the channels of the features that it gives."""
+FeaturesAt = Callable[[int, int], Tensor | None]
+"""From height and width of an image, pixels, to the features that the network gives of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,11 @@ def _run(code: Code) -> ModuleType:
 
 
 def _layout(network: nn.Module, arch: str, bands: int, edge: int) -> Layout:
-    """Which sizes a network takes: as its attribute ``multiple`` says, else the first that go well on blank images.
+    """Which sizes a network takes, found out on blank images, and what it gives.
+
+    Many networks also take sizes that no stride of theirs divides, and then give maps that are shifted by some pixels.
+    So the multiple is what its attribute ``multiple`` says, else the spacing of the features that it gives, else that
+    of most networks.
 
     Args:
         network: The network; is left in evaluation mode.
@@ -174,23 +179,29 @@ def _layout(network: nn.Module, arch: str, bands: int, edge: int) -> Layout:
         edge: Edge of a patch with its context, pixels.
     """
     network.eval()
-    channels_at = partial(_channels_at, network, arch, bands)
+    features_at = partial(_features_at, network, arch, bands)
     stated = getattr(network, "multiple", None)
     if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0:
-        return _of_multiple(stated, edge, channels_at)
-    layout: Layout | None = None
-    for multiple in reversed(_MULTIPLES):
-        # From the largest one down, since what takes few sizes takes those; the smallest that goes well counts.
+        return _of_multiple(stated, edge, features_at)
+    first = _up(edge, _MULTIPLES[-1])
+    try:
+        features = features_at(first, first)
+    except Exception as error:
+        return _of_one_size(edge, features_at, error)
+    spacing = first // max(features.shape[-1], 1) if features is not None else 0
+    spacings = [spacing] if 0 < spacing <= _MULTIPLES[-1] else []
+    failure: Exception | None = None
+    for multiple in (*spacings, *_MULTIPLES):
         try:
-            layout = _of_multiple(multiple, edge, channels_at)
+            return _of_multiple(multiple, edge, features_at)
         except Exception as error:
-            return layout or _of_one_size(edge, channels_at, error)
-    assert layout is not None, "there are multiples"
-    return layout
+            failure = failure or error
+    assert failure is not None, "there are multiples"
+    return _of_one_size(edge, features_at, failure)
 
 
-def _channels_at(network: nn.Module, arch: str, bands: int, height: int, width: int) -> int | None:
-    """Channels of the features of a blank image, or None; refuses logits of another shape."""
+def _features_at(network: nn.Module, arch: str, bands: int, height: int, width: int) -> Tensor | None:
+    """Features of a blank image, if it gives any; refuses logits of another shape."""
     with torch.no_grad():
         logits, features = outputs_of(network(torch.zeros(1, bands, height, width)), arch)
     if logits.shape != (1, NUM_CLASSES, height, width):
@@ -198,24 +209,32 @@ def _channels_at(network: nn.Module, arch: str, bands: int, height: int, width: 
             f"{arch} gives logits of shape {tuple(logits.shape)} for an image of {height} x {width} pixels; return "
             f"(batch, {NUM_CLASSES}, height, width), resized to the image where need be"
         )
-    return None if features is None else features.shape[1]
+    return features
 
 
-def _of_multiple(multiple: int, edge: int, channels_at: ChannelsAt) -> Layout:
-    least = -(-edge // multiple) * multiple
+def _of_multiple(multiple: int, edge: int, features_at: FeaturesAt) -> Layout:
+    least = _up(edge, multiple)
     more = least + multiple
     # Of two multiples in a row no larger power of two divides both.
-    channels = [channels_at(*size) for size in ((least, least), (least, more), (more, least))]
-    return Layout(multiple, least, None, channels[0])
+    features = [features_at(*size) for size in ((least, least), (least, more), (more, least))]
+    return Layout(multiple, least, None, _channels(features[0]))
 
 
-def _of_one_size(edge: int, channels_at: ChannelsAt, first: Exception) -> Layout:
+def _of_one_size(edge: int, features_at: FeaturesAt, first: Exception) -> Layout:
     """The layout of a network that takes images of one size; if it takes none, what went wrong first is raised."""
     for size in (size for size in _EDGES if size >= edge):
         try:
-            return Layout(_GRID, size, size, channels_at(size, size))
+            return Layout(_GRID, size, size, _channels(features_at(size, size)))
         except Exception as error:
             # A wrong shape says more than a size that is not taken.
             if isinstance(error, _OutputError) and not isinstance(first, _OutputError):
                 first = error
     raise first
+
+
+def _up(edge: int, multiple: int) -> int:
+    return -(-edge // multiple) * multiple
+
+
+def _channels(features: Tensor | None) -> int | None:
+    return None if features is None else features.shape[1]
