@@ -358,6 +358,19 @@ def test_a_band_that_is_a_copy_of_another_is_named(tmp_path: Path, copy: str, of
     assert "the same pixels" in text
 
 
+@pytest.mark.parametrize(("bands", "taken"), [(S2_BANDS, True), (RGB, False)])
+def test_bands_that_are_all_alike_are_doubted_and_three_of_them_refused(tmp_path: Path, bands, taken) -> None:
+    """Somebody tries a picture in all bands; a grey one of three bands is no stack of three."""
+    image = land()["B04"]
+    path = write(tmp_path / "x.tif", dict.fromkeys(bands, image))
+    if taken:
+        said = open_scene(path, needed=bands).remarks
+        assert any("All 12 bands of " in one and "hold the same pixels" in one for one in said)
+    else:
+        with pytest.raises(SceneError, match="hold the same pixels: one was copied twice"):
+            open_scene(path, needed=bands)
+
+
 def test_polarisations_of_the_same_pixels(tmp_path: Path) -> None:
     images = {"VV": radar()["VV"], "VH": radar()["VV"]}
     path = write(tmp_path / "x.tif", images, "float32")

@@ -14,9 +14,9 @@ from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, about, made_up
 
 from seg.errors import ForeignFileError
 from seg.figures.pictures import true_colour
-from seg.rasters.grid import Window
 from seg.reben.classes import CLASS_NAMES
 from seg.reben.patch import GeoRef, PatchId
+from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.synthetic.scene import synthesise_scene
 from seg.web import tiles

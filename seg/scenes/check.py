@@ -7,8 +7,8 @@ import numpy as np
 
 from seg.errors import SceneError
 from seg.rasters.header import shown
-from seg.rasters.layer import Layer
-from seg.rasters.sample import Sample, at_same_places
+from seg.rasters.layer import Array, Layer
+from seg.rasters.sample import Mask, Sample, at_same_places
 
 _FEW_PLACES = 20
 """So many places looked at should have data in the band with least, to say that none has in all bands."""
@@ -18,6 +18,8 @@ _SHARED = 0.9
 _VALUES, _SAME = 16, 0.99
 """Different values that a band must have to tell whether another is a copy of it, and the part of its pixels that has
 to be the same there. Of bands that are not, noise alone makes most pixels differ."""
+_MIXED_UP = 3
+"""Bands that may all be copies of one by mistake, as those of a grey picture are."""
 
 
 def require_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) -> None:
@@ -82,30 +84,45 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
     return (f"{said}, and only there it is mapped; make sure that nodata values and offsets are as they should be.",)
 
 
-def require_different(layers: Sequence[Layer], samples: Mapping[str, Sample]) -> None:
+def require_different(layers: Sequence[Layer], samples: Mapping[str, Sample]) -> tuple[str, ...]:
     """Make sure that no band is a copy of another.
 
     Args:
         layers: Bands on one grid.
         samples: What they hold.
 
+    Returns:
+        What is to be said where all of many bands are alike: a picture made for a trial, and nothing that was mixed up.
+
     Raises:
-        SceneError: If two bands hold the same pixels.
+        SceneError: If two bands hold the same pixels, and others do not.
     """
     same = at_same_places(samples[layer.band].lattice for layer in layers)
-    for (one, (held, there)), (other, (others, also)) in itertools.combinations(zip(layers, same, strict=True), 2):
-        first, second = held[there & also], others[there & also]
-        if not first.size or (first == second).mean() <= _SAME:
-            continue
-        # What fills most of both, such as the value of clipped water, tells nothing.
-        values, numbers = np.unique(first, return_counts=True)
-        varied = first != values[numbers.argmax()]
-        if values.size >= _VALUES and (first == second)[varied].mean() > _SAME:
-            files = " and ".join(dict.fromkeys(shown(layer.header.path) for layer in (one, other)))
-            raise SceneError(
-                f"{one.band} and {other.band} of {files} hold the same pixels: one was copied twice, or their names "
-                "are wrong; give each band's own"
-            )
+    pairs = list(itertools.combinations(zip(layers, same, strict=True), 2))
+    alike = [(one, other) for (one, held), (other, others) in pairs if _are_alike(*held, *others)]
+    if not alike:
+        return ()
+    if len(layers) > _MIXED_UP and len(alike) == len(pairs):
+        return (
+            f"All {len(layers)} bands of {shown(layers[0].header.path)} hold the same pixels, as no sensor sees them; "
+            "make sure that each band is its own.",
+        )
+    one, other = alike[0]
+    files = " and ".join(dict.fromkeys(shown(layer.header.path) for layer in (one, other)))
+    raise SceneError(
+        f"{one.band} and {other.band} of {files} hold the same pixels: one was copied twice, or their names are wrong; "
+        "give each band's own"
+    )
+
+
+def _are_alike(held: Array, there: Mask, others: Array, also: Mask) -> bool:
+    """Whether two bands hold the same pixels, as far as what fills most of both, such as clipped water, leaves any."""
+    first, second = held[there & also], others[there & also]
+    if not first.size or (first == second).mean() <= _SAME:
+        return False
+    values, numbers = np.unique(first, return_counts=True)
+    varied = first != values[numbers.argmax()]
+    return bool(values.size >= _VALUES and (first == second)[varied].mean() > _SAME)
 
 
 def _percent(share: float) -> str:

@@ -77,9 +77,9 @@ def judge_values(
     layers += others
     samples = {one.layer.band: one.sample(layer) for one, layer in zip(seen, layers, strict=True)}
     require_data(layers, samples)
-    for same in (layers[: len(own)], layers[len(own) :]):
-        if same:
-            require_different(same, samples)
+    alike = [
+        said for same in (layers[: len(own)], layers[len(own) :]) if same for said in require_different(same, samples)
+    ]
     spreads = [Spread(layer, samples[layer.band], stated) for layer in layers if samples[layer.band].values.size]
     sentinel2 = [one for one in spreads if BANDS[one.band].sensor == "s2"]
     known = {**REBEN, **(expected or {})}
@@ -93,6 +93,7 @@ def judge_values(
         *filled,
         *too,
         *require_common_data(layers[: len(own)], samples),
+        *alike,
         *alpha_remarks(layers, named=named),
         *(f"{finding.text[0].upper()}{finding.text[1:]}." for finding in found),
         *doubts,

@@ -10,10 +10,10 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.transform import Affine
 
-from seg.rasters.grid import Window
 from seg.rasters.layer import Array
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId
+from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 from seg.store.patches import PatchReader
 
