@@ -7,8 +7,8 @@ import numpy as np
 
 from seg.errors import SceneError
 from seg.rasters.header import shown
-from seg.rasters.layer import Array, Layer
-from seg.rasters.sample import Mask, Sample, at_same_places
+from seg.rasters.layer import Array, Layer, Mask
+from seg.rasters.sample import Sample, at_same_places
 
 _FEW_PLACES = 20
 """So many places looked at should have data in the band with least, to say that none has in all bands."""
