@@ -36,11 +36,12 @@ def main() -> None:
     store = base_store(args)
     outcomes = ask([Variant(title, {"data__bands": args.bands, **head}, store) for title, head in HEADS.items()], args)
     pixels, learned, derived, masked, gentle = outcomes
-    pairs = [(masked, learned), (masked, derived), (gentle, learned), (gentle, masked)]
-    pairs += [(one, pixels) for one in (masked, gentle, learned, derived)]
+    heads = [(masked, learned), (masked, derived), (gentle, learned), (gentle, masked)]
+    alone = [(one, pixels) for one in (masked, gentle, learned, derived)]
     tables = [
         scores_table("scores", QUESTION, outcomes, ["The network of pixels alone has no scene scores."]),
-        differences_table("differences", "Differences on the same test patches", pairs),
+        differences_table("heads", "One head against another, on the same test patches", heads),
+        differences_table("alone", "Heads against pixels alone, on the same test patches", alone),
     ]
     answer(
         name,
