@@ -18,7 +18,8 @@ class LossConfig(Section):
         pixel: Pixel losses by name, with weights; unlabelled pixels take no part in any of them.
         scene: Scene losses by name, with weights.
         pixel_weight: Weight of the pixel loss; 0 trains the scene head alone, and what it rests on.
-        scene_weight: Weight of the scene loss; 0 trains the pixel part alone.
+        scene_weight: Weight of the scene loss; 0 trains the pixel part alone. At 0.3 the masked head costs the mask
+            nothing, at 1 it does (docs/tried.md).
         class_weights: Weights of the classes in cross-entropy and focal pixel loss, from the pixels of the train split.
         positive_weights: Weights of the positives in bce and focal scene loss, from the labels of the train split.
         effective_beta: With ``effective``, from 0 (no weighting) towards 1 (as ``inverse``).
@@ -38,7 +39,7 @@ class LossConfig(Section):
     pixel: Terms = {"cross_entropy": 1.0}  # noqa: RUF012
     scene: Terms = {"bce": 1.0}  # noqa: RUF012
     pixel_weight: Annotated[float, Field(ge=0)] = 1.0
-    scene_weight: Annotated[float, Field(ge=0)] = 1.0
+    scene_weight: Annotated[float, Field(ge=0)] = 0.3
     class_weights: Balance = "none"
     positive_weights: Balance = "none"
     effective_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
