@@ -91,6 +91,12 @@ def test_empty_file_means_defaults(tmp_path):
     assert load_config(file) == Config()
 
 
+def test_runs_of_version_0_2_without_a_scene_head_are_read():
+    """Every setting stands in their configuration, the earlier default of one without effect too."""
+    config = load_config(None, ["model.scene_head=none", "loss.scene_weight=1"])
+    assert config.loss.scene_weight == 1.0
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

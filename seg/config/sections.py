@@ -299,6 +299,10 @@ class EvalConfig(Section):
     batch_size: Count = 64
 
 
+SCENE_WEIGHT_OF_0_2 = 1.0
+"""The default of version 0.2, which stands in the configurations of its runs without a scene head too."""
+
+
 class Config(Section):
     """The whole configuration of a run, as written to ``config.yaml``."""
 
@@ -310,8 +314,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        scene = ("scene", "scene_weight", "positive_weights")
-        refuse_idle(self.loss, scene, self.model.scene_head != "none", "with a scene head", "loss.")
+        scene, headed = ("scene", "positive_weights"), self.model.scene_head != "none"
+        refuse_idle(self.loss, scene, headed, "with a scene head", "loss.")
+        weighs = headed or self.loss.scene_weight == SCENE_WEIGHT_OF_0_2
+        refuse_idle(self.loss, ("scene_weight",), weighs, "with a scene head", "loss.")
         mode = self.model.encoder_mode
         refuse_idle(self.train, ("freeze_epochs",), mode == "train", "with model.encoder_mode=train", "train.")
         rates = ("encoder_lr_scale", "layer_decay")
