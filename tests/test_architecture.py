@@ -33,7 +33,7 @@ SOLE_IMPORTERS = {
 }
 WITHOUT_TORCH = tuple(
     f"seg/{room}"
-    for room in ("reben", "config", "catalogue", "store", "rasters", "scenes", "prepare", "region", "synthetic")
+    for room in ("reben", "config", "catalogue", "store", "rasters", "scenes", "prepare", "region", "synthetic", "web")
 )
 TORCH = ("torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm")
 TORCH_FILES = "seg/models/torch_file.py"
