@@ -36,7 +36,7 @@ WITHOUT_TORCH = tuple(
     for room in ("reben", "config", "catalogue", "store", "rasters", "scenes", "prepare", "region", "synthetic", "web")
 )
 TORCH = ("torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm")
-TORCH_FILES = "seg/models/torch_file.py"
+TORCH_FILES = "seg/foundation/torch_file.py"
 """The one module that may call ``torch.load``, and only with ``weights_only=True``."""
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
 FILES = (

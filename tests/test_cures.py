@@ -76,6 +76,11 @@ TYPED = {
     },
     "data/lightning.py": {"pip install lightning": "test_cures.py::test_packages_that_are_advised_are_known"},
     "engine/guard.py": {"'seg data check'": "test_cures.py::test_patches_are_looked_at_as_advised"},
+    "foundation/catalogue.py": {
+        "lists them": "test_foundation.py::test_an_encoder_that_is_not_there_is_one_sentence",
+        "is not installed": "test_cures.py::test_packages_that_are_advised_are_known",
+    },
+    "foundation/packages.py": {"is installed but": "test_cures.py::test_packages_that_are_advised_are_known"},
     "maps/stac.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "maps/part.py": {"python -c": "test_packed.py::test_what_polygons_without_a_crs_are_advised_works"},
     "metrics/evidence_file.py": {

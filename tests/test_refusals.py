@@ -223,6 +223,8 @@ CASES = [
     ("models --arch unett", 2, "there is no architecture 'unett'"),
     ("models --encoder resnet81", 2, "there is no encoder 'resnet81'"),
     ("models --encoder tu-nothing*", 2, "no encoder is called 'tu-nothing*'"),
+    ("models --encoder fm-nothing", 2, "there is no encoder 'fm-nothing'"),
+    ("models --encoder fm-nothing*", 2, "no encoder is called 'fm-nothing*'"),
     ("models --fusion dual --modality s2", 2, "fusion 'dual' needs bands"),
     ("data info nowhere", 2, "there is no store nowhere"),
     ("data check nowhere", 2, "there is no store nowhere"),

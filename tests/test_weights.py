@@ -19,13 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seg.catalogue.hub import fetch
 from seg.config.load import load_config
 from seg.config.sections import ModelConfig
 from seg.errors import CheckpointError, ModelError, WrongUseError
 from seg.models import weights_catalogue
 from seg.models.card import Data
 from seg.models.checkpoint import make_card, save_checkpoint
-from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.start import Loaded, start_segmenter
 from seg.models.stems import BandFit, find_stems, fit_stem

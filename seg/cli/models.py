@@ -8,7 +8,7 @@ from rich.table import Table
 from seg.cli import console, options
 
 if TYPE_CHECKING:
-    from seg.pipeline.models import Listing
+    from seg.pipeline.models import Known, Listing
 
 _NAMED_MISFITS = 12
 """Misfits that are named one by one."""
@@ -22,7 +22,11 @@ def models(
     bands: Annotated[str | None, typer.Option(help="Bands by name instead: VV,VH,B02,B03,B04,B08.")] = None,
     arch: Annotated[str | None, typer.Option(help="This architecture, with the encoders that fit it.")] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="This encoder, or those of a pattern such as 'tu-convnext*', in what they fit.")
+        str | None,
+        typer.Option(
+            help="This encoder, or those of a pattern such as 'tu-convnext*', in what they fit; 'fm-*': foundation "
+            "models."
+        ),
     ] = None,
     model: options.Model = None,
     fusion: Annotated[
@@ -48,7 +52,37 @@ def models(
 
         typer.echo(json.dumps(asdict(listing), indent=2))
         return
+    if listing.foundations:
+        _show_foundations(listing.foundations)
+        return
     _show(listing)
+
+
+def _show_foundations(models: tuple["Known", ...]) -> None:
+    from seg.reben.bands import MODALITIES, PATCH_SIZE, selection_name
+
+    caption = (
+        f"parameters in millions; MACs: multiply-adds in billions for a patch of {PATCH_SIZE} x {PATCH_SIZE} of all "
+        "bands, without a decoder; weights: under which licence they are published"
+    )
+    table = Table(title="foundation models", caption=caption)
+    table.add_column("encoder", no_wrap=True)
+    table.add_column("params", justify="right", no_wrap=True)
+    table.add_column("MACs", justify="right", no_wrap=True)
+    table.add_column("weights", overflow="fold")
+    table.add_column("from", no_wrap=True)
+    for model in models:
+        sizes = f"{model.parameters / 1e6:.1f}", f"{model.multiply_adds / 1e9:.1f}"
+        table.add_row(model.encoder, *sizes, model.licence if model.weights else "none", model.package)
+    console.out.print(table)
+    for kind in dict.fromkeys((model.bands, model.whole, model.expects) for model in models):
+        bands, whole, expects = kind
+        names = [model.encoder for model in models if (model.bands, model.whole, model.expects) == kind]
+        which = f"all of {'each sensor in ' if bands == MODALITIES['s1s2'] else ''}" if whole else "any of "
+        console.wrapped(f"{', '.join(names)}: {which}{selection_name(bands)}; {expects}.")
+    for reason in dict.fromkeys(model.reason for model in models if model.reason):
+        names = [model.encoder for model in models if model.reason == reason]
+        console.wrapped(f"Cannot be built here: {', '.join(names)}; {reason}.")
 
 
 def _show(listing: "Listing") -> None:

@@ -69,13 +69,14 @@ Model = Annotated[
     str | None, typer.Option(help="A network of your own instead: NAME in FILE.py builds it.", metavar="FILE.py:NAME")
 ]
 Encoder = Annotated[
-    str | None, typer.Option(help="Encoder, such as resnet50 or tu-convnext_tiny.", show_default="{model.encoder}")
+    str | None,
+    typer.Option(help="Encoder, such as resnet50, tu-convnext_tiny or fm-dofa-base.", show_default="{model.encoder}"),
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="What the network starts from: none, imagenet, reben[:<hub id or file>], ssl4eo[:<method or file>], a "
-        "file, or the folder of a run.",
+        help="What the network starts from: none, imagenet, published (for fm- encoders), reben[:<hub id or file>], "
+        "ssl4eo[:<method or file>], a file, or the folder of a run.",
         show_default="{model.weights}",
     ),
 ]

@@ -116,9 +116,11 @@ class ModelConfig(Section):
             or ``FILE.py:NAME`` for a network of one's own; without the folder once the next two settings say it.
         code: SHA-256 of that file, in hexadecimal digits. None: it is found out.
         code_folder: Where that file lies. A run that has begun has a copy of it.
-        encoder: An smp encoder, or a timm one as ``tu-<name>``; ``none`` for a network of one's own.
-        weights: What the network starts from: ``none`` (random), ``imagenet``, ``reben[:<hub id or file>]``,
-            ``ssl4eo[:<method or file>]``, a file with the tensors of an encoder, or the folder of an earlier run.
+        encoder: An smp encoder, a timm one as ``tu-<name>``, or a foundation model as ``fm-<name>``; ``none`` for a
+            network of one's own.
+        weights: What the network starts from: ``none`` (random), ``imagenet``, ``published`` (a foundation model's
+            own), ``reben[:<hub id or file>]``, ``ssl4eo[:<method or file>]``, a file with the tensors of an encoder, or
+            the folder of an earlier run.
         weights_bands: Input bands of a weights file in order, where nothing in it or beside it says them.
         fusion: ``stack`` feeds all bands to one encoder; ``dual`` has one for Sentinel-1 and one for Sentinel-2, whose
             features are merged level by level.

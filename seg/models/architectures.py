@@ -12,6 +12,7 @@ from seg.config.sections import Fusion
 from seg.config.terms import NO_ENCODER
 from seg.config.wording import clipped
 from seg.errors import ModelError
+from seg.foundation.catalogue import FOUNDATIONS, check_foundation, is_foundation
 from seg.own.code import ARCHITECTURE_GROUP, ENCODER_GROUP, is_in_file, registered
 from seg.reben.bands import SENSORS, of_sensor
 
@@ -41,7 +42,10 @@ class Architecture:
 
 _CONVOLUTIONAL = "convolutional encoders with a feature pyramid, such as resnet18, efficientnet-b0 or tu-convnext_tiny"
 _DILATED = "encoders whose last stages can be dilated, such as resnet18, efficientnet-b0 or tu-convnext_tiny"
-_PLAIN = "timm's vision transformers with patches of 8, 16 or 32 pixels, such as tu-vit_tiny_patch16_224"
+_PLAIN = (
+    "foundation models, and timm's vision transformers with patches of 8, 16 or 32 pixels, such as "
+    "tu-vit_tiny_patch16_224"
+)
 
 _ANY_NAME = r"""(?:^def |['"])([\w.]+)(?:\(|['"])"""
 """Functions and short texts: models, earlier names of models, and names of weights are among them."""
@@ -90,8 +94,8 @@ ARCHITECTURES: dict[str, Architecture] = dict.fromkeys(registered(ARCHITECTURE_G
 
 
 def encoder_names() -> tuple[str, ...]:
-    """Every encoder by name: smp's own, then timm's as ``tu-<name>``. Not each fits each architecture."""
-    return (*_smp_encoders(), *(f"tu-{name}" for name in _timm_models()))
+    """Every encoder by name: smp's own, timm's as ``tu-<name>``, foundation models. Not each fits each architecture."""
+    return (*_smp_encoders(), *(f"tu-{name}" for name in _timm_models()), *FOUNDATIONS)
 
 
 def _smp_encoders() -> Sequence[str]:
@@ -165,8 +169,11 @@ def check_encoder(name: str) -> None:
         name: smp's name, or timm's as ``tu-<name>`` or ``tu-<name>.<tag of the pretrained weights>``.
 
     Raises:
-        ModelError: If neither smp nor timm has it.
+        ModelError: If neither smp nor timm has it, or it is a foundation model that is not known or not installed.
     """
+    if is_foundation(name):
+        check_foundation(name)
+        return
     if name in _smp_encoders():
         return
     bare, _, tag = name.removeprefix("tu-").partition(".")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seg.config.paths import AnyPath
 from seg.config.version import VERSION
 from seg.errors import CheckpointError, ModelError
+from seg.foundation.encoder import FoundationEncoder
 from seg.models.additions import plain_state, put_apart
 from seg.models.card import (
     FORMAT,
@@ -138,6 +139,7 @@ def load_checkpoint(folder: AnyPath, device: str | torch.device = "cpu") -> tupl
     except ModelError as error:
         raise CheckpointError(f"the network of {folder} cannot be built: {error}") from error
     _fill(model, _in_order(tensors, card, model.class_tensors()), folder)
+    _require_statistics(model, card, folder)
     return model.to(device).eval(), _in_class_order(card)
 
 
@@ -171,6 +173,20 @@ def read_checkpoint(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     card, tensors = _read(folder)
     heads = [name for name in tensors if name.startswith(("network.segmentation_head.", "scene_head."))]
     return _in_class_order(card), _in_order(tensors, card, heads)
+
+
+def _require_statistics(model: Segmenter, card: ModelCard, folder: Path) -> None:
+    """Refuse a foundation model that would undo other statistics than those by which its inputs are normalised."""
+    for encoder in model.modules():
+        if isinstance(encoder, FoundationEncoder):
+            stated = {name: pair for name, *pair in zip(card.bands, card.mean, card.std, strict=True)}
+            wanted = torch.tensor([stated[name] for name in encoder.bands])
+            kept = torch.stack((encoder.mean_C, encoder.std_C), 1).cpu()
+            if not torch.allclose(kept, wanted, rtol=1e-4):
+                raise CheckpointError(
+                    f"the weights of {folder} were trained with other statistics than its {CARD_FILE} states; copy "
+                    "the checkpoint again"
+                )
 
 
 def _read(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:

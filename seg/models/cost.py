@@ -78,8 +78,14 @@ def cost_of(model: Segmenter) -> Cost:
     device = next(model.parameters()).device
     training = model.training
     model.eval()
+    # The counter stumbles over parameters that a model hands on from module to module.
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, len(model.bands), model.picture_edge, model.picture_edge, device=device))
+    for parameter in learned:
+        parameter.requires_grad_()
     model.train(training)
     # The counter takes a multiplication and its addition for two operations.
     return Cost(

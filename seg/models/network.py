@@ -1,6 +1,8 @@
 """The networks of segmentation-models-pytorch (smp), for any bands and, as far as their encoders can, for any size."""
 
 import inspect
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -11,6 +13,8 @@ from torch import nn
 
 from seg.config.sections import ModelConfig
 from seg.errors import ModelError
+from seg.foundation.build import dpt, known_to_smp
+from seg.foundation.catalogue import is_foundation
 from seg.models.architectures import load_encoder
 from seg.models.drops import drop_options
 from seg.models.fusion import DualEncoder
@@ -79,20 +83,23 @@ def encoder_options(config: ModelConfig, context: int = 0) -> list[tuple[int | N
 
 
 def smp_model(
-    config: ModelConfig, channels: int, options: dict[str, Any], weights: str | None = None
+    config: ModelConfig, bands: Sequence[str], options: dict[str, Any], weights: str | None = None
 ) -> SegmentationModel:
     """The network of smp.
 
     Args:
         config: Which network.
-        channels: Number of input bands.
+        bands: Names of the input channels, in order.
         options: Further arguments, from `encoder_options`.
         weights: ``imagenet`` starts the encoder from its published weights.
     """
     load_encoder(config.encoder)
     # smp passes timm's encoders a switch where its own take the name of the weights.
     switch: Any = True if weights and config.encoder.startswith("tu-") else weights
-    network = smp.create_model(config.arch, config.encoder, switch, channels, NUM_CLASSES, **options)
+    if config.arch == "dpt" and is_foundation(config.encoder):
+        return dpt(config.encoder, bands, NUM_CLASSES)
+    with known_to_smp(config.encoder, bands) if is_foundation(config.encoder) else nullcontext():
+        network = smp.create_model(config.arch, config.encoder, switch, len(bands), NUM_CLASSES, **options)
     check_parts(config.arch, network)
     return network
 
@@ -106,9 +113,9 @@ def network_of(config: ModelConfig, bands: tuple[str, ...], options: dict[str, A
         options: From `encoder_options`.
     """
     if config.fusion == "stack":
-        return smp_model(config, len(bands), options)
+        return smp_model(config, bands, options)
     # A decoder does not depend on the number of bands, so it may be that of either sensor.
-    models = {sensor: smp_model(config, len(of_sensor(bands, sensor)), options) for sensor in SENSORS}
+    models = {sensor: smp_model(config, of_sensor(bands, sensor), options) for sensor in SENSORS}
     network = models[SENSORS[-1]]
     edge = options.get("img_size", _FIXED_SIZE)
     encoders: dict[str, Any] = {sensor: model.encoder for sensor, model in models.items()}

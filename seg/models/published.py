@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from seg.catalogue.hub import fetch
 from seg.errors import CheckpointError, ModelError
+from seg.foundation.torch_file import read_torch_file
 from seg.models.card import ModelCard, read_metadata
 from seg.models.checkpoint import read_checkpoint
-from seg.models.hub import fetch
-from seg.models.torch_file import read_torch_file
 from seg.models.weights_bands import SETTING, Evidence, Family, InputBands, bands_of_id, file_evidence, reben_evidence
 from seg.models.weights_catalogue import FETCH, SSL4EO_BANDS, TENSORS, HubFile, encoder_file, run_checkpoint
 from seg.models.weights_file import BEST, CARD_FILE

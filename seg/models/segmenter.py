@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
 from seg.errors import ModelError
+from seg.foundation.catalogue import check_inputs
+from seg.foundation.encoder import FoundationEncoder
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
 from seg.models.drops import set_drops
 from seg.models.frame import Frame, TakenSizes
@@ -213,8 +215,9 @@ class Segmenter(nn.Module):
 
     def run(self, images_BCHW: Tensor, present_BS: Tensor | None) -> tuple[Tensor, Tensor]:
         """The forward pass on padded images, keeping the deepest features."""
-        dual = not self.config.own and isinstance(self.network.encoder, DualEncoder)
-        if present_BS is not None and not dual:
+        # Such encoders are told which sensors there are, and what stands in for the others is theirs.
+        told = not self.config.own and isinstance(self.network.encoder, DualEncoder | FoundationEncoder)
+        if present_BS is not None and not told:
             present_BC = present_BS[:, self._sensors_C]
             images_BCHW = torch.where(present_BC[:, :, None, None], images_BCHW, 0)
         if self.config.own:
@@ -222,7 +225,7 @@ class Segmenter(nn.Module):
             # Where there are no features, no scene head looks at them.
             return logits_BKHW, logits_BKHW if features_BCHW is None else features_BCHW
         encoder = self.network.encoder
-        encoded = encoder(images_BCHW, present_BS) if dual else encoder(images_BCHW)
+        encoded = encoder(images_BCHW, present_BS) if told else encoder(images_BCHW)
         # Vision transformers add their tokens.
         inputs = encoded if isinstance(encoded, tuple) else (encoded,)
         logits_BKHW = self.network.segmentation_head(self.network.decoder(*inputs))
@@ -273,6 +276,7 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str], context: int = 0,
         return own
     check_encoder(config.encoder)
     check_fusion(config.fusion, names)
+    check_inputs(config.encoder, names)
     failure: Exception | None = None
     attempts = encoder_options(config, context)
     for fixed_size, options in attempts:

@@ -11,13 +11,16 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from seg.catalogue.hub import fetch, silent_hub
 from seg.config.sections import ModelConfig
 from seg.config.wording import clipped
 from seg.errors import CheckpointError, ModelError
+from seg.foundation.catalogue import PUBLISHED, is_foundation
+from seg.foundation.encoder import FoundationEncoder
 from seg.models.architectures import check_encoder, find_architecture, pretrained_file, pretrained_hub_file
 from seg.models.checkpoint import read_checkpoint
+from seg.models.foundation_weights import fit_foundation
 from seg.models.fusion import DualEncoder
-from seg.models.hub import fetch, silent_hub
 from seg.models.network import encoder_options, smp_model
 from seg.models.published import Published, read_published
 from seg.models.scene_transfer import take_scene_classifier
@@ -25,7 +28,7 @@ from seg.models.segmenter import Segmenter, build_segmenter
 from seg.models.stems import BandFit
 from seg.models.transfer import Fitted, fit_encoder
 from seg.models.weights_bands import Evidence, Family, InputBands
-from seg.models.weights_catalogue import IMAGENET_BANDS, published_file, run_checkpoint
+from seg.models.weights_catalogue import IMAGENET_BANDS, check_weights, published_file, run_checkpoint
 from seg.models.weights_names import IMAGENET
 from seg.own.code import Code
 from seg.reben.bands import SENSORS, of_sensor
@@ -137,7 +140,9 @@ def start_segmenter(
         ModelError, CheckpointError: If the weights do not exist, cannot be fetched or read,
             or are for another network.
     """
-    if config.weights == IMAGENET and not find_architecture(config.arch).own:
+    if config.weights is not None and (is_foundation(config.encoder) or config.weights == PUBLISHED):
+        check_weights(config.weights, config.encoder, bands)
+    elif config.weights == IMAGENET and not find_architecture(config.arch).own:
         _check_published(config.encoder)
     model = build_segmenter(config, bands, context, code)
     if config.weights is None:
@@ -148,8 +153,11 @@ def start_segmenter(
         return model, (whole,)
     loaded = []
     for sensor, encoder, names in _encoders(model):
-        published = _find(model, sensor, names)
-        fitted = fit_encoder(encoder, config.encoder, names, model.patch_edge, published)
+        if isinstance(encoder, FoundationEncoder):
+            published, fitted = fit_foundation(encoder, config, sensor, notify)
+        else:
+            published = _find(model, sensor, names)
+            fitted = fit_encoder(encoder, config.encoder, names, model.patch_edge, published)
         # The base class's own: what some encoders of smp do to the names of published files has been done.
         nn.Module.load_state_dict(encoder, dict(fitted.tensors), strict=False)
         loaded.append(_finish(model, sensor, published, fitted))
@@ -210,7 +218,7 @@ def _imagenet(model: Segmenter) -> Published:
     options = next(options for size, options in encoder_options(config, model.context) if size == fixed_size)
     try:
         with torch.random.fork_rng(devices=[]), silent_hub():
-            encoder = smp_model(config, len(IMAGENET_BANDS), options, IMAGENET).encoder
+            encoder = smp_model(config, IMAGENET_BANDS, options, IMAGENET).encoder
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"the pretrained weights of encoder '{config.encoder}' cannot be read; fetch {words} into the local cache "

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.errors import ModelError
+from seg.foundation.catalogue import PUBLISHED, find_foundation, is_foundation
+from seg.foundation.torch_file import require_torch_file
 from seg.models.card import check_checkpoint, read_metadata
-from seg.models.torch_file import require_torch_file
 from seg.models.weights_file import BEST, CARD_FILE, CHECKPOINTS, WEIGHTS_FILE
 from seg.models.weights_names import IMAGENET, REBEN, split_weights
 from seg.reben.bands import CIRRUS, MODALITIES, S1_BANDS, S2_BANDS
@@ -191,7 +192,9 @@ def check_weights(weights: str, encoder: str, bands: Sequence[str]) -> None:
     Raises:
         ModelError, CheckpointError, OSError: What is wrong.
     """
-    place = published_file(weights, encoder, bands) if weights != IMAGENET else None
+    if is_foundation(encoder) or weights == PUBLISHED:
+        _check_kind(weights, encoder)
+    place = published_file(weights, encoder, bands) if weights not in (IMAGENET, PUBLISHED) else None
     if not isinstance(place, Path):
         return
     if (checkpoint := run_checkpoint(place)) is not None:
@@ -202,6 +205,26 @@ def check_weights(weights: str, encoder: str, bands: Sequence[str]) -> None:
         read_metadata(path, FETCH)
     else:
         require_torch_file(path)
+
+
+def _check_kind(weights: str, encoder: str) -> None:
+    """Refuse weights of other encoders for foundation models, and the other way round."""
+    kind, _ = split_weights(weights)
+    if not is_foundation(encoder):
+        raise ModelError(
+            f"'{PUBLISHED}' are weights of foundation models, and encoder '{encoder}' is none; "
+            f"use --weights {IMAGENET}, or name another encoder"
+        )
+    if kind not in ("", PUBLISHED):
+        raise ModelError(
+            f"'{weights}' are weights of other encoders than '{encoder}'; use --weights {PUBLISHED}, none, a file or "
+            "the folder of a run"
+        )
+    if weights == PUBLISHED and find_foundation(encoder).weights is None:
+        raise ModelError(
+            f"nobody publishes weights of encoder '{encoder}'; use --weights none, a file or the folder of a run, or "
+            "name another encoder"
+        )
 
 
 def _reben_file(detail: str, encoder: str, bands: Sequence[str]) -> HubFile:

@@ -13,6 +13,7 @@ from seg.config.scope import Scope
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import CheckpointError, RunError
+from seg.foundation.catalogue import FOUNDATIONS
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence_file import FILE_NAME
 from seg.metrics.evidence_header import SCORED_FILE
@@ -126,12 +127,20 @@ def write_card(
             resampling=card.resampling,
             scene_head=card.scene_head,
             synthetic=_synthetic(card, assessment),
-            facts=entry.facts | _trials(entry),
+            facts=entry.facts | _foundation(card.encoder) | _trials(entry),
             code=f"{CODE_FILE}:{card.arch.rpartition(':')[2]}" if card.code else "",
         )
         options = OnnxOptions() if onnx is True else onnx or None
         written = _write(run, folder, described, (assessment, official), options)
     return Published(out, assessment is not None, written)
+
+
+def _foundation(encoder: str) -> dict[str, str]:
+    """What whoever passes on a foundation model has to say of it."""
+    if encoder not in FOUNDATIONS:
+        return {}
+    family = FOUNDATIONS[encoder].family
+    return {"Foundation model": f"its published weights: {family.licence}; cite {family.citation}"}
 
 
 def _of_predictions(

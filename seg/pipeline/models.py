@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from seg.config.sections import Fusion, ModelConfig
 from seg.config.track import Track, silent
 from seg.errors import ModelError
+from seg.foundation.catalogue import FOUNDATIONS, Foundation, is_foundation, why_not
 from seg.models.architectures import (
     ARCHITECTURES,
     SHORT_LIST,
@@ -43,6 +44,35 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A foundation model that seg knows, whether or not it can be built here.
+
+    Attributes:
+        encoder: What ``seg train --encoder`` takes.
+        parameters: Learned values of the model, without decoder, pyramid and stem.
+        multiply_adds: For a patch of 120 x 120 pixels of all its bands, with margins.
+        bands: Bands that it takes.
+        whole: Whether it needs all bands of a sensor of which it sees any.
+        expects: What bands are brought to before it sees them.
+        weights: Where ``--weights published`` is fetched from; None if nobody publishes any.
+        licence: Of these weights.
+        package: Where the model comes from.
+        reason: Why it cannot be built here, and the cure; empty if it can.
+    """
+
+    encoder: str
+    parameters: int
+    multiply_adds: int
+    bands: tuple[str, ...]
+    whole: bool
+    expects: str
+    weights: str | None
+    licence: str
+    package: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Listing:
     """Networks for a band set.
 
@@ -52,6 +82,7 @@ class Listing:
         networks: Those that can be built.
         misfits: Pairs that were asked for and do not fit each other.
         takes: Which encoders fit, in words, by architecture listed.
+        foundations: Foundation models, where a pattern asks for them.
     """
 
     bands: tuple[str, ...]
@@ -59,6 +90,7 @@ class Listing:
     networks: tuple[Network, ...]
     misfits: tuple[Pair, ...]
     takes: dict[str, str]
+    foundations: tuple[Known, ...] = ()
 
 
 def list_models(
@@ -73,7 +105,7 @@ def list_models(
 
     With neither architecture nor encoder: every architecture with its own small encoder, and the default architecture
     with a short list of encoders. With an architecture: that one with the short list. With an encoder: it in every
-    architecture.
+    architecture. With a pattern of foundation models, such as ``fm-*``, and no architecture: what is known of them.
 
     Args:
         bands: A modality, or comma-separated bands.
@@ -91,6 +123,9 @@ def list_models(
     """
     names = band_names(bands)
     check_fusion(fusion, names)
+    if encoder is not None and arch is None and is_foundation(encoder) and _is_pattern(encoder):
+        known = tuple(_known(FOUNDATIONS[name]) for name in _matching(encoder))
+        return Listing(names, fusion, (), (), {}, known)
     pairs = _pairs(arch, encoder, every)
     from seg.models.cost import measure
 
@@ -133,8 +168,28 @@ def _pairs(arch: str | None, encoder: str | None, every: bool) -> list[Pair]:
     return list(dict.fromkeys([*first, *((chosen, one) for one in encoders)]))
 
 
+def _known(model: Foundation) -> Known:
+    family, weights = model.family, model.weights
+    return Known(
+        encoder=model.name,
+        parameters=model.parameters,
+        multiply_adds=model.multiply_adds,
+        bands=family.bands,
+        whole=family.whole,
+        expects=family.expects,
+        weights=None if weights is None else f"{weights.file} of {weights.repository} on the Hugging Face hub",
+        licence=family.licence,
+        package=family.package,
+        reason=why_not(model),
+    )
+
+
+def _is_pattern(encoder: str) -> bool:
+    return bool(set(encoder) & set("*?["))
+
+
 def _matching(encoder: str) -> Sequence[str]:
-    if not set(encoder) & set("*?["):
+    if not _is_pattern(encoder):
         check_encoder(encoder)
         return [encoder]
     found = [name for name in encoder_names() if fnmatchcase(name, encoder)]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seg.catalogue.hub import fetch
 from seg.config.paths import AnyPath
 from seg.data.context import picture_size, with_context
 from seg.data.devices import find_device
@@ -17,7 +18,6 @@ from seg.errors import CheckpointError, WrongUseError
 from seg.metrics.scene import DEFAULT_THRESHOLD, decide
 from seg.models.card import ModelCard, read_card
 from seg.models.checkpoint import load_checkpoint
-from seg.models.hub import fetch
 from seg.models.segmenter import Segmenter
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE
 from seg.own.code import CODE_FILE

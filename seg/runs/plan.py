@@ -14,6 +14,7 @@ from seg.data.transforms import check_augmentation
 from seg.engine.losses.joint import check_losses
 from seg.engine.modality_dropout import check_modality_dropout
 from seg.errors import RunError, WrongUseError
+from seg.foundation.catalogue import check_inputs
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
 from seg.models.weights_catalogue import check_weights
 from seg.models.weights_names import whole_path
@@ -100,6 +101,7 @@ def check_plan(task: TrainPlan) -> None:
     else:
         check_encoder(model.encoder)
     check_fusion(model.fusion, data.bands)
+    check_inputs(model.encoder, data.bands)
     if model.encoder_mode == "lora" and not_installed("peft"):
         raise WrongUseError("model.encoder_mode=lora needs peft; install it with: pip install 'seg[lora]'")
     check_losses(task.config.loss)

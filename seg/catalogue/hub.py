@@ -2,9 +2,10 @@
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import errors
@@ -18,7 +19,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, err
 """What a disk says that takes no file; it has its own sentence."""
 
 
-def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
+def fetch(repository: str, file: str, revision: str, cure: str, notify: Callable[[str], None] = lambda _: None) -> Path:
     """A file of the hub, on this machine.
 
     Args:
@@ -26,6 +27,7 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
         file: Its path there.
         revision: Commit, branch or tag.
         cure: What to do without a network, as the end of a sentence that begins with "fetch it".
+        notify: Is told before a download how large the file is, and its hash as the hub gives it.
 
     Raises:
         CheckpointError: At once, without tries that wait for each other, if the file is not here and cannot be fetched.
@@ -38,7 +40,8 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
     url = huggingface_hub.hf_hub_url(repository, file, revision=revision)
     try:
         # The download itself tries again for half a minute; this question is asked once.
-        huggingface_hub.get_hf_file_metadata(url, timeout=_TIMEOUT)
+        about = huggingface_hub.get_hf_file_metadata(url, timeout=_TIMEOUT)
+        _announce(about, file, repository, notify)
         with silent_hub():
             return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, etag_timeout=_TIMEOUT))
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
@@ -52,6 +55,14 @@ def fetch(repository: str, file: str, revision: str, cure: str) -> Path:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise
         raise _unreachable(repository, file, revision, cure) from error
+
+
+def _announce(about: Any, file: str, repository: str, notify: Callable[[str], None]) -> None:
+    """Say what is about to be fetched; servers leave out size or hash as they like."""
+    size, digest = getattr(about, "size", None), getattr(about, "etag", None)
+    known = [f"{size / 1e6:,.0f} MB"] if size else []
+    known += [f"hash {digest}"] if digest else []
+    notify(f"Fetching {file} of {repository} from the Hugging Face hub{': ' if known else ''}{', '.join(known)}.")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seg.errors import CheckpointError
 
@@ -37,10 +37,19 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
     for key in _WRAPPERS:
         if isinstance(document, dict) and isinstance(document.get(key), dict):
             document = document[key]
+    if isinstance(document, dict):
+        document = _flat(document)
     tensors = {str(name): value for name, value in document.items()} if isinstance(document, dict) else {}
     if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise CheckpointError(f"{path} holds no tensors by name; give a file with the state dict of an encoder")
     return tensors
+
+
+def _flat(document: dict[Any, Any]) -> dict[Any, Any]:
+    """State dicts of several parts of a network in one, by the names of the parts and a dot."""
+    parts = {name: value for name, value in document.items() if isinstance(value, dict)}
+    flat = {name: value for name, value in document.items() if name not in parts}
+    return flat | {f"{part}.{name}": value for part, inner in parts.items() for name, value in inner.items()}
 
 
 def require_torch_file(path: Path) -> None:
