@@ -10,9 +10,10 @@ from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
-from commands import typed
+from commands import run_seg, typed
 
 from seg.cli.main import main
+from seg.engine.stopping import Interrupted
 
 HEAVY = ("torch", "albumentations", "segmentation_models_pytorch", "pyarrow", "rasterio", "numpy", "matplotlib")
 
@@ -204,6 +205,27 @@ def test_without_data_the_demo_store_is_used_loudly(cli, monkeypatch):
     assert code == 0
     assert "using the SYNTHETIC demo store" in plain(err)
     assert Path("runs/unet-s2/checkpoints/best/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("stopped", "advice"),
+    [
+        (Interrupted("stopped in epoch 2 after step 5"), "goes on with: seg train --out {out}/run --resume"),
+        (KeyboardInterrupt(), "Remove {out}, and the same command starts anew."),
+    ],
+)
+def test_a_demo_that_is_stopped_says_how_to_go_on(stopped, advice, tmp_path, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise stopped
+
+    monkeypatch.setattr("seg.pipeline.demo.demo", stop)
+    code, said = run_seg("demo", "--out", tmp_path)
+    assert (code, advice.format(out=tmp_path) in said) == (1, True)
+
+
+def test_a_file_without_the_name_of_a_network_is_told_so(tmp_path):
+    code, said = run_seg("train", "--model", "small.py", "--data", tmp_path)
+    assert (code, "--model small.py:NAME" in said) == (2, True)
 
 
 def test_demo(cli):

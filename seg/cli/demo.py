@@ -1,5 +1,6 @@
 """``seg demo``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +22,20 @@ def demo(
 ) -> None:
     """The whole way on synthetic data: make it, build a store, train, evaluate, export maps. Minutes on a laptop."""
     from seg.cli.train import training_progress
+    from seg.engine.stopping import Interrupted
     from seg.pipeline.demo import demo as run
     from seg.report.formats import to_rich
-    from seg.runs.demonstration import DEMO
+    from seg.runs.demonstration import DEMO, RUN_PLACE
 
     settings = DEMO.changed(patches=patches, epochs=epochs)
-    with training_progress(settings.epochs, "miou") as observe:
-        result = run(out, settings, observe=observe, track=console.track, notify=console.notify)
+    with console.stoppable(f"Remove {shlex.quote(str(out))}, and the same command starts anew."):
+        try:
+            with training_progress(settings.epochs, "miou") as observe:
+                result = run(out, settings, observe=observe, track=console.track, notify=console.notify)
+        except Interrupted as reason:
+            begun = shlex.quote(str(out / RUN_PLACE))
+            reason.add_note(f"Its training goes on with: seg train --out {begun} --resume")
+            raise
     for table in result.tables:
         console.out.print(to_rich(table))
     for what, where in result.places.items():

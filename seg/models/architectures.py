@@ -3,6 +3,7 @@
 Names come from the sources of smp and timm until those are loaded, which takes seconds: a wrong one is refused before.
 """
 
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -154,6 +155,11 @@ def find_architecture(name: str) -> Architecture:
     if is_in_file(name):
         return _OWN
     if name not in ARCHITECTURES:
+        if name.endswith(".py"):
+            raise ModelError(
+                f"{clipped(name)} is a file, and which network of it is not said; name the class or function that "
+                f"builds it: --model {shlex.quote(clipped(name))}:NAME"
+            )
         suggestion = _suggest(name, ARCHITECTURES)
         raise ModelError(
             f"there is no architecture '{clipped(name)}'; {suggestion}there are {', '.join(ARCHITECTURES)}; one of "

@@ -14,7 +14,7 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.report.formats import Table
 from seg.runs.data import DEMO_SEED
-from seg.runs.demonstration import DEMO, DemoSettings, Outlook, demo_plan
+from seg.runs.demonstration import DEMO, RUN_PLACE, DemoSettings, Outlook, demo_plan
 from seg.runs.evaluation import REPORT_FILE
 from seg.store.targets import LOCK_FILE, claimed_folder
 
@@ -54,13 +54,13 @@ def demo(
     out = Path(out)
     with claimed_folder(out, ()):
         if any(path.name != LOCK_FILE for path in out.iterdir()):
-            raise WrongUseError(f"{out} is there already; choose another folder with --out")
+            raise WrongUseError(f"{out} is there already; remove it, or choose another folder with --out")
         return _walk(out, settings, observe, track, notify)
 
 
 def _walk(out: Path, settings: DemoSettings, observe: Observe, track: Track, notify: Notify) -> DemoResult:
     notify("The demo runs on SYNTHETIC data: its scores say nothing about reBEN.")
-    tree, store, run, maps = out / "reben", out / "store", out / "run", out / "maps"
+    tree, store, run, maps = out / "reben", out / "store", out / RUN_PLACE, out / "maps"
     task = demo_plan(run, store, settings)
     outlook = Outlook(task, settings, observe, notify)
     synthesise(tree, settings.patches, DEMO_SEED, track)

@@ -38,6 +38,8 @@ class DemoSettings:
 
 
 DEMO = DemoSettings()
+RUN_PLACE = "run"
+"""Where the run lies in the folder of the demo."""
 
 
 def demo_plan(run: Path, store: Path, settings: DemoSettings = DEMO) -> TrainPlan:

@@ -85,7 +85,8 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
     if low and not percent:
         right = [spread.layer for spread in spreads if spread not in low]
         formula = cure(low[0].layer, "(* 10000 (read 1))", right)
-        return [Finding(f"{named(low)} holds reflectance from 0 to 1, but models see DN; {formula}", True)]
+        verb = "holds" if len(low) == 1 else "hold"
+        return [Finding(f"{named(low)} {verb} reflectance from 0 to 1, but models see DN; {formula}", True)]
     return []
 
 
