@@ -524,7 +524,7 @@ OUTPUTS = {
     "bench_cli": (["--json", "{place}/x.json"], "x.json"),
     **{
         f"bench_{what}": (["--out", "{place}/x"], "x.md")
-        for what in ("data", "demo", "gpu", "make", "predict", "report", "train")
+        for what in ("data", "demo", "encoders", "gpu", "make", "predict", "report", "train")
     },
     "check_intervals": (OUT, "intervals.md"),
     "check_units": (OUT, "units.md"),
@@ -535,7 +535,7 @@ OUTPUTS = {
     **{
         f"questions/{what}": (OUT, f"{what}.md")
         for what in (
-            *("context", "fusion", "label_noise", "mapping_unit"),
+            *("context", "encoders", "fusion", "label_noise", "mapping_unit"),
             *("scene_heads", "scene_labels", "speed", "split_leakage"),
         )
     },
