@@ -118,7 +118,8 @@ def test_training_learns(store, tmp_path):
     epochs = epochs_of(fit(run))
     assert epochs[-1].losses["loss"] < 0.75 * epochs[0].losses["loss"]
     for epoch in epochs:
-        assert epoch.losses["loss"] == pytest.approx(epoch.losses["pixel_loss"] + epoch.losses["scene_loss"], rel=1e-5)
+        scene = LossConfig().scene_weight * epoch.losses["scene_loss"]
+        assert epoch.losses["loss"] == pytest.approx(epoch.losses["pixel_loss"] + scene, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_run(store, tmp_path, uninterrupted):

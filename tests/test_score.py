@@ -37,7 +37,6 @@ from seg.metrics.evidence_file import load_evidence, load_origin, pack_evidence,
 from seg.metrics.evidence_header import sealed
 from seg.metrics.scores import score_evidence
 from seg.metrics.sparse import PatchCounts, sparse_counts
-from seg.pipeline import score as score_module
 from seg.pipeline.report import report_run
 from seg.pipeline.score import Scored, score
 from seg.pipeline.train import train
@@ -458,7 +457,7 @@ def test_what_is_broken_off_goes_on(made: Made, scored: Any, reference: Path, tm
             raise KeyboardInterrupt
         return done(piece)
 
-    monkeypatch.setattr(score_module, "score_piece", killed)
+    monkeypatch.setattr("seg.predictions.evidence.score_piece", killed)
     with pytest.raises(KeyboardInterrupt):
         scored(tmp_path / "a.npz", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -480,7 +479,7 @@ def test_other_predictions_start_anew(made: Made, scored: Any, reference: Path, 
         return pieces.score_piece(piece)
 
     with monkeypatch.context() as patch:
-        patch.setattr(score_module, "score_piece", killed)
+        patch.setattr("seg.predictions.evidence.score_piece", killed)
         with pytest.raises(KeyboardInterrupt):
             scored(tmp_path / "a.npz", out=tmp_path / "out")
     np.savez(tmp_path / "a.npz", ids=np.array(made.ids), masks=made.masks)
