@@ -1,6 +1,7 @@
 """Networks that look at what lies around a patch: their logits, their windows over scenes, their cards and runs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from seg.inference.torch_network import TorchNetwork
 from seg.inference.window_pass import ScenePass
 from seg.inference.windows import lay_windows
 from seg.metrics.evidence_file import load_origin
-from seg.models.card import FORMAT, FORMAT_PLAIN, Data, read_card
+from seg.models.card import FORMAT_CONTEXT, FORMAT_PLAIN, Data, read_card
 from seg.models.checkpoint import load_checkpoint, make_card, save_checkpoint
 from seg.models.frame import Frame, TakenSizes
 from seg.models.network import encoder_options
@@ -105,7 +106,7 @@ def test_neighbours_of_zeros_are_none_to_a_convolution():
     convolution = nn.Conv2d(len(NAMES), 19, 3, padding=1)
     for context in (0, 24):
         model = network(context, "none")
-        model._multiple = model._least = 1
+        model._layout = replace(model._layout, multiple=1, least=1)
         model.run = lambda images, _: (convolution(images), images)
         images = IMAGES[..., 24:-24, 24:-24]
         logits.append(model(nn.functional.pad(images, (context,) * 4))[0])
@@ -251,7 +252,7 @@ def test_a_card_keeps_the_context(tmp_path, context):
     save_checkpoint(tmp_path / "c", model, card)
     written = json.loads((tmp_path / "c" / "card.json").read_text())
     # Without a context, an earlier seg reads it too.
-    assert written["format"] == (FORMAT if context else FORMAT_PLAIN)
+    assert written["format"] == (FORMAT_CONTEXT if context else FORMAT_PLAIN)
     assert written.get("context") == (context or None)
     loaded, known = load_checkpoint(tmp_path / "c")
     assert loaded.context == known.context == context
