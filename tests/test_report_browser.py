@@ -1,12 +1,8 @@
 """The HTML report in a browser: no errors, sorting by mouse and keyboard, small screens, contrast."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
+from browser import chromium
 from entries import ANSWERS
 from made_up import made_up_evidence
 
@@ -23,23 +19,6 @@ from seg.reben.classes import NUM_CLASSES
 from seg.report.gallery import Picture
 from seg.report.html import render_report
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-if CHROMIUM is None or DRIVER is None:
-    pytest.skip("there is no chromium with its chromedriver on this machine", allow_module_level=True)
-
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
 ABSENT = 7
 CELLS = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[arguments[1]].textContent.trim())"
 KEYS = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[arguments[1]].dataset.sort)"
@@ -109,18 +88,9 @@ def report(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["webdriver.Chrome"]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-        try:
-            yield driver
-        finally:
-            driver.quit()
+def browser():
+    with chromium(browser="ALL") as driver:
+        yield driver
 
 
 def opened(browser, report: str, width: int = 1280, scheme: str = "light", height: int = 900) -> None:
@@ -385,7 +355,6 @@ def test_the_page_prints(browser, report):
     opened(browser, report)
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
     assert len(printed["data"]) > 100_000
-    assert Path(CHROMIUM).exists()
 
 
 HOSTILE = '=1+1<img src=x onerror="alert(1)">"><script>alert(2)</script>'

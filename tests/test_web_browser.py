@@ -2,10 +2,7 @@
 
 import json
 import re
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,24 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pyproj
 import pytest
+from browser import chromium
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.ui import WebDriverWait
 from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, made_up
 
 from seg.reben.classes import CLASSES
 from seg.styles.palette import AGREEMENT
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver import ActionChains, Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-if CHROMIUM is None or DRIVER is None:
-    pytest.skip("there is no chromium with its chromedriver on this machine", allow_module_level=True)
-
-ARGUMENTS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-)
 PHONE = (390, 844)
 COLOUR = """
 const canvas = document.getElementById("map"), ratio = canvas.width / canvas.clientWidth;
@@ -91,18 +78,9 @@ def page(made, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["webdriver.Chrome"]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-        try:
-            yield driver
-        finally:
-            driver.quit()
+def browser():
+    with chromium(browser="ALL", performance="ALL") as driver:
+        yield driver
 
 
 def opened(browser, page: Path, size=(1280, 860), scheme="light") -> SimpleNamespace:

@@ -186,6 +186,7 @@ def _layout(network: nn.Module, arch: str, bands: int, edge: int) -> Layout:
     first = _up(edge, _MULTIPLES[-1])
     try:
         features = features_at(first, first)
+    # Code of somebody's own may raise anything at a size that it does not take; if it takes none, that is passed on.
     except Exception as error:
         return _of_one_size(edge, features_at, error)
     spacing = first // max(features.shape[-1], 1) if features is not None else 0

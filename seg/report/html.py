@@ -3,13 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import Any, NamedTuple
-
-import jinja2
-from markupsafe import Markup
 
 from seg.metrics.assess import Assessment
 from seg.metrics.evidence import Evidence, Origin
@@ -23,8 +18,8 @@ from seg.report.html_charts import Chart, calibration_charts, curve_charts, pixe
 from seg.report.html_gallery import HtmlPicture, html_picture
 from seg.report.html_tables import ConfusionRow, HtmlTable, confusion_rows, css_color, html_table
 from seg.report.results import detail_tables, summary_tables
+from seg.styles.pages import render_html
 
-_TEMPLATES = "templates"
 _TITLES = ("Run", "Model")
 """What of a run stands in titles."""
 
@@ -156,8 +151,7 @@ def render_page(template: str, scripts: Sequence[str], **context: Any) -> str:
         scripts: Files of its script, beside the templates.
         **context: What the template shows; what is text is escaped.
     """
-    style, script = Markup(_resource("report.css")), Markup("\n".join(map(_resource, scripts)))
-    return _environment().get_template(template).render(context, style=style, script=script)
+    return render_html("seg.report", template, "report.css", scripts, **context)
 
 
 def _tab(about: Mapping[str, str], origin: Origin) -> str:
@@ -267,20 +261,3 @@ def _facts(assessment: Assessment) -> dict[str, str]:
         "Label thresholds": _thresholds(scores),
         "Temperature": UNDEFINED if origin.temperature is None else f"{origin.temperature:.3f}, fitted on validation",
     }
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("seg.report", _TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _resource(name: str) -> str:
-    resource: Any = files("seg.report") / _TEMPLATES / name
-    return str(resource.read_text(encoding="utf-8"))

@@ -3,16 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from markupsafe import Markup
 from rasterio.windows import Window
 
 from seg.config.synthetic import Synthetic
@@ -21,12 +17,13 @@ from seg.reben.ground import hectares_of
 from seg.reben.patch import GeoRef
 from seg.store.atomic import replace_folder
 from seg.store.written import FILE_NAME, keep_all
+from seg.styles.pages import render_html
 from seg.styles.palette import AGREEMENT, RIGHT, SHADES, UNLABELLED, WRONG, Color
 from seg.web.folder import PAGE, require_page
 from seg.web.place import place_of
 from seg.web.tiles import Layers, write_tiles
 
-_TILES, _TEMPLATES = "tiles", "templates"
+_TILES = "tiles"
 _SCRIPTS = ("place.js", "tiles.js", "viewer.js")
 _ROWS = 1024
 """Of a map that are counted at a time."""
@@ -148,8 +145,11 @@ def page_text(layers: Layers, about: Mapping[str, Any], told: Told) -> str:
         "marks": [{"name": entry.name, "color": _css(entry.color)} for entry in AGREEMENT.entries],
         "shades": SHADES,
     }
-    template = _environment().get_template("page.html.j2")
-    return template.render(
+    return render_html(
+        "seg.web",
+        "page.html.j2",
+        "page.css",
+        _SCRIPTS,
         title=told.title,
         synthetic=synthetic,
         facts={name: told.tags[tag] for tag, name in _FACTS.items() if told.tags.get(tag)},
@@ -160,8 +160,6 @@ def page_text(layers: Layers, about: Mapping[str, Any], told: Told) -> str:
         marks=_mark_rows(hectares),
         shades=", ".join(map(_css, SHADES)),
         document=document,
-        style=Markup(_resource("page.css")),
-        script=Markup("\n".join(map(_resource, _SCRIPTS))),
     )
 
 
@@ -220,20 +218,3 @@ def _grid(raster: rasterio.io.DatasetReader) -> GeoRef:
 
 def _css(color: Color) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("seg.web", _TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _resource(name: str) -> str:
-    resource: Any = files("seg.web") / _TEMPLATES / name
-    return str(resource.read_text(encoding="utf-8"))
