@@ -25,6 +25,17 @@ ARGUMENTS = (
     "--disable-dev-shm-usage",
 )
 
+LUMINANCE = """
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+function luminance(color) {
+  canvas.fillStyle = "#000"; canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+"""
+"""A function of scripts: the relative luminance of a colour, as WCAG defines it."""
+
 
 @contextmanager
 def chromium(**logs: str) -> Iterator["webdriver.Chrome"]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browser import chromium
+from browser import LUMINANCE, chromium
 from entries import ANSWERS
 from made_up import made_up_evidence
 
@@ -22,15 +22,9 @@ from seg.report.html import render_report
 ABSENT = 7
 CELLS = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[arguments[1]].textContent.trim())"
 KEYS = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[arguments[1]].dataset.sort)"
-CONTRAST = """
-const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-function luminance(color) {
-  canvas.fillStyle = "#000"; canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
-  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-return [...document.querySelectorAll("table.matrix td[title]")].map((cell, n) => {
+CONTRAST = (
+    LUMINANCE
+    + """return [...document.querySelectorAll("table.matrix td[title]")].map((cell, n) => {
   cell.style.setProperty("--v", n / 360);
   cell.classList.toggle("past-dark", n / 360 > 0.515);
   cell.classList.toggle("past-light", n / 360 > 0.695);
@@ -39,6 +33,7 @@ return [...document.querySelectorAll("table.matrix td[title]")].map((cell, n) =>
   return (high + 0.05) / (low + 0.05);
 });
 """
+)
 OVERFLOWING = """
 return [...document.querySelectorAll("body *")].filter(e => {
   const box = e.getBoundingClientRect();

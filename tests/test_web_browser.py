@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyproj
 import pytest
-from browser import chromium
+from browser import LUMINANCE, chromium
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, made_up
@@ -33,15 +33,9 @@ for (const row of document.querySelectorAll("[data-layer]")) {
   range.dispatchEvent(new Event("input"));
 }
 """
-CONTRAST = """
-const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-function luminance(color) {
-  canvas.fillStyle = "#000"; canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
-  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-function behind(element) {
+CONTRAST = (
+    LUMINANCE
+    + """function behind(element) {
   for (let at = element; at; at = at.parentElement) {
     const color = getComputedStyle(at).backgroundColor;
     if (color !== "rgba(0, 0, 0, 0)") return color;
@@ -54,6 +48,7 @@ return [...document.querySelectorAll("body *")].filter(e => e.checkVisibility() 
   return [e.tagName + " " + e.textContent.trim().slice(0, 30), (high + 0.05) / (low + 0.05)];
 });
 """
+)
 WIDE = """
 return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
   !e.closest("svg, .skip")).map(e => e.tagName + " " + e.id + " " + e.className);
