@@ -718,6 +718,43 @@ def test_evidence_that_agrees_with_itself_is_told_by_the_predictions(store, tmp_
     assert (code, advice in said) == (2, True)
 
 
+def pooled_a_little_less(evidence: Evidence) -> Evidence:
+    """What the pixels together say of a class of a patch: nothing else in the evidence depends on its last digit."""
+    assert evidence.details is not None
+    assert evidence.details.pooled_NPK is not None
+    pooled_NPK = evidence.details.pooled_NPK.copy()
+    pooled_NPK[0, 1, 5] -= 1
+    return replace(evidence, details=replace(evidence.details, pooled_NPK=pooled_NPK))
+
+
+def losses_a_little_less(evidence: Evidence) -> Evidence:
+    assert evidence.details is not None
+    assert evidence.details.losses_NSL is not None
+    return replace(evidence, details=replace(evidence.details, losses_NSL=evidence.details.losses_NSL * (1 - 1e-4)))
+
+
+def test_confidences_of_predictions_made_elsewhere_are_compared_too(store, tmp_path):
+    rows = np.flatnonzero(store.index.splits == 2)
+    ids = store.index.patch_ids.take(rows).to_pylist()
+    entries, files = [], {}
+    for seed in range(3):
+        shares = np.random.default_rng(seed).random((len(ids), NUM_CLASSES, 120, 120), np.float32)
+        files[str(seed)] = tmp_path / f"{seed}.npz"
+        np.savez(files[str(seed)], ids=np.array(ids), probabilities=shares / shares.sum(1, keepdims=True))
+        entries.append(tmp_path / f"scored-{seed}")
+        score(files[str(seed)], name="outsider", out=entries[-1], classes="reben", data=store.folder, seed=seed)
+    submit(entries, tmp_path / "entry", answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER))
+    given = {"data": store.folder, "predictions": files, "classes": "reben"}
+    found = verify(tmp_path / "entry", **given)
+    assert "the predictions of seed 2 give its masks and confidences of pixels" in found.checked
+    for change in (pooled_a_little_less, losses_a_little_less):
+        shutil.copytree(tmp_path / "entry", tmp_path / change.__name__)
+        forge(tmp_path / change.__name__, change, ("1",))
+        verify(tmp_path / change.__name__, data=store.folder)
+        with pytest.raises(SubmissionError, match="not give the confidences of pixels in the evidence of seed 1"):
+            verify(tmp_path / change.__name__, **given)
+
+
 def test_a_method_without_random_numbers_is_scored_once_and_says_so(store, tmp_path):
     entry = scored(store, tmp_path, None)
     answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER)

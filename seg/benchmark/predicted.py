@@ -15,7 +15,7 @@ from seg.benchmark.verify import Verified
 from seg.config.track import Notify, Track
 from seg.config.wording import counted
 from seg.errors import SubmissionError, WrongUseError
-from seg.metrics.evidence import Evidence
+from seg.metrics.evidence import Details, Evidence
 from seg.metrics.ratio import Bools
 from seg.metrics.sparse import PatchCounts
 from seg.predictions.evidence import scored_evidence
@@ -119,12 +119,7 @@ def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *
         _require(MASKS, seed, given.pixels, differing_N, evidence)
         compared.append(MASKS)
     if CONFIDENCES in told and confidences:
-        assert evidence.details is not None, "has confidences"
-        assert found.details is not None, "has confidences"
-        assert evidence.details.reliability is not None, "has confidences"
-        assert found.details.reliability is not None, "has confidences"
-        differing_N = _differing(evidence.details.reliability, found.details.reliability)
-        _require(CONFIDENCES, seed, given.pixels, differing_N, evidence)
+        _require(CONFIDENCES, seed, given.pixels, _surer_or_less(evidence.details, found.details), evidence)
         compared.append(CONFIDENCES)
     if SCENES in told:
         assert evidence.probabilities is not None, "has scene labels"
@@ -137,6 +132,20 @@ def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *
             f"the evidence of seed {seed} is of {' and '.join(sorted(_told_of(evidence)))}, and the predictions are not"
         )
     return compared
+
+
+def _surer_or_less(one: Details | None, other: Details | None) -> Bools:
+    """Of which patches confidences, losses or pooled probabilities differ, (N,); both have them."""
+    assert one is not None, "has confidences"
+    assert other is not None, "has confidences"
+    assert one.reliability is not None, "has confidences"
+    assert other.reliability is not None, "has confidences"
+    differing_N = _differing(one.reliability, other.reliability)
+    # By their definition these are there or not like the confidences.
+    losses = np.array(one.losses_NSL, float), np.array(other.losses_NSL, float)
+    differing_N |= ~np.isclose(*losses, rtol=1e-6, atol=0, equal_nan=True).all(axis=(1, 2))
+    differing_N |= (np.array(one.pooled_NPK) != np.array(other.pooled_NPK)).any(axis=(1, 2))
+    return differing_N
 
 
 def _differing(one: PatchCounts, other: PatchCounts) -> Bools:
