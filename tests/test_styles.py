@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 import shapely
 
+from seg.reben.classes import hexadecimal
 from seg.styles.palette import AGREEMENT, LAND_COVER, SHADES
-from seg.styles.qgis import hexadecimal, polygon_style, style
+from seg.styles.qgis import polygon_style, style
 from seg.styles.sld import polygon_sld, raster_sld
 from seg.vectors.geopackage import GEOMETRY, Style, write_geopackage
 

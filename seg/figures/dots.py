@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from seg.figures.style import INK
 from seg.figures.svg import BLUE, GRID, MUTED, ORANGE, SURFACE, WIDTH, chart
+from seg.reben.classes import hexadecimal
 
 _LEFT, _RIGHT = 0.42, 0.97  # of the width: rows are named to the left
 _HEAD, _FOOT = 22, 36  # points above and below the rows
@@ -104,7 +105,7 @@ def _name(axes: Axes, position: int, row: DotRow, step: float) -> None:
     if undefined:
         axes.text(1.5, position, "– undefined", fontsize=8.5, color=MUTED, va="center_baseline")
     if row.color is not None:
-        face = "#{:02x}{:02x}{:02x}".format(*row.color)
+        face = hexadecimal(row.color)
         size = _SWATCH / step
         place = {"transform": axes.get_yaxis_transform(), "facecolor": face}
         swatch = Rectangle((-0.075, position - size / 2), 0.046, size, **place)

@@ -13,7 +13,7 @@ from seg.config.synthetic import Synthetic
 from seg.errors import WrongUseError
 from seg.figures.pictures import agreement_image, class_image
 from seg.figures.style import INK, MARGIN, Entries, canvas, class_entries, fraction, mark_entries, write_title
-from seg.reben.classes import IGNORE_INDEX
+from seg.reben.classes import IGNORE_INDEX, hexadecimal
 
 _PANEL = 360  # pixels of a panel's longer edge at DPI: three for each of a patch
 _GAP, _HEAD, _ROW = 18, 80, 25  # pixels at DPI, as are these
@@ -146,8 +146,7 @@ def draw_legend(figure: Figure, entries: Entries, left: int, top: int, rows: int
     """
     # The outline keeps sea, beach and salt marsh, which are nearly white, visible on white.
     handles = [
-        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor="#555555", linewidth=0.6, label=label)
-        for label, color in entries
+        Patch(facecolor=hexadecimal(color), edgecolor="#555555", linewidth=0.6, label=label) for label, color in entries
     ]
     rows = rows or len(handles)
     for column, begin in enumerate(range(0, len(handles), max(rows, 1))):

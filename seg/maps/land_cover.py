@@ -8,9 +8,9 @@ import pyarrow as pa
 import rasterio
 
 from seg.maps.vrt import Looks, read_raster, union, vrt_document
-from seg.reben.classes import CLASSES
+from seg.reben.classes import CLASSES, hexadecimal
 from seg.reben.patch import GeoRef
-from seg.styles.qgis import hexadecimal, polygon_style
+from seg.styles.qgis import polygon_style
 from seg.styles.sld import polygon_sld
 from seg.vectors.geopackage import GEOMETRY, Style, write_geopackage
 from seg.vectors.polygons import LandCover, land_cover

@@ -32,7 +32,7 @@ from seg.models.onnx_file import (
 )
 from seg.models.segmenter import Segmenter
 from seg.reben.bands import BANDS, PATCH_METRES, PATCH_SIZE
-from seg.reben.classes import CLASSES
+from seg.reben.classes import CLASSES, hexadecimal
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between ONNX Runtime and torch; float32 rounds differently in either."""
@@ -302,7 +302,7 @@ def _metadata(whole: _Whole, card: ModelCard, options: OnnxOptions, weights: str
         SEG_KEY: seg_metadata(card, weights, takes, options, whole.scene),
         "model_type": "Segmentor",
         "class_names": {str(one.index): one.name for one in CLASSES},
-        "class_colors": {str(one.index): "#{:02x}{:02x}{:02x}".format(*one.color) for one in CLASSES},
+        "class_colors": {str(one.index): hexadecimal(one.color) for one in CLASSES},
         "bands": list(card.bands),
         "resolution": PATCH_METRES // PATCH_SIZE * _CENTIMETRES,
         "tile_size": tile,

@@ -47,6 +47,11 @@ class LandCoverClass:
         return self.codes[0] // 10
 
 
+def hexadecimal(color: tuple[int, int, int]) -> str:
+    """Red, green, blue (0-255) as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 _TABLE: tuple[tuple[str, str, tuple[int, ...], tuple[int, int, int]], ...] = (
     ("Urban fabric", "Urban fabric", (111, 112), (255, 0, 0)),
     ("Industrial or commercial units", "Industrial, commercial", (121,), (204, 77, 242)),

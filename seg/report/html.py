@@ -10,13 +10,13 @@ from seg.metrics.assess import Assessment
 from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.jackknife import LEVEL, Interval
 from seg.metrics.scores import Scores
-from seg.reben.classes import CLASSES, NUM_CLASSES
+from seg.reben.classes import CLASSES, NUM_CLASSES, hexadecimal
 from seg.report.coverage import brackets_note
 from seg.report.formats import UNDEFINED, Table, table_title
 from seg.report.gallery import Picture
 from seg.report.html_charts import Chart, calibration_charts, curve_charts, pixel_charts, place_charts, scene_charts
 from seg.report.html_gallery import HtmlPicture, html_picture
-from seg.report.html_tables import ConfusionRow, HtmlTable, confusion_rows, css_color, html_table
+from seg.report.html_tables import ConfusionRow, HtmlTable, confusion_rows, html_table
 from seg.report.results import detail_tables, summary_tables
 from seg.styles.pages import render_html
 
@@ -138,7 +138,7 @@ def render_report(
         "facts": _facts(assessment) | {name: text for name, text in about.items() if name not in _TITLES},
         "interval_note": brackets_note(assessment.tiles).replace("Brackets hold", "Intervals are"),
         "sections": [section for section in _sections(assessment, evidence, pictures) if any(section[5:])],
-        "classes": [(c, css_color(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
+        "classes": [(c, hexadecimal(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
     }
     return render_page("report.html.j2", ("report.js",), **context)
 

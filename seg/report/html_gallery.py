@@ -7,14 +7,17 @@ import numpy as np
 
 from seg.figures.pictures import agreement_image, class_image, png_uri
 from seg.figures.style import RIGHT, UNLABELLED, WRONG, class_entries
-from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX
+from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, hexadecimal
 from seg.report.gallery import Picture
-from seg.report.html_tables import css_color
 
 _SHORT = {c.name: c.short for c in CLASSES}
 Entries = tuple[tuple[str, str], ...]
 """Names and CSS colours."""
-_MARKS: Entries = (("right", css_color(RIGHT)), ("wrong", css_color(WRONG)), ("unlabelled", css_color(UNLABELLED)))
+_MARKS: Entries = (
+    ("right", hexadecimal(RIGHT)),
+    ("wrong", hexadecimal(WRONG)),
+    ("unlabelled", hexadecimal(UNLABELLED)),
+)
 
 
 class Panel(NamedTuple):
@@ -58,7 +61,7 @@ def html_picture(picture: Picture, head: bool) -> HtmlPicture:
         picture.why,
         f"{100 * picture.score:.1f} %",
         tuple(_panels(picture)),
-        tuple((name, css_color(color)) for name, color in entries),
+        tuple((name, hexadecimal(color)) for name, color in entries),
         _MARKS[: 2 if labelled_HW.all() else 3],
         tuple(decisions),
     )

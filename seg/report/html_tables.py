@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from seg.metrics.ratio import ratio
 from seg.metrics.sparse import Counts
-from seg.reben.classes import CLASSES, NUM_CLASSES
+from seg.reben.classes import CLASSES, NUM_CLASSES, hexadecimal
 from seg.report.formats import UNDEFINED, Column, Estimate, Table, Value, shown
 
 _CLASS_OF_NAME = {c.name: c for c in CLASSES}
@@ -72,7 +72,7 @@ def _cell(column: Column, value: Value) -> Cell:
     text = shown(column, value)
     if isinstance(value, str):
         known = _CLASS_OF_NAME.get(value) if column.kind == "class" else None
-        return Cell(known.short, known.short, "", css_color(known.color), known.name) if known else Cell(text, text)
+        return Cell(known.short, known.short, "", hexadecimal(known.color), known.name) if known else Cell(text, text)
     number = value.value if isinstance(value, Estimate) else value
     if number is None or math.isnan(number):
         return Cell(UNDEFINED, "")
@@ -95,10 +95,5 @@ def confusion_rows(counts_KK: Counts) -> tuple[ConfusionRow, ...]:
             marks = {"right": right, "past-dark": share > _PAST_DARK, "past-light": share > _PAST_LIGHT}
             classes = " ".join(name for name, applies in marks.items() if applies)
             cells.append(ConfusionCell(f"{100 * share:.0f}" if share >= 0.005 else "", f"{share:.3f}", title, classes))
-        rows.append(ConfusionRow(true.short, css_color(true.color), f"{support[true.index]:,}", tuple(cells)))
+        rows.append(ConfusionRow(true.short, hexadecimal(true.color), f"{support[true.index]:,}", tuple(cells)))
     return tuple(rows)
-
-
-def css_color(color: tuple[int, int, int]) -> str:
-    """Red, green, blue (0-255) for CSS."""
-    return "#{:02x}{:02x}{:02x}".format(*color)

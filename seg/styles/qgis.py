@@ -8,8 +8,9 @@ and for polygons with the renderer "Categorized".
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from seg.reben.classes import hexadecimal
 from seg.store.atomic import write_text
-from seg.styles.palette import LAND_COVER, SHADES, Color, Palette
+from seg.styles.palette import LAND_COVER, SHADES, Palette
 
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _VERSION = "3.22.0-Białowieża"
@@ -71,11 +72,6 @@ def polygon_style(column: str, palette: Palette = LAND_COVER) -> str:
             ET.SubElement(layer, "prop", k=key, v=value)
     ET.SubElement(root, "blendMode").text = "0"
     return _document(root)
-
-
-def hexadecimal(color: Color) -> str:
-    """A colour as ``#rrggbb``."""
-    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def _paletted(pipe: ET.Element, palette: Palette) -> None:

@@ -5,8 +5,8 @@ Source of the elements: OGC 02-070, Styled Layer Descriptor 1.0.0; the ``type`` 
 
 from xml.etree import ElementTree as ET
 
+from seg.reben.classes import hexadecimal
 from seg.styles.palette import LAND_COVER, Palette
-from seg.styles.qgis import hexadecimal
 
 _SPACES = {"xmlns": "http://www.opengis.net/sld", "xmlns:ogc": "http://www.opengis.net/ogc"}
 

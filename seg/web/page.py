@@ -12,13 +12,13 @@ import rasterio
 from rasterio.windows import Window
 
 from seg.config.synthetic import Synthetic
-from seg.reben.classes import CLASSES, IGNORE_INDEX, NUM_CLASSES
+from seg.reben.classes import CLASSES, IGNORE_INDEX, NUM_CLASSES, hexadecimal
 from seg.reben.ground import hectares_of
 from seg.reben.patch import GeoRef
 from seg.store.atomic import replace_folder
 from seg.store.written import FILE_NAME, keep_all
 from seg.styles.pages import render_html
-from seg.styles.palette import AGREEMENT, RIGHT, SHADES, UNLABELLED, WRONG, Color
+from seg.styles.palette import AGREEMENT, RIGHT, SHADES, UNLABELLED, WRONG
 from seg.web.folder import PAGE, require_page
 from seg.web.place import place_of
 from seg.web.tiles import Layers, write_tiles
@@ -141,8 +141,10 @@ def page_text(layers: Layers, about: Mapping[str, Any], told: Told) -> str:
     document = {
         "place": place,
         "tiles": dict(about),
-        "classes": [{"name": c.name, "color": _css(c.color), "codes": ", ".join(map(str, c.codes))} for c in CLASSES],
-        "marks": [{"name": entry.name, "color": _css(entry.color)} for entry in AGREEMENT.entries],
+        "classes": [
+            {"name": c.name, "color": hexadecimal(c.color), "codes": ", ".join(map(str, c.codes))} for c in CLASSES
+        ],
+        "marks": [{"name": entry.name, "color": hexadecimal(entry.color)} for entry in AGREEMENT.entries],
         "shades": SHADES,
     }
     return render_html(
@@ -158,7 +160,7 @@ def page_text(layers: Layers, about: Mapping[str, Any], told: Told) -> str:
         has_confidence=layers.confidence is not None,
         rows=_rows(hectares),
         marks=_mark_rows(hectares),
-        shades=", ".join(map(_css, SHADES)),
+        shades=", ".join(map(hexadecimal, SHADES)),
         document=document,
     )
 
@@ -166,7 +168,7 @@ def page_text(layers: Layers, about: Mapping[str, Any], told: Told) -> str:
 def _rows(hectares: Mapping[str, Floats]) -> list[dict[str, str]]:
     """What the legend says of the classes that occur, and of all of them together."""
     found = [c for c in CLASSES if any(hectares[name][c.index] for name in _COUNTED if name in hectares)]
-    rows = [{"name": c.name, "color": _css(c.color)} | _amounts(hectares, c.index) for c in found]
+    rows = [{"name": c.name, "color": hexadecimal(c.color)} | _amounts(hectares, c.index) for c in found]
     return [*rows, {"name": "All", "color": ""} | _amounts(hectares, None)]
 
 
@@ -180,7 +182,7 @@ def _mark_rows(hectares: Mapping[str, Floats]) -> list[dict[str, str]]:
     """What it says of the agreement."""
     areas = hectares.get("agreement", ())
     return [
-        {"name": entry.name, "color": _css(entry.color), "hectares": f"{area:,.1f}"}
+        {"name": entry.name, "color": hexadecimal(entry.color), "hectares": f"{area:,.1f}"}
         for entry, area in zip(AGREEMENT.entries, areas, strict=False)
     ]
 
@@ -214,7 +216,3 @@ def _marks(truth_HW: Bytes, values_HW: Bytes) -> Bytes:
 def _grid(raster: rasterio.io.DatasetReader) -> GeoRef:
     corner = raster.transform
     return GeoRef(raster.crs.to_epsg(), corner.c, corner.f, corner.a, raster.width, raster.height)
-
-
-def _css(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
