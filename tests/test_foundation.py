@@ -218,6 +218,10 @@ def test_weights_of_a_file_are_taken_whole_or_not_at_all(tmp_path: Path) -> None
     save_file(tensors, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match=r"has shape \(9,\) instead of \(8,\)"):
         start_segmenter(config.model_copy(update={"weights": str(tmp_path / "other.safetensors")}), SOME)
+    cut = (tmp_path / "whole.safetensors").read_bytes()[:-7]
+    (tmp_path / "cut.safetensors").write_bytes(cut)
+    with pytest.raises(CheckpointError, match="cut.safetensors is damaged"):
+        start_segmenter(config.model_copy(update={"weights": str(tmp_path / "cut.safetensors")}), SOME)
 
 
 def test_published_weights_are_checked_by_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
