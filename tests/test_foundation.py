@@ -220,7 +220,7 @@ def test_weights_of_a_file_are_taken_whole_or_not_at_all(tmp_path: Path) -> None
         start_segmenter(config.model_copy(update={"weights": str(tmp_path / "other.safetensors")}), SOME)
     cut = (tmp_path / "whole.safetensors").read_bytes()[:-7]
     (tmp_path / "cut.safetensors").write_bytes(cut)
-    with pytest.raises(CheckpointError, match="cut.safetensors is damaged"):
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors is damaged"):
         start_segmenter(config.model_copy(update={"weights": str(tmp_path / "cut.safetensors")}), SOME)
 
 

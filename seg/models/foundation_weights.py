@@ -13,12 +13,11 @@ from seg.foundation.catalogue import PUBLISHED, find_foundation
 from seg.foundation.encoder import FoundationEncoder
 from seg.foundation.torch_file import read_torch_file
 from seg.foundation.weights import BACKBONE, STEM, fitting, of_authors
-from seg.models.card import read_metadata
 from seg.models.published import Published, read_published
 from seg.models.stems import BandFit, fit_stem
 from seg.models.transfer import Fitted
 from seg.models.weights_bands import Evidence
-from seg.models.weights_catalogue import FETCH, TENSORS, encoder_file, published_file, run_checkpoint
+from seg.models.weights_catalogue import TENSORS, encoder_file, published_file, run_checkpoint
 from seg.reben.bands import of_sensor
 
 
@@ -68,8 +67,6 @@ def _fetched(name: str, notify: Callable[[str], None]) -> tuple[Path, str]:
 
 
 def _of_file(encoder: FoundationEncoder, path: Path, name: str, revision: str | None) -> tuple[Published, Fitted]:
-    if path.suffix == TENSORS:
-        read_metadata(path, FETCH)
     found = load_file(path) if path.suffix == TENSORS else read_torch_file(path)
     published = Published(path.name, found, Evidence(), revision=revision)
     tensors, unused = of_authors(encoder, found, published.source, name)
