@@ -31,6 +31,7 @@ from rasterio.warp import reproject
 from seg.benchmark.form import form_text
 from seg.cli import main as cli
 from seg.config.load import load_config
+from seg.engine.events import Step
 from seg.errors import LandCoverError, SceneError
 from seg.metrics.evidence_file import FILE_NAME
 from seg.metrics.evidence_header import sealed
@@ -40,6 +41,7 @@ from seg.prepare.sources import published_sources
 from seg.reben.patch import GeoRef, tile_corner
 from seg.region.clc import codes_on, open_clc
 from seg.report.gallery import FILE_NAME as GALLERY
+from seg.runs.demonstration import Outlook
 from seg.runs.plan import plan
 from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
@@ -63,6 +65,7 @@ TYPED = {
     "benchmark/form.py": {"without --answers writes": PACKED},
     "catalogue/search.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "catalogue/web.py": {"'seg[s3]'": "test_cures.py::test_packages_that_are_advised_are_known"},
+    "cli/demo.py": {"Its training goes on": "test_cures.py::test_the_training_of_a_stopped_demo_goes_on"},
     "cli/doctor.py": {"install it again": NOT_HERE},
     "cli/submit.py": {"Then: seg submit": PACKED, "Verify it": PACKED},
     "cli/sweep.py": {
@@ -412,6 +415,20 @@ def test_a_stopped_training_goes_on(store: Path, tmp_path: Path, monkeypatch: py
         said = refused(*words, "--data", store, "--batch-size", 4, "--device", "cpu", "--out", tmp_path / "my run")
     works(*printed(said)[0][1:])
     assert len((tmp_path / "my run" / "log.csv").read_text().splitlines()) == 3
+
+
+def test_the_training_of_a_stopped_demo_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(_outlook: Outlook, event: object) -> None:
+        if isinstance(event, Step):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    out = tmp_path / "my demo"
+    with monkeypatch.context() as patch:
+        patch.setattr(Outlook, "__call__", interrupt)
+        said = refused("demo", "--out", out, "--patches", 100, "--epochs", 1)
+    (command,) = [words for line in said.splitlines() if "goes on with" in line for words in printed(line)]
+    works(*command[1:])
+    assert len((out / "run" / "log.csv").read_text().splitlines()) == 2
 
 
 def test_patches_are_looked_at_as_advised(store: Path):

@@ -117,8 +117,10 @@ class Written:
     def merge(self, work: str) -> None:
         """Take over what other processes have kept of some work that is done, and keep each file once.
 
-        Nobody else may write into the folder meanwhile.
+        Nobody else may write into the folder meanwhile. A folder that somebody removed needs no record.
         """
+        if not self.folder.is_dir():
+            return
         others = [file for file in self.folder.glob(_FILES) if file != self._file]
         for file in others:
             for line in _lines(file):
