@@ -366,3 +366,30 @@ def test_of_a_value_only_what_the_bands_need_is_read(store, tmp_path):
     by_key = PatchDataset(opened, np.array([7]), DataConfig(bands=("B02", "B03")), with_maps=False)
     by_key._offsets = None
     assert torch.equal(batch.images_BCHW, by_key[BatchKey(0, (0,))].images_BCHW)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+def test_what_was_read_does_not_count_as_memory_for_good(store, tmp_path, monkeypatch):
+    """Pages that were looked at leave the process; views into them hold, and the values are the same."""
+    folder = copied(store, tmp_path)
+    opened = open_store(folder)
+    rows = np.arange(len(opened.index))
+    keys = [key + MAP_SUFFIX for key in opened.index.patch_ids.to_pylist()]
+
+    def read() -> list[bytes]:
+        views = [opened.patches.raw(key, place) for key, place in zip(keys, opened.map_places(rows), strict=True)]
+        return [bytes(view) for view in views]
+
+    def resident() -> int:
+        """Bytes of our own mapping of the file that count as memory."""
+        begin = np.frombuffer(opened.patches._environment().pages_B, np.uint8).ctypes.data
+        entry = Path("/proc/self/smaps").read_text().partition(f"\n{begin:x}-")[2]
+        return int(entry.partition("\nRss:")[2].split()[0]) << 10
+
+    monkeypatch.setattr("seg.store.ahead._MAPPED_BYTES", 1 << 40)
+    expected = read()
+    whole = resident()
+    assert whole >= sum(map(len, expected)) * 0.9
+    monkeypatch.setattr("seg.store.ahead._MAPPED_BYTES", 1 << 16)
+    assert read() == expected
+    assert resident() < whole / 4

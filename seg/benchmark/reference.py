@@ -114,7 +114,9 @@ def reference_in(store: Store, patch_ids: pa.StringArray, track: Track = silent)
     begins = range(0, len(patch_ids), _CHUNK)
     for begin in track(begins, "maps compared", len(begins)):
         ids = patch_ids[begin : begin + _CHUNK].to_pylist()
-        maps = [class_indices(store.patches.reference_map(one), one + MAP_SUFFIX) for one in ids]
+        places = store.map_places(rows[begin : begin + _CHUNK].to_numpy())
+        found = zip(ids, places, strict=True)
+        maps = [class_indices(store.patches.reference_map(one, place), one + MAP_SUFFIX) for one, place in found]
         target_BHW: npt.NDArray[np.uint8] = np.stack(maps)
         right_BHW = np.where(target_BHW == IGNORE_INDEX, 0, target_BHW)
         zones, bands = boundary_counts(target_BHW, right_BHW)

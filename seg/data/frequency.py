@@ -17,7 +17,6 @@ from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.reben.reference_map import class_indices
 from seg.store.atomic import write_text
 from seg.store.index import Rows, hash_names
-from seg.store.offsets import WHOLE
 from seg.store.open import Store
 from seg.store.patches import DATA_FILE, MAP_SUFFIX
 
@@ -105,11 +104,10 @@ def count_pixels(store: Store, rows: Rows, track: Track = silent) -> Counts:
     begins = range(0, len(rows), _CHUNK)
     for begin in track(begins, "maps counted", len(begins)):
         ids = [store.index.patch_id(int(row)) for row in rows[begin : begin + _CHUNK]]
-        if store.offsets:
-            soon = rows[begin + (_CHUNK if begin else 0) : begin + 2 * _CHUNK]
-            store.patches.read_ahead(store.offsets.stretches(soon, (0, 0, WHOLE)))
-        for patch_id, indices_HW in zip(ids, indices_BHW, strict=False):
-            codes = store.patches.reference_map(patch_id)
+        # The next ones come from the disk while these are counted.
+        places = store.map_places(rows[begin : begin + 2 * _CHUNK])
+        for patch_id, place, indices_HW in zip(ids, places, indices_BHW, strict=False):
+            codes = store.patches.reference_map(patch_id, place)
             if codes.shape != indices_HW.shape:
                 raise DamagedError(f"the map of {patch_id} has the shape {codes.shape}; build the store again")
             class_indices(codes, patch_id + MAP_SUFFIX, out=indices_HW)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from seg.predictions.request import Request
 from seg.reben.classes import NUM_CLASSES
 from seg.reben.patch import PatchId
 from seg.reben.reference_map import class_indices
+from seg.store.ahead import Stretch
 from seg.store.atomic import write_bytes, write_text
 from seg.store.open import open_patches
 from seg.store.patches import MAP_SUFFIX, PatchReader
@@ -42,6 +43,7 @@ class ScorePiece:
         names: What the source calls the patches.
         patch_ids, countries: Of the patches.
         labels: Their multi-labels as bits.
+        places: Where their maps lie in the LMDB; empty if that is not known.
         origin: What is evaluated.
     """
 
@@ -55,6 +57,7 @@ class ScorePiece:
     patch_ids: tuple[str, ...]
     countries: tuple[str, ...]
     labels: tuple[int, ...]
+    places: tuple[Stretch, ...]
     origin: Origin
 
     @property
@@ -73,7 +76,8 @@ def pieces_of(request: Request, folder: Path) -> list[ScorePiece]:
     store, source, pieces = request.store, request.source, []
     size = PIECE_OF_SHARES if source is not None and source.shares else PIECE
     for number, begin in enumerate(range(0, len(request.rows), size)):
-        index = store.index.take(request.rows[begin : begin + size])
+        rows = request.rows[begin : begin + size]
+        index = store.index.take(rows)
         names = tuple(source.names[begin : begin + size]) if source is not None else ()
         pieces.append(
             ScorePiece(
@@ -87,6 +91,7 @@ def pieces_of(request: Request, folder: Path) -> list[ScorePiece]:
                 patch_ids=tuple(index.patch_ids.to_pylist()),
                 countries=tuple(index.countries.to_pylist()),
                 labels=tuple(index.label_bits.tolist()),
+                places=tuple(place for _, _, place in store.offsets.places(rows)) if store.offsets else (),
                 # Scene labels are put to the pixels at the end.
                 origin=replace(request.origin, ranked=True),
             )
@@ -100,8 +105,9 @@ def score_piece(piece: ScorePiece) -> Path:
     Raises:
         EvidenceError: If patches of it cannot be scored.
     """
-    reference = _references(open_patches(piece.store))
-
+    reader = open_patches(piece.store)
+    reader.read_ahead(sorted(piece.places))
+    reference = _references(reader, dict(zip(piece.patch_ids, piece.places, strict=False)))
     bits_N1 = np.array(piece.labels, np.uint32)[:, None]
     labels_NK = (bits_N1 >> np.arange(NUM_CLASSES, dtype=np.uint32) & 1).astype(np.bool_)
     truth = Truth(piece.patch_ids, piece.countries, labels_NK, reference)
@@ -125,7 +131,7 @@ def predicted_maps(request: Request, patch_ids: Sequence[str]) -> dict[str, tupl
     assert numbering is not None, "was asked for"
     rows = request.store.index.patch_ids.take(request.rows)
     names = {patch_id: source.names[pc.index(rows, patch_id).as_py()] for patch_id in patch_ids}
-    reference, maps = _references(request.store.patches), {}
+    reference, maps = _references(request.store.patches, {}), {}
     with source.only(list(names.values())).opened() as read:
         for patch_id, name in names.items():
             target_HW = reference(patch_id)
@@ -133,8 +139,8 @@ def predicted_maps(request: Request, patch_ids: Sequence[str]) -> dict[str, tupl
     return maps
 
 
-def _references(reader: PatchReader) -> Callable[[str], ClassMap]:
-    return lambda patch_id: class_indices(reader.reference_map(patch_id), f"{patch_id}{MAP_SUFFIX}")
+def _references(reader: PatchReader, places: Mapping[str, Stretch]) -> Callable[[str], ClassMap]:
+    return lambda one: class_indices(reader.reference_map(one, places.get(one)), f"{one}{MAP_SUFFIX}")
 
 
 def kept(piece: ScorePiece) -> tuple[Evidence, dict[str, str]] | None:

@@ -1,5 +1,6 @@
 """Asking the disk for stretches of a file before they are needed, so that nobody waits for them page by page."""
 
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from functools import cache
 Stretch = tuple[int, int]
 """First byte, and number of bytes."""
 
+_MAPPED_BYTES = 1 << 29
 _THREADS = 8
 _PROBED = 4
 _GAP = 1 << 16
@@ -69,6 +71,25 @@ def in_memory(file: int, stretches: Sequence[Stretch]) -> bool:
         except OSError:
             return False
     return True
+
+
+def let_go(pages_B: memoryview, looked_at: int) -> int:
+    """Take the pages of a mapped file out of this process, now and then: they count as its memory while they are in.
+
+    They stay in the system's cache, and views into them hold.
+
+    Args:
+        pages_B: The file, mapped.
+        looked_at: How many bytes of it were looked at since the last time.
+
+    Returns:
+        How many bytes now.
+    """
+    if looked_at < _MAPPED_BYTES or not hasattr(mmap, "MADV_DONTNEED"):
+        return looked_at
+    assert isinstance(pages_B.obj, mmap.mmap)
+    pages_B.obj.madvise(mmap.MADV_DONTNEED)
+    return 0
 
 
 def _read(file: int, begin: int, length: int) -> None:

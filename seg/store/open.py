@@ -17,9 +17,10 @@ from seg.config.paths import AnyPath, AnyPaths, path_list
 from seg.errors import MetadataError, StoreError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
+from seg.store.ahead import Stretch
 from seg.store.index import BoolArray, Index, Rows, hash_names, read_index
 from seg.store.notes import synthetic_mark
-from seg.store.offsets import Offsets, find_offsets
+from seg.store.offsets import WHOLE, Offsets, find_offsets
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader
 from seg.store.tensors import Array
 
@@ -88,6 +89,17 @@ class Store:
     def offsets(self) -> Offsets | None:
         """Where the values of each row lie in the LMDB; None if its format does not tell."""
         return offsets_of(self.folder, self.index, self.info)
+
+    def map_places(self, rows: Rows) -> list[Stretch | None]:
+        """Where the reference maps of some rows lie; the disk is asked for them.
+
+        Args:
+            rows: Of the index, as many as are read next.
+        """
+        if self.offsets is None:
+            return [None] * len(rows)
+        self.patches.read_ahead(self.offsets.stretches(rows, (0, 0, WHOLE)))
+        return [place for _, _, place in self.offsets.places(rows)]
 
     def arrays(self, row: int) -> dict[str, Array]:
         """The bands of a patch, of both sensors as far as it has them, by name and as reBEN stores them.

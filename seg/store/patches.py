@@ -17,7 +17,7 @@ from typing import Any
 import lmdb
 
 from seg.errors import ArchiveError, DamagedError, StoreError
-from seg.store.ahead import Stretch, ask_for, in_memory
+from seg.store.ahead import Stretch, ask_for, in_memory, let_go
 from seg.store.btree import read_meta, value_begins, walk
 from seg.store.compact import packed, unpacked
 from seg.store.tensors import Array, encode_tensors, view_tensors
@@ -68,9 +68,10 @@ class PatchReader:
     def __init__(self, folder: Path, compact: bool = False) -> None:
         self.folder, self.compact = folder, compact
         self._opened: _Opened | None = None
+        self._looked_at = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "compact": self.compact, "_opened": None}
+        return vars(self) | {"_opened": None}
 
     def _environment(self) -> _Opened:
         if self._opened is None:
@@ -116,6 +117,7 @@ class PatchReader:
         """
         opened = self._environment()
         if place is not None and value_begins(opened.pages_B, opened.page_size, place):
+            self._looked_at = let_go(opened.pages_B, self._looked_at + place[1])
             return opened.pages_B[place[0] : place[0] + place[1]]
         try:
             return opened.transaction.get(key.encode())  # type: ignore[no-any-return]
@@ -186,11 +188,9 @@ class PatchReader:
         transaction, path = self._environment().transaction, self.folder / DATA_FILE
         try:
             if (meta := read_meta(path)) is not None:
-                # A cursor of py-lmdb reads every value that it passes.
                 yield from (key.decode() for key in walk(path, meta).keys)
-                return
-            for key in transaction.cursor().iternext(keys=True, values=False):
-                yield bytes(key).decode()
+            else:  # A cursor reads every value that it passes.
+                yield from (bytes(key).decode() for key in transaction.cursor().iternext(keys=True, values=False))
         except (lmdb.Error, DamagedError) as error:
             raise self._damaged(error) from None
 
