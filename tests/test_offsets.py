@@ -369,27 +369,37 @@ def test_of_a_value_only_what_the_bands_need_is_read(store, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
-def test_what_was_read_does_not_count_as_memory_for_good(store, tmp_path, monkeypatch):
-    """Pages that were looked at leave the process; views into them hold, and the values are the same."""
-    folder = copied(store, tmp_path)
-    opened = open_store(folder)
+def test_pages_that_were_looked_at_do_not_count_as_memory_for_good(store, tmp_path, monkeypatch):
+    """They leave the process; views into them hold, and what is read is the same."""
+    opened = open_store(copied(store, tmp_path))
     rows = np.arange(len(opened.index))
     keys = [key + MAP_SUFFIX for key in opened.index.patch_ids.to_pylist()]
+    places = opened.map_places(rows)
+    pages_B = opened.patches._environment().pages_B
+    resident: list[tuple[int, int]] = []
 
-    def read() -> list[bytes]:
-        views = [opened.patches.raw(key, place) for key, place in zip(keys, opened.map_places(rows), strict=True)]
-        return [bytes(view) for view in views]
+    def spied(pages_B: memoryview, looked_at: int) -> int:
+        before = of_memory(pages_B)
+        left = ahead.let_go(pages_B, looked_at)
+        resident.append((before, of_memory(pages_B)))
+        return left
 
-    def resident() -> int:
-        """Bytes of our own mapping of the file that count as memory."""
-        begin = np.frombuffer(opened.patches._environment().pages_B, np.uint8).ctypes.data
-        entry = Path("/proc/self/smaps").read_text().partition(f"\n{begin:x}-")[2]
-        return int(entry.partition("\nRss:")[2].split()[0]) << 10
+    monkeypatch.setattr("seg.store.patches.let_go", spied)
+    views = [opened.patches.raw(key, place) for key, place in zip(keys, places, strict=True)]
+    assert all(before <= after for before, after in resident), "so little is kept"
+    expected = [bytes(view) for view in views]
+    assert of_memory(pages_B) >= sum(map(len, expected))
+    resident.clear()
+    monkeypatch.setattr("seg.store.ahead._MAPPED_BYTES", 100_000)
+    lengths = [length for _, length in places]
+    again = [opened.patches.raw(key, place) for key, place in zip(keys, places, strict=True)]
+    assert [bytes(view) for view in views] == [bytes(view) for view in again] == expected
+    emptied = [after for before, after in resident if not after]
+    assert len(emptied) == pytest.approx(sum(lengths) / 100_000, rel=0.3)
 
-    monkeypatch.setattr("seg.store.ahead._MAPPED_BYTES", 1 << 40)
-    expected = read()
-    whole = resident()
-    assert whole >= sum(map(len, expected)) * 0.9
-    monkeypatch.setattr("seg.store.ahead._MAPPED_BYTES", 1 << 16)
-    assert read() == expected
-    assert resident() < whole / 4
+
+def of_memory(pages_B: memoryview) -> int:
+    """Bytes of a mapping that count as memory of this process."""
+    begin = np.frombuffer(pages_B, np.uint8).ctypes.data
+    entry = Path("/proc/self/smaps").read_text().partition(f"\n{begin:x}-")[2]
+    return int(entry.partition("\nRss:")[2].split()[0]) << 10

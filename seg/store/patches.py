@@ -32,7 +32,7 @@ _UNWRITTEN_PAGES = 16
 _SLACK = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Opened:
     """An LMDB that is read: what py-lmdb has of it, the descriptor of its file, and the bytes of the file.
 
@@ -45,6 +45,7 @@ class _Opened:
     file: int
     pages_B: memoryview
     page_size: int
+    looked_at: int = 0
 
 
 _OPEN: dict[tuple[int, int], _Opened] = {}
@@ -68,7 +69,6 @@ class PatchReader:
     def __init__(self, folder: Path, compact: bool = False) -> None:
         self.folder, self.compact = folder, compact
         self._opened: _Opened | None = None
-        self._looked_at = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_opened": None}
@@ -117,7 +117,7 @@ class PatchReader:
         """
         opened = self._environment()
         if place is not None and value_begins(opened.pages_B, opened.page_size, place):
-            self._looked_at = let_go(opened.pages_B, self._looked_at + place[1])
+            opened.looked_at = let_go(opened.pages_B, opened.looked_at + place[1])
             return opened.pages_B[place[0] : place[0] + place[1]]
         try:
             return opened.transaction.get(key.encode())  # type: ignore[no-any-return]
