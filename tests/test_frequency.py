@@ -85,7 +85,7 @@ def test_labels_alone_read_no_map(store, monkeypatch):
 def test_maps_are_read_once_for_each_selection(store, tmp_path, monkeypatch):
     reads = []
     real = store.patches.reference_map
-    monkeypatch.setattr(store.patches, "reference_map", lambda patch: reads.append(patch) or real(patch))
+    monkeypatch.setattr(store.patches, "reference_map", lambda patch, place: reads.append(patch) or real(patch, place))
     first = class_frequencies(store, np.arange(30), tmp_path)
     assert len(reads) == 30
     again = class_frequencies(store, np.arange(30), tmp_path)
