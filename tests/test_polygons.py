@@ -66,8 +66,12 @@ def grid_of(values_HW):
 def vectorised(classes_HW, confidence_HW, simplify, size):
     grid = grid_of(classes_HW)
     found = list(land_cover(raster(classes_HW, grid), raster(confidence_HW, grid), grid, simplify, size))
-    names = ("polygons_N", "class_N", "hectares_N", "confidence_N")
-    return [np.concatenate([getattr(some, name) for some in found]) for name in names]
+    kinds = {"polygons_N": object, "class_N": np.int64, "hectares_N": np.float64, "confidence_N": np.float64}
+    polygons, *others = (
+        np.concatenate([np.empty(0, kind), *(np.asarray(getattr(some, name)) for some in found)])
+        for name, kind in kinds.items()
+    )
+    return [shapely.from_wkb(polygons), *others]
 
 
 def numbered(classes_HW):
@@ -132,6 +136,30 @@ def test_holes_that_touch_in_a_corner_stay_holes():
     (outer,) = polygons[classes == 4]
     assert len(outer.interiors) == 3
     assert outer.area == 33 * 100
+
+
+def test_a_class_that_reaches_over_all_pieces_keeps_all_its_holes():
+    classes_HW = np.where(np.random.default_rng(0).random((70, 50)) < 0.8, 3, 7).astype(np.uint8)
+    polygons, classes, hectares, _ = vectorised(classes_HW, classes_HW, 0.0, (16, 16))
+    expected = {polygon.normalize(): value for polygon, value, _ in numbered(classes_HW)}
+    assert len(max(polygons, key=lambda one: one.area).interiors) > 100
+    assert {polygon.normalize(): value for polygon, value in zip(simple(polygons), classes, strict=True)} == {
+        simple(polygon).normalize(): value for polygon, value in expected.items()
+    }
+    assert hectares.sum() == pytest.approx(hectares_of(classes_HW, grid_of(classes_HW))[1].sum())
+
+
+def simple(polygons):
+    """Without the vertices at which nothing turns."""
+    return shapely.simplify(polygons, 0.0)
+
+
+@pytest.mark.parametrize("simplify", [0.0, 15.0])
+def test_outer_rings_run_counterclockwise_and_holes_clockwise(simplify):
+    classes_HW = np.random.default_rng(1).choice(np.array([3, 7, NODATA], np.uint8), (40, 40), p=[0.7, 0.2, 0.1])
+    polygons, *_ = vectorised(classes_HW, classes_HW, simplify, (16, 32))
+    np.testing.assert_array_equal(shapely.to_wkb(polygons), shapely.to_wkb(shapely.orient_polygons(polygons)))
+    assert shapely.get_num_interior_rings(polygons).any()
 
 
 def test_a_file_has_what_is_known_of_each_polygon(tmp_path):

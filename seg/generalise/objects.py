@@ -5,9 +5,10 @@ Pixels hang together along their edges. Areas that meet in a corner alone are tw
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 
@@ -52,17 +53,29 @@ def number_objects(classes_HW: Bytes, nodata: bool = False) -> tuple[Ints, Ints]
     Returns:
         The number of each pixel, int64 (H, W), `NO_OBJECT` where there is none, and the class of each object, int64.
     """
-    numbers_HW = np.full(classes_HW.shape, NO_OBJECT, np.int64)
-    classes: list[int] = []
-    for k in (*range(NUM_CLASSES), *((IGNORE_INDEX,) if nodata else ())):
-        inside_HW = classes_HW == k
-        if not inside_HW.any():
-            continue
-        found, parts_HW = cv2.connectedComponents(inside_HW.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-        # Number 0 is what lies outside.
-        numbers_HW[inside_HW] = parts_HW[inside_HW] + (len(classes) - 1)
-        classes += [k] * (found - 1)
-    return numbers_HW, np.array(classes, np.int64)
+    # Pixels of one class side by side are runs; runs of two rows hang together where one of them begins above or below
+    # the other. So what is to be linked are runs, not pixels, and all classes at once.
+    begins_HW = np.ones(classes_HW.shape, np.bool_)
+    np.not_equal(classes_HW[:, 1:], classes_HW[:, :-1], out=begins_HW[:, 1:])
+    first_R, run_HW = np.flatnonzero(begins_HW), np.cumsum(begins_HW, dtype=np.int32).reshape(begins_HW.shape) - 1
+    linked_HW = (classes_HW[1:] == classes_HW[:-1]) & (begins_HW[1:] | begins_HW[:-1])
+    links = coo_array(
+        (np.ones(linked_HW.sum(), np.bool_), (run_HW[1:][linked_HW], run_HW[:-1][linked_HW])), (len(first_R),) * 2
+    )
+    count, object_R = connected_components(links, directed=False)
+    class_R = classes_HW.ravel()[first_R]
+    class_N = np.empty(count, np.int64)
+    class_N[object_R] = class_R
+    # By class; of one class in the order of their first pixels, as they were found.
+    order_N = np.argsort(class_N, kind="stable")
+    number_N = np.empty(count, np.int64)
+    number_N[order_N] = np.arange(count)
+    number_R, class_N = number_N[object_R], class_N[order_N]
+    if not nodata:
+        number_R[class_R == IGNORE_INDEX] = NO_OBJECT
+        class_N = class_N[class_N != IGNORE_INDEX]
+    numbers_HW: Ints = np.repeat(number_R, np.diff(first_R, append=classes_HW.size)).reshape(classes_HW.shape)
+    return numbers_HW, class_N
 
 
 def find_objects(classes_HW: Bytes, costs_KHW: Bytes, top: int) -> tuple[Objects, Ints]:

@@ -28,8 +28,6 @@ _SCHEMA = pa.schema(
         GEOMETRY: pa.binary(),
     }
 )
-_AT_A_TIME = 1 << 16
-"""Polygons that are handed on together."""
 _CODES = tuple(", ".join(map(str, one.codes)) for one in CLASSES)
 _COLORS = tuple(hexadecimal(one.color) for one in CLASSES)
 
@@ -75,21 +73,16 @@ def write_land_cover(
 
 
 def _batches(found: Iterable[LandCover], scene: str) -> Iterator[pa.RecordBatch]:
-    import shapely
-
     names = pa.array([one.name for one in CLASSES])
     codes, colors = pa.array(_CODES), pa.array(_COLORS)
     for some in found:
-        for first in range(0, len(some.class_N), _AT_A_TIME):
-            part = slice(first, first + _AT_A_TIME)
-            class_N = pa.array(some.class_N[part].astype(np.int32))
-            polygons_N = shapely.orient_polygons(some.polygons_N[part])
-            columns = [
-                class_N,
-                *(values.take(class_N) for values in (names, codes, colors)),
-                pa.array(some.hectares_N[part]),
-                pa.array(some.confidence_N[part]),
-                pa.array([scene] * len(class_N)),
-                pa.array(shapely.to_wkb(polygons_N)),
-            ]
-            yield pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+        class_N = pa.array(some.class_N.astype(np.int32))
+        columns = [
+            class_N,
+            *(values.take(class_N) for values in (names, codes, colors)),
+            pa.array(some.hectares_N),
+            pa.array(some.confidence_N),
+            pa.repeat(scene, len(class_N)),
+            some.polygons_N,
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)

@@ -7,25 +7,28 @@ Source of the simplification: Visvalingam and Whyatt (1993), as GEOS applies it 
 
 import math
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from seg.config.scope import unit_text
 from seg.errors import WrongUseError
 from seg.generalise.objects import NO_OBJECT, Bytes, Ints, number_objects
 from seg.reben.classes import IGNORE_INDEX, SHARE_SCALE
-from seg.reben.ground import BLOCK, Floats, blocks, pixel_hectares
+from seg.reben.ground import BLOCK, Floats, pixel_hectares
 from seg.reben.patch import GeoRef
-from seg.vectors.outlines import Bools, Polygons, outlines
+from seg.vectors.growing import Growing, Measured, sums_of
+from seg.vectors.outlines import Bools, Polygons, Rings, outlines
+from seg.vectors.wkb import binary_polygons, binary_rings
 
 SIZE = (2 * BLOCK, 4 * BLOCK)
 """Rows and columns of the pieces that polygons are put together from. Whole blocks, so that areas are those of the
 whole map."""
+_AT_A_TIME = 1 << 16
+"""Polygons that are handed on together."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,13 @@ class LandCover:
     """Some polygons.
 
     Attributes:
-        polygons_N: As shapely's.
+        polygons_N: As well-known binary, in the coordinates of the CRS; outer rings run counterclockwise.
         class_N: Their classes, int64.
         hectares_N: Their area on the ground, before anything was simplified.
         confidence_N: Mean of the confidence of their pixels, 0 to 1.
     """
 
-    polygons_N: Polygons
+    polygons_N: pa.Array
     class_N: Ints
     hectares_N: Floats
     confidence_N: Floats
@@ -106,7 +109,7 @@ def land_cover(
     simplify: float = 0.0,
     size: tuple[int, int] = SIZE,
 ) -> Iterator[LandCover]:
-    """The polygons of a class map, in the coordinates of its CRS, as soon as each is complete.
+    """The polygons of a class map, some at a time, as soon as each is complete.
 
     Args:
         classes: The class map, 255 without data.
@@ -116,19 +119,49 @@ def land_cover(
             metres; 0: they follow the pixels.
         size: Rows and columns of the pieces that polygons are put together from.
     """
-    import shapely
-
-    corner = np.array([grid.x_min, grid.y_max])
-    steps = np.array([grid.pixel_size, -grid.pixel_size])
-    whole, (rows, columns) = _Growing(), size
+    whole, (rows, columns) = Growing(size), size
     for top in range(0, grid.height, rows):
         height = min(rows, grid.height - top)
         strip = _Strip(classes, grid, top, height)
         found = strip.measured(confidence.read(1, window=strip.window))
-        pieces = strip.pieces(columns, simplify / grid.pixel_size)
-        done, polygons_N = whole.add(found, pieces, strip.numbers_HW, top + height == grid.height)
-        placed_N = shapely.transform(polygons_N, lambda places_V2: corner + places_V2 * steps)
-        yield LandCover(placed_N, done.class_N, done.hectares_N, done.confidence_N / done.pixels_N)
+        cut, goes_on_N = [_NOTHING], np.ones(len(found), np.bool_)
+        for piece in strip.pieces(columns, simplify / grid.pixel_size):
+            for polygons, number_N in piece.whole:
+                goes_on_N[number_N] = False
+                yield _told(polygons, found.of(number_N))
+            cut.append((piece.cut_P, piece.number_P))
+        # What lies within a piece needs no more of this.
+        number_N = np.append(np.where(goes_on_N, np.cumsum(goes_on_N) - 1, NO_OBJECT), NO_OBJECT)
+        cut_P, number_P = (np.concatenate(values) for values in zip(*cut, strict=True))
+        edges_2W = number_N[strip.numbers_HW[[0, -1]]]
+        done, polygons_N = whole.add(
+            found.of(goes_on_N), (cut_P, number_N[number_P]), edges_2W, top + height == grid.height
+        )
+        for first in range(0, len(done), _AT_A_TIME):
+            some = slice(first, first + _AT_A_TIME)
+            yield _told(binary_polygons(polygons_N[some], grid), done.of(some))
+
+
+_NOTHING = np.empty(0, np.object_), np.empty(0, np.int64)
+
+
+def _told(polygons_N: pa.Array, of: Measured) -> LandCover:
+    return LandCover(polygons_N, of.class_N, of.hectares_N, of.confidence_N / of.pixels_N)
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """The polygons of a rectangle of a strip.
+
+    Attributes:
+        whole: Of the objects that lie within it, some at a time, as well-known binary, and their numbers in the strip.
+        cut_P: Of the others, as shapely's, in pixels from the corner of the map.
+        number_P: The numbers of these.
+    """
+
+    whole: Iterator[tuple[pa.Array, Ints]]
+    cut_P: Polygons
+    number_P: Ints
 
 
 class _Strip:
@@ -139,132 +172,78 @@ class _Strip:
         read_HW: Bytes = classes.read(1, window=Window(0, first, grid.width, end - first))
         missing = (first - top + 1, top + height + 1 - end)
         self._around_HW = np.pad(read_HW, (missing, (1, 1)), constant_values=IGNORE_INDEX)
-        self.window = Window(0, top, grid.width, height)
+        self.window, self._whole = Window(0, top, grid.width, height), grid
         self._grid = replace(grid, y_max=grid.y_max - top * grid.pixel_size, height=height)
         self.numbers_HW, self._class_N = number_objects(self._around_HW[1:-1, 1:-1])
 
-    def pieces(self, columns: int, tolerance: float) -> tuple[Polygons, Ints]:
-        """The polygons of the objects in pixels from the corner of the map, cut, and the object that each is of.
+    def pieces(self, columns: int, tolerance: float) -> Iterator[_Piece]:
+        """The strip cut into rectangles.
 
         Args:
-            columns: How wide the pieces are at most: to simplify takes longer than in proportion to the width.
+            columns: How wide they are at most: to simplify takes longer than in proportion to the width.
             tolerance: Of the simplification, pixels.
         """
-        found = [self._pieces(left, columns, tolerance) for left in range(0, self._grid.width, columns)]
-        polygons, objects = zip(*found, strict=True)
-        return np.concatenate(polygons), np.concatenate(objects)
+        for left in range(0, self._grid.width, columns):
+            around_HW = self._around_HW[:, left : left + columns + 2]
+            # Areas without data have borders that are simplified too.
+            numbers_HW, class_P = number_objects(around_HW[1:-1, 1:-1], nodata=bool(tolerance))
+            rings = outlines(numbers_HW, around_HW, (left, self.window.row_off))
+            # In the end what no object has, `NO_OBJECT`.
+            number_P = np.empty(len(class_P) + 1, np.int64)
+            number_P[numbers_HW] = self.numbers_HW[:, left : left + columns]
+            number_P = number_P[:-1]
+            with_data_P, cut_P = class_P != IGNORE_INDEX, _going_on(numbers_HW, around_HW, len(class_P))
+            whole_P, cut_P = with_data_P & ~cut_P, with_data_P & cut_P
+            if tolerance:
+                polygons_P = _simplified(rings, tolerance)
+                yield _Piece(self._placed(polygons_P[whole_P], number_P[whole_P]), polygons_P[cut_P], number_P[cut_P])
+            else:
+                yield _Piece(self._traced(rings, whole_P, number_P), rings.of(cut_P).polygons(), number_P[cut_P])
 
-    def _pieces(self, left: int, columns: int, tolerance: float) -> tuple[Polygons, Ints]:
-        import shapely
+    def _traced(self, rings: Rings, chosen_P: Bools, number_P: Ints) -> Iterator[tuple[pa.Array, Ints]]:
+        chosen = np.flatnonzero(chosen_P)
+        for first in range(0, len(chosen), _AT_A_TIME):
+            some_P = np.zeros_like(chosen_P)
+            some_P[chosen[first : first + _AT_A_TIME]] = True
+            yield binary_rings(rings.of(some_P), self._whole), number_P[some_P]
 
-        around_HW = self._around_HW[:, left : left + columns + 2]
-        numbers_HW, class_P = number_objects(around_HW[1:-1, 1:-1], nodata=True)
-        polygons_P = outlines(numbers_HW, around_HW)
-        if tolerance:
-            polygons_P = shapely.coverage_simplify(polygons_P, tolerance, simplify_boundary=False)
-        object_P = np.empty(len(class_P), np.int64)
-        object_P[numbers_HW] = self.numbers_HW[:, left : left + columns]
-        corner, with_data_P = np.array([left, self.window.row_off], np.float64), class_P != IGNORE_INDEX
-        placed_P: Polygons = shapely.transform(polygons_P[with_data_P], lambda places_V2: places_V2 + corner)
-        return placed_P, object_P[with_data_P]
+    def _placed(self, polygons_P: Polygons, number_P: Ints) -> Iterator[tuple[pa.Array, Ints]]:
+        for first in range(0, len(number_P), _AT_A_TIME):
+            some = slice(first, first + _AT_A_TIME)
+            yield binary_polygons(polygons_P[some], self._whole), number_P[some]
 
-    def measured(self, confidence_HW: Bytes) -> "_Measured":
+    def measured(self, confidence_HW: Bytes) -> Measured:
         """What is counted of the objects."""
-        inside_HW = self.numbers_HW != NO_OBJECT
-        numbers, count = self.numbers_HW[inside_HW], len(self._class_N)
         height, width = self.numbers_HW.shape
-        hectares_HW = np.empty((height, width))
-        for block, hectares in zip(blocks(height, width), pixel_hectares(self._grid), strict=True):
-            hectares_HW[block] = hectares
-        return _Measured(
-            self._class_N,
-            np.bincount(numbers, minlength=count).astype(np.float64),
-            _sums(numbers, hectares_HW[inside_HW], count),
-            _sums(numbers, confidence_HW[inside_HW] / SHARE_SCALE, count),
-        )
+        # Pixels of one object side by side, as far as they have one size on the ground.
+        begins_HW = np.ones((height, width), np.bool_)
+        np.not_equal(self.numbers_HW[:, 1:], self.numbers_HW[:, :-1], out=begins_HW[:, 1:])
+        begins_HW[:, ::BLOCK] = True
+        first_R = np.flatnonzero(begins_HW)
+        number_R, count_R = self.numbers_HW.ravel()[first_R], np.diff(first_R, append=height * width)
+        row_R, column_R = np.divmod(first_R, width)
+        block_R = row_R // BLOCK * -(-width // BLOCK) + column_R // BLOCK
+        sums_R = np.add.reduceat(confidence_HW.ravel(), first_R, dtype=np.int64)
+        inside_R, count = number_R != NO_OBJECT, len(self._class_N)
+        values = (count_R, count_R * pixel_hectares(self._grid)[block_R], sums_R / SHARE_SCALE)
+        return Measured(self._class_N, *(sums_of(number_R[inside_R], of_R[inside_R], count) for of_R in values))
 
 
-def _sums(number_N: Ints, values_N: Floats, count: int) -> Floats:
-    """Sum of the values of each number below ``count``."""
-    sums: Floats = np.bincount(number_N, values_N, minlength=count).astype(np.float64)
-    return sums
+def _going_on(numbers_HW: Ints, around_HW: Bytes, count: int) -> Bools:
+    """Which objects of a rectangle go on beyond its edges."""
+    goes_on_P = np.zeros(count, np.bool_)
+    for inside, edge, beyond in (
+        (numbers_HW[0], around_HW[1, 1:-1], around_HW[0, 1:-1]),
+        (numbers_HW[-1], around_HW[-2, 1:-1], around_HW[-1, 1:-1]),
+        (numbers_HW[:, 0], around_HW[1:-1, 1], around_HW[1:-1, 0]),
+        (numbers_HW[:, -1], around_HW[1:-1, -2], around_HW[1:-1, -1]),
+    ):
+        goes_on_P[inside[(edge == beyond) & (inside != NO_OBJECT)]] = True
+    return goes_on_P
 
 
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """What is counted of some objects, as in `LandCover`, the confidence summed over the pixels."""
-
-    class_N: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    pixels_N: Floats = field(default_factory=lambda: np.empty(0))
-    hectares_N: Floats = field(default_factory=lambda: np.empty(0))
-    confidence_N: Floats = field(default_factory=lambda: np.empty(0))
-
-    def __len__(self) -> int:
-        return len(self.class_N)
-
-    def of(self, chosen_N: Bools) -> "_Measured":
-        """Some of them."""
-        return _Measured(*(values[chosen_N] for values in astuple(self)))
-
-
-class _Growing:
-    """Objects that go on below the rows that have been read."""
-
-    def __init__(self) -> None:
-        self._pieces, self._object_P = np.empty(0, np.object_), np.empty(0, np.int64)
-        self._objects, self._bottom_W = _Measured(), np.empty(0, np.int64)
-
-    def add(
-        self, found: _Measured, pieces: tuple[Polygons, Ints], numbers_HW: Ints, last: bool
-    ) -> tuple[_Measured, Polygons]:
-        """Take the objects of the next rows; gives those that are complete, and their polygons.
-
-        Args:
-            found: The objects, as far as they are in these rows.
-            pieces: Their polygons, and the object that each is a piece of.
-            numbers_HW: Which object each pixel belongs to, `NO_OBJECT` for none.
-            last: No rows follow.
-        """
-        known = len(self._objects)
-        count, became_N = self._joined(found, numbers_HW[0])
-        polygons_P = np.concatenate([self._pieces, pieces[0]])
-        object_P = became_N[np.concatenate([self._object_P, known + pieces[1]])]
-        class_N = np.empty(count, np.int64)
-        class_N[became_N] = np.concatenate([self._objects.class_N, found.class_N])
-        sums = (np.concatenate(pair) for pair in list(zip(astuple(self._objects), astuple(found), strict=True))[1:])
-        objects = _Measured(class_N, *(_sums(became_N, values, count) for values in sums))
-        bottom_W, growing_N = numbers_HW[-1].copy(), np.zeros(count, np.bool_)
-        inside_W = bottom_W != NO_OBJECT
-        bottom_W[inside_W] = became_N[known + bottom_W[inside_W]]
-        growing_N[bottom_W[inside_W]] = not last
-        numbers_N, stays_P = np.cumsum(growing_N) - 1, growing_N[object_P]
-        bottom_W[inside_W] = numbers_N[bottom_W[inside_W]]
-        self._pieces, self._object_P = polygons_P[stays_P], numbers_N[object_P[stays_P]]
-        self._objects, self._bottom_W = objects.of(growing_N), bottom_W
-        return objects.of(~growing_N), _dissolved(polygons_P[~stays_P], object_P[~stays_P])
-
-    def _joined(self, found: _Measured, top_W: Ints) -> tuple[int, Ints]:
-        """How many objects there are, and which one each known and each new one is of, those in this order."""
-        known = len(self._objects)
-        if not known or not len(found):
-            return known + len(found), np.arange(known + len(found))
-        touch_W = (self._bottom_W != NO_OBJECT) & (top_W != NO_OBJECT)
-        above_T, below_T = self._bottom_W[touch_W], top_W[touch_W]
-        same_T = self._objects.class_N[above_T] == found.class_N[below_T]
-        one, other = above_T[same_T], below_T[same_T] + known
-        links = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(known + len(found),) * 2)
-        count, became_N = connected_components(links, directed=False)
-        return count, became_N.astype(np.int64)
-
-
-def _dissolved(pieces: Polygons, object_P: Ints) -> Polygons:
-    """One polygon for each object, in the order of their numbers."""
+def _simplified(rings: Rings, tolerance: float) -> Polygons:
     import shapely
 
-    order_P = np.argsort(object_P, kind="stable")
-    pieces = pieces[order_P]
-    _, first_N, pieces_N = np.unique(object_P[order_P], return_index=True, return_counts=True)
-    polygons_N: Polygons = pieces[first_N]
-    for n in np.flatnonzero(pieces_N > 1):
-        polygons_N[n] = shapely.union_all(pieces[first_N[n] : first_N[n] + pieces_N[n]])
-    return polygons_N
+    polygons_P: Polygons = shapely.coverage_simplify(rings.polygons(), tolerance, simplify_boundary=False)
+    return polygons_P
