@@ -13,12 +13,18 @@ from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
 from seg.areas.class_map import ClassMap, map_rows
-from seg.errors import MapError
+from seg.areas.table import zone_table
+from seg.config.paths import AnyPath
+from seg.config.synthetic import Synthetic
+from seg.config.track import Notify
+from seg.errors import MapError, WrongUseError
+from seg.metrics.evidence import Evidence
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.reben.ground import Floats, blocks, hectares_of, scale_at
 from seg.reben.patch import GeoRef
 from seg.region.countries import COLUMNS
 from seg.region.polygons import Objects, PolygonFile, open_polygons, polygons_on, value_counts
+from seg.report.formats import Table, titled
 
 _COLUMNS = (*COLUMNS, "zone", "NUTS_ID", "id")
 _NAMED = 5
@@ -50,6 +56,16 @@ class Zones:
         hectares_Z = shapely.area(self.shapes_Z) * scale_Z / _SQUARE_METRES
         whole = dict(zip(self.names, hectares_Z.tolist(), strict=True))
         return whole | dict.fromkeys(self.parted, math.nan)
+
+
+def check_zones(zones: AnyPath | None, column: str | None) -> None:
+    """Refuse a column of no file.
+
+    Raises:
+        WrongUseError: If there is none.
+    """
+    if column and not zones:
+        raise WrongUseError("--zone-column names a column of a file of zones; give that with --zones")
 
 
 def open_zones(path: Path, column: str | None = None) -> PolygonFile:
@@ -102,6 +118,29 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
     if partly:
         remarks.append(f"Zones reach beyond the map and are counted as far as it goes: {_listed(partly)}.")
     return Zones(names, shapes_Z, tuple(remarks), parted)
+
+
+def areas_by_zone(
+    of: ClassMap, file: PolygonFile, evidence: Evidence | None, synthetic: Synthetic, notify: Notify
+) -> Table:
+    """Areas of the classes of a map within each zone of a file.
+
+    Args:
+        of: The map.
+        file: The zones.
+        evidence: What areas are adjusted by, see `seg.areas.table.zone_table`.
+        synthetic: What of model and assessment comes from synthetic data.
+        notify: Is told what is to be said of the zones.
+
+    Raises:
+        MapError, LandCoverError: As of `read_zones`.
+        OSError: If the map cannot be read.
+    """
+    found = read_zones(file, of)
+    for remark in found.remarks:
+        notify(remark)
+    title, whole_ha = titled("Areas by zone", of.name, synthetic), found.whole_hectares(of.grid.epsg)
+    return zone_table(zone_hectares(of, found), evidence, title, found.remarks, whole_ha)
 
 
 def zone_hectares(of: ClassMap, zones: Zones) -> dict[str, Floats]:

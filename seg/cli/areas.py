@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seg.cli import console
+from seg.cli import console, options
 
 
 def areas(
@@ -17,12 +17,8 @@ def areas(
         Path | None,
         typer.Argument(help="Sample of 'seg sample', labelled: areas and accuracies are estimated from it."),
     ] = None,
-    zones: Annotated[
-        Path | None, typer.Option(help="Areas within each polygon of this vector file, in any CRS.")
-    ] = None,
-    zone_column: Annotated[
-        str | None, typer.Option(help="Its column of names.", show_default="country, name and the like")
-    ] = None,
+    zones: options.Zones = None,
+    zone_column: options.ZoneColumn = None,
     run: Annotated[
         Path | None, typer.Option(help="The run that made the map, to adjust areas by its confusions.")
     ] = None,

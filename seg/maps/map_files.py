@@ -5,14 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.maps.parts import LAYERS, require_strips, unfinished_folder
+from seg.maps.parts import BAND_NAMES, LAYERS, require_strips, unfinished_folder
 from seg.maps.stac import COLLECTION, MODEL, model_of_map
 from seg.maps.vrt import write_vrt
+from seg.region.polygons import PolygonFile
 from seg.store.atomic import remove_file, write_text
 from seg.store.targets import Known, claimed_files, claimed_folder
 from seg.styles.palette import LAND_COVER
 from seg.styles.qgis import style
-from seg.styles.sld import raster_sld
+from seg.styles.sld import raster_sld, share_sld
 from seg.vectors.footprints import VECTOR_ENDINGS, VectorFormat
 from seg.vectors.polygons import PolygonOptions
 from seg.web.folder import page_folder, require_page
@@ -21,12 +22,15 @@ VRT = "map.vrt"
 POLYGONS = "_polygons.gpkg"
 _STYLED = ("", *(f"_{layer}" for layer in LAYERS if layer != "classes"))
 """What the names of rasters end with, before their own ending."""
-_STYLES = (".sld", *(f"{layer}.qml" for layer in _STYLED))
+_STYLES = tuple(f"{layer}{ending}" for layer in _STYLED for ending in (".sld", ".qml"))
 _ENDINGS = (
     *(f"_labels{ending}" for ending in VECTOR_ENDINGS.values()),
     "_areas.csv",
     "_areas.csvt",
     "_areas.md",
+    "_zones.csv",
+    "_zones.csvt",
+    "_zones.md",
     POLYGONS,
     *(f"_{layer}.tif" for layer in LAYERS if layer != "classes"),
     ".png",
@@ -49,6 +53,7 @@ class MapOptions:
         polygons: How its polygons are made; None: there are none.
         vector_format: Of the labels.
         web: Whether it gets a page for the browser, see `seg.web.page`.
+        zones: Polygons that it gets areas within; None: it gets none.
     """
 
     run: Path
@@ -64,6 +69,7 @@ class MapOptions:
     polygons: PolygonOptions | None = None
     vector_format: VectorFormat = "parquet"
     web: bool = False
+    zones: PolygonFile | None = None
 
     @property
     def labels_ending(self) -> str:
@@ -76,8 +82,8 @@ class MapOptions:
         del asked[".qml"], asked[".sld"]
         asked[self.labels_ending] = self.labels
         for ending in (".csv", ".csvt", ".md"):
-            asked[f"_areas{ending}"] = self.areas
-        for ending in (".tif", ".qml"):
+            asked[f"_areas{ending}"], asked[f"_zones{ending}"] = self.areas, self.zones is not None
+        for ending in (".tif", ".qml", ".sld"):
             asked[f"_probabilities{ending}"], asked[f"_confidence{ending}"] = self.probabilities, self.confidence
         asked[POLYGONS], asked[".png"] = self.polygons is not None, self.quicklook
         asked[".json"], asked["_model.json"] = self.stac is not None, self.stac == model_of_map(path)
@@ -92,7 +98,8 @@ def map_files(path: Path) -> tuple[Path, ...]:
 def styles(stem: str) -> dict[str, str]:
     """What the styles of a map hold, by their names: whatever is asked for."""
     texts = {f"{stem}{layer}.qml": style(None if layer else LAND_COVER) for layer in _STYLED}
-    return texts | {f"{stem}.sld": raster_sld()}
+    shares = {f"{stem}_{layer}.sld": share_sld(BAND_NAMES[layer], layer) for layer in LAYERS if layer != "classes"}
+    return texts | {f"{stem}.sld": raster_sld()} | shares
 
 
 def write_styles(stem: Path, options: MapOptions) -> list[Path]:
@@ -131,7 +138,7 @@ def write_index(maps: Sequence[Path], options: MapOptions, tags: Mapping[str, st
         vrt, palette = stem.with_name(f"{stem.name}{layer}.vrt"), None if layer else LAND_COVER
         if layer and not options.written(stem)[f"{layer}.tif"]:
             warped = [vrt.with_name(f"{vrt.stem}_warped") / f"{path.stem}{layer}.vrt" for path in maps]
-            for earlier in (vrt, vrt.with_suffix(".qml"), *warped):
+            for earlier in (vrt, vrt.with_suffix(".qml"), vrt.with_suffix(".sld"), *warped):
                 remove_file(earlier)
         else:
             write_vrt(vrt, [path.with_name(f"{path.stem}{layer}.tif") for path in maps], palette=palette, tags=tags)

@@ -23,7 +23,7 @@ from seg.reben.patch import PatchId
 from seg.store.atomic import write_text
 from seg.store.written import partial_of
 from seg.styles.qgis import style, write_qml
-from seg.styles.sld import raster_sld
+from seg.styles.sld import raster_sld, share_sld
 from seg.vectors.polygons import PolygonOptions
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def write_mosaics(
             files = {patch: patch_file(parts, patch, layer) for patch in members}
             _write_mosaic(mosaic_file(out, product, layer), files, layer, tags)
         if how.polygons:
-            _write_polygons(out / polygon_file(product), parts, members, tags, how.polygons, how.mmu)
+            _write_polygons(out / polygon_file(product), parts, members, layers, tags, how)
         if how.picture is not None:
             write_product_page(out, product, layers, partial(how.picture, members), tags)
         if not how.keep_parts:
@@ -139,7 +139,8 @@ def styles(layers: Sequence[Layer], product: str | None = None) -> dict[str, str
     stems = {layer: layer.name if product is None else mosaic_file(Path(), product, layer).stem for layer in layers}
     texts = {f"{stem}.qml": style(layer.palette) for layer, stem in stems.items()}
     if product is None:
-        texts |= {f"{stem}.sld": raster_sld(layer.palette, stem) for layer, stem in stems.items() if layer.palette}
+        for layer, stem in stems.items():
+            texts[f"{stem}.sld"] = raster_sld(layer.palette, stem) if layer.palette else share_sld(layer.bands, stem)
     return texts
 
 
@@ -192,19 +193,23 @@ def _write_polygons(
     path: Path,
     parts: Path,
     patches: Sequence[PatchId],
+    layers: Sequence[Layer],
     tags: Mapping[str, str],
-    options: PolygonOptions,
-    mmu: float,
+    how: Sharing,
 ) -> None:
-    folder = partial_of(path, _STRIPS)
+    """Write the polygons of a product, the mosaics of which are there: what they hold is not put together again."""
+    options, product, folder = how.polygons, patches[0].product, partial_of(path, _STRIPS)
+    assert options is not None, "there are polygons to write"
+
+    def held(layer: Layer) -> list[Path]:
+        if layer in layers:
+            return [mosaic_file(path.parent, product, layer)]
+        files = {patch: patch_file(parts, patch, layer) for patch in patches}
+        return write_strips(folder / layer.name, files, layer.palette)
+
     shutil.rmtree(folder, ignore_errors=True)
-    outlined = OUTLINED if options.unit(mmu) else MAP
     try:
-        classes, confidence = (
-            write_strips(folder / layer.name, {patch: patch_file(parts, patch, layer) for patch in patches}, None)
-            for layer in (outlined, CONFIDENCE)
-        )
-        looks = {**tags, **options.tags(mmu)}
-        write_land_cover(path, classes, confidence, options.simplify, patches[0].product, looks)
+        classes, confidence = held(OUTLINED if options.unit(how.mmu) else MAP), held(CONFIDENCE)
+        write_land_cover(path, classes, confidence, options.simplify, product, {**tags, **options.tags(how.mmu)})
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -25,7 +25,7 @@ from rasterio.transform import Affine
 
 from seg.errors import ForeignFileError, MapError
 from seg.rasters.layer import Array
-from seg.reben.classes import IGNORE_INDEX
+from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX
 from seg.reben.ground import hectares_of
 from seg.reben.patch import GeoRef
 from seg.scenes.grid import Window
@@ -38,8 +38,14 @@ if TYPE_CHECKING:
 
 SUFFIX = ".unfinished"
 IDENTITY_FILE = "identity.json"
-LAYERS = {"classes": 1, "confidence": 2, "probabilities": 19}
-"""Rasters of a map, and their bands."""
+BAND_NAMES = {
+    "classes": ("land cover",),
+    "confidence": ("confidence", "entropy / ln 19"),
+    "probabilities": CLASS_NAMES,
+}
+"""Rasters of a map, and the names of their bands."""
+LAYERS = {layer: len(names) for layer, names in BAND_NAMES.items()}
+"""Rasters of a map, and how many bands they have."""
 SURPRISALS, GENERALISED, OUTLINED = "surprisals", "generalised", "outlined"
 """Strips of what a map is generalised by, with a band for each class, of the classes after that, and of those that
 polygons are made of if they are brought to a larger unit."""

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg.areas.table import area_table, run_assessment, write_areas
+from seg.areas.class_map import open_class_map
+from seg.areas.table import area_table, run_assessment, write_areas, write_table
+from seg.areas.zones import areas_by_zone
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify
 from seg.config.version import VERSION
@@ -20,7 +22,16 @@ from seg.maps.geotiff import write_category_names
 from seg.maps.land_cover import write_land_cover
 from seg.maps.map_files import POLYGONS, MapOptions, write_styles
 from seg.maps.part import ScenePart
-from seg.maps.parts import GENERALISED, LAYERS, OUTLINED, SURPRISALS, Unfinished, unfinished_folder, window_grid
+from seg.maps.parts import (
+    BAND_NAMES,
+    GENERALISED,
+    LAYERS,
+    OUTLINED,
+    SURPRISALS,
+    Unfinished,
+    unfinished_folder,
+    window_grid,
+)
 from seg.maps.together import describe_map, run_tags
 from seg.metrics.ratio import Floats
 from seg.metrics.sparse import Counts
@@ -35,13 +46,6 @@ from seg.web.folder import page_folder, remove_page
 if TYPE_CHECKING:
     from seg.inference.windows import Tiling
     from seg.runs.mapper import Mapper
-
-DESCRIPTIONS = {
-    "classes": ("land cover",),
-    "confidence": ("confidence", "entropy / ln 19"),
-    "probabilities": CLASS_NAMES,
-}
-"""Names of the bands of each raster."""
 
 _STRIDE = 64
 """Pixels; no network has a larger one."""
@@ -217,12 +221,11 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         if not sum(len(row.columns_N) for row in rows):
             notify(f"No whole cell of 1.2 km lies in what is mapped, so {files[-1].name} is empty.")
         write_cells(files[-1], plan.scene, rows, plan.mapper.card.thresholds, tags)
+    evidence = run_assessment(options.run, notify) if options.areas or options.zones else None
+    # What areas are adjusted by was learned of the model, not of this scene.
+    synthetic = plan.synthetic | Synthetic.of(model=evidence is not None and bool(evidence.origin.simulated))
     if options.areas:
-        evidence = run_assessment(options.run, notify)
-        # What the areas are adjusted by was learned of the model, not of this scene.
-        synthetic = plan.synthetic | Synthetic.of(model=evidence is not None and bool(evidence.origin.simulated))
-        table = area_table(hectares_K, evidence, plan.scene.name, synthetic)
-        files += write_areas(plan.path.with_suffix(""), table)
+        files += write_areas(plan.path.with_suffix(""), area_table(hectares_K, evidence, plan.scene.name, synthetic))
     if options.polygons:
         files.append(plan.beside(POLYGONS))
         classes, confidence = (
@@ -236,9 +239,12 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
             unfinished.part(plan.classes if layer == "classes" else layer, number) for number in plan.tiling.strips
         ]
         kind: Kind = "classes" if layer == "classes" else "continuous"
-        write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=DESCRIPTIONS[layer])
+        write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=BAND_NAMES[layer])
     write_category_names(plan.path)
     files += write_styles(plan.path.with_suffix(""), options)
+    if options.zones:
+        table = areas_by_zone(open_class_map(plan.path), options.zones, evidence, synthetic, notify)
+        files += write_table(plan.beside("_zones"), table)
     files += _views(plan, tags)
     if options.stac is not None:
         files += describe_map(plan.path, files, plan.mapper.chosen, options)
@@ -283,7 +289,7 @@ def _remove_earlier(plan: ScenePlan, notify: Notify) -> None:
     for ending in earlier:
         remove_file(plan.beside(ending))
     # A style is no loss of its own.
-    gone = [plan.beside(ending) for ending in earlier if not (written[ending] or ending.endswith(".qml"))]
+    gone = [plan.beside(ending) for ending in earlier if not (written[ending] or ending.endswith((".qml", ".sld")))]
     page = page_folder(plan.path)
     if remove_page(page) and not plan.options.web:
         gone.append(page)

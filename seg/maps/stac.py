@@ -48,6 +48,7 @@ _TITLES = {
     "labels": "Multi-labels of cells of 1.2 km",
     "polygons": "Land cover as polygons",
     "areas": "Areas of the classes",
+    "zones": "Areas of the classes by zone",
     "png": "Picture with legend",
     "qml": "Style for QGIS",
 }

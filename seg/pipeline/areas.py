@@ -6,15 +6,15 @@ from pathlib import Path
 from seg.areas.class_map import ClassMap, open_class_map, strata_of
 from seg.areas.estimate import estimates
 from seg.areas.sample_file import read_labelled
-from seg.areas.table import area_table, run_assessment, table_files, write_table, zone_table
-from seg.areas.zones import open_zones, read_zones, zone_hectares
+from seg.areas.table import area_table, run_assessment, table_files, write_table
+from seg.areas.zones import areas_by_zone, check_zones, open_zones
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, ignore
 from seg.errors import WrongUseError
 from seg.maps.targets import require_inputs
 from seg.models.weights_file import weights_digest
-from seg.report.formats import Table, titled
+from seg.report.formats import Table
 from seg.runs.folder import best_checkpoint
 from seg.store.atomic import remove_file
 from seg.store.targets import claimed_files
@@ -86,13 +86,7 @@ def map_areas(
             if file is None:
                 tables = {"": area_table(strata_of(of).hectares_K, evidence, of.name, synthetic)}
             else:
-                found = read_zones(file, of)
-                hectares = zone_hectares(of, found)
-                title = titled("Areas by zone", of.name, synthetic)
-                whole = found.whole_hectares(of.grid.epsg)
-                tables = {"": zone_table(hectares, evidence, title, found.remarks, whole)}
-                for remark in found.remarks:
-                    notify(remark)
+                tables = {"": areas_by_zone(of, file, evidence, synthetic, notify)}
         for ending in _ENDINGS:
             if ending not in tables:
                 for old in table_files(stem.with_name(stem.name + ending)):
@@ -113,5 +107,4 @@ def _check(out: Path, sample: Path | None, zones: Path | None, zone_column: str 
         raise WrongUseError(f"{out} is no CSV; name one, such as {out.with_suffix('.csv').name}")
     if sample and (zones or run):
         raise WrongUseError("a sample says of the map as a whole what its classes are; leave out --zones and --run")
-    if zone_column and not zones:
-        raise WrongUseError("--zone-column names a column of a file of zones; give that with --zones")
+    check_zones(zones, zone_column)

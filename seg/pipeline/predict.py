@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seg.areas.class_map import ClassMap
+from seg.areas.zones import check_zones, open_zones, read_zones
 from seg.catalogue.address import Place, absolute, places_of
 from seg.catalogue.item import Source, sources_of
 from seg.catalogue.search import Search, find_scenes
@@ -16,11 +18,13 @@ from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.maps.elsewhere import MapPiece, have_mapped
 from seg.maps.map_files import MapOptions, claimed_maps
 from seg.maps.part import Box, ScenePart, choose_part
+from seg.maps.parts import window_grid
 from seg.maps.scene_map import Sizes
 from seg.maps.stac import MODEL, model_of_map, require_pystac
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
+from seg.region.polygons import PolygonFile
 from seg.runs.use import ChosenWeights, choose_onnx, choose_weights, is_onnx
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
@@ -45,6 +49,8 @@ def predict(
     confidence: bool = False,
     labels: bool = False,
     areas: bool = False,
+    zones: AnyPath | None = None,
+    zone_column: str | None = None,
     quicklook: bool = False,
     tta: bool = False,
     mmu: float = 0.0,
@@ -74,9 +80,10 @@ def predict(
         probabilities, confidence, quicklook, labels: Also write ``<stem>_probabilities.tif``, a band per class,
             ``<stem>_confidence.tif``, also entropy, ``<stem>.png``, ``<stem>_labels.parquet``, of 1.2 km cells.
         areas: Also write ``<stem>_areas.csv`` and ``.md``, adjusted for confusion if the run was scored on test.
+        zones, zone_column: Also write ``<stem>_zones.csv``, likewise, as of `seg.pipeline.areas.map_areas`.
         tta, mmu: Mean over the 8 symmetries of the square; hectares of the class map's minimum mapping unit, 0: none.
-        cloud_mask: Leave clouds and their shadows, by the scene's own classification, without data.
-        stac: Also write ``<stem>.json``, ``<stem>_model.json``: STAC items; of several maps also ``collection.json``.
+        cloud_mask, stac: Leave clouds and their shadows, by the scene's own classification, without data; also write
+            ``<stem>.json``, ``<stem>_model.json``: STAC items; of several maps also ``collection.json``.
         search: Map the least cloudy that a STAC API has of the box, not `scenes`; for a map the one that covers it.
         polygons, vector_format: Also write ``<stem>_polygons.gpkg`` (`seg.maps.land_cover`); labels as ``gpkg``.
         web: Also write confidence, and ``<stem>_web/index.html``, which shows the map in a browser (`seg.web.page`).
@@ -88,29 +95,45 @@ def predict(
         SegError: One of its kinds, in one sentence, for anything wrong with the run or a scene.
         OSError: If a file cannot be read or written.
     """
-    _check(mmu, stac)
+    _check(mmu, stac, zones, zone_column)
     folder = search is not None and Path(out).suffix.lower() not in (".tif", ".tiff")
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
-    made = _made_of(Path(run), sources, places_of(s1), Path(out), path_or_none(geometry), executor == LOCAL, folder)
+    made = _made_of(Path(run), sources, places_of(s1), Path(out), (geometry, zones), executor == LOCAL, folder)
     with claimed_maps(made.paths, made.out):
         chosen, sizes = _chosen(made.run, device, labels, executor, notify), Sizes(window, overlap, batch_size)
         options = MapOptions(
             run=made.run, geometry=made.geometry, tta=tta, mmu=mmu, stac=made.model if stac else None,
             probabilities=probabilities, confidence=confidence or web, labels=labels, areas=areas, quicklook=quicklook,
-            polygons=polygons, vector_format=vector_format, web=web,
+            polygons=polygons, vector_format=vector_format, web=web, zones=_zones(made, zone_column),
         )  # fmt: skip
         opened = _opened(made.sources, Opening(bands, made.s1, offset, cloud_mask), chosen.card, notify)
-        parts = [choose_part(one, box, made.geometry) for one in opened]
-        maps = list(zip(opened, parts, made.paths, strict=True))
+        maps = _laid_out(opened, made, box, options.zones)
         if executor == LOCAL:
             return _map_here(chosen, maps, options, sizes, track, notify)
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in maps], executor, slurm, track, notify)
 
 
-def _check(mmu: float, stac: bool) -> None:
+def _check(mmu: float, stac: bool, zones: AnyPath | None, zone_column: str | None) -> None:
     check_unit(mmu)
+    check_zones(zones, zone_column)
     if stac:
         require_pystac()
+
+
+def _laid_out(
+    scenes: Sequence[Scene], made: "MadeOf", box: Box | None, zones: PolygonFile | None
+) -> list[tuple[Scene, ScenePart, Path]]:
+    """Each scene with the part of it to map, and its class map; refuses zones that cannot be used with one of them."""
+    parts = [choose_part(one, box, made.geometry) for one in scenes]
+    maps = list(zip(scenes, parts, made.paths, strict=True))
+    for scene, part, path in maps if zones else ():
+        assert zones is not None, "maps without zones are left out"
+        read_zones(zones, ClassMap(path, window_grid(scene.grid, part.inner), {}))
+    return maps
+
+
+def _zones(made: "MadeOf", column: str | None) -> PolygonFile | None:
+    return None if made.zones is None else open_zones(made.zones, column)
 
 
 def _map_here(
@@ -137,6 +160,7 @@ class MadeOf:
     sources: list[Source]
     s1: tuple[Place, ...]
     geometry: Path | None
+    zones: Path | None
 
     @property
     def model(self) -> Path:
@@ -145,15 +169,23 @@ class MadeOf:
 
 
 def _made_of(
-    run: Path, sources: list[Source], s1: list[Place], out: Path, geometry: Path | None, local: bool, folder: bool
+    run: Path,
+    sources: list[Source],
+    s1: list[Place],
+    out: Path,
+    files: tuple[AnyPath | None, AnyPath | None],
+    local: bool,
+    folder: bool,
 ) -> MadeOf:
     """Where the maps come, if nothing is against it; what others than this process read, by whole paths."""
+    geometry, zones = map(path_or_none, files)
     if not local:
-        run, out, geometry = run.absolute(), out.absolute(), geometry and geometry.absolute()
+        run, out = run.absolute(), out.absolute()
+        geometry, zones = geometry and geometry.absolute(), zones and zones.absolute()
         sources, s1 = absolute(sources), absolute(s1)
     paths = map_targets(sources, out, alone=bool(s1), folder=folder)
-    require_inputs(paths, [*sources, *s1, *([geometry] if geometry else [])])
-    return MadeOf(paths, out, run, sources, tuple(s1), geometry)
+    require_inputs(paths, [*sources, *s1, *(file for file in (geometry, zones) if file)])
+    return MadeOf(paths, out, run, sources, tuple(s1), geometry, zones)
 
 
 def _searched(search: Search, box: Box | None, scenes: AnyPaths, alone: bool, notify: Notify) -> list[Source]:

@@ -30,7 +30,7 @@ class Measured:
     def __len__(self) -> int:
         return len(self.class_N)
 
-    def of(self, chosen_N: Bools | Ints) -> "Measured":
+    def of(self, chosen_N: Bools | Ints | slice) -> "Measured":
         """Some of them."""
         return Measured(*(values[chosen_N] for values in astuple(self)))
 

@@ -7,15 +7,16 @@ the number of its rings, of each ring the number of its points, and of each poin
 import numpy as np
 import pyarrow as pa
 
+from seg.generalise.objects import Ints
 from seg.reben.patch import GeoRef
-from seg.vectors.outlines import Floats, Ints, Polygons, Rings
+from seg.vectors.outlines import Floats, Polygons, Rings
 
 _LITTLE_ENDIAN, _POLYGON = 1, 3
 _HEAD, _COUNT, _POINT = 9, 4, 16
 """Bytes of what stands before a polygon, before a ring, and of a point."""
 
 
-def on_ground(x_V: Ints, y_V: Ints, grid: GeoRef) -> Floats:
+def on_ground(x_V: Ints | Floats, y_V: Ints | Floats, grid: GeoRef) -> Floats:
     """Corners of pixels in the coordinates of the CRS of a grid, float64 (V, 2)."""
     return np.stack([grid.x_min + x_V * grid.pixel_size, grid.y_max - y_V * grid.pixel_size], 1)
 
@@ -56,5 +57,5 @@ def binary_polygons(polygons_N: Polygons, grid: GeoRef) -> pa.Array:
     """The same of shapely's polygons, in pixels from the corner of the grid."""
     import shapely
 
-    placed_N = shapely.transform(polygons_N, lambda places_V2: on_ground(*places_V2.T, grid))
+    placed_N = shapely.transform(polygons_N, lambda places_V2: on_ground(places_V2[:, 0], places_V2[:, 1], grid))
     return pa.array(shapely.to_wkb(shapely.orient_polygons(placed_N)), pa.binary())
