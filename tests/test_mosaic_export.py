@@ -183,7 +183,7 @@ def test_virtual_raster_and_companions(exported):
     for layer in LAYERS:
         palette = {"probabilities": None, "confidence": None, "agreement": AGREEMENT}.get(layer, LAND_COVER)
         assert (out / f"{layer}.qml").read_text() == style(palette)
-        assert (out / f"{layer}.sld").is_file() == (palette is not None)
+        assert (out / f"{layer}.sld").is_file()
         for path in patch_files(out, layer).values():
             assert path.with_suffix(".qml").read_text() == style(palette)
             assert path.with_name(f"{path.name}.aux.xml").is_file() == (palette is not None)

@@ -108,7 +108,7 @@ def test_a_map_lies_where_the_scene_does_and_says_what_it_is(mapped, scene, run,
     np.testing.assert_array_equal(classes == 255, no_data)
     assert mapped.nodata == pytest.approx(no_data.mean())
     expected = {"map.tif", "map.qml", "map.png", "map_probabilities.tif", "map_confidence.tif", "map_labels.parquet"}
-    styles = {"map.sld", "map_probabilities.qml", "map_confidence.qml"}
+    styles = {f"map{layer}.{kind}" for layer in ("", "_probabilities", "_confidence") for kind in ("qml", "sld")}
     areas = {"map_areas.csv", "map_areas.csvt", "map_areas.md"}
     assert {path.name for path in mapped.files} == expected | styles | areas | {"index.html"}
     assert all(path.is_file() for path in mapped.files)

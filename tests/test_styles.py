@@ -11,7 +11,7 @@ import shapely
 from seg.reben.classes import hexadecimal
 from seg.styles.palette import AGREEMENT, LAND_COVER, SHADES
 from seg.styles.qgis import polygon_style, style
-from seg.styles.sld import polygon_sld, raster_sld
+from seg.styles.sld import polygon_sld, raster_sld, share_sld
 from seg.vectors.geopackage import GEOMETRY, Style, write_geopackage
 
 SLD = "{http://www.opengis.net/sld}"
@@ -56,6 +56,20 @@ def test_shares_are_shown_in_one_hue_from_0_to_1():
     # Blue is what there is most of, and every step is darker.
     assert all(blue == max(red, green, blue) for red, green, blue in SHADES)
     assert [sum(color) for color in SHADES] == sorted((sum(color) for color in SHADES), reverse=True)
+
+
+def test_servers_show_each_band_of_shares_in_the_same_shades():
+    root = ElementTree.fromstring(share_sld(("Pastures", "Moors"), "probabilities").encode())
+    styles = list(root.iter(f"{SLD}UserStyle"))
+    assert [one.findtext(f"{SLD}Title") for one in styles] == ["Pastures", "Moors"]
+    assert [one.findtext(f"{SLD}IsDefault") for one in styles] == ["1", "0"]
+    for number, one in enumerate(styles, start=1):
+        assert one.findtext(f".//{SLD}GrayChannel/{SLD}SourceChannelName") == str(number)
+        assert one.find(f".//{SLD}ColorMap").get("type") == "ramp"
+        entries = [(float(e.get("quantity")), e.get("color")) for e in one.iter(f"{SLD}ColorMapEntry")]
+        # Those of the style for QGIS.
+        items = ElementTree.fromstring(style(None)).find("pipe/rasterrenderer").iter("item")
+        assert entries == [(float(item.get("value")), item.get("color")) for item in items]
 
 
 def test_a_geopackage_keeps_its_style_as_the_default(tmp_path):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg.config.synthetic import Synthetic
-from seg.config.track import Track
+from seg.config.track import Notify, Track, ignore
 from seg.maps.cog import read_overview, write_cog
 from seg.maps.geotiff import write_category_names
 from seg.maps.land_cover import write_land_cover
 from seg.maps.mosaic import write_strips
-from seg.maps.pages import write_product_page
-from seg.maps.patches import CONFIDENCE, MAP, OUTLINED, Layer, patch_file
-from seg.maps.stac import item_of_map
+from seg.maps.pages import remove_pages, write_product_page
+from seg.maps.patches import AGREES, CONFIDENCE, MAP, OUTLINED, PROBABILITIES, REFERENCE, Layer, patch_file
+from seg.maps.stac import COLLECTION, MODEL, item_of_map
 from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
 from seg.store.atomic import write_text
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LEGEND = "legend.png"
 _STRIPS = "strips"
+_LAYERS = (MAP, REFERENCE, AGREES, PROBABILITIES, CONFIDENCE)
+"""All that there may be mosaics of."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Sharing:
         polygons: How polygons are made; None: there are none.
         mmu: Minimum mapping unit of the maps, hectares.
         picture: Writes what patches of a product look like, for a page of each product; None: there are no pages.
+        notify: Is told what the user must not miss.
     """
 
     ranks: Ranks
@@ -52,6 +55,7 @@ class Sharing:
     polygons: PolygonOptions | None = None
     mmu: float = 0.0
     picture: Callable[[Sequence[PatchId], Path], bool] | None = None
+    notify: Notify = ignore
 
 
 def write_mosaics(
@@ -91,7 +95,7 @@ def write_mosaics(
         if how.polygons:
             _write_polygons(out / polygon_file(product), parts, members, layers, tags, how)
         if how.picture is not None:
-            write_product_page(out, product, layers, partial(how.picture, members), tags)
+            write_product_page(out, product, layers, partial(how.picture, members), tags, how.notify)
         if not how.keep_parts:
             shutil.rmtree(parts / product, ignore_errors=True)
     how.ranks.wait()
@@ -132,6 +136,56 @@ def product_files(product: str, layers: Sequence[Layer]) -> list[str]:
         if layer is MAP:
             names += [path.with_suffix(".png").name, item_of_map(path).name]
     return names
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an export puts beside the maps of patches.
+
+    Attributes:
+        layers: What there are mosaics of; none if there are none.
+        polygons, stac, web: Whether products get these.
+    """
+
+    layers: tuple[Layer, ...]
+    polygons: bool
+    stac: bool
+    web: bool
+
+    def files(self, products: Sequence[str]) -> Iterator[str]:
+        """Their names."""
+        if self.layers:
+            yield from index_files(self.layers)
+        if self.stac:
+            yield from (COLLECTION, MODEL)
+        for product in products if self.layers else ():
+            item = item_of_map(mosaic_file(Path(), product, MAP)).name
+            wanted = {polygon_file(product): self.polygons, item: self.stac}
+            yield from (name for name in product_files(product, self.layers) if wanted.get(name, True))
+
+
+def remove_earlier(out: Path, products: Sequence[str], asked: Asked, is_ours: Callable[[str], bool]) -> list[str]:
+    """Remove what an earlier export has left of some products and this one does not write anew: it is of other maps.
+
+    What somebody has changed since stays.
+
+    Args:
+        out: Folder of the mosaics.
+        products: The products.
+        asked: What is written now.
+        is_ours: Whether a file of that name is there as seg has written it.
+
+    Returns:
+        What was removed, by paths from the folder.
+
+    Raises:
+        OSError: If a file cannot be removed.
+    """
+    everything = dict.fromkeys(Asked(_LAYERS, polygons=True, stac=True, web=True).files(products))
+    earlier = [name for name in everything.keys() - set(asked.files(products)) if is_ours(name)]
+    for name in earlier:
+        (out / name).unlink()
+    return sorted(earlier) + ([] if asked.web else remove_pages(out, products))
 
 
 def styles(layers: Sequence[Layer], product: str | None = None) -> dict[str, str]:

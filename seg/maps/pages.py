@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seg.config.track import Notify
 from seg.maps.patches import CONFIDENCE, MAP, PROBABILITIES, REFERENCE, Layer
-from seg.web.folder import page_folder, require_page
+from seg.store.targets import holds_nothing_else
+from seg.web.folder import page_folder, remove_page, require_page
 from seg.web.page import Told, WritePicture, write_page
 from seg.web.picture import write_scene_picture
 from seg.web.tiles import Layers
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
     from seg.maps.scene_map import ScenePlan
 
 
-def write_map_page(plan: ScenePlan, tags: Mapping[str, str]) -> Path:
+def write_map_page(plan: ScenePlan, tags: Mapping[str, str], notify: Notify) -> Path:
     """Write the page of the map of a scene, all rasters of which are written.
 
     Args:
         plan: The map.
         tags: Its metadata.
+        notify: Is told what the user must not miss.
 
     Raises:
         SegError, OSError: As of `seg.web.page.write_page`.
@@ -30,7 +33,8 @@ def write_map_page(plan: ScenePlan, tags: Mapping[str, str]) -> Path:
     shares = plan.beside("_probabilities.tif") if plan.options.probabilities else None
     layers = Layers(plan.path, confidence=plan.beside("_confidence.tif"), probabilities=shares)
     picture = partial(write_scene_picture, plan.scene, plan.part.inner)
-    return write_page(page_folder(plan.path), layers, picture, Told(f"{plan.scene.name} · {tags['MODEL']}", tags))
+    told = Told(f"{plan.scene.name} · {tags['MODEL']}", tags)
+    return write_page(page_folder(plan.path), layers, picture, told, notify)
 
 
 def require_pages(out: Path, products: Sequence[str]) -> None:
@@ -39,8 +43,19 @@ def require_pages(out: Path, products: Sequence[str]) -> None:
         require_page(_folder(out, product))
 
 
+def remove_pages(out: Path, products: Sequence[str]) -> list[str]:
+    """Remove the pages that products have, as far as nobody has changed them; gives their names."""
+    folders = [folder for product in products if holds_nothing_else(folder := _folder(out, product))]
+    return [folder.name for folder in folders if remove_page(folder)]
+
+
 def write_product_page(
-    out: Path, product: str, layers: Sequence[Layer], picture: WritePicture, tags: Mapping[str, str]
+    out: Path,
+    product: str,
+    layers: Sequence[Layer],
+    picture: WritePicture,
+    tags: Mapping[str, str],
+    notify: Notify,
 ) -> Path:
     """Write the page of a product of an export, the mosaics of which are written.
 
@@ -50,6 +65,7 @@ def write_product_page(
         layers: What there is of it.
         picture: Writes what its patches look like.
         tags: Metadata of the mosaics.
+        notify: Is told what the user must not miss.
 
     Raises:
         SegError, OSError: As of `seg.web.page.write_page`.
@@ -59,9 +75,8 @@ def write_product_page(
         for layer in (MAP, REFERENCE, CONFIDENCE, PROBABILITIES)
     )
     assert classes is not None, "there is a map"
-    return write_page(
-        _folder(out, product), Layers(classes, *others), picture, Told(f"{product} · {tags['MODEL']}", tags)
-    )
+    told = Told(f"{product} · {tags['MODEL']}", tags)
+    return write_page(_folder(out, product), Layers(classes, *others), picture, told, notify)
 
 
 def _folder(out: Path, product: str) -> Path:

@@ -245,14 +245,14 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
     if options.zones:
         table = areas_by_zone(open_class_map(plan.path), options.zones, evidence, synthetic, notify)
         files += write_table(plan.beside("_zones"), table)
-    files += _views(plan, tags)
+    files += _views(plan, tags, notify)
     if options.stac is not None:
         files += describe_map(plan.path, files, plan.mapper.chosen, options)
     unfinished.remove()
     return (plan.path, *(path for path in files if path != plan.path))
 
 
-def _views(plan: ScenePlan, tags: Mapping[str, str]) -> list[Path]:
+def _views(plan: ScenePlan, tags: Mapping[str, str], notify: Notify) -> list[Path]:
     """Write what a map is looked at by, without a GIS: a picture and a page, as far as they are asked for."""
     files = []
     if plan.options.quicklook:
@@ -268,7 +268,7 @@ def _views(plan: ScenePlan, tags: Mapping[str, str]) -> list[Path]:
     if plan.options.web:
         from seg.maps.pages import write_map_page
 
-        files.append(write_map_page(plan, tags))
+        files.append(write_map_page(plan, tags, notify))
     return files
 
 

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from seg.config.paths import AnyPath, path_or_none
-from seg.config.synthetic import Synthetic
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
 from seg.maps.generalise import generalise_product, read_map
-from seg.maps.mosaics import Sharing, index_files, product_files, styles, write_mosaics
+from seg.maps.mosaics import Asked, Sharing, index_files, product_files, remove_earlier, styles, write_mosaics
 from seg.maps.pages import require_pages
 from seg.maps.patch_table import FOOTPRINTS, patch_rows, write_patch_table
 from seg.maps.patches import (
@@ -39,13 +37,11 @@ from seg.maps.stac import COLLECTION, MODEL, require_pystac
 from seg.maps.together import describe_mosaics
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
-from seg.reben.reference_map import class_indices
 from seg.runs.folder import CONFIG_FILE
 from seg.runs.use import Use, plan_use
 from seg.store.open import INFO_FILE
-from seg.store.patches import MAP_SUFFIX
 from seg.store.targets import Known, claimed_besides, claimed_folder, require_own_folder
-from seg.store.written import partial_of
+from seg.store.written import Keeper, partial_of
 from seg.styles.qgis import style
 from seg.vectors.footprints import VectorFormat
 from seg.vectors.polygons import PolygonOptions
@@ -59,7 +55,7 @@ ClassMap = npt.NDArray[np.uint8]
 
 OVERVIEW = "overview.png"
 _PARTS = "parts"
-_OVERVIEW_PATCHES = 400
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -141,9 +137,11 @@ def export(
             try:
                 outputs = _Outputs(out, parts, layers, polygons, FOOTPRINTS[vector_format])
                 overview, members = _write_maps(session, outputs, track)
-                picture = _draw_overview(session, overview, out) if overview and session.ranks.first else None
+                picture = _draw(session, overview, out) if overview and session.ranks.first else None
+                asked = Asked(layers if mosaic else (), polygons is not None, stac, web)
+                _remove_earlier(session, out, members, asked, keeper, notify)
                 seen = partial(write_patches_picture, session.store.patches) if web else None
-                how = Sharing(session.ranks, track, keep, polygons, mmu, seen)
+                how = Sharing(session.ranks, track, keep, polygons, mmu, seen, notify)
                 mosaics = write_mosaics(out, parts, members, layers, map_tags(session), how) if mosaic else []
                 if stac and session.ranks.first:
                     describe_mosaics(out, mosaics, layers, session.card, run)
@@ -258,10 +256,11 @@ def _write_maps(session: "Session", outputs: _Outputs, track: Track) -> tuple[di
         The maps of those patches that the overview shows, and all patches, both of all processes.
     """
     from seg.engine.evaluate import predict
+    from seg.maps.overview import overview_patches
 
     tags, parts, alone = map_tags(session), outputs.parts, outputs.parts == outputs.out
     layers = outputs.needed(session.scope.unit)
-    shown = _overview_patches(session)
+    shown = overview_patches(session)
     overview: dict[PatchId, ClassMap] = {}
     tables = []
     for prediction in predict(session.model, session.dataset, session.how(track)):
@@ -316,34 +315,19 @@ def _gathered(maps: dict[PatchId, ClassMap], ranks: "Ranks") -> dict[PatchId, Cl
     return {patch: gathered[patch] for patch in sorted(gathered, key=str)}
 
 
-def _overview_patches(session: "Session") -> set[str]:
-    """Patches with a reference map of the product that has most of them, as far as a picture of them is small."""
-    index = session.store.index.take(session.dataset.rows)
-    mapped = index.patch_ids.filter(index.has_map)
-    if not len(mapped):
-        return set()
-    # A patch id is its product, then _CC_RR.
-    products = pc.utf8_slice_codeunits(mapped, 0, -6)
-    largest = pc.mode(products.dictionary_encode().indices)[0]["mode"].as_py()
-    chosen = mapped.filter(pc.equal(products, products.dictionary_encode().dictionary[largest]))
-    return set(chosen.to_pylist()[:_OVERVIEW_PATCHES])
-
-
-def _draw_overview(session: "Session", predicted: dict[PatchId, ClassMap], out: Path) -> Path:
-    from seg.figures.pictures import LIMITS, true_colour
+def _draw(session: "Session", predicted: dict[PatchId, ClassMap], out: Path) -> Path:
     from seg.figures.style import write_png
-    from seg.maps.overview import overview_figure
+    from seg.maps.overview import overview_of
 
-    reader = session.store.patches
-    reference = {patch: class_indices(reader.reference_map(str(patch)), f"{patch}{MAP_SUFFIX}") for patch in predicted}
-    seen = predicted if LIMITS.keys() <= set(session.store.info.bands) else ()
-    looks = {patch: look for patch in seen if (look := true_colour(reader.tensors(str(patch)))) is not None}
-    figure = overview_figure(
-        reference,
-        predicted,
-        looks,
-        title=f"{next(iter(predicted)).product} · {session.card.named}",
-        synthetic=Synthetic.of(data=session.store.info.synthetic, model=session.card.data.synthetic),
-    )
-    write_png(out / OVERVIEW, figure)
+    write_png(out / OVERVIEW, overview_of(session, predicted))
     return out / OVERVIEW
+
+
+def _remove_earlier(
+    session: "Session", out: Path, patches: list[PatchId], asked: Asked, keeper: Keeper, notify: Notify
+) -> None:
+    if session.ranks.first:
+        products = sorted({patch.product for patch in patches})
+        if gone := remove_earlier(out, products, asked, keeper.written.is_unchanged):
+            more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+            notify(f"Removed {', '.join(gone[:_NAMED])}{more}, which belonged to an earlier export.")

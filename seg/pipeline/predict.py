@@ -79,8 +79,7 @@ def predict(
         box, geometry: The part of the scene to map; a vector file, outside of whose polygons there is no data.
         probabilities, confidence, quicklook, labels: Also write ``<stem>_probabilities.tif``, a band per class,
             ``<stem>_confidence.tif``, also entropy, ``<stem>.png``, ``<stem>_labels.parquet``, of 1.2 km cells.
-        areas: Also write ``<stem>_areas.csv`` and ``.md``, adjusted for confusion if the run was scored on test.
-        zones, zone_column: Also write ``<stem>_zones.csv``, likewise, as of `seg.pipeline.areas.map_areas`.
+        areas, zones, zone_column: Also write ``<stem>_areas.csv``, ``<stem>_zones.csv``, as of `seg.pipeline.areas`.
         tta, mmu: Mean over the 8 symmetries of the square; hectares of the class map's minimum mapping unit, 0: none.
         cloud_mask, stac: Leave clouds and their shadows, by the scene's own classification, without data; also write
             ``<stem>.json``, ``<stem>_model.json``: STAC items; of several maps also ``collection.json``.

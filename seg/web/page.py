@@ -1,5 +1,6 @@
 """A page that shows a map in a browser: from files, without a server and without network."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import rasterio
 from rasterio.windows import Window
 
 from seg.config.synthetic import Synthetic
+from seg.config.track import Notify, ignore
 from seg.reben.classes import CLASSES, IGNORE_INDEX, NUM_CLASSES, hexadecimal
 from seg.reben.ground import hectares_of
 from seg.reben.patch import GeoRef
@@ -21,8 +23,10 @@ from seg.styles.pages import render_html
 from seg.styles.palette import AGREEMENT, RIGHT, SHADES, UNLABELLED, WRONG
 from seg.web.folder import PAGE, require_page
 from seg.web.place import place_of
-from seg.web.tiles import Layers, write_tiles
+from seg.web.tiles import DETAILS, Layers, write_tiles
 
+LARGEST = 100_000_000
+"""Bytes of a page, which people send each other."""
 _TILES = "tiles"
 _SCRIPTS = ("place.js", "tiles.js", "viewer.js")
 _ROWS = 1024
@@ -94,14 +98,17 @@ class Told:
     tags: Mapping[str, str]
 
 
-def write_page(folder: Path, layers: Layers, picture: WritePicture, told: Told) -> Path:
+def write_page(folder: Path, layers: Layers, picture: WritePicture, told: Told, notify: Notify = ignore) -> Path:
     """Write the page of a map: ``index.html`` and its tiles. The folder appears complete or not at all.
+
+    What need not be exact is kept as finely as `LARGEST` allows.
 
     Args:
         folder: The folder; an earlier page is replaced.
         layers: The rasters, but for the picture.
         picture: Writes that.
         told: What the page says.
+        notify: Is told if the page is larger all the same.
 
     Returns:
         The page.
@@ -114,12 +121,22 @@ def write_page(folder: Path, layers: Layers, picture: WritePicture, told: Told) 
     require_page(folder)
 
     def write(staged: Path) -> None:
-        (staged / _TILES).mkdir()
         drawn = staged / "picture.tif"
         shown = replace(layers, picture=drawn) if picture(drawn) else layers
-        about = write_tiles(staged / _TILES, shown)
+        for detail in DETAILS:
+            shutil.rmtree(staged / _TILES, ignore_errors=True)
+            (staged / _TILES).mkdir()
+            about = write_tiles(staged / _TILES, shown, detail)
+            (staged / PAGE).write_text(page_text(shown, about, told), encoding="utf-8")
+            size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file() and path != drawn)
+            if size <= LARGEST:
+                break
+        else:
+            notify(
+                f"{folder.name} takes {size / 1e6:,.0f} MB, more than {LARGEST / 1e6:,.0f}: the map changes too often "
+                "from pixel to pixel; --mmu 1 makes one of larger areas."
+            )
         drawn.unlink(missing_ok=True)
-        (staged / PAGE).write_text(page_text(shown, about, told), encoding="utf-8")
         keep_all(staged)
 
     replace_folder(folder, write, (PAGE, _TILES, FILE_NAME))

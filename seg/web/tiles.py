@@ -34,8 +34,6 @@ FINE_PIXELS = 30_000_000
 """Pixels of a map up to which confidences are kept for each of them, else for 2 x 2 of them together."""
 PROBABILITY_BYTES = 50_000_000
 """Probabilities of all classes are kept for so many pixels, not packed, that they hold this; else of squares."""
-_QUALITY = 60
-"""Of WebP."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,33 @@ class Layers:
     picture: Path | None = None
 
 
-def write_tiles(folder: Path, layers: Layers) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Detail:
+    """How finely a page keeps what it need not keep exactly.
+
+    Attributes:
+        quality: Of the imagery as WebP.
+        shrink: How many pixels of the map along an edge have one of the imagery, and how many times as wide the squares
+            are whose confidences are kept together.
+        probability_bytes: As `PROBABILITY_BYTES`.
+    """
+
+    quality: int = 60
+    shrink: int = 1
+    probability_bytes: int = PROBABILITY_BYTES
+
+
+DETAILS = (Detail(), Detail(45, 2, PROBABILITY_BYTES >> 2), Detail(30, 4, PROBABILITY_BYTES >> 4))
+"""The finest first; a page that is too large is written anew with the next one."""
+
+
+def write_tiles(folder: Path, layers: Layers, detail: Detail = DETAILS[0]) -> dict[str, Any]:
     """Write the tiles of a map.
 
     Args:
         folder: Where they go.
         layers: Of what.
+        detail: How finely.
 
     Returns:
         What the page has to know of them.
@@ -73,17 +92,17 @@ def write_tiles(folder: Path, layers: Layers) -> dict[str, Any]:
     with rasterio.open(layers.classes) as raster:
         height, width = raster.shape
         count = 1 + len(raster.overviews(1))
-    thin = 1 if height * width <= FINE_PIXELS else 2
-    shapes = [_write_level(folder, layers, level, thin) for level in range(count)]
+    thin = (1 if height * width <= FINE_PIXELS else 2) * detail.shrink
+    shapes = [_write_level(folder, layers, level, thin, detail) for level in range(count)]
     held = {"map": layers.classes, "reference": layers.reference, "confidence": layers.confidence}
     names = [name for name, path in {**held, "picture": layers.picture}.items() if path is not None]
     about: dict[str, Any] = {"edge": EDGE, "levels": [shape[::-1] for shape in shapes], "layers": names, "thin": thin}
     if layers.probabilities is not None:
-        about["probabilities"] = _write_probabilities(folder, layers.probabilities)
+        about["probabilities"] = _write_probabilities(folder, layers.probabilities, detail.probability_bytes)
     return about | {"scale": SHARE_SCALE}
 
 
-def _write_level(folder: Path, layers: Layers, level: int, thin: int) -> tuple[int, int]:
+def _write_level(folder: Path, layers: Layers, level: int, thin: int, detail: Detail) -> tuple[int, int]:
     """Write the tiles of a level, 0 the finest; gives its height and width."""
     with ExitStack() as stack:
 
@@ -107,20 +126,20 @@ def _write_level(folder: Path, layers: Layers, level: int, thin: int) -> tuple[i
             if "map" in told and (confidence := others["confidence"]) is not None:
                 size = tuple(-(-int(edge) // thin) for edge in (window.height, window.width))
                 shares_HW = confidence.read(1, window=window, out_shape=size, resampling=Resampling.average)
-                told["confidence"] = packed(_in_steps(shares_HW, STEP * thin))
-            if picture is not None and (image := _image(picture, window, classes.shape)):
+                told["confidence"] = packed(_in_steps(shares_HW, STEP * min(thin, 2)))
+            if picture is not None and (image := _image(picture, window, classes.shape, detail)):
                 told["picture"] = image
             _write(folder, f"{level}-{column}-{row}", told)
         height, width = classes.shape
     return height, width
 
 
-def _write_probabilities(folder: Path, path: Path) -> dict[str, int]:
+def _write_probabilities(folder: Path, path: Path, most: int) -> dict[str, int]:
     """Write probabilities, of pixels or of squares of them; gives what the page has to know of them."""
     with rasterio.open(path) as raster:
         bands = raster.count
         factors = [1, *raster.overviews(1)]
-        fitting = [n for n, f in enumerate(factors) if raster.height * raster.width * bands / f**2 <= PROBABILITY_BYTES]
+        fitting = [n for n, f in enumerate(factors) if raster.height * raster.width * bands / f**2 <= most]
         level = fitting[0] if fitting else len(factors) - 1
         pixel = raster.res[0]
     edge = EDGE >> 2
@@ -146,23 +165,21 @@ def _in_steps(shares: Bytes, step: int) -> Bytes:
     return steps
 
 
-def _image(picture: DatasetReader, window: Window, shape: tuple[int, int]) -> str:
+def _image(picture: DatasetReader, window: Window, shape: tuple[int, int], detail: Detail) -> str:
     """What a window of a level is seen over, as a data URI; empty where there is nothing to see."""
     across, down = picture.width / shape[1], picture.height / shape[0]
     # Overviews of the picture are its own, a pixel larger at odd sizes, so that places are not exactly theirs.
     place = Window(window.col_off * across, window.row_off * down, window.width * across, window.height * down)
-    size = (3, int(window.height), int(window.width))
+    size = (3, *(-(-int(edge) // detail.shrink) for edge in (window.height, window.width)))
     image_3HW = picture.read(window=place, out_shape=size, resampling=Resampling.average)
     seen_HW = (image_3HW != 0).any(0)
     if not seen_HW.any():
         return ""
     image_HW4 = np.dstack([*image_3HW[::-1], np.where(seen_HW, 255, 0).astype(np.uint8)])
-    done, content = cv2.imencode(".webp", image_HW4 if not seen_HW.all() else image_HW4[..., :3], _WEBP)
+    quality = [int(cv2.IMWRITE_WEBP_QUALITY), detail.quality]
+    done, content = cv2.imencode(".webp", image_HW4 if not seen_HW.all() else image_HW4[..., :3], quality)
     assert done, "OpenCV writes WebP"
     return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode()
-
-
-_WEBP = [int(cv2.IMWRITE_WEBP_QUALITY), _QUALITY]
 
 
 def _windows(shape: tuple[int, int], edge: int) -> Iterator[tuple[int, int, Window]]:
