@@ -35,6 +35,7 @@ from seg.styles.palette import AGREEMENT, LAND_COVER
 from seg.styles.qgis import style
 from seg.synthetic.tree import synthesise
 from seg.vectors.footprints import CRS84, write_footprints
+from seg.vectors.polygons import PolygonOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("map", "reference", "agreement", "probabilities", "confidence")
@@ -344,6 +345,30 @@ def test_maps_do_not_go_into_a_run_or_a_store(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(WrongUseError, match="is a run or a store"):
         export(tmp_path / "run", tmp_path)
+
+
+def files_below(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_an_earlier_export_has_left_goes(run, tmp_path):
+    pytest.importorskip("pystac")
+    options = {"mosaic": True, "stac": True, "web": True, "probabilities": True, "polygons": PolygonOptions()}
+    export(run, tmp_path, **options)
+    before = files_below(tmp_path)
+    assert {"collection.json", "model.json", "probabilities.vrt", "reference.vrt"} <= before
+    own = next(tmp_path.glob("*_reference.qml"))
+    own.write_text("changed")
+    (tmp_path / "mine.txt").write_text("mine")
+    said = []
+    export(run, tmp_path, mosaic=True, notify=said.append)
+    spanning = {"overview.png", "footprints.parquet", "legend.png", written.FILE_NAME}
+    expected = {name for name in before if name in spanning or "_map." in name or name.startswith("map.")}
+    assert len(expected) < len(before) / 2
+    assert files_below(tmp_path) == expected | {own.name, "mine.txt"}
+    assert not list(tmp_path.glob("*_web"))
+    (sentence,) = (one for one in said if one.startswith("Removed "))
+    assert sentence.endswith(" more, which belonged to an earlier export.")
 
 
 def test_pages_are_of_mosaics(run, tmp_path):

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 
+import cv2
 import geopandas
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from shapely.geometry import shape
 from seg.config.track import silent
 from seg.engine.evaluate import predict as predictions
 from seg.errors import WrongUseError
+from seg.generalise.objects import NO_OBJECT, number_objects
 from seg.generalise.units import generalised
 from seg.maps.land_cover import write_land_cover
 from seg.pipeline.export import export
@@ -152,6 +154,20 @@ def test_a_class_that_reaches_over_all_pieces_keeps_all_its_holes():
 def simple(polygons):
     """Without the vertices at which nothing turns."""
     return shapely.simplify(polygons, 0.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps(), st.booleans())
+def test_objects_are_numbered_as_opencv_finds_them(made, nodata):
+    classes_HW = made[0]
+    numbers_HW, class_N = number_objects(classes_HW, nodata)
+    expected_HW, expected = np.full(classes_HW.shape, NO_OBJECT), []
+    for k in (*range(NUM_CLASSES), *((NODATA,) if nodata else ())):
+        found, parts_HW = cv2.connectedComponents((classes_HW == k).view(np.uint8), connectivity=4)
+        expected_HW[parts_HW > 0] = parts_HW[parts_HW > 0] + len(expected) - 1
+        expected += [k] * (found - 1)
+    np.testing.assert_array_equal(numbers_HW, expected_HW)
+    assert class_N.tolist() == expected
 
 
 @pytest.mark.parametrize("simplify", [0.0, 15.0])

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ import seg
 from seg.catalogue.search import Search
 from seg.cli.main import main
 from seg.engine.distributed import Ranks
-from seg.errors import ForeignFileError, MapError, SceneError, WrongUseError
+from seg.errors import ForeignFileError, MapError, SceneError, SegError, WrongUseError
 from seg.inference.windows import lay_axis
 from seg.maps import elsewhere, mapping, parts
 from seg.maps import scene_map as map_files
@@ -38,10 +39,12 @@ from seg.metrics.area import adjusted_areas
 from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
 from seg.models.checkpoint import read_checkpoint
+from seg.pipeline.areas import map_areas
 from seg.pipeline.predict import predict
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
+from seg.reben.patch import GeoRef
 from seg.scenes import units as looked
 from seg.store import written
 from seg.synthetic.scene import synthesise_scene
@@ -202,6 +205,54 @@ def test_areas_are_those_of_the_map_and_of_the_evidence(mapped, run, place):
         np.testing.assert_allclose(found[there], values[there], atol=1e-4)
     assert sum(expected.area_K) == pytest.approx(hectares.sum())
     assert "SYNTHETIC" in (place / "map_areas.md").read_text()
+
+
+def halves(path: Path, grid: GeoRef, **columns: list[str]) -> Path:
+    """Two zones that share out a map, in degrees."""
+    west, south, east, north = grid.bounds
+    middle = (west + east) / 2
+    shapes = [box(west, south, middle, north), box(middle, south, east, north)]
+    zones = geopandas.GeoDataFrame({"name": ["west", "east"], **columns}, geometry=shapes, crs=grid.epsg)
+    zones.to_crs(4326).to_file(path)
+    return path
+
+
+def test_areas_within_zones_are_those_of_seg_areas(mapped, run, scene, tmp_path):
+    zones = halves(tmp_path / "zones.gpkg", scene.grid, code=["W", "E"])
+    said = []
+    extras = {"zones": zones, "zone_column": "code", "stac": True, "notify": said.append}
+    (one,) = predict(run, [scene.product], tmp_path / "map.tif", **SMALL, **extras)
+    assert [path.name for path in one.files if "zones" in path.name] == [
+        f"map_zones.{kind}" for kind in ("csv", "csvt", "md")
+    ]
+    told = []
+    map_areas(one.path, out=tmp_path / "again.csv", zones=zones, zone_column="code", run=run, notify=told.append)
+    for kind in ("csv", "csvt", "md"):
+        assert (tmp_path / f"map_zones.{kind}").read_text() == (tmp_path / f"again.{kind}").read_text()
+    assert told
+    assert set(told) <= set(said)
+    with (tmp_path / "map_zones.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(float(row["mapped_ha"]) for row in rows) == pytest.approx(one.hectares_K.sum(), rel=1e-3)
+    assert {"zones", "zones-text"} <= json.loads((tmp_path / "map.json").read_text())["assets"].keys()
+    # They go with the map, like everything else that is not asked for again.
+    predict(run, [scene.product], tmp_path / "map.tif", **SMALL, notify=said.append)
+    assert not list(tmp_path.glob("map_zones*"))
+    assert any("map_zones.csv" in one for one in said)
+
+
+def test_zones_that_do_not_fit_are_told_before_anything_is_made(run, scene, tmp_path):
+    elsewhere = replace(scene.grid, x_min=scene.grid.x_min + 100_000)
+    far = halves(tmp_path / "far.gpkg", elsewhere)
+    for zones, column, error in (
+        (far, None, "no polygon of .*far.gpkg lies on .*map.tif"),
+        (far, "missing", "has no column 'missing'"),
+        (tmp_path / "nowhere.gpkg", None, "nowhere.gpkg does not exist"),
+        (None, "name", "give that with --zones"),
+    ):
+        with pytest.raises(SegError, match=error):
+            predict(run, [scene.product], tmp_path / "map.tif", zones=zones, zone_column=column, **SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["far.gpkg"]
 
 
 def test_cells_are_named_as_patches_of_reben(mapped, scene, run):

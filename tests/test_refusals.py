@@ -161,6 +161,8 @@ CASES = [
     ("predict run scene scene2 --out mine", 2, "mine holds scene.tif, which seg did not write"),
     ("predict run scene --out map.tif --bbox 1,2,3", 2, "'1,2,3' is no box"),
     ("predict run scene --out map.tif --bbox 5,2,3,4", 2, "longitude first, and west before east"),
+    ("predict run scene --out map.tif --zone-column NAME", 2, "give that with --zones"),
+    ("predict run scene --out map.tif --zones nowhere", 2, "nowhere does not exist; name a file"),
     ("predict run --out map.tif", 2, "there is no scene to map; name one or more, or search for some with --stac-api"),
     ("predict run --out map.tif --date 2023", 2, "--date is of a search; name the STAC API too, with --stac-api"),
     ("predict run --out map.tif --stac-api https://x.eu", 2, "a search needs dates; give them with --date"),

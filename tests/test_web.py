@@ -10,7 +10,8 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, about, made_up, tile, unpacked
+from rasterio.transform import Affine
+from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, about, made_up, tile, unpacked, whole
 
 from seg.errors import ForeignFileError
 from seg.figures.pictures import true_colour
@@ -128,6 +129,52 @@ def test_large_maps_keep_means_of_probabilities_and_confidences(made, tmp_path, 
     means = made.confidence[:512, :512].astype(float).reshape(256, 2, 256, 2).mean((1, 3))
     assert np.abs(shares - means)[inside[:256, :256]].max() <= 6
     np.testing.assert_array_equal(shares == 255, (made.classes[:512, :512] == 255).reshape(256, 2, 256, 2).all((1, 3)))
+
+
+def test_a_page_that_is_too_large_is_kept_less_finely(made, tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(1, 255, (3, 600, 700)).astype(np.uint8)
+
+    def noisy(path: Path) -> bool:
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            count=3,
+            height=600,
+            width=700,
+            dtype="uint8",
+            nodata=0,
+            transform=Affine.scale(2),
+        ) as raster:
+            raster.write(noise)
+        return True
+
+    def size(folder: Path) -> int:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    said: list[str] = []
+
+    def page(name: str, largest: int) -> Path:
+        monkeypatch.setattr("seg.web.page.LARGEST", largest)
+        return write_page(tmp_path / name, made.layers, noisy, Told("A map", {}), said.append)
+
+    fine = page("fine", 10**9)
+    coarse = page("coarse", size(fine.parent) - 100_000)
+    assert not said
+    assert size(coarse.parent) <= size(fine.parent) - 100_000
+    assert [about(one)["tiles"]["thin"] for one in (fine, coarse)] == [1, 2]
+    for layer in ("map", "reference"):
+        np.testing.assert_array_equal(whole(coarse, layer), whole(fine, layer))
+    shares = unpacked(tile(coarse, "0-0-0")["confidence"], 256, 256)
+    means = made.confidence[:512, :512].astype(float).reshape(256, 2, 256, 2).mean((1, 3))
+    inside = ~(made.classes[:512, :512] == 255).reshape(256, 2, 256, 2).any((1, 3))
+    assert np.abs(shares - means)[inside].max() <= 6
+    least = page("least", 1000)
+    assert about(least)["tiles"]["thin"] == 4
+    (sentence,) = said
+    assert re.fullmatch(
+        r"least takes \d+ MB, more than 0: the map changes too often .*; --mmu 1 makes one of .*", sentence
+    )
 
 
 def test_a_map_alone_has_a_page_too(made, tmp_path):

@@ -39,9 +39,7 @@ Sentinel1 = Annotated[
     list[str] | None, typer.Option(help="Sentinel-1 raster in dB, for models that see it; may be given twice.")
 ]
 Areas = Annotated[bool, typer.Option("--areas", help="Also write a table of areas, adjusted for confusion.")]
-Zones = Annotated[
-    Path | None, typer.Option(help="Areas within each polygon of this vector file, in any CRS.", show_default="none")
-]
+Zones = Annotated[Path | None, typer.Option(help="Areas within each polygon of this vector file, in any CRS.")]
 ZoneColumn = Annotated[str | None, typer.Option(help="Its column of names.", show_default="country, name and the like")]
 Polygons = Annotated[bool, typer.Option("--polygons", help="Also write polygons of the land cover as a GeoPackage.")]
 Web = Annotated[bool, typer.Option("--web", help="Also write a page that shows the map in a browser.")]

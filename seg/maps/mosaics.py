@@ -21,6 +21,7 @@ from seg.maps.stac import COLLECTION, MODEL, item_of_map
 from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
 from seg.store.atomic import write_text
+from seg.store.targets import SIDECAR
 from seg.store.written import partial_of
 from seg.styles.qgis import style, write_qml
 from seg.styles.sld import raster_sld, share_sld
@@ -161,7 +162,8 @@ class Asked:
         for product in products if self.layers else ():
             item = item_of_map(mosaic_file(Path(), product, MAP)).name
             wanted = {polygon_file(product): self.polygons, item: self.stac}
-            yield from (name for name in product_files(product, self.layers) if wanted.get(name, True))
+            names = [name for name in product_files(product, self.layers) if wanted.get(name, True)]
+            yield from (*names, *(f"{name}{SIDECAR}" for name in names if name.endswith(".tif")))
 
 
 def remove_earlier(out: Path, products: Sequence[str], asked: Asked, is_ours: Callable[[str], bool]) -> list[str]:

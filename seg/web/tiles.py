@@ -62,16 +62,14 @@ class Detail:
     Attributes:
         quality: Of the imagery as WebP.
         shrink: How many pixels of the map along an edge have one of the imagery, and how many times as wide the squares
-            are whose confidences are kept together.
-        probability_bytes: As `PROBABILITY_BYTES`.
+            are whose confidences and probabilities are kept together.
     """
 
-    quality: int = 60
-    shrink: int = 1
-    probability_bytes: int = PROBABILITY_BYTES
+    quality: int
+    shrink: int
 
 
-DETAILS = (Detail(), Detail(45, 2, PROBABILITY_BYTES >> 2), Detail(30, 4, PROBABILITY_BYTES >> 4))
+DETAILS = (Detail(60, 1), Detail(45, 2), Detail(30, 4))
 """The finest first; a page that is too large is written anew with the next one."""
 
 
@@ -98,7 +96,9 @@ def write_tiles(folder: Path, layers: Layers, detail: Detail = DETAILS[0]) -> di
     names = [name for name, path in {**held, "picture": layers.picture}.items() if path is not None]
     about: dict[str, Any] = {"edge": EDGE, "levels": [shape[::-1] for shape in shapes], "layers": names, "thin": thin}
     if layers.probabilities is not None:
-        about["probabilities"] = _write_probabilities(folder, layers.probabilities, detail.probability_bytes)
+        about["probabilities"] = _write_probabilities(
+            folder, layers.probabilities, PROBABILITY_BYTES // detail.shrink**2
+        )
     return about | {"scale": SHARE_SCALE}
 
 
