@@ -659,7 +659,7 @@ def test_files_of_an_earlier_map_of_that_name_go(run, scene, tmp_path):
     out = tmp_path / "map.tif"
     extras = {"confidence": True, "labels": True, "areas": True, "quicklook": True}
     (first,) = predict(run, [scene.product], out, **SMALL, **extras)
-    assert len(first.files) == 10
+    assert len(first.files) == 11
     heard: list[str] = []
     (second,) = predict(run, [scene.product], out, **SMALL, confidence=True, notify=heard.append)
     lost = "map_labels.parquet, map_areas.csv, map_areas.csvt, map_areas.md, map.png"
