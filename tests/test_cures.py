@@ -84,7 +84,7 @@ TYPED = {
         "is not installed": "test_cures.py::test_packages_that_are_advised_are_known",
     },
     "foundation/packages.py": {"is installed but": "test_cures.py::test_packages_that_are_advised_are_known"},
-    "maps/stac.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},
+    "stac/items.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "maps/part.py": {"python -c": "test_packed.py::test_what_polygons_without_a_crs_are_advised_works"},
     "metrics/evidence_file.py": {
         "there is no evidence": "test_cures.py::test_evidence_that_cannot_be_read",

@@ -15,7 +15,11 @@ from rasterio.warp import transform
 
 from seg.maps.geotiff import write_class_map, write_probabilities
 from seg.maps.patches import AGREES, MAP
-from seg.maps.stac import (
+from seg.models.card import Data, ModelCard
+from seg.reben.bands import BANDS
+from seg.reben.classes import CLASSES, NUM_CLASSES
+from seg.reben.patch import GeoRef
+from seg.stac.items import (
     COLLECTION,
     MODEL,
     Described,
@@ -25,11 +29,7 @@ from seg.maps.stac import (
     write_collection,
     write_item,
 )
-from seg.maps.stac_model import write_model_item
-from seg.models.card import Data, ModelCard
-from seg.reben.bands import BANDS
-from seg.reben.classes import CLASSES, NUM_CLASSES
-from seg.reben.patch import GeoRef
+from seg.stac.model_item import write_model_item
 
 pystac = pytest.importorskip("pystac")
 from pystac.extensions.classification import ClassificationExtension  # noqa: E402

@@ -20,6 +20,7 @@ PACKAGES = {
     "models": "Networks, scene heads, weights and checkpoints.",
     "metrics": "Counts in, scores out.",
     "generalise": "Class maps brought to a minimum mapping unit.",
+    "stac": "STAC of maps and of the models that made them.",
     "styles": "What maps look like in other programs: palettes, styles of QGIS and GeoServer; what web pages share.",
     "vectors": "Pixels to polygons with shared borders, footprints, GeoPackages and GeoParquet.",
     "figures": "Every picture and chart.",

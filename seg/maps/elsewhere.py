@@ -14,11 +14,11 @@ from seg.maps.part import ScenePart
 from seg.maps.parts import unfinished_folder
 from seg.maps.scene_map import Sizes
 from seg.maps.shares import begin_shares, finish_shares, make_share
-from seg.maps.stac import MODEL
 from seg.maps.together import join_maps, run_tags
 from seg.prepare.executors import LOGS, opened, results
 from seg.runs.use import ChosenWeights
 from seg.scenes.reader import Scene
+from seg.stac.items import MODEL
 from seg.store.locks import locked
 from seg.store.targets import lock_beside
 

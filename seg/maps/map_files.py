@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.maps.parts import BAND_NAMES, LAYERS, require_strips, unfinished_folder
-from seg.maps.stac import COLLECTION, MODEL, model_of_map
 from seg.maps.vrt import write_vrt
 from seg.region.polygons import PolygonFile
+from seg.stac.items import COLLECTION, MODEL, model_of_map
 from seg.store.atomic import remove_file, write_text
 from seg.store.targets import Known, claimed_files, claimed_folder
 from seg.styles.palette import LAND_COVER
@@ -17,6 +17,7 @@ from seg.styles.sld import raster_sld, share_sld
 from seg.vectors.footprints import VECTOR_ENDINGS, VectorFormat
 from seg.vectors.polygons import PolygonOptions
 from seg.web.folder import page_folder, require_page
+from seg.web.index import INDEX
 
 VRT = "map.vrt"
 POLYGONS = "_polygons.gpkg"
@@ -170,6 +171,7 @@ def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
     names = {
         COLLECTION,
         MODEL,
+        INDEX,
         *(file.name for file in files),
         *styles(index),
         *(f"{index}{layer}.vrt" for layer in _STYLED),

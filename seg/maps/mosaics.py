@@ -17,15 +17,16 @@ from seg.maps.land_cover import write_land_cover
 from seg.maps.mosaic import write_strips
 from seg.maps.pages import remove_pages, write_product_page
 from seg.maps.patches import AGREES, CONFIDENCE, MAP, OUTLINED, PROBABILITIES, REFERENCE, Layer, patch_file
-from seg.maps.stac import COLLECTION, MODEL, item_of_map
 from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
+from seg.stac.items import COLLECTION, MODEL, item_of_map
 from seg.store.atomic import write_text
 from seg.store.targets import SIDECAR
 from seg.store.written import partial_of
 from seg.styles.qgis import style, write_qml
 from seg.styles.sld import raster_sld, share_sld
 from seg.vectors.polygons import PolygonOptions
+from seg.web.index import INDEX, write_index_page
 
 if TYPE_CHECKING:
     from seg.engine.distributed import Ranks
@@ -70,7 +71,7 @@ def write_mosaics(
     """Write ``<out>/<product>_<layer>.tif`` with style and quick-look, ``<out>/<layer>.vrt`` and the legend.
 
     With polygons, which need `CONFIDENCE` and maybe `OUTLINED` of each patch, also ``<out>/<product>_polygons.gpkg``;
-    with pages, also ``<out>/<product>_web``.
+    with pages, also ``<out>/<product>_web``, and `INDEX`, which leads to them.
 
     Args:
         out: Folder of the mosaics.
@@ -106,6 +107,9 @@ def write_mosaics(
             write_vrt(out / f"{layer.name}.vrt", maps, palette=layer.palette, tags=tags)
         for name, text in styles(layers).items():
             write_text(out / name, text)
+        if how.picture is not None:
+            title = f"Land cover of {len(products)} products · {tags['MODEL']}"
+            write_index_page(out, [(mosaic_file(out, product, MAP), product) for product in products], title)
         from seg.figures.land_cover import legend_figure
         from seg.figures.style import write_png
 
@@ -159,6 +163,8 @@ class Asked:
             yield from index_files(self.layers)
         if self.stac:
             yield from (COLLECTION, MODEL)
+        if self.web:
+            yield INDEX
         for product in products if self.layers else ():
             item = item_of_map(mosaic_file(Path(), product, MAP)).name
             wanted = {polygon_file(product): self.polygons, item: self.stac}

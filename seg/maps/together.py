@@ -8,7 +8,11 @@ from pathlib import Path
 from seg.maps.map_files import MapOptions, write_index
 from seg.maps.mosaics import product_files
 from seg.maps.patches import MAP, Layer
-from seg.maps.stac import (
+from seg.models.card import ModelCard
+from seg.models.weights_file import WEIGHTS_FILE, weights_digest
+from seg.runs.folder import best_checkpoint
+from seg.runs.use import ChosenWeights, model_tags
+from seg.stac.items import (
     COLLECTION,
     MODEL,
     Described,
@@ -18,12 +22,9 @@ from seg.maps.stac import (
     write_collection,
     write_item,
 )
-from seg.maps.stac_model import write_model_item
-from seg.models.card import ModelCard
-from seg.models.weights_file import WEIGHTS_FILE, weights_digest
-from seg.runs.folder import best_checkpoint
-from seg.runs.use import ChosenWeights, model_tags
+from seg.stac.model_item import write_model_item
 from seg.store.atomic import remove_file
+from seg.web.index import INDEX, write_index_page
 
 
 def run_tags(chosen: ChosenWeights, options: MapOptions, simulated: bool) -> dict[str, str]:
@@ -70,7 +71,7 @@ def describe_mosaics(out: Path, mosaics: Sequence[Path], layers: Sequence[Layer]
 
 
 def join_maps(maps: Sequence[Path], chosen: ChosenWeights, options: MapOptions, tags: Mapping[str, str]) -> None:
-    """Write what belongs to maps of one folder together: a virtual raster, and a collection if they have STAC.
+    """Write what belongs to maps of one folder together: a virtual raster, and what leads to their pages and STAC.
 
     Args:
         maps: The class maps.
@@ -84,6 +85,11 @@ def join_maps(maps: Sequence[Path], chosen: ChosenWeights, options: MapOptions, 
     folder = maps[0].parent
     if len(maps) > 1:
         write_index(maps, options, tags)
+        if options.web:
+            title = f"{len(maps)} land-cover maps · {tags['MODEL']}"
+            write_index_page(folder, [(path, path.stem) for path in maps], title)
+        else:
+            remove_file(folder / INDEX)
     if options.stac == folder / MODEL:
         _describe_model(options.stac, chosen)
         write_collection(

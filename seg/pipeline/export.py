@@ -33,18 +33,19 @@ from seg.maps.patches import (
     write_looks,
     write_patches,
 )
-from seg.maps.stac import COLLECTION, MODEL, require_pystac
 from seg.maps.together import describe_mosaics
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import PatchId, Split
 from seg.runs.folder import CONFIG_FILE
 from seg.runs.use import Use, plan_use
+from seg.stac.items import COLLECTION, MODEL, require_pystac
 from seg.store.open import INFO_FILE
 from seg.store.targets import Known, claimed_besides, claimed_folder, require_own_folder
 from seg.store.written import Keeper, partial_of
 from seg.styles.qgis import style
 from seg.vectors.footprints import VectorFormat
 from seg.vectors.polygons import PolygonOptions
+from seg.web.index import INDEX
 from seg.web.picture import write_patches_picture
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def export(
     layers = _layers(probabilities, reference or web, agreement, web)
     keep = not mosaic if patches is None else patches
     _check_request(out, keep, mosaic, mmu, stac, polygons is not None, web)
-    names = _files_of_all(layers, mosaic, stac)
+    names = _files_of_all(layers, mosaic, stac, web)
     with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
         use = plan_use(
             run, split=split, data=data, metadata=metadata, device=device, unit=mmu,
@@ -221,9 +222,13 @@ def _opened(use: Use) -> "Iterator[Session]":
         yield session
 
 
-def _files_of_all(layers: tuple[Layer, ...], mosaic: bool, stac: bool) -> list[str]:
+def _files_of_all(layers: tuple[Layer, ...], mosaic: bool, stac: bool, web: bool) -> list[str]:
     """Files that span all patches."""
-    spanning = [*(index_files(layers) if mosaic else ()), *((COLLECTION, MODEL) if stac else ())]
+    spanning = [
+        *(index_files(layers) if mosaic else ()),
+        *((COLLECTION, MODEL) if stac else ()),
+        *((INDEX,) if web else ()),
+    ]
     return [OVERVIEW, *FOOTPRINTS.values(), *spanning]
 
 

@@ -20,7 +20,6 @@ from seg.maps.map_files import MapOptions, claimed_maps
 from seg.maps.part import Box, ScenePart, choose_part
 from seg.maps.parts import window_grid
 from seg.maps.scene_map import Sizes
-from seg.maps.stac import MODEL, model_of_map, require_pystac
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
@@ -28,6 +27,7 @@ from seg.region.polygons import PolygonFile
 from seg.runs.use import ChosenWeights, choose_onnx, choose_weights, is_onnx
 from seg.scenes.open import open_scene
 from seg.scenes.reader import Scene
+from seg.stac.items import MODEL, model_of_map, require_pystac
 from seg.vectors.footprints import VectorFormat
 from seg.vectors.polygons import PolygonOptions
 

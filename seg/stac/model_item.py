@@ -4,10 +4,10 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from seg.maps.stac import REBEN, classes_of, json_text
 from seg.models.card import ModelCard
 from seg.models.onnx_file import ONNX_SUFFIX
 from seg.reben.bands import PATCH_SIZE
+from seg.stac.items import REBEN, classes_of, json_text
 from seg.store.atomic import write_text
 from seg.styles.palette import LAND_COVER
 

@@ -2,7 +2,7 @@
 
 Items say what the tags of the maps say, so that a map that has been moved can be described as well as a new one. They
 are of STAC 1.1 with the extensions projection 2.0, raster 1.1, classification 2.0 and processing 1.1; that of
-their model is written by `seg.maps.stac_model`. Addresses are relative: a folder may be put anywhere.
+their model is written by `seg.stac.model_item`. Addresses are relative: a folder may be put anywhere.
 """
 
 import json
