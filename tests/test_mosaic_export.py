@@ -1,6 +1,7 @@
 """Mosaics, agreement and footprints of an export, against the single patch maps and against independent tools."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,14 @@ def test_the_page_of_a_product_shows_its_mosaics(exported):
         shares = values(mosaic.with_name(f"{product}_confidence.tif"))[0]
         assert np.abs(whole(page, "confidence").astype(int) - shares).max() <= 2
         assert f"<title>SYNTHETIC – {product} · linknet" in page.read_text("utf-8")
+
+
+def test_a_page_leads_to_those_of_all_products(exported):
+    text = (exported.folder / "maps.html").read_text("utf-8")
+    pages = re.findall(r'<li><a href="([^"]+)"', text)
+    assert pages == [f"{path.name.removesuffix('_map.tif')}_web/index.html" for path in exported.mosaics]
+    assert all((exported.folder / page).is_file() for page in pages)
+    assert "SYNTHETIC" in text
 
 
 def test_agreement_is_that_of_map_and_reference(exported):

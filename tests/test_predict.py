@@ -368,10 +368,17 @@ def test_parts_of_a_scene(run, scene, mapped, tmp_path):
 
 def test_several_scenes(run, scene, tmp_path):
     other = shutil.copy(scene.stack, tmp_path / "other.tif")
-    maps = predict(run, [scene.product, Path(other)], tmp_path / "maps", **SMALL)
+    maps = predict(run, [scene.product, Path(other)], tmp_path / "maps", **SMALL, web=True)
     assert [one.path.name for one in maps] == [scene.product.name.replace(".SAFE", ".tif"), "other.tif"]
     with rasterio.open(tmp_path / "maps" / "map.vrt") as dataset:
         assert dataset.shape == (SIZE, SIZE)
+    index = tmp_path / "maps" / "maps.html"
+    pages = re.findall(r'<li><a href="([^"]+)"', index.read_text("utf-8"))
+    assert [index.parent / page for page in pages] == [
+        path for one in maps for path in one.files if path.suffix == ".html"
+    ]
+    predict(run, [scene.product, Path(other)], tmp_path / "maps", **SMALL)
+    assert not index.exists()
 
 
 def test_an_item_of_a_catalogue_is_mapped_as_its_product(run, scene, mapped, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from seg.scenes.open import open_scene
 from seg.synthetic.scene import synthesise_scene
 from seg.web import tiles
 from seg.web.folder import require_page
+from seg.web.index import write_index_page
 from seg.web.page import Told, write_page
 from seg.web.picture import write_patches_picture, write_scene_picture
 from seg.web.place import place_of
@@ -129,6 +130,40 @@ def test_large_maps_keep_means_of_probabilities_and_confidences(made, tmp_path, 
     means = made.confidence[:512, :512].astype(float).reshape(256, 2, 256, 2).mean((1, 3))
     assert np.abs(shares - means)[inside[:256, :256]].max() <= 6
     np.testing.assert_array_equal(shares == 255, (made.classes[:512, :512] == 255).reshape(256, 2, 256, 2).all((1, 3)))
+
+
+@pytest.mark.parametrize("epsg", [32601, 32633])
+def test_an_index_shows_where_maps_lie_and_leads_to_their_pages(tmp_path, epsg):
+    """Two tiles beside each other, at 180 degrees too, and one farther north."""
+    places = {"a map #1": (300_000, 0), "b & b": (409_800, 0), "c<": (300_000, 219_600)}
+    if epsg == 32601:
+        places = {name: (x - 150_000, y) for name, (x, y) in places.items()}
+    maps = []
+    for name, (x, y) in places.items():
+        profile = {"driver": "GTiff", "count": 1, "height": 10, "width": 10, "dtype": "uint8", "crs": f"EPSG:{epsg}"}
+        maps.append((tmp_path / f"{name}.tif", name))
+        with rasterio.open(
+            maps[-1][0], "w", transform=Affine(10_980, 0, x, 0, -10_980, 5_900_000 + y), **profile
+        ) as one:
+            one.update_tags(SCENE=name, ACQUIRED="2017-06-13T10:11:11Z")
+    text = write_index_page(tmp_path, maps, "Maps").read_text("utf-8")
+    assert re.findall(r'<li><a href="([^"]+)"', text) == [
+        "a%20map%20%231_web/index.html",
+        "b%20%26%20b_web/index.html",
+        "c%3C_web/index.html",
+    ]
+    assert [html.unescape(one) for one in re.findall(r"<title>([^<]*)</title>\s*<polygon", text)] == list(places)
+    assert text.count("acquired 2017-06-13") == 3
+    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', text).groups())
+    drawn = [
+        np.array([point.split(",") for point in one.split()], float) for one in re.findall(r'points="([^"]+)"', text)
+    ]
+    assert all((one > 0).all() and (one < (width, height)).all() for one in drawn)
+    (west, east, north), edge = [one.mean(0) for one in drawn], np.ptp(drawn[0], axis=0)
+    # As wide as it is high, and as far as they are from each other on the ground.
+    assert edge[0] == pytest.approx(edge[1], rel=0.1)
+    assert east[0] - west[0] == pytest.approx(edge[0], rel=0.1)
+    assert west[1] - north[1] == pytest.approx(2 * edge[1], rel=0.1)
 
 
 def test_a_page_that_is_too_large_is_kept_less_finely(made, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import rasterio
@@ -29,7 +30,7 @@ class _Outlined:
     """A map.
 
     Attributes:
-        page: Its page, from the folder of the index.
+        page: Address of its page, from the folder of the index.
         name, acquired: Of its scene; the second is empty if nothing tells.
         outline_N2: Its edge, longitude and latitude in degrees.
         synthetic: What is synthetic of it.
@@ -78,7 +79,7 @@ def _outlined(path: Path, stem: str) -> _Outlined:
     # Along the upper and the right edge, and back.
     x_N, y_N = np.concatenate([x_N, west + east - x_N]), np.concatenate([y_N, south + north - y_N])
     outline_N2 = np.stack(transform(crs, CRS.from_epsg(4326), x_N, y_N), axis=1)
-    page = f"{page_folder(Path(f'{stem}.tif')).name}/{PAGE}"
+    page = quote(f"{page_folder(Path(f'{stem}.tif')).name}/{PAGE}")
     acquired = tags.get("ACQUIRED", "")[:10]
     return _Outlined(page, tags.get("SCENE", stem), acquired, outline_N2, Synthetic.in_tags(tags))
 
