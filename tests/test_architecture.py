@@ -27,7 +27,7 @@ SOLE_IMPORTERS = {
     "onnxruntime": "seg/models/onnx_file.py",
     "pynvml": "seg/engine/energy.py",
     "peft": "seg/engine/lora.py",
-    "pystac": "seg/maps",
+    "pystac": "seg/stac",
     "pystac_client": "seg/catalogue/search.py",
     "boto3": "seg/catalogue/web.py",
 }
