@@ -273,7 +273,7 @@ CASES = {
             "--web",
         ],
         [
-            *("overview.png", "footprints.parquet", "footprints.gpkg", "legend.png", "map.vrt", "map.qml"),
+            *("overview.png", "footprints.parquet", "footprints.gpkg", "legend.png", "map.vrt", "map.qml", "maps.html"),
             *("{product}_web/any.txt", "{product}_polygons.gpkg", "{product}_map.tif"),
             *(f"{{product}}_map{ending}" for ending in (".tif.aux.xml", ".qml", ".png", ".json")),
         ],
@@ -298,7 +298,7 @@ CASES = {
     "predict several": Case(
         lambda desk, out: ["predict", desk.run, desk.scene.product, desk.other, "--out", out, "--device", "cpu"],
         [
-            *("map.vrt", "map.sld", "map_confidence.vrt", "collection.json", "model.json"),
+            *("map.vrt", "map.sld", "map_confidence.vrt", "collection.json", "model.json", "maps.html"),
             *("{scene}.tif", "{scene}.qml", "{scene}_areas.md"),
         ],
     ),
