@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 from commands import printed, run_seg
 from entries import small_store
-from quick import quick_run
+from quick import TINY, quick_run
 
 import seg
 from seg.config.load import load_config
@@ -27,6 +28,7 @@ from seg.models.checkpoint import load_checkpoint, make_card, read_checkpoint, s
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.own.code import code_of, registered, trust
 from seg.own.network import outputs_of
+from seg.pipeline.evaluate import evaluate
 from seg.pipeline.train import train
 from seg.runs.plan import plan
 
@@ -279,6 +281,53 @@ def test_a_frozen_encoder_of_ones_own_stays(run: Path, store: Path, tmp_path: Pa
     record = json.loads((again / "run.json").read_text())
     assert record["weights"][0]["source"] == "run run"
     assert record["parameters_trained"] == sum(named[name].numel() for name in moved)
+
+
+WITHOUT_STATISTICS = PLAIN.replace(" nn.BatchNorm2d(8),", "")
+"""Batch statistics are those of each process, so that a network with such is another one on several."""
+
+
+def trained_here(out: Path, cache: Path, settings: dict[str, Any]) -> None:
+    """What each of the processes does that ``torchrun`` starts."""
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    torch.set_num_threads(1)
+    train(plan(out=out, **settings))
+
+
+def scored_here(run: Path, cache: Path) -> None:
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    torch.set_num_threads(1)
+    evaluate(run)
+
+
+@pytest.mark.usefixtures("one_thread", "no_page")
+def test_two_processes_train_and_score_it_as_one_does(store: Path, tmp_path: Path) -> None:
+    path, cache = written(tmp_path, WITHOUT_STATISTICS), tmp_path / "cache"
+    settings = {
+        **TINY,
+        "model__arch": f"{path}:WithFeatures",
+        "model__encoder": "none",
+        "data__store": str(store),
+        "train__batch_size": 4,
+        "train__optimiser": "sgd",
+        "train__precision": "float32",
+        "model__dropout": 0.0,
+    }
+    trained_here(tmp_path / "alone", cache, settings)
+    forget()
+    forks.together(2, tmp_path, trained_here, tmp_path / "both", cache, {**settings, "train__batch_size": 2})
+    one, both = (load_checkpoint(tmp_path / name / "checkpoints" / "last")[0] for name in ("alone", "both"))
+    start = build_segmenter(ModelConfig(arch=f"{path}:WithFeatures", encoder="none"), one.bands).state_dict()
+    assert both.code is not None
+    assert both.code.sha256 == one.code.sha256
+    for name, value in one.state_dict().items():
+        # Gradients are the mean over both, summed in another order, and weights of a pixel's loss lie close together.
+        torch.testing.assert_close(both.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    assert any(not torch.equal(value, start[name]) for name, value in one.state_dict().items())
+    forks.together(2, tmp_path, scored_here, tmp_path / "both", cache)
+    shared = (tmp_path / "both" / "eval" / "test" / "scores.json").read_bytes()
+    evaluate(tmp_path / "both")
+    assert (tmp_path / "both" / "eval" / "test" / "scores.json").read_bytes() == shared
 
 
 ERRS = "\n\nclass Errs(Plain):\n    def forward(self, images):\n        return self.head(undefined)\n"

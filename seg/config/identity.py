@@ -6,7 +6,7 @@ from typing import Any
 from seg.config.sections import Config
 
 _PLACES: dict[str, Any] = {"eval": True, "data": {"store", "metadata", "workers"}, "model": {"code_folder"}}
-_TOLD_AND_SAVED = {"loggers", "save_every", "save_every_steps"}
+_TOLD_AND_SAVED = {"loggers", "save_every", "save_every_steps", "cache_features"}
 _SEED_AND_MACHINE = {"seed", "device", "channels_last", "compile"}
 ALLOWABLE = (
     "train.epochs",
@@ -24,7 +24,7 @@ ALLOWABLE = (
 def settings_of_run(config: Config) -> dict[str, Any]:
     """What must not change between the sittings of a run.
 
-    Where data lie, who reads them, how often the state is saved and who is told may.
+    Where data lie, who reads them, how often the state is saved, what else is kept and who is told may.
 
     Returns:
         Settings that JSON takes by their full names, such as ``train.lr``.

@@ -211,6 +211,8 @@ class TrainConfig(Section):
         sync_batchnorm: Take batch statistics over all processes instead of each its own; on CUDA only.
         save_every: Seconds between savings of the state within an epoch; 0: not by time.
         save_every_steps: Steps between savings of the state within an epoch; 0: not by steps.
+        cache_features: Gigabytes on the disk of the run for what a frozen encoder makes of pictures, so that each goes
+            through it once; 0: every time.
         modality_dropout: Probability that a training patch loses one of its two sensors, never both.
         cutmix: Probability that a training patch gets a rectangle of the next one of its batch, image and map alike;
             its scene labels are then those that the mixed map implies.
@@ -248,6 +250,7 @@ class TrainConfig(Section):
     sync_batchnorm: bool = False
     save_every: Annotated[float, Field(ge=0)] = 600.0
     save_every_steps: Annotated[int, Field(ge=0)] = 0
+    cache_features: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     cutmix_alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -322,6 +325,7 @@ class Config(Section):
         refuse_idle(self.loss, ("scene_weight",), weighs, "with a scene head", "loss.")
         mode = self.model.encoder_mode
         refuse_idle(self.train, ("freeze_epochs",), mode == "train", "with model.encoder_mode=train", "train.")
+        refuse_idle(self.train, ("cache_features",), mode == "frozen", "with model.encoder_mode=frozen", "train.")
         rates = ("encoder_lr_scale", "layer_decay")
         refuse_idle(self.train, rates, mode != "frozen", "with model.encoder_mode=train or lora", "train.")
         learns = self.loss.pixel_weight > 0

@@ -18,6 +18,7 @@ from seg.engine.device import named_when_full
 from seg.engine.distributed import Vote, only_last_reduces
 from seg.engine.evaluate import Pass, evaluate, sampled_pixels
 from seg.engine.events import Epoch, Step
+from seg.engine.features import recalled
 from seg.engine.guard import NotFiniteError, norm_of_gradients, note_patches
 from seg.engine.mixing import mixed
 from seg.engine.modality_dropout import sensors_present
@@ -66,6 +67,7 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
         TrainingError: If the loss or a gradient is no longer finite, or the monitored score does not exist.
         OutOfMemoryError: Naming the setting to change.
         RunError: If the run cannot be resumed.
+        ForeignFileError: If there is a file in the place of kept features that seg has not made.
         Interrupted: After a signal.
     """
     if resume:
@@ -73,7 +75,7 @@ def fit(run: Run, resume: bool = False, track: Track = silent) -> Iterator[Step 
     progress, ranks = run.progress, run.ranks
     loader = make_loader(run.train, run.order, run.workers, pin_memory=run.compute.device.type == "cuda")
     patience = run.config.patience
-    with stop_signals(alone=ranks.count == 1) as stop:
+    with stop_signals(alone=ranks.count == 1) as stop, recalled(run):
         while progress.step < run.total_steps and not (patience and progress.stale >= patience):
             began = time.perf_counter()
             speed = 0.0

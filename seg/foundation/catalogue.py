@@ -156,6 +156,15 @@ _OLMOEARTH = Family(
     "OlmoEarth Artifact License",
     "Herzog et al. 2025, OlmoEarth: Stable Latent Image Modeling for Multimodal Earth Observation, arXiv:2511.13655",
 )
+_CLAY = Family(
+    "clay.Clay",
+    _TERRATORCH,
+    ("VV", "VH", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
+    False,
+    "bands by wavelength, DN and dB standardised by its own statistics; each sensor by itself",
+    "Apache-2.0",
+    "Clay Foundation 2024, Clay Foundation Model v1.5, https://huggingface.co/made-with-clay/Clay",
+)
 
 
 def _torchgeo(name: str, revision: str, file: str) -> WeightsFile:
@@ -273,6 +282,15 @@ _ALL = (
         86_918_136,
         5_545_480_192,
         _torchgeo("satlas", _SATLAS_REVISION, "sentinel2_swinb_si_ms-fe22a12c.pth"),
+    ),
+    Foundation(
+        "fm-clay1.5-large",
+        _CLAY,
+        "large",
+        8,
+        311_442_944,
+        162_186_920_448,
+        WeightsFile("made-with-clay/Clay", "main", "v1.5/clay-v1.5.ckpt"),
     ),
     _olmoearth("nano", 991_616, 455_737_344),
     _olmoearth("tiny", 6_917_152, 3_135_242_240),

@@ -10,6 +10,7 @@ from seg.config.installed import not_installed, require_device
 from seg.config.load import load_config
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.sections import Config, ModelConfig
+from seg.data.symmetry import moves_pixels_only
 from seg.data.transforms import check_augmentation
 from seg.engine.losses.joint import check_losses
 from seg.engine.modality_dropout import check_modality_dropout
@@ -107,6 +108,7 @@ def check_plan(task: TrainPlan) -> None:
     check_losses(task.config.loss)
     check_modality_dropout(train.modality_dropout, data.bands)
     check_augmentation(data.augment)
+    _check_features(task.config)
     check_trackers(train.loggers)
     require_device(train.device)
     if model.weights and not task.resume and not own:
@@ -115,6 +117,23 @@ def check_plan(task: TrainPlan) -> None:
             check_weights(model.weights, model.encoder, bands)
     require_writable(task.folder)
     check_splits(data, ("train", "validation"))
+
+
+def _check_features(config: Config) -> None:
+    """Refuse to keep features of pictures of which none ever comes again."""
+    data, train = config.data, config.train
+    if not train.cache_features:
+        return
+    for what, comes_again, cure in (
+        ("data.augment", moves_pixels_only(data.augment), "--set data.augment=[]"),
+        ("train.cutmix", not train.cutmix, "--set train.cutmix=0"),
+        ("train.copy_paste", not train.copy_paste, "--set train.copy_paste=0"),
+    ):
+        if not comes_again:
+            raise WrongUseError(
+                f"train.cache_features keeps features for pictures that come again, and with {what} as it is none "
+                f"does; use {cure}, or leave train.cache_features out"
+            )
 
 
 @contextmanager
