@@ -73,8 +73,12 @@ def run_blocks(blocks: nn.ModuleList, tokens_BND: Tensor, prefix: int, rows: int
 
 
 def as_map(tokens_BND: Tensor, rows: int, columns: int) -> Tensor:
-    """Tokens row by row as a map (B, D, rows, columns)."""
-    return tokens_BND.transpose(1, 2).reshape(len(tokens_BND), -1, rows, columns)
+    """Tokens row by row as a map (B, D, rows, columns).
+
+    Here and in the models of a family, sizes are those of `shape`: what `len` gives is a constant of the network in an
+    ONNX file.
+    """
+    return tokens_BND.transpose(1, 2).reshape(tokens_BND.shape[0], -1, rows, columns)
 
 
 def positions(embedding_1ND: Tensor, rows: int, columns: int) -> Tensor:

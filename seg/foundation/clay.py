@@ -80,7 +80,7 @@ class Clay(nn.Module):
         width = self.widths[0] - _TIME_AND_PLACE
         places_ND = self._places(h=rows, w=columns, dim=width, gsd=torch.tensor(_PIXEL_METRES)).to(tokens_BND)
         tokens_BND = tokens_BND + functional.pad(places_ND, (0, _TIME_AND_PLACE))
-        tokens_BND = torch.cat((self.cls_token.expand(len(tokens_BND), -1, -1), tokens_BND), 1)
+        tokens_BND = torch.cat((self.cls_token.expand(tokens_BND.shape[0], -1, -1), tokens_BND), 1)
         layers = self.transformer.layers
         wanted, maps = taps(len(layers)), []
         for number, (attention, feed_forward) in enumerate(layers):

@@ -65,7 +65,7 @@ class Copernicus(nn.Module):
             + self.net.scale_fc(self.net.get_area_pos_embed(area_1, self.widths[0]))
             + self.net.time_fc(self.net.time_token)
         )
-        first_B1D = (self.net.cls_token + places_1ND[:, :1]).expand(len(tokens_BND), -1, -1)
+        first_B1D = (self.net.cls_token + places_1ND[:, :1]).expand(tokens_BND.shape[0], -1, -1)
         return run_blocks(self.net.blocks, torch.cat((first_B1D, tokens_BND + places_1ND[:, 1:]), 1), 1, rows, columns)
 
     def published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ class Dofa(nn.Module):
         rows, columns = (edge // self.patch for edge in pixels_BCHW.shape[-2:])
         tokens_BND, _ = self.net.patch_embed(pixels_BCHW, waves_C)
         places_1ND = positions(self.net.pos_embed, rows, columns)
-        first_B1D = (self.net.cls_token + places_1ND[:, :1]).expand(len(tokens_BND), -1, -1)
+        first_B1D = (self.net.cls_token + places_1ND[:, :1]).expand(tokens_BND.shape[0], -1, -1)
         return run_blocks(self.net.blocks, torch.cat((first_B1D, tokens_BND + places_1ND[:, 1:]), 1), 1, rows, columns)
 
     def published(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -84,5 +84,5 @@ class OlmoEarth(nn.Module):
 
     def _as_map(self, tokens_BND: Tensor, rows: int, columns: int) -> Tensor:
         """Tokens of a modality, then those of the other, averaged place by place."""
-        parts = tokens_BND.reshape(len(tokens_BND), -1, rows, columns, tokens_BND.shape[-1])
+        parts = tokens_BND.reshape(tokens_BND.shape[0], -1, rows, columns, tokens_BND.shape[-1])
         return parts.mean(1).movedim(-1, 1)

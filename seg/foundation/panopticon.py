@@ -41,9 +41,9 @@ class Panopticon(nn.Module):
         channels_C = torch.tensor([_CHANNELS[name] for name in bands], device=pixels_BCHW.device)
         rows, columns = (edge // self.patch for edge in pixels_BCHW.shape[-2:])
         # The model writes into the numbers of the channels.
-        given = {"imgs": pixels_BCHW, "chn_ids": channels_C.repeat(len(pixels_BCHW), 1)}
+        given = {"imgs": pixels_BCHW, "chn_ids": channels_C.repeat(pixels_BCHW.shape[0], 1)}
         tokens_BND = self.net.patch_embed(given)
-        first_B1D = self.net.cls_token.expand(len(tokens_BND), -1, -1)
+        first_B1D = self.net.cls_token.expand(tokens_BND.shape[0], -1, -1)
         tokens_BND = torch.cat((first_B1D, tokens_BND), 1) + positions(self.net.pos_embed, rows, columns)
         maps = run_blocks(self.net.blocks, tokens_BND, 1, rows, columns)
         return [*maps[:-1], self.net.norm(maps[-1].movedim(1, -1)).movedim(-1, 1)]

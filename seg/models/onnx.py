@@ -145,7 +145,7 @@ def write_onnx(
     attempts = [False] if options.tile or model.fixed_size else [True, False]
     for any_size in attempts:
         whole = _Whole(model, card, options, any_size).eval()
-        sizes = tuple(_seen(one, model) for one in _SIZES) if any_size else ((2, edge, edge),)
+        sizes = tuple(_seen(one, model) for one in _SIZES) if any_size else ((2, edge, edge), (1, edge, edge))
         try:
             _export(path, whole, card, sizes)
             difference = _difference(path, whole, card, sizes)
@@ -233,14 +233,25 @@ def _quiet() -> Iterator[None]:
 
 
 def _difference(path: Path, whole: _Whole, card: ModelCard, sizes: tuple[tuple[int, int, int], ...]) -> float:
-    """The largest difference of a probability between ONNX Runtime and the `Segmenter` itself."""
+    """The largest difference of a probability between ONNX Runtime and the `Segmenter` itself.
+
+    Raises:
+        CheckpointError: If ONNX Runtime does not take one of the images.
+    """
     session = open_session(path, "cpu")
     reference = _Whole(whole.model, card, OnnxOptions("normalised"), any_size=False).eval()
     worst = 0.0
     for size in sizes:
         images_BCHW = _random_images(card, *size, reference)
         values_BCHW = images_BCHW * whole.std + whole.mean if whole.normalises else images_BCHW
-        found = session.run(None, {INPUT: values_BCHW.numpy()})
+        try:
+            found = session.run(None, {INPUT: values_BCHW.numpy()})
+        # What it raises of a file that it has opened has no common ancestor.
+        except Exception as error:
+            raise CheckpointError(
+                f"ONNX Runtime does not run {card.named} on images of {' x '.join(map(str, size[1:]))} as this version "
+                "of torch has written it; leave out --onnx"
+            ) from error
         with torch.inference_mode():
             expected = reference(images_BCHW)
         differences = [float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=False)]
