@@ -4,16 +4,24 @@ import math
 import os
 import warnings
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import seg.foundation.build
+from seg.config.sections import ModelConfig
+from seg.engine.encoder import freeze_encoder
 from seg.foundation.backbone import positions
 from seg.foundation.build import build_backbone
 from seg.foundation.catalogue import FOUNDATIONS, find_foundation
 from seg.foundation.encoder import FoundationEncoder
+from seg.models.additions import is_addition, plain_state
+from seg.models.card import Data
+from seg.models.checkpoint import make_card
+from seg.models.segmenter import build_segmenter
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, of_sensor
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -29,6 +37,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """A model of each family, smaller where its class allows it."""
 EDGE = 128
+ANY_SIZE = {"fm-dofa-small": True, "fm-terramind1-tiny": True, "fm-clay1.5-large": True, "fm-prithvi2-tiny": False}
+"""Whether the ONNX file takes images of any size, or patches alone."""
 PARAMETERS = {
     "fm-dofa-base": 111.3,  # million; DOFA's own count of its ViT-B
     "fm-prithvi2-300": 304,
@@ -343,3 +353,63 @@ def test_parameters_are_as_many_as_are_said(name: str) -> None:
     assert backbone.patch == model.patch
     if name in PARAMETERS:
         assert model.parameters / 1e6 == pytest.approx(PARAMETERS[name], rel=0.01)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are built with the small models."""
+    monkeypatch.setattr(
+        seg.foundation.build, "build_backbone", lambda name, bands: build_backbone(name, bands, **SMALL[name])
+    )
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", SMALL)
+def test_low_rank_additions_learn_and_are_added_up(name: str) -> None:
+    needs_package(name)
+    pytest.importorskip("peft", reason="peft is not installed, so no additions were made")
+    from seg.engine.lora import add_low_rank
+
+    bands = find_foundation(name).family.bands
+    torch.manual_seed(0)
+    model = build_segmenter(ModelConfig(arch="linknet", encoder=name, scene_head="derived"), bands)
+    images = torch.randn(2, len(bands), 120, 120)
+    before = model.eval()(images)[0]
+    added = add_low_rank(model, 2)
+    assert added.kind == "linear layers"
+    assert added.layers >= 16
+    torch.testing.assert_close(model.eval()(images)[0], before)
+    freeze_encoder(model.train(), True)
+    model(images)[0].square().mean().backward()
+    learning = {key: one for key, one in model.named_parameters() if one.requires_grad}
+    assert not [key for key, one in learning.items() if one.grad is None]
+    assert all(is_addition(key) for key in learning if ".backbone." in key)
+    # Only what is told of places and times, which nobody knows here, may have no effect.
+    reached = [key for key, one in learning.items() if ".lora_B." in key and one.grad.any()]
+    assert len(reached) >= added.layers - 2
+    with torch.no_grad():
+        for key, one in learning.items():
+            if is_addition(key):
+                one.add_(0.05 * torch.randn_like(one))
+    plain = build_segmenter(model.config, bands)
+    plain.load_state_dict(plain_state(model))
+    torch.testing.assert_close(plain.eval()(images)[0], model.eval()(images)[0], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(plain(images)[0], before, atol=1e-2)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("name", "any_size"), ANY_SIZE.items())
+def test_a_file_of_onnx_gives_what_torch_gives(name: str, any_size: bool, tmp_path: Path) -> None:
+    needs_package(name)
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed, so no file was written")
+    from seg.models.onnx import TOLERANCE, write_onnx
+
+    bands = find_foundation(name).family.bands
+    torch.manual_seed(0)
+    model = build_segmenter(ModelConfig(arch="linknet", encoder=name, scene_head="derived"), bands).eval()
+    data = Data(fingerprint="f", synthetic=True, train_patches=1)
+    card = make_card(model, [(BANDS[band].mean, BANDS[band].std) for band in bands], "bilinear", data)
+    written = write_onnx(tmp_path / "model.onnx", model, card)
+    assert written.any_size == any_size
+    assert written.difference <= TOLERANCE
