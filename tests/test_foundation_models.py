@@ -380,7 +380,8 @@ def test_low_rank_additions_learn_and_are_added_up(name: str) -> None:
     assert added.layers >= 16
     torch.testing.assert_close(model.eval()(images)[0], before)
     freeze_encoder(model.train(), True)
-    model(images)[0].square().mean().backward()
+    pixel, scene = model(images)
+    (pixel.square().mean() + scene.square().mean()).backward()
     learning = {key: one for key, one in model.named_parameters() if one.requires_grad}
     assert not [key for key, one in learning.items() if one.grad is None]
     assert all(is_addition(key) for key in learning if ".backbone." in key)

@@ -194,6 +194,7 @@ def _olmoearth(size: str, parameters: int, multiply_adds: int) -> Foundation:
     return Foundation(f"fm-olmoearth1.2-{size}", _OLMOEARTH, size, 8, parameters, multiply_adds, weights)
 
 
+_CLAY_WEIGHTS = WeightsFile("made-with-clay/Clay", "main", "v1.5/clay-v1.5.ckpt")
 _DOFA_REVISION = "b8db318b64a90b9e085ec04ba8851233c5893666"
 _SATLAS_REVISION = "081d6607431bf36bdb59c223777cbb267131b8f2"
 
@@ -283,15 +284,7 @@ _ALL = (
         5_545_480_192,
         _torchgeo("satlas", _SATLAS_REVISION, "sentinel2_swinb_si_ms-fe22a12c.pth"),
     ),
-    Foundation(
-        "fm-clay1.5-large",
-        _CLAY,
-        "large",
-        8,
-        311_442_944,
-        162_186_920_448,
-        WeightsFile("made-with-clay/Clay", "main", "v1.5/clay-v1.5.ckpt"),
-    ),
+    Foundation("fm-clay1.5-large", _CLAY, "large", 8, 311_442_944, 162_186_920_448, _CLAY_WEIGHTS),
     _olmoearth("nano", 991_616, 455_737_344),
     _olmoearth("tiny", 6_917_152, 3_135_242_240),
     _olmoearth("small", 24_450_112, 11_691_622_400),
