@@ -49,7 +49,7 @@ def recalled(run: Run) -> Iterator[None]:
     parts: list[Any] = []
     for name in names:
         for part in (one.get_submodule(name) for one in networks):
-            part.forward = torch.compiler.disable(Recalled(name, part, file).forward)
+            part.forward = torch.compiler.disable(Recalled(name, part, file).forward)  # type: ignore[no-untyped-call]
             parts.append(part)
     finished = False
     try:
@@ -125,7 +125,8 @@ class _Kept:
     @classmethod
     def of(cls, tensor: Tensor) -> "_Kept":
         """How a tensor of a batch is kept."""
-        axes = sorted(range(1, tensor.ndim), key=lambda axis: -tensor.stride(axis))
+        strides: tuple[int, ...] = tensor.stride()
+        axes = sorted(range(1, tensor.ndim), key=lambda axis: -strides[axis])
         return cls(tensor.dtype, tuple(tensor.shape[1:]), (0, *axes))
 
     @property
@@ -185,7 +186,7 @@ class _Form:
     def unpacked(self, contents: Sequence[bytes], tensors: Sequence[Tensor]) -> Any:
         """The output of a batch, from what was kept and what is given."""
         bytes_BN = np.stack([np.frombuffer(one, np.uint8) for one in contents])
-        begin, values = 0, []
+        begin, values = 0, list[Any]()
         for leaf in self.leaves:
             if isinstance(leaf, _Kept):
                 values.append(leaf.tensor(bytes_BN[:, begin : begin + leaf.size]).to(tensors[0].device))
@@ -227,5 +228,5 @@ def _about(network: nn.Module, names: Sequence[str], dtype: torch.dtype) -> byte
     for name in names:
         for key, value in network.get_submodule(name).state_dict().items():
             digest.update(f"{name} {key}".encode())
-            digest.update(_bytes_of(value[None]))
+            digest.update(_bytes_of(value[None]).data)
     return digest.digest()
