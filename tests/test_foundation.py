@@ -314,7 +314,13 @@ def test_foundation_models_are_among_the_encoders() -> None:
         assert model.parameters > 5e5
         assert model.multiply_adds > 1e8
         assert model.family.licence
-        assert "arXiv:" in model.family.citation
+        # Clay has a page and no paper.
+        assert "arXiv:" in model.family.citation or "https://huggingface.co/" in model.family.citation
+
+
+def test_dinov3_for_satellite_images_is_an_encoder_of_timm() -> None:
+    """The one that the page of foundation models names; its tag says which weights ``imagenet`` stands for."""
+    check_encoder("tu-vit_large_patch16_dinov3.sat493m")
 
 
 def test_the_page_of_a_model_names_licence_and_paper() -> None:
