@@ -26,7 +26,7 @@ from seg.models.architectures import ARCHITECTURES, find_architecture
 from seg.models.card import Data
 from seg.models.checkpoint import load_checkpoint, make_card, read_checkpoint, save_checkpoint
 from seg.models.segmenter import Segmenter, build_segmenter
-from seg.own.code import code_of, registered, trust
+from seg.own.code import code_of, compiled, registered, require_name, trust
 from seg.own.network import outputs_of
 from seg.pipeline.evaluate import evaluate
 from seg.pipeline.train import train
@@ -233,6 +233,59 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, text: str, name: str, sai
         own(tmp_path, text, name)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NAMES = {
+    "as it stands": ("class Net: ...", True),
+    "assigned": ("Net = print", True),
+    "imported": ("from os import path as Net", True),
+    "of a branch": ("try:\n    import x\nexcept ImportError:\n    def Net(): ...", True),
+    "by the walrus": ("if (Net := 3): ...", True),
+    "of a loop": ("for Net in (print,): ...", True),
+    "of a function that says so": ("def f():\n    global Net\n    Net = print\nf()", True),
+    "by a star": ("from os import *", True),
+    "made when run": ("globals()['N' + 'et'] = print", True),
+    "set when run": ("import sys\nsetattr(sys.modules[__name__], 'N' + 'et', print)", True),
+    "asked for when run": ("def __getattr__(name): return print", True),
+    "Latin 1": ("# -*- coding: latin-1 -*-\n# \xe4\nclass Net: ...", True),
+    "of a class": ("class Other:\n    def Net(self): ...", False),
+    "of a function": ("def other():\n    Net = 3", False),
+    "in a text": ("'Net'\nNetwork = 3  # Net", False),
+    "used alone": ("print(Net)", False),
+    "nothing": ("", False),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_name_that_a_file_cannot_have_is_told_by_its_text(tmp_path: Path, kind: str) -> None:
+    text, has = NAMES[kind]
+    path = tmp_path / "mine.py"
+    path.write_bytes(text.encode("latin-1"))
+    code = code_of(ModelConfig(arch=f"{path}:Net"))
+    if has:
+        require_name(code)
+        return
+    with pytest.raises(ModelError, match="has no 'Net' that can be called; it has "):
+        require_name(code)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"return 3", "'return' outside function (line 1)"),
+        (b"Net = 3\n\0", "source code string cannot contain null bytes"),
+        (b"Net = '\xe4'", "utf-8"),
+        (b"# coding: nothing\nNet = 3", "unknown encoding"),
+    ],
+)
+def test_a_file_that_is_no_python_is_told_as_such(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_bytes(content)
+    code = code_of(ModelConfig(arch=f"{path}:Net"))
+    for look in (require_name, compiled):
+        with pytest.raises(ModelError, match=r"mine.py is no Python: .*; mend it$") as caught:
+            look(code)
+        assert why in str(caught.value)
 
 
 @pytest.mark.parametrize("head", ["masked", "learned"])

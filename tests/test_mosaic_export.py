@@ -59,6 +59,14 @@ def exported(run, tmp_path_factory):
     return export(run, out, mosaic=True, patches=True, stac=True, **everything)
 
 
+def test_what_spans_all_patches_is_told(exported):
+    others = {
+        path.name for path in exported.folder.iterdir() if path.is_file() and not path.name.startswith((".", "S2"))
+    }
+    assert {*(path.name for path in exported.others), exported.overview.name} == others
+    assert exported.others[0].name == "footprints.parquet"
+
+
 @pytest.fixture(scope="module")
 def footprints(exported):
     return geopandas.read_parquet(exported.folder / "footprints.parquet")

@@ -34,6 +34,7 @@ from seg.errors import ForeignFileError, MapError, SceneError, SegError, WrongUs
 from seg.inference.windows import lay_axis
 from seg.maps import elsewhere, mapping, parts
 from seg.maps import scene_map as map_files
+from seg.maps.map_files import joint_files
 from seg.maps.part import read_box
 from seg.metrics.area import adjusted_areas
 from seg.metrics.evidence import total_counts
@@ -112,9 +113,11 @@ def test_a_map_lies_where_the_scene_does_and_says_what_it_is(mapped, scene, run,
     assert mapped.nodata == pytest.approx(no_data.mean())
     expected = {"map.tif", "map.qml", "map.png", "map_probabilities.tif", "map_confidence.tif", "map_labels.parquet"}
     styles = {f"map{layer}.{kind}" for layer in ("", "_probabilities", "_confidence") for kind in ("qml", "sld")}
+    styles |= {"map.tif.aux.xml"}
     areas = {"map_areas.csv", "map_areas.csvt", "map_areas.md"}
     assert {path.name for path in mapped.files} == expected | styles | areas | {"index.html"}
     assert all(path.is_file() for path in mapped.files)
+    assert {path for path in place.glob("map*") if path.is_file()} <= set(mapped.files)
     assert not list(place.glob("*.unfinished"))
     assert "480 x 480 pixels in 25 windows" in mapped.summary
     assert len(np.unique(classes)) > 2
@@ -377,8 +380,11 @@ def test_several_scenes(run, scene, tmp_path):
     assert [index.parent / page for page in pages] == [
         path for one in maps for path in one.files if path.suffix == ".html"
     ]
-    predict(run, [scene.product, Path(other)], tmp_path / "maps", **SMALL)
+    assert index in joint_files([one.path for one in maps])
+    maps = predict(run, [scene.product, Path(other)], tmp_path / "maps", **SMALL)
     assert not index.exists()
+    told = {*(file for one in maps for file in one.files), *joint_files([one.path for one in maps])}
+    assert told == {path for path in (tmp_path / "maps").rglob("[!.]*") if path.is_file()}
 
 
 def test_an_item_of_a_catalogue_is_mapped_as_its_product(run, scene, mapped, tmp_path, monkeypatch):
@@ -617,7 +623,7 @@ def test_command(run, scene, mapped, tmp_path, monkeypatch, capfd):
     code, shown, _ = command(run, scene.product, "--out", out, "--window", 160, "--overlap", 64)
     assert code == 0
     assert "480 x 480 pixels in 25 windows" in shown
-    assert str(out) in shown
+    assert set(shown.split()) >= set(map(str, tmp_path.glob("map*")))
     np.testing.assert_array_equal(read(out), read(mapped.path))
     code, _, said = command(run, scene.product, "--out", out, "--bbox", "1,2,3")
     assert code == 2

@@ -78,6 +78,14 @@ CASES = [
         2,
         "nowhere.py cannot be read (No such file or directory); name a network",
     ),
+    ("train --data s --model net.py:Net", 2, "net.py has no 'Net' that can be called; it has nothing"),
+    ("train --data s --model own.py:Nett", 2, "own.py has no 'Nett' that can be called; it has Net, Other"),
+    (
+        "train --data s --model broken.py:Net --dry-run",
+        2,
+        "broken.py is no Python: '(' was never closed (line 1); mend",
+    ),
+    ("models --model own.py:Nett", 2, "own.py has no 'Nett' that can be called; it has Net, Other"),
     ("train --data s --model file", 2, "there is no architecture 'file'"),
     ("train --data s --model net.py:Net --fusion dual", 2, "net.py:Net is a network of one's own, which model.fusion"),
     ("train --data s --model net.py:Net --weights imagenet", 2, "--weights imagenet is no folder of a run"),
@@ -287,6 +295,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]
         "mine/scene.tif",
     ):
         (folder / name).write_text("mine")
+    (folder / "own.py").write_text("def Net(bands, classes): ...\nclass Other: ...\n")
+    (folder / "broken.py").write_text("def Net(bands: ...\n")
     write_run(folder / "run")
     write_run(folder / "busy")
     (folder / "empty.yaml").write_text("{}")

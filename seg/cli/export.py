@@ -65,5 +65,6 @@ def export(
         if mosaic
         else f"{result.patches} maps in {out}"
     )
+    console.done(f"Over all of them: {', '.join(path.name for path in result.others)}")
     if result.overview:
         console.done(f"A picture of one product: {result.overview}")

@@ -45,6 +45,7 @@ def predict(
 ) -> None:
     """Map a whole scene: a GeoTIFF with a QGIS style. The same command goes on where it was broken off."""
     from seg.catalogue.search import searched
+    from seg.maps.map_files import joint_files
     from seg.maps.part import read_box
     from seg.pipeline.predict import predict as predict_scenes
     from seg.vectors.polygons import polygon_options
@@ -64,3 +65,5 @@ def predict(
         )  # fmt: skip
     for line in (line for one in maps for line in (one.summary, *(f"  {path}" for path in one.files))):
         console.done(line)
+    for path in joint_files([one.path for one in maps]) if maps[0].path != out else ():
+        console.done(f"  {path}")

@@ -140,7 +140,7 @@ def write_values(
             dataset.scales, dataset.offsets = (1 / SHARE_SCALE,) * bands, (0.0,) * bands
 
 
-def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:
+def write_category_names(path: Path, palette: Palette = LAND_COVER) -> Path:
     """Write ``<path>.aux.xml``, from which QGIS, GDAL and others know the names of the classes of a class map.
 
     They stand in it twice: as category names, and in a raster attribute table with the colours.
@@ -148,6 +148,9 @@ def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:
     Args:
         path: The map, written before: writing it removes the sidecar.
         palette: Names of its values.
+
+    Returns:
+        The sidecar.
 
     Raises:
         OSError: If the file cannot be written.
@@ -166,7 +169,9 @@ def write_category_names(path: Path, palette: Palette = LAND_COVER) -> None:
         for value in (entry.value, entry.name, *entry.color, 255):
             ET.SubElement(row, "F").text = str(value)
     ET.indent(root)
-    _replace(_sidecar(path), (ET.tostring(root, encoding="unicode") + "\n").encode())
+    sidecar = _sidecar(path)
+    _replace(sidecar, (ET.tostring(root, encoding="unicode") + "\n").encode())
+    return sidecar
 
 
 @contextmanager

@@ -146,6 +146,17 @@ def write_index(maps: Sequence[Path], options: MapOptions, tags: Mapping[str, st
     write_styles(stem, options)
 
 
+def joint_files(maps: Sequence[Path]) -> list[Path]:
+    """The files that belong to maps of one folder together, as far as they are there."""
+    return [path for name in _joint_names(maps) if (path := maps[0].with_name(name)).is_file()]
+
+
+def _joint_names(maps: Sequence[Path]) -> list[str]:
+    index = Path(VRT).stem
+    warped = [f"{index}{layer}_warped/{path.stem}{layer}.vrt" for layer in _STYLED for path in maps]
+    return [*(f"{index}{layer}.vrt" for layer in _STYLED), *warped, *styles(index), COLLECTION, MODEL, INDEX]
+
+
 @contextmanager
 def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
     """Claim everything that maps consist of, before anything is loaded.
@@ -161,21 +172,11 @@ def claimed_maps(paths: Sequence[Path], out: Path) -> Iterator[None]:
         require_strips(unfinished_folder(path))
         require_page(page_folder(path))
     files = [file for path in paths for file in map_files(path)]
-    index = Path(VRT).stem
     texts = {path.stem: styles(path.stem) for path in (*paths, Path(VRT))}
     known = Known(contents={name: text for named in texts.values() for name, text in named.items()})
     if paths == [out]:
         with claimed_files(files, known):
             yield
         return
-    names = {
-        COLLECTION,
-        MODEL,
-        INDEX,
-        *(file.name for file in files),
-        *styles(index),
-        *(f"{index}{layer}.vrt" for layer in _STYLED),
-    }
-    names |= {f"{index}{layer}_warped/{path.stem}{layer}.vrt" for layer in _STYLED for path in paths}
-    with claimed_folder(out, names, known):
+    with claimed_folder(out, {*(file.name for file in files), *_joint_names(paths)}, known):
         yield

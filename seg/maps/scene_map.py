@@ -240,7 +240,7 @@ def finish_map(plan: ScenePlan, counts: Counts, hectares_K: Floats, notify: Noti
         ]
         kind: Kind = "classes" if layer == "classes" else "continuous"
         write_cog(files[-1], parts, kind=kind, tags=tags, descriptions=BAND_NAMES[layer])
-    write_category_names(plan.path)
+    files.append(write_category_names(plan.path))
     files += write_styles(plan.path.with_suffix(""), options)
     if options.zones:
         table = areas_by_zone(open_class_map(plan.path), options.zones, evidence, synthetic, notify)

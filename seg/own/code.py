@@ -4,13 +4,18 @@ A checkpoint brings the file that builds its network, and may come from anybody.
 named its file on this machine, or one with the same content: that is noted by its hash, where caches lie.
 """
 
+import ast
 import hashlib
 import re
 import shlex
+import symtable
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import CodeType
 
 from seg.config.sections import ModelConfig
 from seg.config.terms import NO_ENCODER
@@ -26,6 +31,8 @@ ARCHITECTURE_GROUP, ENCODER_GROUP = "seg.architectures", "seg.encoders"
 
 _IN_FILE = re.compile(r"(?P<file>.*\.py):(?P<name>[A-Za-z_]\w*)", re.DOTALL)
 _TRUSTED = "trusted"
+_AT_RUN_TIME = frozenset({"__dict__", "__getattr__", "eval", "exec", "globals", "locals", "modules", "setattr", "vars"})
+"""What code can make names by that do not stand in it."""
 
 
 @cache
@@ -89,6 +96,65 @@ def code_of(config: ModelConfig) -> Code:
             f"model.code with {str(config.code)[:12]}; name the file anew with --model {shlex.quote(code.named)}"
         )
     return code
+
+
+def compiled(code: Code) -> CodeType:
+    """What is run of a file.
+
+    Raises:
+        ModelError: If it is no Python.
+    """
+    try:
+        return compile(code.content, str(code.path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        why = f"{error.msg} (line {error.lineno})" if error.lineno else error.msg
+    # Of bytes that are no text.
+    except ValueError as error:
+        why = str(error)
+    raise ModelError(f"{code.path} is no Python: {why}; mend it")
+
+
+def require_name(code: Code) -> None:
+    """Refuse a file that cannot have what is to be called, as far as its text tells; nothing of it is run.
+
+    Raises:
+        ModelError: If it is no Python, or nothing in it is called so, nor could be when it is run.
+    """
+    with warnings.catch_warnings():
+        # They are shown when it is run.
+        warnings.simplefilter("ignore")
+        compiled(code)
+        tree = ast.parse(code.content, str(code.path))
+        table = symtable.symtable(code.content, str(code.path), "exec")
+    if any(map(_makes_names, ast.walk(tree))) or code.name in _bound_names(table):
+        return
+    known = [one.get_name() for one in table.get_symbols() if one.is_namespace()]
+    raise no_such_name(code, known or [one.get_name() for one in table.get_symbols() if one.is_assigned()])
+
+
+def no_such_name(code: Code, known: Iterable[str]) -> ModelError:
+    """The error for a name that nothing in a file has, by those that may have been meant."""
+    listed = ", ".join(known)
+    there = f"it has {clipped(listed)}" if listed else "it has nothing that can be called"
+    return ModelError(f"{code.path} has no '{code.name}' that can be called; {there}")
+
+
+def _makes_names(node: ast.AST) -> bool:
+    """Whether a part of some code may bind names that do not stand in it."""
+    if isinstance(node, ast.ImportFrom):
+        return any(one.name == "*" for one in node.names)
+    called = {ast.Name: "id", ast.Attribute: "attr", ast.FunctionDef: "name"}.get(type(node))
+    return called is not None and getattr(node, called) in _AT_RUN_TIME
+
+
+def _bound_names(table: symtable.SymbolTable) -> Iterator[str]:
+    """Names of a module that are bound in it, in functions too that say that they are the module's."""
+    whole = table.get_type() == "module"
+    for one in table.get_symbols():
+        if (whole or one.is_declared_global()) and (one.is_assigned() or one.is_imported()):
+            yield one.get_name()
+    for child in table.get_children():
+        yield from _bound_names(child)
 
 
 def code_beside(checkpoint: Path, arch: str, sha256: str) -> Code:

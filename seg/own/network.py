@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
 from seg.errors import OWN_CODE, ModelError
-from seg.own.code import ARCHITECTURE_GROUP, Code, code_of, is_in_file, registered, require_trusted
+from seg.own.code import (
+    ARCHITECTURE_GROUP,
+    Code,
+    code_of,
+    compiled,
+    is_in_file,
+    no_such_name,
+    registered,
+    require_trusted,
+)
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
 
@@ -138,8 +147,7 @@ def _found(code: Code) -> Callable[..., Any]:
             for name, value in vars(module).items()
             if callable(value) and getattr(value, "__module__", "") == module.__name__
         ]
-        there = f"it has {', '.join(known)}" if known else "it has nothing that can be called"
-        raise ModelError(f"{code.path} has no '{code.name}' that can be called; {there}")
+        raise no_such_name(code, known)
     return found
 
 
@@ -149,11 +157,9 @@ def _run(code: Code) -> ModuleType:
     module.__file__ = str(code.path)
     sys.modules[module.__name__] = module
     try:
-        exec(compile(code.content, str(code.path), "exec", dont_inherit=True), vars(module))
+        exec(compiled(code), vars(module))
     except BaseException as error:
         del sys.modules[module.__name__]
-        if isinstance(error, SyntaxError) and error.filename == str(code.path):
-            raise ModelError(f"{code.path} is no Python: {error.msg} (line {error.lineno}); mend it") from None
         if isinstance(error, ModuleNotFoundError) and error.name:
             cure = (
                 "put what it needs into the one file, since a checkpoint takes no other along"

@@ -68,12 +68,14 @@ class ExportResult:
         patches: Number of predicted maps.
         overview: Picture of one product beside its reference; None without reference maps.
         mosaics: The predicted map of each product, if they were asked for.
+        others: Files that span all patches, apart from the picture.
     """
 
     folder: Path
     patches: int
     overview: Path | None
     mosaics: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
 
 
 def export(
@@ -125,8 +127,12 @@ def export(
     layers = _layers(probabilities, reference or web, agreement, web)
     keep = not mosaic if patches is None else patches
     _check_request(out, keep, mosaic, mmu, stac, polygons is not None, web)
-    names = _files_of_all(layers, mosaic, stac, web)
-    with claimed_folder(out, names, Known(contents=styles(layers))) as keeper:
+    spanning = [
+        *(index_files(layers) if mosaic else ()),
+        *((COLLECTION, MODEL) if stac else ()),
+        *((INDEX,) if web else ()),
+    ]
+    with claimed_folder(out, [OVERVIEW, *FOOTPRINTS.values(), *spanning], Known(contents=styles(layers))) as keeper:
         use = plan_use(
             run, split=split, data=data, metadata=metadata, device=device, unit=mmu,
             need_maps=reference or agreement or None, track=track, notify=notify,
@@ -150,7 +156,8 @@ def export(
             finally:
                 if not keep:
                     shutil.rmtree(parts, ignore_errors=True)
-    return ExportResult(out, len(session.dataset), picture, tuple(mosaics))
+    others = [out / name for name in (FOOTPRINTS[vector_format], *spanning)]
+    return ExportResult(out, len(session.dataset), picture, tuple(mosaics), tuple(filter(Path.is_file, others)))
 
 
 def _layers(probabilities: bool, reference: bool, agreement: bool, web: bool) -> tuple[Layer, ...]:
@@ -220,16 +227,6 @@ def _opened(use: Use) -> "Iterator[Session]":
 
     with joined_session(open_session(use)) as session:
         yield session
-
-
-def _files_of_all(layers: tuple[Layer, ...], mosaic: bool, stac: bool, web: bool) -> list[str]:
-    """Files that span all patches."""
-    spanning = [
-        *(index_files(layers) if mosaic else ()),
-        *((COLLECTION, MODEL) if stac else ()),
-        *((INDEX,) if web else ()),
-    ]
-    return [OVERVIEW, *FOOTPRINTS.values(), *spanning]
 
 
 def _files_of_patches(

@@ -17,7 +17,7 @@ from seg.models.architectures import (
     encoder_names,
     find_architecture,
 )
-from seg.own.code import code_of, is_in_file, trust
+from seg.own.code import code_of, is_in_file, require_name, trust
 from seg.reben.bands import band_names
 
 if TYPE_CHECKING:
@@ -156,7 +156,9 @@ def _pairs(arch: str | None, encoder: str | None, every: bool) -> list[Pair]:
     whole = [name for name, one in ARCHITECTURES.items() if one.own]
     if arch is not None and (only := find_architecture(arch)).own:
         if is_in_file(arch):
-            trust(code_of(ModelConfig(arch=arch)))
+            code = code_of(ModelConfig(arch=arch))
+            require_name(code)
+            trust(code)
         return [(arch, only.encoder)]
     if encoder is not None:
         encoders = _matching(encoder)

@@ -5,7 +5,7 @@ measured is never constant from pixel to pixel, but what is clipped or saturated
 So a constant block stands for no data only if its value
 
 - cannot be measured: reflectance below -0.04 or above 3, backscatter below -80 or above 60 dB;
-- is the only one below zero of Sentinel-2, and one that tools fill with;
+- is the only one below zero of Sentinel-2, and one that tools fill with or that cannot be a reflectance;
 - lies apart from all others, farther than they lie from each other, and is one that tools fill with;
 - or is one that tools fill with and stands amid floating-point dB of Sentinel-1, or beyond them with a gap between.
 
@@ -20,25 +20,24 @@ stands, in blocks or not; what only windows show that are read later is counted 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from seg.errors import SceneError
-from seg.rasters.header import editing, shown
-from seg.rasters.layer import MEASURED, REFLECTANCE_SCALE, Layer
+from seg.rasters.fill_remarks import (
+    Fill,
+    by_value,
+    question,
+    remark_on,
+    remark_on_either,
+    remark_on_scattered,
+    remark_on_zeros,
+)
+from seg.rasters.layer import MEASURED, REFLECTANCE_SCALE, Array, Layer, Mask
 from seg.rasters.sample import Floats, Seen, at_same_places
 from seg.reben.bands import BANDS
 
-_KNOWN = frozenset(
-    {-1, -9, -99, -999, -9999, -99999, -10_000, -32_767, -32_768, -2_147_483_648, -128, 99, 127, 255, 999, 9999}
-    | {32_767, 32_768, 55_536, 55_537, 65_534, 65_535, 99_999, 2_147_483_647, 4_294_967_295}
-)
-"""What tools fill with. -10000 is that of MAJA; 55536 and 55537 are -10000 and -9999 that were stored as uint16."""
-_HUGE = 1e30
-"""Beyond it lie the fills of NetCDF (9.97e36) and of those that take the largest number that there is."""
-_EXACT = 1e15
-"""Up to it whole numbers are written as such."""
 _VALUES = 16
 """Different values that the others must have, to say that one lies apart from them."""
 _MUCH = 0.01
@@ -59,25 +58,6 @@ _TAIL = 0.7
 _VISIBLE, _SHORTWAVE = {"B01", "B02", "B03", "B04"}, {"B11", "B12"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Fill:
-    """A value of a band that may stand for no data, and the share of the pixels looked at that has it."""
-
-    layer: Layer
-    value: float
-    share: float
-
-    @property
-    def number(self) -> float:
-        """The value in reBEN's unit."""
-        return float(self.layer.in_units(np.array(self.value)))
-
-    @property
-    def known(self) -> bool:
-        """Whether tools fill with it."""
-        return self.value in _KNOWN or abs(self.value) > _HUGE
-
-
 def without_fills(seen: Sequence[Seen], *, product: bool = False) -> tuple[list[Layer], list[str]]:
     """The bands, knowing which of their values stand for no data though it is not declared.
 
@@ -91,10 +71,10 @@ def without_fills(seen: Sequence[Seen], *, product: bool = False) -> tuple[list[
     Raises:
         SceneError: If a value might stand for no data or might not.
     """
-    found: list[_Fill] = []
-    scattered: list[_Fill] = []
+    found: list[Fill] = []
+    scattered: list[Fill] = []
     layers = []
-    common, inner = _common_constants(seen)
+    common, inner, either = _common_constants(seen)
     for one in seen:
         fills = _fills(one, product)
         layers.append(replace(one.layer, fills=tuple(fill.value for fill in fills)))
@@ -105,29 +85,39 @@ def without_fills(seen: Sequence[Seen], *, product: bool = False) -> tuple[list[
             scattered.append(replace(few[0], share=max(one.impossible / one.total - told, few[0].share)))
     layers, common = _with_constants(layers, common)
     found += [fill for fills in common for fill in fills]
-    zeros = [fill for one in seen for fill in _zeros(one)]
-    inner = [] if zeros else inner
-    remarks = [_remark(fills) for fills in _by_value(found)]
-    remarks += [_remark_on_scattered(scattered)] if scattered else []
-    return layers, remarks + [_remark_on_zeros(fills) for fills in _by_value(zeros + inner)]
+    zeros = [fill for one, layer in zip(seen, layers, strict=True) if 0 not in layer.fills for fill in _zeros(one)]
+    inner = [] if zeros or any(0 in layer.fills for layer in layers) else inner
+    remarks = [remark_on(fills) for fills in by_value(found)]
+    remarks += [remark_on_scattered(scattered)] if scattered else []
+    told = {(layer.band, value) for layer in layers for value in (*layer.fills, *layer.constants)}
+    told |= {(fill.layer.band, 0.0) for fill in zeros + inner}
+    remarks += [remark_on_either(fills) for fills in either if (fills[0].layer.band, fills[0].value) not in told]
+    return layers, remarks + [remark_on_zeros(fills) for fills in by_value(zeros + inner)]
 
 
-def _fills(seen: Seen, product: bool) -> list[_Fill]:
+def _fills(seen: Seen, product: bool) -> list[Fill]:
     """Values that stand for no data.
 
     Raises:
         SceneError: If one might, or might not.
     """
     found, layer = [], seen.layer
-    kept = np.concatenate(seen.kept)
+    sensor, kept = BANDS[layer.band].sensor, np.concatenate(seen.kept)
+    low, _ = MEASURED[sensor]
     for value in sorted(seen.counts):
-        fill = _Fill(layer, value, seen.counts[value] / seen.total)
-        if value == 0 or not _stands_apart(fill, seen, np.sort(layer.in_units(kept[kept != value]))):
+        fill = Fill(layer, value, seen.counts[value] / seen.total)
+        # Where an offset is taken off it, 0 cannot be measured either.
+        if value == 0 and fill.number >= low:
             continue
-        if fill.known or fill.number >= _highest(layer) or not layer.possible(np.array(fill.number)):
+        if not _stands_apart(fill, seen, np.sort(layer.in_units(kept[kept != value]))):
+            continue
+        if fill.known or not low <= fill.number < _highest(layer):
             found.append(fill)
         elif layer.nodata is None and not layer.masked and not product:
-            raise SceneError(_question(fill))
+            raise SceneError(question(fill))
+        # Speckle makes no two neighbours alike, whatever else is declared.
+        elif sensor == "s1" and layer.floating:
+            found.append(fill)
     return found
 
 
@@ -135,7 +125,7 @@ def _highest(layer: Layer) -> float:
     return MEASURED[BANDS[layer.band].sensor][1]
 
 
-def _stands_apart(fill: _Fill, seen: Seen, others: Floats) -> bool:
+def _stands_apart(fill: Fill, seen: Seen, others: Floats) -> bool:
     """Whether a value differs from what is measured, as fills do.
 
     Args:
@@ -155,12 +145,12 @@ def _stands_apart(fill: _Fill, seen: Seen, others: Floats) -> bool:
         return fill.known or (not alone and seen.impossible < _UNIT * seen.found)
     if number > high:
         return block and (fill.known or not alone)
-    if number < low and fill.known and not alone and below.mean() < _STRAY:
+    if number < low and (fill.known or block) and not alone and below.mean() < _STRAY:
         return True
     return block and np.unique(others).size >= _VALUES and _amid(fill, seen, others)
 
 
-def _repeated(fill: _Fill, others: Floats) -> bool:
+def _repeated(fill: Fill, others: Floats) -> bool:
     """Whether a reflectance is scattered over a band, and by far more frequent than what lies near it."""
     number = fill.number
     if BANDS[fill.layer.band].sensor != "s2" or fill.share < _REPEATED or not others.size:
@@ -175,7 +165,7 @@ def _repeated(fill: _Fill, others: Floats) -> bool:
     return bool((others < 0).mean() * _FAR_MORE < fill.share and above < fill.share)
 
 
-def _with_constants(layers: Sequence[Layer], common: Sequence[list[_Fill]]) -> tuple[list[Layer], list[list[_Fill]]]:
+def _with_constants(layers: Sequence[Layer], common: Sequence[list[Fill]]) -> tuple[list[Layer], list[list[Fill]]]:
     """The bands with their common constants, and those of these that their own fills do not tell already."""
     known = {layer.band: layer.fills for layer in layers}
     new = [fills for fills in common if not any(fill.value in known[fill.layer.band] for fill in fills)]
@@ -185,28 +175,50 @@ def _with_constants(layers: Sequence[Layer], common: Sequence[list[_Fill]]) -> t
     return [replace(layer, constants=tuple(values.get(layer.band, ()))) for layer in layers], new
 
 
-def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[_Fill]], list[_Fill]]:
-    """Constants that all bands of a sensor hold in the same places, and blocks of 0 in all, where it is a value."""
-    found: list[list[_Fill]] = []
-    zeros: list[_Fill] = []
+def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[Fill]], list[Fill], list[list[Fill]]]:
+    """What all bands of a sensor hold in the same places.
+
+    Returns:
+        Constants that stand for no data; blocks of 0, where it is a value; and values that may be either.
+    """
+    found: list[list[Fill]] = []
+    zeros: list[Fill] = []
+    either: list[list[Fill]] = []
     for sensor, fewest in (("s2", 3), ("s1", 2)):
         same = [one for one in seen if BANDS[one.layer.band].sensor == sensor]
-        if len(same) < fewest or not all(+one.blocks for one in same):
+        if len(same) < fewest:
             continue
         pairs = list(zip(same, at_same_places(one.lattice() for one in same), strict=True))
+        either += _shared(pairs)
+        if not all(+one.blocks for one in same):
+            continue
         together = np.logical_and.reduce([has & np.isin(held, list(+one.blocks)) for one, (held, has) in pairs])
         constants = np.stack([held[together].astype(np.float64) for _, (held, _) in pairs])
         lines = _common_lines(same)
         sets = np.unique(np.concatenate([constants, lines], axis=1), axis=1)
         for values in sets.T.tolist():
             fills = [
-                _Fill(one.layer, value, one.counts[value] / one.total) for one, value in zip(same, values, strict=True)
+                Fill(one.layer, value, one.counts[value] / one.total) for one, value in zip(same, values, strict=True)
             ]
             if not any(values):
                 zeros += fills
             elif sensor == "s2" and not _may_be_measured(fills, same):
                 found.append([replace(fill, share=min(each.share for each in fills)) for fill in fills])
-    return found, zeros
+    return found, zeros, either
+
+
+def _shared(pairs: Sequence[tuple[Seen, tuple[Array, Mask]]]) -> list[list[Fill]]:
+    """The value that all bands have at once in most places, if these are many: no surface has that, whatever tells."""
+    (first, (values, _)), *_ = pairs
+    alike = np.logical_and.reduce([has & (held == values) for _, (held, has) in pairs])
+    whole = not all(one.layer.floating for one, _ in pairs) and BANDS[first.layer.band].sensor == "s1"
+    # Whole dB may be alike anywhere.
+    if not alike.any() or whole:
+        return []
+    different, numbers = np.unique(values[alike], return_counts=True)
+    share = float(numbers.max() / alike.size)
+    value = float(different[numbers.argmax()])
+    return [[Fill(one.layer, value, share) for one, _ in pairs]] if share > _MUCH else []
 
 
 def _common_lines(seen: Sequence[Seen]) -> Floats:
@@ -216,7 +228,7 @@ def _common_lines(seen: Sequence[Seen]) -> Floats:
     return np.array([[one.lines[place] for place in sorted(places)] for one in seen], np.float64)
 
 
-def _may_be_measured(fills: Sequence[_Fill], seen: Sequence[Seen]) -> bool:
+def _may_be_measured(fills: Sequence[Fill], seen: Sequence[Seen]) -> bool:
     """Whether constants of all bands may be land without texture, or what was clipped in each of them."""
     bands = {fill.layer.band for fill in fills}
     sides = set()
@@ -230,7 +242,7 @@ def _may_be_measured(fills: Sequence[_Fill], seen: Sequence[Seen]) -> bool:
     return 0 not in sides and not (bands & _VISIBLE and bands & _SHORTWAVE)
 
 
-def _amid(fill: _Fill, seen: Seen, others: Floats) -> bool:
+def _amid(fill: Fill, seen: Seen, others: Floats) -> bool:
     """The same of a block whose value can be measured."""
     layer, number, sensor = fill.layer, fill.number, BANDS[fill.layer.band].sensor
     if sensor == "s1" and layer.floating:
@@ -240,7 +252,7 @@ def _amid(fill: _Fill, seen: Seen, others: Floats) -> bool:
         )
     if not (seen.edges[fill.value] or fill.share > _MUCH):
         return False
-    if sensor == "s2" and number < 0 and fill.known and (others < 0).mean() < _STRAY:
+    if sensor == "s2" and number < 0 and (others < 0).mean() < _STRAY:
         return True
     lowest, highest = np.quantile(others, (_STRAY, 1 - _STRAY))
     declared = layer.nodata is not None or layer.masked
@@ -258,7 +270,7 @@ def _clipped(number: float, others: Floats, seldom: float, often: float) -> bool
     return bool(beyond < seldom and (np.abs(others - number) < _NEAR).mean() >= often)
 
 
-def _zeros(seen: Seen) -> list[_Fill]:
+def _zeros(seen: Seen) -> list[Fill]:
     """Zeros that somebody has to know of.
 
     Blocks at the edge of a raster that declares another value, and so makes 0 a measurement (for those inside see
@@ -266,67 +278,7 @@ def _zeros(seen: Seen) -> list[_Fill]:
     where nothing is declared, as 0 dB can be measured.
     """
     if seen.zeros:
-        return [_Fill(seen.layer, 0.0, seen.zeros / seen.total)]
+        return [Fill(seen.layer, 0.0, seen.zeros / seen.total)]
     share = seen.counts[0] / seen.total
     block = seen.blocks[0] and seen.edges[0] and share > _MUCH
-    return [_Fill(seen.layer, 0.0, share)] if block and not seen.layer.zero_is_empty else []
-
-
-def _by_value(fills: Sequence[_Fill]) -> list[list[_Fill]]:
-    """Fills of several bands that are of one value."""
-    values = dict.fromkeys(fill.value for fill in fills)
-    return [[fill for fill in fills if fill.value == value] for value in values]
-
-
-def _remark(fills: Sequence[_Fill]) -> str:
-    return (
-        f"{_places(fills)}: {_written(fills[0].value)}, which is not declared as nodata, fills {_percent(fills)} of "
-        "the pixels looked at; nothing measured has that value there, so they are taken as pixels without data."
-    )
-
-
-def _remark_on_scattered(fills: Sequence[_Fill]) -> str:
-    return (
-        f"{_places(fills)}: {_percent(fills)} of the pixels looked at hold values that cannot be measured, such as "
-        f"{_written(fills[0].value)}; they are taken as pixels without data."
-    )
-
-
-def _remark_on_zeros(fills: Sequence[_Fill]) -> str:
-    layer = fills[0].layer
-    begin = f"{_places(fills)}: {_percent(fills)} of the pixels looked at are exactly 0"
-    if layer.zero_is_empty:
-        return f"{begin}, and taken as pixels without data, as no nodata value is declared."
-    return (
-        f"{begin}, in whole blocks; as the file declares {layer.nodata or 0:.10g} as nodata, they are taken as "
-        f"measured. If they are not, say so: {declaring(0, layer)}"
-    )
-
-
-def _question(fill: _Fill) -> str:
-    return (
-        f"{shown(fill.layer.header.path)} holds {_written(fill.value)} in whole blocks or rows, {fill.share:.2%} of "
-        f"{fill.layer.band}, and declares no nodata; if nothing was measured there, say so: "
-        f"{declaring(fill.value, fill.layer)} (else declare a value that it does not hold)"
-    )
-
-
-def declaring(value: float, layer: Layer) -> str:
-    """The command that makes a value the declared nodata of a band's file."""
-    return editing(layer.header.path, f"--nodata {_written(value)}")
-
-
-def _places(fills: Sequence[_Fill]) -> str:
-    files = list(dict.fromkeys(shown(fill.layer.header.path) for fill in fills))
-    bands = ", ".join(dict.fromkeys(fill.layer.band for fill in fills))
-    return f"{files[0]}{' and its like' if len(files) > 1 else ''} ({bands})"
-
-
-def _percent(fills: Sequence[_Fill]) -> str:
-    least, most = (f"{100 * pick(fill.share for fill in fills):.2g}" for pick in (min, max))
-    return f"{least} %" if least == most else f"{least} to {most} %"
-
-
-def _written(value: float) -> str:
-    """A value as options take it."""
-    return str(int(value)) if float(value).is_integer() and abs(value) < _EXACT else repr(float(value))
+    return [Fill(seen.layer, 0.0, share)] if block and not seen.layer.zero_is_empty else []

@@ -4,11 +4,16 @@ import re
 from datetime import datetime
 
 _BAND = re.compile(r"(?<![A-Z0-9])(?:B(?P<number>0?[1-9]|1[12])|(?P<other>B8A|VV|VH))(?![A-Z0-9])", re.IGNORECASE)
-_ABOUT = r"[A-Z]*mask|stddev|diff(?:erence)?|ratio|conf(?:idence)?|prob(?:ability)?"
+_ABOUT = (
+    r"[A-Z]*mask|stddev|diff(?:erence)?|ratio|conf(?:idence)?|prob(?:ability)?|counts?|var(?:iance)?|err(?:or)?"
+    r"|unc(?:ertainty)?|slope|trend|anomaly"
+)
 _BEHIND = re.compile(rf"(?<![A-Z])(?:{_ABOUT}|quality|qa|std)(?![A-Z])", re.IGNORECASE)
 _BEFORE = re.compile(rf"(?<![A-Z])(?:{_ABOUT})[^A-Z0-9]*$", re.IGNORECASE)
 """Behind the name of a band, or right before it: what is not the band itself, but was made of it or says how good it
 is. Before it, quality and the like may be those of the scene."""
+_LANDSAT = re.compile(r"(?:L[COTEM]\d\d .*)?SR B\d+", re.IGNORECASE)
+"""A band of Landsat, whose B5 is near infrared."""
 _PRODUCT = re.compile(r"S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]")
 _S1_SCENE = re.compile(r"S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}")
 _RESOLUTION = re.compile(r"(?<![A-Z0-9])(?P<metres>10|20|60)m(?![A-Z0-9])", re.IGNORECASE)
@@ -21,6 +26,8 @@ def band_in(text: str) -> str | None:
     None if there is none, if there are several, and if what stands beside it says that it is something about the band.
     """
     words = text.replace("_", " ")
+    if _LANDSAT.fullmatch(words.strip()):
+        return None
     matches = list(_BAND.finditer(words))
     found = {_band_of(each) for each in matches if _alike(each, matches[-1])}
     if len(found) != 1 or _BEHIND.search(words, matches[-1].end()) or _BEFORE.search(words[: matches[-1].start()]):

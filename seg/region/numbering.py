@@ -213,6 +213,11 @@ def _not_corine(
             f"{name} holds {_listed(sorted(seen))}: that looks like {_either(others)}, not like {WORDS[kind]}; "
             f"{cure(wrong) if only_fills else 'give CORINE Land Cover'}"
         )
+    if wrong == [0] and kind == "grid" and len(CODES) not in seen:
+        return LandCoverError(
+            f"{name} holds numbers from 0 to {max(seen)}: CORINE's begin at 1, so they may be its classes counted from "
+            f"0, one too low; {cure(wrong)}"
+        )
     return other_values(name, wrong, kind, cure(wrong))
 
 

@@ -19,7 +19,7 @@ from seg.foundation.catalogue import check_inputs
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
 from seg.models.weights_catalogue import check_weights
 from seg.models.weights_names import whole_path
-from seg.own.code import check_own, code_of, is_in_file, settled, trust
+from seg.own.code import check_own, code_of, is_in_file, require_name, settled, trust
 from seg.reben.bands import SENSORS, of_sensor, selection_name
 from seg.report.trackers import check_trackers
 from seg.runs.data import check_splits, store_of_environment
@@ -99,6 +99,9 @@ def check_plan(task: TrainPlan) -> None:
     model, data, train = task.config.model, task.config.data, task.config.train
     if own := find_architecture(model.arch).own:
         check_own(model)
+        # A run that goes on has kept its code.
+        if is_in_file(model.arch) and not task.resume:
+            require_name(code_of(model))
     else:
         check_encoder(model.encoder)
     check_fusion(model.fusion, data.bands)

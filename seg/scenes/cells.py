@@ -1,11 +1,16 @@
 """The grid of 1.2 km cells over a scene: that of reBEN's patches, where the scene is of a known tile."""
 
+import math
 from dataclasses import dataclass
+
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform_bounds
 
 from seg.errors import SceneError, UnknownNameError
 from seg.rasters.grid import PIXEL_METRES
 from seg.reben.bands import PATCH_METRES, PATCH_SIZE
-from seg.reben.patch import PATCHES_PER_TILE_EDGE, GeoRef, tile_corner
+from seg.reben.patch import PATCHES_PER_TILE_EDGE, TILE_METRES, GeoRef, tile_corner
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
@@ -110,6 +115,37 @@ def cells_of(scene: Scene, tile: str) -> Cells:
     corner = (x + left * PATCH_METRES, y - top * PATCH_METRES)
     whole = GeoRef(epsg, *corner, PIXEL_METRES, columns * PATCH_SIZE, rows * PATCH_SIZE)
     return Cells(left, top, columns, rows, left * PATCH_SIZE - away[0], top * PATCH_SIZE - away[1], whole)
+
+
+def require_at_tile(path: object, product: str | None, grid: GeoRef) -> None:
+    """Make sure that a scene that names its product lies where the tile of that does, in part at least.
+
+    Args:
+        path: The scene.
+        product: The product that it names; None, or one of no tile: nothing is known.
+        grid: Where it lies.
+
+    Raises:
+        SceneError: If it lies elsewhere, as a scene does whose CRS is of another zone or hemisphere.
+    """
+    if product is None:
+        return
+    tile = product.rpartition("_T")[2]
+    try:
+        epsg, x, y = tile_corner(tile)
+        crs = CRS.from_epsg(epsg), CRS.from_epsg(grid.epsg)
+        there = transform_bounds(*crs, x, y - TILE_METRES, x + TILE_METRES, y, densify_pts=21)
+    except (UnknownNameError, RasterioError):
+        return
+    west, south, east, north = grid.bounds
+    if all(map(math.isfinite, there)) and not (
+        west < there[2] and east > there[0] and south < there[3] and north > there[1]
+    ):
+        raise SceneError(
+            f"{path} lies in EPSG:{grid.epsg} from {grid.x_min:.10g} {grid.y_max:.10g} on, away from the tile {tile} "
+            f"of its name, which begins at {x} {y} in EPSG:{epsg}; is that its CRS? give the product as delivered, or "
+            "rename it"
+        )
 
 
 def _from_corner(scene: Scene, x: float, y: float) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from seg.rasters.header import shown
 from seg.rasters.layer import Layer
 from seg.rasters.sample import Floats
 from seg.reben.bands import BANDS
-from seg.scenes.findings import Spread, cure, values_at_same_places
+from seg.scenes.findings import Spread, cure, tags_of, values_at_same_places
 from seg.scenes.grid import SceneUseError
 from seg.scenes.scale import VISIBLE
 
@@ -114,18 +114,28 @@ def judge_offset(
     if not spreads:
         return None, ()
     offsets: Mapping[float, None] = dict.fromkeys(0.0 - spread.layer.offset for spread in spreads)
-    doubts = _uneven(spreads, path, certain=asked is None and not teller and not any(offsets))
+    _require_dn(spreads, path)
+    alone = asked is None and not teller
+    doubts = _uneven(spreads, path, certain=alone and (len(offsets) > 1 or not any(offsets)))
     removed = " and ".join(f"{offset:g}" for offset in offsets)
     if asked is not None:
         return f"{removed} (asked for)", doubts
-    if any(offsets):
-        return f"{removed} (said by the {teller or 'file'})", doubts
-    standing = [spread for spread in spreads if spread.band in _DARK and _on_floor(spread)]
-    held = [spread for spread in spreads if spread.band in _DARK]
+    # Of bands that have different tags, those without tell whether they need one.
+    left = [spread for spread in spreads if not spread.layer.offset]
+    held = [spread for spread in left if spread.band in _DARK]
+    standing = [spread for spread in held if _on_floor(spread)]
     share = len(standing) / max(len(held), 1)
     clearly = share > _MOST and any(spread.band in VISIBLE for spread in standing)
     which = ", ".join(spread.band for spread in standing)
     floor = min((spread.at(0.01) for spread in standing), default=0)
+    if any(offsets):
+        if clearly and alone:
+            tagged = next(spread.layer for spread in spreads if spread.layer.offset)
+            raise SceneError(
+                f"{which} of {path} look as if they still had the offset of 1000 that the tags of {tagged.band} alone "
+                f"take off; {_without_tags(tagged)}"
+            )
+        return f"{removed} (said by the {teller or 'file'})", doubts
     if teller:
         cured = (
             "get the product anew if its metadata was changed" if teller == PRODUCT else "say --offset 1000 if it is"
@@ -151,6 +161,20 @@ def judge_offset(
             "products have since 2022; say --offset 1000 if they do, --offset 0 if not.",
         )
     return "0 (assumed)" if doubts else "0 (judged by the darkest pixels)", doubts
+
+
+def _require_dn(spreads: Sequence[Spread], path: object) -> None:
+    """Refuse an offset of less than a DN: it was meant for reflectance from 0 to 1, and what it stands for is open."""
+    for layer in (spread.layer for spread in spreads if 0 < abs(spread.layer.offset) < 1):
+        raise SceneError(
+            f"{path} gives {layer.band} an offset of {layer.offset:g}, as of reflectance from 0 to 1, but holds DN; "
+            f"{_without_tags(layer)}"
+        )
+
+
+def _without_tags(layer: Layer) -> str:
+    """What to do about an offset that is wrong."""
+    return cure(layer, "") if tags_of(layer) else "say --offset 1000 if it is there, --offset 0 if not"
 
 
 def _on_floor(spread: Spread) -> bool:
@@ -190,6 +214,9 @@ def _uneven(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[
         f"{', '.join(found)} of {path} look as if they still had the offset of 1000 that {', '.join(others)}, beside "
         "them in the spectrum, have not"
     )
+    tagged = next((spread.layer for spread in spreads if spread.layer.offset and tags_of(spread.layer)), None)
+    if certain and tagged is not None:
+        raise SceneError(f"{text}; {_without_tags(tagged)}")
     if certain:
         raise SceneError(f"{text}; give bands of one product, all alike (or say --offset 0 if they are)")
     return (f"{text}; give bands of one product, all alike.",)

@@ -13,6 +13,7 @@ from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.names import acquired_in, product_in
 from seg.reben.patch import GeoRef
 from seg.scenes.catalogued import item_layers
+from seg.scenes.cells import require_at_tile
 from seg.scenes.classification import CLOUD_CLASSES, cloud_source
 from seg.scenes.findings import Expected
 from seg.scenes.folder import folder_layers
@@ -21,7 +22,7 @@ from seg.scenes.offset import PRODUCT, without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
-from seg.scenes.sentinel1 import overlaps, require_overlap, sentinel1_layers
+from seg.scenes.sentinel1 import judge_resolution, overlaps, require_overlap, sentinel1_layers
 from seg.scenes.simulated import find_synthetic_mark
 from seg.scenes.stack import stack_layers
 from seg.scenes.units import judge_values
@@ -66,6 +67,7 @@ def open_scene(
         raise SceneError("the model sees Sentinel-1 alone; name the Sentinel-1 raster itself as the scene")
     name, product, own, teller = _layers(path, bands, on_grid, offset)
     grid = common_grid(own)
+    require_at_tile(path, product, grid)
     warped: list[Layer] = []
     rasters: list[Place] = []
     if s1 is not None and apart:
@@ -75,6 +77,7 @@ def open_scene(
         warped = sentinel1_layers(rasters, apart)
         for layer in warped:
             require_overlap(layer, grid)
+    coarse = judge_resolution(warped, grid)
     clouds = cloud_source(path, grid) if cloud_mask else None
     own = without_offset(own, offset, path, stated=teller == PRODUCT)
     judged = judge_values(own, warped, path, asked=offset, teller=teller, named=bands is not None, expected=expected)
@@ -88,7 +91,7 @@ def open_scene(
         product=product,
         layers={band: layers[band] for band in needed},
         warped=frozenset(apart),
-        remarks=judged.remarks,
+        remarks=(*judged.remarks, *coarse),
         decisions=judged.decisions,
         synthetic=_simulated([path, *rasters], layers.values()),
         origin=_origin(path, product, rasters, own, clouds),
@@ -111,6 +114,7 @@ def open_sentinel1(rasters: Sequence[Place], grid: GeoRef) -> Scene | None:
     layers = sentinel1_layers(rasters, S1_BANDS)
     if not all(overlaps(layer, grid) for layer in layers):
         return None
+    coarse = judge_resolution(layers, grid)
     judged = judge_values([], layers, rasters[0])
     return Scene(
         name=rasters[0].stem,
@@ -121,7 +125,7 @@ def open_sentinel1(rasters: Sequence[Place], grid: GeoRef) -> Scene | None:
         product=None,
         layers={layer.band: layer for layer in judged.layers},
         warped=frozenset(S1_BANDS),
-        remarks=judged.remarks,
+        remarks=(*judged.remarks, *coarse),
         decisions=judged.decisions,
         synthetic=_simulated(rasters, judged.layers),
     )

@@ -17,6 +17,10 @@ from seg.scenes.scale import CUT, INFRARED, PERCENT, VISIBLE, judge_infrared, ju
 
 _UNITY = 2.0
 """Hardly any reflectance is above it, and hardly a DN below."""
+_NO_DN, _NEGATIVE = 20.0, 0.1
+"""What 99 % of no scene in DN are below in every band, and the share of it that lies below zero in no other unit."""
+_PILED = 0.005
+"""The share of a band that a stretched picture has at either end."""
 _BRIGHTEST = 20_000.0
 """DN at which snow and clouds saturate."""
 _WRAPPED = (60_000.0, 65_535.0)
@@ -79,6 +83,17 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
         if spread.layer.dtype in ("uint8", "int8") and spread.layer.gain == 1:
             how = "holds 8-bit values, but models see DN of reflectance times 10000; give the product's own values"
             return [Finding(f"{named([spread])} {how}, not a picture", True)]
+    if all(spread.fractional and spread.at(0.99) < _NO_DN for spread in spreads):
+        lowest = min(spreads, key=lambda spread: spread.at(0.05))
+        if np.unique(lowest.sample.values[lowest.sample.values < 0]).size > 2 and lowest.share(-np.inf, 0) > _NEGATIVE:
+            text = (
+                f"{named(spreads)} hold {lowest.at(0.05):.2g} to {lowest.at(0.95):.2g} in {lowest.band}, as "
+                "standardised values or logarithms do, and no DN; give the product's own values"
+            )
+            return [Finding(text, True)]
+        if all(min(spread.share(-np.inf, 1e-9), spread.share(1, _UNITY)) > _PILED for spread in spreads):
+            how = "is a picture that was stretched from 0 to 1; give the product's own values"
+            return [Finding(f"{named(spreads)} {how}", True)]
     low = [spread for spread in spreads if spread.fractional and spread.share(-_UNITY, _UNITY) > 0.5]
     # Dark bands of percent are as low, beside bright ones.
     percent = _UNITY < max(spread.at(0.9) for spread in spreads) < PERCENT and len(low) < len(spreads)

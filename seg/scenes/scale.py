@@ -31,6 +31,8 @@ _PLANTS, _PLANTS_GREEN, _PLACES = 2.0, 1.4, 50
 _LUSH, _PLANTS_PART, _PLANTS_DIM, _PLANTS_DARK = 2.5, 0.1, 800.0, 100.0
 """Times above red of plants that tell the scale, the part of the places that they must be, DN that a tenth of them
 reaches in the near infrared (878 and more on 162 scenes that are right), and those of dark water with as little red."""
+_PLANTS_BRIGHT = (7_500.0, 10_000.0)
+"""DN of the near infrared that a tenth of plants hardly reaches, and that none has; the most on 150 scenes is 6,205."""
 _SHORT = {"B11": ((0.12, 4.0), (0.2, 2.5)), "B12": ((0.05, 4.0), (0.09, 2.5))}
 """Parts of near infrared that the shortwave certainly cannot have over plants, below and above, and hardly can. On 77
 scenes that are right they lie from 0.4 to 1 and 0.18 to 0.6; over burnt land up to 2.1."""
@@ -207,6 +209,13 @@ def judge_plants(spreads: list[Spread]) -> list[Finding]:
         return []
     near, values, part = found
     bright = float(np.quantile(values[near], 0.9))
+    if part >= _PLANTS_PART and bright > _PLANTS_BRIGHT[0]:
+        held = [spread for spread in spreads if spread.band == near]
+        text = (
+            f"{named(held)} is {bright:,.0f} and more over a tenth of the plants, brighter than leaves are; make sure "
+            "that all bands are DN of reflectance times 10000"
+        )
+        return [Finding(text, bright > _PLANTS_BRIGHT[1])]
     if part < _PLANTS_PART or bright > _PLANTS_DIM or np.median(values[near]) < _PLANTS_DARK:
         return []
     cut = float((values["B04"] < CUT + 0.5).mean()) > _SOME

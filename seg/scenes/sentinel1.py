@@ -18,7 +18,7 @@ from rasterio.warp import transform, transform_bounds
 from seg.catalogue.address import Place, Remote, gdal_path
 from seg.errors import BandMissingError, SceneError
 from seg.rasters.gaps import needs_gaps, raster_with_gaps
-from seg.rasters.header import read_header, shown
+from seg.rasters.header import Header, read_header, shown
 from seg.rasters.layer import Layer
 from seg.rasters.place import require_crs, warped_onto
 from seg.reben.names import band_in
@@ -28,6 +28,8 @@ from seg.scenes.stack import stack_layers
 
 _FINER = 0.9
 """Pixels of a raster that are smaller than this part of the scene's are averaged."""
+_COARSE, _TOO_COARSE = 15.0, 60.0
+"""Metres of pixels that are coarser than the sensor's, and of those that hold nothing of what models see."""
 
 
 @contextmanager
@@ -39,13 +41,8 @@ def warped(raster: DatasetReader, layers: Sequence[Layer], grid: GeoRef) -> Iter
         layers: Its bands.
         grid: Of the scene.
     """
-    header = layers[0].header
-    column, row = header.width // 2, header.height // 2
-    places = xy(header.transform, [row, row, row + 1], [column, column + 1, column])
-    xs, ys = transform(header.crs, CRS.from_epsg(grid.epsg), *places)
-    # Pixels of the scene per pixel of the raster, at most 1: of a finer one, more pixels are averaged.
-    edges = [math.hypot(xs[i] - xs[0], ys[i] - ys[0]) / grid.pixel_size for i in (1, 2)]
-    along, across = (edge if edge < _FINER else 1.0 for edge in edges)
+    # At most 1: of a finer raster, more pixels are averaged.
+    along, across = (edge if edge < _FINER else 1.0 for edge in _edges(layers[0].header, grid))
     with ExitStack() as stack:
         nodata = layers[0].nodata or 0.0
         if needs_gaps(layers):
@@ -63,6 +60,36 @@ def warped(raster: DatasetReader, layers: Sequence[Layer], grid: GeoRef) -> Iter
                 YSCALE=across,
             )
         )
+
+
+def _edges(header: Header, grid: GeoRef) -> tuple[float, float]:
+    """Pixels of a scene along the edges of a pixel in the middle of a raster."""
+    column, row = header.width // 2, header.height // 2
+    places = xy(header.transform, [row, row, row + 1], [column, column + 1, column])
+    xs, ys = transform(header.crs, CRS.from_epsg(grid.epsg), *places)
+    along, across = (math.hypot(xs[i] - xs[0], ys[i] - ys[0]) / grid.pixel_size for i in (1, 2))
+    return along, across
+
+
+def judge_resolution(layers: Sequence[Layer], grid: GeoRef) -> tuple[str, ...]:
+    """What is to be said of rasters that are coarser than what models see, a sentence for each.
+
+    Args:
+        layers: Polarisations on grids of their own, which overlap the scene.
+        grid: Of the scene.
+
+    Raises:
+        SceneError: If one is by far.
+    """
+    remarks = []
+    for header in {layer.header.path: layer.header for layer in layers}.values():
+        metres = grid.pixel_size * max(_edges(header, grid))
+        what = f"{shown(header.path)} has pixels of {metres:.0f} m on the ground, and models see Sentinel-1 of 10 m"
+        if metres > _TOO_COARSE:
+            raise SceneError(f"{what}; give a raster of that resolution")
+        if metres > _COARSE:
+            remarks.append(f"{what}: what they map of it is blurred.")
+    return tuple(remarks)
 
 
 def sentinel1_layers(rasters: Sequence[Place], needed: Sequence[str]) -> list[Layer]:

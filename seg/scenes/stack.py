@@ -59,6 +59,12 @@ def unnamed_pair(layer: Layer) -> bool:
     return layer.band in S1_BANDS and len(held) == len(S1_BANDS) and not any(map(band_in, held))
 
 
+def numbered_by_place(header: Header) -> bool:
+    """Whether bands are called B1, B2 and so on in that order, as tools that know no names call them too."""
+    held = [text.strip().upper() for text in header.descriptions]
+    return len(held) > 1 and held == [f"B{place}" for place in range(1, len(held) + 1)]
+
+
 def _named(header: Header, bands: Sequence[str]) -> list[str | None]:
     if unknown := [name for name in bands if name not in BANDS and name != UNUSED]:
         raise SceneUseError(

@@ -20,7 +20,7 @@ from seg.scenes.decibels import judge_decibels
 from seg.scenes.findings import Expected, Spread
 from seg.scenes.offset import OFFSET_REMOVED, PRODUCT, judge_offset
 from seg.scenes.reflectance import judge_reflectance
-from seg.scenes.stack import unnamed_pair
+from seg.scenes.stack import numbered_by_place, unnamed_pair
 
 REBEN: Expected = {band.name: (band.mean, band.std) for band in BANDS.values()}
 
@@ -97,6 +97,12 @@ def judge_values(
         *alpha_remarks(layers, named=named),
         *(f"{finding.text[0].upper()}{finding.text[1:]}." for finding in found),
         *doubts,
+    ]
+    numbered = {} if named else {one.header.path: one.header for one in layers if numbered_by_place(one.header)}
+    remarks += [
+        f"The bands of {shown(path)} are called B1 to B{len(header.dtypes)} and taken for those of Sentinel-2; if that "
+        "is their place in the file, name them with --bands in their order"
+        for path, header in numbered.items()
     ]
     if assumed := [] if named else [layer for layer in layers if unnamed_pair(layer)]:
         held = assumed[0].header.path
