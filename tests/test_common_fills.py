@@ -11,6 +11,7 @@ import rasterio
 from commands import run_printed
 from rasterio.transform import from_origin
 
+from seg.errors import SceneError
 from seg.reben.bands import S1_BANDS, S2_BANDS
 from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
@@ -130,6 +131,53 @@ def test_what_is_bright_or_dark_here_and_there_stays(tmp_path: Path) -> None:
     for images in (glint, dark):
         scene = open_scene(write(tmp_path / "a.tif", images.astype(np.int16)), needed=S2_BANDS)
         assert not any(layer.fills for layer in scene.layers.values())
+
+
+@pytest.mark.parametrize(("value", "nodata"), [(0, np.nan), (1, None), (10_000, 0)])
+def test_a_value_that_all_bands_share_here_and_there_is_told(value: int, nodata: float | None, tmp_path: Path) -> None:
+    """As where an image was multiplied with a mask of clouds: no surface has it, but what was cut off may."""
+    where: Places = np.random.default_rng(7).random((SIZE, SIZE)) < 0.2
+    rgb = np.where(where, value, land())[1:4].astype(np.float32)
+    path = write(tmp_path / "a.tif", rgb, S2_BANDS[1:4], nodata=nodata)
+    scene = open_scene(path, needed=S2_BANDS[1:4])
+    assert read(scene)[1].all()
+    (remark,) = scene.remarks
+    assert f"of the pixels looked at are {value} in all bands at once, and taken as measured" in remark
+    run_printed(remark, tmp_path)
+    assert np.array_equal(read(open_scene(path, needed=S2_BANDS[1:4]))[1], ~where)
+
+
+@pytest.mark.parametrize(("offset", "tags"), [(1000, (1, 0)), (None, (1e-4, -0.1))])
+def test_zeros_under_an_offset_are_no_data(offset: int | None, tags: tuple[float, float], tmp_path: Path) -> None:
+    """Another value is declared, but with the offset 0 is a reflectance of -0.1."""
+    where = places("border")
+    raised = np.where(where, 0, land() + 1000).astype(np.uint16)
+    path = write(tmp_path / "a.tif", raised, tags=tags, nodata=65_535)
+    expect_empty(open_scene(path, needed=S2_BANDS, offset=offset), where)
+    lowered = np.where(where, -1000, land()).astype(np.int16)
+    expect_empty(open_scene(write(tmp_path / "b.tif", lowered), needed=S2_BANDS), where)
+
+
+def test_a_constant_below_zero_is_asked_about(tmp_path: Path) -> None:
+    """A fill that was scaled with the values."""
+    rgb = np.where(places("border"), -0.9999, land())[1:4].astype(np.float32)
+    path = write(tmp_path / "a.tif", rgb, S2_BANDS[1:4])
+    with pytest.raises(SceneError, match=r"in whole blocks or rows, .* and declares no nodata") as error:
+        open_scene(path, needed=S2_BANDS[1:4])
+    run_printed(str(error.value), tmp_path)
+    assert np.array_equal(read(open_scene(path, needed=S2_BANDS[1:4]))[1], ~places("border"))
+
+
+@pytest.mark.parametrize("kind", ["border", "block"])
+def test_a_constant_amid_speckle_is_no_data_whatever_is_declared(kind: str, tmp_path: Path) -> None:
+    """What 10 * log10(power + 1e-5) makes of nothing."""
+    where = places(kind)
+    images = np.where(where, -50, np.random.default_rng(8).normal(-12, 2, (2, SIZE, SIZE))).astype(np.float32)
+    images[1, ~where] -= 7
+    scene = open_scene(write(tmp_path / "a.tif", images, S1_BANDS, nodata=np.nan), needed=S1_BANDS)
+    assert np.array_equal(read(scene)[1], ~where)
+    (remark,) = scene.remarks
+    assert "taken as pixels without data" in remark
 
 
 @pytest.mark.parametrize("kind", ["block", "small"])

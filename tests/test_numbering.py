@@ -121,6 +121,13 @@ def test_small_numbers_alone_are_asked_about(tmp_path, name):
     assert codes_of(path, numbering="grid") == list(CODES)
 
 
+def test_classes_that_are_counted_from_0_are_told_as_such(tmp_path):
+    """Declaring their 0 as nodata alone would take each of the others for the one before it."""
+    text = refused(written(tmp_path, range(44), "uint8"))
+    assert "holds numbers from 0 to 43: CORINE's begin at 1, so they may be its classes counted from 0" in text
+    assert "counted from 0" not in refused(written(tmp_path, range(45), "uint8"))
+
+
 @pytest.mark.parametrize("name", ["U2018_CLC2018_V2020_20u1.tif", "corine_2018.tif", "my-clc.tif", "CLC18.tif"])
 def test_a_file_that_is_called_so_has_corines_numbers(tmp_path, name):
     assert open_clc(written(tmp_path, GRID_NUMBERS, "uint8", name=name)).decision.by == "its values and name"

@@ -9,6 +9,7 @@ from commands import run_printed
 from rasterio.transform import from_origin
 
 from seg.errors import SceneError
+from seg.reben.names import band_in
 from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 
@@ -50,6 +51,78 @@ def test_names_of_something_else_are_not_taken_for_vv_and_vh(names, decibels, tm
 def test_what_tools_call_bands_without_names_is_no_name(names, decibels, tmp_path):
     scene = open_scene(write(tmp_path / "a.tif", decibels, names), needed=S1)
     assert any("taken for VV and VH" in remark for remark in scene.remarks)
+
+
+def test_bands_that_are_called_by_their_place_are_said_to_be_taken_for_sentinel_2s(numbers, tmp_path):
+    """Tools number bands B1, B2, and so on; the third of blue, green, red and infrared is not B03."""
+    four = np.concatenate([numbers, 3 * numbers[:1]]).astype(np.uint16)
+    path = write(tmp_path / "a.tif", four, ["B1", "B2", "B3", "B4"])
+    assert any("are called B1 to B4 and taken for those of Sentinel-2" in one for one in remarks_of(path, RGB))
+    assert not any("are called" in one for one in remarks_of(path, RGB, bands=[*RGB, "-"]))
+    padded = write(tmp_path / "b.tif", four, ["B01", "B02", "B03", "B04"])
+    assert not any("are called" in one for one in remarks_of(padded, RGB))
+
+
+def remarks_of(path, needed, **more):
+    return open_scene(path, needed=needed, **more).remarks
+
+
+@pytest.mark.parametrize("name", ["SR_B{}", "LC08_L2SP_193024_20200601_20200824_02_T1_SR_B{}", "sr_b{}"])
+def test_bands_of_landsat_are_none_of_sentinel_2(name, numbers, tmp_path):
+    path = write(tmp_path / "a.tif", numbers.astype(np.uint16), [name.format(place) for place in (2, 3, 4)])
+    with pytest.raises(SceneError, match="its bands have no names"):
+        open_scene(path, needed=RGB)
+    assert band_in("S2_SR_B4") == "B04"
+
+
+@pytest.mark.parametrize("what", ["count", "variance", "err", "unc", "slope", "trend", "anomaly"])
+def test_what_was_made_of_a_band_is_not_the_band(what):
+    assert band_in(f"B02_{what}") is band_in(f"{what}_B02") is None
+    assert band_in("country_B02") == "B02"
+
+
+@pytest.mark.parametrize(("metres", "said"), [(10, ""), (20, "pixels of 20 m"), (40, "of 40 m"), (100, "!")])
+def test_sentinel_1_that_is_coarser_than_models_see(metres, said, numbers, decibels, tmp_path):
+    stack = write(tmp_path / "a.tif", numbers.astype(np.uint16), RGB)
+    radar = np.tile(decibels, (1, 2, 2))
+    path = tmp_path / "s1.tif"
+    place = from_origin(299_000, 5_301_040, metres, metres)
+    shape = {"width": 2 * SIZE, "height": 2 * SIZE, "count": 2, "dtype": "float32"}
+    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32633", transform=place, **shape) as file:
+        file.write(radar)
+        file.descriptions = S1
+    if said == "!":
+        with pytest.raises(SceneError, match="of 100 m on the ground, and models see Sentinel-1 of 10 m; give"):
+            open_scene(stack, needed=(*RGB, *S1), s1=path)
+        return
+    told = [one for one in remarks_of(stack, (*RGB, *S1), s1=path) if "models see Sentinel-1 of 10 m" in one]
+    assert len(told) == bool(said)
+    assert all(said in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("epsg", "x", "y", "taken"),
+    [
+        (32722, 199_980, 5_900_020, True),
+        (32622, 199_980, 5_900_020, False),
+        (32721, 199_980, 5_900_020, False),
+        (32721, 741_000, 5_880_000, True),
+        (32722, 199_980 + 200_000, 5_900_020, False),
+    ],
+)
+def test_a_scene_lies_at_the_tile_of_its_name(epsg, x, y, taken, numbers, tmp_path):
+    """22HBD in the other hemisphere, in the zone beside it, wrongly and rightly, and two tiles further east."""
+    path = tmp_path / "S2B_MSIL2A_20210122T133229_N0214_R081_T22HBD.tif"
+    shape = {"width": SIZE, "height": SIZE, "count": 3, "dtype": "uint16"}
+    place = {"crs": f"EPSG:{epsg}", "transform": from_origin(x, y, 10, 10)}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **place) as file:
+        file.write(numbers.astype(np.uint16))
+        file.descriptions = RGB
+    if taken:
+        assert open_scene(path, needed=RGB).product
+        return
+    with pytest.raises(SceneError, match=r"away from the tile 22HBD of its name, which begins at 199980"):
+        open_scene(path, needed=RGB)
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1e-4, 0.1), (1, 1000)])

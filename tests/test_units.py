@@ -284,6 +284,10 @@ def test_the_statistics_of_the_model_count(tmp_path: Path) -> None:
         (lambda v: v / 10, "float32", (1, 0), "looks like dB divided by 10"),
         (np.abs, "float32", (1, 0), "looks like dB without their sign"),
         (lambda v: v + 17, "float32", (1, 0), "looks like dB that were shifted"),
+        (lambda v: v + 40, "float32", (1, 0), "looks like dB that were shifted.*VV is above VH as in dB; take off"),
+        (lambda v: v + 60, "uint8", (1, 0), "looks like dB that were shifted|looks like digital numbers"),
+        (lambda v: v - 100, "int16", (1, 0), "looks like dB that were shifted: half of it is below -1.., and nearly"),
+        (lambda v: (v - v.mean()) / v.std(), "float32", (1, 0), "lies around zero .*mean 0 and deviation 1"),
         (lambda v: v / 4.343, "float32", (1, 0), "VH of .* no land or sea has: if it is a natural logarithm"),
         (lambda v: v, "float32", (1e-4, -0.1), "tags say scale 0.0001 and offset -0.1"),
         (lambda v: v, "float32", (1, -1000), "tags say scale 1 and offset -1000"),
@@ -307,11 +311,76 @@ def test_dB_times_ten_with_its_scale_tag_are_dB(tmp_path: Path) -> None:
     assert open_scene(path, needed=S1_BANDS).remarks == ()
 
 
+def test_one_polarisation_that_is_something_else(tmp_path: Path) -> None:
+    held, path = radar(), tmp_path / "x.tif"
+    angle = np.linspace(30, 46, held["VV"].size).reshape(held["VV"].shape)
+    ratio = 10 ** ((held["VV"] - held["VH"]) / 10)
+    for other in (angle, ratio, -held["VH"]):
+        text = refusal(write(path, held | {"VH": other}, "float32"), held)
+        assert re.search("VH of .* is above zero .* where VV is dB, as an incidence angle or a ratio is: give VH", text)
+    # What is right stays as it is.
+    text = refusal(write(path, held | {"VH": held["VH"] / 10}, "float32"), held)
+    assert "(asarray (read 1 1) (* (read 1 2) 10.0))" in text
+
+
+def test_doubled_decibels_are_doubted(tmp_path: Path) -> None:
+    """Of land, whose medians are those of other land: speckle is twice as strong."""
+    held = {band: 2 * image for band, image in radar((-7, -12)).items()}
+    (remark,) = open_scene(write(tmp_path / "x.tif", held, "float32"), needed=S1_BANDS).remarks
+    assert re.search(r"VV, VH of .* change by \d\.\d dB from place to place, as single looks do, or dB", remark)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda v: (v - v.mean()) / v.std(), "as standardised values or logarithms do, and no DN"),
+        (lambda v: 10 * np.log10(v / 1e4), "as standardised values or logarithms do, and no DN"),
+        (
+            lambda v: np.clip((v - np.quantile(v, 0.02)) / np.ptp(v) * 1.5, 0, 1),
+            "picture that was stretched from 0 to 1",
+        ),
+        (lambda v: 5 * v, "brighter than"),
+    ],
+)
+@pytest.mark.parametrize("bands", [S2_BANDS, ("B02", "B03", "B04", "B08")], ids=len)
+def test_sentinel2_as_it_is_prepared_for_other_things(
+    tmp_path: Path, change: Any, said: str, bands: tuple[str, ...]
+) -> None:
+    images = {band: change(land()[band]) for band in bands}
+    assert said in refusal(write(tmp_path / "x.tif", images, "float32", np.nan), images)
+
+
+def test_an_offset_of_less_than_a_dn_is_no_offset(tmp_path: Path) -> None:
+    """A tag of -0.1 without the scale that belongs to it took nothing off and silenced the question about the 1000."""
+    images = {band: image + 1000 for band, image in land().items()}
+    path = write(tmp_path / "x.tif", images, tags=(1, -0.1))
+    text = refusal(path, images)
+    assert "gives B01 an offset of -0.1, as of reflectance from 0 to 1, but holds DN; its tags say scale 1" in text
+    run_printed(re.sub("with (?=python)", ": ", text), tmp_path)
+    assert "say --offset 1000" in refusal(path, images)
+
+
+@pytest.mark.parametrize("tagged", [("B01",), ("B12",), ("B02", "B03", "B04"), ("B08",)])
+def test_tags_that_only_some_bands_have(tmp_path: Path, tagged: tuple[str, ...]) -> None:
+    images = {band: image + 1000 for band, image in land().items()}
+    path = write(tmp_path / "x.tif", images)
+    with rasterio.open(path, "r+") as raster:
+        raster.scales = [1e-4 if band in tagged else 1 for band in images]
+        raster.offsets = [-0.1 if band in tagged else 0 for band in images]
+    text = refusal(path, images)
+    assert re.search("look as if they still had the offset of 1000 that .*; its tags say scale 0.0001", text)
+
+
 @pytest.mark.parametrize("factor", [2, 3.3])
 def test_histograms_with_gaps_in_all_bands_are_doubted(tmp_path: Path, factor: float) -> None:
     images = {band: np.rint(image) * factor for band, image in land(480).items()}
-    (remark,) = open_scene(write(tmp_path / "x.tif", images), needed=S2_BANDS, offset=0).remarks
-    assert "as if they had been multiplied" in remark
+    for bands in (RGB, S2_BANDS):
+        path = write(tmp_path / "x.tif", {band: images[band] for band in bands})
+        if factor > 3 and bands == S2_BANDS:
+            assert "brighter than leaves are" in refusal(path, images, offset=0)
+            continue
+        remarks = open_scene(path, needed=bands, offset=0).remarks
+        assert any("as if they had been multiplied" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize("band", ["B02", "B03", "B04", "B06", "B07", "B8A", "B09", "B11", "B12"])

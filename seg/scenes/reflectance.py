@@ -13,7 +13,17 @@ import numpy as np
 from seg.reben.bands import S2_BANDS
 from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
 from seg.scenes.histograms import judge_combs, judge_pictures
-from seg.scenes.scale import CUT, INFRARED, PERCENT, VISIBLE, judge_infrared, judge_plants, judge_scale, judge_shortwave
+from seg.scenes.scale import (
+    CUT,
+    INFRARED,
+    PERCENT,
+    VISIBLE,
+    judge_infrared,
+    judge_leaves,
+    judge_plants,
+    judge_scale,
+    judge_shortwave,
+)
 
 _UNITY = 2.0
 """Hardly any reflectance is above it, and hardly a DN below."""
@@ -68,6 +78,7 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
         judge_infrared,
         judge_shortwave,
         judge_combs,
+        judge_leaves,
     )
     for look in looks:
         # What is in another unit makes the rest look odd too.

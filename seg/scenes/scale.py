@@ -209,17 +209,26 @@ def judge_plants(spreads: list[Spread]) -> list[Finding]:
         return []
     near, values, part = found
     bright = float(np.quantile(values[near], 0.9))
-    if part >= _PLANTS_PART and bright > _PLANTS_BRIGHT[0]:
-        held = [spread for spread in spreads if spread.band == near]
-        text = (
-            f"{named(held)} is {bright:,.0f} and more over a tenth of the plants, brighter than leaves are; make sure "
-            "that all bands are DN of reflectance times 10000"
-        )
-        return [Finding(text, bright > _PLANTS_BRIGHT[1])]
     if part < _PLANTS_PART or bright > _PLANTS_DIM or np.median(values[near]) < _PLANTS_DARK:
         return []
     cut = float((values["B04"] < CUT + 0.5).mean()) > _SOME
     return [_dark(spreads, bright, bright < _THOUSANDS and not cut, f"nine tenths of plants in {near}")]
+
+
+def judge_leaves(spreads: list[Spread]) -> list[Finding]:
+    """Plants are not brighter than leaves in the near infrared."""
+    if (found := _over_plants(spreads, _LUSH)) is None:
+        return []
+    near, values, part = found
+    bright = float(np.quantile(values[near], 0.9))
+    if part < _PLANTS_PART or bright < _PLANTS_BRIGHT[0]:
+        return []
+    held = [spread for spread in spreads if spread.band == near]
+    text = (
+        f"{named(held)} is {bright:,.0f} and more over a tenth of the plants, brighter than leaves are; make sure that "
+        "all bands are DN of reflectance times 10000"
+    )
+    return [Finding(text, bright > _PLANTS_BRIGHT[1])]
 
 
 def judge_shortwave(spreads: list[Spread]) -> list[Finding]:
