@@ -1,11 +1,14 @@
 """``seg predict``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seg.cli import console, options
+
+if TYPE_CHECKING:
+    from seg.maps.mapping import SceneMap
 
 
 def predict(
@@ -45,7 +48,6 @@ def predict(
 ) -> None:
     """Map a whole scene: a GeoTIFF with a QGIS style. The same command goes on where it was broken off."""
     from seg.catalogue.search import searched
-    from seg.maps.map_files import joint_files
     from seg.maps.part import read_box
     from seg.pipeline.predict import predict as predict_scenes
     from seg.vectors.polygons import polygon_options
@@ -63,6 +65,13 @@ def predict(
             window=window, overlap=overlap, batch_size=batch_size, device=device,
             executor=executor, slurm=slurm or (), track=console.track, notify=console.notify,
         )  # fmt: skip
+    _show(maps, out)
+
+
+def _show(maps: "tuple[SceneMap, ...]", out: Path) -> None:
+    """Show what was mapped, and every file of it."""
+    from seg.maps.map_files import joint_files
+
     for line in (line for one in maps for line in (one.summary, *(f"  {path}" for path in one.files))):
         console.done(line)
     for path in joint_files([one.path for one in maps]) if maps[0].path != out else ():
