@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import decode_source
 from pathlib import Path
 from types import CodeType
 
@@ -125,7 +126,7 @@ def require_name(code: Code) -> None:
         warnings.simplefilter("ignore")
         compiled(code)
         tree = ast.parse(code.content, str(code.path))
-        table = symtable.symtable(code.content, str(code.path), "exec")
+        table = symtable.symtable(decode_source(code.content), str(code.path), "exec")
     if any(map(_makes_names, ast.walk(tree))) or code.name in _bound_names(table):
         return
     known = [one.get_name() for one in table.get_symbols() if one.is_namespace()]

@@ -89,9 +89,9 @@ def without_fills(seen: Sequence[Seen], *, product: bool = False) -> tuple[list[
     inner = [] if zeros or any(0 in layer.fills for layer in layers) else inner
     remarks = [remark_on(fills) for fills in by_value(found)]
     remarks += [remark_on_scattered(scattered)] if scattered else []
-    told = {(layer.band, value) for layer in layers for value in (*layer.fills, *layer.constants)}
-    told |= {(fill.layer.band, 0.0) for fill in zeros + inner}
-    remarks += [remark_on_either(fills) for fills in either if (fills[0].layer.band, fills[0].value) not in told]
+    said = {(layer.band, value) for layer in layers for value in (*layer.fills, *layer.constants)}
+    said |= {(fill.layer.band, 0.0) for fill in zeros + inner}
+    remarks += [remark_on_either(fills) for fills in either if (fills[0].layer.band, fills[0].value) not in said]
     return layers, remarks + [remark_on_zeros(fills) for fills in by_value(zeros + inner)]
 
 
