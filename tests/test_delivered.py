@@ -194,6 +194,14 @@ def test_odd_names_of_folders_and_zips(made, expected, tmp_path, name):
     assert values(tmp_path / "bands", offset=1000)[1].grid == scene.grid
 
 
+def test_a_zip_that_has_the_name_of_the_folder_in_it(made, expected, tmp_path):
+    archive = tmp_path / made.product.name
+    with zipfile.ZipFile(archive, "w") as target:
+        for file in files_below(made.product, 9):
+            target.write(made.product / file, f"{made.product.name}/{file}")
+    same(archive, expected)
+
+
 @pytest.mark.parametrize("top", ["", "{}/", "a/b/{}/"])
 def test_zips_with_backslashes(made, expected, tmp_path, top):
     """As older tools of Windows write them."""

@@ -57,7 +57,8 @@ def is_metadata(name: str) -> bool:
 def is_product(path: Place) -> bool:
     """Whether a path is to be read as a Sentinel-2 product: a zip, or a folder that holds one."""
     if isinstance(path, Remote) or path.is_file():
-        return path.suffix.lower() == ".zip"
+        # What is downloaded may keep the name of the folder in it.
+        return path.suffix.lower() in (".zip", ".safe")
     return path.suffix.upper() == ".SAFE" or bool(_metadata_of(_near_top(path)))
 
 
