@@ -208,17 +208,26 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[Fill]], list[Fill
 
 
 def _shared(pairs: Sequence[tuple[Seen, tuple[Array, Mask]]]) -> list[list[Fill]]:
-    """The value that all bands have at once in most places, if these are many: no surface has that, whatever tells."""
+    """The value that all bands have at once in most places, if these are many and nothing measured is cut off there.
+
+    That is 0 and less of Sentinel-2, whose products are cut off at 1, and of Sentinel-1 what no other value is near.
+    """
     (first, (values, _)), *_ = pairs
     alike = np.logical_and.reduce([has & (held == values) for _, (held, has) in pairs])
-    whole = not all(one.layer.floating for one, _ in pairs) and BANDS[first.layer.band].sensor == "s1"
-    # Whole dB may be alike anywhere.
-    if not alike.any() or whole:
+    if not alike.any():
         return []
     different, numbers = np.unique(values[alike], return_counts=True)
     share = float(numbers.max() / alike.size)
-    value = float(different[numbers.argmax()])
-    return [[Fill(one.layer, value, share) for one, _ in pairs]] if share > _MUCH else []
+    fills = [Fill(one.layer, float(different[numbers.argmax()]), share) for one, _ in pairs]
+    if BANDS[first.layer.band].sensor == "s2":
+        apart = all(fill.number <= 0 for fill in fills)
+    else:
+        kept = [np.concatenate(one.kept) for one, _ in pairs]
+        others = [fill.layer.in_units(own[own != fill.value]) for fill, own in zip(fills, kept, strict=True)]
+        near = [(np.abs(own - fill.number) < _NEAR).mean() for fill, own in zip(fills, others, strict=True) if own.size]
+        # Whole dB may be alike anywhere.
+        apart = all(fill.layer.floating for fill in fills) and all(share < _STRAY for share in near)
+    return [fills] if share > _MUCH and apart else []
 
 
 def _common_lines(seen: Sequence[Seen]) -> Floats:
