@@ -148,7 +148,7 @@ def write_index(maps: Sequence[Path], options: MapOptions, tags: Mapping[str, st
 
 def joint_files(maps: Sequence[Path]) -> list[Path]:
     """The files that belong to maps of one folder together, as far as they are there."""
-    return [path for name in _joint_names(maps) if (path := maps[0].with_name(name)).is_file()]
+    return [path for name in _joint_names(maps) if (path := maps[0].parent / name).is_file()]
 
 
 def _joint_names(maps: Sequence[Path]) -> list[str]:
