@@ -127,11 +127,7 @@ def export(
     layers = _layers(probabilities, reference or web, agreement, web)
     keep = not mosaic if patches is None else patches
     _check_request(out, keep, mosaic, mmu, stac, polygons is not None, web)
-    spanning = [
-        *(index_files(layers) if mosaic else ()),
-        *((COLLECTION, MODEL) if stac else ()),
-        *((INDEX,) if web else ()),
-    ]
+    spanning = _files_of_all(layers, mosaic, stac, web)
     with claimed_folder(out, [OVERVIEW, *FOOTPRINTS.values(), *spanning], Known(contents=styles(layers))) as keeper:
         use = plan_use(
             run, split=split, data=data, metadata=metadata, device=device, unit=mmu,
@@ -156,8 +152,18 @@ def export(
             finally:
                 if not keep:
                     shutil.rmtree(parts, ignore_errors=True)
-    others = [out / name for name in (FOOTPRINTS[vector_format], *spanning)]
-    return ExportResult(out, len(session.dataset), picture, tuple(mosaics), tuple(filter(Path.is_file, others)))
+    return ExportResult(out, len(session.dataset), picture, tuple(mosaics), _there(out, vector_format, spanning))
+
+
+def _files_of_all(layers: tuple[Layer, ...], mosaic: bool, stac: bool, web: bool) -> list[str]:
+    """Files that span all patches, apart from picture and footprints."""
+    spanning = [*(index_files(layers) if mosaic else ()), *((COLLECTION, MODEL) if stac else ())]
+    return [*spanning, *((INDEX,) if web else ())]
+
+
+def _there(out: Path, vector_format: VectorFormat, spanning: list[str]) -> tuple[Path, ...]:
+    """The footprints and the files that span all patches, as far as they were written."""
+    return tuple(filter(Path.is_file, [out / FOOTPRINTS[vector_format], *(out / name for name in spanning)]))
 
 
 def _layers(probabilities: bool, reference: bool, agreement: bool, web: bool) -> tuple[Layer, ...]:
