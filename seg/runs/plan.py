@@ -13,6 +13,7 @@ from seg.config.sections import Config, ModelConfig
 from seg.data.transforms import check_augmentation
 from seg.engine.losses.joint import check_losses
 from seg.engine.modality_dropout import check_modality_dropout
+from seg.engine.radiometry import check_jitter
 from seg.errors import RunError, WrongUseError
 from seg.foundation.catalogue import check_inputs
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
@@ -106,6 +107,7 @@ def check_plan(task: TrainPlan) -> None:
         raise WrongUseError("model.encoder_mode=lora needs peft; install it with: pip install 'seg[lora]'")
     check_losses(task.config.loss)
     check_modality_dropout(train.modality_dropout, data.bands)
+    check_jitter(train, data.bands)
     check_augmentation(data.augment)
     check_trackers(train.loggers)
     require_device(train.device)
