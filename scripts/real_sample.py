@@ -107,7 +107,7 @@ def publish(networks: list[Outcome], forests: list[Outcome], store: Path, args: 
         command="python scripts/real_sample.py --tree reben-10m-80",
         synthetic=info.synthetic,
         tables=[table, gaps],
-        shows=f"The best network ({best.name}) and the best forest ({plain.name}) differ by {miou} of mIoU, {oa} of OA.",
+        shows=f"The best network ({best.name}) and forest ({plain.name}) differ by {miou} of mIoU and by {oa} of OA.",
         does_not=(
             "It is no reBEN benchmark result: a network has forty patches to learn from, and few tiles are tested, so "
             "intervals are wide. The sample cannot tell code 231 from 999, see its README."
