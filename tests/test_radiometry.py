@@ -103,9 +103,7 @@ def test_without_jitter_the_batch_is_left_alone():
 def test_a_sensor_that_is_not_there_cannot_vary():
     check_jitter(TrainConfig(reflectance_jitter=0.1, backscatter_jitter=1), USED)
     check_jitter(TrainConfig(reflectance_jitter=0.1), ("B02",))
-    with pytest.raises(
-        WrongUseError, match=r"train\.backscatter_jitter=1 needs bands of Sentinel-1"
-    ):
+    with pytest.raises(WrongUseError, match=r"train\.backscatter_jitter=1 needs bands of Sentinel-1"):
         check_jitter(TrainConfig(backscatter_jitter=1), ("B02",))
     with pytest.raises(WrongUseError, match=r"train\.reflectance_jitter=0\.1 needs bands of Sentinel-2"):
         check_jitter(TrainConfig(reflectance_jitter=0.1), ("VV",))
