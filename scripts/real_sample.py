@@ -31,7 +31,7 @@ from seg.prepare.sources import published_sources
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.report.answer import Answer, answer_files, points, write_answer
 from seg.report.formats import to_rich
-from seg.report.outcomes import SCORES, Outcome, difference, outcome_of, scores_table
+from seg.report.outcomes import SCORES, Outcome, difference, differences_table, outcome_of, scores_table
 from seg.runs.data import split_rows
 from seg.runs.study import Study, Variant
 from seg.store.open import open_store
@@ -95,17 +95,19 @@ def publish(networks: list[Outcome], forests: list[Outcome], store: Path, args: 
     info = open_store(store).info
     note = f"Patches by split: {', '.join(f'{count} {name}' for name, count in info.splits.items())}, by whole tiles."
     table = scores_table("scores", QUESTION, [*networks, *forests], [note])
+    pairs = [(one, forest) for one in networks for forest in forests if one.name.split()[-1] == forest.name.split()[-1]]
+    gaps = differences_table("differences", "Against the forest with the same bands, on the same patches", pairs)
     best = max(networks, key=lambda one: one.scores["miou"].value)
     plain = max(forests, key=lambda one: one.scores["miou"].value)
-    gap = difference(best, plain, "miou")
+    miou, oa = (points(difference(best, plain, score)) for score in ("miou", "oa"))
     answer = Answer(
         name=NAME,
         question=QUESTION,
         setting=f"{args.encoder}, {args.epochs} epochs, seeds {args.seeds}; all trained from random weights.",
         command="python scripts/real_sample.py --tree reben-10m-80",
         synthetic=info.synthetic,
-        tables=[table],
-        shows=f"The best network ({best.name}) and the best forest ({plain.name}) differ by {points(gap)} of mIoU.",
+        tables=[table, gaps],
+        shows=f"The best network ({best.name}) and forest ({plain.name}) differ by {miou} of mIoU and by {oa} of OA.",
         does_not=(
             "It is no reBEN benchmark result: a network has forty patches to learn from, and few tiles are tested, so "
             "intervals are wide. The sample cannot tell code 231 from 999, see its README."

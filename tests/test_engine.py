@@ -257,6 +257,18 @@ def test_early_stop_and_best(store, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "last" / "state.json").read_text())["progress"]["best_score"] == 0.5
 
 
+def test_the_last_epoch_is_kept_if_asked_for_whatever_it_scored(store, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.5, 0.5, float("nan"), 0.4])
+    monkeypatch.setattr("seg.engine.train.headline", lambda _: {"miou": next(scores)})
+    run = make_run(store, tmp_path, patches=2, epochs=9, patience=3, keep="last")
+    epochs = epochs_of(fit(run))
+    assert [e.best for e in epochs] == [True] * 5, "stops by the best score all the same"
+    best, card = load_checkpoint(tmp_path / "best")
+    assert (card.training.epoch, card.training.score) == (4, 0.4)
+    assert same_weights(best.state_dict(), weights(run))
+    assert (run.progress.best_epoch, run.progress.best_score) == (4, 0.4)
+
+
 def test_an_undefined_score_still_leaves_weights(store, tmp_path, monkeypatch):
     scores = iter([float("nan"), 0.1])
     monkeypatch.setattr("seg.engine.train.headline", lambda _: {"miou": next(scores)})

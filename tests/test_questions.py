@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from test_context import FIRST, LEFT, SECOND, TOP, store
 
 import seg
+from seg.config.load import load_config
 from seg.config.sections import DataConfig
 from seg.metrics.jackknife import Replicates, paired_test
 from seg.reben.classes import CLASS_OF_CODE
@@ -21,6 +23,7 @@ from seg.report.answer import points
 from seg.report.formats import Estimate
 from seg.report.outcomes import Outcome
 from seg.runs.data import synthetic_store
+from seg.runs.plan import with_whole_paths
 from seg.runs.study import Study, Variant
 from seg.runs.sweep import Scoring
 from seg.store.open import open_store
@@ -240,6 +243,19 @@ def test_the_speed_question_reads_the_benchmarks(scripts, tmp_path, monkeypatch)
     assert all(row["first"] > ours["first"] for row in others)
 
 
+def test_every_recipe_is_a_run_of_its_own_that_starts_elsewhere_too(scripts, tmp_path):
+    """Their settings hold lists and mappings, which a folder's name and ``--set`` have to take."""
+    recipes = scripts("recipes").RECIPES
+    store = tmp_path / "one"
+    variants = [Variant(name, {"data__bands": "s1s2", **recipe}, store) for name, recipe in recipes.items()]
+    runs = Study(tmp_path, (0,), {}).runs(variants)
+    assert len({run.folder for run in runs}) == len(recipes)
+    for run in runs:
+        assert re.fullmatch(r"[\w.+*=-]{5,250}", run.name)
+        told = load_config(None, run.options[1::2], data__store=store)
+        assert with_whole_paths(told) == run.config
+
+
 def test_a_synthetic_store_is_made_once(tmp_path, monkeypatch):
     store = synthetic_store(tmp_path / "made", 24)
     assert open_store(store).info.synthetic
@@ -257,11 +273,12 @@ def test_variants_that_differ_in_how_they_are_scored_are_trained_once(tmp_path):
         Variant("blind", {"data__bands": "s1s2"}, one, drop="s1"),
         Variant("elsewhere", {"data__bands": "s1s2"}, one, test=other),
         Variant("optical", {"data__bands": "s2"}, one),
+        Variant("searched", {"data__bands": "s2"}, one, split="validation"),
     ]
     runs = study.runs(variants)
     assert [run.name for run in runs] == [f"one-bands_{bands}-seed{s}" for bands in ("s1s2", "s2") for s in (0, 1)]
     assert runs[0].scorings == (Scoring("test"), Scoring("test", drop="s1"), Scoring("test", other))
-    assert runs[2].scorings == (Scoring("test"),)
+    assert runs[2].scorings == (Scoring("test"), Scoring("validation"))
     assert runs[1].config.train.seed == 1
     assert "train.epochs=1" in runs[1].options
 

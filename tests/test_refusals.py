@@ -93,6 +93,11 @@ CASES = [
     ("models --model net.py:Net --all", 2, "give either --model or --arch, --encoder and --all"),
     ("train --data s --fusion dual", 2, "fusion 'dual' needs bands of Sentinel-1 and of Sentinel-2"),
     ("train --data s --modality-dropout 0.5", 2, "train.modality_dropout=0.5 needs bands of Sentinel-1"),
+    (
+        "train --data s --modality s2 --set train.backscatter_jitter=1",
+        2,
+        "backscatter_jitter=1 needs bands of Sentinel-1",
+    ),
     ("train --data s --scene-head best", 2, "'best' is not one of 'masked', 'derived', 'learned', 'none'"),
     ("train --data s --set loss.pixel=dicee", 2, "'dicee' is no pixel loss; did you mean dice?"),
     ("train --data s --set loss.scene=bce+nothing", 2, "'nothing' is no scene loss"),

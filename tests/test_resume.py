@@ -41,6 +41,8 @@ SETTINGS = {
     "train__ema": 0.9,
     "train__freeze_epochs": 1,
     "train__modality_dropout": 0.5,
+    "train__reflectance_jitter": 0.1,
+    "train__backscatter_jitter": 1.0,
     "train__cutmix": 0.3,
     "train__copy_paste": 0.3,
     "data__label_elastic": 20,

@@ -546,6 +546,12 @@ def test_a_record_of_anything_is_no_bug(record):
         check_answers(read_answers(form_text(ANSWERS)[0], "form"), [facts] * 3, "f00d")
 
 
+def test_what_changes_training_patches_is_prefilled_as_augmentation():
+    settings = {"data.augment": [{"D4": {}}], "train.reflectance_jitter": 0.1, "train.cutmix": 0.0, "train.status": "x"}
+    assert facts_of({"settings": settings}).augmentation == "D4, reflectance_jitter"
+    assert facts_of({"settings": {"data.augment": [], "data.label_elastic": 20}}).augmentation == "label_elastic"
+
+
 # ------------------------------------------------------------------------------------------------------------ zip files
 
 

@@ -536,7 +536,7 @@ OUTPUTS = {
         f"questions/{what}": (OUT, f"{what}.md")
         for what in (
             *("context", "encoders", "fusion", "label_noise", "mapping_unit"),
-            *("scene_heads", "scene_labels", "speed", "split_leakage"),
+            *("recipes", "scene_heads", "scene_labels", "speed", "split_leakage"),
         )
     },
 }

@@ -21,6 +21,12 @@ _MOST = 1e15
 _TOLERANCE = 0.05
 """Share by which an answer that is measured may differ from its record."""
 
+_CHANGING = (
+    *("data.label_elastic", "train.modality_dropout", "train.reflectance_jitter", "train.backscatter_jitter"),
+    *("train.cutmix", "train.copy_paste"),
+)
+"""Settings beside the transforms that change training patches if they are not 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -34,7 +40,7 @@ class Facts:
         train_patches: Patches that it was trained on.
         trained_on: Fingerprint of their data.
         frozen: Whether the encoder stayed as it was.
-        augmentation: Names of the transforms.
+        augmentation: Names of the transforms, and of the settings that change training patches besides.
         parameters: Learned values.
         trials: Settings that were tried, as far as the sweep knows.
         patches_seen, hours, energy_kwh: Of the training.
@@ -80,6 +86,14 @@ def _frozen(settings: Mapping[str, Any]) -> bool | None:
     return None if settings.get("model.encoder") == NO_ENCODER and not frozen else frozen
 
 
+def _augmentation(settings: Mapping[str, Any]) -> str:
+    """What training patches went through: the transforms, then what else changes or mixes them."""
+    augment = settings.get("data.augment")
+    listed = augment if isinstance(augment, list) else []
+    names = [str(name) for one in listed if isinstance(one, dict) for name in one]
+    return ", ".join(names + [name.partition(".")[2] for name in _CHANGING if _number(settings.get(name))])
+
+
 def facts_of(record: Mapping[str, Any]) -> Facts:
     """What a record says, see `seg.benchmark.pack.seed_record`; nothing of what makes no sense."""
     run, settings = section(dict(record), "record"), _settings(section(dict(record), "settings"))
@@ -87,7 +101,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
     evaluation = section(dict(record), "evaluation")
     weights = run.get("weights")
     sources = [str(one.get("source")) for one in weights if isinstance(one, dict)] if isinstance(weights, list) else []
-    named, augment = settings.get("model.weights"), settings.get("data.augment")
+    named = settings.get("model.weights")
     known = "model.arch" in settings
     seconds, joules = _number(cost.get("device_seconds")), _number(cost.get("energy_joules"))
     # The record may be anybody's, so nothing in it is taken to be what it should be.
@@ -102,9 +116,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
         train_patches=_whole(section(data, "patches").get("train")),
         trained_on=str(data.get("fingerprint") or ""),
         frozen=_frozen(settings) if known else None,
-        augmentation=", ".join(name for one in augment if isinstance(one, dict) for name in one)
-        if isinstance(augment, list)
-        else "",
+        augmentation=_augmentation(settings),
         parameters=_whole(run.get("parameters")),
         trials=_whole(cost.get("trials")),
         patches_seen=_whole(cost.get("patches_seen")),

@@ -101,8 +101,9 @@ def run_and_show(task: "TrainPlan") -> None:
         sys.exit(1)
     if result.epochs < task.config.train.epochs and not task.config.train.max_steps:
         console.done(f"Stopped after epoch {result.epochs}: no better score for {task.config.train.patience} epochs.")
+    kept = task.config.train.keep.capitalize()
     console.done(
-        f"Best {result.monitor} on validation: {result.best_score:.4f} in epoch {result.best_epoch + 1}. "
+        f"{kept} {result.monitor} on validation: {result.best_score:.4f} in epoch {result.best_epoch + 1}. "
         f"Weights, log and settings: {result.folder}"
     )
     console.done(f"Next: seg eval {shlex.quote(str(result.folder))}")

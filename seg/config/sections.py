@@ -193,12 +193,12 @@ class TrainConfig(Section):
             when the monitored score no longer gets better, ``constant`` stays.
         warmup: Share of all steps over which the learning rate rises from 0.
         poly_power: Exponent of ``poly``.
-        plateau_factor, plateau_epochs: By what ``plateau`` multiplies the rate after how many epochs without a better
-            score.
+        plateau_factor, plateau_epochs: By what ``plateau`` multiplies the rate, after how many epochs without gain.
         clip_norm: Largest gradient norm; 0 does not clip.
         ema: Decay per step of the moving average of the weights, which is then what is evaluated and saved as best; 0
             takes no average.
         monitor: Validation score that decides which epoch is best and when to stop (`Monitor`).
+        keep: Whose weights the run gets: the ``best`` epoch's, or the ``last`` one's, safer with few patches and `ema`.
         patience: Epochs without a better score before stopping; 0 never stops early.
         seed: Seed of everything random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
@@ -209,11 +209,11 @@ class TrainConfig(Section):
             times the number of processes.
         compile: Whether ``torch.compile`` translates the network; ``auto``: on CUDA where it can.
         sync_batchnorm: Take batch statistics over all processes instead of each its own; on CUDA only.
-        save_every: Seconds between savings of the state within an epoch; 0: not by time.
-        save_every_steps: Steps between savings of the state within an epoch; 0: not by steps.
-        cache_features: Gigabytes on the disk of the run for what a frozen encoder makes of pictures, so that each goes
-            through it once; 0: every time.
+        save_every, save_every_steps: Seconds and steps between savings of the state within an epoch; 0: not by them.
+        cache_features: Gigabytes on disk for what a frozen encoder makes of each picture once; 0: every time.
         modality_dropout: Probability that a training patch loses one of its two sensors, never both.
+        reflectance_jitter: By how much Sentinel-2 varies from training patch to training patch: 0.1 is some 10 %.
+        backscatter_jitter: By how many dB Sentinel-1 does.
         cutmix: Probability that a training patch gets a rectangle of the next one of its batch, image and map alike;
             its scene labels are then those that the mixed map implies.
         cutmix_alpha: The rectangle's share of the area is drawn from a beta distribution with this twice.
@@ -239,6 +239,7 @@ class TrainConfig(Section):
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     monitor: Monitor = "miou"
+    keep: Literal["best", "last"] = "best"
     patience: Annotated[int, Field(ge=0)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: Annotated[str, BeforeValidator(device_name)] = "auto"
@@ -252,6 +253,8 @@ class TrainConfig(Section):
     save_every_steps: Annotated[int, Field(ge=0)] = 0
     cache_features: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     modality_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    reflectance_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    backscatter_jitter: Annotated[float, Field(ge=0, le=10)] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     cutmix_alpha: Annotated[float, Field(gt=0, le=100)] = 1.0
     copy_paste: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -35,7 +35,7 @@ class Epoch:
         scores: Validation scores by the names of ``train.monitor``.
         patches_per_second: Of the training part.
         seconds: Training and validation.
-        best: Whether this is the best epoch so far.
+        best: Whether its weights are kept, by default because they are the best so far.
     """
 
     epoch: int

@@ -44,9 +44,9 @@ class Progress:
         batch: Batches of that epoch that are done.
         step: Optimiser steps done.
         loss_sums: Sums of total, pixel and scene loss over the batches of the epoch under way.
-        best_score: Best validation score so far; None before the first that is defined.
-        best_epoch: Epoch of the best weights; None before the first.
-        stale: Epochs since then.
+        best_score: Validation score of the weights that are kept, by default the best so far; None if it is undefined.
+        best_epoch: Their epoch; None before the first.
+        stale: Epochs without a better score than ever before.
         scores: Validation score of every epoch that is over; None where it is undefined.
         last_epoch: What the log says of the last epoch that is done; empty before the first.
         cost: What the run had taken when it was saved last, see `seg.engine.cost.RunCost`; empty before that.

@@ -23,6 +23,7 @@ from seg.engine.guard import NotFiniteError, norm_of_gradients, note_patches
 from seg.engine.mixing import mixed
 from seg.engine.modality_dropout import sensors_present
 from seg.engine.optimiser import set_learning_rate
+from seg.engine.radiometry import jittered
 from seg.engine.run import Run
 from seg.engine.schedule import learning_rate
 from seg.engine.state import SavingClock
@@ -153,7 +154,7 @@ def train_step(run: Run, batch: Batch) -> Tensor:
     complete = progress.batch + 1 == begin + parts
     present_BS = sensors_present(config.modality_dropout, config.seed, progress.epoch, batch.rows_B.numpy())
     with named_when_full(_LESS), only_last_reduces(run.network, complete):
-        batch = mixed(batch, config, progress.epoch)
+        batch = mixed(jittered(batch, config, progress.epoch, run.train.bands), config, progress.epoch)
         images = batch.images_BCHW.to(memory_format=run.compute.memory_format)
         # A patch keeps the sensors that it has.
         kept = () if present_BS is None else (present_BS.to(run.compute.device, non_blocking=True),)
@@ -188,23 +189,23 @@ def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: floa
         )
     score = scores[config.monitor]
     # An undefined score is never better, except that some epoch has to be the best.
-    best = progress.best_epoch is None or (
-        math.isfinite(score) and (progress.best_score is None or score > progress.best_score)
-    )
+    earlier = [one for one in progress.scores if one is not None]
+    better = progress.best_epoch is None or (math.isfinite(score) and score > max(earlier, default=-math.inf))
+    kept = better or config.keep == "last"
     losses = [total / (progress.batch * ranks.count) for total in ranks.total(progress.loss_sums)]
     epoch = progress.epoch
     training = Training(epoch=epoch, step=progress.step, monitor=config.monitor, score=score)
     fitted = validation_thresholds(evidence)
     thresholds = None if fitted is None else tuple(fitted.tolist())
     card = run.card.model_copy(update={"training": training, "thresholds": thresholds})
-    if best:
+    if kept:
         card = card.model_copy(update={"temperature": fit_temperature(*sampled_pixels(sample, ranks))})
         if ranks.first:
             save_checkpoint(run.folder / BEST, run.scored, card)
         progress.best_score = score if math.isfinite(score) else None
         progress.best_epoch = epoch
     progress.scores.append(score if math.isfinite(score) else None)
-    progress.stale = 0 if best else progress.stale + 1
+    progress.stale = 0 if better else progress.stale + 1
     progress.epoch, progress.batch, progress.loss_sums = epoch + 1, 0, [0.0, 0.0, 0.0]
     done = Epoch(
         epoch=epoch,
@@ -214,7 +215,7 @@ def _finish_epoch(run: Run, evidence: Evidence, sample: LogitSample, speed: floa
         scores=scores,
         patches_per_second=speed,
         seconds=time.perf_counter() - began,
-        best=best,
+        best=kept,
     )
     progress.last_epoch = done.row()
     run.save(card)

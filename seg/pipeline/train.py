@@ -38,9 +38,9 @@ class TrainResult:
 
     Attributes:
         folder: The run folder.
-        monitor: The score that decided.
-        best_score: Its best value; NaN if it was undefined throughout.
-        best_epoch: From 0.
+        monitor: The score that was followed.
+        best_score: Its value for the weights that were kept, by default the best; NaN if it is undefined.
+        best_epoch: Their epoch, from 0.
         epochs: Epochs done.
     """
 

@@ -14,6 +14,7 @@ from seg.data.symmetry import moves_pixels_only
 from seg.data.transforms import check_augmentation
 from seg.engine.losses.joint import check_losses
 from seg.engine.modality_dropout import check_modality_dropout
+from seg.engine.radiometry import check_jitter
 from seg.errors import RunError, WrongUseError
 from seg.foundation.catalogue import check_inputs
 from seg.models.architectures import check_encoder, check_fusion, find_architecture
@@ -110,6 +111,7 @@ def check_plan(task: TrainPlan) -> None:
         raise WrongUseError("model.encoder_mode=lora needs peft; install it with: pip install 'seg[lora]'")
     check_losses(task.config.loss)
     check_modality_dropout(train.modality_dropout, data.bands)
+    check_jitter(train, data.bands)
     check_augmentation(data.augment)
     _check_features(task.config)
     check_trackers(train.loggers)
@@ -131,6 +133,8 @@ def _check_features(config: Config) -> None:
         ("data.augment", moves_pixels_only(data.augment), "--set data.augment=[]"),
         ("train.cutmix", not train.cutmix, "--set train.cutmix=0"),
         ("train.copy_paste", not train.copy_paste, "--set train.copy_paste=0"),
+        ("train.reflectance_jitter", not train.reflectance_jitter, "--set train.reflectance_jitter=0"),
+        ("train.backscatter_jitter", not train.backscatter_jitter, "--set train.backscatter_jitter=0"),
     ):
         if not comes_again:
             raise WrongUseError(

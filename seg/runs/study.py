@@ -1,5 +1,6 @@
 """Studies: variants, each trained with several seeds and scored, as runs of a sweep; and what they came to."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,11 +8,15 @@ from typing import Any
 
 from seg.config.load import load_config
 from seg.reben.bands import Sensor
+from seg.reben.patch import Split
 from seg.report.outcomes import Outcome, outcome_of
 from seg.runs.folder import read_evidence
 from seg.runs.plan import with_whole_paths
 from seg.runs.sweep import Scoring, SweepRun
 from seg.store.open import read_info
+
+_NO_NAME = re.compile(r"[^\w.+*=-]+")
+"""What settings are written with and folders are not named with."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Variant:
         store: What it is trained on.
         test: What it is scored on, if that is another store.
         drop: The sensor that it is not shown when it is scored.
+        split: The split that it is scored on.
     """
 
     name: str
@@ -31,17 +37,18 @@ class Variant:
     store: Path
     test: Path | None = None
     drop: Sensor | None = None
+    split: Split = "test"
 
     @property
     def scoring(self) -> Scoring:
         """What it is scored on."""
-        return Scoring("test", None if self.test == self.store else self.test, self.drop)
+        return Scoring(self.split, None if self.test == self.store else self.test, self.drop)
 
     @property
     def folder(self) -> str:
         """Name of its run folders but for the seed; the same for all that differ only in how they are scored."""
         choices = [f"{key.rpartition('__')[2]}_{value}" for key, value in sorted(self.settings.items())]
-        return "-".join([self.store.name, *choices]).replace(",", "_").replace("/", "_")
+        return _NO_NAME.sub("_", "-".join([self.store.name, *choices]))
 
 
 @dataclass(frozen=True)
