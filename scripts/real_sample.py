@@ -4,7 +4,10 @@ The sample has the bands VV, VH, B02, B03, B04 and B08 of 80 patches of reBEN's 
 MGRS tiles. A score on it is no reBEN benchmark result: it shows that everything runs on real images, and what a plain
 method reaches there.
 
-    python scripts/real_sample.py --tree ../shared/real/reben-10m-80
+    python scripts/real_sample.py --tree ../shared/real/reben-10m-80 [--no-grid]
+
+The recipe for few patches (``configs/few-patches.yaml``) is trained beside the grid; with ``--no-grid`` it is trained
+alone, and the answer is called ``few_patches``.
 
 The random forest (scikit-learn, ``pip install seg[dev]``) sees of each pixel the normalised bands and their means over
 5 x 5 and 15 x 15 pixels. The multi-label comes from its probabilities: of each class the mean over the patch.
@@ -13,6 +16,7 @@ The random forest (scikit-learn, ``pip install seg[dev]``) sees of each pixel th
 import argparse
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +25,7 @@ from scipy.ndimage import uniform_filter
 from sklearn.ensemble import RandomForestClassifier
 
 from seg.config.sections import DataConfig
+from seg.config.yaml_text import parse
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.order import BatchKey
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, merge_evidence
@@ -42,8 +47,12 @@ ARCHITECTURES = ("unet", "deeplabv3plus")
 WINDOWS = (5, 15)
 PIXELS = 40_000
 """Training pixels of the forest."""
-NAME = "real_sample"
-QUESTION = "The baseline grid on 80 real patches"
+RECIPE = Path(__file__).resolve().parents[1] / "configs" / "few-patches.yaml"
+NAMES = {
+    "real_sample": "The baseline grid on 80 real patches",
+    "few_patches": "The recipe for few patches on 80 real ones",
+}
+"""Name and question of the answer, with the grid and without."""
 _console = Console()
 
 Floats = npt.NDArray[np.float32]
@@ -61,8 +70,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/real-sample"), help="Folder for the results.")
     parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
+    parser.add_argument("--no-grid", action="store_true", help="Train the recipe for few patches alone.")
     args = parser.parse_args()
-    claim_until_exit(args.out, answer_files(NAME))
+    args.name = "few_patches" if args.no_grid else "real_sample"
+    claim_until_exit(args.out, answer_files(args.name))
     store = args.work / "sample"
     if not store.is_dir():
         args.work.mkdir(parents=True, exist_ok=True)
@@ -76,8 +87,9 @@ def main() -> None:
     }
     variants = [
         Variant(f"{arch} {name}", {"model__arch": arch, "data__bands": bands}, store)
-        for arch, (name, bands) in itertools.product(ARCHITECTURES, BANDS.items())
+        for arch, (name, bands) in itertools.product(() if args.no_grid else ARCHITECTURES, BANDS.items())
     ]
+    variants.append(Variant("few-patches s1s2", recipe(), store))
     study = Study(args.work, seeds, shared)
     failed = sweep(study.runs(variants), executor=args.executor, slurm=args.slurm, notify=_console.print)
     for error in failed.values():
@@ -90,21 +102,29 @@ def main() -> None:
     publish(networks, forests, store, args)
 
 
+def recipe() -> dict[str, Any]:
+    """The settings for few patches, ``section__key=value``."""
+    tree = parse(RECIPE.read_text(encoding="utf-8"))
+    return {f"{section}__{key}": value for section, settings in tree.items() for key, value in settings.items()}
+
+
 def publish(networks: list[Outcome], forests: list[Outcome], store: Path, args: argparse.Namespace) -> None:
     """Table, picture and sentences."""
     info = open_store(store).info
     note = f"Patches by split: {', '.join(f'{count} {name}' for name, count in info.splits.items())}, by whole tiles."
-    table = scores_table("scores", QUESTION, [*networks, *forests], [note])
+    question = NAMES[args.name]
+    table = scores_table("scores", question, [*networks, *forests], [note])
     pairs = [(one, forest) for one in networks for forest in forests if one.name.split()[-1] == forest.name.split()[-1]]
     gaps = differences_table("differences", "Against the forest with the same bands, on the same patches", pairs)
     best = max(networks, key=lambda one: one.scores["miou"].value)
     plain = max(forests, key=lambda one: one.scores["miou"].value)
+    grid = "" if args.no_grid else f"{args.encoder}, {args.epochs} epochs; "
     miou, oa = (points(difference(best, plain, score)) for score in ("miou", "oa"))
     answer = Answer(
-        name=NAME,
-        question=QUESTION,
-        setting=f"{args.encoder}, {args.epochs} epochs, seeds {args.seeds}; all trained from random weights.",
-        command="python scripts/real_sample.py --tree reben-10m-80",
+        name=args.name,
+        question=question,
+        setting=f"{grid}few-patches as `configs/few-patches.yaml` says; seeds {args.seeds}; all from random weights.",
+        command="python scripts/real_sample.py --tree reben-10m-80" + " --no-grid" * args.no_grid,
         synthetic=info.synthetic,
         tables=[table, gaps],
         shows=f"The best network ({best.name}) and forest ({plain.name}) differ by {miou} of mIoU and by {oa} of OA.",
