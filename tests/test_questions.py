@@ -245,13 +245,16 @@ def test_the_speed_question_reads_the_benchmarks(scripts, tmp_path, monkeypatch)
 
 def test_every_recipe_is_a_run_of_its_own_that_starts_elsewhere_too(scripts, tmp_path):
     """Their settings hold lists and mappings, which a folder's name and ``--set`` have to take."""
-    recipes = scripts("recipes").RECIPES
+    recipes = dict(scripts("recipes").RECIPES)
     store = tmp_path / "one"
+    # Where only the last of a long list of settings differs.
+    long = {"model__arch": "deeplabv3plus", "model__encoder": "tu-mobilenetv4_conv_small", "train__lr": 0.002}
+    recipes |= {f"long {rate}": {**recipes["all of it"], **long, "train__weight_decay": rate} for rate in (0.01, 0.02)}
     variants = [Variant(name, {"data__bands": "s1s2", **recipe}, store) for name, recipe in recipes.items()]
     runs = Study(tmp_path, (0,), {}).runs(variants)
     assert len({run.folder for run in runs}) == len(recipes)
     for run in runs:
-        assert re.fullmatch(r"[\w.+*=-]{5,250}", run.name)
+        assert re.fullmatch(r"[\w.+*=-]{5,200}", run.name)
         told = load_config(None, run.options[1::2], data__store=store)
         assert with_whole_paths(told) == run.config
 

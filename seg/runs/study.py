@@ -1,5 +1,6 @@
 """Studies: variants, each trained with several seeds and scored, as runs of a sweep; and what they came to."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from seg.store.open import read_info
 
 _NO_NAME = re.compile(r"[^\w.+*=-]+")
 """What settings are written with and folders are not named with."""
+_LONGEST = 150
+"""Letters of a folder's name: file systems take 255, of which locks and unfinished folders need some."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class Variant:
     def folder(self) -> str:
         """Name of its run folders but for the seed; the same for all that differ only in how they are scored."""
         choices = [f"{key.rpartition('__')[2]}_{value}" for key, value in sorted(self.settings.items())]
-        return _NO_NAME.sub("_", "-".join([self.store.name, *choices]))
+        name = _NO_NAME.sub("_", "-".join([self.store.name, *choices]))
+        if len(name) <= _LONGEST:
+            return name
+        return f"{name[:_LONGEST]}-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
 
 
 @dataclass(frozen=True)
