@@ -159,6 +159,16 @@ def test_zones_against_rasterio(tmp_path_factory: pytest.TempPathFactory, corner
         assert whole == pytest.approx(shapes[name].area / 10_000, rel=2e-3)
 
 
+def test_what_a_change_of_crs_rounds_off_is_not_beyond_the_map(tmp_path: Path, mapped: Path) -> None:
+    whole = {"whole": shapely.box(*GRID.bounds).buffer(1e-6, join_style="mitre")}
+    beyond = {"more": shapely.box(*GRID.bounds).buffer(1, join_style="mitre")}
+    for shapes, remarks in ((whole, 0), (beyond, 1)):
+        said: list[str] = []
+        file = zones_file(tmp_path / f"{len(said)}{remarks}.gpkg", shapes)
+        map_areas(mapped, out=tmp_path / f"{remarks}.csv", zones=file, notify=said.append)
+        assert sum("reach beyond" in one for one in said) == remarks
+
+
 @pytest.mark.parametrize("epsg", [32633, 4326, 3035, 32632])
 def test_neighbours_in_any_crs_share_out_the_map(tmp_path: Path, mapped: Path, epsg: int) -> None:
     shapes = {"west": box(-9, -9, 150, 300), "east": box(150, -9, 400, 300)}

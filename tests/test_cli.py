@@ -218,9 +218,11 @@ def test_a_demo_that_is_stopped_says_how_to_go_on(stopped, advice, tmp_path, mon
     def stop(*_: object, **__: object) -> None:
         raise stopped
 
+    if not isinstance(stopped, Interrupted):
+        stopped.add_note("What is done is kept in .store.building; the same command goes on from there.")
     monkeypatch.setattr("seg.pipeline.demo.demo", stop)
     code, said = run_seg("demo", "--out", tmp_path)
-    assert (code, advice.format(out=tmp_path) in said) == (1, True)
+    assert (code, advice.format(out=tmp_path) in said, "kept in" in said) == (1, True, False)
 
 
 def test_a_file_without_the_name_of_a_network_is_told_so(tmp_path):

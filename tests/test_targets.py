@@ -524,7 +524,7 @@ OUTPUTS = {
     "bench_cli": (["--json", "{place}/x.json"], "x.json"),
     **{
         f"bench_{what}": (["--out", "{place}/x"], "x.md")
-        for what in ("data", "demo", "encoders", "gpu", "make", "predict", "report", "train")
+        for what in ("data", "demo", "encoders", "gpu", "make", "polygons", "predict", "report", "train")
     },
     "check_intervals": (OUT, "intervals.md"),
     "check_units": (OUT, "units.md"),

@@ -29,6 +29,8 @@ from seg.report.formats import Table, titled
 _COLUMNS = (*COLUMNS, "zone", "NUTS_ID", "id")
 _NAMED = 5
 _SQUARE_METRES = 10_000
+_ROUNDED_OFF = 1e-6
+"""Share of a zone by which a change of its CRS may move its border."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,11 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
     parted = frozenset(name for name in names if everywhere[name] > read[name])
     remarks = [*_outside(everywhere, names), *_repaired(polygons.repaired), *_overlaps(names, shapes_Z)]
     reaching = zip(names, shapes_Z, strict=True)
-    partly = [name for name, shape in reaching if name in parted or not area.contains(shape)]
+    partly = [
+        name
+        for name, shape in reaching
+        if name in parted or shapely.area(shape - area) > _ROUNDED_OFF * shapely.area(shape)
+    ]
     if partly:
         remarks.append(f"Zones reach beyond the map and are counted as far as it goes: {_listed(partly)}.")
     return Zones(names, shapes_Z, tuple(remarks), parted)

@@ -89,6 +89,8 @@ def compare_predictions(
         unverified[unverified.index(MADE_UP)] = "that the predictions are those of the method in the answers"
         if CONFIDENCES in left:
             unverified.append("the confidences of pixels: class maps have none, and exported probabilities are rounded")
+    if lacking := [seed for seed in seeds if seed not in predicted]:
+        unverified.append(f"what the predictions of seed {', '.join(lacking)} would tell: they were not given")
     return replace(verified, checked=(*verified.checked, *checked), unverified=tuple(unverified))
 
 

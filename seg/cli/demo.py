@@ -36,6 +36,10 @@ def demo(
             begun = shlex.quote(str(out / RUN_PLACE))
             reason.add_note(f"Its training goes on with: seg train --out {begun} --resume")
             raise
+        except KeyboardInterrupt as reason:
+            # The steps of the demo go on by commands of their own, but not by that of the demo.
+            reason.__notes__ = []
+            raise
     for table in result.tables:
         console.out.print(to_rich(table))
     for what, where in result.places.items():

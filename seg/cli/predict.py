@@ -54,7 +54,7 @@ def predict(
 
     with console.wrong_use():
         box, search = None if bbox is None else read_box(bbox), searched(stac_api, collection, date)
-    with console.stoppable("Finished strips are kept; the same command goes on from there."):
+    with console.stoppable("The same command goes on from the last strip that was finished, if there is one."):
         maps = predict_scenes(
             run, scenes or (), out,
             bands=None if bands is None else [name.strip() for name in bands.split(",")],

@@ -1,12 +1,23 @@
 """What every section of the configuration is."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, given: Any) -> Any:
+        """Else ``true`` would be 1."""
+        for name, field in cls.model_fields.items():
+            if field.annotation in (int, float) and isinstance(given, dict) and isinstance(given.get(name), bool):
+                raise ValueError(f"{name} is a number, not {str(given[name]).lower()}")
+        return given
 
 
 def refuse_idle(section: Section, names: tuple[str, ...], has_effect: bool, where: str, lead: str = "") -> None:

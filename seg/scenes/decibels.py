@@ -74,7 +74,8 @@ def _step(spread: Spread) -> float:
     beside = np.minimum(following, places.size - 1)
     pairs = there & there[beside] & (places[beside] == places + 1)
     values = spread.layer.in_units(stored)
-    return float(np.median(np.abs(values[beside] - values)[pairs])) if pairs.any() else 0.0
+    pairs &= np.isfinite(values) & np.isfinite(values[beside])
+    return float(np.median(np.abs(values[beside][pairs] - values[pairs]))) if pairs.any() else 0.0
 
 
 def _in_bels(spread: Spread) -> bool:
