@@ -57,6 +57,8 @@ def test_sections_are_frozen():
         ("model.arch.x=1", r"'model\.arch'"),
         ("train.lr=", r"'train\.lr' has no value, but it should be a number"),
         ("train.epochs=1.5", "it should be a whole number"),
+        ("train.epochs=true", "epochs is a number, not true"),
+        ("train.cache_features=false", "cache_features is a number, not false"),
         ("train.nesterov=[]", "it should be true or false"),
         ("loss=3", "'loss' has the value 3, but it should be a section"),
         ("data.months=3", "it should be a list"),

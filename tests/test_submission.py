@@ -701,6 +701,8 @@ def test_evidence_that_agrees_with_itself_is_told_by_the_predictions(store, tmp_
     some = verify(tmp_path / "entry", **given | {"predictions": {"1": masks["1"]}, "scene": {}})
     assert "the predictions of seed 1 give its masks" in some.checked
     assert any("makes up" in one for one in some.unverified)
+    assert "what the predictions of seed 0, 2 would tell: they were not given" in some.unverified
+    assert not any("were not given" in one for one in found.unverified)
     forge(tmp_path / "entry", made_up, ("1",))
     assert any("makes up" in one for one in verify(tmp_path / "entry", data=store.folder).unverified)
     with pytest.raises(SubmissionError, match=r"masks.npz does not give the masks in the evidence of seed 1: 1 patch"):
