@@ -406,7 +406,7 @@ def test_settings_under_which_no_picture_comes_again_are_refused(store: Path, tm
     for given_settings, said in (
         ({"data__augment": ({"GaussianBlur": {}},)}, "with data.augment as it is none does; use --set data.augment="),
         ({"train__cutmix": 0.5}, "with train.cutmix as it is none does; use --set train.cutmix=0"),
-        ({"train__backscatter_jitter": 1.0}, "use --set train.backscatter_jitter=0"),
+        ({"train__reflectance_jitter": 0.1}, "use --set train.reflectance_jitter=0"),
         ({"train__copy_paste": 0.5}, "with train.copy_paste as it is none does; use --set train.copy_paste=0"),
     ):
         with pytest.raises(WrongUseError, match=said):
