@@ -1,6 +1,7 @@
 """Processes of tests, forked from one that has loaded torch: loading takes longer than what they do."""
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -41,6 +42,35 @@ def alone(said: Path, function: Callable[..., object], *arguments: object) -> in
     process = _begin(said, {}, function, arguments)
     process.join()
     return process.exitcode
+
+
+def train_and_die(folder: Path, batch: int, settings: dict[str, Any], threads: int | None = None) -> None:
+    """Train until a batch, counted from 1, kills the process.
+
+    Args:
+        folder, settings: Of the run.
+        batch: Which one.
+        threads: Of torch; None: as many as it takes.
+    """
+    import torch
+
+    import seg.engine.train
+    from seg.pipeline.train import train
+    from seg.runs.plan import plan
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    step, calls = seg.engine.train.train_step, 0
+
+    def deadly(run: Any, rows: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(run, rows)
+
+    seg.engine.train.train_step = deadly
+    train(plan(out=folder, **settings))
 
 
 def together(count: int, folder: Path, function: Callable[..., object], *arguments: object) -> None:

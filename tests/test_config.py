@@ -59,6 +59,8 @@ def test_sections_are_frozen():
         ("train.epochs=1.5", "it should be a whole number"),
         ("train.epochs=true", "epochs is a number, not true"),
         ("train.cache_features=false", "cache_features is a number, not false"),
+        ("data.workers=true", "workers is a number, not true"),
+        ("model.drop_path=false", "drop_path is a number, not false"),
         ("train.nesterov=[]", "it should be true or false"),
         ("loss=3", "'loss' has the value 3, but it should be a section"),
         ("data.months=3", "it should be a list"),

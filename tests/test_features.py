@@ -1,7 +1,6 @@
 """Features of a frozen encoder that are kept: never those of another picture, and the run that they save time in."""
 
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from quick import TINY, quick_run
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import seg.engine.train
 from seg.engine.feature_file import FeatureFile
 from seg.engine.features import FILE_NAME, Recalled
 from seg.errors import ForeignFileError, WrongUseError
@@ -374,27 +372,11 @@ def test_a_run_with_kept_features_is_that_without(
     assert not (one / "checkpoints" / FILE_NAME).exists()
 
 
-def train_and_die(folder: Path, batch: int, settings: dict[str, Any]) -> None:
-    """Train until a batch, counted from 1, kills the process."""
-    torch.set_num_threads(1)
-    step, calls = seg.engine.train.train_step, 0
-
-    def deadly(run: Any, rows: Any) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == batch:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(run, rows)
-
-    seg.engine.train.train_step = deadly
-    train(plan(out=folder, **settings))
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_that_was_killed_goes_on_with_them(store: Path, tmp_path: Path) -> None:
     settings = {**TINY, **RUN, "data__store": str(store), "train__save_every_steps": 1}
     train(plan(out=tmp_path / "whole", **settings))
-    assert forks.alone(tmp_path / "said.txt", train_and_die, tmp_path / "cut", 4, settings) == -signal.SIGKILL
+    assert forks.alone(tmp_path / "said.txt", forks.train_and_die, tmp_path / "cut", 4, settings, 1) == -signal.SIGKILL
     assert (tmp_path / "cut" / "checkpoints" / FILE_NAME).stat().st_size > 10_000
     # It may go on with another bound, since the numbers stay.
     train(plan(tmp_path / "cut" / "config.yaml", ["train.cache_features=0.5"], tmp_path / "cut", True))

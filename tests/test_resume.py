@@ -3,7 +3,6 @@
 import csv
 import errno
 import json
-import os
 import random
 import shutil
 import signal
@@ -14,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import seg.engine.train
 from seg.config.identity import ALLOWABLE
 from seg.engine import state
 from seg.engine.state import Progress, check_identity
@@ -51,21 +49,6 @@ SETTINGS = {
 }
 
 
-def train_and_die(folder, batch, settings):
-    """Train until a batch, counted from 1, kills the process."""
-    step, calls = seg.engine.train.train_step, 0
-
-    def deadly(run, rows):
-        nonlocal calls
-        calls += 1
-        if calls == batch:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(run, rows)
-
-    seg.engine.train.train_step = deadly
-    train(plan(out=folder, **settings))
-
-
 @pytest.fixture(scope="module")
 def settings(ten_metres):
     return {**SETTINGS, "data__store": str(ten_metres)}
@@ -97,7 +80,7 @@ def same_tensors(a, b):
 
 def kill_at(folder, batch, settings):
     said = folder.with_suffix(".txt")
-    assert forks.alone(said, train_and_die, folder, batch, settings) == -signal.SIGKILL, said.read_text()
+    assert forks.alone(said, forks.train_and_die, folder, batch, settings) == -signal.SIGKILL, said.read_text()
 
 
 @pytest.mark.parametrize(("seed", "workers"), [(0, 0), (1, 2), (2, 0)])

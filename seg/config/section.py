@@ -1,6 +1,6 @@
 """What every section of the configuration is."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -15,9 +15,14 @@ class Section(BaseModel):
     def _no_truth_for_a_number(cls, given: Any) -> Any:
         """Else ``true`` would be 1."""
         for name, field in cls.model_fields.items():
-            if field.annotation in (int, float) and isinstance(given, dict) and isinstance(given.get(name), bool):
+            if isinstance(given, dict) and isinstance(given.get(name), bool) and _is_number(field.annotation):
                 raise ValueError(f"{name} is a number, not {str(given[name]).lower()}")
         return given
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a setting is a number, within bounds or one that may be None too."""
+    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
 
 
 def refuse_idle(section: Section, names: tuple[str, ...], has_effect: bool, where: str, lead: str = "") -> None:
