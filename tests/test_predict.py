@@ -232,7 +232,6 @@ def test_areas_within_zones_are_those_of_seg_areas(mapped, run, scene, tmp_path)
     map_areas(one.path, out=tmp_path / "again.csv", zones=zones, zone_column="code", run=run, notify=told.append)
     for kind in ("csv", "csvt", "md"):
         assert (tmp_path / f"map_zones.{kind}").read_text() == (tmp_path / f"again.{kind}").read_text()
-    assert told
     assert set(told) <= set(said)
     with (tmp_path / "map_zones.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
