@@ -34,20 +34,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="Store; a synthetic one if not given.")
-    parser.add_argument("--patches", type=int, default=400, help="Patches of the synthetic store.")
-    parser.add_argument("--seeds", default="0,1,2", help="Seeds of the training.")
-    parser.add_argument("--epochs", type=int, default=10, help="Epochs of each training.")
-    parser.add_argument("--encoder", default="resnet18", help="Encoder.")
-    parser.add_argument("--batch-size", type=int, default=16, help="Patches per step.")
-    parser.add_argument("--work", type=Path, default=Path("runs/baseline"), help="Folder for store and runs.")
+    add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("results/baseline"), help="Folder for the results.")
-    parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
-    parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
     args = parser.parse_args()
     claim_until_exit(args.out / BEST, [*OF_BEST, OVERVIEW, RUN])
     claim_until_exit(args.out / COMPARE, COMPARISON_FILES)
-    store = args.data or synthetic_store(args.work / f"synthetic-{args.patches}", args.patches)
+    study, variants = trained_grid(args, store_of(args))
+    outcomes = study.outcomes(variants)
+    runs = [run for outcome in outcomes for run in outcome.runs]
+    compared = seg.compare(runs)
+    write_comparison(args.out / COMPARE, compared.comparison, compared.tables)
+    show_best(best_run(outcomes), args.out, args.work)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the grid is trained on, how, where and by whom."""
+    parser.add_argument("--data", type=Path, help="Store; a synthetic one if not given.")
+    parser.add_argument("--patches", type=int, default=400, help="Patches of the synthetic store.")
+    parser.add_argument("--seeds", default="0,1,2", help="Seeds of the training.")
+    parser.add_argument("--epochs", type=int, default=6, help="Epochs of each training.")
+    parser.add_argument("--encoder", default="resnet18", help="Encoder.")
+    parser.add_argument("--batch-size", type=int, default=8, help="Patches per step.")
+    parser.add_argument("--work", type=Path, default=Path("runs/baseline"), help="Folder for store and runs.")
+    parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
+    parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
+
+
+def store_of(args: argparse.Namespace) -> Path:
+    """The store that the grid is trained on, made if it is a synthetic one that is not there yet."""
+    return args.data or synthetic_store(args.work / f"synthetic-{args.patches}", args.patches)
+
+
+def trained_grid(args: argparse.Namespace, store: Path) -> tuple[Study, list[Variant]]:
+    """Train and score what of the grid is not done yet."""
     shared = {
         "model__encoder": args.encoder,
         "train__epochs": args.epochs,
@@ -59,11 +78,7 @@ def main() -> None:
     failed = seg.sweep(study.runs(variants), executor=args.executor, slurm=args.slurm, notify=_console.print)
     for error in failed.values():
         raise error
-    outcomes = study.outcomes(variants)
-    runs = [run for outcome in outcomes for run in outcome.runs]
-    compared = seg.compare(runs)
-    write_comparison(args.out / COMPARE, compared.comparison, compared.tables)
-    show_best(best_run(outcomes), args.out, args.work)
+    return study, variants
 
 
 def grid(store: Path) -> list[Variant]:

@@ -1,10 +1,11 @@
-"""A sample leaderboard on synthetic data: two networks, a random forest, a constant predictor and an outsider's arrays.
+"""A sample leaderboard on synthetic data: the baseline grid, a random forest, a constant, and an outsider's arrays.
 
     python scripts/leaderboard.py                    # results/leaderboard
 
-Everything goes the way of an entry: networks are trained with three seeds and scored; what scikit-learn predicts is
-written to arrays and scored by ``seg score``; all of it is submitted, verified and ranked. What is finished is not done
-again. The folder has the layout of a leaderboard that takes pull requests, with its site beside the submissions.
+Everything goes the way of an entry: the networks of `scripts/baseline.py` are trained with three seeds and scored;
+what scikit-learn predicts is written to arrays and scored by ``seg score``; all of it is submitted, verified and
+ranked. What is finished, also by that script, is not done again. The folder has the layout of a leaderboard that
+takes pull requests, with its site beside the submissions.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from baseline import add_options, store_of, trained_grid
 from rich.console import Console
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
@@ -26,15 +28,13 @@ from seg.benchmark.board import BOARD_FILES, SUBMISSIONS, board_files, read_boar
 from seg.benchmark.form import Answers, form_text
 from seg.config.yaml_text import parse
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
-from seg.runs.data import synthetic_store
-from seg.runs.study import Study, Variant
 from seg.store.atomic import write_text
 from seg.store.open import open_store
 from seg.store.targets import claim_until_exit
 
 SEEDS = (0, 1, 2)
 NETWORKS = {"unet": "U-Net", "deeplabv3plus": "DeepLabV3+"}
-ENCODER = "tu-mobilenetv4_conv_small"
+SENSORS = {"s1": "Sentinel-1", "s2": "Sentinel-2", "s1s2": "Sentinel-1 and Sentinel-2"}
 PIXELS = 60
 """Training pixels that classifiers are given of each patch."""
 STATED: dict[str, Any] = {
@@ -62,17 +62,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="Store; a synthetic one if not given.")
-    parser.add_argument("--patches", type=int, default=400, help="Patches of the synthetic store.")
-    parser.add_argument("--epochs", type=int, default=5, help="Epochs of each training.")
-    parser.add_argument("--work", type=Path, default=Path("runs/leaderboard"), help="Folder for store and runs.")
+    add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("results/leaderboard"), help="Folder of the leaderboard.")
     args = parser.parse_args()
     claim_until_exit(args.out, BOARD_FILES)
-    store = args.data or synthetic_store(args.work / f"synthetic-{args.patches}", args.patches)
-    entries = {**networks(store, args), **classifiers(store, args.work)}
+    store, work = store_of(args), args.work / "leaderboard"
+    work.mkdir(parents=True, exist_ok=True)
+    entries = {**networks(store, args), **classifiers(store, work)}
     for name, (folders, stated) in entries.items():
-        enter(folders, args.out / SUBMISSIONS / name, args.work / f"{name}.yaml", stated)
+        enter(folders, args.out / SUBMISSIONS / name, work / f"{name}.yaml", stated)
     board = read_board(args.out, open_store(store))
     for name, text in board_files(board).items():
         write_text(args.out / name, text)
@@ -86,17 +84,14 @@ Entry = tuple[list[Path], dict[str, Any]]
 
 def networks(store: Path, args: argparse.Namespace) -> dict[str, Entry]:
     """Networks, trained and scored."""
-    shared = {"model__encoder": ENCODER, "train__epochs": args.epochs, "train__patience": 0, "train__batch_size": 16}
-    study = Study(args.work, SEEDS, shared)
-    variants = {arch: Variant(title, {"model__arch": arch}, store) for arch, title in NETWORKS.items()}
-    failed = seg.sweep(study.runs(list(variants.values())), notify=_console.print)
-    for error in failed.values():
-        raise error
-    words = f"with {ENCODER}, {args.epochs} epochs, all bands of Sentinel-2."
-    return {
-        arch: (list(study.folders(variant)), {"name": NETWORKS[arch], "summary": f"{NETWORKS[arch]} {words}"})
-        for arch, variant in variants.items()
-    }
+    study, variants = trained_grid(args, store)
+    entries = {}
+    for variant in variants:
+        arch, bands = variant.settings["model__arch"], variant.settings["data__bands"]
+        name = f"{NETWORKS[arch]}, {bands.upper()}"
+        words = f"{NETWORKS[arch]} with {args.encoder}, {args.epochs} epochs, all bands of {SENSORS[bands]}."
+        entries[f"{arch}-{bands}"] = (list(study.folders(variant)), {"name": name, "summary": words})
+    return entries
 
 
 def classifiers(store: Path, work: Path) -> dict[str, Entry]:
