@@ -1,15 +1,19 @@
 """The doctor: every piece of advice from facts made up for it, and the command on this machine."""
 
 import dataclasses
+import importlib.metadata
 import json
 import sys
+import tomllib
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from commands import typed
+from packaging.requirements import Requirement
 
+from seg.cli.doctor import _extras_row
 from seg.engine.instructions import cpu_instructions
 from seg.engine.speed import Speed
 from seg.pipeline.doctor import diagnose
@@ -23,6 +27,7 @@ from seg.runs.machine import Gpu, Machine, Place, inspect_machine
 from seg.store.open import open_store
 
 GB = 10**9
+ROOT = Path(__file__).parents[1]
 CARD = Gpu(name="Card", memory_bytes=80 * GB, capability=(9, 0), bfloat16=True, supported=True)
 GOOD = Machine(
     system="Linux x86_64",
@@ -44,6 +49,7 @@ GOOD = Machine(
     shared_bytes=32 * GB,
     missing=(),
     optional={"wandb": "1.0", "mlflow": "3.0"},
+    extras={"onnx": (), "stac": ()},
 )
 OLD = Gpu(name="Old", memory_bytes=8 * GB, capability=(7, 5), bfloat16=False, supported=True)
 ANCIENT = Gpu(name="Ancient", memory_bytes=2 * GB, capability=(3, 5), bfloat16=False, supported=False)
@@ -161,6 +167,30 @@ def test_facts_of_this_machine(home, monkeypatch):
     assert not (home / "cache").exists()
     assert facts.missing == ()
     assert facts.optional == {"pytest": pytest.__version__, "no-such-package": None}
+
+
+def test_of_each_extra_what_is_not_installed_is_said(home, monkeypatch):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {
+        extra: {name for text in texts if not installed(name := Requirement(text).name)}
+        for extra, texts in project.items()
+        if extra not in {"dev", "docs", "bench"}
+    }
+    assert {extra: set(absent) for extra, absent in inspect_machine(home).extras.items()} == wanted
+    monkeypatch.setattr(machine_module, "_version", lambda name: None if name in {"onnxruntime", "peft"} else "1.0")
+    facts = inspect_machine(home).extras
+    assert facts == dict.fromkeys(wanted, ()) | {"onnx": ("onnxruntime",), "lora": ("peft",)}
+    row = _extras_row(facts)
+    assert row.startswith("complete: dask, energy, geofm, lightning, s3,")
+    assert row.endswith("; lora lacks peft; onnx lacks onnxruntime (pip install 'seg[NAME]')")
+    assert _extras_row({"s3": ()}) == "complete: s3"
+
+
+def installed(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def test_cards_are_judged_by_what_torch_was_built_for(monkeypatch):

@@ -10,6 +10,8 @@ from rich.table import Table
 from seg.cli import console, options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from seg.pipeline.doctor import Diagnosis
     from seg.runs.advice import FoundStore
     from seg.runs.expectation import Expectation
@@ -86,7 +88,16 @@ def _machine_rows(machine: "Machine") -> dict[str, str]:
         "open files": "unlimited" if machine.open_files is None else str(machine.open_files),
         "/dev/shm": "not there" if machine.shared_bytes is None else f"{machine.shared_bytes / 1e9:.1f} GB",
         "optional": ", ".join(f"{name} {version or 'not installed'}" for name, version in machine.optional.items()),
+        "extras": _extras_row(machine.extras),
     }
+
+
+def _extras_row(extras: "Mapping[str, Sequence[str]]") -> str:
+    """Which extras are complete, and what the others lack."""
+    complete = [name for name, absent in extras.items() if not absent]
+    lacking = [f"{name} lacks {', '.join(absent)}" for name, absent in extras.items() if absent]
+    cure = "(pip install 'seg[NAME]')" if lacking else ""
+    return "; ".join([*([f"complete: {', '.join(complete)}"] if complete else []), *lacking]) + f" {cure}".rstrip()
 
 
 def _expectation_row(expected: "Expectation") -> str:

@@ -127,19 +127,25 @@ def main() -> None:
             console.notify(clipped(note, SENTENCE))
         sys.exit(2 if isinstance(error, SegError) and error.wrong_use else 1)
     except Exception as error:
-        error.add_note(_whose(error))
+        _explain(error, debug)
         raise
 
 
-def _whose(error: Exception) -> str:
-    """Who can mend an error that nobody thought of: the code of a network of one's own, if it went through that."""
+def _explain(error: Exception, debug: bool) -> None:
+    """Say who can mend an error that nobody thought of: seg, or whoever wrote the network that it came from.
+
+    The latter looks for his own lines: unless for debugging, those by which seg came to call them go.
+    """
     trace = error.__traceback__
-    while trace is not None:
-        module = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if module.startswith(OWN_CODE):
-            return f"This is an error of the network, in {trace.tb_frame.f_code.co_filename}, which seg runs as it is."
+    while trace is not None and not str(trace.tb_frame.f_globals.get("__name__", "")).startswith(OWN_CODE):
         trace = trace.tb_next
-    return "This is a bug in seg, no mistake of yours: please report it, with the lines above."
+    if trace is None:
+        error.add_note("This is a bug in seg, no mistake of yours: please report it, with the lines above.")
+        return
+    file = trace.tb_frame.f_code.co_filename
+    error.add_note(f"This is an error of the network, in {file}, which seg runs as it is.")
+    if not debug:
+        error.__traceback__ = trace
 
 
 def sentence(error: BaseException) -> str:

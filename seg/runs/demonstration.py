@@ -30,7 +30,7 @@ class DemoSettings:
     """
 
     patches: int = DEMO_PATCHES
-    epochs: int = 14
+    epochs: int = 12
 
     def changed(self, **settings: int | None) -> "DemoSettings":
         """The settings with those replaced that are not None."""

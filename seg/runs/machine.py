@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from seg.report.record import hardware
 
 OPTIONAL = {"wandb": "train.loggers=wandb", "mlflow": "train.loggers=mlflow"}
 """Packages that seg uses when they are installed, and what for."""
+_NO_USER = ("dev", "docs", "bench")
+"""Extras for those who work on seg."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -75,6 +78,7 @@ class Machine:
         shared_bytes: Size of ``/dev/shm``; None if there is none.
         missing: Packages that seg needs and that are not installed.
         optional: Version of each of the `OPTIONAL` packages; None for what is not installed.
+        extras: Of each extra of seg, such as ``onnx``, the packages that are not installed.
     """
 
     system: str
@@ -96,6 +100,7 @@ class Machine:
     shared_bytes: int | None
     missing: tuple[str, ...]
     optional: dict[str, str | None]
+    extras: dict[str, tuple[str, ...]]
 
 
 def inspect_machine(cache: Path) -> Machine:
@@ -127,6 +132,7 @@ def inspect_machine(cache: Path) -> Machine:
         shared_bytes=_shared_bytes(),
         missing=_missing(),
         optional={name: _version(name) for name in OPTIONAL},
+        extras=_extras(),
     )
 
 
@@ -202,11 +208,27 @@ def _container_memory() -> int | None:
 
 def _missing() -> tuple[str, ...]:
     """Distributions that the metadata of seg require and that are not there, extras left out."""
+    return _absent(text for text in _required() if "extra ==" not in text)
+
+
+def _extras() -> dict[str, tuple[str, ...]]:
+    """Of each extra that users may want, by name, the distributions that are not there."""
+    named: dict[str, list[str]] = {}
+    for text in _required():
+        if (of := re.search(r"""extra == ["']([\w-]+)["']""", text)) and of[1] not in _NO_USER:
+            named.setdefault(of[1], []).append(text)
+    return {name: _absent(texts) for name, texts in sorted(named.items())}
+
+
+def _required() -> list[str]:
     with suppress(importlib.metadata.PackageNotFoundError):
-        needed = [text for text in importlib.metadata.requires("seg") or () if "extra ==" not in text]
-        names = [match[0] for text in needed if (match := re.match(r"[\w.-]+", text))]
-        return tuple(name for name in names if _version(name) is None)
-    return ()
+        return importlib.metadata.requires("seg") or []
+    return []
+
+
+def _absent(requirements: Iterable[str]) -> tuple[str, ...]:
+    names = [match[0] for text in requirements if (match := re.match(r"[\w.-]+", text))]
+    return tuple(name for name in names if _version(name) is None)
 
 
 def _version(package: str) -> str | None:
