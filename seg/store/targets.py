@@ -24,6 +24,7 @@ LOCK_FILE = ".seg.lock"
 """The lock of a folder, in it; that of anything else is ``.<name>.seg.lock`` beside it."""
 SIDECAR = ".aux.xml"
 """What GDAL keeps beside a raster, and rewrites whenever somebody looks at statistics."""
+_BESIDE = (SIDECAR, ".msk", ".ovr")  # GDAL would take the mask and the pyramids of an earlier raster for a new one's.
 _NAMED = 8
 _until_exit: dict[Path, ExitStack] = {}
 """Claims of scripts by their folder."""
@@ -288,7 +289,7 @@ def _claimed(folder: Path, lock: Path, target: Path, names: Iterable[str], known
 def _checked(written: Written, names: Iterable[str], work: str, known: Known) -> Keeper:
     """What keeps the record of some files, none of which is foreign; the first process has looked."""
     all_names = frozenset(names)
-    all_names |= {f"{name}{SIDECAR}" for name in all_names if name.lower().endswith((".tif", ".tiff"))}
+    all_names |= {f"{name}{end}" for name in all_names if name.lower().endswith((".tif", ".tiff")) for end in _BESIDE}
     if _rank():
         return Keeper(written, all_names, work, looks=False)
     vouched = set() if written else _vouched(written.folder, all_names, known)
@@ -305,7 +306,7 @@ def _vouched(folder: Path, names: Collection[str], known: Known) -> set[str]:
     """The files of a folder without a record that are seg's because another one of them is."""
     if not any(is_file(folder / name) and is_marked(folder / name) for name in known.vouchers):
         return set()
-    return {name for name in (*names, *known.family) if is_file(folder / name)}
+    return {name for name in (*names, *known.family) if is_file(folder / name) and not name.endswith(_BESIDE[1:])}
 
 
 def _listed(names: Sequence[str]) -> str:
