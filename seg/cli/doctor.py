@@ -96,8 +96,7 @@ def _extras_row(extras: "Mapping[str, Sequence[str]]") -> str:
     """Which extras are complete, and what the others lack."""
     complete = [name for name, absent in extras.items() if not absent]
     lacking = [f"{name} lacks {', '.join(absent)}" for name, absent in extras.items() if absent]
-    cure = "(pip install 'seg[NAME]')" if lacking else ""
-    return "; ".join([*([f"complete: {', '.join(complete)}"] if complete else []), *lacking]) + f" {cure}".rstrip()
+    return "; ".join([*([f"complete: {', '.join(complete)}"] if complete else []), *lacking])
 
 
 def _expectation_row(expected: "Expectation") -> str:
