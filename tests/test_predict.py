@@ -211,10 +211,10 @@ def test_areas_are_those_of_the_map_and_of_the_evidence(mapped, run, place):
 
 
 def halves(path: Path, grid: GeoRef, **columns: list[str]) -> Path:
-    """Two zones that share out a map, in degrees."""
+    """Two zones that share out a map and reach 1 km beyond it in the east and west, in degrees."""
     west, south, east, north = grid.bounds
     middle = (west + east) / 2
-    shapes = [box(west, south, middle, north), box(middle, south, east, north)]
+    shapes = [box(west - 1000, south, middle, north), box(middle, south, east + 1000, north)]
     zones = geopandas.GeoDataFrame({"name": ["west", "east"], **columns}, geometry=shapes, crs=grid.epsg)
     zones.to_crs(4326).to_file(path)
     return path
@@ -232,6 +232,7 @@ def test_areas_within_zones_are_those_of_seg_areas(mapped, run, scene, tmp_path)
     map_areas(one.path, out=tmp_path / "again.csv", zones=zones, zone_column="code", run=run, notify=told.append)
     for kind in ("csv", "csvt", "md"):
         assert (tmp_path / f"map_zones.{kind}").read_text() == (tmp_path / f"again.{kind}").read_text()
+    assert told
     assert set(told) <= set(said)
     with (tmp_path / "map_zones.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
