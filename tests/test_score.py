@@ -130,6 +130,23 @@ def test_a_file_of_arrays(suffix: str, by_patch: bool, made: Made, scored: Any, 
     assert same_evidence(scored(path).evaluation, reference)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_zarr_group_is_known_by_its_metadata(version: int, made: Made, scored: Any, reference: Path, tmp_path: Path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "predicted", mode="w", zarr_format=version)
+    ids = np.array(made.ids, "S")
+    for name, values in (("ids", ids.view(np.uint8).reshape(len(ids), -1)), ("masks", made.masks)):
+        group.create_array(name, data=values)
+    assert same_evidence(scored(tmp_path / "predicted").evaluation, reference)
+
+
+def test_what_makes_doubt_is_told_and_kept(made: Made, scored: Any, tmp_path: Path):
+    np.savez(tmp_path / "a.npz", ids=np.array(made.ids), masks=np.array(ALPHABETICAL)[made.masks])
+    done = scored(tmp_path / "a.npz")
+    assert ["look like 'alphabetical'" in remark for remark in done.remarks] == [True]
+    assert json.loads((done.folder / "scored.json").read_text())["remarks"] == list(done.remarks)
+
+
 def test_a_scored_folder_that_cannot_be_read(made: Made, scored: Any, tmp_path: Path, capfd: Any):
     np.savez(tmp_path / "a.npz", ids=np.array(made.ids), masks=made.masks)
     done = scored(tmp_path / "a.npz")
@@ -583,9 +600,9 @@ def test_the_published_reference_maps_are_right_everywhere(real: Path, tmp_path:
     (tmp_path / "maps").mkdir()
     for name in chosen.patch_ids.to_pylist():
         shutil.copyfile(next(maps.rglob(f"{name}_reference_map.tif")), tmp_path / "maps" / f"{name}_reference_map.tif")
-    told: list[str] = []
-    scores = score(tmp_path / "maps", out=tmp_path / "test", notify=told.append, **given).scores
-    assert [told[-2][:20], told[-1][:19]] == ["Every pixel is right", "All labels of every"]
+    done = score(tmp_path / "maps", out=tmp_path / "test", **given)
+    scores = done.scores
+    assert [done.remarks[0][:20], done.remarks[1][:19]] == ["Every pixel is right", "All labels of every"]
     assert (scores.pixel.oa, scores.pixel.miou, scores.scene.f1_macro) == (1, 1, 1)
     assert scores.pixel.support.sum() > 0
 

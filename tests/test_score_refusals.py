@@ -14,8 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import torch
 from predicted import CONTAINERS, Made, folder_of, hdf5
 from rasterio.transform import Affine
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 
 from seg.errors import EvidenceError, PredictionError, WrongUseError
 from seg.maps.geotiff import write_probabilities
@@ -104,7 +107,10 @@ FOLDER = {
     "size": (instead(lambda values: values[:60]), f"{TWO} is 60 x 120, and a patch has 120 x 120 pixels"),
     "NaN": (instead(at(np.nan, (3, 3))), f"{TWO} holds NaN"),
     "fractions": (instead(at(1.5, (3, 3))), f"{TWO} holds fractions"),
-    "beyond": (instead(at(19, (3, 3), "int16")), f"{TWO} holds the number 19, which means nothing in 'reben'"),
+    "beyond": (
+        instead(at(19, (3, 3), "int16")),
+        f"{TWO} holds the number 19, which means nothing in 'reben' .* subtract 1 if",
+    ),
     "far beyond": (instead(at(2**40, (3, 3), "int64")), f"{TWO} holds the number 2147483647"),
     "negative": (instead(at(-1, (3, 3), "int16")), f"{TWO} holds the number -1, which means nothing"),
     "words": (instead(lambda values: values.astype("U2")), f"{TWO} is of dtype <U2"),
@@ -265,6 +271,10 @@ ARCHIVES: dict[str, tuple[Callable[[Made, Path], None], str]] = {
     ),
     "no masks": (lambda made, path: np.savez(path, ids=ids(made)), "has ids, and neither masks nor probabilities"),
     "no ids": (lambda made, path: np.savez(path, masks=made.masks), "has masks, and ids is missing"),
+    "other names": (
+        lambda made, path: np.savez(path, names=ids(made), preds=made.masks),
+        "a.npz has names, preds, which seg does not know; name the arrays ids and masks or probabilities",
+    ),
     "numbers": (
         lambda made, path: np.savez(path, ids=np.arange(3), masks=made.masks[:3]),
         "ids is int64, and ids are text",
@@ -329,6 +339,25 @@ def test_an_archive_that_cannot_be_scored(kind: str, made: Made, scored: Any, tm
     with pytest.raises(EvidenceError, match=sentence):
         scored(tmp_path / "a.npz", partial=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz"], "something was left or run"
+
+
+def test_safetensors_that_cannot_be_scored(made: Made, scored: Any, tmp_path: Path):
+    path, masks = tmp_path / "a.safetensors", {"masks": made.masks}
+    for noted in ("S2A_1, S2A_2", '"S2A_1"', "[1, 2]", "[" * 100_000):
+        save_file(masks, path, {"ids": noted})
+        with pytest.raises(EvidenceError, match="no JSON list of names; write json.dumps"):
+            scored(path)
+    shares = torch.zeros(len(made.ids), 19, 120, 120, dtype=torch.bfloat16)
+    save_torch({"probabilities": shares}, path, {"ids": json.dumps(list(made.ids))})
+    with pytest.raises(EvidenceError, match="probabilities is of a kind that NumPy lacks, such as bfloat16"):
+        scored(path)
+
+
+def test_what_is_packed_is_to_be_unpacked(made: Made, scored: Any, tmp_path: Path):
+    path = tmp_path / "maps.zarr.zip"
+    path.write_bytes(npz_bytes(made))
+    with pytest.raises(WrongUseError, match="is packed; unpack it"):
+        scored(path)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".h5", ".zarr"])
@@ -420,7 +449,11 @@ TABLES: dict[str, tuple[Callable[[Made], pa.Table], str]] = {
     "missing": (lambda made: made.table()[1:], r"1 patch \(S2\w+\) is missing"),
     "no label": (
         lambda made: pa.table({"patch_id": made.ids, "predicted_labels": [["Meadow"]] * len(made.ids)}),
-        "'Meadow' and .* more labels are none of the 19 classes",
+        r"'Meadow' and \d+ other labels are none of the 19 classes",
+    ),
+    "one label": (
+        lambda made: pa.table({"patch_id": made.ids[:1], "predicted_labels": [["Meadow"]]}),
+        "'Meadow' is none of the 19 classes",
     ),
 }
 

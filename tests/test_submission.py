@@ -269,6 +269,8 @@ def test_too_few_seeds_or_other_settings_are_no_entry(runs, store, tmp_path):
     with pytest.raises(SubmissionError, match="seed 2 is a copy of seed 0"):
         submit(copied, tmp_path / "entry", answers=answers)
     again = [*runs[:2], write_run(tmp_path / "again", evidence_on(store, 9), 0)]
+    with pytest.raises(SubmissionError, match="0 is named twice"):
+        submit([*runs, runs[0]], tmp_path / "entry")
     with pytest.raises(SubmissionError, match="seed 0 is there twice"):
         submit(again, tmp_path / "entry", answers=answers)
     broken = [*runs[:2], write_run(tmp_path / "broken", evidence_on(store, 9), 2, {"status": "interrupted"})]
@@ -801,4 +803,6 @@ def test_what_is_no_entry_is_refused_before_a_form_is_written(runs, store, tmp_p
         submit(outsiders, tmp_path / "entry")
     assert not (tmp_path / "entry.answers.yaml").exists()
     # One that was trained elsewhere may draw no random numbers: the form asks for it.
-    assert "(deterministic)" in " ".join(submit(outsiders[:1], tmp_path / "entry").left)
+    alone = submit(outsiders[:1], tmp_path / "entry")
+    assert "(deterministic)" in " ".join(alone.left)
+    assert re.match("this is one seed.* 3 or more seeds", alone.remarks[0])

@@ -172,7 +172,7 @@ def form_text(known: Known) -> tuple[str, list[str]]:
     lines = [f"# Answers of an entry to the benchmark, protocol {PROTOCOL}: docs/protocol.md, clause 6."]
     left = []
     for name, field in Answers.model_fields.items():
-        lines += [f"# {part}" for part in textwrap.wrap(field.description or "", _WIDTH)]
+        lines += [f"# {part}" for part in textwrap.wrap(field.description or "", _WIDTH, break_on_hyphens=False)]
         value = known.get(name)
         answer = f"{name}:" if value is None and name not in MAY_BE_NULL else dump({name: value}).rstrip("\n")
         if answer == f"{name}:":

@@ -62,6 +62,9 @@ def read_seeds(entries: Sequence[Entry], on: str = "") -> list[Seed]:
         RunError, EvidenceError: If one was not scored.
     """
     seeds = []
+    places = [entry.folder.resolve() for entry in entries]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise SubmissionError(f"{twice[0]} is named twice; name each seed once", wrong_use=True)
     for entry in entries:
         if entry.partial:
             raise SubmissionError(

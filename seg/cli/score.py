@@ -63,6 +63,8 @@ def score(
     for table in result.tables:
         console.out.print(to_rich(table))
     console.done(f"Tables, scores and evidence: {result.evaluation}")
+    for remark in result.remarks:
+        console.notify(remark)
     for line in headline_lines(result.scores, result.assessment.intervals):
         console.done(line)
     console.done(f"Report: {result.evaluation / REPORT_FILE}")

@@ -27,13 +27,13 @@ def submit(
     from seg.pipeline.submit import submit as pack
 
     done = pack(runs, out, answers=answers, on=on, track=console.track)
+    for remark in done.remarks:
+        console.notify(f"Remark: {remark}.")
     if done.folder is None:
         console.done(f"Form: {done.form}")
         console.done(f"Lines left to be answered: {', '.join(done.left) or 'none'}")
         words = [*map(str, runs), "--out", str(out), "--answers", str(done.form)]
         console.done(f"Then: seg submit {shlex.join(words)}")
         return
-    for remark in done.remarks:
-        console.notify(f"Remark: {remark}.")
     console.done(f"Submission: {done.folder}")
     console.done(f"Verify it as others do: seg verify {shlex.quote(str(done.folder))}")

@@ -46,6 +46,7 @@ class Scored:
         scores: All scores.
         assessment: The scores with their intervals, and what else the report says.
         tables: The scores as tables.
+        remarks: What makes one doubt that the predictions are what they are said to be.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Scored:
     scores: Scores
     assessment: Assessment
     tables: tuple[Table, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def score(
@@ -110,18 +112,18 @@ def score(
         began = time.perf_counter()
         evidence, digest = scored_evidence(request, folder, executor, slurm, track, notify)
         seconds = time.perf_counter() - began
+        remarks = too_good(evidence)
         if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
-            notify(sentence)
-        for sentence in too_good(evidence):
-            notify(sentence)
+            remarks.insert(0, sentence)
         assessment = assess(evidence, track)
         from seg.runs.pictures import pictures_of  # draws, which loads matplotlib
 
         pictures = pictures_of(request.store, evidence, lambda ids: predicted_maps(request, ids))
-        _write(folder, evidence, assessment, pictures, _record(request, evidence, digest, seconds))
+        _write(folder, evidence, assessment, pictures, _record(request, evidence, digest, seconds, remarks))
         put_in_place(folder, out)
     evaluation = out / EVALUATIONS / evidence.origin.scope.name
-    return Scored(out, evaluation, assessment.scores, assessment, summary_tables(assessment))
+    tables = summary_tables(assessment)
+    return Scored(out, evaluation, assessment.scores, assessment, tables, tuple(remarks))
 
 
 @contextmanager
@@ -156,7 +158,9 @@ def _write(
     clear(folder)
 
 
-def _record(request: Request, evidence: Evidence, digest: str, seconds: float) -> dict[str, Any]:
+def _record(
+    request: Request, evidence: Evidence, digest: str, seconds: float, remarks: Sequence[str]
+) -> dict[str, Any]:
     given, origin, source, table = request.given, evidence.origin, request.source, request.table
     return run_record(
         format=SCORED_FORMAT,
@@ -179,5 +183,6 @@ def _record(request: Request, evidence: Evidence, digest: str, seconds: float) -
             "patches": len(evidence),
             "left_out": origin.left_out,
         },
+        remarks=list(remarks),
         scoring={"seconds": seconds, "patches_per_second": len(evidence) / seconds},
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from seg.benchmark.form import form_text, read_answers
 from seg.benchmark.layout import MANIFEST_FILE
 from seg.benchmark.pack import fill_submission, known_answers, read_seeds
+from seg.benchmark.protocol import MIN_SEEDS
 from seg.benchmark.records import check_seeds
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.track import Track, silent
@@ -24,13 +25,19 @@ class Submitted:
         folder: The submission; None if only the form was written.
         form: The form.
         left: Its lines that are left to be answered, number and name.
-        remarks: What is not refused, and is told wherever the entry is shown.
+        remarks: What is not refused: of a submission, what is told wherever the entry is shown.
     """
 
     folder: Path | None
     form: Path
     left: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+
+_ONE_SEED = (
+    "this is one seed, which is an entry only where the method draws no random numbers (deterministic: true); of any "
+    f"other, score {MIN_SEEDS} or more seeds and name them all"
+)
 
 
 def submit(
@@ -66,7 +73,7 @@ def submit(
         with claimed_files([form]):
             text, left = form_text(known_answers(seeds))
             write_text(form, text)
-        return Submitted(None, form, tuple(left))
+        return Submitted(None, form, tuple(left), (_ONE_SEED,) if len(seeds) == 1 else ())
     text = answers.read_text(encoding="utf-8", errors="replace")
     stated = read_answers(text, str(answers))
     with whole_folder(out, MANIFEST_FILE, "a submission") as folder:

@@ -12,7 +12,7 @@ Without ids, each array is that of the patch it is named by, as files of a folde
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ import xxhash
 
 from seg.config.wording import clipped
 from seg.errors import EvidenceError, PredictionError
-from seg.predictions.containers import Container, explained, opened, require_installed
-from seg.predictions.pixels import SIZE, PatchPixels, Read, class_map, probabilities, split_name
+from seg.predictions.containers import Container, explained, format_of, opened, require_installed
+from seg.predictions.pixels import SIZE, PatchPixels, Read, class_map, is_patch, probabilities, split_name
 from seg.reben.classes import NUM_CLASSES
 from seg.reben.patch import PatchId
 
@@ -33,6 +33,7 @@ MASKS, SHARES, SCALE = "masks", "probabilities", "scale"
 _MOST_IDS, _MOST_BYTES = 2_000_000, 1 << 28
 """Number of ids, and bytes that they may take: those of all of reBEN as text of four bytes a letter are half of it."""
 _LONGEST_ID = 128
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Arrays:
     def what(self) -> str:
         """In a few words."""
         parts = [word for word, there in (("class maps", self.masks), ("probabilities", self.shares)) if there]
-        return f"arrays of {' and '.join(parts)} ({self.path.suffix.lower().lstrip('.')})"
+        return f"arrays of {' and '.join(parts)} ({format_of(self.path).lstrip('.')})"
 
     @property
     def files(self) -> int:
@@ -151,6 +152,11 @@ def _by_patch(path: Path, container: Container) -> tuple[dict[str, int | tuple[s
         raise EvidenceError(f"{path} holds no arrays; it needs {IDS[0]} and {MASKS}, or an array for each patch")
     if whole := [name for name in names if name in (MASKS, SHARES)]:
         raise EvidenceError(f"{path} has {whole[0]}, and {IDS[0]} is missing; add it, with the patch of each row")
+    if not any(is_patch(split_name(name)[0]) for name in names):
+        raise EvidenceError(
+            f"{path} has {_some(names)}, which seg does not know; name the arrays {IDS[0]} and {MASKS} or {SHARES}, or "
+            "each of them after its patch"
+        )
     volumes = any(split_name(name)[1] for name in names)
     bare_are_shares = not volumes and len(container.header(names[0])[0]) > len(SIZE)
     for array in names:
@@ -166,6 +172,10 @@ def _by_patch(path: Path, container: Container) -> tuple[dict[str, int | tuple[s
     return places, any(a for a, _ in found.values()), any(b for _, b in found.values())
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(clipped, names[:_NAMED])) + ", ..." * (len(names) > _NAMED)
+
+
 def _whole(path: Path, container: Container, name: str) -> npt.NDArray[Any] | None:
     """The array of a patch, which is not read if it is another size."""
     if not name:
@@ -179,16 +189,19 @@ def _whole(path: Path, container: Container, name: str) -> npt.NDArray[Any] | No
 
 def _require_numbers(path: Path, name: str, dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "uif":
-        raise EvidenceError(f"{path}: {clipped(name)} is {dtype}, and no numbers; write whole numbers, or floats")
+        told = "of a kind that NumPy lacks, such as bfloat16" if dtype.kind == "V" else f"{dtype}, and no numbers"
+        raise EvidenceError(f"{path}: {clipped(name)} is {told}; write whole numbers, or floats of 16 or 32 bits")
 
 
 def _ids(path: Path, container: Container) -> list[str] | None:
     """The ids of the rows; None if there are none."""
     noted = next((container.notes[name] for name in IDS if name in container.notes), None)
     if noted is not None:
-        ids = json.loads(noted)
+        ids = None
+        with suppress(ValueError, RecursionError):
+            ids = json.loads(noted)
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-            raise EvidenceError(f"{path}: the ids in its metadata are no JSON list of names; write them so")
+            raise EvidenceError(f"{path}: the ids in its metadata are no JSON list of names; write json.dumps(ids)")
         return ids
     name = next((name for name in IDS if name in container.names), None)
     if name is None:

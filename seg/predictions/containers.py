@@ -66,9 +66,15 @@ class Container(Protocol):
         ...
 
 
+def format_of(path: Path) -> str:
+    """The suffix of the format of a file or folder, in small letters; a folder with Zarr's metadata needs none."""
+    is_zarr = any((path / name).is_file() for name in (".zgroup", "zarr.json"))
+    return ".zarr" if is_zarr else path.suffix.lower()
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Container]:
-    """Open a file of arrays by its suffix.
+    """Open a file of arrays, see `format_of`.
 
     Raises:
         EvidenceError: If it cannot be read.
@@ -76,7 +82,7 @@ def opened(path: Path) -> Iterator[Container]:
     with ExitStack() as files:
         container: Container
         with explained(path):
-            match path.suffix.lower():
+            match format_of(path):
                 case ".npz":
                     container = _npz(path, path.stat().st_mtime_ns)
                 case ".safetensors":
@@ -123,7 +129,7 @@ def require_installed(path: Path) -> None:
     Raises:
         WrongUseError: If it is not.
     """
-    package = {".h5": "h5py", ".hdf5": "h5py", ".zarr": "zarr"}.get(path.suffix.lower())
+    package = {".h5": "h5py", ".hdf5": "h5py", ".zarr": "zarr"}.get(format_of(path))
     if package is not None:
         try:
             __import__(package)

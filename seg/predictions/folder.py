@@ -12,9 +12,9 @@ import rasterio
 import rasterio.errors
 import xxhash
 
-from seg.errors import EvidenceError, PredictionError, UnknownNameError
+from seg.errors import EvidenceError, PredictionError
 from seg.predictions.numbering import Numbering
-from seg.predictions.pixels import SIZE, PatchPixels, Read, class_map, probabilities, split_name
+from seg.predictions.pixels import SIZE, PatchPixels, Read, class_map, is_patch, probabilities, split_name
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.patch import PatchId
 
@@ -110,7 +110,7 @@ def open_folder(path: Path, numbering: Numbering) -> Folder | None:
         place = file.relative_to(path).as_posix()
         status = file.stat()
         digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode())
-        patches += _is_patch(name)
+        patches += is_patch(name)
         files = volumes if are_shares else maps
         if name in files:
             raise EvidenceError(f"{path}: {files[name]} and {place} are of one patch; leave one of them")
@@ -239,13 +239,5 @@ def _files(path: Path) -> Iterator[Path]:
 def _is_beside(file: Path, folder: Path) -> bool:
     """Whether a file is one that ``seg export`` writes beside the predicted maps of patches."""
     of_export = file.stem in _PICTURES and file.parent == folder
-    mosaic = file.parent == folder and _is_patch(f"{file.stem.rpartition('_')[0]}_00_00")
+    mosaic = file.parent == folder and is_patch(f"{file.stem.rpartition('_')[0]}_00_00")
     return of_export or mosaic or file.stem.endswith(_BESIDE) or file.parent.name.endswith(_WARPED)
-
-
-def _is_patch(name: str) -> bool:
-    try:
-        PatchId.parse(name)
-    except UnknownNameError:
-        return name.startswith("S1")
-    return True

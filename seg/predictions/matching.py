@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seg.config.wording import clipped, counted
-from seg.errors import EvidenceError, UnknownNameError
-from seg.reben.patch import SPLITS, PatchId, Split
+from seg.errors import EvidenceError
+from seg.predictions.pixels import is_patch
+from seg.reben.patch import SPLITS, Split
 from seg.store.index import Index, Rows
 
 _NAMED = 3
@@ -77,7 +78,7 @@ def match(what: str, names: Sequence[str], index: Index, rows: Rows, split: Spli
 
 
 def _refuse_unknown(what: str, names: Sequence[str]) -> None:
-    misnamed = [name for name in names if not _is_patch(name)]
+    misnamed = [name for name in names if not is_patch(name)]
     if misnamed:
         raise EvidenceError(
             f"{what}: {_some(misnamed, 'name is', 'names are')} of no patch; name each after its patch, such as "
@@ -85,14 +86,6 @@ def _refuse_unknown(what: str, names: Sequence[str]) -> None:
         )
     if names:
         raise EvidenceError(f"{what}: {_some(names)} not in this store; name the one that they are of with --data")
-
-
-def _is_patch(name: str) -> bool:
-    try:
-        PatchId.parse(name)
-    except UnknownNameError:
-        return False
-    return True
 
 
 def _some(names: Sequence[str], one: str = "patch is", many: str = "patches are") -> str:

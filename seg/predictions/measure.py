@@ -155,10 +155,12 @@ def decided(pixels: PatchPixels, target_HW: ClassMap, numbering: Numbering) -> t
         return shares_KHW.argmax(0).astype(np.uint8), shares_KHW
     classes_HW = numbering.indices(pixels.values_HW)
     if (unknown := classes_HW == UNKNOWN).any():
-        value = int(pixels.values_HW[unknown][0])
+        value = int(pixels.values_HW[unknown].max())
+        from_one = value == NUM_CLASSES and numbering.bands is not None
         raise PredictionError(
-            f"holds the number {value}, which means nothing in '{numbering.name}' ({numbering.words}); choose "
-            "--classes anew"
+            f"holds the number {value}, which means nothing in '{numbering.name}' ({numbering.words}); "
+            + "subtract 1 if they begin at 1, or " * from_one
+            + "choose --classes anew"
         )
     _require_classes(classes_HW != IGNORE_INDEX, labelled_HW)
     classes_HW[classes_HW == IGNORE_INDEX] = 0

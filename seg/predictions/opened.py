@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seg.errors import EvidenceError, WrongUseError
 from seg.predictions.arrays import open_arrays
-from seg.predictions.containers import SUFFIXES
+from seg.predictions.containers import SUFFIXES, format_of
 from seg.predictions.folder import open_folder
 from seg.predictions.mosaics import DRIVERS, open_mosaics
 from seg.predictions.numbering import CHOICES, Numbering
@@ -33,14 +33,15 @@ def open_predictions(path: Path, numbering: Numbering, index: Index, rows: Rows)
         raise WrongUseError(f"there are no predictions {path}; give {KINDS}")
     if not (path.is_file() or path.is_dir()):
         raise WrongUseError(f"{path} is no file, but a device or a pipe; give {KINDS}")
-    if path.suffix.lower() in SUFFIXES:
+    if format_of(path) in SUFFIXES:
         source: Source = open_arrays(path)
     elif path.is_dir():
         source = open_folder(path, numbering) or _mosaics_in(path, numbering, index, rows)
     elif path.suffix.lower() in DRIVERS:
         source = open_mosaics([path], numbering, index, rows)
     else:
-        raise WrongUseError(f"{path} is nothing that is scored; give {KINDS}")
+        what = "is packed; unpack it, and" if path.suffix.lower() in _PACKED else "is nothing that is scored;"
+        raise WrongUseError(f"{path} {what} give {KINDS}")
     if source.shares and numbering.bands is None:
         raise WrongUseError(
             f"'{numbering.name}' does not number the bands of probabilities, which are 0 to 18; choose --classes "
@@ -58,4 +59,5 @@ def _mosaics_in(path: Path, numbering: Numbering, index: Index, rows: Rows) -> S
     return open_mosaics(rasters, numbering, index, rows)
 
 
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".zst", ".xz", ".bz2", ".7z")
 _OTHERS = ("_reference", "_agreement", "_confidence", "_entropy")

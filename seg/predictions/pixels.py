@@ -1,18 +1,18 @@
 """What was predicted of the pixels of a patch, as files made elsewhere hold it, and the contract of their readers."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from seg.errors import PredictionError
+from seg.errors import PredictionError, UnknownNameError
 from seg.predictions.numbering import NOTHING
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
-from seg.reben.patch import PatchId
+from seg.reben.patch import PatchId, s1_scene
 
 SIZE = (PATCH_SIZE, PATCH_SIZE)
 MAP_ENDINGS = ("_map", "_pred", "_prediction", "_predicted", "_mask", "_reference_map")
@@ -84,6 +84,15 @@ def split_name(stem: str) -> tuple[str, bool]:
             if stem.endswith(ending):
                 return stem.removesuffix(ending), shares
     return stem, False
+
+
+def is_patch(name: str) -> bool:
+    """Whether a name is built like that of a Sentinel-2 or Sentinel-1 patch, there or not."""
+    for parse in (PatchId.parse, s1_scene):
+        with suppress(UnknownNameError):
+            parse(name)
+            return True
+    return False
 
 
 def class_map(array: npt.NDArray[Any], nodata: float | None = None) -> npt.NDArray[np.int32]:

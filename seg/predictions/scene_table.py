@@ -183,9 +183,11 @@ def _labels(path: Path, lists: pa.Array, names: Sequence[str]) -> npt.NDArray[np
     unknown = found.is_null().to_numpy(zero_copy_only=False)
     if unknown.any():
         first = labels[int(np.flatnonzero(unknown)[0])].as_py()
+        others = int(unknown.sum()) - 1
+        more = f" and {counted(others, 'other label', 'other labels')}" if others else ""
         raise EvidenceError(
-            f"{path}: '{clipped(str(first))}' and {int(unknown.sum()) - 1:,} more labels are none of the 19 classes, "
-            f"which are spelled as in the metadata and in CSV separated by '{SEPARATOR}'"
+            f"{path}: '{clipped(str(first))}'{more} {'are' if others else 'is'} none of the 19 classes, which are "
+            f"spelled as in the metadata and in CSV separated by '{SEPARATOR}'"
         )
     values = np.zeros((len(names), NUM_CLASSES), np.float32)
     values[parents, found.to_numpy()] = 1
