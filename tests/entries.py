@@ -76,16 +76,17 @@ def evidence_on(store: Store, seed: int = 0, skill: float = 3.0, temperature: fl
     ids = store.index.patch_ids.take(rows).to_pylist()
     noise = np.random.default_rng(seed)
     parts = []
-    for patch_id, labels_K in zip(ids, store.index.labels(rows), strict=True):
+    countries = store.index.countries.take(rows).to_pylist()
+    for patch_id, labels_K, country in zip(ids, store.index.labels(rows), countries, strict=True):
         target_HW = class_indices(store.patches.reference_map(patch_id), patch_id)
         coarse = noise.normal(0, 2, (NUM_CLASSES, 12, 12)).repeat(10, 1).repeat(10, 2)
         right = (target_HW == np.arange(NUM_CLASSES)[:, None, None]) * skill
         logits = torch.from_numpy((coarse + right + 0.01 * noise.normal(size=right.shape)).astype(np.float32))[None]
-        parts.append(_evidence_of(origin, patch_id, target_HW[None], logits, labels_K[None], noise))
+        parts.append(_evidence_of(origin, patch_id, target_HW[None], logits, labels_K[None], country, noise))
     return merge_evidence(parts)
 
 
-def _evidence_of(origin, patch_id, target_BHW, logits, labels, noise) -> Evidence:
+def _evidence_of(origin, patch_id, target_BHW, logits, labels, country, noise) -> Evidence:
     predicted_BHW = logits.argmax(1).numpy().astype(np.uint8)
     labelled = target_BHW < NUM_CLASSES
     cells = target_BHW[labelled].astype(np.int64) * NUM_CLASSES + predicted_BHW[labelled]
@@ -96,7 +97,7 @@ def _evidence_of(origin, patch_id, target_BHW, logits, labels, noise) -> Evidenc
     details = Details(sparse_counts(zones), sparse_counts(bands), sparse_counts(bins.numpy()), losses.numpy(), pooled)
     scores = labels * 2.0 + noise.normal(-1, 1, labels.shape)
     probabilities = (1 / (1 + np.exp(-scores))).astype(np.float32)
-    return batch_evidence(origin, [patch_id], counts, labels, probabilities, ["Austria"], details)
+    return batch_evidence(origin, [patch_id], counts, labels, probabilities, [country], details)
 
 
 def write_run(folder: Path, evidence: Evidence, seed: int, record: dict[str, Any] | None = None, **settings) -> Path:

@@ -306,7 +306,7 @@ NAN = [[0.5] * K, [0.5] * K, [float("nan")] + [0.5] * (K - 1), [0.5] * K]
         (same, {"classes": ["Water"]}, "has other classes"),
         (same, {"patches": 5}, "patches or values are missing"),
         (same, {"split": "holdout"}, "its split"),
-        (column_set("probabilities", NAN), {}, "1 of 4 patches are NaN"),
+        (column_set("probabilities", NAN), {}, "scene probabilities are NaN"),
         (column_set("probabilities", [[2.0] * K] * 4), {}, "between 0 and 1"),
         (column_set("patch_id", ["a", "b", "a", "c"]), {}, "patch a more than once"),
         (column_set("patch_id", ["a", "b", None, "c"]), {}, "patches or values are missing"),

@@ -345,7 +345,7 @@ def test_safetensors_that_cannot_be_scored(made: Made, scored: Any, tmp_path: Pa
     path, masks = tmp_path / "a.safetensors", {"masks": made.masks}
     for noted in ("S2A_1, S2A_2", '"S2A_1"', "[1, 2]", "[" * 100_000):
         save_file(masks, path, {"ids": noted})
-        with pytest.raises(EvidenceError, match="no JSON list of names; write json.dumps"):
+        with pytest.raises(EvidenceError, match="no JSON list of names; write json"):
             scored(path)
     shares = torch.zeros(len(made.ids), 19, 120, 120, dtype=torch.bfloat16)
     save_torch({"probabilities": shares}, path, {"ids": json.dumps(list(made.ids))})

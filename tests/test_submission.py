@@ -378,6 +378,14 @@ def losses_halved(evidence: Evidence) -> Evidence:
     return replace(evidence, details=replace(evidence.details, losses_NSL=evidence.details.losses_NSL / 100))
 
 
+def huge_loss(evidence: Evidence) -> Evidence:
+    assert evidence.details is not None
+    assert evidence.details.losses_NSL is not None
+    losses_NSL = evidence.details.losses_NSL.copy()
+    losses_NSL[0, :, 1] = 1e300
+    return replace(evidence, details=replace(evidence.details, losses_NSL=losses_NSL))
+
+
 def surer(evidence: Evidence) -> Evidence:
     def change(bins: np.ndarray) -> None:
         bins[..., 2] *= 3
@@ -405,8 +413,20 @@ FORGERIES: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
     "validation": (lambda e: with_origin(e, split="validation"), "scored on the validation split"),
     "other weights": (lambda e: with_origin(e, weights="f00d"), "of other weights than those that its record says"),
     "partial": (lambda e: with_origin(e, left_out=3), "scored on the PARTIAL"),
-    "in a country": (lambda e: with_origin(e, countries=("Austria",)), "in Austria"),
+    "in a country": (
+        lambda e: with_origin(e, countries=tuple(sorted(set(e.countries.to_pylist())))),
+        "scored on the .* in ",
+    ),
     "a sensor left out": (lambda e: with_origin(e, without="s1"), "without Sentinel-1"),
+    "no thresholds": (lambda e: with_origin(e, thresholds=(2.0,) * NUM_CLASSES), "thresholds are not those|header"),
+    "other temperature": (lambda e: with_origin(e, temperature=9.0), "after the temperature are none that it makes"),
+    "no temperature": (lambda e: with_origin(e, temperature=None), "and no temperature"),
+    "a huge loss": (huge_loss, "the log-likelihood is none that its confidences can have"),
+    "trained on real images": (
+        lambda e: with_origin(e, synthetic_model=False),
+        "whether it was trained on simulated|of other data",
+    ),
+    "a country": (lambda e: replace(e, countries=pa.array(["Ruritania"] * len(e)).dictionary_encode()), "countries of"),
     "called real": (
         lambda e: with_origin(e, synthetic=False, synthetic_model=False),
         "not the official test split|says",
@@ -432,7 +452,11 @@ def test_a_forged_evidence_is_found_though_all_follows_from_it(name, seed, folde
 def test_the_reference_of_all_seeds_together_is_found_by_the_store_or_a_digest(name, folder, store, monkeypatch):
     genuine = load_evidence(folder / "seeds" / "0")
     change, _ = FORGERIES[name]
-    forge(folder, lambda e: with_origin(replace(change(e), details=None), weights=""), SEEDS)
+    forge(
+        folder,
+        lambda e: with_origin(replace(change(e), details=None), weights="", temperature=None, synthetic_model=None),
+        SEEDS,
+    )
     for seed in SEEDS:  # as an outsider's, whose evidence needs no details
         record = folder / "seeds" / seed / "record.json"
         record.write_text(json.dumps({"seed": int(seed)}))
@@ -726,6 +750,84 @@ def test_evidence_that_agrees_with_itself_is_told_by_the_predictions(store, tmp_
     code, said = run_seg("verify", tmp_path / "entry", "--data", store.folder, "--predictions", "masks.npz")
     advice = "--predictions masks.npz names no seed; write --predictions 0=masks.npz"
     assert (code, advice in said) == (2, True)
+
+
+def of_true_labels(evidence: Evidence) -> Evidence:
+    """A little more probable where it is right: nothing is seen of it but the order."""
+    assert evidence.probabilities is not None
+    moved = evidence.probabilities + np.where(evidence.labels, 5e-6, 0).astype(np.float32)
+    return replace(evidence, probabilities=np.minimum(moved, 1))
+
+
+def called_probable(evidence: Evidence) -> Evidence:
+    return with_origin(evidence, ranked=True)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_order_of_nearly_equal_probabilities_is_that_of_the_predictions(trained, store, runs, tmp_path):
+    """Average precision hangs on it alone."""
+    ids = evidence_on(store, 0).patch_ids
+    for seed in SEEDS:
+        noise = np.random.default_rng(int(seed)).random(NUM_CLASSES)
+        table = {name: np.full(len(ids), noise[k]) for k, name in enumerate(CLASS_NAMES)}
+        pq.write_table(pa.table({"patch_id": ids} | table), tmp_path / f"{seed}.parquet")
+    tables = {seed: tmp_path / f"{seed}.parquet" for seed in SEEDS}
+    if trained:
+        entries = []
+        for seed in SEEDS:
+            noise_K = np.random.default_rng(int(seed)).random(NUM_CLASSES).astype(np.float32)
+            made = replace(evidence_on(store, int(seed)), probabilities=np.tile(noise_K, (len(ids), 1)))
+            entries.append(write_run(tmp_path / f"run-{seed}", made, int(seed)))
+        answers = write_answers(tmp_path / "answers.yaml")
+    else:
+        entries = [tmp_path / f"scored-{seed}" for seed in SEEDS]
+        for seed, out in zip(SEEDS, entries, strict=True):
+            score(name="outsider", out=out, data=store.folder, seed=int(seed), scene=tables[seed])
+        answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER)
+    submit(entries, tmp_path / "entry", answers=answers)
+    given = {"data": store.folder, "scene": tables}
+    assert (
+        "the predictions of seed 2 give its probabilities of scene labels"
+        in verify(tmp_path / "entry", **given).checked
+    )
+    forge(tmp_path / "entry", of_true_labels, ("1",))
+    verify(tmp_path / "entry", data=store.folder)
+    with pytest.raises(
+        SubmissionError, match=r"does not give the (average precision|probabilities of scene labels) in"
+    ):
+        verify(tmp_path / "entry", **given)
+
+
+def test_labels_that_were_decided_are_not_called_probabilities(store, tmp_path):
+    ids = evidence_on(store, 0).patch_ids
+    tables, entries = {seed: tmp_path / f"{seed}.parquet" for seed in SEEDS}, []
+    for seed in SEEDS:
+        drawn = np.random.default_rng(int(seed)).integers(0, 2, (NUM_CLASSES, len(ids)))
+        pq.write_table(pa.table({"patch_id": ids} | dict(zip(CLASS_NAMES, drawn, strict=True))), tables[seed])
+        entries.append(tmp_path / f"scored-{seed}")
+        score(name="outsider", out=entries[-1], data=store.folder, seed=int(seed), scene=tables[seed])
+    submit(entries, tmp_path / "entry", answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER))
+    verify(tmp_path / "entry", data=store.folder, scene=tables)
+    forge(tmp_path / "entry", called_probable, SEEDS)
+    with pytest.raises(SubmissionError, match="holds labels that were decided, and its"):
+        verify(tmp_path / "entry", data=store.folder, scene=tables)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda e: with_origin(e, context=10), "was made with 10 pixels around each patch"),
+        (lambda e: with_origin(e, weights="abc"), "tells weights, and there is no record of a training"),
+        (lambda e: with_origin(e, thresholds=(0.5,) * NUM_CLASSES), "tells thresholds"),
+        (lambda e: with_origin(e, synthetic_model=True), "tells what its model was trained on"),
+    ],
+)
+def test_evidence_made_elsewhere_tells_of_no_training(change, sentence, store, tmp_path):
+    entries = [scored(store, tmp_path / str(seed), seed) for seed in range(3)]
+    submit(entries, tmp_path / "entry", answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER))
+    forge(tmp_path / "entry", change, SEEDS)
+    with pytest.raises(SubmissionError, match=sentence):
+        verify(tmp_path / "entry")
 
 
 def pooled_a_little_less(evidence: Evidence) -> Evidence:

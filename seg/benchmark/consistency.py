@@ -32,6 +32,9 @@ _LEAST = 1 / NUM_CLASSES
 """No largest probability of 19 is below it."""
 _SLACK = 1e-3
 """Share that sums of float32 losses may be off by."""
+_MOST_LOSS, _MOST_LOSS_ELSEWHERE = 1e6, 16.1
+"""Negative log-likelihood of a pixel at most: no network's logits are further apart, and of predictions made elsewhere,
+whose probabilities are not taken for less than 2^-23, it is -ln of that."""
 
 
 def check_consistency(evidence: Evidence) -> None:
@@ -80,7 +83,14 @@ def _of_confidence(
     part: Evidence, bins_NSBP: Counts, losses_NSL: Floats, counts_NKK: Counts
 ) -> Iterator[tuple[str, Bools]]:
     right_N, total_N = np.trace(counts_NKK, axis1=1, axis2=2), counts_NKK.sum((1, 2))
-    for scaled in range(1 if part.origin.temperature is None else 2):
+    temperature = part.origin.temperature
+    if temperature is None:
+        extra: Bools = np.asarray(bins_NSBP[:, 1].any((1, 2)) | ~np.isnan(losses_NSL[:, 1]).all(1))
+        yield "there are confidences after a temperature, and no temperature", extra
+    else:
+        yield "the confidences after the temperature are none that it makes", _of_scaling(bins_NSBP, temperature)
+    most_loss = _MOST_LOSS if part.origin.weights else _MOST_LOSS_ELSEWHERE
+    for scaled in range(1 if temperature is None else 2):
         count_NB, hits_NB, units_NB = np.moveaxis(bins_NSBP[:, scaled], -1, 0)
         yield "as many pixels are right as the counts say", hits_NB.sum(1) != right_N
         yield "confidences are of other pixels than the counts", count_NB.sum(1) != total_N
@@ -90,7 +100,8 @@ def _of_confidence(
         yield "confidences lie outside of their bins", outside
         losses_NL = losses_NSL[:, scaled]
         wrong_NB = count_NB - hits_NB
-        for name, loss_N, low_N, high_N in _loss_bounds(losses_NL, hits_NB.astype(float), wrong_NB.astype(float)):
+        bounds = _loss_bounds(losses_NL, hits_NB.astype(float), wrong_NB.astype(float), most_loss)
+        for name, loss_N, low_N, high_N in bounds:
             beyond = ~((loss_N >= low_N * (1 - _SLACK) - _SLACK) & (loss_N <= high_N * (1 + _SLACK) + _SLACK))
             yield f"the {name} is none that its confidences can have", beyond
 
@@ -110,7 +121,38 @@ def _of_pooled(
     yield "a probability is larger than all confidences", whole_N & (most_N > _EDGES[top_N + 1] * UNITS + 1)
 
 
-def _loss_bounds(losses_NL: Floats, right_NB: Floats, wrong_NB: Floats) -> Iterator[tuple[str, Floats, Floats, Floats]]:
+def _of_scaling(bins_NSBP: Counts, temperature: float) -> Bools:
+    """Where no pixels of these confidences can have the others after the temperature.
+
+    Of a pixel with confidence p it is 1 / sum((q / p)^(1 / T)) over its probabilities q. That sum is largest or
+    smallest if all but the largest are equal, or if as many as can be are as large as that one. Both grow with p, so
+    that of the pixels below an edge as many stay below what is made of it.
+    """
+    edges_B = _EDGES[1:-1]
+    rest_B = (1 / edges_B - 1) / (NUM_CLASSES - 1)
+    alike_B = np.floor(1 / edges_B + _ROUNDED)
+    left_B = np.maximum(1 / edges_B - alike_B, 0)
+    even_B = 1 + (NUM_CLASSES - 1) * rest_B ** (1 / temperature)
+    uneven_B = alike_B + left_B ** (1 / temperature)
+    least_B = 1 / np.maximum(np.maximum(even_B, uneven_B), 1)
+    most_B = 1 / np.maximum(np.minimum(even_B, uneven_B), 1)
+    count_NSB = bins_NSBP[..., :2].cumsum(2)
+    # Edges of bins that lie beyond what an edge becomes; a confidence of 1/19 is the least of all.
+    above_B = np.searchsorted(_EDGES[1:], most_B + _ROUNDED)
+    below_B = np.searchsorted(_EDGES[1:], least_B - _ROUNDED, side="right") - 1
+    before, after = count_NSB[:, 0, :-1], count_NSB[:, 1]
+    too_high = after[:, np.minimum(above_B, CONFIDENCE_BINS - 1)] < before
+    too_low = (below_B >= 0)[:, None] & (after[:, np.maximum(below_B, 0)] > before)
+    return too_high | too_low
+
+
+_ROUNDED = 1e-5
+"""How far float32 may put a confidence onto the other side of an edge."""
+
+
+def _loss_bounds(
+    losses_NL: Floats, right_NB: Floats, wrong_NB: Floats, most_loss: float
+) -> Iterator[tuple[str, Floats, Floats, Floats]]:
     """Sums of the losses with the least and the most that pixels of these bins can come to.
 
     Of a pixel with confidence p that is right, the Brier score lies between (1 - p)^2 and 2 (1 - p)^2 and the negative
@@ -124,5 +166,5 @@ def _loss_bounds(losses_NL: Floats, right_NB: Floats, wrong_NB: Floats) -> Itera
     most: Floats = right_NB @ (2 * (1 - low_B) ** 2) + wrong_NB @ widest_B
     yield "Brier score", losses_NL[:, 0], least, most
     least = right_NB @ -np.log(high_B) + wrong_NB @ -np.log(q_B)
-    most = right_NB @ -np.log(low_B) + np.where(wrong_NB.any(axis=1), np.inf, 0.0)
+    most = right_NB @ -np.log(low_B) + wrong_NB.sum(axis=1) * most_loss
     yield "log-likelihood", losses_NL[:, 1], least, most

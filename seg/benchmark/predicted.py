@@ -17,6 +17,7 @@ from seg.config.wording import counted
 from seg.errors import SubmissionError, WrongUseError
 from seg.metrics.evidence import Details, Evidence
 from seg.metrics.ratio import Bools
+from seg.metrics.scene import average_precisions
 from seg.metrics.sparse import PatchCounts
 from seg.predictions.evidence import scored_evidence
 from seg.predictions.request import Given, check_given, requested
@@ -25,8 +26,10 @@ from seg.store.open import Store
 
 MASKS, CONFIDENCES, SCENES = "masks", "confidences of pixels", "probabilities of scene labels"
 """What evidence tells of predictions."""
-_SAME_PROBABILITY = 1e-5
-"""Tables of text round."""
+_SAME_PROBABILITY, _SAME_AP = 1e-5, 1e-3
+"""How far what a run predicts again may be from what its evidence says, and average precision of a class with it: that
+hangs on the order alone, which is as anybody likes where probabilities are nearly equal. The table of predictions made
+elsewhere is the one that was scored."""
 _BLOCK = 4096
 
 
@@ -80,7 +83,7 @@ def compare_predictions(
             told = _told_of(evidence)
             if seed in predicted:
                 found = _scored(seed, predicted[seed], classes, store, track, notify)
-                compared = _compare(seed, predicted[seed], evidence, found, confidences=not verified.trained)
+                compared = _compare(seed, predicted[seed], evidence, found, elsewhere=not verified.trained)
                 checked.append(f"the predictions of seed {seed} give its {' and '.join(compared)}")
                 told -= set(compared)
             left |= told
@@ -108,8 +111,8 @@ def _scored(seed: str, given: Predicted, classes: str | None, store: Store, trac
         return scored_evidence(requested(request, store, "test", notify), Path(folder), LOCAL, (), track, notify)[0]
 
 
-def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *, confidences: bool) -> list[str]:
-    """What was compared of a seed and is the same."""
+def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *, elsewhere: bool) -> list[str]:
+    """What was compared of a seed and is the same; of a run, whose confidences are rounded in maps, nearly the same."""
     if not evidence.patch_ids.equals(found.patch_ids):
         raise SubmissionError(f"the predictions of seed {seed} are of other patches than its evidence")
     told, compared = _told_of(evidence) & _told_of(found), []
@@ -120,20 +123,38 @@ def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *
         differing_N = np.logical_or.reduce([_differing(*pair) for pair in pairs])
         _require(MASKS, seed, given.pixels, differing_N, evidence)
         compared.append(MASKS)
-    if CONFIDENCES in told and confidences:
+    if CONFIDENCES in told and elsewhere:
         _require(CONFIDENCES, seed, given.pixels, _surer_or_less(evidence.details, found.details), evidence)
         compared.append(CONFIDENCES)
     if SCENES in told:
         assert evidence.probabilities is not None, "has scene labels"
         assert found.probabilities is not None, "has scene labels"
         away_NK = np.abs(evidence.probabilities - found.probabilities)
-        _require(SCENES, seed, given.scene, (away_NK > _SAME_PROBABILITY).any(axis=1), evidence)
+        _require(SCENES, seed, given.scene, (away_NK > (0 if elsewhere else _SAME_PROBABILITY)).any(axis=1), evidence)
+        if evidence.origin.ranked != found.origin.ranked:
+            decided, other = ("evidence", "table") if found.origin.ranked else ("table", "evidence")
+            raise SubmissionError(
+                f"the {decided} of seed {seed} holds labels that were decided, and its {other} probabilities"
+            )
+        if not _rank_alike(evidence, found):
+            raise SubmissionError(
+                f"{given.scene} does not give the average precision in the evidence of seed {seed}: nearly equal "
+                "probabilities are in another order; these are other predictions, or the evidence was edited"
+            )
         compared.append(SCENES)
     if not compared:
         raise WrongUseError(
             f"the evidence of seed {seed} is of {' and '.join(sorted(_told_of(evidence)))}, and the predictions are not"
         )
     return compared
+
+
+def _rank_alike(one: Evidence, other: Evidence) -> bool:
+    """Whether average precision is nearly the same for every class; of the same patches, with the same true labels."""
+    assert one.probabilities is not None, "has scene labels"
+    assert other.probabilities is not None, "has scene labels"
+    first_K, second_K = (average_precisions(given, one.labels) for given in (one.probabilities, other.probabilities))
+    return np.allclose(first_K, second_K, rtol=0, atol=_SAME_AP, equal_nan=True)
 
 
 def _surer_or_less(one: Details | None, other: Details | None) -> Bools:

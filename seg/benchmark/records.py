@@ -51,6 +51,7 @@ class Facts:
         seed_trained: The seed that the training itself tells.
         settled: Whether it holds settings of a training by seg.
         context: Pixels around each patch that the network sees.
+        synthetic: Whether the images that it was trained on are simulated.
     """
 
     seed: int | None = None
@@ -73,6 +74,7 @@ class Facts:
     seed_trained: int | None = None
     settled: bool = False
     context: int = 0
+    synthetic: bool | None = None
 
     @property
     def trained(self) -> bool:
@@ -129,6 +131,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
         seed_trained=_whole(section(run, "seeds").get("train")),
         settled=known,
         context=_whole(settings.get("data.context")) or 0,
+        synthetic=synthetic if isinstance(synthetic := data.get("synthetic"), bool) else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What was to be predicted, as evidence holds it: labels, class areas and boundaries, which no model moves."""
+"""What was to be predicted, as evidence holds it: countries, labels, class areas, boundaries, which no model moves."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ class Reference:
 
     Attributes:
         patch_ids: Arrow strings (N,).
+        countries: Of the patches, Arrow strings (N,).
         labels: Multi-labels, bool (N, K).
         areas: Labelled pixels by class, int64 (N, K).
         near: Those within 30 m of a boundary, from there to 100 m, and in the bands along boundaries, int64 (N, 3, K);
@@ -38,6 +39,7 @@ class Reference:
     """
 
     patch_ids: pa.StringArray
+    countries: pa.StringArray
     labels: Bools
     areas: Counts
     near: Counts | None
@@ -61,7 +63,8 @@ def reference_of(evidence: Evidence) -> Reference:
         zones_NZK = details.zones.by_patch(rows, _NEAR * NUM_CLASSES).reshape(-1, _NEAR, NUM_CLASSES)
         bands_NPK = details.bands.dense().reshape(-1, len(BAND_PARTS), NUM_CLASSES)
         near = np.concatenate([zones_NZK, bands_NPK[:, [BAND_PARTS.index("reference")]]], axis=1)
-    return Reference(evidence.patch_ids, evidence.labels, reference_areas(evidence), near)
+    countries = evidence.countries.cast(pa.string())
+    return Reference(evidence.patch_ids, countries, evidence.labels, reference_areas(evidence), near)
 
 
 def check_same_reference(told: Reference, known: Reference, whose: str) -> None:
@@ -76,7 +79,8 @@ def check_same_reference(told: Reference, known: Reference, whose: str) -> None:
         SubmissionError: Naming a patch.
     """
     assert told.patch_ids.equals(known.patch_ids), "the same patches in the same order"
-    parts = [("labels", told.labels, known.labels), ("class areas", told.areas, known.areas)]
+    countries = (one.countries.to_numpy(zero_copy_only=False) for one in (told, known))
+    parts = [("countries", *countries), ("labels", told.labels, known.labels), ("class areas", told.areas, known.areas)]
     if told.near is not None and known.near is not None:
         parts.append(("boundaries", told.near, known.near))
     for what, one, other in parts:
@@ -127,4 +131,5 @@ def reference_in(store: Store, patch_ids: pa.StringArray, track: Track = silent)
         counts = [np.bincount(one.ravel(), minlength=IGNORE_INDEX + 1)[:NUM_CLASSES] for one in maps]
         areas.append(np.stack(counts).astype(np.int64))
     labels = store.index.labels(rows.to_numpy())
-    return Reference(patch_ids, labels, np.concatenate(areas), np.concatenate(near))
+    countries = store.index.countries.take(rows).cast(pa.string())
+    return Reference(patch_ids, countries, labels, np.concatenate(areas), np.concatenate(near))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seg.benchmark.agreement import check_record
 from seg.benchmark.bounds import read_evidence
 from seg.benchmark.card import derived_files
 from seg.benchmark.consistency import check_consistency
@@ -20,7 +21,7 @@ from seg.benchmark.protocol import KNOWN_SETS, MADE_UP, OFFICIAL_TEST, SCENES_AL
 from seg.benchmark.records import Facts, check_answers, check_same_settings, facts_of, unrecorded
 from seg.benchmark.reference import Reference, check_same_reference, reference_in, reference_of
 from seg.benchmark.seeds import SeenSeed, check_seed, seen_seed
-from seg.config.scope import Scope, scored_on
+from seg.config.scope import Scope
 from seg.config.sections import DataConfig
 from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
@@ -147,6 +148,7 @@ class Examined:
         bare: Whether evidence of a seed lacks details.
         remarks: Which seeds hardly differ from each other, in words.
         weighed: Whether evidence of a seed names weights.
+        fitted: Whether evidence of a seed has thresholds or a temperature.
         prints: Fingerprints of the masks by patch, of each seed.
     """
 
@@ -160,6 +162,7 @@ class Examined:
     bare: bool
     remarks: tuple[str, ...] = ()
     weighed: bool = False
+    fitted: bool = False
     prints: tuple[Prints, ...] = ()
 
     @property
@@ -211,9 +214,15 @@ def examine(
                 f"seed {seed} has the weights of seed {digests[weights]}; a seed is a training of its own"
             )
         digests |= {weights: seed} if weights else {}
-        _check_record(seed, fact, evidence)
+        check_record(seed, fact, evidence)
         bare = evidence.details is None or evidence.details.reliability is None
-        first = replace(first, bare=first.bare or bare, weighed=first.weighed or bool(weights))
+        fitted = evidence.origin.thresholds is not None or evidence.origin.temperature is not None
+        first = replace(
+            first,
+            bare=first.bare or bare,
+            weighed=first.weighed or bool(weights),
+            fitted=first.fitted or fitted,
+        )
         seen.append(seen_seed(seed, evidence))
         remarks += check_seed(seen[-1], seen[:-1])
         first = replace(first, prints=(*first.prints, seen[-1].prints))
@@ -227,31 +236,6 @@ def examine(
         del evidence
     assert first is not None
     return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)), remarks=tuple(remarks))
-
-
-def _check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
-    """Refuse evidence of another training than the record beside it, as far as both tell."""
-    if fact.seed is not None and str(fact.seed) != seed:
-        raise SubmissionError(f"the record of seed {seed} is that of seed {fact.seed}")
-    if fact.seed_trained not in (None, fact.seed):
-        raise SubmissionError(f"the record of seed {seed} is that of a training with seed {fact.seed_trained}")
-    origin = evidence.origin
-    if origin.on != (scored_on(origin.fingerprint, fact.trained_on) if fact.trained_on else ""):
-        raise SubmissionError(
-            f"the evidence of seed {seed} and its record do not agree on whether it was scored on the data that it was "
-            "trained on"
-        )
-    if fact.weights_scored and origin.weights and fact.weights_scored != origin.weights:
-        raise SubmissionError(
-            f"the evidence of seed {seed} is of other weights than those that its record says were scored"
-        )
-    if fact.settled and fact.context != origin.context:
-        raise SubmissionError(
-            f"the evidence of seed {seed} was made with {origin.context} pixels around each patch, and its record says "
-            f"{fact.context}"
-        )
-    if fact.patches_scored not in (None, len(evidence)):
-        raise SubmissionError(f"the record of seed {seed} says that {fact.patches_scored:,} patches were scored")
 
 
 def _check_patches(evidence: Evidence) -> None:
@@ -333,6 +317,10 @@ def _unverified(seeds: Examined, answers: Answers, unknown: Sequence[str], compa
     differing = int(((seeds.reference.areas > 0) != seeds.reference.labels).any(axis=1).sum())
     if differing and not (seeds.known and seeds.known.subject):
         found.append(f"why labels and pixels of {differing:,} patches tell of different classes")
+    if seeds.fitted:
+        found.append(
+            "thresholds and temperature, which are fitted on the validation split (scores with them are not ranked)"
+        )
     if seeds.bare:
         found.append("the counts against confidences, which this evidence does not have")
     if answers.deterministic:

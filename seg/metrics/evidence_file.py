@@ -193,8 +193,8 @@ def _read(path: Path, file: pq.ParquetFile) -> Evidence:
         probabilities = _values(columns["probabilities"], (NUM_CLASSES,))
         try:
             check_probabilities(probabilities)
-        except EvidenceError as error:
-            raise EvidenceError(f"{path}: {error}") from None
+        except EvidenceError:
+            raise damaged(path, "its scene probabilities are NaN, or not between 0 and 1") from None
     details = None
     if "zones" in counts:
         details = Details(counts["zones"], counts["bands"])
@@ -261,6 +261,8 @@ def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
         version, classes, patches = header["format"], tuple(header["classes"]), header["patches"]
     except (KeyError, TypeError, ValueError, RecursionError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
+    if type(patches) is not int:
+        raise damaged(path, "its header holds something else than seg writes")
     if version not in _READ:
         raise EvidenceError(
             f"{path} has format {clipped(str(version))} and this seg reads {' and '.join(map(str, _READ))}; "

@@ -81,7 +81,7 @@ def _is_typed(origin: Origin) -> bool:
         and type(origin.left_out) is type(origin.context) is int
         and 0 <= origin.left_out < _MOST_LEFT_OUT
         and (origin.temperature is None or 0 < origin.temperature < math.inf)
-        and not any(map(math.isnan, origin.thresholds or ()))
+        and all(0 <= threshold <= 1 for threshold in origin.thresholds or ())
     )
 
 

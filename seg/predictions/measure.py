@@ -14,7 +14,7 @@ from seg.errors import EvidenceError, PredictionError
 from seg.metrics.boundary import boundary_counts
 from seg.metrics.evidence import CELLS, Details, Evidence, Origin, batch_evidence, merge_evidence
 from seg.metrics.sparse import PatchCounts, sparse_counts
-from seg.predictions.numbering import UNKNOWN, Numbering
+from seg.predictions.numbering import NOTHING, UNKNOWN, Numbering
 from seg.predictions.pixels import PatchPixels, Source, way_to_fractions
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.reben.patch import PatchId
@@ -162,7 +162,9 @@ def decided(pixels: PatchPixels, target_HW: ClassMap, numbering: Numbering) -> t
             + "subtract 1 if they begin at 1, or " * from_one
             + "choose --classes anew"
         )
-    _require_classes(classes_HW != IGNORE_INDEX, labelled_HW)
+    given_HW = classes_HW != IGNORE_INDEX
+    missing = pixels.values_HW[labelled_HW & ~given_HW]
+    _require_classes(given_HW, labelled_HW, f" ({missing[0]})" if missing.size and missing[0] != NOTHING else "")
     classes_HW[classes_HW == IGNORE_INDEX] = 0
     if shares_KHW is not None:
         of_map_HW = np.take_along_axis(shares_KHW, classes_HW[None].astype(np.intp), 0)[0]
@@ -185,9 +187,11 @@ def _ordered(shares_KHW: Shares, labelled_HW: npt.NDArray[np.bool_], numbering: 
     return shares_KHW
 
 
-def _require_classes(given_HW: npt.NDArray[np.bool_], labelled_HW: npt.NDArray[np.bool_]) -> None:
+def _require_classes(given_HW: npt.NDArray[np.bool_], labelled_HW: npt.NDArray[np.bool_], told: str = "") -> None:
     if (labelled_HW & ~given_HW).any():
-        raise PredictionError("has no class at pixels that are labelled, and none is passed over; predict all pixels")
+        raise PredictionError(
+            f"has no class{told} at pixels that are labelled, and none is passed over; predict all pixels"
+        )
 
 
 def _batch(

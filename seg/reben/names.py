@@ -14,8 +14,8 @@ _BEFORE = re.compile(rf"(?<![A-Z])(?:{_ABOUT})[^A-Z0-9]*$", re.IGNORECASE)
 is. Before it, quality and the like may be those of the scene."""
 _LANDSAT = re.compile(r"(?:L[COTEM]\d\d .*)?SR B\d+", re.IGNORECASE)
 """A band of Landsat, whose B5 is near infrared."""
-_PRODUCT = re.compile(r"S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]")
-_S1_SCENE = re.compile(r"S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}")
+_PRODUCT = re.compile(r"S2[A-Z]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]", re.ASCII)
+_S1_SCENE = re.compile(r"S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6}", re.ASCII)
 _RESOLUTION = re.compile(r"(?<![A-Z0-9])(?P<metres>10|20|60)m(?![A-Z0-9])", re.IGNORECASE)
 _LEVEL_1C = re.compile(r"MSIL1C", re.IGNORECASE)
 

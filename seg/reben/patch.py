@@ -24,10 +24,12 @@ _STEP = 60
 
 _PATCH_ID = re.compile(
     r"(?P<product>S2[A-Z]_MSIL2A_(?P<time>\d{8}T\d{6})_N\d{4}_R\d{3}_T(?P<tile>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]))"
-    r"_(?P<column>\d{2})_(?P<row>\d{2})"
+    r"_(?P<column>\d{2})_(?P<row>\d{2})",
+    re.ASCII,
 )
 _S1_NAME = re.compile(
-    r"(?P<scene>S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6})_\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]_\d{1,2}_\d{1,2}"
+    r"(?P<scene>S1[A-Z]_[A-Z]{2}_GRDH_1S[A-Z]{2}_\d{8}T\d{6})_\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]_\d{1,2}_\d{1,2}",
+    re.ASCII,
 )
 
 
