@@ -110,6 +110,9 @@ def test_numbers_are_numbers_and_nothing_is_empty() -> None:
     columns = (Column("class", "Class", "class"), Column("ha", "Ha", "hectares"), Column("n", "N", "count"))
     table = Table("t", "Title", columns, (("Pastures", 1 / 3, 7), ("Arable land", math.nan, 0)))
     assert plain_csv(table) == "class,ha,n\nPastures,0.3333,7\nArable land,,0\n"
+    made = replace(table, synthetic="SYNTHETIC model")
+    assert plain_csv(made).splitlines()[:2] == ["class,ha,n,synthetic", "Pastures,0.3333,7,SYNTHETIC model"]
+    assert column_types(made) == column_types(table).rstrip() + ',"String"\n'
     assert column_types(table) == '"String","Real","Integer"\n'
 
 

@@ -35,6 +35,7 @@ from seg.prepare.tree import scan_tree
 from seg.reben.bands import MODALITIES
 from seg.reben.patch import SPLITS
 from seg.store.index import read_index
+from seg.store.notes import SYNTHETIC_NOTE
 from seg.store.open import open_store
 from seg.store.patches import PatchReader
 
@@ -177,6 +178,16 @@ def test_synthetic_trees_make_synthetic_stores(tree, tmp_path):
     info = build_store(sources(tree), tmp_path / "store")
     assert info.synthetic
     assert open_store(tmp_path / "store").info.source == {"generator": "test", "seed": 1}
+
+
+def test_synthetic_patches_are_not_mixed_with_real_ones(tree, tmp_path):
+    table = pq.read_table(tree / "metadata.parquet")
+    parts = [tmp_path / "real.parquet", tmp_path / "made.parquet"]
+    pq.write_table(table[:1], parts[0])
+    pq.write_table(table[1:].replace_schema_metadata({SYNTHETIC_NOTE: b'{"seed": 1}'}), parts[1])
+    with pytest.raises(BuildError, match=r"made.parquet is of SYNTHETIC patches and .*real.parquet is not"):
+        build_store(sources(tree, metadata=tuple(parts)), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 def test_labels_that_differ_from_the_map_are_counted(tree, tmp_path):

@@ -522,11 +522,31 @@ def test_a_seed_that_was_trained_twice_is_no_second_seed(tmp_path):
     ]
     result = compare(folders)
     rows = {row["configuration"]: row for row in rows_of(result, "compare")}
-    assert {row["seeds"] for row in rows.values()} == {"0, 1", "0"}
-    (twice,) = (name for name, row in rows.items() if row["seeds"] == "0")
-    assert "(b)" in twice
-    assert np.isnan(rows[twice]["miou"].sd)
-    assert "a and b have the same seed and settings but other weights; they are kept apart" in notes_of(result)
+    assert sorted(row["seeds"] for row in rows.values()) == ["0", "0", "1"]
+    assert [one for one in "abc" if not any(f"({one})" in name for name in rows)] == []
+    assert all(np.isnan(row["miou"].sd) for row in rows.values())
+    assert "a and b have the same seed and settings but other weights; runs of these settings are" in notes_of(result)
+    for order in itertools.permutations(folders):
+        again = {row["configuration"]: row for row in rows_of(compare(order), "compare")}
+        assert {name: row["miou"].value for name, row in again.items()} == {
+            name: row["miou"].value for name, row in rows.items()
+        }
+
+
+def test_what_is_synthetic_of_some_stands_beside_them(tmp_path):
+    folders = [
+        write_run(tmp_path / "real", evidence_of(0.5)),
+        write_run(tmp_path / "made", evidence_of(0.6, origin=origin(synthetic=True, fingerprint="5e"))),
+    ]
+    result = compare(folders, allow_different_data=True)
+    for table in result.tables:
+        if table.name != "anchors":
+            assert table.title.startswith("Partly SYNTHETIC data, no benchmark result: ")
+    assert {row["run"]: row["synthetic"] for row in rows_of(result, "runs")} == {"real": None, "made": "SYNTHETIC data"}
+    assert [row["synthetic"] for row in rows_of(result, "compare")] == ["SYNTHETIC data", None], "the better one first"
+    alike = compare(folders[1:])
+    assert not any("Partly" in table.title for table in alike.tables)
+    assert "synthetic" not in rows_of(alike, "compare")[0]
 
 
 def test_the_same_weights_are_the_same_run(tmp_path):

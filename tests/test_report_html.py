@@ -17,6 +17,7 @@ from PIL import Image
 from seg.metrics.assess import Assessment, assess
 from seg.metrics.evidence import Evidence, Origin, batch_evidence, take_patches, total_counts
 from seg.reben.classes import CLASS_NAMES, CLASSES, IGNORE_INDEX, NUM_CLASSES
+from seg.reben.official import OFFICIAL, OfficialPart, ids_digest
 from seg.report.formats import UNDEFINED, Column, Estimate, Table, plain, shown
 from seg.report.gallery import REASONS, Picture
 from seg.report.html import render_report
@@ -372,6 +373,7 @@ def test_headlines_show_scores_with_intervals():
     assert facts["Patches"] == "60"
     assert facts["S2 tiles"] == "6"
     assert facts["Data fingerprint"] == "made-up"
+    assert facts["Data"] == "own patches or an own split, so these are no scores of reBEN's split"
     assert facts["Labelled pixels"] == f"{int(scores.pixel.support.sum()):,}"
     assert facts["Architecture"] == "unet"
     assert facts["Temperature"] == "1.300, fitted on validation"
@@ -380,7 +382,7 @@ def test_headlines_show_scores_with_intervals():
 
 
 def test_the_title_names_model_and_data():
-    assert page().find("title")[0].words == "unet resnet18 · s2 · test split of reBEN · seg"
+    assert page().find("title")[0].words == "unet resnet18 · s2 · test split of own patches · seg"
     expected = "SYNTHETIC – unet resnet18 · s2 · validation split of synthetic data · seg"
     assert page("synthetic").find("title")[0].words == expected
     assert "Model" not in {node.words for node in page().find("dt")}
@@ -393,11 +395,14 @@ def test_the_title_names_model_and_data():
         (Origin("test", "f00d", False, on="f00df00d"), "test split of other data (f00df00d)"),
     ],
 )
-def test_the_title_says_what_was_left_out_and_which_data(origin, data):
+def test_the_title_says_what_was_left_out_and_which_data(origin, data, monkeypatch):
     assessment, evidence = case("one patch")
     scored = replace(assessment, scores=replace(assessment.scores, origin=origin))
-    title = parsed(render_report(scored, evidence, [], {"Run": "a-run"})).find("title")[0].words
-    assert title == f"a-run · {data} · seg"
+    whole = OfficialPart(ids_digest(evidence.patch_ids.to_pylist()), "")
+    for known, named in ((OFFICIAL["test"], "own patches"), (whole, "reBEN")):
+        monkeypatch.setitem(OFFICIAL, "test", known)
+        title = parsed(render_report(scored, evidence, [], {"Run": "a-run"})).find("title")[0].words
+        assert title == f"a-run · {data.replace('reBEN', named)} · seg"
 
 
 def test_what_is_undefined_is_a_dash():
@@ -438,7 +443,7 @@ def test_all_text_is_escaped():
     assert len(root.find("script")) == 1
     assert len(root.find("img")) == 5
     assert root.find("h1")[0].text == f"{EVIL}, test split"
-    assert root.find("title")[0].text == f"{EVIL} · test split of reBEN · seg"
+    assert root.find("title")[0].text == f"{EVIL} · test split of own patches · seg"
     assert "{{ 7 * 7 }}{% for %}" in root.words
     facts = root.find("dl", class_="facts")[0]
     assert [node.text for node in facts.find("dd")].count(EVIL) == 3

@@ -94,7 +94,14 @@ def _areas(of: ClassMap, strata: Strata, labelled: Labelled, synthetic: Syntheti
         (*class_cells(k), *(float(column_K[k]) for column_K in cells))
         for k in np.flatnonzero(seen_K | (hectares_K > 0)).tolist()
     )
-    return Table("areas", titled("Estimated areas", of.name, synthetic), columns, rows, (*notes, _MISSED))
+    return Table(
+        "areas",
+        titled("Estimated areas", of.name, synthetic),
+        columns,
+        rows,
+        (*notes, _MISSED),
+        synthetic=synthetic.words,
+    )
 
 
 def _accuracy(of: ClassMap, strata: Strata, labelled: Labelled, synthetic: Synthetic, notes: tuple[str, ...]) -> Table:
@@ -118,7 +125,9 @@ def _accuracy(of: ClassMap, strata: Strata, labelled: Labelled, synthetic: Synth
     # Overall accuracy is user's and producer's alike.
     overall = _with_interval(np.array([found.overall]), np.array([found.overall_error]))[:, 0].tolist()
     rows.append((None, "Overall", "", int(mapped_K.sum()), *overall, *overall))
-    return Table("accuracy", titled("Accuracy", of.name, synthetic), columns, tuple(rows), notes)
+    return Table(
+        "accuracy", titled("Accuracy", of.name, synthetic), columns, tuple(rows), notes, synthetic=synthetic.words
+    )
 
 
 def _with_interval(value_X: Floats, error_X: Floats) -> Floats:
@@ -137,7 +146,8 @@ def _matrix(of: ClassMap, labelled: Labelled, synthetic: Synthetic) -> Table:
     rows: tuple[tuple[Value, ...], ...] = tuple(
         (k, CLASS_NAMES[k], *(int(labelled.confusion_KK[j, k]) for j in there)) for k in there
     )
-    return Table("matrix", titled("Labelled points, map class by reference class", of.name, synthetic), columns, rows)
+    title = titled("Labelled points, map class by reference class", of.name, synthetic)
+    return Table("matrix", title, columns, rows, synthetic=synthetic.words)
 
 
 def _sampled(strata: Strata, labelled: Labelled) -> Floats:

@@ -60,13 +60,14 @@ def area_table(hectares_K: Floats, evidence: Evidence | None, scene: str, synthe
         synthetic: What of model and assessment comes from synthetic data.
     """
     columns, rows, notes = _area_rows(hectares_K, evidence)
-    return Table("areas", titled("Areas", scene, synthetic), columns, rows, notes)
+    return Table("areas", titled("Areas", scene, synthetic), columns, rows, notes, synthetic=synthetic.words)
 
 
 def zone_table(
     zones: Mapping[str, Floats],
     evidence: Evidence | None,
-    title: str,
+    scene: str,
+    synthetic: Synthetic,
     notes: Sequence[str],
     whole_ha: Mapping[str, float],
 ) -> Table:
@@ -75,7 +76,7 @@ def zone_table(
     Args:
         zones: Hectares of each class in each zone, as counted in the map.
         evidence: The assessment.
-        title: Of the table.
+        scene, synthetic: As of `area_table`.
         notes: What is to be said of the zones.
         whole_ha: Hectares of each zone, mapped or not; NaN where that is not known.
     """
@@ -88,7 +89,8 @@ def zone_table(
         covered = float(np.minimum(1.0, hectares_K.sum() / whole_ha[zone])) if whole_ha[zone] else np.nan
         rows += [(zone, covered, *row) for row in of_zone]
     first = (Column("zone", "Zone", "text"), Column("zone_mapped", "Zone mapped", "percent"))
-    return Table("areas", title, (*first, *columns), tuple(rows), (*said, *notes))
+    title = titled("Areas by zone", scene, synthetic)
+    return Table("areas", title, (*first, *columns), tuple(rows), (*said, *notes), synthetic=synthetic.words)
 
 
 def _area_rows(

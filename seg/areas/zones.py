@@ -24,7 +24,7 @@ from seg.reben.ground import Floats, blocks, hectares_of, scale_at
 from seg.reben.patch import GeoRef
 from seg.region.countries import COLUMNS
 from seg.region.polygons import Objects, PolygonFile, open_polygons, polygons_on, value_counts
-from seg.report.formats import Table, titled
+from seg.report.formats import Table
 
 _COLUMNS = (*COLUMNS, "zone", "NUTS_ID", "id")
 _NAMED = 5
@@ -145,8 +145,8 @@ def areas_by_zone(
     found = read_zones(file, of)
     for remark in found.remarks:
         notify(remark)
-    title, whole_ha = titled("Areas by zone", of.name, synthetic), found.whole_hectares(of.grid.epsg)
-    return zone_table(zone_hectares(of, found), evidence, title, found.remarks, whole_ha)
+    whole_ha = found.whole_hectares(of.grid.epsg)
+    return zone_table(zone_hectares(of, found), evidence, of.name, synthetic, found.remarks, whole_ha)
 
 
 def zone_hectares(of: ClassMap, zones: Zones) -> dict[str, Floats]:

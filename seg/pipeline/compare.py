@@ -1,7 +1,6 @@
 """Compare runs: from their evidence to one table, paired tests, and published results beside it."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -121,7 +120,7 @@ def compare(
             synthetic=reduce(or_, (run.synthetic for run in scored)),
             official=all(run.official for run in scored),
             sort=sort,
-            tiles=min(run.replicates.tiles for run in scored),
+            tiles=tuple(sorted({run.replicates.tiles for run in scored})),
             configurations=tuple(_configuration(name, group) for name, group in groups),
             pairs=_pairs(groups),
             remarks=_remarks(scored),
@@ -155,13 +154,14 @@ _Group = tuple[str, list[ScoredRun]]
 def _sorted_groups(scored: list[ScoredRun], sort: str) -> list[_Group]:
     """The runs by configuration, with its name; the best configuration first, undefined ones last."""
     by_experiment: dict[tuple[str, ...], list[ScoredRun]] = {}
-    times: Counter[tuple[str, ...]] = Counter()
     for run in scored:
-        key = (*run.experiment.values(), run.subject)
-        # A seed that was trained twice is no second seed: the other run is a configuration of its own.
-        repeated = times[(*key, str(run.seed))]
-        times[(*key, str(run.seed))] += 1
-        by_experiment.setdefault((*key, str(repeated)), []).append(run)
+        by_experiment.setdefault((*run.experiment.values(), run.subject), []).append(run)
+    for key, group in list(by_experiment.items()):
+        # A seed that was trained twice is no second seed, and which of the two others go with is as anybody likes: each
+        # run is a configuration of its own then.
+        if len({run.seed for run in group}) < len(group):
+            del by_experiment[key]
+            by_experiment |= {(*key, run.name): [run] for run in group}
     groups = [sorted(group, key=lambda run: (run.seed is None, run.seed or 0)) for group in by_experiment.values()]
     first = [group[0] for group in groups]
     names = configuration_names(
@@ -187,7 +187,8 @@ def _configuration(name: str, group: list[ScoredRun]) -> ComparedConfiguration:
         values = [run.scores[key] for run in group]
         sd = float(np.std(values, ddof=1)) if len(group) > 1 else math.nan
         scores[key] = Estimate(_mean(group, key), sd, float(bounds[key].low), float(bounds[key].high))
-    return ComparedConfiguration(name, tuple(_compared_run(name, run) for run in group), scores)
+    runs = tuple(_compared_run(name, run) for run in group)
+    return ComparedConfiguration(name, runs, scores, reduce(or_, (run.synthetic for run in group)))
 
 
 def _compared_run(configuration: str, run: ScoredRun) -> ComparedRun:
@@ -257,8 +258,8 @@ def _remarks(scored: list[ScoredRun]) -> tuple[str, ...]:
         key = repr((run.experiment, run.seed))
         if key in seen:
             remarks.append(
-                f"{seen[key]} and {run.name} have the same seed and settings but other weights; they are kept "
-                "apart, as a mean over seeds takes each seed once."
+                f"{seen[key]} and {run.name} have the same seed and settings but other weights; runs of these settings "
+                "are kept apart, as a mean over seeds takes each seed once."
             )
         seen[key] = run.name
     for what, records in (

@@ -85,6 +85,7 @@ def build_store(  # noqa: PLR0913
     subset = subset or Subset()
     check_build(sources, subset, partial)
     find_sources(sources)
+    synthetic = _synthetic_source(sources)
     index = read_index(sources.metadata)
     index = index.take(pc.sort_indices(index.patch_ids).to_numpy())
     opened = open_sources(sources, subset.bands)
@@ -105,7 +106,6 @@ def build_store(  # noqa: PLR0913
         index, implied = _completed(index, ledger, order)
         if resplit == "tile":
             index = index.with_splits(split_by_tile(index))
-        synthetic = _synthetic_source(sources)
         return write_description(
             folder,
             index,
@@ -252,7 +252,15 @@ def _land_cover(sources: Sources) -> dict[str, Any]:
 
 
 def _synthetic_source(sources: Sources) -> dict[str, Any] | None:
-    """The mark of a synthetic reBEN: beside the trees or archives, or in the metadata."""
+    """The mark of a synthetic reBEN: beside the trees or archives, or in the metadata.
+
+    Raises:
+        BuildError: If some of the metadata are of one and some are not: a store is simulated or real as a whole.
+    """
+    marked = [synthetic_mark([path]) is not None for path in sources.metadata]
+    if len(set(marked)) > 1:
+        simulated, real = (sources.metadata[marked.index(flag)] for flag in (True, False))
+        raise BuildError(f"{simulated} is of SYNTHETIC patches and {real} is not; build a store of each")
     for root in sources.paths.values():
         if (mark := root.resolve().parent / SYNTHETIC_FILE).is_file():
             document: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))

@@ -36,6 +36,21 @@ ANCHORS = (
 """Results of the model cards, by macro AP."""
 
 
+def named_data(evidence: Evidence) -> str:
+    """What the patches are, for the facts of a report: only all of a published split are reBEN's split."""
+    origin = evidence.origin
+    if origin.synthetic is None:
+        return "not recorded"
+    if origin.synthetic:
+        return "SYNTHETIC"
+    ids = evidence.patch_ids.to_pylist()
+    return "reBEN" if is_official(ids, origin.split) else OWN_DATA
+
+
+OWN_DATA = "own patches or an own split"
+"""What is real, and no whole split as it was published."""
+
+
 def on_official_test(evidence: Evidence) -> bool:
     """Whether the patches are those of reBEN's test split, so that scores stand beside published ones."""
     origin = evidence.origin

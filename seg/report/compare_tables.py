@@ -67,11 +67,13 @@ class ComparedConfiguration:
         name: What tells it from the others.
         runs: In the order of their seeds.
         scores: Means over the runs, with standard deviation (NaN of one run) and interval.
+        synthetic: What of them is synthetic.
     """
 
     name: str
     runs: tuple[ComparedRun, ...]
     scores: Mapping[str, Estimate]
+    synthetic: Synthetic = Synthetic.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Comparison:
         synthetic: What of any of them is synthetic.
         official: Whether all of them were scored on reBEN's test split.
         sort: Score that the configurations are sorted by.
-        tiles: The fewest tiles that a run was scored on.
+        tiles: Numbers of tiles that runs were scored on, each once, the fewest first.
         configurations: The best first.
         pairs: Tested pairs.
         remarks: Sentences about what does not compare well.
@@ -110,15 +112,36 @@ class Comparison:
     synthetic: Synthetic
     official: bool
     sort: str
-    tiles: int
+    tiles: tuple[int, ...]
     configurations: tuple[ComparedConfiguration, ...]
     pairs: tuple[ComparedPair, ...]
     remarks: tuple[str, ...]
+
+    @property
+    def differ(self) -> bool:
+        """Whether other things are synthetic of one configuration than of another."""
+        return any(one.synthetic != self.synthetic for one in self.configurations)
+
+    @property
+    def brackets(self) -> str:
+        """What the brackets of tables hold."""
+        fewest, *more = self.tiles
+        others = f" This is of the fewest tiles; runs have {', '.join(map(str, self.tiles))}." if more else ""
+        return brackets_note(fewest) + others
+
+    def titled(self, what: str) -> str:
+        """The title of a table."""
+        return ("Partly " if self.differ else "") + titled(what, self.scope.words, self.synthetic)
+
+
+_SYNTHETIC = Column("synthetic", "Synthetic", "text")
+"""Where it is not the same of all: `Synthetic.words`."""
 
 
 def configurations_table(comparison: Comparison) -> Table:
     """A row per configuration, the best first: scores, size and throughput."""
     columns = [Column("configuration", "Configuration", "text"), Column("seeds", "Seeds", "text")]
+    columns += [_SYNTHETIC] * comparison.differ
     columns += [*_score_columns(comparison), Column("parameters", "Parameters", "millions")]
     speeds = {"training_speed": "Training patches/s", "evaluation_speed": "Evaluation patches/s"}
     known = [run for configuration in comparison.configurations for run in configuration.runs]
@@ -131,6 +154,7 @@ def configurations_table(comparison: Comparison) -> Table:
             (
                 configuration.name,
                 ", ".join(UNDEFINED if run.seed is None else str(run.seed) for run in runs),
+                *([configuration.synthetic.words or None] * comparison.differ),
                 *(configuration.scores.get(key) for key in _score_keys(comparison)),
                 next((run.parameters for run in runs if run.parameters is not None), None),
                 *(_mean_of_known([getattr(run, key) for run in runs]) for key in shown_speeds),
@@ -138,14 +162,14 @@ def configurations_table(comparison: Comparison) -> Table:
         )
     notes = [
         f"Sorted by {SCORES[comparison.sort]}. F1 is that at {DEFAULT_THRESHOLD}.",
-        brackets_note(comparison.tiles),
+        comparison.brackets,
     ]
     if any(len(configuration.runs) > 1 for configuration in comparison.configurations):
         notes.append(
             "Where there are several seeds, scores are means over them, ± is the standard deviation over them, and the "
             "interval is that of the mean."
         )
-    title = titled("Comparison", comparison.scope.words, comparison.synthetic)
+    title = comparison.titled("Comparison")
     return Table("compare", title, tuple(columns), tuple(rows), (*notes, *comparison.remarks))
 
 
@@ -186,7 +210,7 @@ def costs_table(comparison: Comparison) -> Table | None:
         "Trials are the configurations that were tried in the same sweep to come to this one. Energy is what the "
         "hardware has counted; where nothing counts, it is undefined.",
     )
-    return Table("costs", titled("Costs", comparison.scope.words, comparison.synthetic), columns, tuple(rows), notes)
+    return Table("costs", comparison.titled("Costs"), columns, tuple(rows), notes)
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -195,15 +219,22 @@ def runs_table(comparison: Comparison) -> Table:
         Column("run", "Run", "text"),
         Column("configuration", "Configuration", "text"),
         Column("seed", "Seed", "count"),
+        *([_SYNTHETIC] * comparison.differ),
         *_score_columns(comparison),
     )
     rows = tuple(
-        (run.name, run.configuration, run.seed, *(run.scores.get(key) for key in _score_keys(comparison)))
+        (
+            run.name,
+            run.configuration,
+            run.seed,
+            *([configuration.synthetic.words or None] * comparison.differ),
+            *(run.scores.get(key) for key in _score_keys(comparison)),
+        )
         for configuration in comparison.configurations
         for run in configuration.runs
     )
-    title = titled("Runs one by one", comparison.scope.words, comparison.synthetic)
-    return Table("runs", title, columns, rows, (brackets_note(comparison.tiles),))
+    title = comparison.titled("Runs one by one")
+    return Table("runs", title, columns, rows, (comparison.brackets,))
 
 
 def pairs_table(comparison: Comparison) -> Table | None:
@@ -225,16 +256,16 @@ def pairs_table(comparison: Comparison) -> Table | None:
         for pair in comparison.pairs
     )
     few = (
-        f"All of this rests on {comparison.tiles} tiles: so few say little of others, however small a p-value is.",
-    ) * (comparison.tiles < FEW_TILES)
+        f"All of this rests on {comparison.tiles[0]} tiles: so few say little of others, however small a p-value is.",
+    ) * (comparison.tiles[0] < FEW_TILES)
     notes = (
         "Differences are the first minus the second in percentage points, means over the seeds of each. Both are "
         "scored without the same S2 tile in turn, so that what both find easy or hard does not count.",
         "p-values are two-sided and adjusted by Holm over the pairs of a score; the intervals are not adjusted.",
-        brackets_note(comparison.tiles),
+        comparison.brackets,
         *few,
     )
-    title = titled("Paired tests", comparison.scope.words, comparison.synthetic)
+    title = comparison.titled("Paired tests")
     return Table("pairs", title, tuple(columns), rows, notes)
 
 
@@ -271,7 +302,7 @@ def write_comparison(folder: Path, comparison: Comparison, tables: tuple[Table, 
     scope = comparison.scope
     record = {"split": scope.split, "on": scope.on, "countries": scope.countries, "mmu": scope.unit}
     record |= {"synthetic": bool(comparison.synthetic), "official": comparison.official, "sort": comparison.sort}
-    record |= {"tiles": comparison.tiles, "method": METHOD}
+    record |= {"tiles": comparison.tiles[0], "method": METHOD}
     write_json(folder / "compare.json", record | {table.name: document(table) for table in tables})
     write_text(folder / "compare.md", "\n".join(map(FORMATS["md"], tables)))
     header = "% needs \\usepackage{booktabs}; a table that is too wide fits within \\resizebox of graphicx\n\n"

@@ -106,6 +106,7 @@ class Table:
         rows: One value per column; None and NaN stand for "undefined".
         notes: Sentences below the table.
         brackets: A sentence on what the brackets of estimates hold, for wherever they are shown.
+        synthetic: What of it is simulated, in words, for files without a title; empty: nothing.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     notes: tuple[str, ...] = ()
     brackets: str = ""
+    synthetic: str = ""
 
     @property
     def all_notes(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from seg.metrics.evidence import Evidence, Origin
 from seg.metrics.jackknife import LEVEL, Interval
 from seg.metrics.scores import Scores
 from seg.reben.classes import CLASSES, NUM_CLASSES, hexadecimal
+from seg.report.anchors import OWN_DATA, named_data
 from seg.report.coverage import brackets_note
 from seg.report.formats import UNDEFINED, Table, table_title
 from seg.report.gallery import Picture
@@ -128,14 +129,14 @@ def render_report(
         about: What the reader should know of the run, by name; ``Run`` becomes the heading, and ``Model`` names the
             page in the tabs and bookmarks of a browser.
     """
-    origin = assessment.scores.origin
+    origin, data = assessment.scores.origin, named_data(evidence)
     context = {
         "title": f"{about.get('Run') or 'Evaluation'}, {origin.words}",
-        "tab": _tab(about, origin),
+        "tab": _tab(about, origin, data),
         "synthetic": origin.simulated,
         "level": f"{100 * LEVEL:g} %",
         "headlines": _headlines(assessment),
-        "facts": _facts(assessment) | {name: text for name, text in about.items() if name not in _TITLES},
+        "facts": _facts(assessment, data) | {name: text for name, text in about.items() if name not in _TITLES},
         "interval_note": brackets_note(assessment.tiles).replace("Brackets hold", "Intervals are"),
         "sections": [section for section in _sections(assessment, evidence, pictures) if any(section[5:])],
         "classes": [(c, hexadecimal(c.color), ", ".join(map(str, c.codes))) for c in CLASSES],
@@ -154,13 +155,13 @@ def render_page(template: str, scripts: Sequence[str], **context: Any) -> str:
     return render_html("seg.report", template, "report.css", scripts, **context)
 
 
-def _tab(about: Mapping[str, str], origin: Origin) -> str:
+def _tab(about: Mapping[str, str], origin: Origin, data: str) -> str:
     """Model and data, so that the tabs of several reports can be told apart."""
     model = about.get("Model") or about.get("Run") or "Evaluation"
     named = origin.words
     if not origin.on:
-        data = {True: " of synthetic data", False: " of reBEN", None: ""}[origin.synthetic]
-        named = named.replace(" split", f" split{data}", 1)
+        of_data = {"reBEN": " of reBEN", "SYNTHETIC": " of synthetic data", OWN_DATA: " of own patches"}.get(data, "")
+        named = named.replace(" split", f" split{of_data}", 1)
     return f"{model} · {named} · seg"
 
 
@@ -247,7 +248,7 @@ def _thresholds(scores: Scores) -> str:
     return "0.5" if scores.scene_fitted is None else "fitted on validation"
 
 
-def _facts(assessment: Assessment) -> dict[str, str]:
+def _facts(assessment: Assessment, data: str) -> dict[str, str]:
     """What the evidence says of itself."""
     scores, origin = assessment.scores, assessment.scores.origin
     return {
@@ -255,7 +256,7 @@ def _facts(assessment: Assessment) -> dict[str, str]:
         "Patches": f"{scores.patches:,}",
         "Labelled pixels": f"{int(scores.pixel.support.sum()):,}" if origin.masks else UNDEFINED,
         "S2 tiles": f"{assessment.tiles:,}",
-        "Data": {True: "SYNTHETIC", False: "reBEN", None: "not recorded"}[origin.synthetic],
+        "Data": data if data != OWN_DATA else f"{data}, so these are no scores of reBEN's split",
         "Data fingerprint": origin.fingerprint,
         "Weights": origin.weights or UNDEFINED,
         "Label thresholds": _thresholds(scores),
