@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from seg.predictions.numbering import NOTHING, UNKNOWN, Numbering, read_numberin
 from seg.predictions.permuted import doubt
 from seg.predictions.pixels import PatchPixels, class_map
 from seg.predictions.request import Given, requested
+from seg.predictions.scene_table import read_scene_table
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, CLASSES
@@ -138,6 +140,46 @@ def test_a_zarr_group_is_known_by_its_metadata(version: int, made: Made, scored:
     for name, values in (("ids", ids.view(np.uint8).reshape(len(ids), -1)), ("masks", made.masks)):
         group.create_array(name, data=values)
     assert same_evidence(scored(tmp_path / "predicted").evaluation, reference)
+
+
+TEXTS = {
+    "category": lambda ids: pa.array(ids).dictionary_encode(),
+    "view": lambda ids: pa.array(ids).cast(pa.string_view()),
+    "large": lambda ids: pa.array(ids).cast(pa.large_string()),
+    "blank behind": lambda ids: pa.array([f"{name} " for name in ids]),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_ids_of_a_table_are_text_of_any_kind(kind: str, made: Made, scored: Any, tmp_path: Path):
+    table = made.table()
+    expected = read_scene_table(write_table(table, tmp_path / "plain.parquet"))
+    place = table.column_names.index("patch_id")
+    table = table.set_column(place, "patch_id", TEXTS[kind](table["patch_id"].to_pylist()))
+    found = read_scene_table(write_table(table, tmp_path / "a.parquet"))
+    assert found.names == expected.names
+    assert found.digest == expected.digest
+
+
+def test_numbers_of_a_table_may_be_decimals(made: Made, tmp_path: Path):
+    table, name = made.table(), CLASS_NAMES[2]
+    exact = pa.array([Decimal("0.25")] * len(table), pa.decimal128(5, 2))
+    table = table.set_column(table.column_names.index(name), name, exact)
+    assert (read_scene_table(write_table(table, tmp_path / "a.parquet")).probabilities_NK[:, 2] == 0.25).all()
+
+
+def test_columns_of_a_text_may_be_parted_by_tabs(made: Made, tmp_path: Path):
+    expected = read_scene_table(write_table(made.table(), tmp_path / "a.parquet"))
+    options = pyarrow.csv.WriteOptions(delimiter="\t")
+    pyarrow.csv.write_csv(made.table(), tmp_path / "a.csv", options)
+    np.testing.assert_allclose(
+        read_scene_table(tmp_path / "a.csv").probabilities_NK, expected.probabilities_NK, rtol=1e-6
+    )
+
+
+def write_table(table: pa.Table, path: Path) -> Path:
+    pq.write_table(table, path)
+    return path
 
 
 def test_what_makes_doubt_is_told_and_kept(made: Made, scored: Any, tmp_path: Path):

@@ -114,7 +114,7 @@ FOLDER = {
     "far beyond": (instead(at(2**40, (3, 3), "int64")), f"{TWO} holds the number 2147483647"),
     "negative": (instead(at(-1, (3, 3), "int16")), f"{TWO} holds the number -1, which means nothing"),
     "words": (instead(lambda values: values.astype("U2")), f"{TWO} is of dtype <U2"),
-    "abstained": (instead(at(255, ..., "uint8")), f"{TWO} has no class at pixels that are labelled"),
+    "abstained": (instead(at(255, ..., "uint8")), rf"{TWO} has no class \(255\) at pixels that are labelled"),
     "pickled": (pickled, f"{ONE}.*holds Python objects"),
     "colours": (colours, f"{ONE}.*has 3 bands"),
     "cut off": (cut_off, f"{ONE}.*cut off"),
@@ -145,6 +145,8 @@ PLACES = {
     "shifted": (lambda g: (Affine(10, 0, g.x_min + 10, 0, -10, g.y_max), g.epsg), "does not lie where its patch does"),
     "flipped": (lambda g: (Affine(10, 0, g.x_min, 0, 10, g.y_max - 1200), g.epsg), "does not lie where its patch does"),
     "coarse": (lambda g: (Affine(20, 0, g.x_min, 0, -20, g.y_max), g.epsg), "does not lie where its patch does"),
+    "no code": (lambda g: (Affine(*g.transform), "+proj=tmerc +lon_0=9 +k=0.5 +units=m"), "is in another CRS, and its"),
+    "no code of metres": (lambda g: (Affine(*g.transform), "+proj=laea +lat_0=52 +lon_0=11"), "is in another CRS"),
     "zone": (lambda g: (Affine(*g.transform), 32601), "is in EPSG:32601, and its patch in EPSG:"),
 }
 
@@ -155,10 +157,95 @@ def test_a_map_that_lies_elsewhere(kind: str, made: Made, scored: Any, tmp_path:
     where, sentence = PLACES[kind]
     transform, epsg = where(PatchId.parse(made.ids[0]).georef)
     profile = {"driver": "GTiff", "width": 120, "height": 120, "count": 1, "dtype": "uint8"}
-    with rasterio.open(file_of(made, folder), "w", **profile, crs=f"EPSG:{epsg}", transform=transform) as dataset:
+    crs = epsg if isinstance(epsg, str) else f"EPSG:{epsg}"
+    with rasterio.open(file_of(made, folder), "w", **profile, crs=crs, transform=transform) as dataset:
         dataset.write(made.masks[0], 1)
     with pytest.raises(EvidenceError, match=f"{ONE}.*{sentence}"):
         scored(folder)
+
+
+def test_a_zone_without_its_code_is_that_zone(made: Made, tmp_path: Path):
+    patch = PatchId.parse(made.ids[0])
+    zone, south = patch.georef.epsg % 100, patch.georef.epsg > 32700
+    crs = f"+proj=utm +zone={zone} +datum=WGS84 +units=m +wktext +nadgrids=@null" + " +south" * south
+    profile = {"driver": "GTiff", "width": 120, "height": 120, "count": 1, "dtype": "uint8"}
+    place = {"crs": crs, "transform": Affine(*patch.georef.transform)}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile, **place) as dataset:
+        dataset.write(made.masks[0], 1)
+    found = read_file(tmp_path / "a.tif", patch, read_numbering("reben"), is_map=True)
+    assert (found.values_HW == made.masks[0]).all()
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+def test_the_mask_of_a_raster_says_where_there_is_nothing(mosaic: bool, made: Made, scored: Any, tmp_path: Path):
+    patch = PatchId.parse(made.ids[0])
+    assert (made.truth[0, :60] != 255).any()
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    profile = {"driver": "GTiff", "width": 120, "height": 120, "count": 1, "dtype": "uint8"}
+    place = {"crs": f"EPSG:{patch.georef.epsg}", "transform": Affine(*patch.georef.transform)}
+    valid = np.zeros((120, 120), bool)
+    valid[60:] = True
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(folder / ("map.tif" if mosaic else f"{patch}.tif"), "w", **profile, **place) as dataset,
+    ):
+        dataset.write(made.masks[0], 1)
+        dataset.write_mask(valid)
+    with pytest.raises(EvidenceError, match=f"{ONE}.*has no class at pixels that are labelled"):
+        scored(folder, partial=True)
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+def test_a_file_of_several_pages_is_no_map(mosaic: bool, made: Made, scored: Any, tmp_path: Path):
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    path = folder / ("map.tif" if mosaic else f"{made.ids[0]}.tif")
+    for page in (0, 1):
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=120,
+            height=120,
+            count=1,
+            dtype="uint8",
+            **({"APPEND_SUBDATASET": "YES"} if page else {}),
+            crs="EPSG:32633",
+            transform=Affine(10, 0, 0, 0, -10, 0),
+        ) as dataset:
+            dataset.write(made.masks[page], 1)
+    with pytest.raises(EvidenceError, match="has 2 pages; write one map into a file"):
+        scored(folder, partial=True)
+
+
+def test_files_that_are_named_by_no_patch_are_counted(made: Made, scored: Any, tmp_path: Path):
+    folder = folder_of("png", made, tmp_path / "maps")
+    for path in list(folder.rglob("*.png")):
+        path.rename(path.with_name(f"{path.stem}_leftImg8bit.png"))
+    with pytest.raises(
+        EvidenceError, match=rf"none of {len(made.ids)} files is named by a patch, such as S2\w+_left.*_pred"
+    ):
+        scored(folder)
+
+
+def test_a_folder_may_be_called_anything(made: Made, scored: Any, tmp_path: Path):
+    """What `seg export` calls so holds what it made of other maps."""
+    folder = folder_of("npy", made, tmp_path / "maps")
+    flat = tmp_path / "x_warped"
+    flat.mkdir()
+    for path in folder.rglob("*.npy"):
+        path.rename(flat / path.name)
+    assert scored(flat).scores.patches == len(made.ids)
+
+
+def test_a_virtual_raster_of_virtual_rasters_is_not_read(made: Made, scored: Any, tmp_path: Path):
+    (tmp_path / "map.vrt").write_text(
+        "<VRTDataset><VRTRasterBand><SimpleSource><SourceFilename relativeToVRT='1'>warped/a.vrt</SourceFilename>"
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(EvidenceError, match="which is a virtual raster itself; give the folder of the rasters"):
+        scored(tmp_path / "map.vrt")
 
 
 SHARES = {
@@ -450,6 +537,18 @@ TABLES: dict[str, tuple[Callable[[Made], pa.Table], str]] = {
     "no label": (
         lambda made: pa.table({"patch_id": made.ids, "predicted_labels": [["Meadow"]] * len(made.ids)}),
         r"'Meadow' and \d+ other labels are none of the 19 classes",
+    ),
+    "labels of another opinion": (
+        lambda made: made.table().append_column("predicted_labels", [[[SEA]] * len(made.ids)]),
+        "labelled otherwise than above 0.5; leave out the column 'predicted_labels'",
+    ),
+    "columns of two kinds": (
+        lambda made: made.table().append_column("probability: Urban fabric", [[0.5] * len(made.ids)]),
+        "has columns 'Urban fabric' and 'probability: Urban fabric'; leave those of one kind",
+    ),
+    "nothing for labels": (
+        lambda made: pa.table({"patch_id": made.ids, "predicted_labels": [None, *([SEA] * (len(made.ids) - 1))]}),
+        r"1 patch \(S2\w+\) without labels",
     ),
     "one label": (
         lambda made: pa.table({"patch_id": made.ids[:1], "predicted_labels": [["Meadow"]]}),

@@ -636,6 +636,14 @@ def test_other_zips_that_are_refused(tmp_path):
     twice.write_bytes(twice.read_bytes().replace(b"b", b"a"))
     with pytest.raises(SubmissionError, match="holds a twice"):
         verify(tmp_path / "twice.zip")
+    before = zipped(tmp_path / "before.zip", {"a": b"1"})
+    before.write_bytes(b"#!/bin/sh\n" + before.read_bytes())
+    with pytest.raises(SubmissionError, match="holds something before the zip"):
+        verify(before)
+    with pytest.raises(SubmissionError, match="names a file with signs that are no letters"):
+        verify(zipped(tmp_path / "signs.zip", {"a\n\x1b[31mb": b""}))
+    with pytest.raises(SubmissionError, match=r"both.zip is damaged \(File exists\)"):
+        verify(zipped(tmp_path / "both.zip", {"seeds": b"", "seeds/0": b""}))
     (tmp_path / "no.zip").write_bytes(b"no zip")
     with pytest.raises(SubmissionError, match="is damaged"):
         verify(tmp_path / "no.zip")
@@ -761,6 +769,49 @@ def of_true_labels(evidence: Evidence) -> Evidence:
 
 def called_probable(evidence: Evidence) -> Evidence:
     return with_origin(evidence, ranked=True)
+
+
+def just_above_a_half(evidence: Evidence) -> Evidence:
+    assert evidence.probabilities is not None
+    return replace(evidence, probabilities=evidence.probabilities + np.float32(8e-6))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_lies_just_above_a_half_is_what_was_predicted(trained, store, tmp_path):
+    """F1 hangs on it alone."""
+    ids = evidence_on(store, 0).patch_ids
+    tables, entries = {}, []
+    for seed in SEEDS:
+        drawn = np.random.default_rng(int(seed)).random((len(ids), NUM_CLASSES), np.float32)
+        drawn[drawn > 0.3] = 0.5 - 3e-6
+        tables[seed] = tmp_path / f"{seed}.parquet"
+        pq.write_table(pa.table({"patch_id": ids} | dict(zip(CLASS_NAMES, drawn.T, strict=True))), tables[seed])
+        entries.append(tmp_path / f"entry-{seed}")
+        if trained:
+            write_run(entries[-1], replace(evidence_on(store, int(seed)), probabilities=drawn), int(seed))
+        else:
+            score(name="outsider", out=entries[-1], data=store.folder, seed=int(seed), scene=tables[seed])
+    answers = write_answers(tmp_path / "answers.yaml", **({} if trained else OUTSIDER))
+    submit(entries, tmp_path / "entry", answers=answers)
+    verify(tmp_path / "entry", data=store.folder, scene=tables)
+    forge(tmp_path / "entry", just_above_a_half, ("1",))
+    verify(tmp_path / "entry", data=store.folder)
+    with pytest.raises(SubmissionError, match=r"does not give (the F1|the probabilities of scene labels)"):
+        verify(tmp_path / "entry", data=store.folder, scene=tables)
+
+
+def test_predictions_made_elsewhere_are_not_called_a_training(store, tmp_path):
+    """Of one, what is predicted again has only to be nearly the same."""
+    entries = [scored(store, tmp_path / str(seed), seed) for seed in range(3)]
+    submit(entries, tmp_path / "entry", answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER))
+    for seed in SEEDS:
+        path = tmp_path / "entry/seeds" / seed / "record.json"
+        record = json.loads(path.read_text())
+        record["record"]["status"] = "finished"
+        path.write_text(json.dumps(record))
+    (tmp_path / "entry/submission.json").write_text(manifest_text(tmp_path / "entry", "outsider", SEEDS))
+    with pytest.raises(SubmissionError, match="is that of a training by seg, and its evidence names no weights"):
+        verify(tmp_path / "entry")
 
 
 @pytest.mark.parametrize("trained", [False, True])

@@ -40,6 +40,10 @@ def check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
         raise SubmissionError(f"the record of seed {seed} says that {fact.patches_scored:,} patches were scored")
     if not fact.trained:
         _check_elsewhere(seed, evidence)
+    elif not origin.weights:
+        raise SubmissionError(
+            f"the record of seed {seed} is that of a training by seg, and its evidence names no weights; one was edited"
+        )
     elif fact.synthetic is not None and origin.synthetic_model not in (None, fact.synthetic):
         raise SubmissionError(
             f"the evidence of seed {seed} and its record do not agree on whether it was trained on simulated images"

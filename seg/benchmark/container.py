@@ -54,13 +54,13 @@ def check_folder(folder: Path) -> None:
     Raises:
         SubmissionError: Saying which.
     """
-    total = 0
+    total, called = 0, folder.resolve().name
     for number, path in enumerate(_below(folder), 1):
         name = clipped(path.relative_to(folder).as_posix())
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise SubmissionError(f"{folder.name}: {name} is a link or no plain file; a submission has files alone")
+            raise SubmissionError(f"{called}: {name} is a link or no plain file; a submission has files alone")
         total += path.stat().st_size if path.is_file() else 0
-        _check_bounds(folder.name, number, total)
+        _check_bounds(called, number, total)
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -110,6 +110,8 @@ def _unpacked(path: Path, folder: Path) -> Path:
     _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
+            if min((one.header_offset for one in archive.infolist()), default=0):
+                raise SubmissionError(f"{path.name} holds something before the zip; zip the submission again")
             members = [one for one in archive.infolist() if not one.is_dir() and not is_litter(one.filename)]
             _check_members(path.name, members)
             for member in members:
@@ -119,7 +121,8 @@ def _unpacked(path: Path, folder: Path) -> Path:
                 with archive.open(member) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, _BLOCK)
     except (*DAMAGED_ZIP, FileExistsError, NotADirectoryError, UnicodeError) as error:
-        raise SubmissionError(f"{path.name} is damaged ({clipped(str(error))}); zip the submission again") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SubmissionError(f"{path.name} is damaged ({clipped(reason)}); zip the submission again") from None
     there = list(folder.iterdir())
     return there[0] if len(there) == 1 and there[0].is_dir() else folder
 
@@ -140,7 +143,9 @@ def _check_members(name: str, members: list[zipfile.ZipInfo]) -> None:
     for number, member in enumerate(members, 1):
         told, shown = member.filename, clipped(member.filename)
         parts = PurePosixPath(told).parts
-        if told.startswith("/") or "\\" in told or ":" in told or ".." in parts or not told.isprintable():
+        if not told.isprintable():
+            raise SubmissionError(f"{name} names a file with signs that are no letters; zip the submission again")
+        if told.startswith("/") or "\\" in told or ":" in told or ".." in parts:
             raise SubmissionError(f"{name} names a file outside of itself ({shown}); zip the submission again")
         if len(parts) > _DEEPEST or len(told) > _LONGEST:
             raise SubmissionError(f"{name} has a path that no submission has ({shown}); zip the submission again")

@@ -17,7 +17,7 @@ from seg.config.wording import counted
 from seg.errors import SubmissionError, WrongUseError
 from seg.metrics.evidence import Details, Evidence
 from seg.metrics.ratio import Bools
-from seg.metrics.scene import average_precisions
+from seg.metrics.scene import scene_scores
 from seg.metrics.sparse import PatchCounts
 from seg.predictions.evidence import scored_evidence
 from seg.predictions.request import Given, check_given, requested
@@ -26,10 +26,10 @@ from seg.store.open import Store
 
 MASKS, CONFIDENCES, SCENES = "masks", "confidences of pixels", "probabilities of scene labels"
 """What evidence tells of predictions."""
-_SAME_PROBABILITY, _SAME_AP = 1e-5, 1e-3
-"""How far what a run predicts again may be from what its evidence says, and average precision of a class with it: that
-hangs on the order alone, which is as anybody likes where probabilities are nearly equal. The table of predictions made
-elsewhere is the one that was scored."""
+_SAME_PROBABILITY, _SAME_SCORE = 1e-5, 1e-3
+"""How far what a run predicts again may be from what its evidence says, and scores with it: they hang on the order and
+on what lies just above 0.5, which are as anybody likes where probabilities are nearly equal to each other or to that.
+The table of predictions made elsewhere is the one that was scored."""
 _BLOCK = 4096
 
 
@@ -136,10 +136,10 @@ def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *
             raise SubmissionError(
                 f"the {decided} of seed {seed} holds labels that were decided, and its {other} probabilities"
             )
-        if not _rank_alike(evidence, found):
+        if (score := _other_score(evidence, found)) is not None:
             raise SubmissionError(
-                f"{given.scene} does not give the average precision in the evidence of seed {seed}: nearly equal "
-                "probabilities are in another order; these are other predictions, or the evidence was edited"
+                f"{given.scene} does not give {score} of the evidence of seed {seed}, though nearly its probabilities: "
+                "these are other predictions, or the evidence was edited"
             )
         compared.append(SCENES)
     if not compared:
@@ -149,12 +149,25 @@ def _compare(seed: str, given: Predicted, evidence: Evidence, found: Evidence, *
     return compared
 
 
-def _rank_alike(one: Evidence, other: Evidence) -> bool:
-    """Whether average precision is nearly the same for every class; of the same patches, with the same true labels."""
+def _other_score(one: Evidence, other: Evidence) -> str | None:
+    """A score of scene labels that two have not nearly the same, on the same patches; None if there is none."""
     assert one.probabilities is not None, "has scene labels"
     assert other.probabilities is not None, "has scene labels"
-    first_K, second_K = (average_precisions(given, one.labels) for given in (one.probabilities, other.probabilities))
-    return np.allclose(first_K, second_K, rtol=0, atol=_SAME_AP, equal_nan=True)
+    scores = [scene_scores(given, one.labels) for given in (one.probabilities, other.probabilities)]
+    for name, title in _SCENE_SCORES.items():
+        first, second = (np.asarray(getattr(score, name), float) for score in scores)
+        if not np.allclose(first, second, rtol=0, atol=_SAME_SCORE, equal_nan=True):
+            return f"the {title}"
+    return None
+
+
+_SCENE_SCORES = {
+    "ap": "average precision of each class",
+    "ap_micro": "AP micro",
+    "f1": "F1 of each class",
+    "f1_micro": "F1 micro",
+    "f1_samples": "F1 samples",
+}
 
 
 def _surer_or_less(one: Details | None, other: Details | None) -> Bools:

@@ -8,15 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
+import rasterio.crs
+import rasterio.enums
 import rasterio.errors
+import rasterio.warp
 import xxhash
+from rasterio.windows import Window
 
 from seg.errors import EvidenceError, PredictionError
 from seg.predictions.numbering import Numbering
 from seg.predictions.pixels import SIZE, PatchPixels, Read, class_map, is_patch, probabilities, split_name
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
-from seg.reben.patch import PatchId
+from seg.reben.patch import GeoRef, PatchId
 
 DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".png": "PNG", ".npy": ""}
 """Files that are read, with GDAL's driver; no other is let near them, whatever they hold."""
@@ -24,8 +29,8 @@ _BESIDE = ("_reference", "_agreement")
 """What ``seg export`` writes of a patch beside the predicted map."""
 _PICTURES = ("overview", "legend")
 _WARPED = "_warped"
-_METRES = 0.01
-"""How far a georeference may be off: a rounding, not a pixel."""
+_METRES, _METRES_OF_CRS = 0.01, 1.0
+"""How far a georeference may be off: a rounding, not a pixel; and the zone of a CRS without a code."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +160,14 @@ def read_file(path: Path, patch: PatchId, numbering: Numbering, is_map: bool) ->
                 raise PredictionError(
                     f"is {dataset.height} x {dataset.width}, and a patch has {SIZE[0]} x {SIZE[1]} pixels"
                 )
+            if dataset.subdatasets:
+                raise PredictionError(f"has {len(dataset.subdatasets)} pages; write one map into a file")
             check_place(dataset, patch)
+            empty_HW = masked_out(dataset)
             if is_map:
-                return PatchPixels(class_map(dataset.read(1), dataset.nodata))
+                return PatchPixels(class_map(dataset.read(1), dataset.nodata, empty_HW))
             check_bands(dataset.descriptions, numbering)
-            return PatchPixels(shares_KHW=probabilities(dataset.read(), scale_of(dataset), dataset.nodata))
+            return PatchPixels(shares_KHW=probabilities(dataset.read(), scale_of(dataset), dataset.nodata, empty_HW))
     except rasterio.errors.RasterioError:
         raise PredictionError("cannot be read: it is cut off, or no such file as its name says") from None
 
@@ -175,9 +183,29 @@ def check_place(dataset: rasterio.DatasetReader, patch: PatchId) -> None:
         raise PredictionError(
             "does not lie where its patch does (shifted, flipped or of other pixels); write it on the grid of the patch"
         )
-    epsg = dataset.crs.to_epsg() if dataset.crs else None
-    if epsg is not None and epsg != georef.epsg:
-        raise PredictionError(f"is in EPSG:{epsg}, and its patch in EPSG:{georef.epsg}; write it on the patch's grid")
+    if dataset.crs and not _same_place(dataset.crs, georef):
+        epsg = dataset.crs.to_epsg()
+        crs = "another CRS" if epsg is None else f"EPSG:{epsg}"
+        raise PredictionError(f"is in {crs}, and its patch in EPSG:{georef.epsg}; write it on the patch's grid")
+
+
+def _same_place(crs: rasterio.crs.CRS, georef: GeoRef) -> bool:
+    """Whether a CRS puts the corner of a patch where that of the patch does, whatever it is called."""
+    if crs.to_epsg() is not None:
+        return bool(crs.to_epsg() == georef.epsg)
+    corner = (georef.x_min, georef.y_max)
+    try:
+        (x,), (y,) = rasterio.warp.transform(crs, f"EPSG:{georef.epsg}", *([value] for value in corner))
+    except rasterio.errors.RasterioError:
+        return False
+    return bool(np.allclose((x, y), corner, rtol=0, atol=_METRES_OF_CRS))
+
+
+def masked_out(dataset: rasterio.DatasetReader, window: Window | None = None) -> npt.NDArray[np.bool_] | None:
+    """Pixels that the mask of a raster says to be invalid; None if it has no mask beside a nodata value."""
+    if rasterio.enums.MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
+        return None
+    return np.asarray(dataset.dataset_mask(window=window) == 0)
 
 
 def scale_of(dataset: rasterio.DatasetReader) -> float | None:
@@ -240,4 +268,9 @@ def _is_beside(file: Path, folder: Path) -> bool:
     """Whether a file is one that ``seg export`` writes beside the predicted maps of patches."""
     of_export = file.stem in _PICTURES and file.parent == folder
     mosaic = file.parent == folder and is_patch(f"{file.stem.rpartition('_')[0]}_00_00")
-    return of_export or mosaic or file.stem.endswith(_BESIDE) or file.parent.name.endswith(_WARPED)
+    return (
+        of_export
+        or mosaic
+        or file.stem.endswith(_BESIDE)
+        or (file.parent != folder and file.parent.name.endswith(_WARPED))
+    )

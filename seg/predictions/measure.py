@@ -156,9 +156,10 @@ def decided(pixels: PatchPixels, target_HW: ClassMap, numbering: Numbering) -> t
     classes_HW = numbering.indices(pixels.values_HW)
     if (unknown := classes_HW == UNKNOWN).any():
         value = int(pixels.values_HW[unknown].max())
+        told = f"{value} or beyond" if value == 2**31 - 1 else str(value)
         from_one = value == NUM_CLASSES and numbering.bands is not None
         raise PredictionError(
-            f"holds the number {value}, which means nothing in '{numbering.name}' ({numbering.words}); "
+            f"holds the number {told}, which means nothing in '{numbering.name}' ({numbering.words}); "
             + "subtract 1 if they begin at 1, or " * from_one
             + "choose --classes anew"
         )

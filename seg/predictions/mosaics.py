@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from seg.config.wording import clipped
 from seg.errors import EvidenceError, PredictionError
-from seg.predictions.folder import check_bands, scale_of
+from seg.predictions.folder import check_bands, masked_out, scale_of
 from seg.predictions.numbering import NOTHING, Numbering
 from seg.predictions.pixels import PatchPixels, Read, class_map, probabilities, split_name
 from seg.reben.bands import PATCH_SIZE
@@ -98,13 +98,14 @@ class Mosaics:
         with ExitStack() as files:
             datasets: dict[Path, Any] = {}
 
-            def cut(raster: _Raster, window: Window) -> tuple[npt.NDArray[Any], Any]:
+            def cut(raster: _Raster, window: Window) -> tuple[npt.NDArray[Any], Any, Any]:
                 if raster.path not in datasets:
                     if len(datasets) >= _MOST_OPEN:
                         datasets.pop(next(iter(datasets))).close()
                     datasets[raster.path] = files.enter_context(_opened(raster.path))
                 try:
-                    return datasets[raster.path].read(window=window), datasets[raster.path]
+                    dataset = datasets[raster.path]
+                    return dataset.read(window=window), masked_out(dataset, window), dataset
                 except rasterio.errors.RasterioError:
                     raise PredictionError(f"cannot be read from {raster.path.name}, which is damaged") from None
 
@@ -122,13 +123,13 @@ class Mosaics:
             window = raster.window(patch.georef)
             if window is None:
                 continue
-            array, dataset = cut(raster, window)
+            array, empty_HW, dataset = cut(raster, window)
             if shares:
                 check_bands(dataset.descriptions, self.numbering)
-                part: Any = probabilities(array, scale_of(dataset), dataset.nodata)
+                part: Any = probabilities(array, scale_of(dataset), dataset.nodata, empty_HW)
                 holds = bool(part.any())
             else:
-                part = class_map(array[0], dataset.nodata)
+                part = class_map(array[0], dataset.nodata, empty_HW)
                 holds = bool((part != NOTHING).any())
             found.append((holds, part, raster.path.name))
         held = [one for one in found if one[0]] or found[:1]
@@ -162,6 +163,8 @@ def open_mosaics(paths: Sequence[Path], numbering: Numbering, index: Index, rows
                     f"{path} is named by no patch and does not say where it lies; name it after its patch, or write "
                     "its CRS and transform"
                 )
+            if dataset.subdatasets:
+                raise EvidenceError(f"{path} has {len(dataset.subdatasets)} pages; write one map into a file")
             if dataset.count not in (1, NUM_CLASSES):
                 raise EvidenceError(
                     f"{path} has {dataset.count} bands; a class map has one, and probabilities have {NUM_CLASSES}"
@@ -230,6 +233,11 @@ def _check_sources(path: Path) -> None:
             named = (element.text or "").strip()
             known = Path(named).suffix.lower() in _IMAGES and "\0" not in named
             beside = element.get("relativeToVRT") == "1"
+            if Path(named).suffix.lower() == ".vrt":
+                raise EvidenceError(
+                    f"{path} stands for {clipped(named)}, which is a virtual raster itself; give the folder of the "
+                    "rasters"
+                )
             if not known or not (path.parent / named if beside else Path(named)).is_file():
                 raise EvidenceError(
                     f"{path} stands for {clipped(named)}, which is no image file on this machine; give the rasters "

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from seg.config.wording import clipped, counted
 from seg.errors import EvidenceError, WrongUseError
 from seg.predictions.arrays import open_arrays
 from seg.predictions.containers import SUFFIXES, format_of
+from seg.predictions.folder import DRIVERS as FILES
 from seg.predictions.folder import open_folder
 from seg.predictions.mosaics import DRIVERS, open_mosaics
 from seg.predictions.numbering import CHOICES, Numbering
-from seg.predictions.pixels import Source
+from seg.predictions.pixels import MAP_ENDINGS, SHARE_ENDINGS, Source
 from seg.store.index import Index, Rows
 
 KINDS = (
@@ -55,7 +57,16 @@ def _mosaics_in(path: Path, numbering: Numbering, index: Index, rows: Rows) -> S
     # Virtual rasters stand for others, and ``seg export`` writes reference and agreement beside what is predicted.
     rasters = [file for file in files if file.suffix.lower() != ".vrt" and not file.stem.endswith(_OTHERS)]
     if not rasters:
-        raise EvidenceError(f"{path} holds no file that is named by a patch, and no mosaics; give {KINDS}")
+        found = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() in FILES and not file.name.startswith(".")
+        )
+        if not found:
+            raise EvidenceError(f"{path} holds no file that is named by a patch, and no mosaics; give {KINDS}")
+        raise EvidenceError(
+            f"{path}: none of {counted(len(found), 'file', 'files')} is named by a patch, such as "
+            f"{clipped(found[0].name)}; name each by its patch, with nothing or one of "
+            f"{', '.join((*MAP_ENDINGS, *SHARE_ENDINGS))} behind it"
+        )
     return open_mosaics(rasters, numbering, index, rows)
 
 

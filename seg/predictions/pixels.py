@@ -95,12 +95,15 @@ def is_patch(name: str) -> bool:
     return False
 
 
-def class_map(array: npt.NDArray[Any], nodata: float | None = None) -> npt.NDArray[np.int32]:
+def class_map(
+    array: npt.NDArray[Any], nodata: float | None = None, empty_HW: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.int32]:
     """Numbers of a class map.
 
     Args:
         array: One number per pixel; whole ones, whatever their dtype.
         nodata: What stands where there is none.
+        empty_HW: Where there is none, too.
 
     Raises:
         PredictionError: If it has another size, or holds something else than whole numbers.
@@ -110,25 +113,25 @@ def class_map(array: npt.NDArray[Any], nodata: float | None = None) -> npt.NDArr
         raise PredictionError(f"is {_size(array.shape)}, and a patch has {PATCH_SIZE} x {PATCH_SIZE} pixels")
     if array.dtype.kind not in "uif":
         raise PredictionError(f"is of dtype {array.dtype}, and class maps hold whole numbers")
-    empty = array == nodata if nodata is not None else None
+    empty = np.zeros(SIZE, bool) if empty_HW is None else empty_HW
+    if nodata is not None:
+        empty = empty | (np.isnan(array) if np.isnan(nodata) else array == nodata)
     if array.dtype.kind == "f":
-        if nodata is not None and np.isnan(nodata):
-            empty = np.isnan(array)
-            array = np.where(empty, 0, array)
+        array = np.where(empty, 0, array)
         if np.isnan(array).any():
             raise PredictionError("holds NaN")
         if not (np.abs(array) < 2**31).all() or (array != np.rint(array)).any():
             raise PredictionError("holds fractions, and class maps hold whole numbers")
     elif array.dtype.itemsize >= 4:
         array = np.clip(array, -(2**31) + 1, 2**31 - 1)  # what is beyond means nothing in any numbering
-    values = array.astype(np.int32)
-    if empty is not None:
-        values[empty] = NOTHING
-    return values
+    return np.where(empty, np.int32(NOTHING), array.astype(np.int32))
 
 
 def probabilities(
-    array: npt.NDArray[Any], scale: float | None = None, nodata: float | None = None
+    array: npt.NDArray[Any],
+    scale: float | None = None,
+    nodata: float | None = None,
+    empty_HW: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Probabilities of 19 classes.
 
@@ -136,6 +139,7 @@ def probabilities(
         array: Bands x rows x columns.
         scale: What a stored 1 stands for; None: stored values are fractions.
         nodata: What stands in all bands where there are none.
+        empty_HW: Where there are none, too.
 
     Raises:
         PredictionError: If it has another size, is NaN or not from 0 to 1, or whole numbers have no scale.
@@ -148,10 +152,11 @@ def probabilities(
             f"holds probabilities of dtype {array.dtype} without a scale; store fractions as floats, or say what a "
             "stored 1 stands for: 'scale' beside arrays, the scale of its bands in a GeoTIFF"
         )
-    empty_HW = None if nodata is None or np.isnan(nodata) else (array == nodata).all(axis=0)
+    empty = np.zeros(SIZE, bool) if empty_HW is None else empty_HW
+    if nodata is not None and not np.isnan(nodata):
+        empty = empty | (array == nodata).all(axis=0)
     shares = array.astype(np.float32) * np.float32(1 if scale is None else scale)
-    if empty_HW is not None:
-        shares[:, empty_HW] = 0
+    shares[:, empty] = 0
     if np.isnan(shares).any():
         raise PredictionError("holds NaN")
     if shares.min() < -_ROUNDING or shares.max() > 1 + _ROUNDING:

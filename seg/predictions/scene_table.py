@@ -15,6 +15,7 @@ import xxhash
 
 from seg.config.wording import clipped, counted
 from seg.errors import EvidenceError, WrongUseError
+from seg.metrics.scene import DEFAULT_THRESHOLD
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 
 ID = "patch_id"
@@ -64,13 +65,20 @@ def read_scene_table(path: Path) -> SceneTable:
     table = _read(path)
     if ID not in table.column_names:
         raise WrongUseError(f"{path} has no column '{ID}'; name the column of the patches so")
-    ids = table[ID].combine_chunks()
-    if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)) or ids.null_count:
+    ids = _text(table[ID].combine_chunks())
+    if ids is None or ids.null_count:
         raise EvidenceError(f"{path}: '{ID}' has to hold the id of a patch in each row; write the ids as text")
-    names = tuple(ids.to_pylist())
+    names = tuple(pc.utf8_trim_whitespace(ids).to_pylist())
     columns = _class_columns(path, table.column_names)
     if columns is not None:
         values, ranked = _numbers(path, table, columns, names)
+        # What seg writes has thresholds of its own.
+        if columns[0] == CLASS_NAMES[0] and LABELS in table.column_names:
+            labels = _labels(path, table[LABELS].combine_chunks(), names)
+            cure = f"leave out the column '{LABELS}', or those of the classes"
+            _refuse(
+                path, (labels != (values > DEFAULT_THRESHOLD)).any(1), names, "labelled otherwise than above 0.5", cure
+            )
     else:
         values, ranked = _labels(path, table[LABELS].combine_chunks(), names), False
     digest = xxhash.xxh3_128("\n".join(names).encode())
@@ -114,14 +122,25 @@ def _read(path: Path) -> pa.Table:
 
 
 def _delimiter(path: Path) -> str:
-    """What separates the columns of a CSV file: a semicolon where the header has one, as no name in it does."""
+    """What separates the columns of a CSV file: a tab or semicolon where the header has one, as no name in it does."""
     with path.open("rb") as file:
         header = file.readline(_LONGEST_HEADER)
-    return ";" if b";" in header else ","
+    return next((mark for mark in "\t;" if mark.encode() in header), ",")
+
+
+def _text(array: pa.Array) -> pa.Array | None:
+    """An array of text as Arrow strings, whatever kind of text it is; None for anything else."""
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    known = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return array.cast(pa.string()) if known else None
 
 
 def _class_columns(path: Path, names: Sequence[str]) -> list[str] | None:
     """The columns of the classes, in the order of the nomenclature; None if there are names of labels alone."""
+    if all(prefix + CLASS_NAMES[0] in names for prefix in (PREFIX, "")):
+        raise EvidenceError(
+            f"{path} has columns '{CLASS_NAMES[0]}' and '{PREFIX}{CLASS_NAMES[0]}'; leave those of one kind"
+        )
     for prefix in (PREFIX, ""):
         columns = [prefix + name for name in CLASS_NAMES]
         lacking = [name for name in columns if name not in names]
@@ -141,7 +160,7 @@ def _numbers(
 ) -> tuple[npt.NDArray[np.float32], bool]:
     """Probabilities or decided labels, and whether they are the former."""
     arrays = [table[name].combine_chunks() for name in columns]
-    floats = [pa.types.is_floating(array.type) for array in arrays]
+    floats = [pa.types.is_floating(array.type) or pa.types.is_decimal(array.type) for array in arrays]
     whole = [pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) for array in arrays]
     if not all(a or b for a, b in zip(floats, whole, strict=True)):
         odd = next(name for name, a, b in zip(columns, floats, whole, strict=True) if not a and not b)
@@ -167,8 +186,10 @@ def _column(array: pa.Array) -> npt.NDArray[np.float64]:
 
 def _labels(path: Path, lists: pa.Array, names: Sequence[str]) -> npt.NDArray[np.float32]:
     """Labels by name, as 0 and 1."""
-    if pa.types.is_string(lists.type) or pa.types.is_large_string(lists.type):
-        split = pc.split_pattern(lists.fill_null(""), SEPARATOR)
+    if (texts := _text(lists)) is not None:
+        missing = texts.is_null().to_numpy(zero_copy_only=False)
+        _refuse(path, missing, names, "without labels", "write an empty text, or a column for each class")
+        split = pc.split_pattern(texts, SEPARATOR)
         trimmed = pc.utf8_trim_whitespace(split.flatten())
         parents = pc.list_parent_indices(split).to_numpy()
         filled = pc.not_equal(trimmed, "").to_numpy(zero_copy_only=False)
