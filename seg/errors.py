@@ -84,7 +84,16 @@ class SceneError(SegError):
 
 
 class BandMissingError(SceneError):
-    """A scene lacks bands that are needed."""
+    """A scene lacks bands that are needed.
+
+    Attributes:
+        band: The first of them; empty if it is not told.
+    """
+
+    def __init__(self, message: str, band: str = "", *, wrong_use: bool | None = None) -> None:
+        """Keep the band."""
+        super().__init__(message, wrong_use=wrong_use)
+        self.band = band
 
 
 class MapError(SegError):

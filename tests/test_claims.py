@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from seg.errors import BusyError, ForeignFileError, WrongUseError
+from seg.runs.plan import plan
 from seg.store import written
 from seg.store.atomic import remove_file, staged_file, write_bytes, write_text
 from seg.store.locks import locked
@@ -321,6 +322,9 @@ def test_the_second_learns_who_is_at_it_and_changes_nothing(tmp_path):
             write_all(tmp_path / "out", "seg")
         assert time.perf_counter() - began < 5
         assert contents(tmp_path) == before
+        # Of a run it is said too, and not that it could be resumed.
+        with pytest.raises(BusyError, match=rf"process {holder.pid} on .* is writing .*out; wait"):
+            plan(out=tmp_path / "out")
     finally:
         holder.kill()
         holder.communicate()

@@ -203,6 +203,12 @@ GOOD = batches_of(0, 3)[0]
         ({"probabilities": GOOD["probabilities"] * torch.nan}, "between 0 and 1"),
         ({"probabilities": GOOD["probabilities"][:, :5]}, r"float32 \(3, 5\)"),
         ({"label": GOOD["label"] * 2}, "labels are 0 or 1"),
+        ({"pixels": GOOD["pixels"] * torch.nan}, "hold NaN"),
+        ({"pixels": GOOD["pixels"].argmax(1) > 3}, "integer classes"),
+        ({"pixels": GOOD["pixels"][:, :5]}, "integer classes"),
+        ({"pixels": None, "mask": None, "counts": -torch.ones(3, K, K, dtype=torch.int64)}, "some are below 0"),
+        ({"patch_id": "abc"}, "a list of texts"),
+        ({"patch_id": [1, 2, 3]}, "a list of texts"),
         ({"patch_id": ["a", "b"]}, "one number of patches"),
         (dict.fromkeys(GOOD), "one number of patches"),
     ],
@@ -211,6 +217,18 @@ def test_what_does_not_fit_is_refused(changes: Batch, message: str) -> None:
     scores = seg.metric_collection()
     with pytest.raises(EvidenceError, match=message):
         scores.update(**GOOD | changes)
+
+
+def test_nothing_is_asked_where_the_reference_is_unlabelled() -> None:
+    mask, predicted = GOOD["mask"].clone(), GOOD["pixels"].argmax(1)
+    mask[:, :3] = 255
+    first, second = seg.metric_collection(), seg.metric_collection()
+    first.update(pixels=predicted, mask=mask)
+    predicted[:, :3] = 255
+    second.update(pixels=predicted, mask=mask)
+    assert {name: value.item() for name, value in first.compute().items() if not value.isnan()} == {
+        name: value.item() for name, value in second.compute().items() if not value.isnan()
+    }
 
 
 def test_lightning_logs_the_same_scores() -> None:

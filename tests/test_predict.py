@@ -580,14 +580,46 @@ def test_polygons_that_cannot_be_used(run, scene, tmp_path):
     geopandas.GeoDataFrame(geometry=[square.centroid], crs=grid.epsg).to_file(tmp_path / "point.gpkg")
     geopandas.GeoDataFrame(geometry=[box(1, 1, 2, 2)], crs=4326).to_file(tmp_path / "far.geojson")
     (tmp_path / "text.geojson").write_text("{}")
+    _stack(tmp_path / "raster.tif", USED, np.full((12, 12), 800, np.uint16))
     for name, text in (
         ("bare.gpkg", "has no CRS"),
         ("point.gpkg", "holds no polygons"),
         ("far.geojson", "does not touch"),
         ("text.geojson", "cannot be read as vector data"),
+        ("raster.tif", "cannot be read as vector data; give polygons as GeoJSON or GeoPackage$"),
     ):
         with pytest.raises(WrongUseError, match=text):
             predict(run, [scene.product], tmp_path / "map.tif", geometry=tmp_path / name)
+
+
+def test_what_is_of_seg_and_no_scene(run, scene, tmp_path):
+    (made,) = predict(run, [scene.product], tmp_path / "map.tif")
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "store.json").write_text("{}")
+    for source, text in (
+        (made.path, "is a map that seg has made, and no scene; name the scene itself"),
+        (run, "is a run, and no scene; name a Sentinel-2 product or raster"),
+        (store, "is a store of patches, which 'seg export' maps, and no scene"),
+    ):
+        with pytest.raises(SegError, match=text) as refused:
+            predict(run, [source], tmp_path / "other.tif")
+        assert refused.value.wrong_use
+    with pytest.raises(WrongUseError, match=r"^'gpu' is no device"):
+        predict(run, [scene.product], tmp_path / "other.tif", device="gpu")
+
+
+def test_what_lies_beside_a_product_and_is_not_mapped_is_named(run, scene, tmp_path):
+    shutil.copytree(scene.product, tmp_path / "scenes" / scene.product.name)
+    told: list[str] = []
+    (alone,) = predict(run, [tmp_path / "scenes"], tmp_path / "alone.tif", notify=told.append)
+    assert not any("beside it" in one for one in told)
+    _stack(tmp_path / "scenes" / "other.tif", USED, np.full((12, 12), 800, np.uint16))
+    (both,) = predict(run, [tmp_path / "scenes"], tmp_path / "both.tif", notify=told.append)
+    name = scene.product.name.removesuffix(".SAFE")
+    assert f"holds the product {name}, which is mapped, and beside it other.tif, which is not." in told[-1]
+    with rasterio.open(alone.path) as one, rasterio.open(both.path) as other:
+        assert (one.read(1) == other.read(1)).all()
 
 
 def test_scenes_that_cannot_be_used(run, tmp_path, monkeypatch):

@@ -76,6 +76,17 @@ def test_budgets_are_planned_with_every_seed_and_setting(store: Path, config: Pa
     assert any("is less than a batch of 4 (train.batch_size)" in one for one in said)
 
 
+def test_budgets_may_be_of_other_places(store: Path, config: Path, tmp_path: Path):
+    chosen = {"data": store, "series": "budgets"}
+    runs = sweep_runs(config, tmp_path / "out", overrides=["data.fraction_seed=1"], **chosen)
+    assert [(run.config.data.fraction, run.config.data.fraction_seed) for run in runs] == [(0.01, 1), (0.1, 1), (1, 0)]
+    index = open_store(store).index
+    others = sweep_runs(config, tmp_path / "other", **chosen)
+    learned = [[set(select(index, run.config.data, "train").tolist()) for run in some] for some in (runs, others)]
+    assert learned[0][:2] != learned[1][:2]
+    assert learned[0][2] == learned[1][2]
+
+
 def test_every_country_is_left_out_and_scored(store: Path, config: Path, tmp_path: Path):
     runs = sweep_runs(config, tmp_path / "out", data=store, series="countries")
     index = open_store(store).index
@@ -97,6 +108,11 @@ def test_series_that_cannot_be(store: Path, config: Path, tmp_path: Path):
     one = sorted(set(open_store(store).index.countries.to_pylist()))[0]
     with pytest.raises(WrongUseError, match=r"the patches are from .*, so no country can be left out"):
         sweep_runs(config, tmp_path, data=store, series="countries", overrides=[f"data.countries={one}"])
+    for series, setting in (("budgets", "data.fraction=0.5"), ("countries", "eval.countries=Austria")):
+        sentence = f"--protocol {series} gives each run a {setting.partition('=')[0]} of its own"
+        for how in ({"overrides": [setting]}, {"grid": [setting]}):
+            with pytest.raises(WrongUseError, match=sentence):
+                sweep_runs(config, tmp_path, data=store, series=series, **how)
     with pytest.raises(EmptySelectionError, match="no patches from 'Atlantis'"):
         sweep_runs(config, tmp_path, data=store, overrides=["eval.countries=Atlantis"])
 

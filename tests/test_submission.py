@@ -844,7 +844,8 @@ def test_the_order_of_nearly_equal_probabilities_is_that_of_the_predictions(trai
     forge(tmp_path / "entry", of_true_labels, ("1",))
     verify(tmp_path / "entry", data=store.folder)
     with pytest.raises(
-        SubmissionError, match=r"does not give the (average precision|probabilities of scene labels) in"
+        SubmissionError,
+        match=r"does not give the (average precision of each class of|probabilities of scene labels in) the",
     ):
         verify(tmp_path / "entry", **given)
 

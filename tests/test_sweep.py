@@ -262,7 +262,11 @@ def test_a_run_that_another_sweep_works_on_is_left_alone(desk, sweep):
         fcntl.flock(file, fcntl.LOCK_EX)
         done = sweep("a.yaml", "b.yaml", "--no-eval")
     assert done.returncode == 1
-    assert "FAILED a-seed0: another process is writing runs/a-seed0; wait for it to end" in done.stdout
+    assert (
+        "BUSY a-seed0: another process is writing runs/a-seed0; wait for it to end, or write elsewhere" in done.stdout
+    )
+    assert "0 finished before, 1 now, 1 left to another process, none failed." in done.stdout
+    assert "seg compare runs/b-seed0 --split test" in done.stdout
     assert diary() == [train_line("b.yaml", "b-seed0", 0)]
 
 

@@ -107,7 +107,7 @@ class Item:
         held = self.bands.get(band, ())
         if not held:
             there = ", ".join(name for name in BANDS if name in self.bands) or "none of Sentinel-2 or Sentinel-1"
-            raise BandMissingError(f"{self} has no {band} (it has {there}); give an item that has it")
+            raise BandMissingError(f"{self} has no {band} (it has {there}); give an item that has it", band)
         own = BANDS[band].pixel_size if band in BANDS else 20
         return min(held, key=lambda one: (abs(math.log((one.metres or own) / own)), one.jpeg, one.key))
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from seg.cli import console, options
 from seg.cli.train import TrainingProgress, training_progress
 from seg.config.wording import clipped
-from seg.errors import SegError
+from seg.errors import BusyError, SegError
 
 if TYPE_CHECKING:
     from seg.runs.sweep import State, SweepRun
@@ -91,7 +91,8 @@ def sweep(
             notify=console.notify,
         )
     _say_how_it_went(len(runs), sum(state.todo == "finished" for state in states), failed)
-    console.done(then)
+    done = [one for one in runs if one.name not in failed]
+    console.done(_next(done, out, split, series=bool(protocol) and not recipes) if done else then)
     if failed:
         sys.exit(1)
     _enter(recipes, runs, out)
@@ -159,16 +160,17 @@ def _show_cost(runs: list["SweepRun"]) -> None:
 
 
 def _say_how_it_went(runs: int, before: int, failed: dict[str, BaseException]) -> None:
-    """Say how many runs are finished, and what failed."""
+    """Say how many runs are finished, what failed, and at what another process is."""
     now = runs - before - len(failed)
-    console.done(
-        f"{before} finished before, {now} now, "
-        + (f"{len(failed)} failed; the same command tries them again." if failed else "none failed.")
-    )
+    busy = sum(isinstance(error, BusyError) for error in failed.values())
+    elsewhere = f"{busy} left to another process, " if busy else ""
+    wrong = f"{len(failed) - busy} failed; the same command tries them again." if len(failed) > busy else "none failed."
+    console.done(f"{before} finished before, {now} now, {elsewhere}{wrong}")
     for name, error in failed.items():
         if not isinstance(error, (SegError, OSError, MemoryError)):
             console.err.print(escape("".join(traceback.format_exception(error))), soft_wrap=True)
-        console.done(f"FAILED {name}: {clipped(str(error)) if str(error) else type(error).__name__}")
+        said = str(error) if isinstance(error, SegError) else clipped(str(error))
+        console.done(f"{'BUSY' if isinstance(error, BusyError) else 'FAILED'} {name}: {said or type(error).__name__}")
 
 
 @contextmanager

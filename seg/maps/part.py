@@ -132,6 +132,7 @@ def _cut(inner: Window, bounds: Box, scene: Scene, what: str) -> Window:
 def _read_shape(path: Path, epsg: int) -> Any:
     """Union of the polygons of a file, in a CRS."""
     import geopandas
+    import pyogrio
 
     if not path.exists():
         raise WrongUseError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
@@ -139,6 +140,8 @@ def _read_shape(path: Path, epsg: int) -> Any:
         source = source_of(path)
         table = geopandas.read_file(source)
     # What pyogrio raises of files and layers are RuntimeErrors, of fields and CRSs ValueErrors.
+    except pyogrio.errors.DataSourceError:
+        raise WrongUseError(f"{path} cannot be read as vector data; give polygons as GeoJSON or GeoPackage") from None
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise WrongUseError(f"{path} cannot be read as vector data ({reason}); give GeoJSON or GeoPackage") from None

@@ -105,6 +105,8 @@ class BenchmarkScore(Metric):
         if len(sizes) != 1:
             raise EvidenceError("masks, scene probabilities, labels and patch ids are of one number of patches")
         (batch,) = sizes
+        if patch_id is not None and (isinstance(patch_id, str) or not all(isinstance(one, str) for one in patch_id)):
+            raise EvidenceError("patch ids are a list of texts, one of each patch")
         if patch_id is None:
             numbers_B = torch.full((batch,), _NOBODY, dtype=torch.int64)
             if counts_BKK is not None:
@@ -168,18 +170,27 @@ def _counted(pixels: Tensor | None, mask: Tensor | None, counts: Tensor | None) 
             raise EvidenceError("confusion counts stand in the place of pixels and mask; give one or the other")
         if counts.shape[1:] != (K, K) or counts.dtype != torch.int64:
             raise EvidenceError(f"confusion counts are int64 (patches, {K}, {K}), not {_described(counts)}")
+        if (counts < 0).any():
+            raise EvidenceError("confusion counts are numbers of pixels, and some are below 0")
         return counts.detach()
     if pixels is None and mask is None:
         return None
     if pixels is None or mask is None:
         raise EvidenceError("predicted pixels are counted against a mask; give both or neither")
-    predicted = pixels.detach().argmax(dim=1) if pixels.is_floating_point() else pixels
-    if predicted.shape != mask.shape or mask.ndim != 3 or mask.is_floating_point():
+    logits = pixels.is_floating_point()
+    if logits and pixels.isnan().any():
+        raise EvidenceError("pixel logits hold NaN, so the training has diverged; train again at a lower rate")
+    predicted = pixels.detach().argmax(dim=1) if logits and pixels.ndim == 4 else pixels
+    kinds = (logits or _holds_classes(pixels)) and _holds_classes(mask)
+    channels = pixels.shape[1] if logits and pixels.ndim == 4 else K if not logits else 0
+    if predicted.shape != mask.shape or mask.ndim != 3 or not kinds or channels != K:
         raise EvidenceError(
             f"pixels are logits (patches, {K}, H, W) or integer classes (patches, H, W), and masks are integer classes "
             f"(patches, H, W), not {_described(pixels)} and {_described(mask)}"
         )
     predicted, mask = predicted.long(), mask.long()
+    # Nothing is asked of a prediction where the reference is unlabelled.
+    predicted = predicted.masked_fill(mask == IGNORE_INDEX, 0)
     outside = (predicted < 0) | (predicted >= K) | (((mask < 0) | (mask >= K)) & (mask != IGNORE_INDEX))
     if outside.any():
         raise EvidenceError(
@@ -191,6 +202,10 @@ def _counted(pixels: Tensor | None, mask: Tensor | None, counts: Tensor | None) 
         for pair in zip(predicted, mask, strict=True)
     ]
     return torch.stack(each).long() if each else torch.zeros(0, K, K, dtype=torch.int64, device=mask.device)
+
+
+def _holds_classes(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _scene(probabilities: Tensor | None, label: Tensor | None) -> tuple[Tensor, Tensor]:

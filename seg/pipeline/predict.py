@@ -23,6 +23,7 @@ from seg.maps.scene_map import Sizes
 from seg.maps.targets import map_targets, require_inputs
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
+from seg.reben.bands import S1_BANDS
 from seg.region.polygons import PolygonFile
 from seg.runs.use import ChosenWeights, choose_onnx, choose_weights, is_onnx
 from seg.scenes.open import open_scene
@@ -237,6 +238,9 @@ def _opened(sources: Sequence[Source], how: Opening, card: ModelCard, notify: No
             for source in sources
         ]
     except BandMissingError as error:
+        if error.band in S1_BANDS and not how.s1:
+            told = str(error).partition("; ")[0]
+            raise SceneError(f"{told}; name a Sentinel-1 raster in dB with --s1, or take a model without it") from None
         raise SceneError(f"{error}, or take a model without that band") from None
     days = sorted({scene.origin["ACQUIRED"][:10] for scene in scenes if "ACQUIRED" in scene.origin})
     mixed = [f"The scenes are of {len(days)} days ({days[0]} to {days[-1]}), which their maps say."] if days[1:] else []

@@ -48,6 +48,7 @@ class Header:
         one_mask: Whether that mask is the same for all bands.
         alphas: Bands whose colour is alpha.
         simulated: Whether its tags say so.
+        mapped: Whether its tags say that seg has made it of a scene.
         told: What its server says of a file that lies elsewhere.
     """
 
@@ -67,6 +68,7 @@ class Header:
     one_mask: bool = False
     alphas: frozenset[int] = frozenset()
     simulated: bool = False
+    mapped: bool = False
     told: Told | None = None
 
     @property
@@ -238,6 +240,7 @@ def read_header(path: str) -> Header:
             one_mask=all(MaskFlags.per_dataset in held for held in flags),
             alphas=frozenset(i for i, color in enumerate(raster.colorinterp, 1) if color == ColorInterp.alpha),
             simulated="SYNTHETIC" in raster.tags(),
+            mapped={"SEG_VERSION", "MODEL"} <= raster.tags().keys(),
             told=told,
         )
 

@@ -111,8 +111,10 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
     having = {name: column for name, held in fields.items() if (column := _column(held, columns))}
     if not having:
         held = dict.fromkeys(column for held in fields.values() for column in held)
+        if not held:
+            raise LandCoverError(f"{path} has no columns; give its polygons a column '{columns[0]}'")
         raise LandCoverError(
-            f"{path} has no column '{columns[0]}'; its columns are {', '.join(held) or 'none'}: name one with {option}"
+            f"{path} has no column '{columns[0]}'; its columns are {', '.join(held)}: name one with {option}"
         )
     if len(having) > 1:
         raise LandCoverError(

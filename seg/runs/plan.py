@@ -25,7 +25,7 @@ from seg.reben.bands import SENSORS, of_sensor, selection_name
 from seg.report.trackers import check_trackers
 from seg.runs.data import check_splits, store_of_environment
 from seg.runs.folder import CONFIG_FILE
-from seg.store.targets import LOCK_FILE, made, require_writable
+from seg.store.targets import LOCK_FILE, made, require_free, require_writable
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def plan(
 
     Raises:
         RunError: If a new run's folder is taken, or there is no run to resume.
+        BusyError: If another process is training there.
         WrongUseError: If the configuration is wrong.
     """
     path, out = path_or_none(path), path_or_none(out)
@@ -86,6 +87,8 @@ def plan(
             raise RunError(f"there is no run to resume in {folder}; name its folder with --out", wrong_use=True)
         config = with_whole_model(load_config(path or saved, overrides, **settings))
     else:
+        if (folder / LOCK_FILE).exists():
+            require_free(folder)
         require_new(folder)
     return TrainPlan(config, folder, resume, tuple(allow), unnamed=out is None and not resume)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,21 @@ Part = tuple[tuple[str, ...], tuple[str, ...]]
 """What the name of a run has more than those of others of its configuration, and its settings ``section.key=value``."""
 BUDGETS = (0.01, 0.1, 1.0)
 """Shares of the train split that the protocol asks for."""
+
+
+def check_asked(series: Series | None, asked: Iterable[str]) -> None:
+    """Refuse settings that a series has of its own.
+
+    Args:
+        series: The series.
+        asked: Settings of the runs, ``section.key=value``.
+
+    Raises:
+        WrongUseError: Naming one.
+    """
+    own = {"budgets": "data.fraction", "countries": "eval.countries"}.get(series or "")
+    if own and any(text.partition("=")[0].strip() == own for text in asked):
+        raise WrongUseError(f"--protocol {series} gives each run a {own} of its own; leave that setting out")
 
 
 class Parts:
@@ -49,7 +64,9 @@ class Parts:
             yield (), ()
         elif series == "budgets":
             for budget in BUDGETS:
-                yield (f"fraction_{budget:g}",), (f"data.fraction={budget:g}",)
+                # All labels are the same whichever part a seed would choose.
+                whole = ("data.fraction_seed=0",) if budget == 1 else ()
+                yield (f"fraction_{budget:g}",), (f"data.fraction={budget:g}", *whole)
         else:
             # That of all countries is what the others are compared with.
             yield ("all_countries",), ()

@@ -21,7 +21,7 @@ from seg.reben.patch import Split
 from seg.runs.folder import CONFIG_FILE, RECORD_FILE, RunFiles, read_evaluation, read_run
 from seg.runs.plan import with_whole_paths
 from seg.runs.scopes import countries_of
-from seg.runs.series import Parts, Series
+from seg.runs.series import Parts, Series, check_asked
 from seg.store.open import INFO_FILE, read_info
 
 Todo = Literal["train", "resume", "restart", "score", "finished", "blocked"]
@@ -132,6 +132,7 @@ def sweep_runs(
     for path, seed in itertools.product(configurations(configs), _seeds(seeds)):
         for choices in itertools.product(*axes):
             asked = (*overrides, *choices)
+            check_asked(series, asked)
             settings: dict[str, Any] = {"train__seed": seed, "data__store": data, "data__metadata": metadata}
             for label, more in parts.of(series, partial(load_config, path, asked, **settings)):
                 name = "-".join((path.stem, *map(_label, choices), *label, f"seed{seed}"))

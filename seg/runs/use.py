@@ -12,6 +12,7 @@ from seg.config.load import load_config
 from seg.config.scope import Scope, check_unit, scored_on, unit_text
 from seg.config.sections import Config, DataConfig
 from seg.config.synthetic import Synthetic
+from seg.config.terms import device_name
 from seg.config.track import Notify, Track, ignore, silent
 from seg.config.version import VERSION
 from seg.errors import WrongUseError
@@ -96,6 +97,8 @@ def choose_weights(run: Path, here: bool = True, notify: Notify = ignore, **chan
         RunError, CheckpointError, WrongUseError: What is wrong, in one sentence.
     """
     checkpoint = best_checkpoint(run)
+    # What was asked for is no fault of the run's file.
+    device_name(changes.get("train__device") or "auto")
     config = load_config(None if is_model_folder(run) else run / CONFIG_FILE, **changes)
     card = check_checkpoint(checkpoint)
     _check_statistics(card)

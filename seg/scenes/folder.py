@@ -19,7 +19,7 @@ from seg.reben.bands import BANDS
 from seg.reben.names import band_in, metres_in, names_level_1c
 from seg.scenes.product_files import level_error
 
-_SUFFIXES = (".tif", ".tiff", ".jp2")
+SUFFIXES = (".tif", ".tiff", ".jp2")
 
 
 def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
@@ -34,6 +34,8 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
     files = band_files(path)
     if not files:
         require_no_radar_product(path, files_below(path, 3))
+        if kind := next((kind for name, kind in _OWN.items() if (path / name).is_file()), None):
+            raise SceneError(f"{path} is {kind}, and no scene; name a Sentinel-2 product or raster", wrong_use=True)
         raise SceneError(
             f"{path} holds no files of single bands; they are named like <scene>_B02.tif, B02_10m.jp2 or blue.tif, and "
             "a SAFE folder has an MTD_MSIL2A.xml at its top",
@@ -44,10 +46,15 @@ def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:
         if band not in files:
             raise BandMissingError(
                 f"{path} has no file for {band} (it has {', '.join(name for name in BANDS if name in files)}); add one "
-                f"that is named like <scene>_{band}.tif"
+                f"that is named like <scene>_{band}.tif",
+                band,
             )
         layers.append(single_band(band, only_file(band, files[band])))
     return layers
+
+
+_OWN = {"run.json": "a run", "store.json": "a store of patches, which 'seg export' maps"}
+"""What folders of seg are, by a file in them."""
 
 
 def band_files(path: Path) -> dict[str, list[Path]]:
@@ -55,7 +62,7 @@ def band_files(path: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for file in (path / name for name in files_below(path, 1)):
         band = band_in(file.stem) or common_band_in(file.stem)
-        if band and file.suffix.lower() in _SUFFIXES:
+        if band and file.suffix.lower() in SUFFIXES:
             if names_level_1c(file.name):
                 raise level_error(file, "Level-1C")
             found.setdefault(band, []).append(file)

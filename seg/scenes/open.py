@@ -9,6 +9,7 @@ from seg.catalogue.item import Item, Source, on_disk
 from seg.errors import SceneError
 from seg.rasters.header import Header, read_header, state_of
 from seg.rasters.layer import Layer, common_grid
+from seg.rasters.listing import files_below
 from seg.reben.bands import BANDS, S1_BANDS, of_sensor
 from seg.reben.names import acquired_in, product_in
 from seg.reben.patch import GeoRef
@@ -16,6 +17,7 @@ from seg.scenes.catalogued import item_layers
 from seg.scenes.cells import require_at_tile
 from seg.scenes.classification import CLOUD_CLASSES, cloud_source
 from seg.scenes.findings import Expected
+from seg.scenes.folder import SUFFIXES as RASTERS
 from seg.scenes.folder import folder_layers
 from seg.scenes.grid import SceneUseError
 from seg.scenes.offset import PRODUCT, without_offset
@@ -77,7 +79,7 @@ def open_scene(
         warped = sentinel1_layers(rasters, apart)
         for layer in warped:
             require_overlap(layer, grid)
-    coarse = judge_resolution(warped, grid)
+    coarse = (*judge_resolution(warped, grid), *_passed_over(path, rasters))
     clouds = cloud_source(path, grid) if cloud_mask else None
     own = without_offset(own, offset, path, stated=teller == PRODUCT)
     judged = judge_values(own, warped, path, asked=offset, teller=teller, named=bands is not None, expected=expected)
@@ -165,6 +167,20 @@ def _layers(
         return place.name, product_in(layers[-1].header.file.stem, place.name), layers, None
     layers = stack_layers(path, bands, needed)
     return path.stem, product_in(path.stem), layers, None
+
+
+def _passed_over(path: Source, used: Sequence[Place]) -> list[str]:
+    """What is said of a folder with a product in it and beside that other rasters, which are not used."""
+    if not (isinstance(path, Path) and path.is_dir() and is_product(path)):
+        return []
+    product = product_files(path)
+    if Path(product.prefix) == path:
+        return []
+    own = {place.resolve() for place in used if isinstance(place, Path)}
+    rasters = [name for name in files_below(path, 1) if name.lower().endswith(RASTERS)]
+    beside = [name for name in rasters if (path / name).resolve() not in own]
+    said = f"{path} holds the product {product.name}, which is mapped, and beside it {', '.join(beside[:2])}"
+    return [f"{said}{', ...' * (len(beside) > 2)}, which {'is' if len(beside) == 1 else 'are'} not."] * bool(beside)
 
 
 def _origin(

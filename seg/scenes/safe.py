@@ -131,7 +131,7 @@ def _band_paths(files: ProductFiles, needed: Sequence[str]) -> dict[str, str]:
     for band, paths in found.items():
         where = f"IMG_DATA/R{BANDS[band].pixel_size}m"
         if not paths:
-            raise BandMissingError(f"{files.source} has no {band} in {where}; get the whole product")
+            raise BandMissingError(f"{files.source} has no {band} in {where}; get the whole product", band)
         if len(granules := {PurePosixPath(path).parts[1] for path in paths}) > 1:
             raise SceneError(
                 f"{files.source} holds {len(granules)} tiles ({', '.join(sorted(granules))}); leave one in GRANULE"

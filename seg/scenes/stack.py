@@ -39,6 +39,8 @@ def stack_layers(path: Place, bands: Sequence[str] | None, needed: Sequence[str]
     if path.suffix.lower() == ".jp2" and isinstance(path, Path):
         require_whole_file(path)
     header = read_header(gdal_path(path))
+    if header.mapped:
+        raise SceneUseError(f"{path} is a map that seg has made, and no scene; name the scene itself")
     names = _described(header, path, needed) if bands is None else _named(header, bands)
     alpha = alpha_band(header, names)
     layers = []
@@ -46,7 +48,9 @@ def stack_layers(path: Place, bands: Sequence[str] | None, needed: Sequence[str]
         places = [place for place, name in enumerate(names, 1) if name == band]
         if not places:
             held = ", ".join(name for name in names if name in BANDS)
-            raise BandMissingError(f"{path} has no {band} (it has {held}); name its bands with --bands in their order")
+            raise BandMissingError(
+                f"{path} has no {band} (it has {held}); name its bands with --bands in their order", band
+            )
         if len(places) > 1:
             raise SceneError(f"{path} has {len(places)} bands named {band}; name its bands with --bands, each once")
         layers.append(tagged_layer(band, header, places[0], alpha))
