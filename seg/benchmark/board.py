@@ -10,6 +10,7 @@ from typing import Any
 
 from seg.benchmark.apart import Examiner
 from seg.benchmark.card import statements_table
+from seg.benchmark.checks import Checks, compared_words, read_checks
 from seg.benchmark.first import held_twice
 from seg.benchmark.outcome import tiles_of
 from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, EntryTrack
@@ -55,11 +56,13 @@ class Placed:
         name: What it is called: its name, with that of its folder where another has the same.
         verified: The submission.
         ranks: By score; of one that it does not have there is none.
+        compared: What was compared with its predictions, in words; empty: nothing.
     """
 
     name: str
     verified: Verified
     ranks: dict[str, Rank]
+    compared: str = ""
 
     @property
     def track(self) -> EntryTrack:
@@ -103,7 +106,7 @@ def read_board(
         track: Progress.
 
     Raises:
-        SubmissionError: If there is no such folder.
+        SubmissionError: If there is no such folder, or a check is none.
     """
     if not (folder / SUBMISSIONS).is_dir():
         raise SubmissionError(
@@ -111,6 +114,7 @@ def read_board(
             wrong_use=True,
         )
     paths = [path for path in sorted((folder / SUBMISSIONS).iterdir()) if _is_meant(path)]
+    checks = read_checks(folder)
     found: dict[Path, Verified] = {}
     refused: dict[Path, str] = {}
     with Examiner(store) as examiner:
@@ -125,7 +129,7 @@ def read_board(
     refused |= held_twice(found)
     ranked = [one for path, one in found.items() if path not in refused and only in ("", one.answers.track.name)]
     listed = tuple((clipped(path.name), clipped(refused[path], SENTENCE)) for path in sorted(refused))
-    return Board(_grouped(ranked, sort), listed)
+    return Board(_grouped(ranked, sort, checks), listed)
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -150,7 +154,7 @@ def _is_meant(path: Path) -> bool:
     return not is_litter(path.name) and not path.name.startswith(".") and (path.is_dir() or path.suffix != ".md")
 
 
-def _grouped(found: Sequence[Verified], sort: str) -> tuple[tuple[Placed, ...], ...]:
+def _grouped(found: Sequence[Verified], sort: str, checks: Checks) -> tuple[tuple[Placed, ...], ...]:
     """Entries that compare: of one track, on one set of patches with one reference."""
     names = [one.answers.name for one in found]
     groups: dict[tuple[bool, str, str], list[Verified]] = {}
@@ -166,6 +170,7 @@ def _grouped(found: Sequence[Verified], sort: str) -> tuple[tuple[Placed, ...], 
                 one.answers.name if names.count(one.answers.name) == 1 else f"{one.answers.name} ({one.name})",
                 one,
                 {key: found[position] for key, found in by_score.items() if position in found},
+                compared_words(checks.get(one.manifest.digest, {}), one.manifest.seeds, one.outcome.keys),
             )
             for position, one in enumerate(group)
         ]
@@ -197,6 +202,7 @@ def _columns() -> tuple[Column, ...]:
         Column("hours", "Device hours", "number"),
         Column("encoder", "Encoder", "text"),
         Column("origin", "Scored by seg", "text"),
+        Column("compared", "Compared with predictions", "text"),
         Column("authors", "Authors", "text"),
     )
 
@@ -215,6 +221,7 @@ def _row(entry: Placed) -> tuple[Value, ...]:
         answers.hours,
         answers.encoder,
         _origin(entry.verified),
+        entry.compared or None,
         ", ".join(answers.authors),
     )
 
@@ -265,7 +272,8 @@ def _notes(board: Board) -> list[str]:
         + (f"{brackets_note(min(tiles), 'intervals of the mean')} " if tiles else "")
         + "All of them were computed anew from the evidence of each entry; what the authors state was "
         "compared with the records of their trainings where there are any, and not otherwise. Evidence that somebody "
-        "makes up so that it agrees with itself everywhere is not told from measured evidence without the predictions.",
+        "makes up so that it agrees with itself everywhere is not told from measured evidence without the predictions. "
+        "Where these were compared, whoever keeps this leaderboard says so, and whoever has them can compare again.",
     ]
 
 
@@ -278,6 +286,7 @@ def _document(entry: Placed) -> dict[str, Any]:
         "track": track,
         "synthetic": bool(verified.synthetic),
         "trained_by_seg": verified.trained,
+        "compared_with_predictions": entry.compared or None,
         "patches": verified.patches,
         "reference": verified.subject,
         "ranks": {key: [rank.first, rank.last] for key, rank in entry.ranks.items()},

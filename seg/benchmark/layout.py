@@ -11,6 +11,7 @@
     seeds/0/record.json      what is known of the training
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,11 @@ class Manifest(BaseModel):
     name: Annotated[str, Field(max_length=80)]
     seeds: Annotated[list[Annotated[str, Field(pattern=r"^\d{1,10}$")]], Field(min_length=1, max_length=50)]
     files: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that it says, and so of all files: hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 def seed_files(seed: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seg.benchmark.bounds import read_evidence
+from seg.benchmark.checks import CONFIDENCES, MASKS, SCENES
 from seg.benchmark.container import opened
 from seg.benchmark.layout import seed_files
 from seg.benchmark.protocol import MADE_UP, SCENES_ALONE
@@ -24,8 +25,6 @@ from seg.predictions.request import Given, check_given, requested
 from seg.prepare.executors import LOCAL
 from seg.store.open import Store
 
-MASKS, CONFIDENCES, SCENES = "masks", "confidences of pixels", "probabilities of scene labels"
-"""What evidence tells of predictions."""
 _SAME_PROBABILITY, _SAME_SCORE = 1e-5, 1e-3
 """How far what a run predicts again may be from what its evidence says, and scores with it: they hang on the order and
 on what lies just above 0.5, which are as anybody likes where probabilities are nearly equal to each other or to that.
@@ -76,6 +75,7 @@ def compare_predictions(
     if strange := sorted(predicted.keys() - set(seeds)):
         raise WrongUseError(f"there is no seed {strange[0]} in {verified.name}; it has {', '.join(seeds)}")
     checked: list[str] = []
+    same: dict[str, tuple[str, ...]] = {}
     left: set[str] = set()
     with opened(path) as folder:
         for seed in seeds:
@@ -85,6 +85,7 @@ def compare_predictions(
                 found = _scored(seed, predicted[seed], classes, store, track, notify)
                 compared = _compare(seed, predicted[seed], evidence, found, elsewhere=not verified.trained)
                 checked.append(f"the predictions of seed {seed} give its {' and '.join(compared)}")
+                same[seed] = tuple(compared)
                 told -= set(compared)
             left |= told
     unverified = [one for one in verified.unverified if not (one == SCENES_ALONE and SCENES not in left)]
@@ -94,7 +95,7 @@ def compare_predictions(
             unverified.append("the confidences of pixels: class maps have none, and exported probabilities are rounded")
     if lacking := [seed for seed in seeds if seed not in predicted]:
         unverified.append(f"what the predictions of seed {', '.join(lacking)} would tell: they were not given")
-    return replace(verified, checked=(*verified.checked, *checked), unverified=tuple(unverified))
+    return replace(verified, checked=(*verified.checked, *checked), unverified=tuple(unverified), compared=same)
 
 
 def _told_of(evidence: Evidence) -> set[str]:

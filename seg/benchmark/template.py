@@ -1,6 +1,7 @@
 """The folder of a leaderboard that takes entries by pull request: its first files."""
 
 from seg.benchmark.board import SUBMISSIONS
+from seg.benchmark.checks import CHECKS
 from seg.config.version import VERSION
 
 _README = f"""# Leaderboard
@@ -12,6 +13,13 @@ belong into git-lfs. A pull request that adds one is verified: all its scores ar
 ```
 seg verify {SUBMISSIONS}/NAME
 seg leaderboard . --out site
+```
+
+Who has the predictions of an entry too compares them, and keeps what they gave in `{CHECKS}/`, which the leaderboard
+shows; only whoever keeps the leaderboard writes there:
+
+```
+seg verify {SUBMISSIONS}/NAME --data STORE --classes reben --predictions 0=MAPS --out {CHECKS}/NAME.json
 ```
 """
 _WORKFLOW = f"""# What somebody proposes is verified before anybody reads it, without secrets and leave to write.
@@ -59,5 +67,6 @@ FILES = {
     "README.md": _README,
     ".github/workflows/verify.yml": _WORKFLOW,
     f"{SUBMISSIONS}/README.md": "One folder or zip for each entry, as `seg submit` writes it.\n",
+    f"{CHECKS}/README.md": "What predictions gave, as `seg verify --predictions --out` writes it.\n",
 }
 """Files of an empty leaderboard, by their paths."""

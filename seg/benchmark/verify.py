@@ -1,8 +1,8 @@
 """Whether a submission is what it says: everything in it that follows from its evidence is computed anew."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,6 +59,7 @@ class Verified:
         remarks: What is not refused, and is to be known of it wherever it is shown.
         unrecorded: Names of the answers that no record holds.
         unverified: What cannot be known of it, in words.
+        compared: By seed, what predictions that were given were found to give, see `seg.benchmark.checks`.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Verified:
     remarks: tuple[str, ...]
     unrecorded: tuple[str, ...]
     unverified: tuple[str, ...]
+    compared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def verify_submission(path: Path, store: Store | None = None, track: Track = silent) -> Verified:

@@ -29,6 +29,13 @@ def verify(
         typer.Option(help="Its table of scene labels, likewise.", metavar="SEED=TABLE", show_default="none"),
     ] = None,
     classes: options.Numbering = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for what the predictions gave: in checks/ of a leaderboard, it is shown of the entry.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Compute every number of a submission anew from its evidence; fails with the first thing that is wrong.
 
@@ -44,6 +51,7 @@ def verify(
         predictions=_by_seed("--predictions", predictions or ()),
         scene=_by_seed("--scene", scene or ()),
         classes=classes,
+        out=out,
         track=console.track,
         notify=console.notify,
     )
@@ -55,6 +63,8 @@ def verify(
         console.wrapped(f"  remark: {line}")
     for line in found.unverified:
         console.wrapped(f"  cannot be verified: {line}")
+    if out is not None:
+        console.done(f"Check: {out}")
     console.done(f"VERIFIED {found.name}")
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import rasterio
 import rasterio.crs
 import rasterio.enums
 import rasterio.errors
-import rasterio.warp
 import xxhash
 from rasterio.windows import Window
 
@@ -195,8 +195,9 @@ def _same_place(crs: rasterio.crs.CRS, georef: GeoRef) -> bool:
         return bool(crs.to_epsg() == georef.epsg)
     corner = (georef.x_min, georef.y_max)
     try:
-        (x,), (y,) = rasterio.warp.transform(crs, f"EPSG:{georef.epsg}", *([value] for value in corner))
-    except rasterio.errors.RasterioError:
+        there = pyproj.CRS.from_wkt(crs.to_wkt())
+        x, y = pyproj.Transformer.from_crs(there, georef.epsg, always_xy=True).transform(*corner)
+    except (pyproj.exceptions.ProjError, rasterio.errors.CRSError):
         return False
     return bool(np.allclose((x, y), corner, rtol=0, atol=_METRES_OF_CRS))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.errors
@@ -31,13 +32,25 @@ _MOST_OPEN = 32
 
 @dataclass(frozen=True)
 class _Raster:
-    """A mosaic: its file, its grid, what it is called, and what it holds."""
+    """A mosaic: its file, its grid, and what it holds; of a virtual raster without nodata, where it has any sources."""
 
     path: Path
     epsg: int
     transform: tuple[float, ...]
     shape: tuple[int, int]
     shares: bool
+    filled: tuple[tuple[float, ...], ...] | None = None
+
+    def empty_in(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Where no source of a virtual raster is, which GDAL gives as 0."""
+        empty_HW = np.zeros((window.height, window.width), bool)
+        if self.filled is not None:
+            empty_HW[:] = True
+            for left, top, width, height in self.filled:
+                rows = slice(max(round(top) - window.row_off, 0), max(round(top + height) - window.row_off, 0))
+                columns = slice(max(round(left) - window.col_off, 0), max(round(left + width) - window.col_off, 0))
+                empty_HW[rows, columns] = False
+        return empty_HW
 
     def window(self, georef: GeoRef) -> Window | None:
         """Where a patch lies in it; None if it does not, or not on its grid."""
@@ -123,7 +136,8 @@ class Mosaics:
             window = raster.window(patch.georef)
             if window is None:
                 continue
-            array, empty_HW, dataset = cut(raster, window)
+            array, masked_HW, dataset = cut(raster, window)
+            empty_HW = raster.empty_in(window) if masked_HW is None else masked_HW
             if shares:
                 check_bands(dataset.descriptions, self.numbering)
                 part: Any = probabilities(array, scale_of(dataset), dataset.nodata, empty_HW)
@@ -170,7 +184,8 @@ def open_mosaics(paths: Sequence[Path], numbering: Numbering, index: Index, rows
                     f"{path} has {dataset.count} bands; a class map has one, and probabilities have {NUM_CLASSES}"
                 )
             transform = tuple(dataset.transform)[:6]
-            rasters.append(_Raster(path, epsg, transform, dataset.shape, dataset.count == NUM_CLASSES))
+            filled = _filled(path) if path.suffix.lower() == ".vrt" and dataset.nodata is None else None
+            rasters.append(_Raster(path, epsg, transform, dataset.shape, dataset.count == NUM_CLASSES, filled))
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     patches = [(name, PatchId.parse(name)) for name in index.patch_ids.take(rows).to_pylist()]
@@ -243,6 +258,22 @@ def _check_sources(path: Path) -> None:
                     f"{path} stands for {clipped(named)}, which is no image file on this machine; give the rasters "
                     "themselves"
                 )
+
+
+def _filled(path: Path) -> tuple[tuple[float, ...], ...] | None:
+    """Where the first band of a virtual raster has sources: left, top, width and height of each; None: everywhere."""
+    band = ElementTree.fromstring(path.read_bytes()).find("VRTRasterBand")
+    if band is None or band.get("subClass"):
+        return None
+    sources = [element for element in band if element.tag.endswith("Source")]
+    places = [source.find("DstRect") for source in sources]
+    if any(place is None for place in places):
+        return None
+    return tuple(
+        tuple(float(place.get(name, "nan")) for name in ("xOff", "yOff", "xSize", "ySize"))
+        for place in places
+        if place is not None
+    )
 
 
 _IMAGES = (".tif", ".tiff", ".png")

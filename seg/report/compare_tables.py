@@ -125,9 +125,11 @@ class Comparison:
     @property
     def brackets(self) -> str:
         """What the brackets of tables hold."""
-        fewest, *more = self.tiles
-        others = f" This is of the fewest tiles; runs have {', '.join(map(str, self.tiles))}." if more else ""
-        return brackets_note(fewest) + others
+        fewest, most = self.tiles[0], self.tiles[-1]
+        note = brackets_note(fewest)
+        return (
+            note if most == fewest else note.replace(f"the {fewest} S2 tiles", f"a run's {fewest} to {most} S2 tiles")
+        )
 
     def titled(self, what: str) -> str:
         """The title of a table."""

@@ -1,0 +1,101 @@
+"""What predictions were found to give, as whoever keeps a leaderboard notes it beside the submissions.
+
+Predictions of the official test split are gigabytes, so that they lie in no leaderboard: they are compared once, by
+`seg.benchmark.predicted`, and what came of it is kept. It names the submission by the digest of its manifest and is
+void as soon as a file of that changes. It is the word of whoever keeps the leaderboard; whoever has data and
+predictions can compare again.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from seg.benchmark.container import read_text
+from seg.benchmark.layout import Manifest
+from seg.config.wording import clipped
+from seg.errors import SubmissionError
+from seg.report.record import json_text, run_record
+
+CHECKS = "checks"
+"""The folder of a leaderboard that holds them."""
+Part = Literal["masks", "confidences of pixels", "probabilities of scene labels"]
+MASKS, CONFIDENCES, SCENES = PARTS = get_args(Part)
+"""What evidence tells of predictions."""
+Checks = Mapping[str, Mapping[str, Collection[str]]]
+"""By digest of the submission and by seed, what predictions were found to give."""
+_RANKED = {MASKS: "miou", SCENES: "f1_macro"}
+"""Those that scores of the leaderboard hang on, by one of these."""
+
+
+class Check(BaseModel):
+    """What was found of a submission.
+
+    Attributes:
+        format: Version of this.
+        name: Of the entry, for readers.
+        submission: Digest of its manifest, see `seg.benchmark.layout.Manifest.digest`.
+        data: Fingerprint of the store that the predictions were scored on.
+        compared: By seed, what its predictions were found to give.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    format: Literal[1]
+    name: Annotated[str, Field(max_length=80)]
+    submission: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    data: Annotated[str, Field(max_length=80)]
+    compared: Annotated[
+        dict[Annotated[str, Field(pattern=r"^\d{1,10}$")], list[Part]], Field(min_length=1, max_length=50)
+    ]
+
+
+def check_text(manifest: Manifest, compared: Mapping[str, Collection[str]], fingerprint: str) -> str:
+    """A check as JSON.
+
+    Args:
+        manifest: Of the submission.
+        compared: By seed, what its predictions were found to give, of `PARTS`.
+        fingerprint: Of the store that they were scored on.
+    """
+    found = {seed: sorted(parts, key=PARTS.index) for seed, parts in compared.items()}
+    known = {"format": 1, "name": manifest.name, "submission": manifest.digest, "data": fingerprint, "compared": found}
+    return json_text(run_record(**known))
+
+
+def read_checks(folder: Path) -> dict[str, dict[str, set[str]]]:
+    """The checks of a leaderboard: by digest of the submission and by seed, what predictions were found to give.
+
+    Raises:
+        SubmissionError: If a file in `CHECKS` is none.
+    """
+    found: dict[str, dict[str, set[str]]] = {}
+    for path in sorted((folder / CHECKS).glob("*.json")):
+        try:
+            check = Check.model_validate_json(read_text(path.parent, path.name))
+        except ValidationError:
+            raise SubmissionError(
+                f"{CHECKS}/{clipped(path.name)} is no check; remove it, or write it with 'seg verify --out'"
+            ) from None
+        seeds = found.setdefault(check.submission, {})
+        for seed, parts in check.compared.items():
+            seeds.setdefault(seed, set()).update(parts)
+    return found
+
+
+def compared_words(compared: Mapping[str, Collection[str]], seeds: Collection[str], scores: Collection[str]) -> str:
+    """What of an entry was compared with predictions, for a cell of a table; empty if nothing was.
+
+    Args:
+        compared: As of `read_checks`, of one submission.
+        seeds: Names of its seeds.
+        scores: Names of its scores.
+    """
+    words = []
+    for part, score in _RANKED.items():
+        number = sum(part in compared.get(seed, ()) for seed in seeds)
+        if score in scores and number:
+            what = part.rpartition(" ")[2]
+            words.append(what if number == len(seeds) else f"{what} of {number} of {len(seeds)} seeds")
+    return ", ".join(words)
