@@ -41,7 +41,7 @@ from seg.metrics.sparse import PatchCounts, sparse_counts
 from seg.pipeline.report import report_run
 from seg.pipeline.score import Scored, score
 from seg.pipeline.train import train
-from seg.predictions import pieces
+from seg.predictions import misplaced, pieces
 from seg.predictions.measure import Truth, measure_pixels
 from seg.predictions.numbering import NOTHING, UNKNOWN, Numbering, read_numbering
 from seg.predictions.permuted import doubt
@@ -140,6 +140,17 @@ def test_a_zarr_group_is_known_by_its_metadata(version: int, made: Made, scored:
     for name, values in (("ids", ids.view(np.uint8).reshape(len(ids), -1)), ("masks", made.masks)):
         group.create_array(name, data=values)
     assert same_evidence(scored(tmp_path / "predicted").evaluation, reference)
+
+
+def test_maps_that_lie_otherwise_are_told_of(made: Made, scored: Any, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(misplaced, "_FEWEST", 5)
+    masks = np.where(made.truth == 255, 0, made.truth).astype(np.uint8)
+    masks[:, ::7] = 2
+    for name, turned in (("right", masks), ("turned", masks[:, ::-1])):
+        np.savez(tmp_path / f"{name}.npz", ids=np.array(made.ids), masks=turned)
+    assert not any("The maps" in one for one in scored(tmp_path / "right.npz", out=tmp_path / "a").remarks)
+    done = scored(tmp_path / "turned.npz", out=tmp_path / "b")
+    assert any("The maps look upside down" in one for one in done.remarks)
 
 
 TEXTS = {

@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from seg.benchmark import container
 from seg.benchmark import verify as verify_module
 from seg.benchmark.card import derived_files
+from seg.benchmark.checks import read_checks
 from seg.benchmark.consistency import check_consistency
 from seg.benchmark.form import Answers, form_text, read_answers
 from seg.benchmark.layout import manifest_text
@@ -44,11 +45,13 @@ from seg.errors import EvidenceError, ForeignFileError, RunError, SegError, Subm
 from seg.metrics.evidence import CELLS, Evidence, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence, save_evidence
 from seg.metrics.sparse import sparse_counts
+from seg.pipeline.leaderboard import leaderboard
 from seg.pipeline.score import score
 from seg.pipeline.submit import submit
 from seg.pipeline.verify import verify
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.official import ids_digest, labels_digest
+from seg.reben.reference_map import class_indices
 
 SEEDS = ("0", "1", "2")
 
@@ -115,13 +118,13 @@ def test_a_line_that_is_not_answered_is_named(name: str):
         ("name", "a\u202eb", "cannot be printed"),
         ("name", " ", "is empty"),
         ("authors", [], "at least 1 item"),
-        ("authors", "A. Author", "valid list"),
+        ("authors", "A. Author", "a line for each, such as - Jane Doe"),
         ("url", "javascript:alert(1)", "begins with https://"),
         ("url", 'https://x.org/" onclick="x', "begins with https://"),
         ("licence", "proprietary", "should be 'apache-2.0'"),
         ("inputs", "rgb", "should be 's1', 's2', 's1s2' or 'any'"),
         ("labels_percent", 50, "should be 1, 10 or 100"),
-        ("test_unseen", False, "should be True"),
+        ("test_unseen", False, "should be true: an entry whose test split"),
         ("trials", 0, "greater than or equal to 1"),
         ("trials", True, "is no number"),
         ("parameters", -1, "greater than or equal to 0"),
@@ -141,6 +144,12 @@ def test_a_wrong_answer_is_named_with_its_line(name: str, value: object, what: s
         line = next(n for n, one in enumerate(text.splitlines(), 1) if one.startswith(f"{name}:"))
         assert str(refused.value).startswith(f"form, line {line}: {name} ")
     assert "\n" not in str(refused.value)
+
+
+def test_a_colon_in_a_sentence_is_told_of():
+    text = form_text(ANSWERS)[0].replace(f"summary: {ANSWERS['summary']}", "summary: a forest: 5 trees")
+    with pytest.raises(SubmissionError, match=r"is no valid YAML in line \d+: a text that holds ': ' stands in quotes"):
+        read_answers(text, "form")
 
 
 def test_lines_that_are_none_of_the_form_are_refused():
@@ -880,6 +889,73 @@ def test_evidence_made_elsewhere_tells_of_no_training(change, sentence, store, t
     forge(tmp_path / "entry", change, SEEDS)
     with pytest.raises(SubmissionError, match=sentence):
         verify(tmp_path / "entry")
+
+
+def test_what_predictions_gave_is_kept_for_the_leaderboard(store, tmp_path):
+    entries = [scored(store, tmp_path / str(seed), seed) for seed in range(3)]
+    board = tmp_path / "board"
+    leaderboard(board, init=True)
+    entry = board / "submissions" / "entry"
+    submit(entries, entry, answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER))
+    masks = {str(seed): tmp_path / str(seed) / "masks.npz" for seed in range(3)}
+    tables = {str(seed): tmp_path / str(seed) / "scene.parquet" for seed in range(3)}
+
+    def shown() -> str | None:
+        leaderboard(board, out=tmp_path / "site")
+        (one,) = json.loads((tmp_path / "site/leaderboard.json").read_text())["entries"]
+        assert ("masks, labels" in (tmp_path / "site/index.html").read_text()) == (
+            one["compared_with_predictions"] == "masks, labels"
+        )
+        return one["compared_with_predictions"]
+
+    assert shown() is None
+    given: dict[str, Any] = {"data": store.folder, "classes": "reben"}
+    verify(entry, **given, predictions={"1": masks["1"]}, out=board / "checks/some.json")
+    assert shown() == "masks of 1 of 3 seeds"
+    # What was compared at another time counts too.
+    verify(entry, **given, predictions=masks, scene=tables, out=board / "checks/entry.json")
+    assert shown() == "masks, labels"
+    other = read_checks(board)
+    assert {seed: set(parts) for seed, parts in next(iter(other.values())).items()} == {
+        seed: {"masks", "probabilities of scene labels"} for seed in SEEDS
+    }
+    # It is of these very files.
+    submit(entries, entry, answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER, summary="Another."))
+    assert shown() is None
+    for wrong, said in (
+        ({"predictions": masks, "out": tmp_path / "check.txt"}, "is no JSON"),
+        ({"out": tmp_path / "check.json"}, "name them with --predictions"),
+    ):
+        with pytest.raises(WrongUseError, match=said):
+            verify(entry, **given, **wrong)
+    (tmp_path / "check.json").write_text("mine")
+    with pytest.raises(ForeignFileError, match=r"holds check.json, which seg did not write"):
+        verify(entry, **given, predictions=masks, out=tmp_path / "check.json")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 2}', "\x00", '{"a": ' * 2000])
+def test_a_check_that_is_none_is_refused(text, store, tmp_path):
+    board = tmp_path / "board"
+    leaderboard(board, init=True)
+    (board / "checks/x.json").write_text(text)
+    with pytest.raises(SubmissionError, match=r"checks/x.json is no check; remove it"):
+        leaderboard(board, out=tmp_path / "site")
+
+
+def test_classes_that_have_changed_places_are_remarked(store, tmp_path):
+    rows = np.flatnonzero(store.index.splits == 2)
+    ids = store.index.patch_ids.take(rows).to_pylist()
+    truth = np.stack([class_indices(store.patches.reference_map(one), one) for one in ids])
+    places = np.roll(np.arange(NUM_CLASSES), 4)
+    noise = np.random.default_rng(0).random(truth.shape) < 0.3
+    masks = np.where(noise | (truth == 255), 2, np.minimum(truth, 18)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", ids=np.array(ids), masks=places[masks].astype(np.uint8))
+    score(tmp_path / "a.npz", name="outsider", out=tmp_path / "scored", classes="reben", data=store.folder)
+    answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER, deterministic=True)
+    done = submit([tmp_path / "scored"], tmp_path / "entry", answers=answers)
+    (remark,) = done.remarks
+    assert re.fullmatch(r"the classes of seed 0 seem to have changed places: .* instead of .* %", remark)
+    assert done.remarks == verify(tmp_path / "entry").remarks
 
 
 def pooled_a_little_less(evidence: Evidence) -> Evidence:

@@ -32,6 +32,8 @@ from seg.maps.geotiff import write_class_map
 from seg.maps.map_files import map_files
 from seg.pipeline import demo
 from seg.pipeline.evaluate import evaluate
+from seg.pipeline.score import score
+from seg.pipeline.submit import submit
 from seg.pipeline.train import train
 from seg.prepare import download
 from seg.prepare.build import build_store
@@ -52,7 +54,7 @@ from seg.synthetic.tree import synthesise
 
 pytestmark = pytest.mark.usefixtures("forked")
 ROOT = Path(__file__).resolve().parents[1]
-READERS = {"data info", "models", "doctor", "verify"}
+READERS = {"data info", "models", "doctor"}
 """Commands that write nothing but what they print."""
 OF_OTHERS = {"sweep"}
 """Commands that write by way of others alone: each run is that of ``train`` and ``eval``."""
@@ -342,9 +344,19 @@ CASES = {
         target="out",
         before=_a_leaderboard,
     ),
+    "verify": Case(
+        lambda desk, out: [
+            *("verify", out.parent / "entry", "--data", desk.store),
+            *("--scene", f"0={desk.store.parent / 'labels.parquet'}", "--out", out),
+        ],
+        ["check.json"],
+        target="check.json",
+        lock=lock_beside,
+        before=_an_outsider,
+    ),
     "leaderboard --init": Case(
         lambda _, out: ["leaderboard", out, "--init"],
-        ["README.md", ".github/workflows/verify.yml", "submissions/README.md"],
+        ["README.md", ".github/workflows/verify.yml", "submissions/README.md", "checks/README.md"],
     ),
     "submit without answers": Case(
         lambda _, out: ["submit", *_entry_options(out)],
@@ -370,6 +382,15 @@ def test_every_command_says_here_what_it_writes():
     cases = [*CASES, *READERS, *OF_OTHERS]
     assert [command for command in commands(cli.app) if not any(case.startswith(command) for case in cases)] == []
     assert {*READERS, *OF_OTHERS} <= set(commands(cli.app))
+
+
+def _an_outsider(desk: Desk, target: Path) -> None:
+    """Labels made elsewhere, scored and packed beside the target."""
+    place, labels = target.parent, desk.store.parent / "labels.parquet"
+    score(name="labels", out=place / "scored", scene=labels, data=desk.store)
+    said = ANSWERS | {"name": "labels", "deterministic": True, "encoder": "none", "trials": 1, "patches_seen": 0}
+    (place / "answers.yaml").write_text(form_text(said)[0])
+    submit([place / "scored"], place / "entry", answers=place / "answers.yaml")
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -649,6 +649,31 @@ def test_what_is_advised_works_when_typed(
         np.testing.assert_allclose(array[:, 30:], inside, atol=6 if len(held) > 2 else 0.06)
 
 
+@pytest.mark.parametrize("order", [("VV", "VH"), ("VH", "VV"), ("angle", "VH", "VV")])
+@pytest.mark.parametrize("filled", [False, True])
+def test_what_is_advised_for_radar_beside_a_scene_works_when_typed(
+    order: tuple[str, ...], filled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made has no names of bands, and those of a scene are not those of --s1."""
+    monkeypatch.chdir(tmp_path)
+    held = {"angle": np.full_like(radar()["VV"], 38), **{band: 10 ** (image / 10) for band, image in radar().items()}}
+    for image in held.values():
+        image[:, :30] *= not filled
+    scene = write(tmp_path / "scene.tif", land())
+    path = write(tmp_path / "radar.tif", {band: held[band] for band in order}, "float32", 0 if filled else None)
+    needed = (*S2_BANDS, *S1_BANDS)
+    with pytest.raises(SceneError) as refused:
+        open_scene(scene, needed=needed, s1=path)
+    text = str(refused.value)
+    assert "--bands" not in text
+    run_printed(text, tmp_path)
+    opened = open_scene(scene, needed=needed, s1=tmp_path / "new.tif")
+    with opened.open() as reader:
+        found = reader.read(Window(0, 0, 120, 120), S1_BANDS)
+    for band, array in found.items():
+        np.testing.assert_allclose(array[:, 32:118], radar()[band][:120, 32:118], atol=0.06)
+
+
 def test_two_files_of_a_band_of_which_one_does_not_say_its_resolution(tmp_path: Path) -> None:
     for name in ("B02.tif", "B03.tif", "B04.tif", "T33UXP_B04_10m.tif"):
         write(tmp_path / name, {"": land()[re.findall("B0.", name)[0]]})

@@ -215,6 +215,10 @@ def read_answers(text: str, source: str) -> Answers:
         )
         if first["type"] == "extra_forbidden":
             what = "is no line of the form"
+        if first["type"] == "list_type":
+            what = "is a list: below it, a line for each, such as - Jane Doe"
+        if name == "test_unseen":
+            what = "should be true: an entry whose test split was used for more than the final scores is none"
         where = f", line {line}" if (line := _line(text, name)) else ""
         raise SubmissionError(f"{source}{where}: {clipped(name)} {clipped(what, 200)}".replace(":  ", ": ")) from None
 

@@ -198,5 +198,5 @@ def _require(what: str, seed: str, path: Path | None, differing_N: Bools, eviden
         raise SubmissionError(
             f"{path} does not give the {what} in the evidence of seed {seed}: "
             f"{counted(int(differing_N.sum()), 'patch differs', 'patches differ')}, {first} first; these are other "
-            "predictions, or the evidence was edited"
+            f"predictions{', --classes is another' * (what == MASKS)}, or the evidence was edited"
         )

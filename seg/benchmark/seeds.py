@@ -89,8 +89,8 @@ def check_seed(seed: SeenSeed, others: Sequence[SeenSeed]) -> list[str]:
                 )
             if share < FEW:
                 remarks.append(
-                    f"the masks of {both} differ by {100 * share:.2g} % of the pixels that they have wrong, which "
-                    "tells little of the spread over seeds"
+                    f"by their counts, the masks of {both} need not differ by more than {100 * share:.2g} % of the "
+                    "pixels that they have wrong, which tells little of the spread over seeds"
                 )
         if seed.probabilities_NK is not None and other.probabilities_NK is not None:
             share = _apart(seed, other)

@@ -27,7 +27,8 @@ from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError, UnknownNameError
-from seg.metrics.evidence import Evidence
+from seg.metrics.evidence import Evidence, total_counts
+from seg.predictions.permuted import permuted
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
 from seg.report.results import text_difference
@@ -227,6 +228,11 @@ def examine(
         )
         seen.append(seen_seed(seed, evidence))
         remarks += check_seed(seen[-1], seen[:-1])
+        if (shares := permuted(total_counts(evidence))) is not None:
+            remarks.append(
+                f"the classes of seed {seed} seem to have changed places: {100 * shares[0]:.1f} % of its pixels would "
+                f"be right instead of {100 * shares[1]:.1f} %"
+            )
         first = replace(first, prints=(*first.prints, seen[-1].prints))
         if bare and (fact.trained or weights):
             raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")

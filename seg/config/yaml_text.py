@@ -41,7 +41,10 @@ def parse(text: str) -> Any:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
+        problem = str(getattr(error, "problem", ""))
         what = f": {error.problem.partition(' with value')[0]}" if isinstance(error, DuplicateKeyError) else ""
+        if "mapping values are not allowed" in problem:
+            what = ": a text that holds ': ' stands in quotes"
         raise YamlTextError(f"is no valid YAML{where}{what}") from None
     except YamlTextError:
         raise

@@ -19,6 +19,8 @@ from seg.metrics.evidence_file import save_evidence
 from seg.metrics.evidence_header import SCORED_FILE
 from seg.metrics.scores import Scores
 from seg.predictions.evidence import PIECES, clear, is_begun, scored_evidence
+from seg.predictions.measure import ClassMap
+from seg.predictions.misplaced import looked_at, misplaced
 from seg.predictions.permuted import doubt, too_good
 from seg.predictions.pieces import predicted_maps
 from seg.predictions.request import Given, Request, check_given, requested
@@ -115,6 +117,8 @@ def score(
         remarks = too_good(evidence)
         if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
             remarks.insert(0, sentence)
+        if request.source is not None and (sentence := misplaced(_some_maps(request))):
+            remarks.insert(0, sentence)
         assessment = assess(evidence, track)
         from seg.runs.pictures import pictures_of  # draws, which loads matplotlib
 
@@ -124,6 +128,12 @@ def score(
     evaluation = out / EVALUATIONS / evidence.origin.scope.name
     tables = summary_tables(assessment)
     return Scored(out, evaluation, assessment.scores, assessment, tables, tuple(remarks))
+
+
+def _some_maps(request: Request) -> list[tuple[ClassMap, ClassMap]]:
+    """Reference and predicted map of some patches, in the order of their ids."""
+    ids = sorted(request.store.index.patch_ids.take(request.rows).to_pylist())
+    return list(predicted_maps(request, [ids[row] for row in looked_at(len(ids))]).values())
 
 
 @contextmanager

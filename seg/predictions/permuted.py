@@ -17,6 +17,32 @@ _AS_GOOD = 0.95
 _NAMED = 4
 
 
+def _best(counts_KK: Counts) -> tuple[int, list[tuple[int, int]]] | None:
+    """Right pixels at best, and which predicted class would be which then; None if they are not far more."""
+    from scipy.optimize import linear_sum_assignment
+
+    total = int(counts_KK.sum())
+    if not total:
+        return None
+    predicted, true = linear_sum_assignment(-counts_KK.T)
+    best = int(counts_KK[true, predicted].sum())
+    moved = [(p, t) for p, t in zip(predicted.tolist(), true.tolist(), strict=True) if p != t and counts_KK[t, p]]
+    if best - int(counts_KK.trace()) < FAR_BETTER * total or len(moved) < _FEWEST:
+        return None
+    return best, moved
+
+
+def permuted(counts_KK: Counts) -> tuple[float, float] | None:
+    """Shares of right pixels if classes changed places as suits them best, and as they are; None if it is not far more.
+
+    Args:
+        counts_KK: Confusion counts, true x predicted.
+    """
+    found = _best(counts_KK)
+    total = int(counts_KK.sum())
+    return None if found is None else (found[0] / total, int(counts_KK.trace()) / total)
+
+
 def doubt(counts_KK: Counts, stated: str) -> str:
     """A sentence about what the numbers seem to mean; empty if they seem to mean what was stated.
 
@@ -24,17 +50,10 @@ def doubt(counts_KK: Counts, stated: str) -> str:
         counts_KK: Confusion counts, true x predicted.
         stated: Name of the numbering that was stated.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    total = int(counts_KK.sum())
-    if not total:
+    if (found := _best(counts_KK)) is None:
         return ""
-    predicted, true = linear_sum_assignment(-counts_KK.T)
-    best = int(counts_KK[true, predicted].sum())
-    stands = int(counts_KK.trace())
-    moved = [(p, t) for p, t in zip(predicted.tolist(), true.tolist(), strict=True) if p != t and counts_KK[t, p]]
-    if best - stands < FAR_BETTER * total or len(moved) < _FEWEST:
-        return ""
+    best, moved = found
+    total, stands = int(counts_KK.sum()), int(counts_KK.trace())
     named = [name for name, places in _named(stated).items() if _right(counts_KK, places) >= _AS_GOOD * best]
     moved.sort(key=lambda pair: -int(counts_KK[pair[1], pair[0]]))
     seen = "; ".join(f"'{CLASSES[p].short}' like '{CLASSES[t].short}'" for p, t in moved[:_NAMED])

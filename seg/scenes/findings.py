@@ -15,6 +15,8 @@ from seg.rasters.header import shown
 from seg.rasters.layer import Layer
 from seg.rasters.place import filled
 from seg.rasters.sample import Floats, Sample, at_same_places
+from seg.reben.bands import S1_BANDS, S2_BANDS
+from seg.reben.names import band_in
 
 Expected = Mapping[str, tuple[float, float]]
 """Mean and standard deviation by band of what a model was trained on."""
@@ -116,7 +118,9 @@ def cure(layer: Layer, formula: str, right: Sequence[Layer] = ()) -> str:
     filling, source = filled(layer.header, layer.alpha) if layer.masked else ("", layer.header.path)
     kept = [index for index in range(1, len(layer.header.dtypes) + 1) if index != layer.alpha]
     stay = {one.index for one in right if one.header.path == layer.header.path}
-    if stay:
+    # What rio calc writes has no names, and two bands without any are VV and VH.
+    radar = _polarisations(layer, kept)
+    if stay or radar not in ([], kept):
         # Of bands that are put together, rio calc forgets what is masked.
         plain = " --not-masked"
         change = (
@@ -124,13 +128,15 @@ def cure(layer: Layer, formula: str, right: Sequence[Layer] = ()) -> str:
             if layer.nodata is None or math.isnan(layer.nodata)
             else f"(where (== (read 1) {layer.nodata!r}) {layer.nodata!r} {formula})"
         )
-        places = range(1, len(kept) + 1) if filling else kept
         each = (
-            (f"(read 1 {place})" if index in stay else change.replace("(read 1)", f"(read 1 {place})"))
-            for place, index in zip(places, kept, strict=True)
+            f"(read 1 {place})" if index in stay else change.replace("(read 1)", f"(read 1 {place})")
+            for index in radar or kept
+            for place in (kept.index(index) + 1 if filling else index,)
         )
         formula = f"(asarray {' '.join(each)})"
     calc = f'{filling}rio calc -t float32{plain} "{formula}" {shlex.quote(source)}'
+    if radar:
+        return f"type {calc} {NEW}, and give that file"
     if len(kept) > 1:
         return f"type {calc} {NEW}, and name its bands with --bands"
     # A band in a file of its own is known by the name of the file.
@@ -139,3 +145,13 @@ def cure(layer: Layer, formula: str, right: Sequence[Layer] = ()) -> str:
         f"copy {', '.join(one.band for one in right)} into it as they are" if right else "likewise for each other band"
     )
     return f"type mkdir {Path(NEW).stem} && {calc} {target}, {others}, and give that folder"
+
+
+def _polarisations(layer: Layer, kept: Sequence[int]) -> list[int]:
+    """Bands of a raster, from 1, that hold VV and VH and may stand alone; none if it has others of a scene too."""
+    names = [band_in(text) for text in layer.header.descriptions]
+    if layer.band not in S1_BANDS or any(name in S2_BANDS for name in names):
+        return []
+    if all(names.count(band) == 1 for band in S1_BANDS):
+        return [names.index(band) + 1 for band in S1_BANDS]
+    return list(kept) if len(kept) == len(S1_BANDS) and not any(names) else []
