@@ -25,9 +25,12 @@ from sklearn.ensemble import RandomForestClassifier
 
 import seg
 from seg.benchmark.board import BOARD_FILES, SUBMISSIONS, board_files, read_board
+from seg.benchmark.checks import CHECKS
 from seg.benchmark.form import Answers, form_text
 from seg.config.yaml_text import parse
+from seg.pipeline.verify import verify
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
+from seg.runs.entry import read_entry
 from seg.store.atomic import write_text
 from seg.store.open import open_store
 from seg.store.targets import claim_until_exit
@@ -71,6 +74,7 @@ def main() -> None:
     entries = {**networks(store, args), **classifiers(store, work)}
     for name, (folders, stated) in entries.items():
         enter(folders, args.out / SUBMISSIONS / name, work / f"{name}.yaml", stated)
+        compare(folders, args.out, name, store)
     board = read_board(args.out, open_store(store))
     for name, text in board_files(board).items():
         write_text(args.out / name, text)
@@ -204,6 +208,20 @@ def enter(folders: list[Path], out: Path, form: Path, stated: dict[str, Any]) ->
     write_text(form, form_text(answers | stated)[0])
     shutil.rmtree(out, ignore_errors=True)
     seg.submit(folders, out, answers=form)
+
+
+def compare(folders: list[Path], out: Path, name: str, store: Path) -> None:
+    """Keep what the predictions of an entry give, where they lie beside what was scored of them."""
+    seeds = [str(read_entry(folder).seed or 0) for folder in folders]
+    given = [
+        {seed: path for seed, folder in zip(seeds, folders, strict=True) if (path := folder.with_suffix(end)).is_file()}
+        for end in (".npz", ".parquet")
+    ]
+    if any(given):
+        (out / CHECKS).mkdir(exist_ok=True)
+        pixels, scene = given
+        check = out / CHECKS / f"{name}.json"
+        verify(out / SUBMISSIONS / name, data=store, predictions=pixels, scene=scene, classes="reben", out=check)
 
 
 if __name__ == "__main__":

@@ -938,7 +938,7 @@ def test_a_check_that_is_none_is_refused(text, store, tmp_path):
     board = tmp_path / "board"
     leaderboard(board, init=True)
     (board / "checks/x.json").write_text(text)
-    with pytest.raises(SubmissionError, match=r"checks/x.json is no check; remove it"):
+    with pytest.raises(SubmissionError, match=r"checks/x.json is no check of predictions; remove it"):
         leaderboard(board, out=tmp_path / "site")
 
 

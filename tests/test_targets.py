@@ -154,6 +154,15 @@ def _a_leaderboard(_: Desk, target: Path) -> None:
     (target.parent / "board" / "submissions" / "none.zip").write_bytes(b"none")
 
 
+def _an_outsider(desk: Desk, target: Path) -> None:
+    """Labels made elsewhere, scored and packed beside the target."""
+    place, labels = target.parent, desk.store.parent / "labels.parquet"
+    score(name="labels", out=place / "scored", scene=labels, data=desk.store)
+    said = ANSWERS | {"name": "labels", "deterministic": True, "encoder": "none", "trials": 1, "patches_seen": 0}
+    (place / "answers.yaml").write_text(form_text(said)[0])
+    submit([place / "scored"], place / "entry", answers=place / "answers.yaml")
+
+
 def _evaluation(target: Path) -> Path:
     folder = target / "eval" / "test"
     folder.mkdir(parents=True, exist_ok=True)
@@ -382,15 +391,6 @@ def test_every_command_says_here_what_it_writes():
     cases = [*CASES, *READERS, *OF_OTHERS]
     assert [command for command in commands(cli.app) if not any(case.startswith(command) for case in cases)] == []
     assert {*READERS, *OF_OTHERS} <= set(commands(cli.app))
-
-
-def _an_outsider(desk: Desk, target: Path) -> None:
-    """Labels made elsewhere, scored and packed beside the target."""
-    place, labels = target.parent, desk.store.parent / "labels.parquet"
-    score(name="labels", out=place / "scored", scene=labels, data=desk.store)
-    said = ANSWERS | {"name": "labels", "deterministic": True, "encoder": "none", "trials": 1, "patches_seen": 0}
-    (place / "answers.yaml").write_text(form_text(said)[0])
-    submit([place / "scored"], place / "entry", answers=place / "answers.yaml")
 
 
 class Quiet(SimpleHTTPRequestHandler):

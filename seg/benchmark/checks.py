@@ -75,9 +75,7 @@ def read_checks(folder: Path) -> dict[str, dict[str, set[str]]]:
         try:
             check = Check.model_validate_json(read_text(path.parent, path.name))
         except ValidationError:
-            raise SubmissionError(
-                f"{CHECKS}/{clipped(path.name)} is no check; remove it, or write it with 'seg verify --out'"
-            ) from None
+            raise SubmissionError(f"{CHECKS}/{clipped(path.name)} is no check of predictions; remove it") from None
         seeds = found.setdefault(check.submission, {})
         for seed, parts in check.compared.items():
             seeds.setdefault(seed, set()).update(parts)

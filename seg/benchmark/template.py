@@ -67,6 +67,6 @@ FILES = {
     "README.md": _README,
     ".github/workflows/verify.yml": _WORKFLOW,
     f"{SUBMISSIONS}/README.md": "One folder or zip for each entry, as `seg submit` writes it.\n",
-    f"{CHECKS}/README.md": "What predictions gave, as `seg verify --predictions --out` writes it.\n",
+    f"{CHECKS}/README.md": "What the predictions of entries gave, a file for each.\n",
 }
 """Files of an empty leaderboard, by their paths."""

@@ -75,10 +75,10 @@ def sweep(
         notify=console.notify,
     )
     states = _shown_states(runs, executor, slurm or (), planned=dry)
-    then = _next(runs, out, split, series=bool(protocol) and not recipes)
+    series = bool(protocol) and not recipes
     if dry:
         _show_cost([one for one, state in zip(runs, states, strict=True) if protocol and state.todo == "train"])
-        console.done(f"Then: {then.partition(': ')[2]}")
+        console.done(f"Then: {_next(runs, out, split, series).partition(': ')[2]}")
         return
     with console.stoppable("The same command does what is left."):
         failed = run(
@@ -91,8 +91,7 @@ def sweep(
             notify=console.notify,
         )
     _say_how_it_went(len(runs), sum(state.todo == "finished" for state in states), failed)
-    done = [one for one in runs if one.name not in failed]
-    console.done(_next(done, out, split, series=bool(protocol) and not recipes) if done else then)
+    console.done(_next([one for one in runs if one.name not in failed] or runs, out, split, series))
     if failed:
         sys.exit(1)
     _enter(recipes, runs, out)
