@@ -61,6 +61,7 @@ TYPED = {
     "cli/sample.py": {"Then: seg areas": "test_areas.py::test_what_comes_next_is_typed"},
     "benchmark/board.py": {"make one with": "test_cures.py::test_a_folder_without_submissions"},
     "benchmark/template.py": {"# Leaderboard": DESCRIBED, "name: verify": DESCRIBED, "One folder or zip": DESCRIBED},
+    "scenes/folder.py": {"a store of patches": DESCRIBED},
     "benchmark/container.py": {"give what": DESCRIBED, "pack it again": PACKED},
     "benchmark/form.py": {"without --answers writes": PACKED},
     "catalogue/search.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},

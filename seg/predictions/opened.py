@@ -10,7 +10,7 @@ from seg.predictions.folder import DRIVERS as FILES
 from seg.predictions.folder import open_folder
 from seg.predictions.mosaics import DRIVERS, open_mosaics
 from seg.predictions.numbering import CHOICES, Numbering
-from seg.predictions.pixels import MAP_ENDINGS, SHARE_ENDINGS, Source
+from seg.predictions.pixels import MAP_ENDINGS, SHARE_ENDINGS, Source, is_patch, split_name
 from seg.store.index import Index, Rows
 
 KINDS = (
@@ -61,7 +61,9 @@ def _mosaics_in(path: Path, numbering: Numbering, index: Index, rows: Rows) -> S
             file for file in path.rglob("*") if file.suffix.lower() in FILES and not file.name.startswith(".")
         )
         if not found:
-            raise EvidenceError(f"{path} holds no file that is named by a patch, and no mosaics; give {KINDS}")
+            others = sorted(file for file in path.rglob("*") if is_patch(split_name(file.stem)[0]) and file.is_file())
+            what = f"names patches by files that are no maps ({clipped(others[0].name)})" if others else _NOTHING
+            raise EvidenceError(f"{path} {what}; give {KINDS}")
         raise EvidenceError(
             f"{path}: none of {counted(len(found), 'file', 'files')} is named by a patch, such as "
             f"{clipped(found[0].name)}; name each by its patch, with nothing or one of "
@@ -70,5 +72,6 @@ def _mosaics_in(path: Path, numbering: Numbering, index: Index, rows: Rows) -> S
     return open_mosaics(rasters, numbering, index, rows)
 
 
+_NOTHING = "holds no file that is named by a patch, and no mosaics"
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".zst", ".xz", ".bz2", ".7z")
 _OTHERS = ("_reference", "_agreement", "_confidence", "_entropy")

@@ -66,7 +66,9 @@ def headline_lines(scores: Scores, intervals: Intervals = NO_INTERVALS) -> tuple
         if key in values
     }
     width = max(map(len, lines))
-    without = "" if scores.scene is not None else "; the model has no scene head"
+    # Predictions made elsewhere come from no weights of seg's.
+    lacks = "the model has no scene head" if scores.origin.weights else "there are no scene labels"
+    without = "" if scores.scene is not None else f"; {lacks}"
     without += "" if scores.origin.masks else "; there are no masks"
     title = f"{table_title(scores.origin, 'Scores in %')}, {scores.patches:,} patches{without}"
     return (title, *(f"  {name:<{width}}  {value}" for name, value in lines.items()))
