@@ -85,8 +85,8 @@ def build_store(  # noqa: PLR0913
     subset = subset or Subset()
     check_build(sources, subset, partial)
     find_sources(sources)
-    synthetic = _synthetic_source(sources)
     index = read_index(sources.metadata)
+    synthetic = _synthetic_source(sources)
     index = index.take(pc.sort_indices(index.patch_ids).to_numpy())
     opened = open_sources(sources, subset.bands)
     if not opened.keys() & {"s2", "s1"}:
