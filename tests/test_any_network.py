@@ -332,7 +332,7 @@ def test_a_frozen_encoder_of_ones_own_stays(run: Path, store: Path, tmp_path: Pa
     moved = {name for name, value in after.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {name for name in named if not name.startswith("network.encoder.")}
     record = json.loads((again / "run.json").read_text())
-    assert record["weights"][0]["source"] == "run run"
+    assert record["weights"][0]["source"] == "run run, trained on SYNTHETIC data"
     assert record["parameters_trained"] == sum(named[name].numel() for name in moved)
 
 

@@ -35,7 +35,7 @@ from seg.benchmark.form import form_text
 from seg.benchmark.outcome import Outcome, SeedOutcome, measured
 from seg.benchmark.ranking import ranks
 from seg.benchmark.verify import Verified
-from seg.errors import ForeignFileError, SubmissionError
+from seg.errors import ForeignFileError, SubmissionError, WrongUseError
 from seg.metrics.evidence import Evidence
 from seg.metrics.evidence_file import load_evidence
 from seg.metrics.jackknife import Replicates, paired_test
@@ -103,6 +103,16 @@ def entered(place: Path, store) -> Path:
 def made(entered: Path):
     board = read_board(entered)
     return board, board_files(board)
+
+
+def test_no_site_is_put_into_a_store_or_run(tmp_path):
+    (tmp_path / "board/submissions").mkdir(parents=True)
+    for name in ("store.json", "config.yaml"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("{}")
+        with pytest.raises(WrongUseError, match=r"is a run or a store; name a folder of its own, such as .*site"):
+            leaderboard(tmp_path / "board", out=tmp_path / name)
+        assert [path.name for path in (tmp_path / name).iterdir()] == [name]
 
 
 def test_what_fails_verification_is_listed_with_its_sentence_and_not_ranked(made):

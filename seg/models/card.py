@@ -114,6 +114,10 @@ class ModelCard(Section):
             raise ValueError("a network of one's own has FILE.py:NAME, the hash of that file, and the encoder 'none'")
         return self
 
+    def source(self, run: str) -> str:
+        """What weights of a run are called where another one begins with them."""
+        return f"run {run}" + ", trained on SYNTHETIC data" * bool(self.data.synthetic)
+
     @property
     def calibration(self) -> float:
         """The temperature; 1 if none was fitted."""

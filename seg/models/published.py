@@ -149,4 +149,4 @@ def _read_run(folder: Path, sensor: str | None, told: Sequence[str] | None) -> P
         raise CheckpointError(f"{folder} holds no encoder; give the folder of a run of 'seg train'")
     run = folder.parents[1].name if folder.name == BEST else folder.name
     evidence = Evidence(stated=(InputBands(bands, f"its {CARD_FILE}"),))
-    return Published(f"run {run}", encoder, evidence, network=rest, card=card)
+    return Published(card.source(run), encoder, evidence, network=rest, card=card)

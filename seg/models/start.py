@@ -183,7 +183,7 @@ def _from_earlier_run(model: Segmenter) -> Loaded:
         raise CheckpointError(f"{weights} holds nothing that fits {model.config.arch}; name a run of the same network")
     model.load_state_dict(fitting, strict=False)
     left_out = tuple(name for name in tensors if name not in fitting)
-    source = f"run {Path(weights).resolve().name}"
+    source = card.source(Path(weights).resolve().name)
     heads = any(name.startswith("scene_head.") for name in fitting)
     bands = BandFit.between(model.bands, model.bands)
     return Loaded(None, source, None, len(fitting), bands, scene_head=heads, left_out=left_out)

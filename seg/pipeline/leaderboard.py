@@ -9,9 +9,10 @@ from seg.benchmark.template import FILES
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Track, silent
 from seg.errors import SubmissionError
+from seg.runs.folder import CONFIG_FILE
 from seg.store.atomic import write_text
-from seg.store.open import open_store
-from seg.store.targets import Known, claimed_folder
+from seg.store.open import INFO_FILE, open_store
+from seg.store.targets import Known, claimed_folder, require_own_folder
 
 
 def leaderboard(
@@ -55,6 +56,7 @@ def leaderboard(
         return Board((), ())
     if only and only not in TRACKS:
         raise SubmissionError(f"there is no track '{only}'; choose one like {TRACKS[0]}, {TRACKS[-1]}", wrong_use=True)
+    require_own_folder(out, "site", CONFIG_FILE, INFO_FILE)
     store = None if data is None else open_store(data)
     with claimed_folder(out, BOARD_FILES, Known(vouchers=(PAGE_FILE,))):
         board = read_board(folder, store, sort, only, track)
