@@ -560,6 +560,13 @@ def test_swapped_polarisations(tmp_path: Path) -> None:
     for named in (True, False):
         text = refusal(write(tmp_path / "x.tif", swapped, "float32", named=named), swapped)
         assert re.search(r"VV, VH of .*look swapped: VH is 6\.\d dB above VV", text)
+    path = write(tmp_path / "two names.tif", swapped, "float32")
+    with pytest.raises(SceneError) as refused:
+        open_scene(path, needed=S1_BANDS)
+    run_printed(str(refused.value), tmp_path)
+    assert open_scene(path, needed=S1_BANDS).remarks == ()
+    with rasterio.open(path) as dataset:
+        assert dataset.descriptions == ("VH", "VV")
     rng = np.random.default_rng(0)
     alike = {"VV": held["VV"], "VH": held["VV"] + rng.normal(0, 1, held["VV"].shape)}
     scene = open_scene(write(tmp_path / "x.tif", alike, "float32"), needed=S1_BANDS)
@@ -619,6 +626,7 @@ def test_an_offset_taken_off_by_request_that_is_not_there(tmp_path: Path) -> Non
     [
         ({band: image / 10_000 for band, image in land().items()}, "float32"),
         ({band: image / 100 for band, image in land().items()}, "float32"),
+        ({band: image * 10 for band, image in land().items()}, "uint32"),
         ({band: np.maximum(image / 10, 1) for band, image in land().items()}, "uint16"),
         ({band: 10 ** (image / 10) for band, image in radar().items()}, "float32"),
         ({band: 10 * image for band, image in radar().items()}, "int16"),
@@ -628,7 +636,19 @@ def test_an_offset_taken_off_by_request_that_is_not_there(tmp_path: Path) -> Non
         (radar() | {"VH": 10 ** (radar()["VH"] / 10)}, "float32"),
         (radar() | {"VV": 100 * radar()["VV"]}, "float32"),
     ],
-    ids=["0 to 1", "percent", "x 1000", "power", "dB x 10", "dB / 10", "no sign", "one 0 to 1", "VH power", "VV x 100"],
+    ids=[
+        "0 to 1",
+        "percent",
+        "x 100000",
+        "x 1000",
+        "power",
+        "dB x 10",
+        "dB / 10",
+        "no sign",
+        "one 0 to 1",
+        "VH power",
+        "VV x 100",
+    ],
 )
 def test_what_is_advised_works_when_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Images, dtype: str
@@ -672,6 +692,17 @@ def test_what_is_advised_for_radar_beside_a_scene_works_when_typed(
         found = reader.read(Window(0, 0, 120, 120), S1_BANDS)
     for band, array in found.items():
         np.testing.assert_allclose(array[:, 32:118], radar()[band][:120, 32:118], atol=0.06)
+
+
+@pytest.mark.parametrize(("rows", "share"), [(120, None), (60, "50"), (90, "75")])
+def test_radar_that_ends_within_a_scene_is_told(rows: int, share: str | None, tmp_path: Path) -> None:
+    scene = write(tmp_path / "scene.tif", land())
+    size = land()["B02"].shape[0]
+    held = {band: np.tile(image, (2, 2))[: rows * size // 120, :size] for band, image in radar().items()}
+    path = write(tmp_path / "radar.tif", held, "float32")
+    remarks = " ".join(open_scene(scene, needed=(*S2_BANDS, *S1_BANDS), s1=path).remarks)
+    found = re.search(r"radar.tif covers about (\d+) % of the scene; the rest has no data", remarks)
+    assert (found and found[1]) == share
 
 
 def test_two_files_of_a_band_of_which_one_does_not_say_its_resolution(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ _TRACK_COLUMNS = (
 """What the entries of a group have in common; the page can be filtered by it."""
 
 
-_UNCOMPARED = (
+UNCOMPARED = (
     "WARNING: what these entries say is true was compared with nothing but each other; give their data with --data."
 )
 
@@ -86,6 +86,11 @@ class Board:
     def entries(self) -> tuple[Placed, ...]:
         """All of them."""
         return tuple(entry for group in self.groups for entry in group)
+
+    @property
+    def referenced(self) -> bool:
+        """Whether what every entry says is true was compared."""
+        return all(entry.verified.referenced for entry in self.entries)
 
     @property
     def synthetic(self) -> Synthetic:
@@ -238,7 +243,7 @@ def _group_table(group: tuple[Placed, ...]) -> Table:
     title = f"{first.synthetic.warning}{first.answers.track.words}; {first.patches:,} patches"
     notes = tuple(f"{entry.name}: {remark}." for entry in group for remark in entry.verified.remarks)
     if _trust([entry.verified for entry in group])[0]:
-        notes = (_UNCOMPARED, *notes)
+        notes = (UNCOMPARED, *notes)
     return Table(first.answers.track.name, title, _columns(), tuple(map(_row, group)), notes)
 
 

@@ -27,7 +27,7 @@ def leaderboard(
 
     Entries that paired tests over tiles do not tell apart share ranks.
     """
-    from seg.benchmark.board import PAGE_FILE
+    from seg.benchmark.board import PAGE_FILE, UNCOMPARED
     from seg.pipeline.leaderboard import leaderboard as ranked
 
     board = ranked(folder, out=out, data=data, sort=sort, only=only, init=init, track=console.track)
@@ -40,6 +40,8 @@ def leaderboard(
             console.done(f"  {rank:>5}  {entry.name}")
             for remark in entry.verified.remarks:
                 console.notify(f"{entry.name}: {remark}")
+    if not board.referenced:
+        console.notify(UNCOMPARED)
     if init:
         console.done(f"Leaderboard to be filled: {folder}")
     if out is not None:

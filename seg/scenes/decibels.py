@@ -6,9 +6,11 @@ and -31.7 to -14.1 (VH), and the 5 % to 95 % range of a band is wider than 4 dB 
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 
+from seg.rasters.header import editing
 from seg.rasters.layer import Layer
 from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
 
@@ -187,6 +189,14 @@ def _vv_above_vh(spreads: list[Spread]) -> bool:
     return len(middle) == 2 and middle["VH"] > 0 and middle["VV"] > middle["VH"] + _SWAPPED
 
 
+def _other_way_round(vv: Layer, vh: Layer) -> str:
+    path = vv.header.path
+    if vh.header.path != path or not Path(path).is_file():
+        return "name them the other way round"
+    names = [f"--bidx {layer.index} --description {name}" for layer, name in ((vv, "VH"), (vh, "VV"))]
+    return f"name them the other way round: {' && '.join(editing(path, name) for name in names)}"
+
+
 def _compared(vv: Spread, vh: Spread) -> list[Finding]:
     """VV is above VH by 3 to 15 dB nearly everywhere."""
     apart = float(np.median([vv.at(q) - vh.at(q) for q in (0.1, 0.25, 0.5, 0.75, 0.9)]))
@@ -194,7 +204,9 @@ def _compared(vv: Spread, vh: Spread) -> list[Finding]:
         return []
     what = named([vv, vh])
     if apart < -_SWAPPED:
-        how = f"VH is {-apart:.1f} dB above VV, but it is below nearly everywhere; name them the other way round"
+        how = (
+            f"VH is {-apart:.1f} dB above VV, but it is below nearly everywhere; {_other_way_round(vv.layer, vh.layer)}"
+        )
         return [Finding(f"{what} look swapped: {how}", True)]
     if apart < _SWAPPED or apart > _APART:
         return [Finding(f"VV is {apart:.1f} dB above VH in {what}, not 3 to 15; make sure which is which", False)]

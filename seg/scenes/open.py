@@ -24,7 +24,7 @@ from seg.scenes.offset import PRODUCT, without_offset
 from seg.scenes.product_files import is_metadata, is_product, product_files
 from seg.scenes.reader import Scene
 from seg.scenes.safe import radiometry, safe_layers
-from seg.scenes.sentinel1 import judge_resolution, overlaps, require_overlap, sentinel1_layers
+from seg.scenes.sentinel1 import judge_cover, judge_resolution, overlaps, require_overlap, sentinel1_layers
 from seg.scenes.simulated import find_synthetic_mark
 from seg.scenes.stack import stack_layers
 from seg.scenes.units import judge_values
@@ -79,7 +79,7 @@ def open_scene(
         warped = sentinel1_layers(rasters, apart)
         for layer in warped:
             require_overlap(layer, grid)
-    coarse = (*judge_resolution(warped, grid), *_passed_over(path, rasters))
+    coarse = (*judge_resolution(warped, grid), *judge_cover(warped, grid), *_passed_over(path, rasters))
     clouds = cloud_source(path, grid) if cloud_mask else None
     own = without_offset(own, offset, path, stated=teller == PRODUCT)
     judged = judge_values(own, warped, path, asked=offset, teller=teller, named=bands is not None, expected=expected)

@@ -131,10 +131,12 @@ def _extreme(spread: Spread) -> str:
             "that cannot be negative; take it off anew in int16 or float32"
         )
     if spread.at(0.95) > _BRIGHTEST:
-        tags = f"; {cure(spread.layer, '')}" if tags_of(spread.layer) else ": give them so"
+        told = f"; {cure(spread.layer, '')}"
+        if not tags_of(spread.layer):
+            told = f": give them so; of reflectance times 100000, {cure(spread.layer, '(/ (read 1) 10.0)')}"
         return (
             f"{what} is brighter than snow and clouds (5 % above {spread.at(0.95):,.0f}), so it is no reflectance "
-            f"times 10000{tags}"
+            f"times 10000{told}"
         )
     if (below := spread.share(_FILL, _BELOW_ZERO)) > _MANY:
         return (

@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
-from rasterio.transform import xy
+from rasterio.transform import rowcol, xy
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 
@@ -28,6 +28,10 @@ from seg.scenes.stack import stack_layers
 
 _FINER = 0.9
 """Pixels of a raster that are smaller than this part of the scene's are averaged."""
+_COVERED = 0.98
+"""Share of a scene that a raster covers at least, lest it be said."""
+_LOOKED_AT = 40
+"""Places along the edge of a scene that are looked at for it."""
 _COARSE, _TOO_COARSE = 15.0, 60.0
 """Metres of pixels that are coarser than the sensor's, and of those that hold nothing of what models see."""
 
@@ -129,6 +133,29 @@ def sentinel1_layers(rasters: Sequence[Place], needed: Sequence[str]) -> list[La
 def _polarisation(path: Place) -> str | None:
     """What a file of one polarisation holds: by its name, else by the description of its band."""
     return band_in(path.stem) or next(filter(None, map(band_in, read_header(gdal_path(path)).descriptions)), None)
+
+
+def judge_cover(layers: Sequence[Layer], grid: GeoRef) -> tuple[str, ...]:
+    """What is to be said of rasters that end within a scene, a sentence for each.
+
+    Args:
+        layers: Polarisations on grids of their own, which overlap the scene.
+        grid: Of the scene.
+    """
+    west, south, east, north = grid.bounds
+    parts = (np.arange(_LOOKED_AT) + 0.5) / _LOOKED_AT
+    places = np.meshgrid(west + parts * (east - west), south + parts * (north - south))
+    xs, ys = (place.ravel() for place in places)
+    remarks = []
+    for header in {layer.header.path: layer.header for layer in layers}.values():
+        along, across = transform(CRS.from_epsg(grid.epsg), header.crs, xs, ys)
+        rows, columns = map(np.array, rowcol(header.transform, along, across, op=np.asarray))
+        share = ((columns >= 0) & (columns <= header.width) & (rows >= 0) & (rows <= header.height)).mean()
+        if share < _COVERED:
+            remarks.append(
+                f"{shown(header.path)} covers about {100 * share:.0f} % of the scene; the rest has no data in the map."
+            )
+    return tuple(remarks)
 
 
 def overlaps(layer: Layer, grid: GeoRef) -> bool:
