@@ -199,6 +199,7 @@ def _columns() -> tuple[Column, ...]:
     return (
         Column("rank_miou", "Rank by mIoU", "text"),
         Column("entry", "Entry", "text"),
+        Column("compared", "Predictions compared", "text"),
         *percent_columns(*((key, SCORES[key]) for key in _SHOWN)),
         Column("rank_ap_macro", "Rank by AP", "text"),
         Column("seeds", "Seeds", "count"),
@@ -207,7 +208,6 @@ def _columns() -> tuple[Column, ...]:
         Column("hours", "Device hours", "number"),
         Column("encoder", "Encoder", "text"),
         Column("origin", "Scored by seg", "text"),
-        Column("compared", "Compared with predictions", "text"),
         Column("authors", "Authors", "text"),
     )
 
@@ -218,6 +218,7 @@ def _row(entry: Placed) -> tuple[Value, ...]:
     return (
         first,
         entry.name,
+        entry.compared or None,
         *(estimates.get(key) for key in _SHOWN),
         second,
         len(entry.verified.outcome.seeds),
@@ -226,7 +227,6 @@ def _row(entry: Placed) -> tuple[Value, ...]:
         answers.hours,
         answers.encoder,
         _origin(entry.verified),
-        entry.compared or None,
         ", ".join(answers.authors),
     )
 
