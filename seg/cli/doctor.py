@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seg.cli import console, options
+from seg.config.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def _machine_rows(machine: "Machine") -> dict[str, str]:
         for number, gpu in enumerate(machine.gpus)
     ]
     quota = "" if machine.quota is None else f", {machine.quota:g} by the container's limit"
-    threads = f"{machine.threads} threads, OMP_NUM_THREADS {machine.omp_threads or 'not set'}"
+    threads = f"{counted(machine.threads, 'thread', 'threads')}, OMP_NUM_THREADS {machine.omp_threads or 'not set'}"
     memory = "unknown" if machine.memory_bytes is None else f"{machine.memory_bytes / 1e9:.1f} GB"
     why = "computes in it itself" if machine.dtype == "bfloat16" else "bfloat16 is emulated or absent here"
     places = {"here": machine.work, "cache": machine.cache}

@@ -135,7 +135,7 @@ def place_charts(assessment: Assessment, evidence: Evidence) -> list[Chart]:
         title = "Overall accuracy of the patches, by place"
         low, middle, high = np.quantile(accuracy[shown], (0.05, 0.5, 0.95))
         seen = f"half of the patches reach {_percent(middle)}, 90 % lie between {_percent(low)} and {_percent(high)}"
-        caption = f"{seen.capitalize()}. Places follow from the patch ids; a dot is the mean of the patches in it."
+        caption = f"{seen.capitalize()}. Places follow from the patch ids; a mark is the mean of the patches in it."
         charts.append(
             _chart(figure, "places", title, f"Map of {int(shown.sum()):,} patches: {seen}.", caption, "large")
         )
