@@ -22,7 +22,7 @@ from seg.runs.data import synthetic_store
 from seg.runs.evaluation import REPORT_FILE
 from seg.runs.study import Study, Variant
 from seg.store.atomic import write_bytes, write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 BEST, COMPARE, RUN = "best", "compare", "run.txt"
 OF_BEST = (REPORT_FILE, "tables.md", "scores.json", "eval.json")

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seg.report.record import run_record, write_json
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 TARGET_SECONDS = 0.5
 """Most that ``seg --help`` may take, median."""

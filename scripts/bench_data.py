@@ -35,7 +35,7 @@ from seg.prepare.sources import METADATA_FILES
 from seg.report.formats import FORMATS, Column, Table
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 ROUNDS = 5
 PARTS = {"s2": "BigEarthNet-S2", "s1": "BigEarthNet-S1", "maps": "Reference_Maps"}

@@ -21,7 +21,7 @@ from typing import Any
 
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 MODES = {"native": {}, "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}}
 TARGETS = {"bfloat16": 90.0, "float32": 240.0}

@@ -122,7 +122,7 @@ def main() -> None:
         return
     from seg.report.record import run_record, write_json
     from seg.store.atomic import write_text
-    from seg.store.targets import claim_until_exit
+    from seg.store.until_exit import claim_until_exit
 
     files = [args.out.with_suffix(suffix) for suffix in (".json", ".md")]
     claim_until_exit(args.out.parent, [file.name for file in files])

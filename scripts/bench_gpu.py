@@ -40,7 +40,7 @@ from seg.report.record import run_record, write_json
 from seg.runs.plan import plan
 from seg.runs.preparation import prepare
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 from seg.synthetic.scene import synthesise_scene
 
 _console = Console()

@@ -43,7 +43,7 @@ from seg.region.products import tasks_of
 from seg.region.request import Request
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 from seg.synthetic.scene import SyntheticScene, synthesise_scene
 
 _MEMORY = Path("/dev/shm")

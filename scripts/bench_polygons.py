@@ -34,7 +34,7 @@ from seg.reben.ground import hectares_of
 from seg.reben.patch import GeoRef
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

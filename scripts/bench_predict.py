@@ -60,7 +60,7 @@ from seg.runs.session import Weights, open_weights
 from seg.runs.use import choose_weights
 from seg.scenes.open import open_scene
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 from seg.synthetic.scene import synthesise_scene
 
 TARGET = 0.9

@@ -27,7 +27,7 @@ from rich.table import Table as RichTable
 from seg.report.formats import FORMATS, Column, Table
 from seg.report.record import run_record, write_json
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 # The tests own the made-up evidence, and are no package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

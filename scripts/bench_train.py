@@ -49,7 +49,7 @@ from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.report.record import run_record, write_json
 from seg.runs.preparation import loader_workers, prepare
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 CPU_TARGET = 1.7
 """On a CPU: least ratio of seg's patches per second to those of the plain loop."""

@@ -37,7 +37,7 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.report.formats import FORMATS, Column, Table, Value
 from seg.report.record import json_text
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 Floats = npt.NDArray[np.float64]
 K = NUM_CLASSES

@@ -25,7 +25,7 @@ from seg.errors import SceneError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.open import open_scene
 from seg.store.atomic import write_text
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 from seg.synthetic.places import REGIONS
 from seg.synthetic.tree import draw_place
 

@@ -16,7 +16,7 @@ from seg.pipeline.export import OVERVIEW
 from seg.report.log import FILE_NAME as LOG_FILE
 from seg.runs.folder import CONFIG_FILE, EVALUATION_FILE, EVALUATIONS, EVIDENCE, RECORD_FILE
 from seg.store.atomic import write_bytes
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 TABLES = ("scores.json", "per_class.csv", "tables.md", "tables.tex", "tables.csv", EVALUATION_FILE)
 

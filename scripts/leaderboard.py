@@ -33,7 +33,7 @@ from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.runs.entry import read_entry
 from seg.store.atomic import write_text
 from seg.store.open import open_store
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 SEEDS = (0, 1, 2)
 NETWORKS = {"unet": "U-Net", "deeplabv3plus": "DeepLabV3+"}

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import shapely
 
 from seg.store.atomic import write_bytes
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 TARGET = Path(__file__).resolve().parents[1] / "seg" / "figures" / "coastline.npz"
 MEMBER = "package/land-10m.json"

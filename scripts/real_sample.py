@@ -40,7 +40,7 @@ from seg.report.outcomes import SCORES, Outcome, difference, differences_table, 
 from seg.runs.data import split_rows
 from seg.runs.study import Study, Variant
 from seg.store.open import open_store
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 BANDS = {"s1": "VV,VH", "s2": "B02,B03,B04,B08", "s1s2": "VV,VH,B02,B03,B04,B08"}
 ARCHITECTURES = ("unet", "deeplabv3plus")

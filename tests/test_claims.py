@@ -300,6 +300,20 @@ def test_a_voucher_speaks_for_a_folder_without_a_record_only(tmp_path):
         write_all(tmp_path, "seg", ["run.json", "tables.md"], known=known)
 
 
+def test_a_raster_that_is_the_second_of_one_is_not_the_first_of_another(tmp_path):
+    one, other = tmp_path / "a.tif", tmp_path / "a_confidence.tif"
+    with claimed_files([one, other, tmp_path / "a.png"]):
+        with pytest.raises(BusyError, match=r"is writing .*a_confidence.tif; wait"), claimed_files([other]):
+            pass
+        with claimed_files([tmp_path / "b.tif"]):
+            pass
+    with claimed_files([other]):
+        with pytest.raises(BusyError, match=r"is writing .*a_confidence.tif; wait"), claimed_files([one, other]):
+            pass
+        assert sorted(path.name for path in tmp_path.iterdir()) == [lock_beside(other).name]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_is_needed_whole(tmp_path):
     out, beside = tmp_path / "store", tmp_path / ".store.building"
     beside.mkdir()

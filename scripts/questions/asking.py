@@ -15,7 +15,7 @@ from seg.report.outcomes import SCORES, Outcome
 from seg.runs.data import synthetic_store
 from seg.runs.study import Study, Variant
 from seg.store.open import read_info
-from seg.store.targets import claim_until_exit
+from seg.store.until_exit import claim_until_exit
 
 _console = Console()
 

@@ -5,16 +5,14 @@ seg cannot tell to be its own; and keeps a record of what is written (`seg.store
 process does so, and the others only keep the record.
 """
 
-import atexit
 import os
 import shutil
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.errors import ForeignFileError, SegError, WrongUseError
+from seg.errors import ForeignFileError, WrongUseError
 from seg.store.locks import locked
 from seg.store.marks import is_marked
 from seg.store.written import FILE_NAME as RECORD_FILE
@@ -26,8 +24,6 @@ SIDECAR = ".aux.xml"
 """What GDAL keeps beside a raster, and rewrites whenever somebody looks at statistics."""
 _BESIDE = (SIDECAR, ".msk", ".ovr")  # GDAL would take the mask and the pyramids of an earlier raster for a new one's.
 _NAMED = 8
-_until_exit: dict[Path, ExitStack] = {}
-"""Claims of scripts by their folder."""
 _ELSEWHERE = "move them away, or name another --out"
 
 
@@ -94,7 +90,12 @@ def claimed_files(paths: Sequence[Path], known: Known | None = None) -> Iterator
         ForeignFileError, BusyError, OSError: As of `claimed_folder`.
     """
     folder, names = paths[0].parent, [path.name for path in paths]
-    with made(folder), _claimed(folder, lock_beside(paths[0]), paths[0], names, known or Known()) as keeper:
+    target, claims = paths[0], known or Known()
+    with made(folder), _claimed(folder, lock_beside(target), target, names, claims) as keeper, ExitStack() as others:
+        # What one names first may be another's second, and rasters take long to make.
+        for path in paths[1:] if _rank() == 0 else ():
+            if path.suffix.lower() in (".tif", ".tiff"):
+                others.enter_context(locked(lock_beside(path), path))
         yield keeper
 
 
@@ -131,25 +132,6 @@ def require_writable(path: Path) -> None:
         raise WrongUseError(f"{there} is a file, so nothing can be put below it; name a folder that you may write")
     if not os.access(there, os.W_OK):
         raise WrongUseError(f"{there} cannot be written; name a folder that you may write")
-
-
-def claim_until_exit(folder: Path, names: Sequence[str]) -> None:
-    """Claim files that a script will write, see `claimed_folder`, before its work begins, until it ends or claims anew.
-
-    Files that carry a mark of seg vouch for the others.
-
-    Raises:
-        SystemExit: With a sentence, if they cannot be had.
-    """
-    if (earlier := _until_exit.pop(folder.resolve(), None)) is not None:
-        earlier.close()
-    claims = ExitStack()
-    try:
-        claims.enter_context(claimed_folder(folder, names, Known(vouchers=names)))
-    except (SegError, OSError) as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
-    atexit.register(claims.close)
-    _until_exit[folder.resolve()] = claims
 
 
 def lock_beside(path: Path) -> Path:
