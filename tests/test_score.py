@@ -33,7 +33,7 @@ from seg.config.sections import DataConfig
 from seg.errors import EvidenceError, RunError
 from seg.metrics.assess import assess
 from seg.metrics.calibration import confidence_counts
-from seg.metrics.evidence import Details, Origin, reference_areas, total_counts
+from seg.metrics.evidence import Details, Evidence, Origin, batch_evidence, reference_areas, total_counts
 from seg.metrics.evidence_file import load_evidence, load_origin, pack_evidence, save_evidence
 from seg.metrics.evidence_header import sealed
 from seg.metrics.scores import score_evidence
@@ -144,6 +144,7 @@ def test_a_zarr_group_is_known_by_its_metadata(version: int, made: Made, scored:
 
 def test_maps_that_lie_otherwise_are_told_of(made: Made, scored: Any, tmp_path: Path, monkeypatch: Any):
     monkeypatch.setattr(misplaced, "_FEWEST", 5)
+    monkeypatch.setattr(misplaced, "_OUTSTANDING", 2.0)
     masks = np.where(made.truth == 255, 0, made.truth).astype(np.uint8)
     masks[:, ::7] = 2
     for name, turned in (("right", masks), ("turned", masks[:, ::-1])):
@@ -506,11 +507,31 @@ def test_probabilities_in_alphabetical_order(made: Made, scored: Any, reference:
 )
 def test_numbers_that_seem_to_mean_other_classes_are_pointed_out(stated: str, values: Any, looks: str, made: Made):
     predicted = read_numbering(stated).indices(values(made.masks))
-    inside = made.truth != 255
-    counts = confusion_matrix(made.truth[inside], predicted[inside], labels=range(N)).astype(np.int64)
-    sentence = doubt(counts, stated)
+    sentence = doubt(evidence_of(made, predicted), stated)
     assert looks in sentence
     assert bool(sentence) == bool(looks)
+
+
+def evidence_of(made: Made, predicted: np.ndarray) -> Evidence:
+    """Of class indices, by scikit-learn's counts."""
+    counts = [
+        confusion_matrix(truth[truth != 255], values[truth != 255], labels=range(N)).astype(np.int64)
+        for truth, values in zip(made.truth, predicted, strict=True)
+    ]
+    return batch_evidence(Origin("test", "f", True), made.ids, np.stack(counts), made.labels, None)
+
+
+@pytest.mark.parametrize("unit", ["patch", "tile"])
+def test_an_order_that_is_better_by_chance_raises_no_doubt(unit: str, made: Made):
+    """Of one class for each patch or tile, thrown, some order of the classes is far better in a few of them."""
+    units = made.ids if unit == "patch" else [name[38:44] for name in made.ids]
+    _, numbers = np.unique(units, return_inverse=True)
+    raised = 0
+    for seed in range(100):
+        thrown = np.random.default_rng(seed).integers(0, N, numbers.max() + 1)[numbers]
+        predicted = np.broadcast_to(thrown[:, None, None], made.truth.shape).astype(np.uint8)
+        raised += bool(doubt(evidence_of(made, predicted), "reben"))
+    assert raised <= 5
 
 
 # Broken off, and done by others

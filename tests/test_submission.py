@@ -428,6 +428,7 @@ FORGERIES: dict[str, tuple[Callable[[Evidence], Evidence], str]] = {
     ),
     "a sensor left out": (lambda e: with_origin(e, without="s1"), "without Sentinel-1"),
     "no thresholds": (lambda e: with_origin(e, thresholds=(2.0,) * NUM_CLASSES), "thresholds are not those|header"),
+    "thresholds of nothing": (lambda e: with_origin(e, thresholds=()), "thresholds are not those|header"),
     "other temperature": (lambda e: with_origin(e, temperature=9.0), "after the temperature are none that it makes"),
     "no temperature": (lambda e: with_origin(e, temperature=None), "and no temperature"),
     "a huge loss": (huge_loss, "the log-likelihood is none that its confidences can have"),

@@ -32,7 +32,7 @@ _LEAST = 1 / NUM_CLASSES
 """No largest probability of 19 is below it."""
 _SLACK = 1e-3
 """Share that sums of float32 losses may be off by."""
-_MOST_LOSS, _MOST_LOSS_ELSEWHERE = 1e6, 16.1
+_MOST_LOSS, _MOST_LOSS_ELSEWHERE = 1e4, 16.1
 """Negative log-likelihood of a pixel at most: no network's logits are further apart, and of predictions made elsewhere,
 whose probabilities are not taken for less than 2^-23, it is -ln of that."""
 

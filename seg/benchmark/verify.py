@@ -27,7 +27,7 @@ from seg.config.synthetic import Synthetic
 from seg.config.track import Track, silent
 from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError, UnknownNameError
-from seg.metrics.evidence import Evidence, total_counts
+from seg.metrics.evidence import Evidence
 from seg.predictions.permuted import permuted
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
@@ -228,7 +228,7 @@ def examine(
         )
         seen.append(seen_seed(seed, evidence))
         remarks += check_seed(seen[-1], seen[:-1])
-        if (shares := permuted(total_counts(evidence))) is not None:
+        if (shares := permuted(evidence)) is not None:
             remarks.append(
                 f"the classes of seed {seed} seem to have changed places: {100 * shares[0]:.1f} % of its pixels would "
                 f"be right instead of {100 * shares[1]:.1f} %"

@@ -261,7 +261,7 @@ def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
         version, classes, patches = header["format"], tuple(header["classes"]), header["patches"]
     except (KeyError, TypeError, ValueError, RecursionError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None
-    if type(patches) is not int:
+    if type(patches) is not int or type(version) is not int:
         raise damaged(path, "its header holds something else than seg writes")
     if version not in _READ:
         raise EvidenceError(

@@ -46,7 +46,7 @@ def origin_of(path: Path, header: Mapping[str, Any]) -> Origin:
             synthetic if "synthetic_model" in header or not synthetic else None,
             header["weights"],
             None if thresholds is None else tuple(map(float, thresholds)),
-            None if header["temperature"] is None else float(header["temperature"]),
+            None if header["temperature"] is None else 1.0 * header["temperature"],
             header.get("without"),
             header.get("on", ""),
             model,
@@ -64,7 +64,7 @@ def origin_of(path: Path, header: Mapping[str, Any]) -> Origin:
         raise damaged(path, "its header holds something else than seg writes")
     known = origin.split in SPLITS and origin.without in (None, *SENSORS) and 0 <= origin.unit < math.inf
     known = known and 0 <= origin.context <= PATCH_SIZE and origin.context_split in get_args(ContextSplit)
-    if not known or (origin.thresholds and len(origin.thresholds) != NUM_CLASSES):
+    if not known or (origin.thresholds is not None and len(origin.thresholds) != NUM_CLASSES):
         raise damaged(path, "its split or its thresholds are not those that seg writes")
     return origin
 

@@ -14,7 +14,7 @@ from seg.config.sections import DataConfig
 from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import WrongUseError
 from seg.metrics.assess import Assessment, assess
-from seg.metrics.evidence import Evidence, total_counts
+from seg.metrics.evidence import Evidence
 from seg.metrics.evidence_file import save_evidence
 from seg.metrics.evidence_header import SCORED_FILE
 from seg.metrics.scores import Scores
@@ -115,7 +115,7 @@ def score(
         evidence, digest = scored_evidence(request, folder, executor, slurm, track, notify)
         seconds = time.perf_counter() - began
         remarks = too_good(evidence)
-        if request.numbering is not None and (sentence := doubt(total_counts(evidence), request.numbering.name)):
+        if request.numbering is not None and (sentence := doubt(evidence, request.numbering.name)):
             remarks.insert(0, sentence)
         if request.source is not None and (sentence := misplaced(_some_maps(request))):
             remarks.insert(0, sentence)

@@ -1,6 +1,7 @@
 """Whether numbers seem to mean other classes than was stated: a permutation that would score far better."""
 
 import numpy as np
+import numpy.typing as npt
 
 from seg.metrics.evidence import Evidence, total_counts
 from seg.metrics.scene import decide
@@ -10,6 +11,8 @@ from seg.reben.classes import CLASSES, NUM_CLASSES
 
 FAR_BETTER = 0.2
 """Gain in overall accuracy that raises a doubt."""
+_CONFIRMED = 0.5
+"""Part of the gain that there must be with the order of the other half of the places."""
 _FEWEST = 3
 """Classes that must have changed places: of two that a bad model confuses, nothing follows."""
 _AS_GOOD = 0.95
@@ -17,42 +20,59 @@ _AS_GOOD = 0.95
 _NAMED = 4
 
 
-def _best(counts_KK: Counts) -> tuple[int, list[tuple[int, int]]] | None:
-    """Right pixels at best, and which predicted class would be which then; None if they are not far more."""
+def _best(evidence: Evidence) -> tuple[Counts, int, list[tuple[int, int]]] | None:
+    """Counts, right pixels at best, and which predicted class would be which then; None if they are not far more.
+
+    Of few places, some order is better by chance: so it must also be where the order is that of the other half of them.
+    """
+    halves = list(evidence.confusion.grouped(_halves(evidence), 2).reshape(2, NUM_CLASSES, NUM_CLASSES))
+    counts_KK: Counts = halves[0] + halves[1]
+    total, stands, best = int(counts_KK.sum()), int(counts_KK.trace()), _order_of(counts_KK)
+    right = _right(counts_KK, best)
+    moved = [(p, t) for p, t in enumerate(best.tolist()) if p != t and counts_KK[t, p]]
+    if not total or right - stands < FAR_BETTER * total or len(moved) < _FEWEST:
+        return None
+    confirmed = sum(_right(one, _order_of(other)) for one, other in (halves, halves[::-1]))
+    return (counts_KK, right, moved) if confirmed - stands >= _CONFIRMED * (right - stands) else None
+
+
+def _halves(evidence: Evidence) -> npt.NDArray[np.int64]:
+    """Half of each patch, 0 or 1: every other tile; of a single tile, every other patch."""
+    tiles = evidence.tiles.to_numpy(zero_copy_only=False)
+    numbers_N = np.unique(tiles, return_inverse=True)[1].astype(np.int64)
+    return (numbers_N if numbers_N.any() else np.arange(len(evidence))) % 2
+
+
+def _order_of(counts_KK: Counts) -> Counts:
+    """The true class that each predicted one would have to be for most pixels to be right, (K,)."""
     from scipy.optimize import linear_sum_assignment
 
-    total = int(counts_KK.sum())
-    if not total:
-        return None
     predicted, true = linear_sum_assignment(-counts_KK.T)
-    best = int(counts_KK[true, predicted].sum())
-    moved = [(p, t) for p, t in zip(predicted.tolist(), true.tolist(), strict=True) if p != t and counts_KK[t, p]]
-    if best - int(counts_KK.trace()) < FAR_BETTER * total or len(moved) < _FEWEST:
-        return None
-    return best, moved
+    return np.asarray(true[np.argsort(predicted)], np.int64)
 
 
-def permuted(counts_KK: Counts) -> tuple[float, float] | None:
+def permuted(evidence: Evidence) -> tuple[float, float] | None:
     """Shares of right pixels if classes changed places as suits them best, and as they are; None if it is not far more.
 
     Args:
-        counts_KK: Confusion counts, true x predicted.
+        evidence: Of masks.
     """
-    found = _best(counts_KK)
-    total = int(counts_KK.sum())
-    return None if found is None else (found[0] / total, int(counts_KK.trace()) / total)
+    if (found := _best(evidence)) is None:
+        return None
+    counts_KK, best, _ = found
+    return best / int(counts_KK.sum()), int(counts_KK.trace()) / int(counts_KK.sum())
 
 
-def doubt(counts_KK: Counts, stated: str) -> str:
+def doubt(evidence: Evidence, stated: str) -> str:
     """A sentence about what the numbers seem to mean; empty if they seem to mean what was stated.
 
     Args:
-        counts_KK: Confusion counts, true x predicted.
+        evidence: Of masks.
         stated: Name of the numbering that was stated.
     """
-    if (found := _best(counts_KK)) is None:
+    if (found := _best(evidence)) is None:
         return ""
-    best, moved = found
+    counts_KK, best, moved = found
     total, stands = int(counts_KK.sum()), int(counts_KK.trace())
     named = [name for name, places in _named(stated).items() if _right(counts_KK, places) >= _AS_GOOD * best]
     moved.sort(key=lambda pair: -int(counts_KK[pair[1], pair[0]]))
