@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from seg.benchmark import container
 from seg.benchmark import verify as verify_module
 from seg.benchmark.card import derived_files
-from seg.benchmark.checks import read_checks
+from seg.benchmark.checks import by_submission, read_checks
 from seg.benchmark.consistency import check_consistency
 from seg.benchmark.form import Answers, form_text, read_answers
 from seg.benchmark.layout import manifest_text
@@ -916,10 +916,8 @@ def test_what_predictions_gave_is_kept_for_the_leaderboard(store, tmp_path):
     # What was compared at another time counts too.
     verify(entry, **given, predictions=masks, scene=tables, out=board / "checks/entry.json")
     assert shown() == "masks, labels"
-    other = read_checks(board)
-    assert {seed: set(parts) for seed, parts in next(iter(other.values())).items()} == {
-        seed: {"masks", "probabilities of scene labels"} for seed in SEEDS
-    }
+    (together,) = by_submission(read_checks(board)[0].values()).values()
+    assert together == {seed: {"masks", "probabilities of scene labels"} for seed in SEEDS}
     # It is of these very files.
     submit(entries, entry, answers=write_answers(tmp_path / "answers.yaml", **OUTSIDER, summary="Another."))
     assert shown() is None
@@ -934,13 +932,46 @@ def test_what_predictions_gave_is_kept_for_the_leaderboard(store, tmp_path):
         verify(entry, **given, predictions=masks, out=tmp_path / "check.json")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 2}', "\x00", '{"a": ' * 2000])
-def test_a_check_that_is_none_is_refused(text, store, tmp_path):
+NO_CHECK = {"format": True, "name": "a", "submission": "0" * 64, "data": "f", "compared": {"0": ["masks"]}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"format": 2}', "\x00", '{"a": ' * 2000, json.dumps(NO_CHECK), None,
+     json.dumps(NO_CHECK | {"format": 1, "compared": {"\u0660": ["masks"]}}),
+     json.dumps(NO_CHECK | {"format": 1, "compared": {"0": ["all"]}})],
+)  # fmt: skip
+def test_a_check_that_is_none_is_listed(text, tmp_path):
     board = tmp_path / "board"
     leaderboard(board, init=True)
-    (board / "checks/x.json").write_text(text)
-    with pytest.raises(SubmissionError, match=r"checks/x.json is no check of predictions; remove it"):
-        leaderboard(board, out=tmp_path / "site")
+    if text is None:
+        (board / "checks/x.json").mkdir()
+    else:
+        (board / "checks/x.json").write_text(text)
+    (board / "checks/.hidden.json").write_text("{")
+    assert leaderboard(board, out=tmp_path / "site").refused == (
+        ("checks/x.json", "it is no check of predictions; remove it"),
+    )
+
+
+def test_a_check_of_what_is_not_there_is_listed(tmp_path):
+    board = tmp_path / "board"
+    leaderboard(board, init=True)
+    (board / "checks/x.json").write_text(json.dumps(NO_CHECK | {"format": 1}))
+    ((name, why),) = leaderboard(board, out=tmp_path / "site").refused
+    assert name == "checks/x.json"
+    assert "it is of no submission that is here" in why
+
+
+def test_other_patches_than_those_that_are_due_are_refused(store, packed, tmp_path, monkeypatch):
+    """As many as are due, of which one is flagged and another lacks."""
+    due = verify_module.patches_due(store.index)
+    assert due.equals(load_evidence(packed / "seeds/0").patch_ids)
+    others = pa.array([*due.to_pylist()[1:], "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_45_45"])
+    for told in (others, due[1:], pa.array([*due.to_pylist(), others[-1].as_py()])):
+        monkeypatch.setattr(verify_module, "patches_due", lambda _, told=told: told)
+        with pytest.raises(SubmissionError, match="entries are scored on all of them, and on no others"):
+            verify(packed, data=store.folder)
 
 
 def test_classes_that_have_changed_places_are_remarked(store, tmp_path):

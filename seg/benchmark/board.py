@@ -10,7 +10,7 @@ from typing import Any
 
 from seg.benchmark.apart import Examiner
 from seg.benchmark.card import statements_table
-from seg.benchmark.checks import Checks, compared_words, read_checks
+from seg.benchmark.checks import Checks, by_submission, compared_words, read_checks
 from seg.benchmark.first import held_twice
 from seg.benchmark.outcome import tiles_of
 from seg.benchmark.protocol import ALPHA, INPUT_WORDS, PROTOCOL, EntryTrack
@@ -43,6 +43,7 @@ _TRACK_COLUMNS = (
 """What the entries of a group have in common; the page can be filtered by it."""
 
 
+_VOID = "it is of no submission that is here and verified; compare the predictions again where a file of it was changed"
 UNCOMPARED = (
     "WARNING: what these entries say is true was compared with nothing but each other; give their data with --data."
 )
@@ -111,7 +112,7 @@ def read_board(
         track: Progress.
 
     Raises:
-        SubmissionError: If there is no such folder, or a check is none.
+        SubmissionError: If there is no such folder.
     """
     if not (folder / SUBMISSIONS).is_dir():
         raise SubmissionError(
@@ -119,7 +120,7 @@ def read_board(
             wrong_use=True,
         )
     paths = [path for path in sorted((folder / SUBMISSIONS).iterdir()) if _is_meant(path)]
-    checks = read_checks(folder)
+    checks, no_checks = read_checks(folder)
     found: dict[Path, Verified] = {}
     refused: dict[Path, str] = {}
     with Examiner(store) as examiner:
@@ -133,8 +134,11 @@ def read_board(
                 refused[path] = f"it cannot be verified: {type(error).__name__}, which is also worth a bug report"
     refused |= held_twice(found)
     ranked = [one for path, one in found.items() if path not in refused and only in ("", one.answers.track.name)]
-    listed = tuple((clipped(path.name), clipped(refused[path], SENTENCE)) for path in sorted(refused))
-    return Board(_grouped(ranked, sort, checks), listed)
+    digests = {one.manifest.digest for one in found.values()}
+    void = {name: _VOID for name, check in checks.items() if check.submission not in digests}
+    listed = [(clipped(path.name), clipped(refused[path], SENTENCE)) for path in sorted(refused)]
+    listed += sorted((no_checks | void).items())
+    return Board(_grouped(ranked, sort, by_submission(checks.values())), tuple(listed))
 
 
 def board_files(board: Board) -> dict[str, str]:

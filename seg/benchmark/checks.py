@@ -6,7 +6,7 @@ void as soon as a file of that changes. It is the word of whoever keeps the lead
 predictions can compare again.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -42,12 +42,12 @@ class Check(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    format: Literal[1]
+    format: Annotated[int, Field(ge=1, le=1)]
     name: Annotated[str, Field(max_length=80)]
     submission: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     data: Annotated[str, Field(max_length=80)]
     compared: Annotated[
-        dict[Annotated[str, Field(pattern=r"^\d{1,10}$")], list[Part]], Field(min_length=1, max_length=50)
+        dict[Annotated[str, Field(pattern=r"^[0-9]{1,10}$")], list[Part]], Field(min_length=1, max_length=50)
     ]
 
 
@@ -64,18 +64,27 @@ def check_text(manifest: Manifest, compared: Mapping[str, Collection[str]], fing
     return json_text(run_record(**known))
 
 
-def read_checks(folder: Path) -> dict[str, dict[str, set[str]]]:
-    """The checks of a leaderboard: by digest of the submission and by seed, what predictions were found to give.
-
-    Raises:
-        SubmissionError: If a file in `CHECKS` is none.
-    """
-    found: dict[str, dict[str, set[str]]] = {}
+def read_checks(folder: Path) -> tuple[dict[str, Check], dict[str, str]]:
+    """The checks of a leaderboard by name of their file, and what in `CHECKS` is none, with the reason."""
+    found: dict[str, Check] = {}
+    refused: dict[str, str] = {}
     for path in sorted((folder / CHECKS).glob("*.json")):
+        name = f"{CHECKS}/{clipped(path.name)}"
+        if path.name.startswith("."):
+            continue
         try:
-            check = Check.model_validate_json(read_text(path.parent, path.name))
-        except ValidationError:
-            raise SubmissionError(f"{CHECKS}/{clipped(path.name)} is no check of predictions; remove it") from None
+            if path.is_symlink() or not path.is_file():
+                raise SubmissionError("a link, or no file")
+            found[name] = Check.model_validate_json(read_text(path.parent, path.name))
+        except (ValidationError, SubmissionError):
+            refused[name] = "it is no check of predictions; remove it"
+    return found, refused
+
+
+def by_submission(checks: Iterable[Check]) -> Checks:
+    """What was compared, of all checks of a submission together."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for check in checks:
         seeds = found.setdefault(check.submission, {})
         for seed, parts in check.compared.items():
             seeds.setdefault(seed, set()).update(parts)
@@ -86,7 +95,7 @@ def compared_words(compared: Mapping[str, Collection[str]], seeds: Collection[st
     """What of an entry was compared with predictions, for a cell of a table; empty if nothing was.
 
     Args:
-        compared: As of `read_checks`, of one submission.
+        compared: As of `by_submission`, of one.
         seeds: Names of its seeds.
         scores: Names of its scores.
     """

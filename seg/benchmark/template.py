@@ -46,6 +46,13 @@ jobs:
         with:
           python-version: "3.12"
       - run: pip install "$SEG"
+      - name: Let only whoever keeps the leaderboard say what was compared
+        if: >-
+          github.event_name == 'pull_request' &&
+          !contains(fromJSON('["OWNER", "MEMBER"]'), github.event.pull_request.author_association)
+        env:
+          BASE: ${{{{ github.event.pull_request.base.sha }}}}
+        run: git diff --exit-code --stat "$BASE"...HEAD -- {CHECKS}/
       - name: Verify what the pull request adds or changes
         if: github.event_name == 'pull_request'
         env:

@@ -290,10 +290,12 @@ def _first(evidence: Evidence, reference: Reference, store: Store | None, track:
         if known.subject and subject != known.subject:
             raise SubmissionError(f"its true class areas are not those of {known.name}; the evidence was edited")
     if store is not None:
-        if (due := patches_due(store.index)) > len(ids):
+        due = patches_due(store.index)
+        lacking = due.filter(pc.invert(pc.is_in(due, value_set=reference.patch_ids)))
+        if len(lacking) or (known is None and len(due) < len(ids)):
             raise SubmissionError(
-                f"it holds {len(ids):,} patches, and the test split of {store.folder.name} has {due:,}; entries are "
-                "scored on all of them"
+                f"it holds {len(ids):,} patches, and the test split of {store.folder.name} has {len(due):,}; entries "
+                "are scored on all of them, and on no others"
             )
         check_same_reference(reference, reference_in(store, reference.patch_ids, track), "the store")
     return Examined(
@@ -301,10 +303,10 @@ def _first(evidence: Evidence, reference: Reference, store: Store | None, track:
     )
 
 
-def patches_due(index: Index) -> int:
-    """How many patches an entry is scored on: those of the test split that are scored unless others are asked for."""
+def patches_due(index: Index) -> pa.StringArray:
+    """Ids of the patches that an entry is scored on: those of the test split unless others are asked for."""
     rows = select(index, DataConfig(), "test")
-    return int(index.has_map[rows].sum())
+    return index.patch_ids.take(rows[index.has_map[rows]])
 
 
 def _unverified(seeds: Examined, answers: Answers, unknown: Sequence[str], compared: bool) -> tuple[str, ...]:
