@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,40 @@ def test_tracks_are_apart_and_can_be_filtered(made):
     assert page.index(f"<h3>{words}</h3>") < page.index("<h3>any inputs, from scratch")
     assert words in files["leaderboard.md"]
     assert "any inputs, from scratch" in files["leaderboard.md"]
+
+
+def test_who_was_first_stays_first_under_another_name(entered, tmp_path):
+    """What is renamed, or may be run now, is the same evidence."""
+    place = tmp_path / "submissions"
+    shutil.copytree(entered / "submissions/good", place / "honest")
+    commit(tmp_path)
+    shutil.copytree(entered / "submissions/good", place / "thief")
+    commit(tmp_path)
+    (place / "honest").rename(place / "renamed")
+    commit(tmp_path)
+    assert set(dict(read_board(tmp_path).refused)) == {"thief"}
+    (place / "renamed/seeds/0/patches.parquet").chmod(0o755)
+    assert set(dict(read_board(tmp_path).refused)) == {"thief"}
+    commit(tmp_path)
+    assert set(dict(read_board(tmp_path).refused)) == {"thief"}
+
+
+def test_of_zips_it_is_not_known_who_was_first_where_both_were_there(entered, tmp_path):
+    place = tmp_path / "submissions"
+    place.mkdir()
+    shutil.make_archive(str(place / "honest"), "zip", entered / "submissions/good")
+    commit(tmp_path)
+    shutil.make_archive(str(place / "thief"), "zip", entered / "submissions/good")
+    commit(tmp_path)
+    assert set(dict(read_board(tmp_path).refused)) == {"thief.zip"}
+    # The same evidence, packed again, as with other answers.
+    with zipfile.ZipFile(place / "honest.zip", "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted((entered / "submissions/good").rglob("*")):
+            archive.write(path, path.relative_to(entered / "submissions/good"))
+    commit(tmp_path)
+    refused = dict(read_board(tmp_path).refused)
+    assert set(refused) == {"honest.zip", "thief.zip"}
+    assert all("which was there first is not known here" in why for why in refused.values())
 
 
 def test_of_the_same_predictions_those_stay_that_a_repository_had_first(entered, tmp_path):

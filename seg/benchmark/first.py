@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -29,11 +30,16 @@ def held_twice(paths: Mapping[Path, Verified]) -> dict[Path, str]:
             shared[one].append(other)
             shared[other].append(one)
     shared = {path: others for path, others in shared.items() if others}
-    since = _since(list(shared))
+    history = _history(list(shared))
+
+    def is_earlier(one: Path, other: Path) -> bool:
+        """Whether the evidence of one was there before that of another; that of a zip, before any of its versions."""
+        return history[one].since < (history[other].since if other.is_dir() else history[other].first)
+
     why = {}
     for path, others in shared.items():
-        earlier = [other for other in others if since[other] < since[path]]
-        alike = [other for other in others if since[other] == since[path]]
+        earlier = [other for other in others if is_earlier(other, path)]
+        alike = [other for other in others if not is_earlier(path, other)]
         if earlier:
             why[path] = f"it holds predictions of {_named(earlier)}, there before it; an entry is submitted once"
         elif alike:
@@ -48,27 +54,59 @@ def _named(paths: list[Path]) -> str:
     return clipped(" and ".join(sorted(path.name for path in paths)), 200)
 
 
-def _since(paths: list[Path]) -> dict[Path, float]:
-    """Since which place in the history of the repository the evidence of entries is as it is; infinity: it is in none.
+@dataclass
+class _Lasting:
+    """How long evidence is there, in places of the history: later ones are larger, infinity is uncommitted or unknown.
+
+    Attributes:
+        since: Since when it is as it is, whatever it was called and whoever may run it.
+        first: When there was anything of its name.
+    """
+
+    since: float = math.inf
+    first: float = math.inf
+
+
+def _history(paths: list[Path]) -> dict[Path, _Lasting]:
+    """Since which place in the history of the repository the evidence of entries is there.
 
     Merges count when they came to the line that is checked out, whatever the dates of their commits say.
     """
     if not paths:
         return {}
     folder = paths[0].parent
-    options = ("--first-parent", "-m", "--no-renames", "--no-ext-diff", "--relative", "--name-only", "-z")
-    safe = ("-c", "core.fsmonitor=false", "-c", "log.showSignature=false")
+    files = {path: list(path.rglob(FILE_NAME)) if path.is_dir() else [path] for path in paths}
+    names = {file.relative_to(folder).as_posix() for held in files.values() for file in held}
+    safe = ("-c", "core.fsmonitor=false", "-c", "log.showSignature=false", "-c", "core.fileMode=false")
+    options = ("--first-parent", "-m", "-M100%", "--no-ext-diff", "--relative", "--raw", "--no-abbrev", "-z")
     log = git(folder, *safe, "log", *options, f"--format={_MARK}%H", "--", ".")
-    changed = git(folder, *safe, "diff", *options[2:], "HEAD", "--", ".")
-    last: dict[str, float] = dict.fromkeys((changed or "").split("\0"), math.inf)
+    now = ("--no-renames", "--no-ext-diff", "--relative", "--name-only", "-z")
+    changed = set((git(folder, *safe, "diff", *now, "HEAD", "--", ".") or "").split("\0"))
+    found = {name: _Lasting() for name in names}
+    # What each was called at the place that is looked at, of those that are as they are now since before.
+    called = {name: name for name in names - changed}
     place = 0
-    for line in (log or "").replace("\n", "\0").split("\0"):
-        if line.startswith(_MARK):
+    tokens = iter((log or "").replace("\n", "\0").split("\0"))
+    for token in tokens:
+        if token.startswith(_MARK):
             place -= 1
-        elif line:
-            last.setdefault(line, place)
-    since = {}
-    for path in paths:
-        files = list(path.rglob(FILE_NAME)) if path.is_dir() else [path]
-        since[path] = max(last.get(file.relative_to(folder).as_posix(), math.inf) for file in files)
-    return since
+        elif token.startswith(":"):
+            *_, old, new, status = token.split()
+            before = next(tokens)
+            after = next(tokens) if status[0] in "RC" else before
+            for name in {before, after} & names:
+                found[name].first = place
+            if (meant := called.pop(after, None)) is not None:
+                if old == new:
+                    called[before] = meant
+                else:
+                    found[meant].since = place
+    lasting = {}
+    for path, held in files.items():
+        of = [found[file.relative_to(folder).as_posix()] for file in held]
+        since, first = (
+            max((one.since for one in of), default=math.inf),
+            min((one.first for one in of), default=math.inf),
+        )
+        lasting[path] = _Lasting(since, first)
+    return lasting
