@@ -16,7 +16,9 @@ import pytest
 import rasterio
 import torch
 from predicted import CONTAINERS, Made, folder_of, hdf5
+from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
+from rasterio.windows import Window
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
@@ -194,6 +196,74 @@ def test_the_mask_of_a_raster_says_where_there_is_nothing(mosaic: bool, made: Ma
         dataset.write_mask(valid)
     with pytest.raises(EvidenceError, match=f"{ONE}.*has no class at pixels that are labelled"):
         scored(folder, partial=True)
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+@pytest.mark.parametrize("blocks", [{}, {"tiled": True, "blockxsize": 32, "blockysize": 32}])
+def test_blocks_that_were_never_written_hold_nothing(
+    mosaic: bool, blocks: dict[str, Any], made: Made, scored: Any, tmp_path: Path
+):
+    """As a job leaves them that stopped half way; GDAL gives zeros."""
+    patch = PatchId.parse(made.ids[0])
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    profile = {"driver": "GTiff", "width": 120, "height": 120, "count": 1, "dtype": "uint8", "SPARSE_OK": True}
+    place = {"crs": f"EPSG:{patch.georef.epsg}", "transform": Affine(*patch.georef.transform)}
+    path = folder / ("map.tif" if mosaic else f"{patch}.tif")
+    for rows in (64, 120):
+        with rasterio.open(path, "w", **profile, **place, **blocks) as dataset:
+            dataset.write(made.masks[0, :rows] % 18 + 1, 1, window=Window(0, 0, 120, rows))
+        if rows == 120:
+            assert scored(folder, partial=True, out=tmp_path / "whole").scores.patches == 1
+        elif blocks:
+            with pytest.raises(EvidenceError, match=f"{ONE}.*has no class at pixels that are labelled"):
+                scored(folder, partial=True)
+
+
+def test_a_virtual_raster_that_leaves_pixels_out_says_so(made: Made, scored: Any, tmp_path: Path):
+    patch = PatchId.parse(made.ids[0])
+    folder = folder_of("tif", made, tmp_path / "maps")
+    west, north = patch.georef.x_min, patch.georef.y_max
+    text = (
+        f"<VRTDataset rasterXSize='120' rasterYSize='120'><SRS>EPSG:{patch.georef.epsg}</SRS>"
+        f"<GeoTransform>{west}, 10, 0, {north}, 0, -10</GeoTransform><VRTRasterBand dataType='Byte' band='1'>NODATA"
+        f"<ComplexSource><SourceFilename relativeToVRT='0'>{file_of(made, folder)}</SourceFilename>"
+        "<SourceBand>1</SourceBand><SrcRect xOff='0' yOff='0' xSize='120' ySize='120'/>"
+        "<DstRect xOff='0' yOff='0' xSize='120' ySize='120'/><NODATA>255</NODATA></ComplexSource>"
+        "</VRTRasterBand></VRTDataset>"
+    )
+    (tmp_path / "a.vrt").write_text(text.replace(">NODATA<", "><"))
+    with pytest.raises(EvidenceError, match="leaves out pixels of its sources and says no nodata of its own"):
+        scored(tmp_path / "a.vrt", partial=True)
+    (tmp_path / "a.vrt").write_text(text.replace(">NODATA<", "><NoDataValue>255</NoDataValue><"))
+    assert scored(tmp_path / "a.vrt", partial=True).scores.patches >= 1
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+@pytest.mark.parametrize(("scale", "offset"), [(2, 0), (1, 1)])
+def test_numbers_of_classes_are_not_scaled(
+    mosaic: bool, scale: float, offset: float, made: Made, scored: Any, tmp_path: Path
+):
+    folder = folder_of("tif", made, tmp_path / "maps")
+    path = file_of(made, folder)
+    if mosaic:
+        alone = tmp_path / "mosaic"
+        alone.mkdir()
+        folder, path = alone, path.rename(alone / "map.tif")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = [scale], [offset]
+    with pytest.raises(EvidenceError, match=f"{ONE}.*says scale {scale} and offset {offset} of its numbers"):
+        scored(folder, partial=True)
+
+
+def test_a_map_with_ground_control_points_lies_nowhere(made: Made, scored: Any, tmp_path: Path):
+    folder = folder_of("tif", made, tmp_path / "maps")
+    profile = {"driver": "GTiff", "width": 120, "height": 120, "count": 1, "dtype": "uint8"}
+    points = [GroundControlPoint(row, column, column / 100, row / 100) for row in (0, 120) for column in (0, 120)]
+    with rasterio.open(file_of(made, folder), "w", **profile, gcps=points, crs="EPSG:4326") as dataset:
+        dataset.write(made.masks[0], 1)
+    with pytest.raises(EvidenceError, match=f"{ONE}.*has ground control points instead of a grid"):
+        scored(folder)
 
 
 @pytest.mark.parametrize("mosaic", [False, True])

@@ -130,7 +130,7 @@ def facts_of(record: Mapping[str, Any]) -> Facts:
         patches_scored=_whole(section(evaluation, "data").get("patches")),
         seed_trained=_whole(section(run, "seeds").get("train")),
         settled=known,
-        context=_whole(settings.get("data.context")) or 0,
+        context=-1 if (context := _whole(settings.get("data.context", 0))) is None else context,
         synthetic=synthetic if isinstance(synthetic := data.get("synthetic"), bool) else None,
     )
 

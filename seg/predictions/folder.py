@@ -163,6 +163,8 @@ def read_file(path: Path, patch: PatchId, numbering: Numbering, is_map: bool) ->
             if dataset.subdatasets:
                 raise PredictionError(f"has {len(dataset.subdatasets)} pages; write one map into a file")
             check_place(dataset, patch)
+            if is_map:
+                check_plain(dataset)
             empty_HW = masked_out(dataset)
             if is_map:
                 return PatchPixels(class_map(dataset.read(1), dataset.nodata, empty_HW))
@@ -179,6 +181,8 @@ def check_place(dataset: rasterio.DatasetReader, patch: PatchId) -> None:
         PredictionError: If it does not, is shifted, flipped or of other pixels.
     """
     told, georef = dataset.transform, patch.georef
+    if dataset.gcps[0]:
+        raise PredictionError("has ground control points instead of a grid; write it on the grid of the patch")
     if not told.is_identity and not np.allclose(tuple(told)[:6], georef.transform, rtol=0, atol=_METRES):
         raise PredictionError(
             "does not lie where its patch does (shifted, flipped or of other pixels); write it on the grid of the patch"
@@ -187,6 +191,33 @@ def check_place(dataset: rasterio.DatasetReader, patch: PatchId) -> None:
         epsg = dataset.crs.to_epsg()
         crs = "another CRS" if epsg is None else f"EPSG:{epsg}"
         raise PredictionError(f"is in {crs}, and its patch in EPSG:{georef.epsg}; write it on the patch's grid")
+
+
+def _unwritten(dataset: rasterio.DatasetReader, window: Window) -> npt.NDArray[np.bool_] | None:
+    """Pixels of a GeoTIFF in blocks that are not there, which GDAL gives as 0 unless nodata is declared."""
+    if dataset.driver != "GTiff" or dataset.nodata is not None:
+        return None
+    height, width = dataset.block_shapes[0]
+    empty_HW = np.zeros((window.height, window.width), bool)
+    for row in range(window.row_off // height, (window.row_off + window.height - 1) // height + 1):
+        for column in range(window.col_off // width, (window.col_off + window.width - 1) // width + 1):
+            if dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1) is None:
+                top, left = row * height - window.row_off, column * width - window.col_off
+                empty_HW[max(top, 0) : top + height, max(left, 0) : left + width] = True
+    return empty_HW if empty_HW.any() else None
+
+
+def check_plain(dataset: rasterio.DatasetReader) -> None:
+    """Make sure that the numbers of a class map are those that are stored.
+
+    Raises:
+        PredictionError: If it says that they are scaled, or that something is to be added.
+    """
+    if dataset.scales[0] != 1 or dataset.offsets[0] != 0:
+        raise PredictionError(
+            f"says scale {dataset.scales[0]:g} and offset {dataset.offsets[0]:g} of its numbers; write those of "
+            "classes as they are"
+        )
 
 
 def _same_place(crs: rasterio.crs.CRS, georef: GeoRef) -> bool:
@@ -203,9 +234,9 @@ def _same_place(crs: rasterio.crs.CRS, georef: GeoRef) -> bool:
 
 
 def masked_out(dataset: rasterio.DatasetReader, window: Window | None = None) -> npt.NDArray[np.bool_] | None:
-    """Pixels that the mask of a raster says to be invalid; None if it has no mask beside a nodata value."""
+    """Pixels that the mask of a raster says to be invalid, or that were never written; None if nothing tells of any."""
     if rasterio.enums.MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
-        return None
+        return _unwritten(dataset, window or Window(0, 0, dataset.width, dataset.height))
     return np.asarray(dataset.dataset_mask(window=window) == 0)
 
 

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from seg.config.wording import clipped
 from seg.errors import EvidenceError, PredictionError
-from seg.predictions.folder import check_bands, masked_out, scale_of
+from seg.predictions.folder import check_bands, check_plain, masked_out, scale_of
 from seg.predictions.numbering import NOTHING, Numbering
 from seg.predictions.pixels import PatchPixels, Read, class_map, probabilities, split_name
 from seg.reben.bands import PATCH_SIZE
@@ -143,6 +143,7 @@ class Mosaics:
                 part: Any = probabilities(array, scale_of(dataset), dataset.nodata, empty_HW)
                 holds = bool(part.any())
             else:
+                check_plain(dataset)
                 part = class_map(array[0], dataset.nodata, empty_HW)
                 holds = bool((part != NOTHING).any())
             found.append((holds, part, raster.path.name))
@@ -266,6 +267,11 @@ def _filled(path: Path) -> tuple[tuple[float, ...], ...] | None:
     if band is None or band.get("subClass"):
         return None
     sources = [element for element in band if element.tag.endswith("Source")]
+    if any(source.find(tag) is not None for source in sources for tag in ("NODATA", "UseMaskBand")):
+        raise EvidenceError(
+            f"{path} leaves out pixels of its sources and says no nodata of its own, so that they are 0; give its band a "
+            "NoDataValue of 255, or give the rasters themselves"
+        )
     places = [source.find("DstRect") for source in sources]
     if any(place is None for place in places):
         return None
