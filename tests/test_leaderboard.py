@@ -169,6 +169,18 @@ def test_tracks_are_apart_and_can_be_filtered(made):
     assert "any inputs, from scratch" in files["leaderboard.md"]
 
 
+def test_the_same_scene_labels_beside_other_masks_are_the_same_predictions(store, tmp_path):
+    others = [evidence_on(store, seed) for seed in (5, 6, 7)]
+    runs = [write_run(tmp_path / f"a{seed}", one, seed) for seed, one in enumerate(others)]
+    enter(tmp_path, runs, "one")
+    made = [
+        replace(evidence_on(store, seed + 20, skill=2.0), probabilities=one.probabilities)
+        for seed, one in enumerate(others)
+    ]
+    enter(tmp_path, [write_run(tmp_path / f"b{seed}", one, seed) for seed, one in enumerate(made)], "two")
+    assert set(dict(read_board(tmp_path).refused)) == {"one", "two"}
+
+
 def test_who_was_first_stays_first_under_another_name(entered, tmp_path):
     """What is renamed, or may be run now, is the same evidence."""
     place = tmp_path / "submissions"
@@ -251,7 +263,9 @@ def test_seeds_that_hardly_differ_are_refused_or_remarked(store, tmp_path, monke
     board = read_board(tmp_path)
     sentence = "which tells little of the spread over seeds"
     (remarks,) = [entry.verified.remarks for entry in board.entries]
-    assert [sentence in remark for remark in remarks] == [True] * 3
+    # A model that sees little also predicts classes that are not there.
+    of_seeds = [remark for remark in remarks if "no patch of the reference has" not in remark]
+    assert [sentence in remark for remark in of_seeds] == [True] * 3
     for name, text in board_files(board).items():
         assert name.endswith("csv") or sentence in text
 

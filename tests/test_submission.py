@@ -44,6 +44,7 @@ from seg.config.yaml_text import dump
 from seg.errors import EvidenceError, ForeignFileError, RunError, SegError, SubmissionError, WrongUseError
 from seg.metrics.evidence import CELLS, Evidence, take_patches
 from seg.metrics.evidence_file import load_evidence, pack_evidence, save_evidence
+from seg.metrics.evidence_header import sealed
 from seg.metrics.sparse import sparse_counts
 from seg.pipeline.leaderboard import leaderboard
 from seg.pipeline.score import score
@@ -916,6 +917,11 @@ def test_what_predictions_gave_is_kept_for_the_leaderboard(store, tmp_path):
     # What was compared at another time counts too.
     verify(entry, **given, predictions=masks, scene=tables, out=board / "checks/entry.json")
     assert shown() == "masks, labels"
+    # Fewer that are compared later take nothing away.
+    verify(entry, **given, scene={"0": tables["0"]}, out=board / "checks/entry.json")
+    assert shown() == "masks, labels"
+    with pytest.raises(WrongUseError, match="lies in the submission, which holds nothing else"):
+        verify(entry, **given, scene=tables, out=entry / "submission.json")
     (together,) = by_submission(read_checks(board)[0].values()).values()
     assert together == {seed: {"masks", "probabilities of scene labels"} for seed in SEEDS}
     # It is of these very files.
@@ -974,6 +980,35 @@ def test_other_patches_than_those_that_are_due_are_refused(store, packed, tmp_pa
             verify(packed, data=store.folder)
 
 
+def test_pixels_of_classes_that_nobody_asked_for_are_remarked(store, tmp_path):
+    """What is wrong costs no class anything there."""
+    rows = np.flatnonzero(store.index.splits == 2)
+    ids = store.index.patch_ids.take(rows).to_pylist()
+    truth = np.stack([class_indices(store.patches.reference_map(one), one) for one in ids])
+    absent = next(k for k in range(NUM_CLASSES) if not (truth == k).any())
+    masks = np.where(np.random.default_rng(0).random(truth.shape) < 0.3, absent, truth % 255).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", ids=np.array(ids), masks=masks)
+    score(tmp_path / "a.npz", name="outsider", out=tmp_path / "scored", classes="reben", data=store.folder)
+    answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER, deterministic=True)
+    (remark,) = submit([tmp_path / "scored"], tmp_path / "entry", answers=answers).remarks
+    assert remark.startswith("30 % of the pixels of seed 0 are predicted as classes that no patch")
+
+
+@pytest.mark.parametrize("where", ["schema", "header"])
+def test_evidence_says_nothing_else(where, folder):
+    path = folder / "seeds/0/patches.parquet"
+    table = pq.read_table(path)
+    notes = dict(table.schema.metadata)
+    if where == "schema":
+        notes[b"foo"] = b"anything"
+    else:
+        notes[b"seg.evidence"] = json.dumps(sealed(json.loads(notes[b"seg.evidence"]) | {"foo": 1}))
+    pq.write_table(table.replace_schema_metadata(notes), path, write_page_checksum=True)
+    seal(folder)
+    with pytest.raises(SubmissionError, match="says foo, which no evidence does"):
+        verify(folder)
+
+
 def test_classes_that_have_changed_places_are_remarked(store, tmp_path):
     rows = np.flatnonzero(store.index.splits == 2)
     ids = store.index.patch_ids.take(rows).to_pylist()
@@ -985,7 +1020,7 @@ def test_classes_that_have_changed_places_are_remarked(store, tmp_path):
     score(tmp_path / "a.npz", name="outsider", out=tmp_path / "scored", classes="reben", data=store.folder)
     answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER, deterministic=True)
     done = submit([tmp_path / "scored"], tmp_path / "entry", answers=answers)
-    (remark,) = done.remarks
+    (remark,) = (remark for remark in done.remarks if "no patch of the reference" not in remark)
     assert re.fullmatch(r"the classes of seed 0 seem to have changed places: .* instead of .* %", remark)
     assert done.remarks == verify(tmp_path / "entry").remarks
 

@@ -3,7 +3,7 @@
 from seg.benchmark.records import Facts
 from seg.config.scope import scored_on
 from seg.errors import SubmissionError
-from seg.metrics.evidence import Evidence
+from seg.metrics.evidence import Evidence, total_counts
 
 
 def check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
@@ -48,6 +48,22 @@ def check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
         raise SubmissionError(
             f"the evidence of seed {seed} and its record do not agree on whether it was trained on simulated images"
         )
+
+
+def invented(seed: str, evidence: Evidence) -> list[str]:
+    """A remark on many pixels of classes that the reference lacks: mIoU, which leaves these out, does not see them."""
+    counts_KK = total_counts(evidence)
+    absent_K = counts_KK.sum(1) == 0
+    share = float(counts_KK[:, absent_K].sum() / max(int(counts_KK.sum()), 1))
+    if share < _MANY_INVENTED:
+        return []
+    return [
+        f"{100 * share:.0f} % of the pixels of seed {seed} are predicted as classes that no patch of the reference "
+        "has, which mIoU does not see"
+    ]
+
+
+_MANY_INVENTED = 0.25
 
 
 def _check_elsewhere(seed: str, evidence: Evidence) -> None:

@@ -1,5 +1,8 @@
 """Evidence of somebody unknown, whose size is found to be within bounds before any of it is in memory."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,8 +11,8 @@ import pyarrow.parquet as pq
 from seg.benchmark.container import PACK_AGAIN
 from seg.config.wording import clipped
 from seg.errors import EvidenceError, SubmissionError
-from seg.metrics.evidence import Evidence
-from seg.metrics.evidence_file import load_evidence, most_values
+from seg.metrics.evidence import Evidence, Origin
+from seg.metrics.evidence_file import HEADER_KEY, load_evidence, most_values
 
 MOST_PATCHES = 1_000_000
 """Twice as many as reBEN has."""
@@ -32,6 +35,7 @@ def read_evidence(path: Path) -> Evidence:
     try:
         with pq.ParquetFile(path) as file:
             _check_size(path.name, file.metadata)
+            _check_notes(path.name, file.metadata.metadata or {})
         _check_texts(path)
         return load_evidence(path.parent)
     except (pa.ArrowException, OSError) as error:
@@ -63,6 +67,18 @@ def _check_size(name: str, metadata: pq.FileMetaData) -> None:
                 )
     if values > _MOST_VALUES:
         raise SubmissionError(f"{name} has {values:,} values, and no evidence of a split has so many")
+
+
+def _check_notes(name: str, notes: Mapping[bytes, bytes]) -> None:
+    """Refuse what seg does not write beside the columns: nobody looks at it, and it may be anything."""
+    known = {"format", "classes", "patches", "checksum", *(field.name for field in fields(Origin))}
+    try:
+        strange = sorted(json.loads(notes.get(HEADER_KEY, b"{}")).keys() - known)
+    except (ValueError, AttributeError, RecursionError):
+        strange = []  # which is refused where it is read
+    strange += [key.decode("ascii", "replace") for key in notes if key not in (HEADER_KEY, b"ARROW:schema")]
+    if strange:
+        raise SubmissionError(f"{name} says {clipped(strange[0])}, which no evidence does; {PACK_AGAIN}")
 
 
 def _check_texts(path: Path) -> None:

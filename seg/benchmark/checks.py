@@ -51,14 +51,28 @@ class Check(BaseModel):
     ]
 
 
-def check_text(manifest: Manifest, compared: Mapping[str, Collection[str]], fingerprint: str) -> str:
+def earlier_of(path: Path) -> Check | None:
+    """The check that is in a file; None if there is none."""
+    try:
+        return Check.model_validate_json(read_text(path.parent, path.name))
+    except (ValidationError, SubmissionError):
+        return None
+
+
+def check_text(
+    manifest: Manifest, compared: Mapping[str, Collection[str]], fingerprint: str, earlier: Check | None = None
+) -> str:
     """A check as JSON.
 
     Args:
         manifest: Of the submission.
         compared: By seed, what its predictions were found to give, of `PARTS`.
         fingerprint: Of the store that they were scored on.
+        earlier: A check that it replaces: what was found of the same files and data holds on.
     """
+    if earlier is not None and (earlier.submission, earlier.data) == (manifest.digest, fingerprint):
+        seeds = compared.keys() | earlier.compared.keys()
+        compared = {seed: {*compared.get(seed, ()), *earlier.compared.get(seed, ())} for seed in sorted(seeds)}
     found = {seed: sorted(parts, key=PARTS.index) for seed, parts in compared.items()}
     known = {"format": 1, "name": manifest.name, "submission": manifest.digest, "data": fingerprint, "compared": found}
     return json_text(run_record(**known))

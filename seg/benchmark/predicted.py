@@ -89,7 +89,7 @@ def compare_predictions(
                 told -= set(compared)
             left |= told
     unverified = [one for one in verified.unverified if not (one == SCENES_ALONE and SCENES not in left)]
-    if MASKS not in left and MADE_UP in unverified:
+    if not left & {MASKS, SCENES} and MADE_UP in unverified:
         unverified[unverified.index(MADE_UP)] = "that the predictions are those of the method in the answers"
         if CONFIDENCES in left:
             unverified.append("the confidences of pixels: class maps have none, and exported probabilities are rounded")

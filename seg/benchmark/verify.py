@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg.benchmark.agreement import check_record
+from seg.benchmark.agreement import check_record, invented
 from seg.benchmark.bounds import read_evidence
 from seg.benchmark.card import derived_files
 from seg.benchmark.consistency import check_consistency
@@ -32,7 +32,7 @@ from seg.predictions.permuted import permuted
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
 from seg.report.results import text_difference
-from seg.runs.scored import outcome_of
+from seg.runs.scored import outcome_of, scenes_of
 from seg.store.index import Index
 from seg.store.open import Store
 from seg.store.selection import select
@@ -197,6 +197,7 @@ def examine(
     digests: dict[str, str] = {}
     seen: list[SeenSeed] = []
     remarks: list[str] = []
+    scenes: set[str] = set()
     for seed, fact in zip(names, facts, strict=True):
         evidence = read_evidence(folder / seed_files(seed)[0])
         _check_patches(evidence)
@@ -217,6 +218,7 @@ def examine(
                 f"seed {seed} has the weights of seed {digests[weights]}; a seed is a training of its own"
             )
         digests |= {weights: seed} if weights else {}
+        scenes |= {scenes_of(evidence)} if evidence.probabilities is not None else set()
         check_record(seed, fact, evidence)
         bare = evidence.details is None or evidence.details.reliability is None
         fitted = evidence.origin.thresholds is not None or evidence.origin.temperature is not None
@@ -227,7 +229,7 @@ def examine(
             fitted=first.fitted or fitted,
         )
         seen.append(seen_seed(seed, evidence))
-        remarks += check_seed(seen[-1], seen[:-1])
+        remarks += [*check_seed(seen[-1], seen[:-1]), *invented(seed, evidence)]
         if (shares := permuted(evidence)) is not None:
             remarks.append(
                 f"the classes of seed {seed} seem to have changed places: {100 * shares[0]:.1f} % of its pixels would "
@@ -243,7 +245,9 @@ def examine(
             raise SubmissionError(f"seed {seed} has other scores than seed {names[0]}: masks or labels are missing")
         del evidence
     assert first is not None
-    return replace(first, predictions=frozenset(digests), outcome=Outcome(tuple(outcomes)), remarks=tuple(remarks))
+    return replace(
+        first, predictions=frozenset(digests) | scenes, outcome=Outcome(tuple(outcomes)), remarks=tuple(remarks)
+    )
 
 
 def _check_patches(evidence: Evidence) -> None:

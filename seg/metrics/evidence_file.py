@@ -59,7 +59,8 @@ FORMAT = 3
 _READ = (2, FORMAT)
 """Versions that are read: of the second, all evaluations are of whole splits and of models of seg."""
 
-_KEY = b"seg.evidence"
+HEADER_KEY = b"seg.evidence"
+"""Under which the schema holds the header."""
 _SIZES = {
     "confusion": CELLS,
     "zones": (len(ZONES) - 1) * CELLS,
@@ -141,7 +142,7 @@ def pack_evidence(evidence: Evidence) -> bytes:
         # As before there was any.
         origin = {name: value for name, value in origin.items() if not name.startswith("context")}
     header = {"format": FORMAT, "classes": CLASS_NAMES, "patches": len(evidence), **origin}
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(sealed(header))})
+    table = pa.table(columns).replace_schema_metadata({HEADER_KEY: json.dumps(sealed(header))})
     content = pa.BufferOutputStream()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     return bytes(content.getvalue())
@@ -257,7 +258,7 @@ def _check_details(path: Path, evidence: Evidence) -> None:
 def _read_header(path: Path, schema: pa.Schema) -> tuple[Origin, int]:
     """Origin and number of patches, after the format, the classes and the columns were found to be ours."""
     try:
-        header = json.loads((schema.metadata or {})[_KEY])
+        header = json.loads((schema.metadata or {})[HEADER_KEY])
         version, classes, patches = header["format"], tuple(header["classes"]), header["patches"]
     except (KeyError, TypeError, ValueError, RecursionError):
         raise EvidenceError(f"{path} is no evidence of seg; give the folder that 'seg eval' wrote") from None

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from seg.benchmark.apart import Examiner
-from seg.benchmark.checks import check_text
+from seg.benchmark.checks import check_text, earlier_of
 from seg.benchmark.verify import Verified
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
@@ -58,6 +58,8 @@ def verify(
             )
         if target.suffix != ".json":
             raise WrongUseError(f"{target} is no JSON; name one, such as checks/{target.stem or 'entry'}.json")
+        if target.resolve().is_relative_to(Path(submission).resolve()):
+            raise WrongUseError(f"{target} lies in the submission, which holds nothing else; name one beside it")
     data = path_or_none(data)
     store = None if data is None else open_store(data)
     with Examiner(store) as examiner:
@@ -71,5 +73,5 @@ def verify(
         of_seeds = {seed: Predicted(pixels.get(seed), tables.get(seed)) for seed in {**pixels, **tables}}
         found = compare_predictions(Path(submission), verified, of_seeds, classes, store, track, notify)
         if target is not None:
-            write_text(target, check_text(found.manifest, found.compared, store.info.fingerprint))
+            write_text(target, check_text(found.manifest, found.compared, store.info.fingerprint, earlier_of(target)))
     return found

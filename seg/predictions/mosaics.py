@@ -269,8 +269,8 @@ def _filled(path: Path) -> tuple[tuple[float, ...], ...] | None:
     sources = [element for element in band if element.tag.endswith("Source")]
     if any(source.find(tag) is not None for source in sources for tag in ("NODATA", "UseMaskBand")):
         raise EvidenceError(
-            f"{path} leaves out pixels of its sources and says no nodata of its own, so that they are 0; give its band a "
-            "NoDataValue of 255, or give the rasters themselves"
+            f"{path} leaves out pixels of its sources and says no nodata of its own, so that they are 0; give its band "
+            "a NoDataValue of 255, or give the rasters themselves"
         )
     places = [source.find("DstRect") for source in sources]
     if any(place is None for place in places):

@@ -148,6 +148,13 @@ def _subject(evidence: Evidence) -> str:
     return _digest(ids, evidence.labels.tobytes(), reference_areas(evidence).tobytes())
 
 
+def scenes_of(evidence: Evidence) -> str:
+    """A digest of what was predicted of the labels of patches, whatever masks there are beside it."""
+    assert evidence.probabilities is not None, "of scene labels"
+    ids = "\n".join(evidence.patch_ids.to_pylist()).encode()
+    return f"scenes {_digest(ids, evidence.probabilities.tobytes())}"
+
+
 def outcome_of(evidence: Evidence) -> str:
     """Digest of what was predicted."""
     confusion, scenes = evidence.confusion, evidence.probabilities
