@@ -756,8 +756,8 @@ def test_bands_of_one_file_are_warped_to_the_finest(tmp_path, truth):
     image = np.stack([truth["B02"][:60, :60], truth["B02"][:60, :60]])
     path = write(tmp_path / "x.tif", image, 3, names=["B01", "B02"])
     refused(path, "pixels of 3 m; the bands of a scene have 10, 20 or 60 m: .*--res 10 ", ["B01", "B02"])
-    path = write(tmp_path / "x.tif", image, 30, names=["B01", "B02"])
-    refused(path, "holds B02 with pixels of 30 m, coarser than the 10 m", ["B01", "B02"])
+    path = write(tmp_path / "x.tif", image, 20, names=["B01", "B02"])
+    refused(path, "holds B02 with pixels of 20 m, coarser than the 10 m", ["B01", "B02"])
     path = write(tmp_path / "B01.tif", truth["B02"][:60, :60], 3)
     refused(path, "pixels of 3 m; the bands of a scene have 10, 20 or 60 m: .*--res 60 ", ["B01"])
 

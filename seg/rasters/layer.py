@@ -200,8 +200,6 @@ def common_grid(layers: Sequence[Layer]) -> GeoRef:
     """
     grids = [grid_of(layer.header, radar=BANDS[layer.band].sensor == "s1") for layer in layers]
     for layer, grid in zip(layers, grids, strict=True):
-        _require_fine(layer, grid.pixel_size)
-    for layer, grid in zip(layers, grids, strict=True):
         _require_pixel_size(layer, grid.pixel_size)
     finest = min(range(len(layers)), key=lambda i: layers[i].factor)
     factor, first = layers[finest].factor, grids[finest]
@@ -223,24 +221,17 @@ def common_grid(layers: Sequence[Layer]) -> GeoRef:
     return common
 
 
-def _require_fine(layer: Layer, metres: float) -> None:
+def _require_pixel_size(layer: Layer, metres: float) -> None:
     own = BANDS[layer.band].pixel_size
-    if metres > own * (1 + _SAME_SIZE):
+    if layer.factor not in FACTORS or abs(metres - layer.factor * PIXEL_METRES) > 1e-6:
+        # All bands of one file become alike, so that the finest decides.
+        wanted = own if len(layer.header.dtypes) == 1 else round(PIXEL_METRES)
+        raise SceneError(
+            f"{shown(layer.header.path)} has pixels of {metres:g} m; the bands of a scene have 10, 20 or 60 m: "
+            f"{warp_advice(layer.header, wanted)}"
+        )
+    if layer.factor * PIXEL_METRES > own:
         raise SceneError(
             f"{shown(layer.header.path)} holds {layer.band} with pixels of {metres:g} m, coarser than the {own} m that "
             "models see; give the file of that resolution"
         )
-
-
-def _require_pixel_size(layer: Layer, metres: float) -> None:
-    if layer.factor not in FACTORS or abs(metres - layer.factor * PIXEL_METRES) > 1e-6:
-        # All bands of one file become alike, so that the finest decides.
-        own = BANDS[layer.band].pixel_size if len(layer.header.dtypes) == 1 else round(PIXEL_METRES)
-        raise SceneError(
-            f"{shown(layer.header.path)} has pixels of {metres:g} m; the bands of a scene have 10, 20 or 60 m: "
-            f"{warp_advice(layer.header, own)}"
-        )
-
-
-_SAME_SIZE = 0.01
-"""Share by which pixels that are meant to have the size of a band may be larger."""
