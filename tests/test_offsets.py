@@ -269,10 +269,12 @@ def cold(path: Path):
     """A file of which next to nothing is in memory; skips where the system keeps more of it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+        times = 0
         for _ in range(100):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            # Pages that this process looked at, and their neighbours, stay.
-            if sum(resident(path)) < len(resident(path)) // 50:
+            # Pages that this process looked at, and their neighbours, stay; what is on its way comes a little later.
+            times = times + 1 if sum(resident(path)) < len(resident(path)) // 50 else 0
+            if times == 4:
                 break
             time.sleep(0.05)
         else:
