@@ -117,7 +117,7 @@ def test_reports(what: Synthetic):
     assert says_images_are_simulated(text) == bool(what & DATA or what == UNTOLD)
     assert ("which of the two is not recorded" in text) == (what == UNTOLD)
     assert ("whether these are simulated too is not recorded" in text) == (what == TAUGHT)
-    assert (">reBEN<" in text) == (not what & (DATA | UNTOLD))
+    assert (">own patches or an own split" in text) == (not what & (DATA | UNTOLD))
     assert ("the images are real, but the model was trained on simulated ones" in text) == (what == MODEL)
     assert ("<strong>SYNTHETIC DATA</strong>" in text) == bool(what & DATA)
     assert ("<strong>SYNTHETIC MODEL</strong>" in text) == (what in (MODEL, TAUGHT))
