@@ -293,6 +293,19 @@ def resident(path: Path) -> list[bool]:
     return [bool(page & 1) for page in told]
 
 
+ADVISE = getattr(os, "posix_fadvise", None)
+
+
+def is_seen_cold(file: int, stretches) -> bool:
+    """Whether stretches that are not in memory are said not to be: a probe may have its byte by the time it looks."""
+    for _ in range(20):
+        if not in_memory(file, stretches):
+            return True
+        time.sleep(0.05)
+        ADVISE(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    return False
+
+
 def waited_for(file: int, stretches) -> bool:
     """Whether stretches come into memory within ten seconds without being read."""
     for _ in range(1000):
@@ -314,7 +327,7 @@ def test_what_is_asked_for_comes_into_memory(store, tmp_path, monkeypatch, way):
     with cold(folder / DATA_FILE) as file:
         if way == "threads":
             monkeypatch.delattr(os, "posix_fadvise")
-        assert not all(in_memory(file, [stretch]) for stretch in stretches)
+        assert is_seen_cold(file, stretches)
         opened.patches.read_ahead(stretches)
         assert waited_for(file, stretches)
 

@@ -5,6 +5,9 @@ from seg.config.scope import scored_on
 from seg.errors import SubmissionError
 from seg.metrics.evidence import Evidence, total_counts
 
+_MANY_INVENTED = 0.25
+"""Share of the pixels that is remarked: weak models have a tenth of theirs in classes that a small set lacks."""
+
 
 def check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
     """Refuse evidence of another training than the record beside it, as far as both tell.
@@ -61,9 +64,6 @@ def invented(seed: str, evidence: Evidence) -> list[str]:
         f"{100 * share:.0f} % of the pixels of seed {seed} are predicted as classes that no patch of the reference "
         "has, which mIoU does not see"
     ]
-
-
-_MANY_INVENTED = 0.25
 
 
 def _check_elsewhere(seed: str, evidence: Evidence) -> None:

@@ -51,10 +51,10 @@ class Check(BaseModel):
     ]
 
 
-def earlier_of(path: Path) -> Check | None:
+def check_in(path: Path) -> Check | None:
     """The check that is in a file; None if there is none."""
     try:
-        return Check.model_validate_json(read_text(path.parent, path.name))
+        return None if path.is_symlink() else Check.model_validate_json(read_text(path.parent, path.name))
     except (ValidationError, SubmissionError):
         return None
 
@@ -83,15 +83,13 @@ def read_checks(folder: Path) -> tuple[dict[str, Check], dict[str, str]]:
     found: dict[str, Check] = {}
     refused: dict[str, str] = {}
     for path in sorted((folder / CHECKS).glob("*.json")):
-        name = f"{CHECKS}/{clipped(path.name)}"
         if path.name.startswith("."):
             continue
-        try:
-            if path.is_symlink() or not path.is_file():
-                raise SubmissionError("a link, or no file")
-            found[name] = Check.model_validate_json(read_text(path.parent, path.name))
-        except (ValidationError, SubmissionError):
+        name = f"{CHECKS}/{clipped(path.name)}"
+        if (check := check_in(path)) is None:
             refused[name] = "it is no check of predictions; remove it"
+        else:
+            found[name] = check
     return found, refused
 
 

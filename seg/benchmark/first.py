@@ -104,9 +104,6 @@ def _history(paths: list[Path]) -> dict[Path, _Lasting]:
     lasting = {}
     for path, held in files.items():
         of = [found[file.relative_to(folder).as_posix()] for file in held]
-        since, first = (
-            max((one.since for one in of), default=math.inf),
-            min((one.first for one in of), default=math.inf),
-        )
-        lasting[path] = _Lasting(since, first)
+        since = max((one.since for one in of), default=math.inf)
+        lasting[path] = _Lasting(since, min((one.first for one in of), default=math.inf))
     return lasting

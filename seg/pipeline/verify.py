@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from seg.benchmark.apart import Examiner
-from seg.benchmark.checks import check_text, earlier_of
+from seg.benchmark.checks import check_in, check_text
 from seg.benchmark.verify import Verified
 from seg.config.paths import AnyPath, path_or_none
 from seg.config.track import Notify, Track, ignore, silent
@@ -73,5 +73,5 @@ def verify(
         of_seeds = {seed: Predicted(pixels.get(seed), tables.get(seed)) for seed in {**pixels, **tables}}
         found = compare_predictions(Path(submission), verified, of_seeds, classes, store, track, notify)
         if target is not None:
-            write_text(target, check_text(found.manifest, found.compared, store.info.fingerprint, earlier_of(target)))
+            write_text(target, check_text(found.manifest, found.compared, store.info.fingerprint, check_in(target)))
     return found

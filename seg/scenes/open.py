@@ -79,7 +79,7 @@ def open_scene(
         warped = sentinel1_layers(rasters, apart)
         for layer in warped:
             require_overlap(layer, grid)
-    coarse = (*judge_resolution(warped, grid), *judge_cover(warped, grid), *_passed_over(path, rasters))
+    remarks = (*judge_resolution(warped, grid), *judge_cover(warped, grid), *_passed_over(path, rasters))
     clouds = cloud_source(path, grid) if cloud_mask else None
     own = without_offset(own, offset, path, stated=teller == PRODUCT)
     judged = judge_values(own, warped, path, asked=offset, teller=teller, named=bands is not None, expected=expected)
@@ -93,7 +93,7 @@ def open_scene(
         product=product,
         layers={band: layers[band] for band in needed},
         warped=frozenset(apart),
-        remarks=(*judged.remarks, *coarse),
+        remarks=(*judged.remarks, *remarks),
         decisions=judged.decisions,
         synthetic=_simulated([path, *rasters], layers.values()),
         origin=_origin(path, product, rasters, own, clouds),
