@@ -139,9 +139,9 @@ def _read_shape(path: Path, epsg: int) -> Any:
     try:
         source = source_of(path)
         table = geopandas.read_file(source)
-    # What pyogrio raises of files and layers are RuntimeErrors, of fields and CRSs ValueErrors.
     except pyogrio.errors.DataSourceError:
         raise WrongUseError(f"{path} cannot be read as vector data; give polygons as GeoJSON or GeoPackage") from None
+    # What pyogrio raises of layers are RuntimeErrors, of fields and CRSs ValueErrors.
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise WrongUseError(f"{path} cannot be read as vector data ({reason}); give GeoJSON or GeoPackage") from None

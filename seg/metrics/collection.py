@@ -177,13 +177,12 @@ def _counted(pixels: Tensor | None, mask: Tensor | None, counts: Tensor | None) 
         return None
     if pixels is None or mask is None:
         raise EvidenceError("predicted pixels are counted against a mask; give both or neither")
-    logits = pixels.is_floating_point()
-    if logits and pixels.isnan().any():
-        raise EvidenceError("pixel logits hold NaN, so the training has diverged; train again at a lower rate")
-    predicted = pixels.detach().argmax(dim=1) if logits and pixels.ndim == 4 else pixels
-    kinds = (logits or _holds_classes(pixels)) and _holds_classes(mask)
-    channels = pixels.shape[1] if logits and pixels.ndim == 4 else K if not logits else 0
-    if predicted.shape != mask.shape or mask.ndim != 3 or not kinds or channels != K:
+    predicted = pixels
+    if pixels.is_floating_point() and pixels.ndim == 4 and pixels.shape[1] == K:
+        if pixels.isnan().any():
+            raise EvidenceError("pixel logits hold NaN, so the training has diverged; train again at a lower rate")
+        predicted = pixels.detach().argmax(dim=1)
+    if predicted.shape != mask.shape or mask.ndim != 3 or not (_holds_classes(predicted) and _holds_classes(mask)):
         raise EvidenceError(
             f"pixels are logits (patches, {K}, H, W) or integer classes (patches, H, W), and masks are integer classes "
             f"(patches, H, W), not {_described(pixels)} and {_described(mask)}"

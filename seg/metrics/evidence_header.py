@@ -46,6 +46,7 @@ def origin_of(path: Path, header: Mapping[str, Any]) -> Origin:
             synthetic if "synthetic_model" in header or not synthetic else None,
             header["weights"],
             None if thresholds is None else tuple(map(float, thresholds)),
+            # Text is none, which ``float`` would read.
             None if header["temperature"] is None else 1.0 * header["temperature"],
             header.get("without"),
             header.get("on", ""),
