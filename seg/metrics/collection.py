@@ -177,11 +177,7 @@ def _counted(pixels: Tensor | None, mask: Tensor | None, counts: Tensor | None) 
         return None
     if pixels is None or mask is None:
         raise EvidenceError("predicted pixels are counted against a mask; give both or neither")
-    predicted = pixels
-    if pixels.is_floating_point() and pixels.ndim == 4 and pixels.shape[1] == K:
-        if pixels.isnan().any():
-            raise EvidenceError("pixel logits hold NaN, so the training has diverged; train again at a lower rate")
-        predicted = pixels.detach().argmax(dim=1)
+    predicted = _decided(pixels)
     if predicted.shape != mask.shape or mask.ndim != 3 or not (_holds_classes(predicted) and _holds_classes(mask)):
         raise EvidenceError(
             f"pixels are logits (patches, {K}, H, W) or integer classes (patches, H, W), and masks are integer classes "
@@ -201,6 +197,15 @@ def _counted(pixels: Tensor | None, mask: Tensor | None, counts: Tensor | None) 
         for pair in zip(predicted, mask, strict=True)
     ]
     return torch.stack(each).long() if each else torch.zeros(0, K, K, dtype=torch.int64, device=mask.device)
+
+
+def _decided(pixels: Tensor) -> Tensor:
+    """Classes of pixel logits; anything else as it is."""
+    if not (pixels.is_floating_point() and pixels.ndim == 4 and pixels.shape[1] == K):
+        return pixels
+    if pixels.isnan().any():
+        raise EvidenceError("pixel logits hold NaN, so the training has diverged; train again at a lower rate")
+    return pixels.detach().argmax(dim=1)
 
 
 def _holds_classes(tensor: Tensor) -> bool:
