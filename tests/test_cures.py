@@ -220,7 +220,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+(?![\w-]*=)")
 OF_OTHERS = {
     *("--not-masked", "--nodata", "--bidx", "--description", "--crs", "--transform", "--dtype", "--dst-crs", "--res"),
     *("--bounds", "--revision", "--shm-size", "--gpus", "--show-toplevel", "--verify", "--porcelain"),
-    *("--untracked-files", "--nproc-per-node", "--name-only"),
+    *("--untracked-files", "--nproc-per-node", "--name-only", "--exit-code", "--stat"),
 }
 """Options of other programs."""
 

@@ -1,6 +1,7 @@
 """Tables and summaries on a terminal of 80 columns, and as they are piped."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,14 +101,17 @@ def test_the_table_of_networks_fits(width: int, monkeypatch: pytest.MonkeyPatch)
     assert {"params", "MACs", "dilated,", "tu-convnext_tiny.", "tu-vit_tiny_patch16_224"} <= words
 
 
-@pytest.mark.parametrize("head", [True, False])
-def test_an_evaluation_ends_with_the_scores_that_sum_it_up(head: bool) -> None:
+@pytest.mark.parametrize(("head", "weights"), [(True, "w-1"), (False, "w-1"), (False, "")])
+def test_an_evaluation_ends_with_the_scores_that_sum_it_up(head: bool, weights: str) -> None:
     scores = some_scores(synthetic=True, head=head)
+    scores = replace(scores, origin=replace(scores.origin, weights=weights))
     known = headline(scores)
     intervals = {key: Interval(np.array(0.101), np.array(0.909)) for key in known}
     title, *lines = headline_lines(scores, intervals)
     assert title.startswith("SYNTHETIC data, no benchmark result: ")
-    assert ("no scene head" in title) != head
+    # What predictions made elsewhere come from has no head that seg knows of.
+    assert ("no scene head" in title) == (not head and weights != "")
+    assert ("no scene labels" in title) == (not head and weights == "")
     assert len(lines) == (5 if head else 2) == len([key for key in HEADLINE if key in known])
     for line, (key, name) in zip(lines, ((key, name) for key, name in HEADLINE.items() if key in known), strict=True):
         assert line.split() == [*name.split(), f"{100 * known[key]:.1f}", "[10.1,", "90.9]"]
