@@ -1,6 +1,7 @@
 """What several test files share: the real samples and small stores made from them."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from predicted import Made
 
     from seg.pipeline.score import Scored
+
+# Two tests run at once, and threads that wait for each other on a core that works for the other test make both three
+# times slower. It holds for the processes that a test starts, too, and has to be said before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
