@@ -337,8 +337,9 @@ def test_doubled_decibels_are_doubted(tmp_path: Path) -> None:
         (lambda v: 10 * np.log10(v / 1e4), "as standardised values or logarithms do, and no DN"),
         (
             lambda v: np.clip((v - np.quantile(v, 0.02)) / np.ptp(v) * 1.5, 0, 1),
-            "picture that was stretched from 0 to 1",
+            "pictures that were stretched from 0 to 1; give the product's own values",
         ),
+        (lambda v: (v - v.min()) / np.ptp(v), "were stretched from 0 to 1; give the product's own values"),
         (lambda v: 5 * v, "brighter than"),
     ],
 )

@@ -102,9 +102,12 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
                 "standardised values or logarithms do, and no DN; give the product's own values"
             )
             return [Finding(text, True)]
-        if all(min(spread.share(-np.inf, 1e-9), spread.share(1, _UNITY)) > _PILED for spread in spreads):
-            how = "is a picture that was stretched from 0 to 1; give the product's own values"
-            return [Finding(f"{named(spreads)} {how}", True)]
+        piled = all(min(spread.share(-np.inf, 1e-9), spread.share(1, _UNITY)) > _PILED for spread in spreads)
+        # No clouds saturate at 1 in every band of a scene that is 0 somewhere in each.
+        fitted = len(spreads) > 1 and all((spread.at(0), spread.at(1)) == (0, 1) for spread in spreads)
+        if piled or fitted:
+            how = f"{'are pictures that were' if len(spreads) > 1 else 'is a picture that was'} stretched from 0 to 1"
+            return [Finding(f"{named(spreads)} {how}; give the product's own values", True)]
     low = [spread for spread in spreads if spread.fractional and spread.share(-_UNITY, _UNITY) > 0.5]
     # Dark bands of percent are as low, beside bright ones.
     percent = _UNITY < max(spread.at(0.9) for spread in spreads) < PERCENT and len(low) < len(spreads)
