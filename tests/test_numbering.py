@@ -1,6 +1,7 @@
 """Which numbers a land-cover file has: every product that looks like CORINE and is not, and CORINE in all its forms."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,22 @@ def test_numbers_that_only_corine_has_are_taken_as_they_are(tmp_path, values, dt
     path = written(tmp_path, list(values), dtype, nodata)
     assert codes_of(path) == sorted({code_table("grid")[value] for value in values})
     assert open_clc(path).decision.numbering == "grid"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(
+            ("map.tif", kind)
+            for kind in ("WorldCover", "level 1", "level 2, a clip", "CLC+ Backbone, no sea, no fill", "Esri", "one")
+        ),
+        *(("clc.tif", kind) for kind in ("level 1", "level 2", "level 2, a clip")),
+    ],
+)
+def test_other_classes_in_the_form_of_corines_own_raster_are_asked_about(tmp_path, name, kind):
+    """What calculators write of CORINE's raster keeps its type and nodata."""
+    path = written(tmp_path, OTHERS[kind], "int8", -128, name=name)
+    assert re.search("could be CORINE's numbers|looks like", refused(path))
 
 
 @pytest.mark.parametrize("name", ["map.tif", "clc_plus.tif", "CLC+.tif", "oclcs.tif"])

@@ -35,6 +35,7 @@ _NATIONAL = frozenset((45, 46, 47, 49))
 """What it has beyond CORINE's numbers; without these it is CORINE's."""
 _FILLS = (0, 128, 253, 254, 255, -1, -128, -9999, -32768, 32767, 65535)
 """What files have for no data without declaring it."""
+_COARSER = frozenset(("level 1 of CORINE", "level 2 of CORINE"))
 _OTHERS: dict[str, frozenset[int]] = {
     "CLC+ Backbone": frozenset((*range(1, 12), 253, 254, 255)),
     "Esri Land Cover": frozenset((1, 2, 4, 5, 7, 8, 9, 10, 11)),
@@ -141,9 +142,13 @@ def decide(
             f"the {other} in {name} are not those of CORINE ({_example(legend, seen, other)}); give CORINE Land Cover, "
             f"or say --numbering {kind} if the values are {WORDS[kind]} all the same"
         )
-    if not seen or legend.official == kind:
-        return Decision(kind, "its form" if seen else "its having none")
+    if not seen:
+        return Decision(kind, "its having none")
     others, called = looks_like(seen), _CALLED.search(PurePath(name).name) is not None
+    # Whoever gives CORINE's raster other classes keeps its type and nodata, and of coarser ones its name as well.
+    unlike = not others or (called and _COARSER.isdisjoint(others))
+    if legend.official == kind and (kind == "clc" or unlike):
+        return Decision(kind, "its form")
     if others or (kind == "grid" and (not called or sum(value > _CROWDED for value in seen) < _ENOUGH)):
         known = f"{WORDS[kind]}, but also {_either(others)}" if others else f"{WORDS[kind]} or of another product"
         raise LandCoverError(
