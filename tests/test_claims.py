@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from seg.errors import BusyError, ForeignFileError, WrongUseError
+from seg.maps.geotiff import write_category_names, write_class_map
+from seg.reben.patch import GeoRef
 from seg.runs.plan import plan
 from seg.store import written
 from seg.store.atomic import remove_file, staged_file, write_bytes, write_text
@@ -277,16 +279,31 @@ def test_outputs_without_a_record_are_known_by_their_marks(tmp_path):
         pass
 
 
-def test_a_sidecar_that_a_viewer_has_rewritten_goes_with_its_raster(tmp_path):
-    path = tmp_path / "map.tif"
-    for text in ("first", "second"):
+def test_a_sidecar_to_which_gdal_has_added_statistics_goes_with_its_raster(tmp_path):
+    path, sidecar = tmp_path / "map.tif", tmp_path / "map.tif.aux.xml"
+    image = np.resize(np.arange(19, dtype=np.uint8), (120, 120))
+    georef = GeoRef(32633, 300000, 5900040, 10.0, 120, 120)
+
+    def write() -> None:
         with claimed_files([path]):
-            write_bytes(path, text.encode())
-            write_text(path.with_name("map.tif.aux.xml"), "<PAMDataset/>")
-        path.with_name("map.tif.aux.xml").write_text("<PAMDataset>statistics</PAMDataset>")
-    path.with_name("map.tif.aux.xml").write_text("notes")
-    with pytest.raises(ForeignFileError, match=r"aux\.xml"), claimed_files([path]):
-        pass
+            write_class_map(path, image, georef, {"SEG_VERSION": "0.3.0"})
+            write_category_names(path)
+
+    write()
+    names = sidecar.read_text()
+    with rasterio.open(path) as raster:
+        raster.stats(approx=False)
+    with rasterio.open(path) as raster:
+        assert raster.tags(1)["STATISTICS_MAXIMUM"] == "18"
+    assert sidecar.read_text() != names
+    write()
+    assert sidecar.read_text() == names
+    notes = names.replace("</PAMRasterBand>", '<Metadata><MDI key="NOTE">seen</MDI></Metadata></PAMRasterBand>')
+    for text in ("notes", notes, names.replace("<PAMDataset>", "<PAMDataset><SRS>EPSG:32633</SRS>"), "<html/>"):
+        sidecar.write_text(text)
+        with pytest.raises(ForeignFileError, match=r"aux\.xml"):
+            write()
+        assert sidecar.read_text() == text
 
 
 def test_a_voucher_speaks_for_a_folder_without_a_record_only(tmp_path):

@@ -47,7 +47,8 @@ from seg.runs.evaluation import ALL_FILES, REPORT_FILE
 from seg.runs.plan import plan
 from seg.runs.series_report import SERIES_FILES
 from seg.store.selection import select
-from seg.store.targets import LOCK_FILE, SIDECAR, lock_beside
+from seg.store.sidecar import SIDECAR
+from seg.store.targets import LOCK_FILE, lock_beside
 from seg.store.written import FILE_NAME
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise

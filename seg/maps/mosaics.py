@@ -21,7 +21,7 @@ from seg.maps.vrt import write_vrt
 from seg.reben.patch import PatchId
 from seg.stac.items import COLLECTION, MODEL, item_of_map
 from seg.store.atomic import write_text
-from seg.store.targets import SIDECAR
+from seg.store.sidecar import SIDECAR
 from seg.store.written import partial_of
 from seg.styles.qgis import style, write_qml
 from seg.styles.sld import raster_sld, share_sld

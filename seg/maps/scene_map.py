@@ -40,7 +40,7 @@ from seg.reben.patch import GeoRef
 from seg.scenes.left_out import LeftOut
 from seg.scenes.reader import Scene
 from seg.store.atomic import remove_file
-from seg.store.targets import SIDECAR
+from seg.store.sidecar import SIDECAR
 from seg.web.folder import page_folder, remove_page
 
 if TYPE_CHECKING:

@@ -15,13 +15,12 @@ from pathlib import Path
 from seg.errors import ForeignFileError, WrongUseError
 from seg.store.locks import locked
 from seg.store.marks import is_marked
+from seg.store.sidecar import SIDECAR, holds_gdals_own
 from seg.store.written import FILE_NAME as RECORD_FILE
 from seg.store.written import Keeper, State, Written, is_record, keeping
 
 LOCK_FILE = ".seg.lock"
 """The lock of a folder, in it; that of anything else is ``.<name>.seg.lock`` beside it."""
-SIDECAR = ".aux.xml"
-"""What GDAL keeps beside a raster, and rewrites whenever somebody looks at statistics."""
 _BESIDE = (SIDECAR, ".msk", ".ovr")  # GDAL would take the mask and the pyramids of an earlier raster for a new one's.
 _NAMED = 8
 _ELSEWHERE = "move them away, or name another --out"
@@ -237,7 +236,7 @@ def _is_known(folder: Path, name: str, written: Written, known: Known) -> bool:
         return True
     if name.endswith(SIDECAR):
         raster = name.removesuffix(SIDECAR)
-        there = is_file(folder / raster) and path.read_bytes().lstrip().startswith(b"<PAMDataset")
+        there = is_file(folder / raster) and holds_gdals_own(path)
         return there and (written.is_unchanged(raster) or _is_marked_anew(folder, raster, written))
     return _is_marked_anew(folder, name, written)
 
