@@ -153,6 +153,17 @@ def alpha_and_nodata(path: Path, images: Array) -> Path:
     return write(path, np.concatenate([images, band[None]]), [*RGB, ""], photometric="RGB", alpha="yes", nodata=9)
 
 
+def data_mask_that_ends(nodata: float) -> Callable[[Path, Array], Path]:
+    """As of a stack with a mask that was warped: the mask is filled as all bands are, which here hold something."""
+
+    def made(path: Path, images: Array) -> Path:
+        band = np.where(inside(), 1, nodata)[None]
+        stored = np.concatenate([images, band]).astype(np.float32 if np.isnan(nodata) else np.int16)
+        return write(path, stored, [*RGB, "dataMask"], nodata=nodata)
+
+    return made
+
+
 def tiled_with_overviews(path: Path, images: Array) -> Path:
     plain = masked(write(path.with_name("plain.tif"), images), internal=True)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
@@ -233,6 +244,7 @@ FORMS: dict[str, Callable[[Path, Array], Path]] = {
     "named alpha": alpha(name="Alpha", opaque=1),
     "Sentinel Hub's data mask": alpha(name="dataMask", opaque=1),
     "alpha and nodata": alpha_and_nodata,
+    **{f"data mask that is {value:g} where it ends": data_mask_that_ends(value) for value in (np.nan, -1, -9999)},
 }
 
 
@@ -266,7 +278,7 @@ def test_a_band_that_is_taken_for_a_mask_is_named(tmp_path: Path) -> None:
     assert "B03 on 72 %" in said.pop("mask of one band of a VRT")[0]
     assert {form for form, remarks in said.items() if remarks} == {
         "alpha in a file without colours", "unspecified alpha", "unspecified alpha of 8 bits", "unnamed last band",
-        "feathered alpha", "named alpha", "Sentinel Hub's data mask",
+        "feathered alpha", "named alpha", "Sentinel Hub's data mask", *(form for form in FORMS if "it ends" in form),
     }  # fmt: skip
 
 

@@ -71,10 +71,19 @@ def _mask(
         mask = known["mask", index]
     if layer.alpha is not None:
         if ("alpha", layer.alpha) not in known:
-            known["alpha", layer.alpha] = np.nan_to_num(raster.read(layer.alpha, window=window)) != 0
+            stored = raster.read(layer.alpha, window=window)
+            known["alpha", layer.alpha] = _alpha(layer.header, layer.alpha, stored) != 0
         opaque = known["alpha", layer.alpha]
         mask = opaque if mask is None else mask & opaque
     return mask
+
+
+def _alpha(header: Header, index: int, stored: Array) -> Array:
+    """An alpha band, 0 where it has no data itself: what brings a raster to another grid fills it as the others."""
+    nodata = header.nodata[index - 1]
+    # A value that is not below zero may be that of where there are data.
+    empty = (stored == nodata) & (nodata is not None and nodata < 0)
+    return np.where(empty | np.isnan(stored), 0, stored)
 
 
 def alpha_band(header: Header, names: Sequence[str | None]) -> int | None:
@@ -148,7 +157,7 @@ def _held(header: Header, index: int) -> _Held:
             if held.total >= AT_EDGES + EVERYWHERE:
                 break
             band_HW = patiently(header.path, partial(raster.read, index, window=window))
-            values, numbers = np.unique(band_HW, return_counts=True)
+            values, numbers = np.unique(_alpha(header, index, band_HW), return_counts=True)
             counted.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
             zeros = counted.get(0, 0)
             value, others = max(((v, n) for v, n in counted.items() if v), key=lambda each: each[1], default=(0, 0))
