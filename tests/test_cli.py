@@ -257,8 +257,19 @@ def test_the_work_of_one_process_is_refused_under_torchrun(cli, monkeypatch):
     assert "'seg demo' is the work of one process; start it without torchrun" in plain(err)
 
 
-def test_torch_threads_wait_without_spinning():
-    code = "import os, sys, seg.cli.main; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["PASSIVE", "False"]
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({}, ["PASSIVE", "0", "False"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", "None", "False"]),
+        ({"GOMP_SPINCOUNT": "5"}, ["None", "5", "False"]),
+    ],
+)
+def test_torch_threads_wait_asleep_unless_the_user_says_how(said, found):
+    code = (
+        "import os, sys, seg.cli.main; "
+        "print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    others = {name: text for name, text in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], env=others | said, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == found

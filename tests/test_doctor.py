@@ -19,6 +19,7 @@ from seg.engine.speed import Speed
 from seg.pipeline.doctor import diagnose
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
+from seg.runs import cores
 from seg.runs import machine as machine_module
 from seg.runs.advice import FoundStore, judge, judge_store, look_for_store
 from seg.runs.data import demo_folder
@@ -210,7 +211,8 @@ def test_cards_are_judged_by_what_torch_was_built_for(monkeypatch):
 
 
 def test_limits_of_a_container(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine_module, "_CGROUP", tmp_path)
+    for module in (cores, machine_module):
+        monkeypatch.setattr(module, "CGROUP", tmp_path)
     facts = inspect_machine(tmp_path)
     assert facts.quota is None
     unlimited = facts.memory_bytes

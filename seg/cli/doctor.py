@@ -9,6 +9,7 @@ from rich.table import Table
 
 from seg.cli import console, options
 from seg.config.wording import counted
+from seg.runs.cores import spin_if_idle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what this machine has, the store found, and what to install or change; exit code 1 if seg cannot work."""
+    # It says how fast training would be.
+    spin_if_idle()
     try:
         from seg.pipeline.doctor import diagnose
     except ImportError as error:

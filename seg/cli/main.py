@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 
 from seg.errors import OWN_CODE, SegError, WrongUseError
+from seg.runs.cores import waiting_asleep
 
-# Torch's threads wait by spinning, unless told before torch is imported. Beside other work that takes the cores from
-# those that compute: training then runs several times slower than with threads that sleep.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch is imported.
+os.environ.update(waiting_asleep())
 # Torch asks Linux for large pages: a window's features are new memory every time, and in small pages the CPU spends a
 # seventh of the time on getting them.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

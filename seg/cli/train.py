@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seg.cli import console, options
+from seg.runs.cores import spin_if_idle
 
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
@@ -58,6 +59,7 @@ def train(
         raise typer.BadParameter("give either --model or --arch and --encoder, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
+    spin_if_idle()
     from seg.runs.plan import plan
 
     task = plan(

@@ -15,12 +15,12 @@ from seg.config.sections import TrainConfig
 from seg.engine.device import choose_compute
 from seg.engine.instructions import cpu_instructions
 from seg.report.record import hardware
+from seg.runs.cores import CGROUP, container_cores
 
 OPTIONAL = {"wandb": "train.loggers=wandb", "mlflow": "train.loggers=mlflow"}
 """Packages that seg uses when they are installed, and what for."""
 _NO_USER = ("dev", "docs", "bench")
 """Extras for those who work on seg."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def inspect_machine(cache: Path) -> Machine:
         system=known["system"],
         cpu=known["cpu"],
         cores=known["cores"] or 1,
-        quota=_container_cores(),
+        quota=container_cores(),
         threads=torch.get_num_threads(),
         omp_threads=os.environ.get("OMP_NUM_THREADS"),
         memory_bytes=min(memory) if memory else None,
@@ -193,16 +193,9 @@ def _shared_bytes() -> int | None:
     return None
 
 
-def _container_cores() -> float | None:
-    with suppress(OSError, ValueError):
-        quota, period = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()
-        return int(quota) / int(period)
-    return None
-
-
 def _container_memory() -> int | None:
     with suppress(OSError, ValueError):  # "max" is no number
-        return int((_CGROUP / "memory.max").read_text(encoding="ascii"))
+        return int((CGROUP / "memory.max").read_text(encoding="ascii"))
     return None
 
 
