@@ -155,6 +155,7 @@ TYPED = {
         "take them out with": "test_units.py::test_taking_out_tags_as_advised",
     },
     "rasters/header.py": {
+        "rio stack": "test_cures.py::test_bands_in_a_file_of_rasters_are_stacked_as_advised",
         "rio edit-info": "test_place.py::test_a_raster_without_a_crs_gets_one",
         "rio convert": "test_numbering.py::test_the_cure_for_undeclared_nodata_works_as_typed",
         "python -m zipfile": "test_cures.py::test_a_raster_in_a_zip_is_taken_out_before_it_is_edited",
@@ -652,7 +653,7 @@ def test_masks_of_bands_in_files_of_their_own_are_kept_too(tmp_path: Path):
     first = re.search(r"type (.*), likewise", str(error.value))
     assert first
     for name in RGB:
-        command = first[1].replace(f"x_{RGB[0]}", f"x_{name}").replace("mkdir new", "mkdir -p new")
+        command = first[1].replace(f"x_{RGB[0]}", f"x_{name}")
         subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     scene = open_scene(tmp_path / "new", needed=RGB)
     with scene.open() as reader:
@@ -803,3 +804,42 @@ def test_a_folder_without_submissions(tmp_path: Path):
     said = refused("leaderboard", tmp_path / "a board", "--out", tmp_path / "site")
     works(*printed(said)[0][1:])
     assert "Leaderboard:" in works("leaderboard", tmp_path / "a board", "--out", tmp_path / "site")
+
+
+def test_bands_in_a_file_of_rasters_are_stacked_as_advised(tmp_path: Path) -> None:
+    """As of netCDF: a raster for each band, and none of all."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(200, 3000, (3, 120, 120)).astype(np.uint16)
+    source = write(tmp_path / "source.tif", images, **UTM)
+    rasterio.shutil.copy(source, tmp_path / "all.nc", driver="netCDF")
+    with pytest.raises(SceneError, match="holds no bands itself, only other rasters; put those of the scene") as error:
+        open_scene(tmp_path / "all.nc", needed=RGB)
+    run_printed(str(error.value), tmp_path)
+    scene = open_scene(tmp_path / "all.tif", bands=RGB, needed=RGB)
+    with scene.open() as reader:
+        window = Window(0, 0, 120, 120)
+        for band, image in zip(RGB, images, strict=True):
+            assert np.array_equal(reader.read(window, RGB)[band], image)
+
+
+def test_rasters_of_other_programs_are_read(tmp_path: Path) -> None:
+    """SNAP's folder of ENVI files, and ERDAS Imagine, which calls metres meters."""
+    images = np.random.default_rng(0).integers(200, 3000, (3, 120, 120)).astype(np.uint16)
+    source = write(tmp_path / "source.tif", images, **UTM)
+    rasterio.shutil.copy(source, tmp_path / "all.img", driver="HFA")
+    folder = tmp_path / "sub.data"
+    folder.mkdir()
+    for name, image in zip(("B2", "B3", "B4"), images, strict=True):
+        single = write(tmp_path / "single.tif", image[None], names=None, **UTM)
+        rasterio.shutil.copy(single, folder / f"{name}.img", driver="ENVI")
+    window = Window(0, 0, 120, 120)
+    for path, bands in ((tmp_path / "all.img", RGB), (folder, None)):
+        with open_scene(path, bands=bands, needed=RGB).open() as reader:
+            for band, image in zip(RGB, images, strict=True):
+                assert np.array_equal(reader.read(window, RGB)[band], image)
+    (tmp_path / "sub.dim").write_text("<Dimap_Document/>")
+    with pytest.raises(SceneError, match=r"sub\.data beside it; name that folder"):
+        open_scene(tmp_path / "sub.dim", needed=RGB)
+    (tmp_path / "MTD_TL.xml").write_text("<n1:Level-2A_Tile_ID/>")
+    with pytest.raises(SceneError, match=r"name the folder that ends in \.SAFE"):
+        open_scene(tmp_path / "MTD_TL.xml", needed=RGB)

@@ -24,6 +24,7 @@ from seg.errors import SceneError
 
 T = TypeVar("T")
 _ZIP = "/vsizip/"
+_LISTED = 16
 _ZIP_SUFFIX = re.compile(r"\.zip(?=/)", re.IGNORECASE)
 # With more threads GDAL keeps errors of the JPEG 2000 decoder to itself and returns whatever the memory held.
 _ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
@@ -221,7 +222,11 @@ def read_header(path: str) -> Header:
         if told is not None and path.startswith("/vsicurl") and told.size is not None:
             patiently(path, lambda: _require_end(raster, path, told.size or 0))
         if not raster.count:
-            raise SceneError(f"{shown(path)} holds no bands itself, only other rasters; name one of them")
+            held = " ".join(map(shlex.quote, raster.subdatasets[:_LISTED]))
+            raise SceneError(
+                f"{shown(path)} holds no bands itself, only other rasters; put those of the scene into one file: "
+                f"rio stack {held} -f GTiff -o {shlex.quote(f'{Path(path).stem}.tif')}, and name its bands with --bands"
+            )
         flags = [set(each) for each in raster.mask_flag_enums]
         return Header(
             path=path,

@@ -22,7 +22,7 @@ from seg.reben.mgrs import FALSE_NORTHING
 from seg.reben.names import band_in
 from seg.reben.patch import GeoRef
 
-_METRES = ("metre", "meter", "m")
+_METRES = ("metre", "meter", "metres", "meters", "m")
 _RADAR_GRID = re.compile(r"S1[A-Z][_-][A-Z0-9]{2}[_-](GRD|SLC)", re.IGNORECASE)
 """Begins the names of Sentinel-1 products and of their measurements as they are delivered."""
 _TOLERANCE = 0.001

@@ -144,7 +144,7 @@ def cure(layer: Layer, formula: str, right: Sequence[Layer] = ()) -> str:
     others = (
         f"copy {', '.join(one.band for one in right)} into it as they are" if right else "likewise for each other band"
     )
-    return f"type mkdir {Path(NEW).stem} && {calc} {target}, {others}, and give that folder"
+    return f"type mkdir -p {Path(NEW).stem} && {calc} {target}, {others}, and give that folder"
 
 
 def _polarisations(layer: Layer, kept: Sequence[int]) -> list[int]:

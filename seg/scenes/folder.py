@@ -19,7 +19,8 @@ from seg.reben.bands import BANDS
 from seg.reben.names import band_in, metres_in, names_level_1c
 from seg.scenes.product_files import level_error
 
-SUFFIXES = (".tif", ".tiff", ".jp2")
+SUFFIXES = (".tif", ".tiff", ".jp2", ".img")
+"""``.img`` is what SNAP writes into the folder of its own format."""
 
 
 def folder_layers(path: Path, needed: Sequence[str]) -> list[Layer]:

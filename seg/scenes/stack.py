@@ -17,6 +17,8 @@ from seg.scenes.product_files import level_error
 
 _UNTOLD = re.compile(r"(?:(?:band|layer|channel|b)?[ _-]?\d*|gr[ae]y|undefined|unknown)", re.IGNORECASE)
 """What tools call bands that nobody has named."""
+_METADATA = re.compile(r"(?:MTD_|S2[A-Z]_\w+_MTD_)\w+\.xml", re.IGNORECASE)
+_NAMED = 6
 UNUSED = "-"
 """Stands for a band of the file that is none of reBEN's, in a list of names."""
 
@@ -36,6 +38,10 @@ def stack_layers(path: Place, bands: Sequence[str] | None, needed: Sequence[str]
     """
     if names_level_1c(path.name):
         raise level_error(path, "Level-1C")
+    if path.suffix.lower() == ".dim":
+        raise SceneUseError(f"{path} describes what SNAP keeps in {path.stem}.data beside it; name that folder")
+    if _METADATA.fullmatch(path.name):
+        raise SceneUseError(f"{path} is one of several metadata files of a product; name the folder that ends in .SAFE")
     if path.suffix.lower() == ".jp2" and isinstance(path, Path):
         require_whole_file(path)
     header = read_header(gdal_path(path))
@@ -98,4 +104,6 @@ def _described(header: Header, path: Place, needed: Sequence[str]) -> list[str |
                 f"these, or name its bands with --bands in their order, {UNUSED} for others"
             )
         return [*S1_BANDS, *rest]
-    raise SceneError(f"{path}: its bands have no names; name them with --bands in their order, {UNUSED} for others")
+    told = [text for text in header.descriptions[:plain] if not _UNTOLD.fullmatch(text.strip())]
+    are = f"are called {', '.join(told[:_NAMED])}, as none of reBEN's is" if told else "have no names"
+    raise SceneError(f"{path}: its bands {are}; name them with --bands in their order, {UNUSED} for others")
