@@ -20,7 +20,9 @@ from seg.rasters.sample import look
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS
 from seg.scenes.findings import Spread
 from seg.scenes.grid import SceneUseError, Window
+from seg.scenes.offset import OFFSET_REMOVED
 from seg.scenes.open import open_scene, open_sentinel1
+from seg.scenes.scale import VISIBLE
 from seg.synthetic.scene import synthesise_scene
 
 Images = dict[str, npt.NDArray[np.float64]]
@@ -35,6 +37,10 @@ SPECTRA = {
     "glint": (700, 620, 560, 500, 480, 460, 460, 450, 440, 420, 380, 330),
     "lake": (190, 200, 190, 155, 150, 130, 130, 130, 125, 110, 105, 95),
     "dark winter": (90, 110, 150, 120, 220, 600, 750, 760, 820, 800, 330, 150),
+}
+AFLOAT = {
+    "algae": (300, 350, 800, 400, 900, 1500, 1600, 1700, 1600, 1300, 200, 100),
+    "kelp": (150, 160, 350, 200, 500, 1800, 2200, 2400, 2400, 2000, 330, 120),
 }
 ODD = {
     "lagoon": (1500, 1700, 1600, 420, 220, 90, 80, 70, 65, 60, 30, 25),
@@ -370,6 +376,48 @@ def test_tags_that_only_some_bands_have(tmp_path: Path, tagged: tuple[str, ...])
         raster.offsets = [-0.1 if band in tagged else 0 for band in images]
     text = refusal(path, images)
     assert re.search("look as if they still had the offset of 1000 that .*; its tags say scale 0.0001", text)
+
+
+def test_tags_that_only_some_bands_have_are_said_where_values_do_not_tell(tmp_path: Path) -> None:
+    images = {band: image + (1000 if band in VISIBLE else 0) for band, image in land().items()}
+    path = write(tmp_path / "x.tif", images)
+    with rasterio.open(path, "r+") as raster:
+        raster.offsets = [-1000 if band in VISIBLE else 0 for band in images]
+    scene = open_scene(path, needed=S2_BANDS)
+    (remark,) = scene.remarks
+    assert "take an offset off some bands and none off B05, B06, B07, B08, B8A, B09, B11, B12" in remark
+    assert scene.decisions[OFFSET_REMOVED] == "1000 and 0 (said by the file)"
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, ("B02", "B03", "B04", "B08"), ("B03", "B04", "B8A")], ids=len)
+@pytest.mark.parametrize("kinds", [("forest", "forest"), ("field", "lake"), ("forest", "bare soil"), ("field", "sea")])
+def test_the_visible_in_another_unit_than_the_infrared(
+    tmp_path: Path, kinds: tuple[str, str], bands: tuple[str, ...]
+) -> None:
+    one, other = (surface(SPECTRA[kind]) for kind in kinds)
+    images = {band: np.hstack([one[band], other[band]]) for band in bands}
+    assert not open_scene(write(tmp_path / "right.tif", images), needed=bands).remarks
+    dark = {band: np.maximum(image / 10, 1) if band in VISIBLE else image for band, image in images.items()}
+    text = refusal(write(tmp_path / "x.tif", dark), dark)
+    assert re.search("as if in another unit|look like reflectance times 1000", text)
+
+
+def test_a_red_edge_in_another_unit(tmp_path: Path) -> None:
+    images = land()
+    images["B05"] = images["B05"] / 10
+    assert re.search(r"B05 of .* as if in another unit", refusal(write(tmp_path / "x.tif", images), images))
+
+
+@pytest.mark.parametrize("kind", ["algae", "kelp"])
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_plants_in_water_are_doubted_and_not_refused(tmp_path: Path, kind: str, share: float) -> None:
+    """Water below them takes away the light of the shortwave."""
+    plants, sea = surface(AFLOAT[kind]), surface(SPECTRA["sea"])
+    edge = int(120 * share)
+    images = {band: np.hstack([plants[band][:, :edge], sea[band][:, edge:]]) for band in S2_BANDS}
+    remarks = open_scene(write(tmp_path / "x.tif", images), needed=S2_BANDS).remarks
+    assert remarks
+    assert all("over plants, as if in another unit" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize("factor", [2, 3.3])

@@ -135,6 +135,12 @@ def judge_offset(
                 f"{which} of {path} look as if they still had the offset of 1000 that the tags of {tagged.band} alone "
                 f"take off; {_without_tags(tagged)}"
             )
+        if left and len(offsets) > 1:
+            rest = ", ".join(spread.band for spread in left)
+            doubts += (
+                f"The tags of {path} take an offset off some bands and none off {rest}, though all bands of a product "
+                "have the same; make sure that it is off in these.",
+            )
         return f"{removed} (said by the {teller or 'file'})", doubts
     if teller:
         cured = (

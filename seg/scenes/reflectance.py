@@ -20,9 +20,9 @@ from seg.scenes.scale import (
     VISIBLE,
     judge_infrared,
     judge_leaves,
+    judge_parts,
     judge_plants,
     judge_scale,
-    judge_shortwave,
 )
 
 _UNITY = 2.0
@@ -76,7 +76,7 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
         judge_plants,
         _neighbours,
         judge_infrared,
-        judge_shortwave,
+        judge_parts,
         judge_combs,
         judge_leaves,
     )

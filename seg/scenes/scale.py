@@ -33,9 +33,15 @@ _LUSH, _PLANTS_PART, _PLANTS_DIM, _PLANTS_DARK = 2.5, 0.1, 800.0, 100.0
 reaches in the near infrared (878 and more on 162 scenes that are right), and those of dark water with as little red."""
 _PLANTS_BRIGHT = (7_500.0, 10_000.0)
 """DN of the near infrared that a tenth of plants hardly reaches, and that none has; the most on 150 scenes is 6,205."""
-_SHORT = {"B11": ((0.12, 4.0), (0.2, 2.5)), "B12": ((0.05, 4.0), (0.09, 2.5))}
-"""Parts of near infrared that the shortwave certainly cannot have over plants, below and above, and hardly can. On 77
-scenes that are right they lie from 0.4 to 1 and 0.18 to 0.6; over burnt land up to 2.1."""
+_PARTS = {
+    "B03": ((0.04, 4.0), (0.055, 2.5)),
+    "B05": ((0.06, 4.0), (0.09, 2.5)),
+    "B11": ((0.1, 4.0), (0.2, 2.5)),
+    "B12": ((0.045, 4.0), (0.09, 2.5)),
+}
+"""Parts of near infrared that bands certainly cannot have over plants, below and above, and hardly can. On 77 scenes
+that are right those of green begin at 0.09, of the red edge at 0.2; of the shortwave they lie from 0.4 to 1 and 0.18 to
+0.6, over burnt land up to 2.1, over plants in water down to 0.12 and 0.05."""
 _SOME = 0.01
 _DULL = ((0.5, 115.0), (0.75, 180.0))
 """Quantiles of the brightest of visible bands alone, and DN that nothing but some water is below in both."""
@@ -196,7 +202,8 @@ def _over_plants(spreads: Sequence[Spread], times: float) -> tuple[str, dict[str
     near = next((band for band in ("B08", "B8A", "B07") if band in held), None)
     if near is None or not {"B03", "B04"} <= held.keys():
         return None
-    values = values_at_same_places([held[band] for band in ("B03", "B04", near, *_SHORT) if band in held])
+    told = dict.fromkeys(("B03", "B04", near, *_PARTS))
+    values = values_at_same_places([held[band] for band in told if band in held])
     plants = (values[near] > times * values["B04"]) & (values[near] > _PLANTS_GREEN * values["B03"])
     if np.count_nonzero(plants) < _PLACES:
         return None
@@ -231,15 +238,19 @@ def judge_leaves(spreads: list[Spread]) -> list[Finding]:
     return [Finding(text, bright > _PLANTS_BRIGHT[1])]
 
 
-def judge_shortwave(spreads: list[Spread]) -> list[Finding]:
-    """Both bands of 1.6 and 2.2 um in another unit than the rest: over plants they are a part of the near infrared."""
-    if (plants := _over_plants(spreads, _PLANTS)) is None or np.median(plants[1][plants[0]]) < _THOUSANDS:
+def judge_parts(spreads: list[Spread]) -> list[Finding]:
+    """All of the visible or of the shortwave in another unit than the near infrared, which they are a part of."""
+    if (plants := _over_plants(spreads, _PLANTS)) is None:
         return _over_snow(spreads)
     near, values, _ = plants
+    # Water is as much brighter in the infrared where the visible is too dark.
+    bright = values[near] > _THOUSANDS
+    if np.count_nonzero(bright) < _PLACES:
+        return _over_snow(spreads)
     found = []
-    for spread in (spread for spread in spreads if spread.band in _SHORT):
-        part = float(np.median(values[spread.band] / values[near]))
-        (certainly, also), (perhaps, too) = _SHORT[spread.band]
+    for spread in (spread for spread in spreads if spread.band in _PARTS):
+        part = float(np.median(values[spread.band][bright] / values[near][bright]))
+        (certainly, also), (perhaps, too) = _PARTS[spread.band]
         if not perhaps <= part <= too:
             text = (
                 f"{named([spread])} is {part:.2g} times as bright as {near} over plants, as if in another unit; give "
