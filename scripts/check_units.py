@@ -135,6 +135,8 @@ SPECTRA = {
     "uniform field": (350, 420, 720, 450, 1100, 2800, 3400, 3500, 3700, 3700, 1900, 1000),
     "bare soil": (800, 1000, 1350, 1750, 2000, 2200, 2400, 2500, 2700, 2700, 3500, 3000),
     "lake": (190, 200, 190, 155, 150, 130, 130, 130, 125, 110, 105, 95),
+    "algae in water": (300, 350, 800, 400, 900, 1500, 1600, 1700, 1600, 1300, 200, 100),
+    "kelp": (150, 160, 350, 200, 500, 1800, 2200, 2400, 2400, 2000, 330, 120),
 }
 BACKSCATTER = {
     "calm sea": (-25, -33), "windy sea": (-12, -24), "noise floor": (-29, -31), "city": (-4.5, -10.5),
@@ -283,6 +285,7 @@ WRONG_S2: dict[str, Callable[[Images], File]] = {
     "RGB alone, reflectance x 1000 under a cloud": lambda s: File(
         _rgb(_each(_clouded(s), lambda v: np.maximum(v / 10, 1))), "uint16", 0
     ),
+    "RGB and B08, RGB x 1000": lambda s: File(_some(_four(s), ["B02", "B03", "B04"], lambda v: v / 10), "uint16", 0),
     "RGB and B08, that alone x 1000": lambda s: File(_some(_four(s), ["B08"], lambda v: v / 10), "uint16", 0),
     "RGB and B08, that alone in percent": lambda s: File(
         _some(_four(s), ["B08"], lambda v: v / 100), "float32", np.nan
@@ -295,6 +298,7 @@ WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
     "offset still there at 20 m": lambda s: File(
         _some(s, ["B05", "B06", "B07", "B8A", "B11", "B12"], lambda v: v + 1000), "uint16", 0
     ),
+    "B01 to B05 as reflectance x 1000": lambda s: File(_some(s, S2_BANDS[:5], lambda v: v / 10), "float32", np.nan),
     "B11 and B12 as reflectance x 1000": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 10), "float32", np.nan),
 }
 WRONG_OF_SNOW: dict[str, Callable[[Images], File]] = {

@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seg.cli import console, options
+from seg.config.wording import counted
 from seg.runs.cores import spin_if_idle
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def show_dry_run(result: "DryRun") -> None:
     speed = batch["effective_batch"] / need.step_seconds
     console.done(f"Step: {need.step_seconds:.3f} s, {speed:.0f} patches/s; {need.steps} steps an epoch")
     console.done(f"Epoch: {_time(need.epoch_seconds)}, validation included")
-    console.done(f"Run: {_time(need.run_seconds)} for {need.epochs} epochs, unless it stops early")
+    early = "" if need.epochs == 1 else ", unless it stops early"
+    console.done(f"Run: {_time(need.run_seconds)} for {counted(need.epochs, 'epoch', 'epochs')}{early}")
     console.done(f"Cost: {cost_in_words(result.record)}")
     if hours := rehearsed_epoch_hours(need, result.record):
         compute = result.record["compute"]
