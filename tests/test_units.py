@@ -408,6 +408,14 @@ def test_a_red_edge_in_another_unit(tmp_path: Path) -> None:
     assert re.search(r"B05 of .* as if in another unit", refusal(write(tmp_path / "x.tif", images), images))
 
 
+@pytest.mark.parametrize("size", [120, 240])
+def test_dark_grey_ground_is_doubted_and_not_refused(tmp_path: Path, size: int) -> None:
+    """What is told to multiply by 10 would make a desert of coal."""
+    coal = surface((250, 260, 280, 300, 310, 330, 340, 350, 360, 370, 420, 400), size)
+    (remark,) = open_scene(write(tmp_path / "x.tif", coal), needed=S2_BANDS).remarks
+    assert "are very dark" in remark
+
+
 @pytest.mark.parametrize("kind", ["algae", "kelp"])
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_plants_in_water_are_doubted_and_not_refused(tmp_path: Path, kind: str, share: float) -> None:

@@ -18,8 +18,9 @@ CUT = 1.0
 """Where DN below zero are cut off."""
 PERCENT, _BYTES, _THOUSANDS, _DIM = 100.0, 300.0, 600.0, 900.0
 """99 % quantiles of the brightest band: of percent, bytes, reflectance times 1000, and of what is seldom so dark."""
-_WATER, _LAND = 0.9, 1.3
-"""Infrared as a part of the visible: water is below the first, land above the second."""
+_WATER, _LAND, _GREY = 0.9, 1.3, 1.7
+"""Infrared as a part of the visible: water is below the first, land above the second, and coal, basalt and asphalt,
+which are as dark as land in another unit, below the last."""
 _NOISE = 20.0
 """DN that keep ratios of dark values from meaning anything."""
 _DEEP, _DEEPER = 40.0, 20.0
@@ -77,6 +78,7 @@ def judge_scale(spreads: list[Spread]) -> list[Finding]:
     infrared = any(spread.band in INFRARED for spread in spreads)
     water = not shapes or max(shapes) < _WATER
     land = infrared and bool(shapes) and max(shapes) > _LAND
+    colourful = land and max(shapes) > _GREY
     near = [spread for spread in spreads if spread.band in ("B06", "B07", "B08", "B8A")]
     if alike := _white(spreads) if infrared else _dull(spreads):
         return [alike]
@@ -88,14 +90,14 @@ def judge_scale(spreads: list[Spread]) -> list[Finding]:
     cut = max(spread.share(-np.inf, CUT + 0.5) for spread in spreads) > 0.005
     fractional = all(spread.fractional for spread in spreads)
     if fractional:
-        certain = top < (_THOUSANDS if land else _DEEPER if water else _BYTES if infrared else PERCENT)
+        certain = top < (_THOUSANDS if colourful else _DEEPER if water else _BYTES if infrared else PERCENT)
     elif water:
         # Water is as dark as that, and what is no water in another unit can look like it.
         certain = False
         if top > _DEEP and cut:
             return []
     else:
-        certain = top < (_THOUSANDS if land else _BYTES if infrared else PERCENT)
+        certain = top < (_THOUSANDS if colourful else _BYTES if infrared else PERCENT)
         certain &= not cut or (land and top < _BYTES / 2)
     if water and not fractional and _visible_top(spreads) > PERCENT:
         return []
