@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from seg.cli import console
-from seg.runs.cores import spin_if_idle
+from seg.runs.cores import spin_on_idle_cores
 
 
 def demo(
@@ -22,7 +22,7 @@ def demo(
     ] = None,
 ) -> None:
     """The whole way on synthetic data: make it, build a store, train, evaluate, export maps. Minutes on a laptop."""
-    spin_if_idle()
+    spin_on_idle_cores()
     from seg.cli.train import training_progress
     from seg.engine.stopping import Interrupted
     from seg.pipeline.demo import demo as run

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from seg.cli import console, options
 from seg.config.wording import counted
-from seg.runs.cores import spin_if_idle
+from seg.runs.cores import spin_on_idle_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def doctor(
 ) -> None:
     """Show what this machine has, the store found, and what to install or change; exit code 1 if seg cannot work."""
     # It says how fast training would be.
-    spin_if_idle()
+    spin_on_idle_cores()
     try:
         from seg.pipeline.doctor import diagnose
     except ImportError as error:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from seg.cli import console, options
 from seg.config.wording import counted
-from seg.runs.cores import spin_if_idle
+from seg.runs.cores import spin_on_idle_cores
 
 if TYPE_CHECKING:
     from seg.engine.events import Epoch, Step
@@ -60,7 +60,7 @@ def train(
         raise typer.BadParameter("give either --model or --arch and --encoder, not both")
     if allow and not resume:
         raise typer.BadParameter("--allow goes with --resume")
-    spin_if_idle()
+    spin_on_idle_cores()
     from seg.runs.plan import plan
 
     task = plan(
