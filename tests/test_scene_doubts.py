@@ -63,6 +63,17 @@ def test_bands_that_are_called_by_their_place_are_said_to_be_taken_for_sentinel_
     assert not any("are called" in one for one in remarks_of(padded, RGB))
 
 
+def test_names_of_the_file_that_the_user_contradicts_are_said(numbers, tmp_path):
+    path = write(tmp_path / "a.tif", numbers.astype(np.uint16), RGB)
+    said = remarks_of(path, RGB, bands=RGB[::-1])
+    assert any(
+        "itself names its bands otherwise than --bands, which calls its B04 B02, its B02 B04;" in one for one in said
+    )
+    assert not any("otherwise" in one for one in remarks_of(path, RGB, bands=RGB))
+    plain = write(tmp_path / "b.tif", numbers.astype(np.uint16), ["", "", ""])
+    assert not any("otherwise" in one for one in remarks_of(plain, RGB, bands=RGB[::-1]))
+
+
 def remarks_of(path, needed, **more):
     return open_scene(path, needed=needed, **more).remarks
 

@@ -26,7 +26,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Score these countries only, comma-separated, or all; results go to <split>-in-<countries>.",
-            show_default="those of the run; {eval.countries}",
+            show_default="those of the run; all",
         ),
     ] = None,
     mmu: Annotated[

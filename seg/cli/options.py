@@ -17,7 +17,7 @@ Countries = Annotated[
     str | None,
     typer.Option(
         help="Of the evaluation: of these countries only, comma-separated, or all.",
-        show_default="those of the run; {eval.countries}",
+        show_default="those of the run; all",
     ),
 ]
 Mmu = Annotated[

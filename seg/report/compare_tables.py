@@ -120,7 +120,7 @@ class Comparison:
     @property
     def differ(self) -> bool:
         """Whether other things are synthetic of one configuration than of another."""
-        return any(one.synthetic != self.synthetic for one in self.configurations)
+        return any(one.synthetic.words != self.synthetic.words for one in self.configurations)
 
     @property
     def brackets(self) -> str:

@@ -63,7 +63,7 @@ def read_run(folder: Path) -> RunFiles:
         WrongUseError: If its settings cannot be read.
     """
     if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}; give the folder of a run, such as runs/unet-s2", wrong_use=True)
+        raise _no_folder(folder)
     for name in (CONFIG_FILE, RECORD_FILE):
         if not (folder / name).is_file():
             raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}", wrong_use=True)
@@ -166,6 +166,10 @@ def is_model_folder(folder: Path) -> bool:
     return (folder / CARD_FILE).is_file() and not (folder / CONFIG_FILE).is_file()
 
 
+def _no_folder(folder: Path) -> RunError:
+    return RunError(f"there is no folder {folder}; train a run there first, or give the folder of one", wrong_use=True)
+
+
 def best_checkpoint(run: Path) -> Path:
     """Folder of the best weights of a run; a model folder is its own.
 
@@ -173,7 +177,7 @@ def best_checkpoint(run: Path) -> Path:
         RunError: If the folder is no run or has no weights yet.
     """
     if not run.is_dir():
-        raise RunError(f"there is no folder {run}; give the folder of a run, such as runs/unet-s2", wrong_use=True)
+        raise _no_folder(run)
     if is_model_folder(run):
         return run
     if is_scored(run):

@@ -75,6 +75,20 @@ def numbered_by_place(header: Header) -> bool:
     return len(held) > 1 and held == [f"B{place}" for place in range(1, len(held) + 1)]
 
 
+def renamed(layers: Sequence[Layer]) -> list[str]:
+    """A sentence for every file that itself calls bands otherwise than the user does."""
+    files: dict[str, list[str]] = {}
+    for layer in layers:
+        told = band_in(layer.header.descriptions[layer.index - 1])
+        if told and told != layer.band:
+            files.setdefault(layer.header.path, []).append(f"{told} {layer.band}")
+    return [
+        f"{shown(path)} itself names its bands otherwise than --bands, which calls its {', its '.join(found[:_NAMED])}"
+        f"{' and so on' if len(found) > _NAMED else ''}; make sure that their order is right."
+        for path, found in files.items()
+    ]
+
+
 def _named(header: Header, bands: Sequence[str]) -> list[str | None]:
     if unknown := [name for name in bands if name not in BANDS and name != UNUSED]:
         raise SceneUseError(

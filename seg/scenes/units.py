@@ -20,7 +20,7 @@ from seg.scenes.decibels import judge_decibels
 from seg.scenes.findings import Expected, Spread
 from seg.scenes.offset import OFFSET_REMOVED, PRODUCT, judge_offset
 from seg.scenes.reflectance import judge_reflectance
-from seg.scenes.stack import numbered_by_place, unnamed_pair
+from seg.scenes.stack import numbered_by_place, renamed, unnamed_pair
 
 REBEN: Expected = {band.name: (band.mean, band.std) for band in BANDS.values()}
 
@@ -90,6 +90,7 @@ def judge_values(
     offset, doubts = judge_offset(sentinel2, asked, path, teller)
     decisions = {OFFSET_REMOVED: offset} if offset else {}
     remarks = [
+        *(renamed(own) if named else ()),
         *filled,
         *too,
         *require_common_data(layers[: len(own)], samples),
