@@ -138,7 +138,7 @@ class _Texts:
 
 
 def test_a_brake_holds_while_others_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads spin after two calm looks, and sleep from the first one that is not."""
+    """Threads spin after two calm looks, and sleep from the first one that is not, or that tells nothing."""
     looks, seen = [0.0, 0.1, 0.05, 0.9, 0.0, 0.0, 0.2], []
 
     class Brake:
@@ -156,16 +156,15 @@ def test_a_brake_holds_while_others_are_at_work(monkeypatch: pytest.MonkeyPatch)
 
         def at_work(self) -> float:
             if not looks:
-                raise KeyboardInterrupt
+                raise ValueError("the system does not tell of all cores")
             return looks.pop(0)
 
     monkeypatch.setenv("GOMP_SPINCOUNT", "100000")
     monkeypatch.setattr(cores, "Brake", Brake)
     monkeypatch.setattr(cores.time, "sleep", lambda _: None)
     pytest.importorskip("torch")
-    with pytest.raises(KeyboardInterrupt):
-        cores._watch(Others())  # type: ignore[arg-type]
-    assert seen == ["hold", "release", "release", "hold", "hold", "release", "hold"]
+    cores._watch(Others())  # type: ignore[arg-type]
+    assert seen == ["hold", "release", "release", "hold", "hold", "release", "hold", "hold"]
     assert os.environ["GOMP_SPINCOUNT"] == "0", "processes that are started later spin with nobody to watch them"
 
 

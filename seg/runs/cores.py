@@ -146,11 +146,14 @@ class Brake:
 
 
 def _watch(others: Others) -> None:
-    """Brake while others are at work."""
+    """Brake while others are at work, and for good if the system does not tell any more."""
     brake, calm = Brake(others.cores), 0
     while True:
         time.sleep(_LOOK)
-        calm = 0 if others.at_work() > _MUCH else calm + 1
+        try:
+            calm = 0 if others.at_work() > _MUCH else calm + 1
+        except (OSError, ValueError):
+            calm = -1
         if "torch" not in sys.modules:
             continue
         # Wherever it is just being imported, this waits for the end of it. What is started from then on does not spin.
@@ -161,3 +164,5 @@ def _watch(others: Others) -> None:
             brake.release()
         else:
             brake.hold()
+        if calm < 0:
+            return
