@@ -180,6 +180,9 @@ def test_more_threads_than_cores_are_held_and_let_go() -> None:
         def threads():
             return len(list(Path("/proc/self/task").iterdir()))
 
+        def brakes():
+            return sum(thread.name.startswith("brake") for thread in threading.enumerate())
+
         torch.manual_seed(0)
         image, layer = torch.randn(2, 8, 64, 64), torch.nn.Conv2d(8, 8, 3)
         free = layer(image).sum().item()
@@ -189,22 +192,25 @@ def test_more_threads_than_cores_are_held_and_let_go() -> None:
         brake.hold()
         brake.hold()
         until = time.monotonic() + 20
-        wanted = (cores - 3) // 2 + 1
-        while threads() < before + 3 * wanted and time.monotonic() < until:
+        each = torch.get_num_threads()
+        wanted = next(number for number in range(99) if each + number * (each - 1) > cores)
+        # Torch has other threads that come and go.
+        while threads() < before + each * wanted - 1 and time.monotonic() < until:
             time.sleep(0.01)
-        held, same = threads(), layer(image).sum().item() == free
+        held = threads() >= before + each * wanted - 1 and brakes() == wanted
+        same = layer(image).sum().item() == free
         brake.release()
-        while threads() > before and time.monotonic() < until:
+        while (brakes() or threads() > before) and time.monotonic() < until:
             time.sleep(0.01)
-        print(held >= before + 3 * wanted, threads() - before, brake.held, same, 1 + 2 * (1 + wanted) > cores)
+        print(held, brakes(), threads() <= before, brake.held, same)
     """
     environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
-    for count in ("3", "4", "6"):
+    for count in ("2", "3", "6"):
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code), count],
-            env={**environment, "OMP_NUM_THREADS": "3"}, capture_output=True, text=True, check=True,
+            env={**environment, "OMP_NUM_THREADS": "2"}, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        assert done.stdout.split() == ["True", "0", "False", "True", "True"]
+        assert done.stdout.split() == ["True", "0", "True", "False", "True"]
 
 
 def test_one_thread_needs_no_brake(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from seg.cli import console, options
 from seg.cli.train import TrainingProgress, training_progress
 from seg.config.wording import clipped
 from seg.errors import BusyError, SegError
-from seg.runs.cores import spin_on_idle_cores
 
 if TYPE_CHECKING:
     from seg.runs.sweep import State, SweepRun
@@ -58,8 +57,6 @@ def sweep(
     Each run has a folder of its own below --out. What is finished there with the same settings and data is left alone,
     what was broken off is resumed, and a run that fails does not stop the others: the same command does what is left.
     """
-    # Runs of this machine are trained one after the other, in this process.
-    spin_on_idle_cores()
     from seg.pipeline.sweep import sweep as run
     from seg.runs.sweep import sweep_runs
 
