@@ -27,6 +27,7 @@ from seg.store.locks import locked
 from seg.store.marks import is_marked
 from seg.store.targets import LOCK_FILE, Known, claimed_files, claimed_folder, claimed_place, lock_beside
 
+ENCODED = '<?xml version="1.0" encoding="none-such"?><PAMDataset/>'
 NAMES = ("a.txt", "b.csv", "sub/c.png")
 
 
@@ -299,7 +300,13 @@ def test_a_sidecar_to_which_gdal_has_added_statistics_goes_with_its_raster(tmp_p
     write()
     assert sidecar.read_text() == names
     notes = names.replace("</PAMRasterBand>", '<Metadata><MDI key="NOTE">seen</MDI></Metadata></PAMRasterBand>')
-    for text in ("notes", notes, names.replace("<PAMDataset>", "<PAMDataset><SRS>EPSG:32633</SRS>"), "<html/>"):
+    for text in (
+        "notes",
+        notes,
+        names.replace("<PAMDataset>", "<PAMDataset><SRS>EPSG:32633</SRS>"),
+        "<html/>",
+        ENCODED,
+    ):
         sidecar.write_text(text)
         with pytest.raises(ForeignFileError, match=r"aux\.xml"):
             write()

@@ -544,9 +544,15 @@ def test_what_is_synthetic_of_some_stands_beside_them(tmp_path):
             assert table.title.startswith("Partly SYNTHETIC data, no benchmark result: ")
     assert {row["run"]: row["synthetic"] for row in rows_of(result, "runs")} == {"real": None, "made": "SYNTHETIC data"}
     assert [row["synthetic"] for row in rows_of(result, "compare")] == ["SYNTHETIC data", None], "the better one first"
+    # Of some models it is recorded that they learned from simulated images, of others nothing is.
+    told = origin(synthetic=True, synthetic_model=True, fingerprint="5e", weights="0b")
+    both = write_run(tmp_path / "both", evidence_of(0.7, origin=told), train__lr=0.01)
+    mixed = compare([folders[1], both])
+    assert len(rows_of(mixed, "compare")) == 2
     alike = compare(folders[1:])
-    assert not any("Partly" in table.title for table in alike.tables)
-    assert "synthetic" not in rows_of(alike, "compare")[0]
+    for result in (mixed, alike):
+        assert not any("Partly" in table.title for table in result.tables)
+        assert "synthetic" not in rows_of(result, "compare")[0]
 
 
 def test_the_same_weights_are_the_same_run(tmp_path):

@@ -800,6 +800,14 @@ def test_the_metadata_file_stands_for_its_product(made):
     assert by_file == open_scene(made.product, needed=["B02", "B05"])
 
 
+def test_a_container_without_rasters_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["when"] = [1.0, 2.0]
+    with pytest.raises(SceneError, match="holds no raster; give the file"):
+        read_header(str(tmp_path / "a.h5"))
+
+
 def test_a_raster_of_rasters_is_refused(made):
     with pytest.raises(SceneError, match="holds no bands itself"):
         read_header(str(made.product / "MTD_MSIL2A.xml"))

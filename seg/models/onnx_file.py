@@ -224,5 +224,5 @@ def _session(path: Path, used: list[str], optimise: bool) -> Any:
         return onnxruntime.InferenceSession(path, settings, providers=used)
     # What it raises has no common ancestor.
     except Exception as error:
-        reason = clipped(str(error).splitlines()[0].rpartition("failed:")[2].strip(" ."))
+        reason = clipped(str(error).partition("\n")[0].rpartition("failed:")[2].strip(" ."))
         raise CheckpointError(f"{path} cannot be read as ONNX ({reason}); copy it again, or {_CURE}") from None

@@ -221,6 +221,8 @@ def read_header(path: str) -> Header:
     with open_raster(path) as raster, readable(path):
         if told is not None and path.startswith("/vsicurl") and told.size is not None:
             patiently(path, lambda: _require_end(raster, path, told.size or 0))
+        if not raster.count and not raster.subdatasets:
+            raise SceneError(f"{shown(path)} holds no raster; give the file that the scene is in")
         if not raster.count:
             held = " ".join(map(shlex.quote, raster.subdatasets[:_LISTED]))
             raise SceneError(

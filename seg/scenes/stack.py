@@ -111,13 +111,14 @@ def _described(header: Header, path: Place, needed: Sequence[str]) -> list[str |
     rest = [None] * (len(names) - plain)
     if plain == 1 and (band := band_in(path.stem)):
         return [band, *rest]
+    told = [text for text in header.descriptions[:plain] if not _UNTOLD.fullmatch(text.strip())]
+    called = f"its bands are called {', '.join(told[:_NAMED])}"
     if plain == len(S1_BANDS) and set(needed) <= set(S1_BANDS):
-        if called := [text for text in header.descriptions[:plain] if not _UNTOLD.fullmatch(text.strip())]:
+        if told:
             raise SceneError(
-                f"{path}: its bands are called {', '.join(called)}, and the model sees VV and VH; give a file that has "
-                f"these, or name its bands with --bands in their order, {UNUSED} for others"
+                f"{path}: {called}, and the model sees VV and VH; give a file that has these, or name its bands with "
+                f"--bands in their order, {UNUSED} for others"
             )
         return [*S1_BANDS, *rest]
-    told = [text for text in header.descriptions[:plain] if not _UNTOLD.fullmatch(text.strip())]
-    are = f"are called {', '.join(told[:_NAMED])}, as none of reBEN's is" if told else "have no names"
-    raise SceneError(f"{path}: its bands {are}; name them with --bands in their order, {UNUSED} for others")
+    which = f"{called}, as none of reBEN's is" if told else "its bands have no names"
+    raise SceneError(f"{path}: {which}; name them with --bands in their order, {UNUSED} for others")

@@ -20,7 +20,8 @@ def holds_gdals_own(path: Path) -> bool:
     """Whether a sidecar holds no more than class names, statistics and histograms: nothing that somebody wrote."""
     try:
         elements = list(ElementTree.parse(path).iter())
-    except ElementTree.ParseError:
+    # Of text in no encoding that there is, it raises others.
+    except (ElementTree.ParseError, ValueError, LookupError):
         return False
     keys = [element.get("key", "") for element in elements if element.tag == "MDI"]
     return {element.tag for element in elements} <= _OF_GDAL and all(key.startswith("STATISTICS_") for key in keys)
