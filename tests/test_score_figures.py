@@ -18,7 +18,6 @@ from made_up import made_up_evidence
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
@@ -206,8 +205,14 @@ def test_thinning_keeps_the_ends_and_the_extremes(number, seed, steps):
             assert thin_y[kept].max() == y[inside].max()
 
 
-def intervals(axes: Axes) -> list[Line2D]:
-    return [line for line in axes.get_lines() if line.get_label() == "interval"]
+def intervals(axes: Axes) -> list[tuple[float, float, float]]:
+    """Low end, high end and height of every interval; their lines are broken between them."""
+    lines = [line.get_xydata() for line in axes.get_lines() if line.get_label() == "interval"]
+    points = np.concatenate([np.empty((0, 2)), *lines]).reshape(-1, 3, 2)
+    assert np.isnan(points[:, 2]).all()
+    assert not np.isnan(points[:, :2]).any()
+    assert (points[:, 0, 1] == points[:, 1, 1]).all()
+    return [(float(low), float(high), float(y)) for (low, y), (high, _), _ in points]
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"]])
@@ -240,12 +245,13 @@ def test_dots_stand_at_their_scores():
     ]
     axes = dot_chart(rows, ["a", "b"], "x").axes[0]
     dots = {
-        (line.get_marker(), *map(float, line.get_xydata()[0]))
+        (line.get_marker(), *map(float, point))
         for line in axes.get_lines()
         if line.get_marker() in ("o", "D")
+        for point in line.get_xydata()
     }
     assert {(marker, x, round(y)) for marker, x, y in dots} == {("o", 25, 0), ("D", 75, 0), ("D", 50, 1)}
-    assert [list(map(float, line.get_xdata())) for line in intervals(axes)] == [[20, 35]]
+    assert intervals(axes) == [(20, 35, next(y for marker, x, y in dots if x == 25))]
     drawn = [text.get_text() for text in axes.texts]
     assert drawn.count("– undefined") == 1
     assert axes.get_xlim() == (0, 100)

@@ -64,5 +64,5 @@ def png_uri(image: npt.NDArray[np.uint8]) -> str:
     buffer = BytesIO()
     rgb_HW3 = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
     without_version: dict[str, Any] = {"Software": None}
-    imsave(buffer, rgb_HW3, format="png", metadata=without_version, pil_kwargs={"compress_level": 9})
+    imsave(buffer, rgb_HW3, format="png", metadata=without_version)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

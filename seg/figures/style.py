@@ -48,7 +48,7 @@ def png_bytes(figure: Figure) -> bytes:
     """The figure as PNG of at most `MAX_PNG_BYTES`; noisy images get fewer pixels to stay below it."""
     for dpi in (DPI, 120, 96, 72):
         buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 9})
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
         if buffer.tell() < MAX_PNG_BYTES:
             break
     return buffer.getvalue()
