@@ -2,7 +2,9 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from seg.pipeline.evaluate import EvalResult, evaluate
 from seg.pipeline.train import train
 from seg.runs.plan import plan
 
@@ -20,3 +22,9 @@ def quick_run(out: Path, store: Path, **settings: Any) -> Path:
     job = plan(out=out, data__store=store, **{**TINY, **settings})
     train(job)
     return job.folder
+
+
+def quick_evaluate(run: Path) -> EvalResult:
+    """Score a run; its page is empty, as its 25 charts take longer than a tiny model."""
+    with mock.patch("seg.runs.evaluation.rendered", return_value=""):
+        return evaluate(run)

@@ -24,6 +24,7 @@ import rasterio
 import typer
 from commands import printed, run_printed, run_seg, type_in
 from entries import ANSWERS, small_store, three_runs
+from quick import quick_evaluate, quick_run
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 from rasterio.warp import reproject
@@ -35,14 +36,12 @@ from seg.engine.events import Step
 from seg.errors import LandCoverError, SceneError
 from seg.metrics.evidence_file import FILE_NAME
 from seg.metrics.evidence_header import sealed
-from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.patch import GeoRef, tile_corner
 from seg.region.clc import codes_on, open_clc
 from seg.report.gallery import FILE_NAME as GALLERY
 from seg.runs.demonstration import Outlook
-from seg.runs.plan import plan
 from seg.scenes.grid import Window
 from seg.scenes.open import open_scene
 from seg.synthetic.tree import synthesise
@@ -280,16 +279,15 @@ def store(tree: Path) -> Path:
 def trained(store: Path) -> Path:
     """A run that is not scored, in a folder with a space in its name."""
     out = store.parent / "a run"
-    settings = {"model__encoder": "tu-test_efficientnet", "train__epochs": 1, "train__batch_size": 4}
-    train(plan(out=out, data__bands="B02,B03,B04", data__store=store, train__device="cpu", **settings))
-    return out
+    settings = {"model__encoder": "tu-test_efficientnet", "train__batch_size": 4}
+    return quick_run(out, store, data__bands="B02,B03,B04", **settings)
 
 
 @pytest.fixture(scope="module")
 def scored(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("scored") / "a run"
     shutil.copytree(trained, run)
-    works("eval", run)
+    quick_evaluate(run)
     return run
 
 
@@ -343,6 +341,7 @@ EVIDENCE = {
 
 
 @pytest.mark.parametrize("kind", EVIDENCE)
+@pytest.mark.usefixtures("no_page")
 def test_evidence_that_cannot_be_read(kind: str, run: Path, tmp_path: Path):
     damage, sentence = EVIDENCE[kind]
     damage(evidence_of(run))
@@ -366,6 +365,7 @@ GALLERIES = {
 
 
 @pytest.mark.parametrize("kind", GALLERIES)
+@pytest.mark.usefixtures("no_page")
 def test_a_gallery_that_cannot_be_read(kind: str, run: Path, tmp_path: Path):
     damage, sentence = GALLERIES[kind]
     gallery = run / "eval" / "test" / GALLERY
@@ -387,6 +387,7 @@ def test_results_that_were_changed(run: Path, tmp_path: Path):
     works("report", run, "--check")
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_card_without_scores(trained: Path, tmp_path: Path):
     run = Path(shutil.copytree(trained, tmp_path / "a run"))
     said = works("card", run, "--out", tmp_path / "card")
@@ -399,7 +400,7 @@ def test_the_comparison_that_a_sweep_ends_with(scored: Path):
 
 
 def test_what_comes_next_after_a_training(store: Path, tmp_path: Path):
-    words = ["train", "--arch", "unet", "--encoder", "tu-test_efficientnet", "--bands", "B02,B03,B04", "--epochs", 1]
+    words = ["train", "--arch", "linknet", "--encoder", "tu-test_efficientnet", "--bands", "B02,B03,B04", "--epochs", 1]
     said = works(*words, "--data", store, "--batch-size", 4, "--device", "cpu", "--out", tmp_path / "my run")
     works(*printed(said)[-1][1:])
     assert (tmp_path / "my run" / "eval" / "test" / "report.html").is_file()
@@ -411,7 +412,7 @@ def test_a_stopped_training_goes_on(store: Path, tmp_path: Path, monkeypatch: py
         once = iter([signal.SIGINT])
         yield lambda _event: [os.kill(os.getpid(), number) for number in once]
 
-    words = ["train", "--arch", "unet", "--encoder", "tu-test_efficientnet", "--bands", "B02,B03,B04", "--epochs", 2]
+    words = ["train", "--arch", "linknet", "--encoder", "tu-test_efficientnet", "--bands", "B02,B03,B04", "--epochs", 2]
     with monkeypatch.context() as patch:
         patch.setattr("seg.cli.train.training_progress", interrupting)
         said = refused(*words, "--data", store, "--batch-size", 4, "--device", "cpu", "--out", tmp_path / "my run")

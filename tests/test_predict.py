@@ -19,7 +19,7 @@ import pyproj
 import pytest
 import rasterio
 from catalogues import api_of, write_item
-from quick import quick_run
+from quick import quick_evaluate, quick_run
 from range_server import served
 from rasterio.transform import Affine, xy
 from rasterio.warp import transform_bounds
@@ -67,9 +67,9 @@ def run(place):
     """A run that has been trained for a moment, and scored."""
     synthesise(place / "reben", patches=24)
     build_store(published_sources(place / "reben"), place / "store")
-    settings = {"model__arch": "unet", "model__encoder": "tu-test_efficientnet", "data__bands": ",".join(USED)}
+    settings = {"model__encoder": "tu-test_efficientnet", "data__bands": ",".join(USED)}
     run = quick_run(place / "run", place / "store", train__batch_size=4, train__precision="float32", **settings)
-    seg.evaluate(run)
+    quick_evaluate(run)
     return run
 
 
@@ -104,7 +104,7 @@ def test_a_map_lies_where_the_scene_does_and_says_what_it_is(mapped, scene, run,
         tags = dataset.tags()
         classes = dataset.read(1)
     assert tags["SYNTHETIC"] == "YES"
-    assert tags["MODEL"] == "unet tu-test_efficientnet"
+    assert tags["MODEL"] == "linknet tu-test_efficientnet"
     assert tags["SCENE"] in scene.product.name
     with rasterio.open(scene.stack) as stack:
         no_data = (stack.read() == 0).all(0)

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import made_up_evidence
 from predicted import ALPHABETICAL, CONTAINERS, Made, N, folder_of
+from quick import quick_evaluate, quick_run
 from rasterio.transform import Affine
 from safetensors.numpy import save_file
 from sklearn.metrics import confusion_matrix, f1_score
@@ -40,7 +41,6 @@ from seg.metrics.scores import score_evidence
 from seg.metrics.sparse import PatchCounts, sparse_counts
 from seg.pipeline.report import report_run
 from seg.pipeline.score import Scored, score
-from seg.pipeline.train import train
 from seg.predictions import misplaced, pieces
 from seg.predictions.measure import Truth, measure_pixels
 from seg.predictions.numbering import NOTHING, UNKNOWN, Numbering, read_numbering
@@ -52,7 +52,6 @@ from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.classes import CLASS_NAMES, CLASSES
 from seg.runs.entry import read_entry
-from seg.runs.plan import plan
 from seg.store.selection import select
 
 
@@ -236,11 +235,8 @@ def test_a_scored_folder_that_cannot_be_read(made: Made, scored: Any, tmp_path: 
 def exported(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A run on the store, its maps of patches, and mosaics of them."""
     place = tmp_path_factory.mktemp("exported")
-    settings = {"model__encoder": "tu-test_efficientnet", "train__epochs": 1, "train__batch_size": 8}
-    train(plan(out=place / "run", data__bands="rgb", data__store=made.store.folder, train__device="cpu", **settings))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seg.runs.evaluation.rendered", lambda *_: "")
-        seg.evaluate(place / "run")
+    settings = {"model__encoder": "tu-test_efficientnet", "train__batch_size": 8, "data__bands": "rgb"}
+    quick_evaluate(quick_run(place / "run", made.store.folder, **settings))
     seg.export(place / "run", place / "maps", probabilities=True)
     seg.export(place / "run", place / "mosaics", patches=False, mosaic=True)
     return place / "run", place / "maps", place / "mosaics"

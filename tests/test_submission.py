@@ -1,6 +1,7 @@
 """Submissions: packed, verified, and what forgers, mistakes and hostile files come to."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -53,8 +54,11 @@ from seg.pipeline.verify import verify
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.reference_map import class_indices
+from seg.store.open import open_store
 
 SEEDS = ("0", "1", "2")
+
+pytestmark = pytest.mark.usefixtures("no_page")
 
 
 @pytest.fixture(scope="module")
@@ -674,23 +678,32 @@ def test_other_zips_that_are_refused(tmp_path):
 # ------------------------------------------------------------------------------------------- predictions made elsewhere
 
 
-def scored(store, folder: Path, seed: int | None, **changes: Any) -> Path:
+def scored(store, folder: Path, seed: int | None, masks: bool = True, labels: bool = True) -> Path:
     """Predictions of an outsider, scored by `seg score`: class maps and labels, or only one of them."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(scored_once(store.folder, seed, masks, labels), folder, dirs_exist_ok=True)
+    return folder / f"scored-{seed}"
+
+
+@functools.cache
+def scored_once(data: Path, seed: int | None, masks: bool, labels: bool) -> Path:
+    """A folder with these predictions, and within it the scored one; nobody may write into it."""
+    store = open_store(data)
+    folder = data.parent / f"outsider-{seed}-{masks}-{labels}"
+    folder.mkdir()
+    changes: dict[str, Any] = {}
     rows = np.flatnonzero(store.index.splits == 2)
     ids = store.index.patch_ids.take(rows).to_pylist()
     noise = np.random.default_rng(seed or 0)
-    if changes.pop("masks", True):
-        masks = noise.integers(0, NUM_CLASSES, (len(ids), 120, 120), dtype=np.uint8)
-        np.savez(folder / "masks.npz", ids=np.array(ids), masks=masks)
+    if masks:
+        drawn = noise.integers(0, NUM_CLASSES, (len(ids), 120, 120), dtype=np.uint8)
+        np.savez(folder / "masks.npz", ids=np.array(ids), masks=drawn)
         changes |= {"predictions": folder / "masks.npz", "classes": "reben"}
-    if changes.pop("labels", True):
+    if labels:
         table = {name: noise.random(len(ids)) for name in CLASS_NAMES}
         pq.write_table(pa.table({"patch_id": ids} | table), folder / "scene.parquet")
         changes |= {"scene": folder / "scene.parquet"}
-    out = folder / f"scored-{seed}"
-    score(name="outsider", out=out, data=store.folder, seed=seed, **changes)
-    return out
+    score(name="outsider", out=folder / f"scored-{seed}", data=data, seed=seed, **changes)
+    return folder
 
 
 OUTSIDER = {"name": "outsider", "encoder": "none", "trials": 1, "patches_seen": 0}

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from entries import ANSWERS, three_runs
+from quick import quick_evaluate, quick_run
 
 import seg
 from seg.benchmark.form import form_text
@@ -31,10 +32,8 @@ from seg.config.sections import DataConfig
 from seg.maps.geotiff import write_class_map
 from seg.maps.map_files import map_files
 from seg.pipeline import demo
-from seg.pipeline.evaluate import evaluate
 from seg.pipeline.score import score
 from seg.pipeline.submit import submit
-from seg.pipeline.train import train
 from seg.prepare import download
 from seg.prepare.build import build_store
 from seg.prepare.download import RecordFile
@@ -44,7 +43,6 @@ from seg.report.compare_tables import COMPARISON_FILES
 from seg.report.leakage_tables import LEAKAGE_FILES
 from seg.report.results import RESULT_FILES
 from seg.runs.evaluation import ALL_FILES, REPORT_FILE
-from seg.runs.plan import plan
 from seg.runs.series_report import SERIES_FILES
 from seg.store.selection import select
 from seg.store.sidecar import SIDECAR
@@ -236,7 +234,7 @@ CASES = {
     "data split --report": Case(lambda desk, out: ["data", "split", desk.store, "--report", out], LEAKAGE_FILES),
     "train": Case(
         lambda desk, out: [
-            *("train", "--arch", "unet", "--encoder", "tu-test_efficientnet", "--bands", "B02,B03,B04"),
+            *("train", "--arch", "linknet", "--encoder", "tu-test_efficientnet", "--bands", "B02,B03,B04"),
             *("--data", desk.store, "--epochs", 1, "--batch-size", 4, "--device", "cpu", "--out", out),
         ],
         ["config.yaml", "run.json", "any.txt"],
@@ -405,9 +403,8 @@ def desk(tmp_path_factory) -> Iterator[Desk]:
     tree, store, run = place / "reben", place / "store", place / "run"
     synthesise(tree, patches=24)
     build_store(published_sources(tree), store)
-    settings = {"model__encoder": "tu-test_efficientnet", "train__epochs": 1, "train__batch_size": 4}
-    train(plan(out=run, data__bands="B02,B03,B04,B05", data__store=store, train__device="cpu", **settings))
-    evaluate(run)
+    settings = {"model__encoder": "tu-test_efficientnet", "train__batch_size": 4}
+    quick_evaluate(quick_run(run, store, data__bands="B02,B03,B04,B05", **settings))
     scene = synthesise_scene(place / "scene", 480, seed=1)
     index = seg.open_store(store).index
     chosen = index.take(select(index, DataConfig(), "test")).to_table().select(["patch_id", "labels"])

@@ -12,14 +12,13 @@ import rasterio
 import yaml
 from commands import run_seg
 from matplotlib.figure import Figure
+from quick import quick_run
 from rasterio.transform import Affine
 
 from seg.metrics.evidence_file import load_evidence
-from seg.pipeline.train import train
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.reben.patch import PatchId
-from seg.runs.plan import plan
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
 
@@ -71,9 +70,8 @@ def world(real: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
         made.stores[kind] = made.place / f"{kind}-store"
         build_store(published_sources(tree), made.stores[kind], resplit="tile" if kind == "real" else None)
         made.runs[kind] = made.place / f"{kind} run"
-        settings = {"model__encoder": "tu-test_efficientnet", "train__epochs": 1, "train__batch_size": 8}
-        settings |= {"data__bands": ",".join(BANDS), "data__store": made.stores[kind], "train__device": "cpu"}
-        train(plan(out=made.runs[kind], **settings))
+        settings = {"model__encoder": "tu-test_efficientnet", "train__batch_size": 8, "data__bands": ",".join(BANDS)}
+        quick_run(made.runs[kind], made.stores[kind], **settings)
     simulated = synthesise_scene(made.place / "scene", 240, seed=1)
     made.scenes["synthetic"], made.stack = simulated.product, simulated.stack
     made.scenes["real"] = a_real_scene(real / "reben-10m-80", made.place / "real.tif")
