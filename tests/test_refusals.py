@@ -5,6 +5,7 @@ It is 2 where the request is at fault: it names what is not there or is somethin
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,7 +149,29 @@ CASES = [
     ("train --out file/run", 2, "file is a file, so nothing can be put below it"),
     ("train --nothing", 2, "no such option: --nothing; 'seg train --help' lists what there is"),
     ("eval nowhere", 2, "there is no folder nowhere"),
-    ("eval empty", 2, "empty is no run folder"),
+    (
+        "eval empty",
+        2,
+        "empty is no run folder of 'seg train': it has no config.yaml; 'seg train' and 'seg demo' make one",
+    ),
+    ("eval demo", 2, "it has no config.yaml; did you mean demo/run?"),
+    ("export demo --out maps", 2, "it has no config.yaml; did you mean demo/run?"),
+    ("predict demo scene --out map.tif", 2, "it has no config.yaml; did you mean demo/run?"),
+    (
+        "predict models scene --out map.tif",
+        2,
+        "did you mean models/a or models/b or models/c or another of the 4 in it?",
+    ),
+    (
+        "report demo",
+        2,
+        "form no series; make one with: seg sweep CONFIG.yaml --protocol budgets --out demo; did you mean demo/run?",
+    ),
+    ("report demo --check", 2, "demo holds runs, and --drop, --on, --countries, --mmu and --check are of one"),
+    ("report models", 2, "it has no config.yaml; 'seg train' and 'seg demo' make one"),
+    ("report empty", 2, "it has no config.yaml; 'seg train' and 'seg demo' make one"),
+    ("compare demo", 2, "it has no config.yaml; did you mean demo/run?"),
+    ("card demo --out model", 2, "it has no config.yaml; did you mean demo/run?"),
     ("eval run --data nowhere", 2, "there is no store nowhere"),
     ("eval run --data empty", 2, "empty is no store"),
     ("eval run --data s --device abacus", 2, "'abacus' is no device"),
@@ -304,6 +327,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]
     (folder / "broken.py").write_text("def Net(bands: ...\n")
     write_run(folder / "run")
     write_run(folder / "busy")
+    write_run(folder / "demo" / "run")
+    for name in "abcd":
+        shutil.copytree(folder / "run" / "checkpoints" / "best", folder / "models" / name)
     (folder / "empty.yaml").write_text("{}")
     (write_run(folder / "damaged") / "card.json").write_text("{")
     (write_run(folder / "cut") / "model.safetensors").write_bytes(b"half a file")

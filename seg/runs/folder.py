@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ FIGURE_FILE = "training.png"
 EVALUATIONS = "eval"
 EVIDENCE = "evidence"
 EVALUATION_FILE = "eval.json"
+_NAMED = 3
+"""Runs that are named where none was given."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def read_run(folder: Path) -> RunFiles:
         raise _no_folder(folder)
     for name in (CONFIG_FILE, RECORD_FILE):
         if not (folder / name).is_file():
-            raise RunError(f"{folder} is no run folder of 'seg train': it has no {name}", wrong_use=True)
+            raise _no_run(folder, name, lambda one: is_scored(one) or _has(one, CONFIG_FILE, RECORD_FILE))
     return RunFiles(folder, load_config(folder / CONFIG_FILE), read_record(folder / RECORD_FILE))
 
 
@@ -170,6 +174,27 @@ def _no_folder(folder: Path) -> RunError:
     return RunError(f"there is no folder {folder}; train a run there first, or give the folder of one", wrong_use=True)
 
 
+def _no_run(folder: Path, lacks: str, would_do: Callable[[Path], bool]) -> RunError:
+    """What is said of a folder that is no run: which of those in it are, or what makes one.
+
+    Args:
+        folder: The folder.
+        lacks: The file that a run has and it has not.
+        would_do: Whether a folder could have been given instead.
+    """
+    found = []
+    for one in sorted(folder.iterdir()):
+        with suppress(PermissionError):  # what may not be looked into is none
+            found += [shlex.quote(str(one))] * would_do(one)
+    more = f" or another of the {len(found)} in it" if len(found) > _NAMED else ""
+    cure = f"did you mean {' or '.join(found[:_NAMED])}{more}?" if found else "'seg train' and 'seg demo' make one"
+    return RunError(f"{folder} is no run folder of 'seg train': it has no {lacks}; {cure}", wrong_use=True)
+
+
+def _has(folder: Path, *names: str) -> bool:
+    return all((folder / name).is_file() for name in names)
+
+
 def best_checkpoint(run: Path) -> Path:
     """Folder of the best weights of a run; a model folder is its own.
 
@@ -185,7 +210,7 @@ def best_checkpoint(run: Path) -> Path:
             f"{run} holds predictions made elsewhere, and no weights; give the folder of a run", wrong_use=True
         )
     if not (run / CONFIG_FILE).is_file():
-        raise RunError(f"{run} is no run folder of 'seg train': it has no {CONFIG_FILE}", wrong_use=True)
+        raise _no_run(run, CONFIG_FILE, lambda one: is_model_folder(one) or _has(one, CONFIG_FILE))
     folder = run / CHECKPOINTS / BEST
     if not folder.is_dir():
         raise RunError(

@@ -1,5 +1,6 @@
 """Report a folder of runs that form series: label budgets, and countries that were left out."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,10 +103,12 @@ def _outcome(folder: Path, split: Split, track: Track) -> SeriesOutcome:
     budgets = [one for name, group in groups for one in _budgets(name, group, reader)]
     countries = [one for name, group in groups for one in _countries(name, group, reader)]
     if not budgets and not countries:
+        runs = [shlex.quote(str(run.files.folder)) for group in by_key.values() for run in group]
+        meant = f"did you mean {runs[0]}?" if len(runs) == 1 else f"to report one of them, name it: {runs[0]}"
         missing = f" that was scored on the {split} split" if reader.remarks else ""
         raise RunError(
             f"the runs in {folder} form no series{missing}; make one with: seg sweep CONFIG.yaml --protocol budgets "
-            f"--out {folder}",
+            f"--out {shlex.quote(str(folder))}; {meant}",
             wrong_use=True,
         )
     return SeriesOutcome(split, reader.synthetic, tuple(budgets), tuple(countries), tuple(reader.remarks))
