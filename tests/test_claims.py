@@ -23,6 +23,7 @@ from seg.reben.patch import GeoRef
 from seg.runs.plan import plan
 from seg.store import written
 from seg.store.atomic import remove_file, staged_file, write_bytes, write_text
+from seg.store.besides import tell_besides
 from seg.store.locks import locked
 from seg.store.marks import is_marked
 from seg.store.targets import LOCK_FILE, Known, claimed_files, claimed_folder, claimed_place, lock_beside
@@ -76,6 +77,40 @@ def test_a_foreign_file_is_refused_before_anything_is_written(tmp_path, name):
         write_all(tmp_path, "seg")
     assert isinstance(raised.value, WrongUseError)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "names", "what", "them"),
+    [
+        (".", ("b.csv",), "the current folder holds b.csv", "it"),
+        ("sub", ("b.csv", "a.txt"), "sub holds a.txt, b.csv", "them"),
+    ],
+)
+def test_a_refusal_reads_well(tmp_path, monkeypatch, folder, names, what, them):
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    for name in names:
+        (Path(folder) / name).write_text("mine")
+    words = f"{what}, which seg did not write or somebody has changed since; move {them} away, or name another --out"
+    with pytest.raises(ForeignFileError) as raised, claimed_folder(Path(folder), NAMES):
+        pass
+    assert str(raised.value) == words
+    with pytest.raises(ForeignFileError) as raised, claimed_files([Path(folder) / name for name in sorted(names)]):
+        pass
+    assert str(raised.value) == words
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "f0"), (9, "f0, f1, f2, f3, f4, f5, f6, f7 and 1 more")])
+def test_what_a_folder_holds_besides_is_said(tmp_path, monkeypatch, count, words):
+    monkeypatch.chdir(tmp_path)
+    write_all(Path(), "first")
+    for number in range(count):
+        Path(f"f{number}").write_text("mine")
+    with claimed_folder(Path(), ["a.txt"]) as keeper:
+        # Those of the work before are seg's, as is what it wrote into a folder.
+        said: list[str] = []
+        tell_besides(keeper, said.append)
+        assert said == [f"What else the current folder holds stays as it is: {words}."]
 
 
 def test_a_file_that_was_edited_or_replaced_is_its_editor_s(tmp_path):

@@ -395,6 +395,22 @@ def test_refusals_of_what_is_asked(runs, tmp_path):
         compare([tmp_path / "nowhere"])
 
 
+def test_what_else_a_folder_holds_is_said_and_stays(runs, tmp_path):
+    (tmp_path / "src").mkdir()
+    for name in ("paper.tex", ".hidden", "src/code.py"):
+        (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        said = []
+        compare([runs["s1"]], out=tmp_path, notify=said.append)
+        assert said == [f"What else {tmp_path} holds stays as it is: paper.tex, src."]
+    assert (tmp_path / "compare.md").is_file()
+    said.clear()
+    compare([runs["s1"]], out=tmp_path / "new", notify=said.append)
+    compare([runs["s1"]], out=tmp_path / "new", notify=said.append)
+    compare([runs["s1"]], notify=said.append)
+    assert not said
+
+
 def test_what_can_be_known_at_once_is_checked_before_any_run_is_scored(runs, tmp_path, monkeypatch):
     def never(*_arguments: Any) -> None:
         raise AssertionError("a run was scored")

@@ -146,6 +146,7 @@ TYPED = {
         "leave out --mmu": "test_score.py::test_a_scored_folder_that_cannot_be_read",
         "run: seg eval": "test_cures.py::test_evidence_that_cannot_be_read",
         "is no run folder": DESCRIBED,
+        "make one": "test_cures.py::test_what_comes_next_after_a_training",
     },
     "runs/model.py": {"give a folder": DESCRIBED},
     "scenes/findings.py": {

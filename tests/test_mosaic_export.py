@@ -281,7 +281,9 @@ def test_mosaics_alone_and_on_two_processes(run, exported, tmp_path):
 
 
 def test_without_reference_the_scores_are_still_there(run, tmp_path):
-    result = export(run, tmp_path, mosaic=True, split="validation")
+    said = []
+    result = export(run, tmp_path, mosaic=True, split="validation", notify=said.append)
+    assert not any("stays as it is" in one for one in said)
     assert not list(tmp_path.rglob("*_reference.tif"))
     table = geopandas.read_parquet(tmp_path / "footprints.parquet")
     assert len(table) == result.patches == 15
@@ -379,6 +381,7 @@ def test_what_an_earlier_export_has_left_goes(run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     said = []
     export(run, tmp_path, mosaic=True, notify=said.append)
+    assert f"What else {tmp_path} holds stays as it is: mine.txt." in said
     spanning = {"overview.png", "footprints.parquet", "legend.png", written.FILE_NAME}
     mapped = {name for name in before if "_map." in name and not name.endswith("_map.json")}
     expected = mapped | {name for name in before if name in spanning or name.startswith("map.")}

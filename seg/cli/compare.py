@@ -43,6 +43,7 @@ def compare(
         allow_different_data=allow_different_data,
         anchors=anchors,
         track=console.track,
+        notify=console.notify,
     )
     several = any(len(configuration.runs) > 1 for configuration in result.comparison.configurations)
     for table in result.tables:

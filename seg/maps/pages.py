@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seg.config.track import Notify
 from seg.maps.patches import CONFIDENCE, MAP, PROBABILITIES, REFERENCE, Layer
-from seg.store.targets import holds_nothing_else
+from seg.store.besides import holds_nothing_else
 from seg.web.folder import page_folder, remove_page, require_page
 from seg.web.page import Told, WritePicture, write_page
 from seg.web.picture import write_scene_picture

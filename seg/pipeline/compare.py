@@ -14,7 +14,7 @@ import numpy as np
 
 from seg.config.paths import AnyPath, AnyPaths, path_list, path_or_none
 from seg.config.scope import Scope
-from seg.config.track import Track, silent
+from seg.config.track import Notify, Track, ignore, silent
 from seg.errors import RunError
 from seg.metrics.holm import holm
 from seg.metrics.jackknife import intervals, mean_of, paired_test
@@ -37,6 +37,7 @@ from seg.runs.folder import CONFIG_FILE, check_evidence, read_evidence, section
 from seg.runs.names import configuration_names, short_names
 from seg.runs.scopes import named_scope
 from seg.runs.scored import ScoredRun, check_no_copy, check_same_data, check_same_patches, score_run
+from seg.store.besides import tell_besides
 from seg.store.targets import claimed_folder, require_own_folder
 
 MOST_PAIRED = 6
@@ -68,6 +69,7 @@ def compare(
     allow_different_data: bool = False,
     anchors: bool = True,
     track: Track = silent,
+    notify: Notify = ignore,
 ) -> CompareResult:
     """Put runs side by side, from their evidence alone: no GPU, no images, no weights.
 
@@ -84,7 +86,7 @@ def compare(
         out: Folder for ``compare.md``, ``.tex``, ``.csv``, ``.json``; None writes nothing.
         allow_different_data: Show runs of different data or patches side by side, tested on patches that are the same.
         anchors: Show published results too.
-        track: Progress.
+        track, notify: Are told of progress, and what the folder holds besides.
 
     Raises:
         SegError: One of its kinds, in one sentence, if runs cannot be compared.
@@ -97,7 +99,8 @@ def compare(
         from seg.store.open import INFO_FILE
 
         require_own_folder(out, "comparison", CONFIG_FILE, INFO_FILE)
-    with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES):
+    with nullcontext() if out is None else claimed_folder(out, COMPARISON_FILES) as keeper:
+        tell_besides(keeper, notify)
         entries = _read_entries(runs)
         names = short_names([entry.folder for entry in entries])
         # Whatever can be known at once is checked before the first evidence is read, which may take minutes.

@@ -39,6 +39,7 @@ from seg.reben.patch import PatchId, Split
 from seg.runs.folder import CONFIG_FILE
 from seg.runs.use import Use, plan_use
 from seg.stac.items import COLLECTION, MODEL, require_pystac
+from seg.store.besides import tell_besides
 from seg.store.open import INFO_FILE
 from seg.store.targets import Known, claimed_besides, claimed_folder, require_own_folder
 from seg.store.written import Keeper, partial_of
@@ -103,8 +104,7 @@ def export(
 
     Patch maps are ``<out>/<product>/<patch_id>_map.tif``, mosaics ``<out>/<product>_map.tif`` with a virtual raster
     ``<out>/map.vrt`` over all products (`write_mosaics`). ``<out>/footprints.parquet`` holds labels, probabilities and
-    scores of each patch (`patch_rows`). Under ``torchrun`` each process writes the maps of its own patches, then the
-    mosaics of its own products; the first one writes what spans them.
+    scores of each patch (`patch_rows`). Under ``torchrun`` each process writes its own patches and products.
 
     Args:
         run, out, split: Run folder of `train`; folder for the maps; the split, ``eval.split`` of the run if None.
@@ -136,6 +136,7 @@ def export(
         layers = tuple(layer for layer in layers if use.with_maps or layer is not REFERENCE)
         names, known = _files_of_patches(use, layers, keep, mosaic, out if web else None)
         with claimed_besides(keeper, names, known), _opened(use) as session:
+            tell_besides(keeper, notify)
             parts = out if keep else out / session.ranks.from_first(partial_of(out / OVERVIEW, _PARTS).name)
             try:
                 outputs = _Outputs(out, parts, layers, polygons, FOOTPRINTS[vector_format])

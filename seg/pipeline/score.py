@@ -35,7 +35,8 @@ from seg.runs.entry import SCORED_FORMAT, read_entry
 from seg.runs.evaluation import claimed_evaluation, write_all
 from seg.runs.folder import EVALUATION_FILE, EVALUATIONS, EVIDENCE
 from seg.store.atomic import aside_of, put_in_place
-from seg.store.targets import claimed_place, holds_nothing_else
+from seg.store.besides import holds_nothing_else
+from seg.store.targets import claimed_place
 
 
 @dataclass(frozen=True)

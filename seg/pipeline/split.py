@@ -105,9 +105,7 @@ def _claimed(out: Path | None, store: Path | None, report: Path | None) -> Itera
             require_own_folder(report, "leakage", INFO_FILE)
             from seg.report.leakage_tables import LEAKAGE_FILES
 
-            claims.enter_context(
-                claimed_folder(report, LEAKAGE_FILES, Known(cure="move them away, or name another --report"))
-            )
+            claims.enter_context(claimed_folder(report, LEAKAGE_FILES, Known(cure=", or name another --report")))
         yield
 
 

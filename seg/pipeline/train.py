@@ -129,7 +129,7 @@ def _claimed(task: TrainPlan, ranks: "Ranks") -> Iterator[None]:
     names = [RECORD_FILE, LOG_FILE, FIGURE_FILE, TRACKERS_FILE, f"{CHECKPOINTS}/{NOT_FINITE_FILE}"]
     if not (task.resume and _settings_stand(task)):
         names.append(CONFIG_FILE)
-    known = Known(vouchers=(RECORD_FILE,), cure="move them away, and they are written anew")
+    known = Known(vouchers=(RECORD_FILE,), cure=", and seg writes its own anew")
     with claimed_folder(task.folder, names, known):
         if ranks.first and not task.resume:
             # Another run may have been faster.

@@ -28,7 +28,7 @@ def claimed_evaluation(folder: Path, names: Sequence[str] = ALL_FILES) -> Abstra
         folder: ``eval/<name of the evaluation>`` of a run.
         names: Some of `ALL_FILES`.
     """
-    known = Known(vouchers=(_EVIDENCE_FILE,), family=ALL_FILES, cure="move them away, and they are written anew")
+    known = Known(vouchers=(_EVIDENCE_FILE,), family=ALL_FILES, cure=", and seg writes its own anew")
     return claimed_folder(folder, names, known)
 
 

@@ -16,14 +16,12 @@ from seg.errors import ForeignFileError, WrongUseError
 from seg.store.locks import locked
 from seg.store.marks import is_marked
 from seg.store.sidecar import SIDECAR, holds_gdals_own
-from seg.store.written import FILE_NAME as RECORD_FILE
-from seg.store.written import Keeper, State, Written, is_record, keeping
+from seg.store.written import Keeper, State, Written, keeping
 
 LOCK_FILE = ".seg.lock"
 """The lock of a folder, in it; that of anything else is ``.<name>.seg.lock`` beside it."""
 _BESIDE = (SIDECAR, ".msk", ".ovr")  # GDAL would take the mask and the pyramids of an earlier raster for a new one's.
 _NAMED = 8
-_ELSEWHERE = "move them away, or name another --out"
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,13 @@ class Known:
         contents: What a file would hold, where that is known: writing it again destroys nothing.
         vouchers: Files that, if they carry a mark of seg, vouch for the whole family in a folder that has no record.
         family: Files of a folder that only seg writes into, beside those that are claimed.
-        cure: What to do about files that are not seg's.
+        cure: What is said after the advice to move files away that are not seg's.
     """
 
     contents: Mapping[str, str] | None = None
     vouchers: Collection[str] = ()
     family: Collection[str] = ()
-    cure: str = _ELSEWHERE
+    cure: str = ", or name another --out"
 
 
 @contextmanager
@@ -174,23 +172,6 @@ def foreign_files(folder: Path, names: Iterable[str], written: Written, known: K
     return list(foreign), told
 
 
-def files_of_others(folder: Path) -> list[str]:
-    """The files of a folder that are not seg's, by its record, by their paths from it."""
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not is_folder(path)]
-    written = Written(folder)
-    return sorted(name for name in names if not is_record(name) and not written.is_unchanged(name))
-
-
-def has_record(folder: Path) -> bool:
-    """Whether seg has made a folder, or written into it: its record is the first file that it gets."""
-    return (folder / RECORD_FILE).is_file()
-
-
-def holds_nothing_else(folder: Path) -> bool:
-    """Whether seg has made a folder, by the record in it, and nothing in it is anybody else's or unfinished."""
-    return has_record(folder) and not files_of_others(folder)
-
-
 def _blocking(path: Path, folder: Path) -> Path | None:
     """What stands where a folder of a file should be; None if nothing does."""
     there = next((parent for parent in path.parents if os.path.lexists(parent)), folder)
@@ -276,8 +257,11 @@ def _checked(written: Written, names: Iterable[str], work: str, known: Known) ->
     vouched = set() if written else _vouched(written.folder, all_names, known)
     foreign, told = foreign_files(written.folder, sorted(all_names - vouched), written, known)
     if foreign:
-        what = "which seg did not write or somebody has changed since"
-        raise ForeignFileError(f"{written.folder} holds {_listed(foreign)}, {what}; {known.cure}")
+        them = "it" if len(foreign) == 1 else "them"
+        raise ForeignFileError(
+            f"{folder_words(written.folder)} holds {listed_names(foreign)}, which seg did not write or somebody has "
+            f"changed since; move {them} away{known.cure}"
+        )
     for name in (*sorted(vouched), *told):
         written.note(name, State.of(written.folder / name))
     return Keeper(written, all_names, work)
@@ -290,7 +274,13 @@ def _vouched(folder: Path, names: Collection[str], known: Known) -> set[str]:
     return {name for name in (*names, *known.family) if is_file(folder / name) and not name.endswith(_BESIDE[1:])}
 
 
-def _listed(names: Sequence[str]) -> str:
+def folder_words(folder: Path) -> str:
+    """What a folder is called at the beginning of a sentence."""
+    return "the current folder" if str(folder) == "." else str(folder)
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Names of files, as many as a sentence holds."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from seg.errors import ForeignFileError, WrongUseError
 from seg.store.atomic import aside_of, put_in_place
-from seg.store.targets import claimed_place, files_of_others, has_record, holds_nothing_else
+from seg.store.besides import files_of_others, has_record, holds_nothing_else
+from seg.store.targets import claimed_place
 from seg.store.written import FILE_NAME as RECORD
 from seg.store.written import Written, keep_all
 

@@ -84,6 +84,11 @@ class Written:
     def __bool__(self) -> bool:
         return bool(self._states)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the files that were written, by their paths from the folder."""
+        return tuple(self._states)
+
     def holds(self, name: str) -> bool:
         """Whether a file was written under a name, by its path from the folder."""
         return name in self._states

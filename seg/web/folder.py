@@ -6,7 +6,8 @@ from pathlib import Path
 
 from seg.errors import ForeignFileError
 from seg.store.atomic import aside_of
-from seg.store.targets import holds_nothing_else, is_folder
+from seg.store.besides import holds_nothing_else
+from seg.store.targets import is_folder
 
 PAGE = "index.html"
 _SUFFIX = "_web"
