@@ -31,13 +31,16 @@ from rasterio.warp import reproject
 
 from seg.benchmark.form import form_text
 from seg.cli import main as cli
+from seg.cli.main import sentence
 from seg.config.load import load_config
+from seg.config.wording import SENTENCE
 from seg.engine.events import Step
 from seg.errors import LandCoverError, SceneError
 from seg.metrics.evidence_file import FILE_NAME
 from seg.metrics.evidence_header import sealed
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
+from seg.reben.bands import S2_BANDS
 from seg.reben.patch import GeoRef, tile_corner
 from seg.region.clc import codes_on, open_clc
 from seg.report.gallery import FILE_NAME as GALLERY
@@ -632,8 +635,8 @@ def test_masks_are_kept_by_the_arithmetic_that_is_advised(kind: str, unit: str, 
     path = in_another_unit(tmp_path, kind, images, names, held)
     with pytest.raises(SceneError, match=r"reflectance from 0 to 1|linear power") as error:
         open_scene(path, needed=names)
-    run_printed(str(error.value), tmp_path)
-    scene = open_scene(tmp_path / "new.tif", needed=names, bands=names)
+    made = run_printed(str(error.value), tmp_path)[-1]
+    scene = open_scene(tmp_path / made, needed=names, bands=names)
     assert scene.remarks == ()
     with scene.open() as reader:
         window = Window(0, 0, 120, 120)
@@ -642,6 +645,21 @@ def test_masks_are_kept_by_the_arithmetic_that_is_advised(kind: str, unit: str, 
     for name, image in zip(names, images, strict=True):
         right = 10_000 * image if unit == "reflectance" else 10 * np.log10(image)
         np.testing.assert_allclose(arrays[name][held], right[held], atol=1 if unit == "reflectance" else 1e-3)
+
+
+def test_a_long_command_is_printed_whole(tmp_path: Path):
+    """Whatever else is too long for a message is clipped, but half a command is of no use."""
+    held = np.arange(120 * 120).reshape(120, 120) % 120 > 30
+    images = np.random.default_rng(0).uniform(0.02, 0.4, (len(S2_BANDS), 120, 120))
+    images[3] *= 10_000
+    path = in_another_unit(tmp_path, "internal", images, S2_BANDS, held)
+    with pytest.raises(SceneError, match="reflectance from 0 to 1") as error:
+        open_scene(path, needed=S2_BANDS)
+    assert len(str(error.value)) > SENTENCE
+    assert sentence(error.value) == str(error.value)
+    assert len(sentence(SceneError("mistyped " * 1000))) < len(sentence(SceneError("type rio " * 1000))) < 2100
+    run_printed(sentence(error.value), tmp_path)
+    assert open_scene(tmp_path / "a scene_dn.tif", needed=S2_BANDS, bands=S2_BANDS).bands == S2_BANDS
 
 
 def test_masks_of_bands_in_files_of_their_own_are_kept_too(tmp_path: Path):
@@ -657,7 +675,7 @@ def test_masks_of_bands_in_files_of_their_own_are_kept_too(tmp_path: Path):
     for name in RGB:
         command = first[1].replace(f"x_{RGB[0]}", f"x_{name}")
         subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    scene = open_scene(tmp_path / "new", needed=RGB)
+    scene = open_scene(tmp_path / "x_dn", needed=RGB)
     with scene.open() as reader:
         assert np.array_equal(reader.valid(Window(0, 0, 120, 120)), held)
 
@@ -672,9 +690,9 @@ def test_bands_in_files_of_their_own_in_another_unit(tmp_path: Path):
     commands = printed(str(error.value))
     type_in(commands, tmp_path)
     for band in RGB:
-        if not list((tmp_path / "new").glob(f"*{band}.tif")):
+        if not list((tmp_path / "my scene_dn").glob(f"*{band}.tif")):
             type_in([[re.sub("_B[0-9]+", f"_{band}", word) for word in commands[-1]]], tmp_path)
-    scene = open_scene(tmp_path / "new", needed=RGB)
+    scene = open_scene(tmp_path / "my scene_dn", needed=RGB)
     with scene.open() as reader:
         found = reader.read(Window(0, 0, 240, 240), RGB)
     for band, image in zip(RGB, images, strict=True):

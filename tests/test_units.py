@@ -715,8 +715,10 @@ def test_what_is_advised_works_when_typed(
     for image in held.values():
         image[:, :30] = 0
     path = write(tmp_path / "my scene.tif", held, dtype, 0)
-    run_printed(refusal(path, held), tmp_path)
-    scene = open_scene(Path("new.tif"), needed=tuple(held), bands=list(held))
+    words = run_printed(refusal(path, held), tmp_path)
+    made = "my scene_dn.tif" if len(held) > 2 else "my scene_db.tif"
+    assert words[-1] == made
+    scene = open_scene(Path(made), needed=tuple(held), bands=list(held))
     assert scene.remarks == ()
     right = land() if len(held) > 2 else radar()
     with scene.open() as reader:
@@ -724,6 +726,34 @@ def test_what_is_advised_works_when_typed(
     for band, array in found.items():
         inside = right[band][:, 30:]
         np.testing.assert_allclose(array[:, 30:], inside, atol=6 if len(held) > 2 else 0.06)
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["named by the file", "named by the user"])
+def test_cures_of_several_scenes_are_typed_in_one_folder_with_the_bands_that_they_list(
+    told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    held = {"B04": land()["B04"], "SCL": np.full_like(land()["B04"], 4), "B02": land()["B02"], "B03": land()["B03"]}
+    bands = ["B04", "-", "B02", "B03"] if told else None
+    for name in ("one", "other"):
+        names = {str(place): image for place, image in enumerate(held.values())} if told else held
+        path = write(Path(f"{name}.tif"), {band: image / 10_000 for band, image in names.items()}, "float32")
+        with pytest.raises(SceneError, match="reflectance from 0 to 1") as refused:
+            open_scene(path, needed=RGB, bands=bands)
+        run_printed(str(refused.value), tmp_path)
+        listed = re.search(r"--bands (\S+)$", str(refused.value))
+        assert listed
+        scene = open_scene(Path(f"{name}_dn.tif"), needed=RGB, bands=listed[1].split(","))
+        with scene.open() as reader:
+            found = reader.read(Window(0, 0, 120, 120), RGB)
+        for band in RGB:
+            np.testing.assert_allclose(found[band], land()[band][:120, :120], atol=1)
+
+
+def test_names_that_may_be_places_are_not_listed(tmp_path: Path) -> None:
+    images = {f"B{place}": land()[band] / 10_000 for place, band in enumerate(RGB, 1)}
+    with pytest.raises(SceneError, match=r"and name its bands with --bands$"):
+        open_scene(write(tmp_path / "a.tif", images, "float32"), needed=["B02", "B03"])
 
 
 @pytest.mark.parametrize("order", [("VV", "VH"), ("VH", "VV"), ("angle", "VH", "VV")])
@@ -744,7 +774,7 @@ def test_what_is_advised_for_radar_beside_a_scene_works_when_typed(
     text = str(refused.value)
     assert "--bands" not in text
     run_printed(text, tmp_path)
-    opened = open_scene(scene, needed=needed, s1=tmp_path / "new.tif")
+    opened = open_scene(scene, needed=needed, s1=tmp_path / "radar_db.tif")
     with opened.open() as reader:
         found = reader.read(Window(0, 0, 120, 120), S1_BANDS)
     for band, array in found.items():
@@ -780,8 +810,8 @@ def test_what_is_advised_for_one_band_of_a_folder_leaves_the_others(tmp_path: Pa
     run_printed(text, tmp_path)
     assert "copy B02, B04 into it as they are" in text
     for band in ("B02", "B04"):
-        (tmp_path / "new" / f"{band}.tif").write_bytes((folder / f"{band}.tif").read_bytes())
-    with open_scene(tmp_path / "new", needed=RGB).open() as reader:
+        (tmp_path / "given_dn" / f"{band}.tif").write_bytes((folder / f"{band}.tif").read_bytes())
+    with open_scene(tmp_path / "given_dn", needed=RGB).open() as reader:
         found = reader.read(Window(0, 0, 120, 120), RGB)
     for band in RGB:
         np.testing.assert_allclose(found[band], land()[band][:120, :120], atol=1)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -72,6 +73,9 @@ app.command("doctor", cls=Command)(doctor.doctor)
 
 _SHARED = ("train", "eval", "export", "predict")
 """Commands whose work several processes can share."""
+_COMMAND = re.compile(r"(?:: |\b(?:type|with) )(?:hf|mkdir|pip|python|rio|seg) ")
+_WITH_COMMAND = 2000
+"""Characters of a message with a command to be typed, which is of no use if some of it is left out."""
 
 _CURES = {
     errno.ENAMETOOLONG: "; take a shorter name",
@@ -157,4 +161,4 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; lower --set train.batch_size"
     # Whoever quotes a value clips it; this is for what nobody thought of.
-    return clipped(str(error), SENTENCE) or type(error).__name__
+    return clipped(str(error), _WITH_COMMAND if _COMMAND.search(str(error)) else SENTENCE) or type(error).__name__

@@ -45,6 +45,8 @@ class Layer:
         fills: Stored values that stand for no data though the file does not declare them; see `seg.rasters.fill`.
         constants: Stored values that stand for no data where all bands of Sentinel-2 in the scene have theirs: the
             first of each band belong together, and so on.
+        names: Of all bands of the file in their order, as it or the user says, ``-`` for those that are none of
+            reBEN's; empty where they are not told from each other by names.
     """
 
     band: str
@@ -55,6 +57,7 @@ class Layer:
     alpha: int | None = None
     fills: tuple[float, ...] = ()
     constants: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> str:

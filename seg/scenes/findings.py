@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from seg.reben.names import band_in
 
 Expected = Mapping[str, tuple[float, float]]
 """Mean and standard deviation by band of what a model was trained on."""
-NEW = "new.tif"
-"""What a file is called in advice that makes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +132,20 @@ def cure(layer: Layer, formula: str, right: Sequence[Layer] = ()) -> str:
         )
         formula = f"(asarray {' '.join(each)})"
     calc = f'{filling}rio calc -t float32{plain} "{formula}" {shlex.quote(source)}'
+    unit, file = "db" if layer.band in S1_BANDS else "dn", layer.header.file
+    new = shlex.quote(f"{file.stem}_{unit}.tif")
     if radar:
-        return f"type {calc} {NEW}, and give that file"
+        return f"type {calc} {new}, and give that file"
     if len(kept) > 1:
-        return f"type {calc} {NEW}, and name its bands with --bands"
+        names = f" {','.join(layer.names[index - 1] for index in kept)}" if layer.names else ""
+        return f"type {calc} {new}, and name its bands with --bands{names}"
     # A band in a file of its own is known by the name of the file.
-    target = shlex.quote(f"{Path(NEW).stem}/{layer.header.file.stem}.tif")
+    folder = f"{file.resolve().parent.name}_{unit}"
+    target = shlex.quote(f"{folder}/{file.stem}.tif")
     others = (
         f"copy {', '.join(one.band for one in right)} into it as they are" if right else "likewise for each other band"
     )
-    return f"type mkdir -p {Path(NEW).stem} && {calc} {target}, {others}, and give that folder"
+    return f"type mkdir -p {shlex.quote(folder)} && {calc} {target}, {others}, and give that folder"
 
 
 def _polarisations(layer: Layer, kept: Sequence[int]) -> list[int]:

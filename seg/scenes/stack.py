@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from seg.catalogue.address import Place, gdal_path
@@ -49,6 +50,9 @@ def stack_layers(path: Place, bands: Sequence[str] | None, needed: Sequence[str]
         raise SceneUseError(f"{path} is a map that seg has made, and no scene; name the scene itself")
     names = _described(header, path, needed) if bands is None else _named(header, bands)
     alpha = alpha_band(header, names)
+    # Names that may be mere places are not to be repeated as if somebody had said them.
+    guessed = bands is None and numbered_by_place(header)
+    told = () if guessed else tuple(name if name in BANDS else UNUSED for name in names)
     layers = []
     for band in needed:
         places = [place for place, name in enumerate(names, 1) if name == band]
@@ -59,7 +63,7 @@ def stack_layers(path: Place, bands: Sequence[str] | None, needed: Sequence[str]
             )
         if len(places) > 1:
             raise SceneError(f"{path} has {len(places)} bands named {band}; name its bands with --bands, each once")
-        layers.append(tagged_layer(band, header, places[0], alpha))
+        layers.append(replace(tagged_layer(band, header, places[0], alpha), names=told))
     return layers
 
 
