@@ -728,6 +728,34 @@ def test_what_is_advised_works_when_typed(
         np.testing.assert_allclose(array[:, 30:], inside, atol=6 if len(held) > 2 else 0.06)
 
 
+REVERSED = re.compile("or its bands are in another order: reversed|only if they are reversed")
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, S2_BANDS[1:9], ("B02", "B03", "B04", "B08")], ids=len)
+def test_bands_in_reverse_order_are_said_to_be_so(bands: tuple[str, ...], tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tif", {band: land()[band] for band in bands}, named=False)
+    assert REVERSED.search(_said_of(path, bands, bands[::-1]))
+    assert not _said_of(path, bands, bands)
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, ("B02", "B03", "B04", "B08"), ("B02", "B03", "B04", "B05")], ids=str)
+@pytest.mark.parametrize("kind", [*SPECTRA, *AFLOAT, *ODD, *BRIGHT])
+def test_bands_in_their_order_are_not_said_to_be_in_another(kind: str, bands: tuple[str, ...], tmp_path: Path) -> None:
+    """Whatever the unit: a group of bands in another one is not explained by their order."""
+    images = surface({**SPECTRA, **AFLOAT, **ODD, **BRIGHT}[kind], bands=bands)
+    assert not REVERSED.search(_said_of(write(tmp_path / "x.tif", images), bands, bands))
+    for part in (bands, bands[:3], bands[3:], bands[-2:]):
+        wrong = images | {band: images[band] / 10 for band in part}
+        assert not REVERSED.search(_said_of(write(tmp_path / "x.tif", wrong, "float32"), bands, bands))
+
+
+def _said_of(path: Path, needed: tuple[str, ...], bands: tuple[str, ...]) -> str:
+    try:
+        return " ".join(open_scene(path, needed=needed, bands=bands).remarks)
+    except SceneError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("told", [False, True], ids=["named by the file", "named by the user"])
 def test_cures_of_several_scenes_are_typed_in_one_folder_with_the_bands_that_they_list(
     told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

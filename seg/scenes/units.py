@@ -19,6 +19,7 @@ from seg.scenes.check import require_common_data, require_data, require_differen
 from seg.scenes.decibels import judge_decibels
 from seg.scenes.findings import Expected, Spread
 from seg.scenes.offset import OFFSET_REMOVED, PRODUCT, judge_offset
+from seg.scenes.order import IN_REVERSE, fits_in_reverse, judge_order
 from seg.scenes.reflectance import judge_reflectance
 from seg.scenes.stack import numbered_by_place, renamed, unnamed_pair
 
@@ -84,10 +85,15 @@ def judge_values(
     sentinel2 = [one for one in spreads if BANDS[one.band].sensor == "s2"]
     known = {**REBEN, **(expected or {})}
     found = judge_decibels([one for one in spreads if one not in sentinel2], known)
-    found += judge_reflectance(sentinel2, known) if sentinel2 else []
+    found += judge_order(sentinel2, known, judge_reflectance(sentinel2, known)) if sentinel2 else []
     if certain := [finding for finding in found if finding.certain]:
         raise SceneError(certain[0].text)
-    offset, doubts = judge_offset(sentinel2, asked, path, teller)
+    try:
+        offset, doubts = judge_offset(sentinel2, asked, path, teller)
+    except SceneError as error:
+        if fits_in_reverse(sentinel2, known):
+            raise SceneError(f"{error}; {IN_REVERSE}") from None
+        raise
     decisions = {OFFSET_REMOVED: offset} if offset else {}
     remarks = [
         *(renamed(own) if named else ()),
