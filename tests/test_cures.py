@@ -69,7 +69,10 @@ TYPED = {
     "catalogue/search.py": {"'seg[stac]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "catalogue/web.py": {"'seg[s3]'": "test_cures.py::test_packages_that_are_advised_are_known"},
     "cli/demo.py": {"Its training goes on": "test_cures.py::test_the_training_of_a_stopped_demo_goes_on"},
-    "cli/doctor.py": {"install it again": NOT_HERE},
+    "cli/doctor.py": {
+        "install it again": NOT_HERE,
+        ": pip install {name}": "test_cures.py::test_packages_that_are_advised_are_known",
+    },
     "cli/submit.py": {"Then: seg submit": PACKED, "Verify it": PACKED},
     "cli/sweep.py": {
         "seg compare": "test_cures.py::test_the_comparison_that_a_sweep_ends_with",
@@ -112,7 +115,6 @@ TYPED = {
     "pipeline/compare.py": {"name run folders": DESCRIBED},
     "runs/advice.py": {
         "is not installed; run": "test_cures.py::test_packages_that_are_advised_are_known",
-        "is not installed; for": "test_cures.py::test_packages_that_are_advised_are_known",
         "ulimit -n": "test_cures.py::test_the_shell_takes_the_limit_that_is_advised",
     },
     "runs/plan.py": {"'seg[lora]'": "test_cures.py::test_packages_that_are_advised_are_known"},

@@ -13,7 +13,7 @@ import pytest
 from commands import typed
 from packaging.requirements import Requirement
 
-from seg.cli.doctor import _extras_row
+from seg.cli.doctor import _extras_row, _machine_rows
 from seg.engine.instructions import cpu_instructions
 from seg.engine.speed import Speed
 from seg.pipeline.doctor import diagnose
@@ -84,8 +84,6 @@ def test_a_good_machine_needs_nothing():
         ({"open_files": 256}, "ulimit -n 4096", False),
         ({"shared_bytes": 64 * 2**20}, "--shm-size=2g", False),
         ({"missing": ("tensorboard",)}, "tensorboard is not installed; run: pip install tensorboard", True),
-        ({"optional": {"wandb": None, "mlflow": "3.0"}}, "pip install wandb", False),
-        ({"optional": {"wandb": "1.0", "mlflow": None}}, "pip install mlflow", False),
     ],
 )
 def test_each_fault_has_one_sentence_with_its_cure(facts, words, stops):
@@ -93,6 +91,14 @@ def test_each_fault_has_one_sentence_with_its_cure(facts, words, stops):
     assert words in advice.text
     assert advice.stops is stops
     assert "\n" not in advice.text
+
+
+def test_what_nobody_asked_for_is_in_the_table_and_no_advice():
+    bare = changed(optional={"wandb": None, "mlflow": "3.0"}, extras={"onnx": ("onnx",), "stac": ("pystac",)})
+    assert list(judge(bare)) == []
+    rows = _machine_rows(bare)
+    assert rows["optional"] == "no wandb (for train.loggers=wandb: pip install wandb); mlflow 3.0"
+    assert rows["extras"] == "onnx lacks onnx; stac lacks pystac"
 
 
 def test_idle_cores_matter_on_a_cpu_only():

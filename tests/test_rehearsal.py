@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 import seg
+from seg.config.sections import DataConfig
 from seg.engine import rehearsal
 from seg.engine.cost import RunCost
 from seg.engine.rehearsal import Rehearsal, rehearse
 from seg.runs.cost import expected_ledger, ledger
+from seg.runs.data import find_store
+from seg.runs.dry_run import dry_run
 from seg.runs.plan import plan
 from seg.runs.preparation import joined_by, prepare
 
@@ -92,3 +95,25 @@ def test_what_is_expected_is_told_as_the_ledger_tells_it() -> None:
         None,
         None,
     )
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_without_data_the_demo_store_is_used_if_it_is_there_and_otherwise_goes_again(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, folder in (("XDG_CACHE_HOME", "cache"), ("TMPDIR", "scratch")):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("SEG_DATA", raising=False)
+    monkeypatch.setattr("seg.runs.data.DEMO_PATCHES", 60)
+    if kept:
+        find_store(DataConfig())
+    there = set(tmp_path.rglob("*"))
+    said: list[str] = []
+    result = dry_run(plan(**SMALL, train__batch_size=4, data__metadata=Path("no matter")), notify=said.append)
+    assert result.record["data"]["patches"]["train"] > 10
+    assert set(tmp_path.rglob("*")) == there
+    assert sum("SYNTHETIC" in one for one in said) == 1
+    assert any("is kept in" in one for one in said) == kept

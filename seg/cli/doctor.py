@@ -91,9 +91,16 @@ def _machine_rows(machine: "Machine") -> dict[str, str]:
         "free disk": "; ".join(disk),
         "open files": "unlimited" if machine.open_files is None else str(machine.open_files),
         "/dev/shm": "not there" if machine.shared_bytes is None else f"{machine.shared_bytes / 1e9:.1f} GB",
-        "optional": ", ".join(f"{name} {version or 'not installed'}" for name, version in machine.optional.items()),
+        "optional": "; ".join(_optional(name, version) for name, version in machine.optional.items()),
         "extras": _extras_row(machine.extras),
     }
+
+
+def _optional(name: str, version: str | None) -> str:
+    """A package that nobody needs who has not asked for it."""
+    from seg.runs.machine import OPTIONAL
+
+    return f"{name} {version}" if version else f"no {name} (for {OPTIONAL[name]}: pip install {name})"
 
 
 def _extras_row(extras: "Mapping[str, Sequence[str]]") -> str:

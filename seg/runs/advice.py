@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.runs.data import SEG_DATA, demo_folder, open_named_store, store_of_environment
-from seg.runs.machine import OPTIONAL, Machine
+from seg.runs.machine import Machine
 from seg.store.open import INFO_FILE, StoreInfo
 
 _GB = 10**9
@@ -82,9 +82,6 @@ def judge(machine: Machine) -> Iterator[Advice]:
             f"/dev/shm holds only {machine.shared_bytes / 1e6:,.0f} MB; workers that are not forked and several GPUs "
             "exchange data there: start a container with --shm-size=2g, or train with --set data.workers=0"
         )
-    for name, version in machine.optional.items():
-        if version is None:
-            yield Advice(f"{name} is not installed; for {OPTIONAL[name]} run: pip install {name}")
 
 
 def judge_store(store: FoundStore, machine: Machine) -> Iterator[Advice]:

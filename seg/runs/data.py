@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +37,31 @@ def find_store(data: DataConfig, track: Track = silent, notify: Notify = ignore)
     if named:
         store = open_named_store(named, data.metadata, of_environment=not data.store)
     else:
-        empty = " which is set but empty" if SEG_DATA in os.environ else ""
-        notify(
-            f"No data given (--data, {SEG_DATA}{empty}): using the SYNTHETIC demo store. "
-            "Its scores say nothing about reBEN; the README shows the way to real data."
-        )
+        _tell_synthetic(notify)
         folder = synthetic_store(demo_folder(), DEMO_PATCHES, DEMO_SEED, track)
         notify(f"The demo store is kept in {folder}.")
         store = open_store(folder)
     return store
+
+
+@contextmanager
+def data_on_trial(data: DataConfig, track: Track = silent, notify: Notify = ignore) -> Iterator[DataConfig]:
+    """The configuration of data for work that leaves nothing behind: a demo store that is made for it goes again."""
+    if data.store or store_of_environment() or (demo_folder() / INFO_FILE).is_file():
+        yield data
+        return
+    _tell_synthetic(notify)
+    with tempfile.TemporaryDirectory(prefix="seg-", ignore_cleanup_errors=True) as scratch:
+        store = synthetic_store(Path(scratch) / "store", DEMO_PATCHES, DEMO_SEED, track)
+        yield data.model_copy(update={"store": store, "metadata": None})
+
+
+def _tell_synthetic(notify: Notify) -> None:
+    empty = " which is set but empty" if SEG_DATA in os.environ else ""
+    notify(
+        f"No data given (--data, {SEG_DATA}{empty}): using the SYNTHETIC demo store. "
+        "Its scores say nothing about reBEN; the README shows the way to real data."
+    )
 
 
 def store_of_environment() -> Path | None:

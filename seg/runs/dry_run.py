@@ -9,6 +9,7 @@ from seg.config.identity import settings_of_experiment
 from seg.config.track import Notify, Track, ignore, silent
 from seg.report.record import hardware
 from seg.runs.cost import expected_ledger
+from seg.runs.data import data_on_trial
 from seg.runs.plan import TrainPlan, check_plan
 from seg.runs.sweep import SweepRun
 
@@ -30,7 +31,7 @@ class DryRun:
 
 
 def dry_run(task: TrainPlan, track: Track = silent, notify: Notify = ignore) -> DryRun:
-    """Two steps of a training run, to see what it will need; nothing is written.
+    """Two steps of a training run, to see what it will need; nothing that is written stays.
 
     Raises:
         SegError: One of its kinds, in one sentence, for anything wrong with settings or data.
@@ -41,9 +42,10 @@ def dry_run(task: TrainPlan, track: Track = silent, notify: Notify = ignore) -> 
     from seg.engine.rehearsal import rehearse
     from seg.runs.preparation import joined_by, prepare
 
-    with joined_by(task.config) as (ranks, compute):
+    with joined_by(task.config) as (ranks, compute), data_on_trial(task.config.data, track, notify) as data:
+        config = task.config.model_copy(update={"data": data})
         prepared = prepare(
-            task.config, task.folder, task.resume, task.allow, ranks=ranks, compute=compute, track=track, notify=notify
+            config, task.folder, task.resume, task.allow, ranks=ranks, compute=compute, track=track, notify=notify
         )
         ready = time.perf_counter() - began
         rehearsal = rehearse(prepared.run)
