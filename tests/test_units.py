@@ -728,6 +728,33 @@ def test_what_is_advised_works_when_typed(
         np.testing.assert_allclose(array[:, 30:], inside, atol=6 if len(held) > 2 else 0.06)
 
 
+UNEVEN = "look as if they still had the offset of 1000 that B03 and B04 have not: where all are darkest"
+INFRARED = S2_BANDS[5:]
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, ("B02", "B03", "B04", "B08", "B11")], ids=len)
+@pytest.mark.parametrize("water", ["sea", "lake", "clear sea"])
+def test_the_offset_left_in_all_of_the_infrared_is_told_by_water(
+    water: str, bands: tuple[str, ...], tmp_path: Path
+) -> None:
+    pieces = [surface({**SPECTRA, **ODD}[kind], bands=bands) for kind in (water, "forest", "field")]
+    images = {band: np.hstack([piece[band] for piece in pieces]) for band in bands}
+    assert UNEVEN not in _said_of(write(tmp_path / "right.tif", images), bands, bands)
+    raised = {band: image + 1000 * (band in INFRARED) for band, image in images.items()}
+    assert UNEVEN in _said_of(write(tmp_path / "wrong.tif", raised), bands, bands)
+    asked = open_scene(tmp_path / "wrong.tif", needed=bands, bands=bands, offset=0)
+    assert any(UNEVEN in remark for remark in asked.remarks)
+
+
+@pytest.mark.parametrize("kind", [*SPECTRA, *AFLOAT, *ODD, *BRIGHT])
+@pytest.mark.parametrize("beside", ["", "forest", "lake", "bright snow"])
+def test_infrared_without_the_offset_is_not_said_to_have_it(kind: str, beside: str, tmp_path: Path) -> None:
+    known = {**SPECTRA, **AFLOAT, **ODD, **BRIGHT}
+    pieces = [surface(known[name]) for name in (kind, beside) if name]
+    images = {band: np.hstack([piece[band] for piece in pieces]) for band in S2_BANDS}
+    assert UNEVEN not in _said_of(write(tmp_path / "x.tif", images), S2_BANDS, S2_BANDS)
+
+
 REVERSED = re.compile("or its bands are in another order: reversed|only if they are reversed")
 
 

@@ -18,7 +18,7 @@ from seg.rasters.sample import Floats
 from seg.reben.bands import BANDS
 from seg.scenes.findings import Spread, cure, tags_of, values_at_same_places
 from seg.scenes.grid import SceneUseError
-from seg.scenes.scale import VISIBLE
+from seg.scenes.scale import INFRARED, VISIBLE
 
 PRODUCT = "product"
 """Says itself which offset it has."""
@@ -56,6 +56,8 @@ _ALIKE, _ALIKE_SLOPE, _ALIKE_APART = ("B07", "B08", "B8A"), (0.75, 1.33), (600.0
 """Bands between 0.78 and 0.87 um, how one can change with another, and by how much it is then above the other at 0 with
 an offset that the other has not. Without it, the most on 206 scenes that are right is 421."""
 _ALIKE_CORRELATED = 0.9
+_WATER_FLAT, _WATER_BRIGHT = 250.0, 1_250.0
+"""DN that infrared bands lie apart over water at most, and that they hardly reach there with the offset."""
 
 
 def without_offset(layers: Sequence[Layer], asked: int | None, path: object, *, stated: bool = False) -> list[Layer]:
@@ -214,7 +216,7 @@ def _uneven(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[
         if spread.at(0.01) > _LOWEST and (beside := _without(spread.band, values[spread.band], told))
     }
     if not found:
-        return ()
+        return _all_infrared(spreads, values, path)
     others = list(dict.fromkeys(band for beside in found.values() for band in beside))
     text = (
         f"{', '.join(found)} of {path} look as if they still had the offset of 1000 that {', '.join(others)}, beside "
@@ -226,6 +228,36 @@ def _uneven(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[
     if certain:
         raise SceneError(f"{text}; give bands of one product, all alike (or say --offset 0 if they are)")
     return (f"{text}; give bands of one product, all alike.",)
+
+
+def _all_infrared(spreads: Sequence[Spread], values: Mapping[str, Floats], path: object) -> tuple[str, ...]:
+    """What is to be said if all of the infrared still has the offset and red has not, by what is as dark as water.
+
+    Water is below 50 in all of the infrared: with the offset that is 1000 and a little more in all bands, and nothing
+    else that is as dark in green and red is so even.
+
+    Args:
+        spreads: Of Sentinel-2, with data.
+        values: Their DN at the same places.
+        path: The scene.
+    """
+    infrared = [spread for spread in spreads if spread.band in INFRARED]
+    bands = [spread.band for spread in infrared]
+    if not {"B03", "B04"} <= values.keys() or not {"B11", "B12"} & set(bands) or not {"B08", "B8A"} & set(bands):
+        return ()
+    if min(spread.at(0.01) for spread in infrared) < _LOWEST:
+        return ()
+    brightest = np.max([values[band] for band in bands], axis=0)
+    dark = brightest <= np.quantile(brightest, _DARKEST)
+    green, red, *levels = (float(np.median(values[band][dark])) for band in ("B03", "B04", *bands))
+    even = max(levels) - min(levels) < _WATER_FLAT and min(levels) > _FLOOR and max(levels) < _WATER_BRIGHT
+    if not even or red > green or green > _DIM:
+        return ()
+    return (
+        f"{', '.join(bands)} of {path} look as if they still had the offset of 1000 that B03 and B04 have not: where "
+        f"all are darkest, as over water, they are about {np.median(levels):,.0f} and B04 {red:,.0f}; give bands of "
+        "one product, all alike.",
+    )
 
 
 def _without(band: str, own: Floats, values: Mapping[str, Floats]) -> tuple[str, ...]:
