@@ -298,6 +298,8 @@ WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
     "offset still there at 20 m": lambda s: File(
         _some(s, ["B05", "B06", "B07", "B8A", "B11", "B12"], lambda v: v + 1000), "uint16", 0
     ),
+    "offset still there from B06 to B12": lambda s: File(_some(s, S2_BANDS[5:], lambda v: v + 1000), "uint16", 0),
+    "bands named in reverse order": lambda s: File(s, "uint16", 0, names=S2_BANDS[::-1]),
     "B01 to B05 as reflectance x 1000": lambda s: File(_some(s, S2_BANDS[:5], lambda v: v / 10), "float32", np.nan),
     "B11 and B12 as reflectance x 1000": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 10), "float32", np.nan),
 }
