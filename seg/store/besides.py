@@ -28,8 +28,8 @@ def holds_nothing_else(folder: Path) -> bool:
 def tell_besides(keeper: Keeper | None, notify: Notify) -> None:
     """Say what a folder that is written into holds besides; only the first of several processes does.
 
-    Files that are written among others are hard to tell from them afterwards. What is hidden is not
-    meant, nor are folders that seg has made.
+    Files that are written among others are hard to tell from them afterwards. What is hidden is not meant,
+    nor are folders that seg has made.
 
     Args:
         keeper: Of the folder, once everything is claimed; None: there is no folder.

@@ -190,7 +190,9 @@ def require_own_folder(out: Path, name: str, *others: str) -> None:
         WrongUseError: If it is a run or a store.
     """
     if any((out / other).is_file() for other in others):
-        raise WrongUseError(f"{out} is a run or a store; name a folder of its own, such as {out.parent / name}")
+        raise WrongUseError(
+            f"{folder_words(out)} is a run or a store; name a folder of its own, such as {out.parent / name}"
+        )
 
 
 def require_free(folder: Path) -> None:

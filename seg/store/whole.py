@@ -8,7 +8,7 @@ from pathlib import Path
 from seg.errors import ForeignFileError, WrongUseError
 from seg.store.atomic import aside_of, put_in_place
 from seg.store.besides import files_of_others, has_record, holds_nothing_else
-from seg.store.targets import claimed_place
+from seg.store.targets import claimed_place, folder_words, listed_names
 from seg.store.written import FILE_NAME as RECORD
 from seg.store.written import Written, keep_all
 
@@ -48,10 +48,10 @@ def _check_replaceable(out: Path, mark: str, kind: str) -> None:
     if not empty and not (out / mark).is_file():
         names = sorted(path.name for path in out.iterdir() if path.name != RECORD) if out.is_dir() else []
         found = f" ({names[0]})" if names else ""
-        raise WrongUseError(f"{out} holds something else than {kind}{found}; name a new one")
+        raise WrongUseError(f"{folder_words(out)} holds something else than {kind}{found}; name a new one")
     if not empty and not holds_nothing_else(out):
-        others = ", ".join(files_of_others(out))
+        others = listed_names(files_of_others(out))
         raise ForeignFileError(
-            f"{out} holds {others}, which seg did not write or somebody has changed since, and all of it is replaced; "
-            "move that away or name another --out"
+            f"{folder_words(out)} holds {others}, which seg did not write or somebody has changed since, and all of it "
+            "is replaced; move that away or name another --out"
         )
