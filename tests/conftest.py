@@ -73,7 +73,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluations write an empty page where nobody looks at it: its 25 charts take longer than a tiny model."""
-    monkeypatch.setattr("seg.runs.evaluation.rendered", lambda *_: "")
+    monkeypatch.setattr("seg.report.html.render_report", lambda *_: "")
 
 
 @pytest.fixture(scope="session")

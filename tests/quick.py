@@ -26,5 +26,5 @@ def quick_run(out: Path, store: Path, **settings: Any) -> Path:
 
 def quick_evaluate(run: Path) -> EvalResult:
     """Score a run; its page is empty, as its 25 charts take longer than a tiny model."""
-    with mock.patch("seg.runs.evaluation.rendered", return_value=""):
+    with mock.patch("seg.report.html.render_report", return_value=""):
         return evaluate(run)
