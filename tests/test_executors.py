@@ -14,6 +14,7 @@ from test_make import run, several  # noqa: F401
 
 from seg.errors import SceneError, WorkerError, WrongUseError
 from seg.pipeline.make import make
+from seg.prepare import executors
 from seg.prepare.executors import _minutes, opened, results
 from seg.region.request import request
 from seg.store.open import open_store
@@ -200,8 +201,10 @@ def test_a_set_that_dask_workers_cut_is_that_of_one_process(cluster, several, tm
 @pytest.mark.parametrize(
     "address", ["tcp://127.0.0.1:{free}", "127.0.0.1:{free}", "no-such-host.invalid:8786", "x://y"]
 )
-def test_a_scheduler_that_does_not_answer_is_told_within_seconds(address):
+def test_a_scheduler_that_does_not_answer_is_told_within_seconds(address, monkeypatch):
     pytest.importorskip("distributed")
+    assert executors._PATIENCE_SECONDS < 10
+    monkeypatch.setattr(executors, "_PATIENCE_SECONDS", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = address.format(free=taken.getsockname()[1])
