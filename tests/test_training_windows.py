@@ -107,7 +107,7 @@ def test_a_network_trains_on_the_least_window_that_is_taken(arch, context):
     logits, scenes = model.train()(batch.images_BCHW)
     assert logits.shape == (3, K, least, least)
     assert scenes.shape == (3, K)
-    with pytest.raises(WrongUseError, match=rf"window={least - 1} is less than .* use --set train\.window={least} or"):
+    with pytest.raises(WrongUseError, match=rf"window={least - 1} is less than .* give {least} or more"):
         check_window(least - 1, model.sizes)
     check_window(0, model.sizes)
 
@@ -140,5 +140,7 @@ def test_training_sees_windows_and_validation_whole_patches(store, tmp_path, mon
 
 
 def test_a_window_that_is_too_small_is_refused_before_training(store, tmp_path):
-    with pytest.raises(WrongUseError, match=r"window=16 is less than linknet tu-test_resnet takes; use --set train\."):
+    with pytest.raises(
+        WrongUseError, match=r"window=16 is less than linknet tu-test_resnet takes; give 32 or more, or --set"
+    ):
         quick_run(tmp_path / "run", store, train__window=16)

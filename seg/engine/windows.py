@@ -45,7 +45,7 @@ def check_window(window: int, sizes: TakenSizes) -> None:
             f"{sizes.fixed_size} pixels alone; use --set train.window=0"
         )
     raise WrongUseError(
-        f"train.window={window} is less than {named} takes; use --set train.window={least} or more, or 0 for whole "
+        f"train.window={window} is less than {named} takes; give {least} or more, or --set train.window=0 for whole "
         "patches"
     )
 
