@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from seg.config.loss import LossConfig
-from seg.config.sections import DataConfig, ModelConfig, TrainConfig
+from seg.config.sections import DataConfig, ModelConfig
+from seg.config.training import TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.engine.device import Compute
 from seg.engine.distributed import check_shares, joined, started_ranks

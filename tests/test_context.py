@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg.config.load import load_config
-from seg.config.sections import DataConfig, TrainConfig
+from seg.config.sections import DataConfig
+from seg.config.training import TrainConfig
 from seg.data.context import margin, with_context
 from seg.data.dataset import PatchDataset
 from seg.data.loader import make_loader

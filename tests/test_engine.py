@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from seg.config.loss import LossConfig
-from seg.config.sections import DataConfig, ModelConfig, TrainConfig
+from seg.config.sections import DataConfig, ModelConfig
+from seg.config.training import TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.data.devices import find_device
 from seg.data.loader import make_loader

@@ -388,6 +388,7 @@ def test_settings_under_which_no_picture_comes_again_are_refused(store: Path, tm
     for given_settings, said in (
         ({"data__augment": ({"GaussianBlur": {}},)}, "with data.augment as it is none does; use --set data.augment="),
         ({"train__cutmix": 0.5}, "with train.cutmix as it is none does; use --set train.cutmix=0"),
+        ({"train__window": 64}, "with train.window as it is none does; use --set train.window=0"),
         ({"train__reflectance_jitter": 0.1}, "use --set train.reflectance_jitter=0"),
         ({"train__copy_paste": 0.5}, "with train.copy_paste as it is none does; use --set train.copy_paste=0"),
     ):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg.config.load import load_config
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.data.dataset import Batch
 from seg.engine.mixing import draw, implied_labels, mixed
 from seg.errors import WrongUseError

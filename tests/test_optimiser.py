@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seg.config.load import load_config
-from seg.config.sections import ModelConfig, TrainConfig
+from seg.config.sections import ModelConfig
+from seg.config.training import TrainConfig
 from seg.engine.encoder import bare, freeze_encoder, rate_scales
 from seg.engine.guard import Guard, NotFiniteError, norm_of_gradients
 from seg.engine.optimiser import make_optimiser, set_learning_rate
@@ -88,6 +89,24 @@ def test_plateau_against_torch(scores, epochs):
         assert found == pytest.approx(optimiser.param_groups[0]["lr"])
 
 
+@pytest.mark.parametrize(("warmup", "cooldown"), [(0.0, 0.3), (0.1, 0.5), (0.05, 1.0)])
+def test_trapezoid_against_torch(warmup, cooldown):
+    config = TrainConfig(lr=0.1, warmup=warmup, schedule="trapezoid", cooldown=cooldown)
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    rising = round(200 * warmup)
+    falling = round((200 - rising) * cooldown)
+    flat, down = (
+        torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0),
+        torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 1e-12, falling),
+    )
+    reference = torch.optim.lr_scheduler.SequentialLR(optimiser, [flat, down], [200 - falling])
+    for step in range(200):
+        expected = 0.1 * (step + 1) / rising if step < rising else optimiser.param_groups[0]["lr"]
+        assert learning_rate(step, 200, config) == pytest.approx(expected)
+        optimiser.step()
+        reference.step()
+
+
 def test_plateau_by_hand():
     assert reductions([], 2) == 0
     assert reductions([0.5, 0.5, 0.5], 2) == 1
@@ -105,7 +124,10 @@ def test_plateau_by_hand():
         (["train.nesterov=true", "train.momentum=0", "train.optimiser=sgd"], "nesterov=true needs a momentum"),
         (["train.freeze_epochs=31"], "freeze_epochs=31 is more than the 30 epochs"),
         (["train.schedule=plateau", "train.patience=2"], "would never lower the rate"),
-        (["train.schedule=step"], "'cosine', 'poly', 'plateau' or 'constant'"),
+        (["train.schedule=step"], "'cosine', 'poly', 'trapezoid', 'plateau' or 'constant'"),
+        (["train.cooldown=0.2"], "cooldown=0.2 has an effect only with schedule=trapezoid"),
+        (["train.schedule=trapezoid", "train.cooldown=0"], "greater than 0"),
+        (["train.window=121"], "less than or equal to 120"),
         (["train.optimiser=adam"], "'adamw' or 'sgd'"),
         (["train.plateau_factor=1"], "less than 1"),
         (["train.layer_decay=1.5"], "less than or equal to 1"),

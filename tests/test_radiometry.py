@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.data.dataset import Batch
 from seg.data.transforms import Normaliser
 from seg.engine.radiometry import check_jitter, draw, jittered

@@ -43,6 +43,7 @@ SETTINGS = {
     "train__backscatter_jitter": 1.0,
     "train__cutmix": 0.3,
     "train__copy_paste": 0.3,
+    "train__window": 40,
     "data__label_elastic": 20,
     "data__sampling": "rare",
     "data__rare_share": 0.5,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seg.config.sections import Config, TrainConfig
+from seg.config.sections import Config
+from seg.config.training import TrainConfig
 from seg.engine.device import Compute, choose_compute
 from seg.engine.events import Epoch, Step
 from seg.engine.instructions import cpu_instructions
@@ -53,7 +54,7 @@ def test_instructions(capabilities, limit, name, bfloat16):
 def test_auto_precision_is_what_onednn_would_really_do():
     """oneDNN itself is asked, in a process in which it was held to AVX2 before torch was loaded."""
     code = (
-        "import torch; from seg.engine.device import choose_compute; from seg.config.sections import TrainConfig; "
+        "import torch; from seg.engine.device import choose_compute; from seg.config.training import TrainConfig; "
         "print(torch.ops.mkldnn._is_mkldnn_bf16_supported(), choose_compute(TrainConfig(device='cpu')).dtype)"
     )
     for limit, asked in (("AVX2", ("False", "torch.float32")), (None, None)):

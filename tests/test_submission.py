@@ -591,6 +591,7 @@ def test_what_changes_training_patches_is_prefilled_as_augmentation():
     settings = {"data.augment": [{"D4": {}}], "train.reflectance_jitter": 0.1, "train.cutmix": 0.0, "train.status": "x"}
     assert facts_of({"settings": settings}).augmentation == "D4, reflectance_jitter"
     assert facts_of({"settings": {"data.augment": [], "data.label_elastic": 20}}).augmentation == "label_elastic"
+    assert facts_of({"settings": {"data.augment": [], "train.window": 64}}).augmentation == "window"
 
 
 # ------------------------------------------------------------------------------------------------------------ zip files

@@ -7,7 +7,9 @@
 - smoothed: averaged, and a tenth of the target of cross-entropy is spread over all classes.
 - dice: averaged, and the Dice loss beside cross-entropy.
 - mixed: averaged, and half of the patches get a rectangle of another one.
-- all of it: jitter, zoom and smoothed together.
+- windows: averaged, and training sees squares of 64 x 64 pixels.
+- flat: averaged, and the learning rate stays and falls over the last 30 % instead of all along.
+- all of it: jitter, zoom, smoothed, windows and flat together.
 
     python scripts/questions/recipes.py [--data STORE --bands VV,VH,B02,B03,B04,B08] [--split validation]
 
@@ -25,6 +27,8 @@ QUESTION = "Which changes to the training carry over to other tiles?"
 AVERAGED = {"train__ema": 0.98, "train__keep": "last"}
 JITTER = {"train__reflectance_jitter": 0.15, "train__backscatter_jitter": 1.0}
 ZOOM = {"data__augment": [{"D4": {"p": 1.0}}, {"Affine": {"scale": [0.67, 1.5], "rotate": [-30, 30], "p": 1.0}}]}
+WINDOWS = {"train__window": 64}
+FLAT = {"train__schedule": "trapezoid"}
 SMOOTHED = {"loss__label_smoothing": 0.1}
 RECIPES = {
     "as it is": {},
@@ -34,7 +38,9 @@ RECIPES = {
     "smoothed": {**AVERAGED, **SMOOTHED},
     "dice": {**AVERAGED, "loss__pixel": {"cross_entropy": 1.0, "dice": 1.0}},
     "mixed": {**AVERAGED, "train__cutmix": 0.5},
-    "all of it": {**AVERAGED, **JITTER, **ZOOM, **SMOOTHED},
+    "windows": {**AVERAGED, **WINDOWS},
+    "flat": {**AVERAGED, **FLAT},
+    "all of it": {**AVERAGED, **JITTER, **ZOOM, **SMOOTHED, **WINDOWS, **FLAT},
 }
 
 

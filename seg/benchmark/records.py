@@ -23,7 +23,7 @@ _TOLERANCE = 0.05
 
 _CHANGING = (
     *("data.label_elastic", "train.modality_dropout", "train.reflectance_jitter", "train.backscatter_jitter"),
-    *("train.cutmix", "train.copy_paste"),
+    *("train.cutmix", "train.copy_paste", "train.window"),
 )
 """Settings beside the transforms that change training patches if they are not 0."""
 

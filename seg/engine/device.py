@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.data.devices import find_device
 from seg.engine.instructions import cpu_instructions
 from seg.errors import OutOfMemoryError, WrongUseError

@@ -5,7 +5,8 @@ import re
 import torch
 from torch import nn
 
-from seg.config.sections import Config, TrainConfig
+from seg.config.sections import Config
+from seg.config.training import TrainConfig
 from seg.errors import ModelError
 from seg.models.additions import is_addition
 from seg.models.segmenter import Segmenter

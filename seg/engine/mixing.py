@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.data.dataset import Batch
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.classes import NUM_CLASSES
@@ -54,7 +54,7 @@ def mixed(batch: Batch, config: TrainConfig, epoch: int) -> Batch:
     pasted_BHW = _within(boxes_B4, others_BHW) | _of_classes(classes_BK, others_BHW)
     masks_BHW = others_BHW.where(pasted_BHW, batch.masks_BHW)
     # Nothing is known of what lies around a patch, so it stays.
-    context = (batch.images_BCHW.shape[-1] - PATCH_SIZE) // 2
+    context = (batch.images_BCHW.shape[-1] - batch.masks_BHW.shape[-1]) // 2
     seen_BHW = torch.nn.functional.pad(pasted_BHW, (context,) * 4) if context else pasted_BHW
     images_BCHW = batch.images_BCHW.roll(-1, 0).where(seen_BHW[:, None], batch.images_BCHW)
     is_mixed_B1 = pasted_BHW.flatten(1).any(1, keepdim=True)
@@ -63,7 +63,7 @@ def mixed(batch: Batch, config: TrainConfig, epoch: int) -> Batch:
 
 
 def draw(config: TrainConfig, epoch: int, row: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """What a patch gets of the next one.
+    """What a patch, or its window, gets of the next one.
 
     CutMix (Yun et al. 2019): a rectangle with the proportions of the patch, of the area 1 - lambda with lambda from
     Beta(alpha, alpha), around a centre that is drawn from everywhere; what is outside of the patch is cut off.
@@ -83,10 +83,11 @@ def draw(config: TrainConfig, epoch: int, row: int) -> tuple[npt.NDArray[np.int6
     way = random.random()
     box, classes_K = np.zeros(4, np.int64), np.zeros(NUM_CLASSES, np.bool_)
     if way < config.cutmix:
-        edge = PATCH_SIZE * math.sqrt(1 - random.beta(config.cutmix_alpha, config.cutmix_alpha))
-        centre_2 = random.random(2) * PATCH_SIZE
+        size = config.window or PATCH_SIZE
+        edge = size * math.sqrt(1 - random.beta(config.cutmix_alpha, config.cutmix_alpha))
+        centre_2 = random.random(2) * size
         ends = np.stack([centre_2 - edge / 2, centre_2 + edge / 2], 1).ravel()
-        box = np.rint(ends).clip(0, PATCH_SIZE).astype(np.int64)
+        box = np.rint(ends).clip(0, size).astype(np.int64)
     elif way < config.cutmix + config.copy_paste:
         classes_K = random.random(NUM_CLASSES) < _PASTED
     return box, classes_K

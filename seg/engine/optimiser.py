@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.engine.encoder import bare, in_encoder, rate_scales
 
 _FUSED = ("cuda", "cpu", "mps")

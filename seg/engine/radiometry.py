@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, of_sensor
 

@@ -7,7 +7,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.data.dataset import PatchDataset
 from seg.data.order import BatchOrder
 from seg.engine.cost import Meter, cost_of_state

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 
 Scores = Sequence[float | None]
 """The monitored score of every epoch that is over; None where it is undefined."""
@@ -56,6 +56,11 @@ def _poly(progress: float, config: TrainConfig, _scores: Scores) -> float:
     return float((1 - progress) ** config.poly_power)
 
 
+def _trapezoid(progress: float, config: TrainConfig, _scores: Scores) -> float:
+    """The peak, then a straight line down to 0 (Hägele et al. 2024, section 3)."""
+    return min(1.0, (1 - progress) / config.cooldown)
+
+
 def _plateau(_progress: float, config: TrainConfig, scores: Scores) -> float:
     """A step down at the end of each plateau of the validation score."""
     return float(config.plateau_factor ** reductions(scores, config.plateau_epochs))
@@ -68,6 +73,7 @@ def _constant(_progress: float, _config: TrainConfig, _scores: Scores) -> float:
 SCHEDULES: dict[str, Callable[[float, TrainConfig, Scores], float]] = {
     "cosine": _cosine,
     "poly": _poly,
+    "trapezoid": _trapezoid,
     "plateau": _plateau,
     "constant": _constant,
 }

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seg.config.identity import ALLOWABLE, settings_of_run
-from seg.config.sections import Config, TrainConfig
+from seg.config.sections import Config
+from seg.config.training import TrainConfig
 from seg.engine.distributed import ALONE, Ranks
 from seg.engine.encoder import bare
 from seg.errors import RunError

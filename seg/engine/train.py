@@ -28,6 +28,7 @@ from seg.engine.run import Run
 from seg.engine.schedule import learning_rate
 from seg.engine.state import SavingClock
 from seg.engine.stopping import Interrupted, stop_signals
+from seg.engine.windows import windowed
 from seg.errors import TrainingError
 from seg.metrics.evidence import Evidence
 from seg.metrics.scores import headline, score_evidence, validation_thresholds
@@ -154,7 +155,8 @@ def train_step(run: Run, batch: Batch) -> Tensor:
     complete = progress.batch + 1 == begin + parts
     present_BS = sensors_present(config.modality_dropout, config.seed, progress.epoch, batch.rows_B.numpy())
     with named_when_full(_LESS), only_last_reduces(run.network, complete):
-        batch = mixed(jittered(batch, config, progress.epoch, run.train.bands), config, progress.epoch)
+        batch = jittered(windowed(batch, config, progress.epoch), config, progress.epoch, run.train.bands)
+        batch = mixed(batch, config, progress.epoch)
         images = batch.images_BCHW.to(memory_format=run.compute.memory_format)
         # A patch keeps the sensors that it has.
         kept = () if present_BS is None else (present_BS.to(run.compute.device, non_blocking=True),)

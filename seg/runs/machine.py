@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from seg.config.sections import TrainConfig
+from seg.config.training import TrainConfig
 from seg.engine.device import choose_compute
 from seg.engine.instructions import cpu_instructions
 from seg.report.record import hardware

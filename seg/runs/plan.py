@@ -134,6 +134,7 @@ def _check_features(config: Config) -> None:
         return
     for what, comes_again, cure in (
         ("data.augment", moves_pixels_only(data.augment), "--set data.augment=[]"),
+        ("train.window", not train.window, "--set train.window=0"),
         ("train.cutmix", not train.cutmix, "--set train.cutmix=0"),
         ("train.copy_paste", not train.copy_paste, "--set train.copy_paste=0"),
         ("train.reflectance_jitter", not train.reflectance_jitter, "--set train.reflectance_jitter=0"),

@@ -25,6 +25,7 @@ from seg.engine.rehearsal import own_patches
 from seg.engine.run import Run
 from seg.engine.state import DATA, RANKS
 from seg.engine.train import seed_everything
+from seg.engine.windows import check_window
 from seg.metrics.evidence import Origin
 from seg.models.card import Data, read_card
 from seg.models.checkpoint import make_card
@@ -190,6 +191,7 @@ def _network(config: Config, state: Path | None, notify: Notify) -> tuple[Segmen
     if model.code is not None:
         notify(running(model.code.path, model.code.sha256))
     check_parts(model, config)
+    check_window(config.train.window, model.sizes)
     mode = network.encoder_mode
     if mode != "train" and not (network.weights or state or network.own):
         notify(f"model.encoder_mode={mode} keeps an encoder of random weights as it is; --weights names better ones.")
