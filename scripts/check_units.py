@@ -293,6 +293,15 @@ WRONG_S2: dict[str, Callable[[Images], File]] = {
     "RGB and B08, that alone stretched to 255": lambda s: File(_some(_four(s), ["B08"], _stretched), "uint16", 0),
     "B03 is a copy of B02": lambda s: File(s | {"B03": s["B02"]}, "uint16", 0),
 }  # fmt: skip
+AIR = {"B01": 1100, "B02": 750, "B03": 420, "B04": 230, "B05": 160, "B06": 120, "B07": 90, "B08": 70, "B8A": 50}
+"""DN that air adds to dark ground, about."""
+
+
+def _half(values_HW: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    left = np.arange(values_HW.shape[1]) < values_HW.shape[1] / 2
+    return np.where(left, values_HW / 1e4, values_HW)
+
+
 WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
     "offset still there in B08": lambda s: File(_some(s, ["B08"], lambda v: v + 1000), "uint16", 0),
     "offset still there at 20 m": lambda s: File(
@@ -300,6 +309,9 @@ WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
     ),
     "offset still there from B06 to B12": lambda s: File(_some(s, S2_BANDS[5:], lambda v: v + 1000), "uint16", 0),
     "bands named in reverse order": lambda s: File(s, "uint16", 0, names=S2_BANDS[::-1]),
+    "Landsat's numbers": lambda s: File(_each(s, lambda v: (v / 1e4 + 0.2) / 0.0000275), "uint16", 0),
+    "half of it reflectance 0 to 1": lambda s: File(_each(s, _half), "float32", np.nan),
+    "top of the atmosphere": lambda s: File({b: 0.9 * v + AIR.get(b, 0) for b, v in s.items()}, "uint16", 0),
     "B01 to B05 as reflectance x 1000": lambda s: File(_some(s, S2_BANDS[:5], lambda v: v / 10), "float32", np.nan),
     "B11 and B12 as reflectance x 1000": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 10), "float32", np.nan),
 }

@@ -608,6 +608,58 @@ def test_decibels_times_what_integers_are_packed_with(
     assert f"(/ (read 1) {factor}.0)" in text
 
 
+# --- other levels, other satellites, and two units side by side -------------------------------------------------------
+
+
+def test_numbers_of_landsat(tmp_path: Path) -> None:
+    """As of Collection 2, without their tags: divided by ten they would be a map of something else."""
+    images = land()
+    numbers = {band: (image / 10_000 + 0.2) / 0.0000275 for band, image in images.items()}
+    text = refusal(write(tmp_path / "x.tif", numbers, nodata=0), numbers)
+    assert "as Landsat's numbers are" in text
+    run_printed(text, tmp_path)
+    scene = open_scene(tmp_path / "x_dn.tif", needed=S2_BANDS, bands=list(S2_BANDS))
+    assert scene.remarks == ()
+    with rasterio.open(tmp_path / "x_dn.tif") as raster:
+        np.testing.assert_allclose(raster.read(), np.stack(list(images.values())), atol=0.5)
+    bright = {band: 10 * image for band, image in images.items()}
+    assert "(/ (read 1) 10.0)" in refusal(write(tmp_path / "y.tif", bright, nodata=0), bright)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("kind", ["forest", "bare soil", "bright snow", "sea"])
+def test_reflectance_beside_dn(tmp_path: Path, kind: str, share: float) -> None:
+    """Images of two sources side by side; water alone has DN of 2 in the shortwave, and is not meant."""
+    images = surface(SPECTRA[kind])
+    width = round(120 * share)
+    mixed = {band: np.hstack([image[:, :width] / 10_000, image[:, width:]]) for band, image in images.items()}
+    text = refusal(write(tmp_path / "x.tif", mixed, "float32"), mixed)
+    assert re.search(r"two units: \d+ % of B\d\w are reflectance|reflectance from 0 to 1", text), text
+    open_scene(write(tmp_path / "right.tif", images, "float32"), needed=S2_BANDS, offset=0)
+
+
+AIR = dict(zip(S2_BANDS, (1100, 750, 420, 230, 160, 120, 90, 70, 50, 40, 10, 5), strict=True))
+"""DN that air adds to dark ground, about."""
+
+
+@pytest.mark.parametrize("bands", [S2_BANDS, ("B02", "B03", "B04", "B08", "B11")])
+def test_the_top_of_the_atmosphere_is_doubted(tmp_path: Path, bands: tuple[str, ...]) -> None:
+    images = land()
+    above = {band: 0.9 * images[band] + AIR[band] for band in bands}
+    scene = open_scene(write(tmp_path / "x.tif", above), needed=bands, offset=0)
+    assert any("if this is Level-1C, give the product of Level-2A" in one for one in scene.remarks)
+
+
+@pytest.mark.parametrize("kind", [*SPECTRA, *ODD, *BRIGHT])
+def test_the_surface_is_not_called_the_top_of_the_atmosphere(tmp_path: Path, kind: str) -> None:
+    images = surface({**SPECTRA, **ODD, **BRIGHT}[kind])
+    try:
+        said = " ".join(open_scene(write(tmp_path / "x.tif", images), needed=S2_BANDS, offset=0).remarks)
+    except SceneError as error:
+        said = str(error)
+    assert "Level-1C" not in said
+
+
 # --- what is assumed --------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from seg.reben.bands import S2_BANDS
+from seg.scenes.atmosphere import judge_atmosphere
 from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
 from seg.scenes.histograms import judge_combs, judge_pictures
 from seg.scenes.scale import (
@@ -35,6 +36,9 @@ _BRIGHTEST = 20_000.0
 """DN at which snow and clouds saturate."""
 _WRAPPED = (60_000.0, 65_535.0)
 """Where DN below the offset end in unsigned integers of 16 bits; the last one is a common fill value."""
+_LANDSAT, _LANDSAT_DARK = (0.275, 2000.0), (7_000.0, 12_000.0)
+"""DN of a number of Landsat's Collection 2, Level 2: times the first, less the second; and where its numbers of what is
+dark lie, as 7,273 is a reflectance of zero (USGS, Landsat 8-9 Collection 2 Level 2 Science Product Guide)."""
 _SEVERAL = 2e-4
 _BELOW_ZERO, _FILL = -400.0, -2_000.0
 """Corrections err by 200 DN at most in shadow and over water; values below the last one are no measurements."""
@@ -79,6 +83,7 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
         judge_parts,
         judge_combs,
         judge_leaves,
+        judge_atmosphere,
     )
     for look in looks:
         # What is in another unit makes the rest look odd too.
@@ -108,6 +113,14 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
         if piled or fitted:
             how = f"{'are pictures that were' if len(spreads) > 1 else 'is a picture that was'} stretched from 0 to 1"
             return [Finding(f"{named(spreads)} {how}; give the product's own values", True)]
+    if torn := [spread for spread in spreads if _holds_two(spread)]:
+        part = 100 * torn[0].share(1e-9, _UNITY)
+        text = (
+            f"{named(torn)} {'holds' if len(torn) == 1 else 'hold'} two units: {part:.0f} % of {torn[0].band} are "
+            "reflectance from 0 to 1, and nothing lies between these and DN; give all parts as DN of reflectance "
+            "times 10000"
+        )
+        return [Finding(text, True)]
     low = [spread for spread in spreads if spread.fractional and spread.share(-_UNITY, _UNITY) > 0.5]
     # Dark bands of percent are as low, beside bright ones.
     percent = _UNITY < max(spread.at(0.9) for spread in spreads) < PERCENT and len(low) < len(spreads)
@@ -119,9 +132,33 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
     return []
 
 
+def _holds_two(spread: Spread) -> bool:
+    """Whether some pixels of a band are reflectance, others DN, as of images of two sources side by side."""
+    if not spread.layer.floating or min(spread.share(1e-9, _UNITY), spread.share(_NO_DN, np.inf)) < _MANY:
+        return False
+    stored = spread.sample.stored
+    low = stored[(spread.sample.values > 0) & (spread.sample.values < _UNITY)]
+    return spread.share(_UNITY, _NO_DN) < _SEVERAL and bool((low != np.rint(low)).mean() > 0.5)
+
+
 def _extremes(spreads: list[Spread]) -> list[Finding]:
     """Values that DN cannot have: wrapped, too bright, and below zero."""
+    if landsat := _landsat(spreads):
+        return [Finding(landsat, True)]
     return [Finding(text, True) for spread in spreads if (text := _extreme(spread))] or _cut_off(spreads)
+
+
+def _landsat(spreads: list[Spread]) -> str:
+    """Numbers that are brighter than snow, and dark nowhere: zero is far above zero."""
+    darkest = min(spread.at(0.01) for spread in spreads)
+    glaring = max(spread.at(0.95) for spread in spreads) > _BRIGHTEST
+    if not glaring or not _LANDSAT_DARK[0] < darkest < _LANDSAT_DARK[1]:
+        return ""
+    layer, (factor, less) = spreads[0].layer, _LANDSAT
+    return (
+        f"{named(spreads)} are brighter than snow and nowhere below {darkest:,.0f}, as Landsat's numbers are, which "
+        f"times 0.0000275 less 0.2 are reflectance; {cure(layer, f'(- (* {factor} (read 1)) {less:g})')}"
+    )
 
 
 def _extreme(spread: Spread) -> str:
