@@ -651,13 +651,24 @@ def test_the_top_of_the_atmosphere_is_doubted(tmp_path: Path, bands: tuple[str, 
 
 
 @pytest.mark.parametrize("kind", [*SPECTRA, *ODD, *BRIGHT])
-def test_the_surface_is_not_called_the_top_of_the_atmosphere(tmp_path: Path, kind: str) -> None:
+def test_the_surface_is_not_called_the_top_of_the_atmosphere_nor_its_bands_exchanged(tmp_path: Path, kind: str) -> None:
     images = surface({**SPECTRA, **ODD, **BRIGHT}[kind])
     try:
         said = " ".join(open_scene(write(tmp_path / "x.tif", images), needed=S2_BANDS, offset=0).remarks)
     except SceneError as error:
         said = str(error)
     assert "Level-1C" not in said
+    assert "exchanged" not in said
+
+
+@pytest.mark.parametrize("pair", [("B11", "B12"), ("B02", "B04")])
+def test_two_bands_that_are_exchanged_are_doubted(tmp_path: Path, pair: tuple[str, str]) -> None:
+    images = land()
+    one, other = pair
+    exchanged = images | {one: images[other], other: images[one]}
+    scene = open_scene(write(tmp_path / "x.tif", exchanged), needed=S2_BANDS, offset=0)
+    assert any("as if the two were exchanged" in said for said in scene.remarks)
+    assert open_scene(write(tmp_path / "y.tif", images), needed=S2_BANDS, offset=0).remarks == ()
 
 
 # --- what is assumed --------------------------------------------------------------------------------------------------

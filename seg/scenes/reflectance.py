@@ -14,6 +14,7 @@ from seg.reben.bands import S2_BANDS
 from seg.scenes.atmosphere import judge_atmosphere
 from seg.scenes.findings import Expected, Finding, Spread, cure, named, tags_of
 from seg.scenes.histograms import judge_combs, judge_pictures
+from seg.scenes.order import judge_exchanged
 from seg.scenes.scale import (
     CUT,
     INFRARED,
@@ -84,6 +85,7 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
         judge_combs,
         judge_leaves,
         judge_atmosphere,
+        judge_exchanged,
     )
     for look in looks:
         # What is in another unit makes the rest look odd too.
@@ -135,6 +137,9 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
 def _holds_two(spread: Spread) -> bool:
     """Whether some pixels of a band are reflectance, others DN, as of images of two sources side by side."""
     if not spread.layer.floating or min(spread.share(1e-9, _UNITY), spread.share(_NO_DN, np.inf)) < _MANY:
+        return False
+    if spread.at(0.99) < 2 * PERCENT:
+        # Water and land in percent.
         return False
     stored = spread.sample.stored
     low = stored[(spread.sample.values > 0) & (spread.sample.values < _UNITY)]
@@ -236,7 +241,8 @@ def _neighbours(spreads: list[Spread]) -> list[Finding]:
             if times > doubtful:
                 text = (
                     f"{named([spread])} is {times:.0f} times {how} than {' and '.join(one.band for one in beside)}, "
-                    "beside it in the spectrum, as if in another unit; give all bands as DN of reflectance times 10000"
+                    "beside it in the spectrum, as if in another unit or under another name; give all bands as DN of "
+                    "reflectance times 10000, each under its own"
                 )
                 found.append((-len(beside), Finding(text, times > certain)))
     return [finding for _, finding in sorted(found, key=lambda one: one[0])]
