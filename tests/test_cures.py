@@ -172,7 +172,6 @@ TYPED = {
     },
     "store/selection.py": {"--resplit tile": "test_cures.py::test_a_store_without_a_split"},
     "store/open.py": {
-        "is no store": "test_cures.py::test_a_folder_that_is_no_store",
         "{what}; make one": "test_cures.py::test_a_folder_that_is_no_store",
         "unfinished store": "test_resume_build.py::test_stopped_by_a_signal",
     },
@@ -473,6 +472,7 @@ def test_a_folder_that_is_no_store(tree: Path, tmp_path: Path):
     words = [str(tmp_path / "store") if word == "STORE" else word for word in printed(said)[0][1:]]
     works(*words)
     works("data", "info", tmp_path / "store")
+    assert f"did you mean {tmp_path / 'store'}?" in refused("data", "info", tmp_path)
 
 
 def test_a_scene_says_how_it_is_mapped(trained: Path, tmp_path: Path):

@@ -661,6 +661,25 @@ def test_the_surface_is_not_called_the_top_of_the_atmosphere_nor_its_bands_excha
     assert "exchanged" not in said
 
 
+def test_a_band_that_is_the_same_everywhere_is_no_image(tmp_path: Path) -> None:
+    images = land()
+    images["B01"] = np.full_like(images["B01"], np.median(images["B01"]))
+    remarks = open_scene(write(tmp_path / "x.tif", images), needed=S2_BANDS, offset=0).remarks
+    assert any(re.search(r"B01 of .* everywhere, which is no image", one) for one in remarks)
+    even = {band: np.full((120, 120), 1000.0 + place) for place, band in enumerate(S2_BANDS)}
+    remarks = open_scene(write(tmp_path / "even.tif", even), needed=S2_BANDS, offset=0).remarks
+    assert not any("everywhere" in one for one in remarks)
+
+
+def test_bands_of_sentinel1_without_names_are_named_in_the_file(tmp_path: Path) -> None:
+    """Beside Sentinel-2 there is no --bands for them."""
+    path = write(tmp_path / "x.tif", radar() | {"ratio": radar()["VV"]}, "float32", named=False)
+    with pytest.raises(SceneError, match="its bands have no names; name VV and VH, as in") as refused:
+        open_scene(path, needed=S1_BANDS)
+    run_printed(str(refused.value), tmp_path)
+    assert open_scene(path, needed=S1_BANDS).remarks == ()
+
+
 @pytest.mark.parametrize("pair", [("B11", "B12"), ("B02", "B04")])
 def test_two_bands_that_are_exchanged_are_doubted(tmp_path: Path, pair: tuple[str, str]) -> None:
     images = land()

@@ -75,6 +75,7 @@ def judge_reflectance(spreads: list[Spread], expected: Expected) -> list[Finding
     """
     looks: tuple[Callable[[list[Spread]], list[Finding]], ...] = (
         _unity,
+        _constants,
         judge_pictures,
         _extremes,
         judge_scale,
@@ -132,6 +133,20 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
         verb = "holds" if len(low) == 1 else "hold"
         return [Finding(f"{named(low)} {verb} reflectance from 0 to 1, but models see DN; {formula}", True)]
     return []
+
+
+def _constants(spreads: list[Spread]) -> list[Finding]:
+    """Bands that are the same everywhere, beside others that are not."""
+    same = [spread for spread in spreads if spread.at(0) == spread.at(1)]
+    if len(same) == len(spreads):
+        return []
+    return [
+        Finding(
+            f"{named([one])} is {one.at(0):,.6g} everywhere, which is no image; make sure that it is the band", False
+        )
+        for one in same
+        if one.sample.values.size > 1
+    ]
 
 
 def _holds_two(spread: Spread) -> bool:

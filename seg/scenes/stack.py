@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seg.catalogue.address import Place, gdal_path
 from seg.errors import BandMissingError, SceneError
-from seg.rasters.header import Header, read_header, shown
+from seg.rasters.header import Header, editing, read_header, shown
 from seg.rasters.jp2 import require_whole_file
 from seg.rasters.layer import Layer, tagged_layer
 from seg.rasters.validity import alpha_band
@@ -125,4 +125,8 @@ def _described(header: Header, path: Place, needed: Sequence[str]) -> list[str |
             )
         return [*S1_BANDS, *rest]
     which = f"{called}, as none of reBEN's is" if told else "its bands have no names"
+    if set(needed) <= set(S1_BANDS):
+        # Beside Sentinel-2, --bands is of the other file.
+        commands = (editing(gdal_path(path), f"--bidx {n} --description {name}") for n, name in enumerate(needed, 1))
+        raise SceneError(f"{path}: {which}; name {' and '.join(needed)}, as in: {' && '.join(commands)}")
     raise SceneError(f"{path}: {which}; name them with --bands in their order, {UNUSED} for others")

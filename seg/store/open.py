@@ -184,9 +184,10 @@ def open_store(folder: AnyPath, metadata: AnyPaths = ()) -> Store:
         raise StoreError(f"{folder} has lost its {INFO_FILE}; {_CURE}")
     if (folder / DATA_FILE).is_file():
         return _open_bare(folder, metadata)
+    inside = sorted(path.parent for path in folder.glob(f"*/{INFO_FILE}"))
+    what = f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}"
     raise StoreError(
-        f"{folder} is no store: it has neither {INFO_FILE} nor {DATA_FILE}; make one with 'seg data build'",
-        wrong_use=True,
+        f"{what}; did you mean {inside[0]}?" if inside else f"{what}; make one with 'seg data build'", wrong_use=True
     )
 
 
