@@ -54,7 +54,7 @@ def demo(
     out = Path(out)
     with claimed_folder(out, ()):
         if any(path.name != LOCK_FILE for path in out.iterdir()):
-            raise WrongUseError(f"{out} is there already; remove it, or choose another folder with --out")
+            raise WrongUseError(f"{out} is there already; choose another folder with --out, or move it away")
         return _walk(out, settings, observe, track, notify)
 
 
