@@ -240,6 +240,11 @@ def _wrapped(image: npt.NDArray[np.float64]) -> Any:
     return np.where(np.isnan(image), 0, (np.nan_to_num(image, nan=1000) - 1000) % 65536)
 
 
+def _left(values_HW: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    columns: npt.NDArray[np.bool_] = np.arange(values_HW.shape[1]) < values_HW.shape[1] / 2
+    return columns
+
+
 WRONG_S2: dict[str, Callable[[Images], File]] = {
     "reflectance 0 to 1, NaN": lambda s: File(_each(s, lambda v: v / 1e4), "float32", np.nan),
     "reflectance 0 to 1, fill 9999": lambda s: File(_filled(_each(s, lambda v: v / 1e4), 9999), "float32", 9999),
@@ -268,6 +273,13 @@ WRONG_S2: dict[str, Callable[[Images], File]] = {
     ),
     "offset still there": lambda s: File(_each(s, lambda v: v + 1000), "uint16", 0),
     "offset still there, a lake in one band": lambda s: File(_lake(s), "uint16", 0),
+    "offset still there in one half": lambda s: File(
+        _each(s, lambda v: np.where(_left(v), v + 1000, v)), "uint16", 0
+    ),
+    "reflectance x 5000": lambda s: File(_each(s, lambda v: np.maximum(v / 2, 1)), "uint16", 0),
+    "square root of reflectance x 10,000": lambda s: File(
+        _each(s, lambda v: 100 * np.sqrt(np.maximum(v, 1))), "uint16", 0
+    ),
     "DN x 2": lambda s: File(_each(s, lambda v: np.rint(v) * 2), "uint16", 0),
     "DN x 3": lambda s: File(_each(s, lambda v: np.rint(v) * 3), "uint16", 0),
     "DN x 3.3": lambda s: File(_each(s, lambda v: np.rint(v) * 3.3), "uint16", 0),
@@ -297,11 +309,6 @@ AIR = {"B01": 1100, "B02": 750, "B03": 420, "B04": 230, "B05": 160, "B06": 120, 
 """DN that air adds to dark ground, about."""
 
 
-def _half(values_HW: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    left = np.arange(values_HW.shape[1]) < values_HW.shape[1] / 2
-    return np.where(left, values_HW / 1e4, values_HW)
-
-
 WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
     "offset still there in B08": lambda s: File(_some(s, ["B08"], lambda v: v + 1000), "uint16", 0),
     "offset still there at 20 m": lambda s: File(
@@ -310,7 +317,9 @@ WRONG_OF_TWELVE: dict[str, Callable[[Images], File]] = {
     "offset still there from B06 to B12": lambda s: File(_some(s, S2_BANDS[5:], lambda v: v + 1000), "uint16", 0),
     "bands named in reverse order": lambda s: File(s, "uint16", 0, names=S2_BANDS[::-1]),
     "Landsat's numbers": lambda s: File(_each(s, lambda v: (v / 1e4 + 0.2) / 0.0000275), "uint16", 0),
-    "half of it reflectance 0 to 1": lambda s: File(_each(s, _half), "float32", np.nan),
+    "half of it reflectance 0 to 1": lambda s: File(
+        _each(s, lambda v: np.where(_left(v), v / 1e4, v)), "float32", np.nan
+    ),
     "top of the atmosphere": lambda s: File({b: 0.9 * v + AIR.get(b, 0) for b, v in s.items()}, "uint16", 0),
     "B01 to B05 as reflectance x 1000": lambda s: File(_some(s, S2_BANDS[:5], lambda v: v / 10), "float32", np.nan),
     "B11 and B12 as reflectance x 1000": lambda s: File(_some(s, ["B11", "B12"], lambda v: v / 10), "float32", np.nan),

@@ -138,7 +138,7 @@ def _unity(spreads: list[Spread]) -> list[Finding]:
 def _constants(spreads: list[Spread]) -> list[Finding]:
     """Bands that are the same everywhere, beside others that are not."""
     same = [spread for spread in spreads if spread.at(0) == spread.at(1)]
-    if len(same) == len(spreads):
+    if 2 * len(same) > len(spreads):
         return []
     return [
         Finding(
