@@ -121,8 +121,8 @@ def _draw(axes: Axes, rows: Sequence[DotRow], number: int, side: float) -> None:
     defined = [(y + side, dot) for y, row in enumerate(rows) if not math.isnan((dot := row.dots[number]).value)]
     style: dict[str, Any] = {"color": color, "clip_on": False}
     bounded = [(y, dot) for y, dot in defined if not math.isnan(dot.low) and not math.isnan(dot.high)]
-    ends = np.array([[[100 * dot.low, y], [100 * dot.high, y]] for y, dot in bounded])
     if bounded:
+        ends = np.array([[[100 * dot.low, y], [100 * dot.high, y]] for y, dot in bounded])
         # One line for all of them, broken by what is undefined: a line for each takes most of the time of a page.
         x, y = np.pad(ends, ((0, 0), (0, 1), (0, 0)), constant_values=math.nan).reshape(-1, 2).T
         axes.plot(x, y, linewidth=1.6, solid_capstyle="butt", label="interval", **style)
