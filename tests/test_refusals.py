@@ -166,7 +166,7 @@ CASES = [
     (
         "report demo",
         2,
-        "form no series; make one with: seg sweep CONFIG.yaml --protocol budgets --out demo; did you mean demo/run?",
+        "form no series; did you mean demo/run? To make a series: seg sweep CONFIG.yaml --protocol budgets",
     ),
     ("report demo --check", 2, "demo holds runs, and --drop, --on, --countries, --mmu and --check are of one"),
     ("report models", 2, "it has no config.yaml; 'seg train' and 'seg demo' make one"),

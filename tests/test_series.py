@@ -206,7 +206,7 @@ def test_runs_that_form_no_series(tmp_path: Path):
     write_run(tmp_path / "runs" / "a", made(0.8))
     assert holds_series(tmp_path / "runs")
     assert not holds_series(tmp_path / "runs" / "a")
-    with pytest.raises(RunError, match=r"form no series; make one with: seg sweep CONFIG.yaml --protocol budgets"):
+    with pytest.raises(RunError, match=r"form no series; did you mean \S+a\? To make a series: seg sweep C"):
         report_series(tmp_path / "runs")
 
 

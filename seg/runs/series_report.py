@@ -104,11 +104,11 @@ def _outcome(folder: Path, split: Split, track: Track) -> SeriesOutcome:
     countries = [one for name, group in groups for one in _countries(name, group, reader)]
     if not budgets and not countries:
         runs = [shlex.quote(str(run.files.folder)) for group in by_key.values() for run in group]
-        meant = f"did you mean {runs[0]}?" if len(runs) == 1 else f"to report one of them, name it: {runs[0]}"
+        meant = f"did you mean {runs[0]}?" if len(runs) == 1 else f"to report one of them, name it, as in {runs[0]}."
         missing = f" that was scored on the {split} split" if reader.remarks else ""
         raise RunError(
-            f"the runs in {folder} form no series{missing}; make one with: seg sweep CONFIG.yaml --protocol budgets "
-            f"--out {shlex.quote(str(folder))}; {meant}",
+            f"the runs in {folder} form no series{missing}; {meant} To make a series: seg sweep CONFIG.yaml --protocol "
+            "budgets --out FOLDER",
             wrong_use=True,
         )
     return SeriesOutcome(split, reader.synthetic, tuple(budgets), tuple(countries), tuple(reader.remarks))
