@@ -20,10 +20,17 @@ from seg.config.track import Notify
 from seg.errors import MapError, WrongUseError
 from seg.metrics.evidence import Evidence
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
-from seg.reben.ground import Floats, blocks, hectares_of, scale_at
+from seg.reben.ground import Floats, blocks, hectares_of
 from seg.reben.patch import GeoRef
 from seg.region.countries import COLUMNS
-from seg.region.polygons import Objects, PolygonFile, open_polygons, polygons_on, value_counts
+from seg.region.polygons import (
+    PolygonFile,
+    name_counts,
+    names_of,
+    open_polygons,
+    polygons_on,
+)
+from seg.region.reprojection import Objects, whole_hectares
 from seg.report.formats import Table
 
 _COLUMNS = (*COLUMNS, "zone", "NUTS_ID", "id")
@@ -41,23 +48,14 @@ class Zones:
         names: In the order of the file.
         shapes_Z: A valid shape for each, in the CRS of the map.
         remarks: What is to be said of them, in sentences.
-        parted: Names of zones that have polygons far from the map, too, which were not read.
+        whole_Z: Hectares on the ground of each as a whole, mapped or not; NaN for zones that have polygons far from the
+            map, too, which were not read.
     """
 
     names: tuple[str, ...]
     shapes_Z: Objects
     remarks: tuple[str, ...]
-    parted: frozenset[str]
-
-    def whole_hectares(self, epsg: int) -> dict[str, float]:
-        """Hectares on the ground of each zone as a whole, mapped or not; NaN where not all of it was read."""
-        import shapely
-
-        middles_Z = shapely.point_on_surface(self.shapes_Z)
-        scale_Z = scale_at(epsg, shapely.get_x(middles_Z), shapely.get_y(middles_Z)).area_N
-        hectares_Z = shapely.area(self.shapes_Z) * scale_Z / _SQUARE_METRES
-        whole = dict(zip(self.names, hectares_Z.tolist(), strict=True))
-        return whole | dict.fromkeys(self.parted, math.nan)
+    whole_Z: tuple[float, ...]
 
 
 def check_zones(zones: AnyPath | None, column: str | None) -> None:
@@ -90,19 +88,18 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
         MapError: If there is none, or one has no name.
         LandCoverError: If the file cannot be used.
     """
-    import pandas
     import shapely
 
     polygons = polygons_on(file, of.grid)
     area = shapely.box(*of.grid.bounds)
     touching_N = shapely.area(shapely.intersection(polygons.shapes_N, area)) > 0
-    if nameless := int((touching_N & pandas.isna(polygons.values_N)).sum()):
+    names_N = np.array(names_of(file, polygons.values_N), object)
+    if nameless := int(np.equal(names_N[touching_N], None).sum()):
         raise MapError(
             f"{nameless} polygons of {file.path} on {of.path} have no '{file.column}'; give them one, or name another "
             "column with --zone-column",
             wrong_use=True,
         )
-    names_N = polygons.values_N.astype(str)
     names = tuple(dict.fromkeys(names_N[touching_N].tolist()))
     if not names:
         west, south, east, north = transform_bounds(of.grid.epsg, 4326, *of.grid.bounds)
@@ -112,8 +109,13 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
             wrong_use=True,
         )
     shapes_Z = np.array([shapely.union_all(polygons.shapes_N[names_N == name]) for name in names], object)
-    everywhere, read = value_counts(file), Counter(polygons.features_F.astype(str).tolist())
+    names_F = np.array(names_of(file, polygons.features_F), object)
+    everywhere, read = name_counts(file), Counter(names_F.tolist())
     parted = frozenset(name for name in names if everywhere[name] > read[name])
+    whole_Z = tuple(
+        math.nan if name in parted else whole_hectares(shapely.union_all(polygons.own_F[names_F == name]), file.crs)
+        for name in names
+    )
     remarks = [*_outside(everywhere, names), *_repaired(polygons.repaired), *_overlaps(names, shapes_Z)]
     reaching = zip(names, shapes_Z, strict=True)
     partly = [
@@ -123,7 +125,7 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
     ]
     if partly:
         remarks.append(f"Zones reach beyond the map and are counted as far as it goes: {_listed(partly)}.")
-    return Zones(names, shapes_Z, tuple(remarks), parted)
+    return Zones(names, shapes_Z, tuple(remarks), whole_Z)
 
 
 def areas_by_zone(
@@ -145,7 +147,7 @@ def areas_by_zone(
     found = read_zones(file, of)
     for remark in found.remarks:
         notify(remark)
-    whole_ha = found.whole_hectares(of.grid.epsg)
+    whole_ha = dict(zip(found.names, found.whole_Z, strict=True))
     return zone_table(zone_hectares(of, found), evidence, of.name, synthetic, found.remarks, whole_ha)
 
 

@@ -46,17 +46,16 @@ from seg.region.numbering import (
 )
 from seg.region.packed import source_of
 from seg.region.polygons import (
-    Bounds,
-    Objects,
     PolygonFile,
     Polygons,
     bounds_in,
+    first_values,
     holds_polygons,
     open_polygons,
     overlap,
     polygons_on,
-    value_counts,
 )
+from seg.region.reprojection import Bounds, Objects
 
 Codes = npt.NDArray[np.uint16]
 
@@ -182,7 +181,7 @@ def _like_decibels(values: npt.NDArray[Any]) -> bool:
 
 def _decide_on_polygons(polygons: PolygonFile, told: Numbering | None) -> Decision:
     """Which numbers a column has; by its first polygons, because the others may be far away."""
-    texts = list(value_counts(polygons, _SAMPLE))
+    texts = first_values(polygons, _SAMPLE)
     numbers = {number for number in values_of(texts).values() if number is not None}
     name = f"column {polygons.column} of {polygons.path}"
     own: Numbering | None = "clc" if _OWN_COLUMN.fullmatch(polygons.column) else None

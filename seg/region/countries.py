@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.reben.patch import GeoRef
-from seg.region.polygons import Objects, PolygonFile, open_polygons, polygons_on
+from seg.region.polygons import PolygonFile, names_of, open_polygons, polygons_on
+from seg.region.reprojection import Objects
 
 UNKNOWN = "unknown"
 """The country of a patch whose centre lies in no polygon, or where there are none."""
@@ -46,5 +47,6 @@ def countries_at(file: PolygonFile | None, grid: GeoRef, x_N: npt.NDArray[Any], 
         polygons = polygons_on(file, grid)
         point_M, shape_M = shapely.STRtree(polygons.shapes_N).query(shapely.points(x_N, y_N), predicate="intersects")
         order = np.argsort(shape_M, kind="stable")
-        names_N[point_M[order]] = polygons.values_N[shape_M[order]].astype(str)
+        named_N = np.array([name or UNKNOWN for name in names_of(file, polygons.values_N)], object)
+        names_N[point_M[order]] = named_N[shape_M[order]]
     return names_N

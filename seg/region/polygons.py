@@ -6,6 +6,7 @@ file may cover a continent.
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,12 @@ from rasterio.warp import transform_bounds
 from seg.errors import LandCoverError, SceneError
 from seg.reben.patch import GeoRef
 from seg.region.packed import source_of
-
-Bounds = tuple[float, float, float, float]
-"""West, south, east, north."""
-Objects = npt.NDArray[np.object_]
+from seg.region.reprojection import Bounds, Objects, moved, near, same_crs
 
 _POLYGON, _MULTI, _COLLECTION = 3, 6, 7
 """Numbers of geometry types in GEOS; collections of polygons and lines are what a repaired polygon may become."""
+LAYERED = "--column"
+"""The option of a column in whose file a layer can be named."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class PolygonFile:
         column: Name of the attribute.
         crs: As text that PROJ understands.
         bounds: Of all polygons, in the file's CRS.
+        whole: Whether the attribute is a whole number. Where one lacks, all are read as floating-point numbers.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class PolygonFile:
     column: str
     crs: str
     bounds: Bounds
+    whole: bool = False
 
     @property
     def identity(self) -> list[Any]:
@@ -63,12 +65,14 @@ class Polygons:
         values_N: The attribute of each.
         repaired: Features that were not valid and have been made so.
         features_F: The attribute of each feature that was read, None where it has none.
+        own_F: The valid shape of each feature as a whole, in the file's CRS.
     """
 
     shapes_N: Objects
     values_N: npt.NDArray[Any]
     repaired: int
     features_F: npt.NDArray[Any]
+    own_F: Objects
 
 
 def holds_polygons(path: Path) -> bool:
@@ -117,9 +121,15 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
             f"{path} has no column '{columns[0]}'; its columns are {', '.join(held)}: name one with {option}"
         )
     if len(having) > 1:
-        raise LandCoverError(
-            f"{path} has the column '{columns[0]}' in {len(having)} layers ({', '.join(having)}); name one with --layer"
+        layer, column = next(iter(having.items()))
+        which = f"{path} has the column '{column}' in {len(having)} layers ({', '.join(having)})"
+        if option == LAYERED:
+            raise LandCoverError(f"{which}; name one with --layer")
+        code = (
+            f"import geopandas as g; g.read_file({json.dumps(source)}, layer={json.dumps(layer)})"
+            '.to_file("one_layer.gpkg")'
         )
+        raise LandCoverError(f"{which}; give a file of the one that is meant: python -c {shlex.quote(code)}")
     ((layer, column),) = having.items()
     info = pyogrio.read_info(source, layer=layer, force_total_bounds=True)
     kind = info["geometry_type"] or "no geometries"
@@ -137,13 +147,16 @@ def open_polygons(path: Path, columns: Sequence[str], option: str, layer: str | 
     if bounds is None or not np.isfinite(bounds).all():
         raise LandCoverError(f"the layer {layer} of {path} is empty; name a file with polygons")
     west, south, east, north = (float(value) for value in bounds)
-    return PolygonFile(path, layer, column, info["crs"], (west, south, east, north))
+    kinds = dict(zip(info["fields"].tolist(), info["dtypes"].tolist(), strict=True))
+    whole = np.dtype(kinds[column]).kind in "iu"
+    return PolygonFile(path, layer, column, info["crs"], (west, south, east, north), whole)
 
 
 def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
     """The polygons that lie on a grid or near it, in its CRS.
 
-    Vertices are reprojected, edges between them are straight in either CRS, as GDAL has it.
+    Vertices are reprojected, edges between them are straight in either CRS, as GDAL has it; but edges longer than the
+    grid are straight in that of the file. Of polygons that go on far beyond the grid, what lies near it is taken.
 
     Raises:
         LandCoverError: If one cannot be made valid.
@@ -153,7 +166,7 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
 
     bounds = bounds_in(grid, file.crs)
     if bounds is None:
-        return Polygons(np.empty(0, object), np.empty(0, object), 0, np.empty(0, object))
+        return Polygons(np.empty(0, object), np.empty(0, object), 0, np.empty(0, object), np.empty(0, object))
     try:
         _, fids_N, binary_N, fields = pyogrio.raw.read(
             _source(file.path), layer=file.layer, columns=[file.column], bbox=bounds, return_fids=True, force_2d=True
@@ -164,20 +177,17 @@ def polygons_on(file: PolygonFile, grid: GeoRef) -> Polygons:
     # A spatial index gives features in its own order; which one lies on top is decided by that of the file.
     order = np.argsort(fids_N, kind="stable")
     fids_N, shapes_N, values_N = fids_N[order], shapes_N[order], fields[0][order]
-    shapes_N, repaired = _valid(file, shapes_N, fids_N)
+    own_F, repaired = _valid(file, shapes_N, fids_N)
+    shapes_N = own_F if same_crs(file.crs, grid.epsg) else near(own_F, bounds, file.crs)
     parts_N, owner_N = shapely.get_parts(shapes_N, return_index=True)
     parts_N, inner_N = shapely.get_parts(parts_N, return_index=True)
-    keep = shapely.get_type_id(parts_N) == _POLYGON
+    keep = (shapely.get_type_id(parts_N) == _POLYGON) & ~shapely.is_empty(parts_N)
     parts_N, owner_N = parts_N[keep], owner_N[inner_N][keep]
-    return Polygons(_reprojected(file, parts_N, grid.epsg), values_N[owner_N], repaired, values_N)
+    return Polygons(_reprojected(file, parts_N, grid.epsg), values_N[owner_N], repaired, values_N, own_F)
 
 
-def value_counts(file: PolygonFile, most: int | None = None) -> dict[str, int]:
-    """How many polygons of a file have each value of the attribute, as text, wherever they lie.
-
-    Args:
-        file: The file.
-        most: So many polygons are looked at, the first ones; None: all.
+def first_values(file: PolygonFile, most: int) -> list[str]:
+    """Values of the attribute of the first polygons of a file as text, each once.
 
     Raises:
         LandCoverError: If it is damaged.
@@ -190,8 +200,38 @@ def value_counts(file: PolygonFile, most: int | None = None) -> dict[str, int]:
         )
     except pyogrio.errors.DataSourceError:
         raise LandCoverError(f"{file.path} cannot be read; it is damaged: get it anew") from None
-    values, counts = np.unique(fields[0].astype(str), return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    values: list[str] = np.unique(fields[0].astype(str)).tolist()
+    return values
+
+
+def name_counts(file: PolygonFile) -> dict[str, int]:
+    """How many features of a file have each name, wherever they lie; those without a place are none.
+
+    Raises:
+        LandCoverError: If it is damaged.
+    """
+    import pyogrio
+
+    try:
+        fids_F, bounds_4F = pyogrio.read_bounds(_source(file.path), layer=file.layer)
+        _, fids_A, _, fields = pyogrio.raw.read(
+            _source(file.path), layer=file.layer, columns=[file.column], read_geometry=False, return_fids=True
+        )
+    except pyogrio.errors.DataSourceError:
+        raise LandCoverError(f"{file.path} cannot be read; it is damaged: get it anew") from None
+    placed_A = np.isin(fids_A, fids_F[(bounds_4F[2:] > bounds_4F[:2]).all(0)])
+    return Counter(name for name in names_of(file, fields[0][placed_A]) if name is not None)
+
+
+def names_of(file: PolygonFile, values_N: npt.NDArray[Any]) -> list[str | None]:
+    """Values of the attribute as names; None where one lacks or is blank."""
+    import pandas
+
+    missing_N = pandas.isna(values_N)
+    if file.whole:
+        values_N = np.where(missing_N, 0, values_N).astype(np.int64)
+    texts = (text.strip() for text in values_N.astype(str).tolist())
+    return [None if missing or not text else text for text, missing in zip(texts, missing_N.tolist(), strict=True)]
 
 
 def bounds_in(grid: GeoRef, crs: str) -> Bounds | None:
@@ -250,18 +290,11 @@ def _valid(file: PolygonFile, shapes_N: Objects, fids_N: npt.NDArray[Any]) -> tu
 
 
 def _reprojected(file: PolygonFile, shapes_N: Objects, epsg: int) -> Objects:
-    import pyproj
     import shapely
 
-    source, target = pyproj.CRS.from_user_input(file.crs), pyproj.CRS.from_epsg(epsg)
-    if source == target or not len(shapes_N):
+    if same_crs(file.crs, epsg) or not len(shapes_N):
         return shapes_N
-    transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
-
-    def moved(points_N2: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.stack(transformer.transform(points_N2[:, 0], points_N2[:, 1]), axis=1)
-
-    reprojected_N: Objects = shapely.transform(shapes_N, moved)
+    reprojected_N = moved(shapes_N, file.crs, f"EPSG:{epsg}")
     if not np.isfinite(shapely.bounds(reprojected_N)).all():
         raise LandCoverError(f"{file.path}: polygons cannot be brought into EPSG:{epsg}; is its CRS the right one?")
     return reprojected_N
