@@ -13,7 +13,7 @@ import pytest
 import rasterio
 import shapely
 import shapely.affinity
-from commands import printed, run_seg
+from commands import printed, run_printed, run_seg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
@@ -22,7 +22,7 @@ from rasterio.warp import transform
 from seg.areas.class_map import map_rows, open_class_map, strata_of
 from seg.areas.design import draw
 from seg.areas.zones import open_zones, read_zones, zone_hectares
-from seg.errors import MapError, SegError, WrongUseError
+from seg.errors import LandCoverError, MapError, SegError, WrongUseError
 from seg.maps.geotiff import write_class_map
 from seg.metrics.area import adjusted_areas
 from seg.models.weights_file import weights_digest
@@ -36,6 +36,7 @@ from seg.report.plain_csv import column_types, plain_csv
 
 GRID = GeoRef(32633, 300_000, 5_400_000, width=300, height=260)
 USED = (0, 2, 8, 9, 17)
+GRID_CRS = "EPSG:32633"
 
 
 def classes(seed: int = 0) -> np.ndarray:
@@ -158,7 +159,7 @@ def test_zones_against_rasterio(tmp_path_factory: pytest.TempPathFactory, corner
         inside_HW = rasterize([shapes[name]], values_HW.shape, transform=place).astype(bool)
         expected = hectares_of(np.where(inside_HW, values_HW, np.uint8(255)), GRID)[1][:NUM_CLASSES]
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-9)
-    for name, whole in zones.whole_hectares(GRID.epsg).items():
+    for name, whole in zones.whole_ha.items():
         assert whole == pytest.approx(shapes[name].area / 10_000, rel=2e-3)
 
 
@@ -468,7 +469,7 @@ def test_a_zone_of_several_polygons_is_the_same_however_they_are_kept(mapped: Pa
         of = open_class_map(mapped)
         found = read_zones(open_zones(tmp_path / f"{name}.gpkg"), of)
         assert any("reach beyond the map" in remark for remark in found.remarks)
-        shares[name] = found.whole_hectares(32633)["A"]
+        shares[name] = found.whole_ha["A"]
     assert shares["one"] == pytest.approx(72, rel=0.02)
     assert math.isnan(shares["two"])
 
@@ -479,3 +480,67 @@ def test_zones_without_a_name_are_told(mapped: Path, tmp_path: Path) -> None:
     frame.to_file(tmp_path / "zones.gpkg")
     with pytest.raises(MapError, match=r"1 polygons of .* have no 'zone'"):
         read_zones(open_zones(tmp_path / "zones.gpkg"), open_class_map(mapped))
+
+
+@pytest.mark.parametrize("degrees", [0.05, 1, 5, 60, 180])
+def test_of_a_zone_much_larger_than_the_map_the_edges_are_straight_where_it_was_drawn(
+    mapped: Path, tmp_path: Path, degrees: float
+) -> None:
+    """A parallel is no straight line in UTM: 5 degrees from the middle it lies kilometres away from the one."""
+    (longitude,), (latitude,) = transform(GRID_CRS, "EPSG:4326", [301_500], [5_398_700])
+    west, east = max(-180, longitude - degrees), min(180, longitude + degrees)
+    frame = geopandas.GeoDataFrame({"zone": ["south"]}, geometry=[shapely.box(west, -90, east, latitude)], crs=4326)
+    frame.to_file(tmp_path / "z.gpkg")
+    of = open_class_map(mapped)
+    zones = read_zones(open_zones(tmp_path / "z.gpkg"), of)
+    rows, columns = np.mgrid[: GRID.height, : GRID.width]
+    _, latitudes = transform(
+        GRID_CRS, "EPSG:4326", GRID.x_min + 10 * (columns.ravel() + 0.5), GRID.y_max - 10 * (rows.ravel() + 0.5)
+    )
+    below_HW = np.array(latitudes).reshape(GRID.height, GRID.width) < latitude
+    expected = hectares_of(np.where(below_HW, classes(), np.uint8(255)), GRID)[1][:NUM_CLASSES]
+    np.testing.assert_allclose(zone_hectares(of, zones)["south"], expected, atol=0.3)
+    # The area between two meridians of all that lies south of a parallel, on the ellipsoid.
+    from pyproj import CRS, Transformer
+
+    equal = Transformer.from_crs(4326, CRS.from_user_input("+proj=cea +datum=WGS84 +over"), always_xy=True)
+    (low, high) = equal.transform([west, east], [-90, latitude])[0], equal.transform([west, east], [-90, latitude])[1]
+    assert zones.whole_ha["south"] == pytest.approx((low[1] - low[0]) * (high[1] - high[0]) / 10_000, rel=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "geojson"])
+def test_numbers_of_zones_stay_what_they_are_where_one_lacks_elsewhere(
+    mapped: Path, tmp_path: Path, ending: str
+) -> None:
+    import pandas
+
+    frame = geopandas.GeoDataFrame(
+        {"zone": pandas.array([1, 2, None], dtype="Int64")},
+        geometry=[box(0, 0, 150, 260), box(150, 0, 300, 260), box(9_000, 0, 9_100, 50)],
+        crs=32633,
+    )
+    frame.to_crs(4326).to_file(tmp_path / f"z.{ending}")
+    said: list[str] = []
+    map_areas(mapped, out=tmp_path / "z.csv", zones=tmp_path / f"z.{ending}", notify=said.append)
+    assert [row["zone"] for row in read(tmp_path / "z.csv")] == ["1"] * 19 + ["2"] * 19
+    assert not said
+
+
+def test_what_has_no_place_is_not_beyond_the_map(mapped: Path, tmp_path: Path) -> None:
+    geometry = [box(0, 0, 150, 260), box(150, 0, 300, 260), None, shapely.Polygon()]
+    geopandas.GeoDataFrame({"zone": ["a", "b", "a", "b"]}, geometry=geometry, crs=32633).to_file(tmp_path / "z.gpkg")
+    zones = read_zones(open_zones(tmp_path / "z.gpkg"), open_class_map(mapped))
+    assert not zones.remarks
+    assert zones.whole_ha == pytest.approx({"a": 390, "b": 390}, rel=2e-3)
+
+
+def test_zones_in_several_layers_and_the_file_that_is_advised(mapped: Path, tmp_path: Path) -> None:
+    for layer in ("one", "the 'other'"):
+        zones_file(tmp_path / "z.gpkg", {"a": box(0, 0, 150, 260)})
+        frame = geopandas.read_file(tmp_path / "z.gpkg")
+        frame.to_file(tmp_path / "two.gpkg", layer=layer)
+    with pytest.raises(LandCoverError, match="has the column 'name' in 2 layers") as error:
+        open_zones(tmp_path / "two.gpkg")
+    run_printed(str(error.value), tmp_path)
+    map_areas(mapped, out=tmp_path / "z.csv", zones=tmp_path / "one_layer.gpkg")
+    assert {row["zone"] for row in read(tmp_path / "z.csv")} == {"a"}

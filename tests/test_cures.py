@@ -134,7 +134,10 @@ TYPED = {
     "region/clc.py": {
         "rio stack": "test_numbering.py::test_the_cure_for_several_bands_works_as_typed",
     },
-    "region/polygons.py": {"python -c": "test_packed.py::test_what_polygons_without_a_crs_are_advised_works"},
+    "region/polygons.py": {
+        "has no CRS": "test_packed.py::test_what_polygons_without_a_crs_are_advised_works",
+        "that is meant": "test_areas.py::test_zones_in_several_layers_and_the_file_that_is_advised",
+    },
     "report/gallery.py": {
         "cut off or damaged": "test_cures.py::test_a_gallery_that_cannot_be_read",
         "this seg reads": "test_cures.py::test_a_gallery_that_cannot_be_read",

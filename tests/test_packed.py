@@ -116,13 +116,13 @@ def test_what_polygons_without_a_crs_are_advised_works(tmp_path, monkeypatch):
     assert np.array_equal(codes(tmp_path / "with_crs.gpkg"), EXPECTED)
     (tmp_path / "with_crs.gpkg").unlink()
     with pytest.raises(WrongUseError, match="has no CRS") as error:
-        _read_shape(tmp_path / "a'b.gpkg", EPSG)
+        _read_shape(tmp_path / "a'b.gpkg", GRID)
     run_printed(str(error.value), tmp_path, nnnn=str(EPSG))
-    assert _read_shape(tmp_path / "with_crs.gpkg", EPSG).area == pytest.approx(2400**2)
+    assert _read_shape(tmp_path / "with_crs.gpkg", GRID).area == pytest.approx(2400**2)
 
 
 def test_the_part_to_map_may_be_in_a_zip(tmp_path):
     (tmp_path / "in").mkdir()
     polygons().to_file(tmp_path / "in" / "field.gpkg", engine="pyogrio")
-    shape = _read_shape(zipped(tmp_path / "x.zip", tmp_path / "in", "a/b/"), EPSG)
+    shape = _read_shape(zipped(tmp_path / "x.zip", tmp_path / "in", "a/b/"), GRID)
     assert shape.area == pytest.approx(2400**2)

@@ -48,14 +48,14 @@ class Zones:
         names: In the order of the file.
         shapes_Z: A valid shape for each, in the CRS of the map.
         remarks: What is to be said of them, in sentences.
-        whole_Z: Hectares on the ground of each as a whole, mapped or not; NaN for zones that have polygons far from the
-            map, too, which were not read.
+        whole_ha: Hectares on the ground of each as a whole, mapped or not; NaN for zones that have polygons far from
+            the map, too, which were not read.
     """
 
     names: tuple[str, ...]
     shapes_Z: Objects
     remarks: tuple[str, ...]
-    whole_Z: tuple[float, ...]
+    whole_ha: Mapping[str, float]
 
 
 def check_zones(zones: AnyPath | None, column: str | None) -> None:
@@ -112,10 +112,12 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
     names_F = np.array(names_of(file, polygons.features_F), object)
     everywhere, read = name_counts(file), Counter(names_F.tolist())
     parted = frozenset(name for name in names if everywhere[name] > read[name])
-    whole_Z = tuple(
-        math.nan if name in parted else whole_hectares(shapely.union_all(polygons.own_F[names_F == name]), file.crs)
+    whole_ha = {
+        name: math.nan
+        if name in parted
+        else whole_hectares(shapely.union_all(polygons.own_F[names_F == name]), file.crs)
         for name in names
-    )
+    }
     remarks = [*_outside(everywhere, names), *_repaired(polygons.repaired), *_overlaps(names, shapes_Z)]
     reaching = zip(names, shapes_Z, strict=True)
     partly = [
@@ -125,7 +127,7 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
     ]
     if partly:
         remarks.append(f"Zones reach beyond the map and are counted as far as it goes: {_listed(partly)}.")
-    return Zones(names, shapes_Z, tuple(remarks), whole_Z)
+    return Zones(names, shapes_Z, tuple(remarks), whole_ha)
 
 
 def areas_by_zone(
@@ -147,8 +149,7 @@ def areas_by_zone(
     found = read_zones(file, of)
     for remark in found.remarks:
         notify(remark)
-    whole_ha = dict(zip(found.names, found.whole_Z, strict=True))
-    return zone_table(zone_hectares(of, found), evidence, of.name, synthetic, found.remarks, whole_ha)
+    return zone_table(zone_hectares(of, found), evidence, of.name, synthetic, found.remarks, found.whole_ha)
 
 
 def zone_hectares(of: ClassMap, zones: Zones) -> dict[str, Floats]:

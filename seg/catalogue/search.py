@@ -118,10 +118,11 @@ def find_scenes(search: Search, box: Box, *, alone: bool) -> Found:
 def _fewest_clouds(items: Sequence[Item], box: Box, alone: bool) -> tuple[list[Item], float]:
     import shapely
 
-    wanted = shapely.box(*box)
+    wanted = _shape(box)
     left, chosen = wanted, list[Item]()
     for item in sorted(items, key=lambda one: (_cloud(one), one.name)):
-        shape = shapely.geometry.shape(item.geometry) if item.geometry else shapely.box(*(item.bbox or box)[:4])
+        told = shapely.geometry.shape(item.geometry) if item.geometry else _shape(item.bbox or box)
+        shape = shapely.make_valid(told)
         if alone and shape.covers(wanted):
             return [item], 1.0
         rest = left.difference(shape)
@@ -131,6 +132,16 @@ def _fewest_clouds(items: Sequence[Item], box: Box, alone: bool) -> tuple[list[I
         if left.area <= _ADDED * wanted.area:
             break
     return chosen, float(1 - left.area / wanted.area)
+
+
+def _shape(box: Sequence[float]) -> Any:
+    """A box of STAC, of two or three dimensions; where west is more than east, it lies across 180 degrees."""
+    import shapely
+
+    half = len(box) // 2
+    (west, south), (east, north) = box[:2], box[half : half + 2]
+    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    return shapely.union_all([shapely.box(low, south, high, north) for low, high in spans])
 
 
 def _cloud(item: Item) -> float:

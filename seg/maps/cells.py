@@ -16,7 +16,7 @@ from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
 from seg.scenes.cells import cell_grid
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
-from seg.vectors.footprints import CRS84, write_polygons
+from seg.vectors.footprints import in_degrees, write_polygons
 
 if TYPE_CHECKING:
     from seg.inference.cells import CellRow
@@ -41,9 +41,6 @@ def write_cells(
     Raises:
         OSError: If the file cannot be written.
     """
-    import geopandas
-    import shapely
-
     grid = cell_grid(scene)
     cells = [(row.row, int(column)) for row in rows for column in row.columns_N]
     data_N = np.concatenate([np.empty(0, np.float32), *(row.data_N for row in rows)])
@@ -65,5 +62,4 @@ def write_cells(
         for row, column in cells
     ]
     bounds_N4 = np.array([window_grid(scene.grid, place).bounds for place in places], float).reshape(-1, 4)
-    polygons = geopandas.GeoSeries(shapely.box(*bounds_N4.T), crs=scene.grid.epsg).to_crs(CRS84)
-    write_polygons(path, table, polygons.to_numpy(), tags)
+    write_polygons(path, table, in_degrees(bounds_N4, scene.grid.epsg), tags)

@@ -19,6 +19,8 @@ from seg.errors import WrongUseError
 from seg.maps.parts import window_grid
 from seg.reben.patch import GeoRef
 from seg.region.packed import source_of
+from seg.region.polygons import bounds_in
+from seg.region.reprojection import moved, near, same_crs
 from seg.scenes.grid import Window
 from seg.scenes.reader import Scene
 
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 _LON_LAT = CRS.from_epsg(4326)
 _NEAR = 0.5
 """Degrees around a scene."""
+_AROUND = 360
+"""Degrees around the Earth."""
 
 Box = tuple[float, float, float, float]
-"""West, south, east, north in degrees of longitude and latitude (WGS 84)."""
+"""West, south, east, north in degrees of longitude and latitude (WGS 84); west is more than east across 180 degrees."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ def read_box(text: str) -> Box:
         raise WrongUseError(
             f"'{text}' is no box; give west,south,east,north in degrees, such as 13.1,47.7,13.3,47.9"
         ) from None
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+    # Across 180 degrees: as wide as it is read, not round the other side of the Earth.
+    across = west > east and west - east >= _AROUND / 2
+    if not (max(abs(west), abs(east)) <= _AROUND / 2 and (west < east or across) and -90 <= south < north <= 90):
         raise WrongUseError(
             f"'{text}' is no box; give west,south,east,north in degrees: longitude first, and west before east"
         )
@@ -76,7 +82,7 @@ def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> ScenePa
         inner = _cut(inner, _projected(box, grid), scene, f"the box {','.join(f'{edge:g}' for edge in box)}")
     if geometry is None:
         return ScenePart(inner, None)
-    shape = _read_shape(geometry, grid.epsg)
+    shape = _read_shape(geometry, grid)
     inner = _cut(inner, shape.bounds, scene, str(geometry))
     inside = _Inside(shape, grid)
     if not inside(inner).any():
@@ -87,12 +93,16 @@ def choose_part(scene: Scene, box: Box | None, geometry: Path | None) -> ScenePa
 def _projected(box: Box, grid: GeoRef) -> Box:
     """Bounds of a box in the CRS of a grid, as far as they are near it: far away, projections have no sense."""
     west, south, east, north = transform_bounds(CRS.from_epsg(grid.epsg), _LON_LAT, *grid.bounds)
-    near = (
-        max(box[0], west - _NEAR), max(box[1], south - _NEAR), min(box[2], east + _NEAR), min(box[3], north + _NEAR)
-    )  # fmt: skip
-    if near[0] >= near[2] or near[1] >= near[3]:
+    east, right = (edge + _AROUND * (edge < other) for edge, other in ((east, west), (box[2], box[0])))
+    # Of a scene across 180 degrees the degrees go on beyond these, from either side.
+    turned = [(max(box[0] + turn, west - _NEAR), min(right + turn, east + _NEAR)) for turn in (-_AROUND, 0, _AROUND)]
+    spans = [span for span in turned if span[0] < span[1]]
+    low, high = max(box[1], south - _NEAR), min(box[3], north + _NEAR)
+    if not spans or low >= high:
         return (np.inf,) * 4
-    bounds: Box = transform_bounds(_LON_LAT, CRS.from_epsg(grid.epsg), *near)
+    bounds: Box = transform_bounds(
+        _LON_LAT, CRS.from_epsg(grid.epsg), min(span[0] for span in spans), low, max(span[1] for span in spans), high
+    )
     return bounds
 
 
@@ -129,10 +139,11 @@ def _cut(inner: Window, bounds: Box, scene: Scene, what: str) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
-def _read_shape(path: Path, epsg: int) -> Any:
-    """Union of the polygons of a file, in a CRS."""
+def _read_shape(path: Path, grid: GeoRef) -> Any:
+    """Union of the polygons of a file, in the CRS of a grid and as far as they lie near it."""
     import geopandas
     import pyogrio
+    import shapely
 
     if not path.exists():
         raise WrongUseError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
@@ -156,4 +167,8 @@ def _read_shape(path: Path, epsg: int) -> Any:
         raise WrongUseError(
             f"{path} has no CRS; give it that of its source (nnnn: the EPSG code): python -c {shlex.quote(code)}"
         )
-    return polygons.to_crs(epsg=epsg).geometry.make_valid().union_all()
+    shapes_N, crs = polygons.geometry.make_valid().to_numpy(), polygons.crs.to_wkt()
+    bounds = bounds_in(grid, crs)
+    if bounds is not None and not same_crs(crs, grid.epsg):
+        shapes_N = moved(near(shapes_N, bounds, crs), crs, f"EPSG:{grid.epsg}")
+    return shapely.union_all(shapely.make_valid(shapes_N))

@@ -241,8 +241,23 @@ def _outline(raster: DatasetReader) -> dict[str, Any]:
 
 
 def _bounds(geometry: Mapping[str, Any]) -> list[float]:
-    xs, ys = zip(*geometry["coordinates"][0], strict=True)
-    return [min(xs), min(ys), max(xs), max(ys)]
+    """West, south, east, north; of what is cut at 180 degrees, west is more than east (RFC 7946, 5.2)."""
+    cut = geometry["type"] == "MultiPolygon"
+    rings = [part[0] for part in geometry["coordinates"]] if cut else geometry["coordinates"][:1]
+    xs, ys = zip(*(place for ring in rings for place in ring), strict=True)
+    west, east = (min(x for x in xs if x > 0), max(x for x in xs if x < 0)) if cut else (min(xs), max(xs))
+    return [west, min(ys), east, max(ys)]
+
+
+def _together(bounds: Sequence[Sequence[float]]) -> list[float]:
+    """The same of several."""
+    wests, souths, easts, norths = zip(*bounds, strict=True)
+    if all(west <= east for west, east in zip(wests, easts, strict=True)):
+        return [min(wests), min(souths), max(easts), max(norths)]
+    # As seen from the side of one that is cut.
+    west = min(west if west > 0 else west + 360 for west in wests)
+    east = max(east if east > 0 else east + 360 for east in easts)
+    return [west, min(souths), east - 360, max(norths)]
 
 
 def _acquired(tags: Mapping[str, str], path: Path) -> datetime | None:
@@ -295,11 +310,13 @@ def write_collection(folder: Path, items: Sequence[Path], description: str) -> P
     import pystac
 
     read = [pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in items]
+    extent = pystac.Extent.from_items(read)
+    extent.spatial.bboxes = [_together([item.bbox for item in read if item.bbox])]
     collection = pystac.Collection(
         id=collection_id(folder),
         title="Land-cover maps",
         description=description,
-        extent=pystac.Extent.from_items(read),
+        extent=extent,
         license="other",
         keywords=["land cover", "Sentinel-2", "reBEN"],
         summaries=pystac.Summaries(

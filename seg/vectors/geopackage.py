@@ -45,6 +45,8 @@ def write_geopackage(
     crs: str,
     tags: Mapping[str, str],
     style: Style | None = None,
+    *,
+    several: bool = False,
 ) -> None:
     """Write polygons as the only layer, named as the file. The file appears complete or not at all.
 
@@ -55,6 +57,7 @@ def write_geopackage(
         crs: Of the polygons, such as ``EPSG:32633``.
         tags: Metadata of the layer.
         style: What QGIS shows it in by itself.
+        several: Whether they are multipolygons.
 
     Raises:
         OSError: If the file cannot be written.
@@ -72,7 +75,7 @@ def write_geopackage(
                 layer=path.stem,
                 driver="GPKG",
                 geometry_name=GEOMETRY,
-                geometry_type="Polygon",
+                geometry_type="MultiPolygon" if several else "Polygon",
                 crs=crs,
                 layer_metadata=dict(tags),
                 # GDAL up to 3.6 warns of later versions.

@@ -1,0 +1,149 @@
+"""Scenes across 180 degrees: their items, cells and parts lie where they do, and not all around the Earth."""
+
+import json
+from types import SimpleNamespace
+
+import geopandas
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from rasterio.warp import transform
+from test_stac import card, mapped, valid
+
+from seg.errors import WrongUseError
+from seg.maps.part import _read_shape, choose_part, read_box
+from seg.reben.patch import GeoRef
+from seg.stac.items import COLLECTION, MODEL, Described, write_collection, write_item
+from seg.stac.model_item import write_model_item
+from seg.vectors.footprints import in_degrees, write_polygons
+
+PLACES = [(32601, 66.0), (32660, 66.0), (32760, -17.5), (32701, -17.5)]
+
+
+def across(epsg: int, latitude: float, edge: int = 400) -> GeoRef:
+    """A grid with 180 degrees in its middle."""
+    (x,), (y,) = transform("EPSG:4326", f"EPSG:{epsg}", [180.0], [latitude])
+    return GeoRef(epsg, round(x / 10) * 10 - 5 * edge, round(y / 10) * 10 + 5 * edge, 10.0, edge, edge)
+
+
+def area(shape, epsg):
+    """Square metres of a shape in degrees, in the CRS of its place."""
+    return geopandas.GeoSeries([shape], crs=4326).to_crs(epsg).area.sum()
+
+
+@pytest.mark.parametrize(("epsg", "latitude"), PLACES)
+def test_items_are_cut(tmp_path, epsg, latitude):
+    grid = across(epsg, latitude)
+    described = mapped(tmp_path, grid=grid)
+    item = valid(write_item(described))
+    shape = shapely.geometry.shape(item.geometry)
+    assert shape.is_valid
+    assert area(shape, epsg) == pytest.approx((grid.width * 10) ** 2, rel=1e-3)
+    west, south, east, north = item.bbox
+    assert 179 < west < 180
+    assert -180 < east < -179
+    assert south < latitude < north
+
+
+def test_a_collection_spans_what_is_cut_and_what_lies_beside(tmp_path):
+    first = tmp_path / "first"
+    grid = across(32760, -17.5)
+    grids = {"a": grid, "b": GeoRef(grid.epsg, grid.x_min - 100_000, grid.y_max, 10.0, 400, 400)}
+    described = [mapped(first, name, grid=one) for name, one in grids.items()]
+    items = [write_item(Described(one.path, one.files, first / MODEL), "first") for one in described]
+    write_model_item(first / MODEL, card(), first / "x", "00ff")
+    write_collection(first, items, "Two maps.")
+    west, _, east, _ = valid(first / COLLECTION).extent.spatial.bboxes[0]
+    assert west == json.loads(items[1].read_text())["bbox"][0] < 179.5
+    assert east == json.loads(items[0].read_text())["bbox"][2] < -179
+
+
+@pytest.mark.parametrize(("epsg", "latitude"), PLACES)
+@pytest.mark.parametrize("ending", ["gpkg", "parquet"])
+def test_cells_are_cut(tmp_path, epsg, latitude, ending):
+    import pyarrow as pa
+
+    grid = across(epsg, latitude)
+    edges = grid.x_min + 1_000 * np.arange(4)
+    boxes = np.stack([edges, np.full(4, grid.y_max - 3_000), edges + 1_000, np.full(4, grid.y_max - 2_000)], 1)
+    shapes = in_degrees(boxes, epsg)
+    for shape in shapes:
+        assert shape.is_valid
+        assert area(shape, epsg) == pytest.approx(1e6, rel=1e-3)
+        assert all(part.bounds[2] - part.bounds[0] < 1 for part in shapely.get_parts(shape))
+    assert any(shape.geom_type == "MultiPolygon" for shape in shapes)
+    path = tmp_path / f"cells.{ending}"
+    write_polygons(path, pa.table({"row": [0, 1, 2, 3]}), shapes, {})
+    if ending == "gpkg":
+        assert pyogrio.read_info(path)["geometry_type"] == "MultiPolygon"
+        found = geopandas.read_file(path)
+    else:
+        found = geopandas.read_parquet(path)
+    assert all(one.equals(other) for one, other in zip(found.geometry, shapes, strict=True))
+
+
+@pytest.mark.parametrize(("epsg", "latitude"), PLACES)
+def test_a_box_is_found_from_either_side_and_across(epsg, latitude):
+    grid = across(epsg, latitude)
+    scene = SimpleNamespace(grid=grid, name="a scene")
+    low, high = latitude - 0.005, latitude + 0.005
+
+    def cut(text):
+        return choose_part(scene, read_box(text), None).inner
+
+    west, east = cut(f"179,{low},180,{high}"), cut(f"-180,{low},-179,{high}")
+    both, wide = cut(f"179.995,{low},-179.995,{high}"), cut(f"179,{low},-179,{high}")
+    assert west.left == wide.left == 0
+    assert east.left + east.width == wide.left + wide.width == grid.width
+    assert abs(west.left + west.width - grid.width / 2) < 10
+    assert abs(east.left - grid.width / 2) < 10
+    assert both.left + both.width / 2 == pytest.approx(grid.width / 2, abs=10)
+    assert both.width < grid.width
+    with pytest.raises(WrongUseError, match="does not touch"):
+        cut(f"10,{low},11,{high}")
+
+
+@pytest.mark.parametrize("text", ["13.3,47.7,13.1,47.9", "100,0,-70,10", "190,0,-170,10", "179,10,-179,0"])
+def test_a_box_with_its_edges_the_wrong_way_round_is_still_none(text):
+    with pytest.raises(WrongUseError, match="is no box"):
+        read_box(text)
+
+
+@pytest.mark.parametrize(("epsg", "latitude"), PLACES)
+def test_polygons_to_be_mapped_may_be_large_and_cut(tmp_path, epsg, latitude):
+    grid = across(epsg, latitude)
+    world = geopandas.GeoSeries([shapely.box(-180, -90, 180, latitude)], crs=4326)
+    world.to_file(tmp_path / "world.gpkg")
+    shape = _read_shape(tmp_path / "world.gpkg", grid)
+    inside = shape.intersection(shapely.box(*grid.bounds))
+    assert inside.area == pytest.approx(grid.width * grid.height * 50, rel=0.01)
+    cut = geopandas.GeoSeries(
+        [shapely.box(179.9, latitude - 1, 180, latitude), shapely.box(-180, latitude - 1, -179.9, latitude)], crs=4326
+    )
+    cut.to_file(tmp_path / "cut.gpkg")
+    assert _read_shape(tmp_path / "cut.gpkg", grid).intersection(shapely.box(*grid.bounds)).area == pytest.approx(
+        inside.area, rel=0.01
+    )
+
+
+def test_a_search_across_covers_what_lies_on_both_sides():
+    from seg.catalogue.item import Item
+    from seg.catalogue.search import _fewest_clouds
+
+    box = (179.5, -18.0, -179.5, -17.0)
+
+    def item(name, cloud, bbox, shape=None):
+        geometry = None if shape is None else shapely.geometry.mapping(shape)
+        return Item(name, None, {}, cloud=cloud, bbox=bbox, geometry=geometry)
+
+    west, east = item("w", 5.0, (179.0, -18.5, 180.0, -16.5)), item("e", 9.0, (-180.0, -18.5, -179.0, -16.5))
+    far = item("far", 0.0, (-100.0, -18.5, 100.0, -16.5))
+    chosen, covered = _fewest_clouds([far, east, west], box, False)
+    assert [one.name for one in chosen] == ["w", "e"]
+    assert covered == pytest.approx(1)
+    # Three dimensions; and rings that meet themselves.
+    both = item("both", 1.0, (179.0, -18.5, 0.0, -179.0, -16.5, 900.0))
+    assert [one.name for one in _fewest_clouds([west, east, both], box, True)[0]] == ["both"]
+    twisted = shapely.Polygon([(179, -18.5), (180, -16.5), (180, -18.5), (179, -16.5)])
+    assert [one.name for one in _fewest_clouds([item("x", 0.0, None, twisted)], box, False)[0]] == ["x"]
