@@ -403,7 +403,9 @@ def test_the_names_of_earth_search_are_known():
         ("https://h.eu/a/b.tif?sig=x", "/vsicurl/https://h.eu/a/b.tif?sig=x", "https://h.eu/a/b.tif"),
         (Path("https://h.eu/a.tif"), "/vsicurl/https://h.eu/a.tif", "https://h.eu/a.tif"),
         ("http://me:word@h.eu/a.tif", "/vsicurl/http://me:word@h.eu/a.tif", "http://h.eu/a.tif"),
+        ("https://h.eu/st äck (1).tif?s=a%2Bb+c", "/vsicurl/https://h.eu/st%20%C3%A4ck%20(1).tif?s=a%2Bb+c", None),
         ("s3://bucket/k/a.tif", "/vsis3/bucket/k/a.tif", "s3://bucket/k/a.tif"),
+        ("s3://bucket/k ä/a.tif", "/vsis3/bucket/k ä/a.tif", "s3://bucket/k ä/a.tif"),
         ("/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif", "s3://bucket/a.tif"),
         ("/vsizip/{/vsicurl/https://h/x.zip}/a/b.tif", None, "https://h/x.zip/a/b.tif"),
         ("/vsicurl?pc_url_signing=yes&url=https%3A%2F%2Fh%2Fb.tif", None, "https://h/b.tif"),
@@ -413,7 +415,8 @@ def test_addresses_are_opened_by_gdal_and_shown_without_what_signs_them(given, p
     place = place_of(given)
     assert isinstance(place, Remote)
     assert path is None or gdal_path(place) == path
-    assert str(place) == shown == shown_remote(gdal_path(place))
+    assert shown is None or str(place) == shown
+    assert str(place) == shown_remote(gdal_path(place))
     assert is_remote(gdal_path(place))
 
 
@@ -542,3 +545,110 @@ def test_dates_to_search_in(dates):
 def test_what_is_no_date(dates):
     with pytest.raises(WrongUseError, match="is no date"):
         Search("https://h.eu/v1", dates)
+
+
+# What providers and people write otherwise
+
+
+@pytest.mark.parametrize("name", ["st äck.tif", "it's (1) & <x>.tif", "a+b=c,d;e@f.tif"])
+def test_addresses_as_people_type_them(made, server, folder, name):
+    place = folder / "with spaces" / name
+    place.parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "stack.tif", place)
+    here = pixels(open_scene(folder / "stack.tif", needed=SOME))
+    same(here, pixels(opened(f"{server.url}/with spaces/{name}")))
+    item = json.loads((folder / "earth-search" / "item.json").read_text())
+    for key in ("blue", "red"):
+        shutil.copy(folder / "earth-search" / f"{key}.tif", place.parent / f"{key} {name}")
+        item["assets"][key]["href"] = f"./{key} {name}"
+    (place.parent / "ä item.json").write_text(json.dumps(item))
+    expected = pixels(opened(folder / "earth-search" / "item.json"), bands=("B02", "B04"))
+    for address in (f"{server.url}/with spaces/ä item.json", place.parent / "ä item.json"):
+        (one,) = sources_of(address)
+        same(pixels(open_scene(one, needed=("B02", "B04")), bands=("B02", "B04")), expected)
+
+
+@pytest.mark.parametrize("ending", ["tiff", "TIF", "zip"])
+def test_what_lies_in_a_folder_named_items_is_what_its_name_says(made, server, folder, ending):
+    (folder / "items").mkdir(exist_ok=True)
+    shutil.copy(folder / ("product.zip" if ending == "zip" else "stack.tif"), folder / "items" / f"x.{ending}")
+    bands = ("B02", "B04")
+    expected = pixels(open_scene(made.product, needed=bands), bands=bands)
+    same(pixels(opened(f"{server.url}/items/x.{ending}"), bands=bands), expected)
+
+
+def no_type(item):
+    for asset in item["assets"].values():
+        asset |= {"type": None, "title": None, "roles": asset["roles"] if "thumbnail" in asset["roles"] else None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        no_type,
+        lambda item: item["assets"].update({"note": "a text", "nothing": None}),
+        lambda item: item["properties"].update({"proj:epsg": None, "proj:code": "IAU_2015:30100"}),
+        lambda item: item["properties"].update({"s2:processing_baseline": "N0511"}),
+        lambda item: item["properties"].update({"s2:processing_baseline": None, "processing:version": "sen2cor 2.11"}),
+        lambda item: item["links"].append({"rel": "self", "href": "urn://x/y"}),
+        lambda item: item["links"].append({"rel": "self", "href": None}),
+    ],
+)
+def test_what_an_item_says_otherwise_is_no_damage(folder, tmp_path, change):
+    item, path = changed(folder, tmp_path)
+    change(item)
+    same(pixels(opened(write(item, path))), pixels(opened(folder / "earth-search" / "item.json")))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("05.11", 5.11),
+        ("N0511", 5.11),
+        (5.11, 5.11),
+        (4, 4.0),
+        (" 05.10 ", 5.1),
+        ("sen2cor 2.11", None),
+        ("2.11.0", None),
+    ],
+)
+def test_baselines_as_they_are_written(folder, tmp_path, told, expected):
+    item, path = changed(folder, tmp_path, **{"s2:processing_baseline": told})
+    (read,) = read_items(write(item, path))
+    assert read.baseline == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"type": "FeatureCollection", "features": [1, null]}',
+        '{"type": "Collection", "links": [{"rel": "item", "href": null}, {"rel": "item"}]}',
+        "[" * 100_000,
+    ],
+)
+def test_collections_that_hold_no_items(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    assert "no STAC item" in said(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("address", "variable"),
+    [
+        ("gs://bucket/x.tif", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("az://container/x.tif", "AZURE_STORAGE_ACCOUNT"),
+        ("/vsioss/bucket/x.tif", "OSS_SECRET_ACCESS_KEY"),
+        ("/vsiswift/bucket/x.tif", "SWIFT_AUTH_TOKEN"),
+    ],
+)
+def test_every_store_says_where_it_looks_for_credentials(monkeypatch, address, variable):
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GS_ACCESS_KEY_ID", "AZURE_STORAGE_ACCOUNT", "OSS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CPL_MACHINE_IS_GCE", "NO")
+    assert f"{variable}" in said(address, bands=("B02",))
+
+
+@pytest.mark.parametrize("address", ["ftp://me:TOPSECRET@h/x.tif", "abfs://c/x.tif", "hdfs://h/x"])
+def test_other_schemes_are_named(address):
+    with pytest.raises(SceneError, match=f"begin with {address.partition(':')[0]}:// are not read") as error:
+        place_of(address)
+    assert "TOPSECRET" not in str(error.value)

@@ -6,14 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from seg.config.paths import AnyPath
+from seg.errors import SceneError
 
 _SCHEMES = {"https": "/vsicurl/https://", "http": "/vsicurl/http://", "s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/"}
 """What GDAL calls what lies behind each scheme."""
 # A path that was made of a URL has one slash where that has two.
 _URL = re.compile(rf"(?P<scheme>{'|'.join(_SCHEMES)}):/{{1,2}}(?P<rest>.+)", re.IGNORECASE | re.DOTALL)
+_OTHER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://.*", re.IGNORECASE | re.DOTALL)
+_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"
+"""What addresses of web servers hold beside letters and digits of ASCII; everything else is encoded."""
 _ON_DISK = ("/vsizip/", "/vsitar/", "/vsigzip/", "/vsisubfile/")
 _ZIP = "/vsizip/{"
 _OPTIONS = {
@@ -66,15 +70,36 @@ Place = Path | Remote
 
 
 def place_of(given: AnyPath | Remote) -> Place:
-    """What somebody has named: a path of this machine's, or a file elsewhere."""
+    """What somebody has named: a path of this machine's, or a file elsewhere.
+
+    Raises:
+        SceneError: If it is an address of a kind that nothing here reads.
+    """
     if isinstance(given, Remote):
         return given
     text = os.fspath(given)
     if found := _URL.fullmatch(text):
-        return Remote(_SCHEMES[found["scheme"].lower()] + found["rest"])
+        scheme = found["scheme"].lower()
+        return Remote(_SCHEMES[scheme] + (encoded(found["rest"]) if scheme.startswith("http") else found["rest"]))
     if text.lower().startswith("file://"):
         return Path(unquote(urlsplit(text).path))
+    if other := _OTHER.fullmatch(text):
+        raise SceneError(
+            f"addresses that begin with {other['scheme']}:// are not read; give one that begins with "
+            f"{', '.join(f'{one}://' for one in _SCHEMES)} or /vsi, or get the file and name your copy",
+            wrong_use=True,
+        )
     return Remote(text) if text.startswith("/vsi") else Path(given)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a file that is read where it lies."""
+    return bool(_URL.fullmatch(text)) or text.startswith("/vsi") or text.lower().startswith("file://")
+
+
+def encoded(address: str) -> str:
+    """An address of a web server without the spaces and letters that browsers take and GDAL does not."""
+    return quote(address, safe=_AS_IT_IS)
 
 
 def places_of(given: "AnyPath | Remote | Iterable[AnyPath | Remote]") -> list[Place]:

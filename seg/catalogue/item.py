@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from seg.catalogue.address import Place, Remote, place_of
+from seg.catalogue.address import Place, Remote, is_address, place_of
 from seg.catalogue.links import joined, signed
 from seg.catalogue.names import CLASSIFICATION, band_called
 from seg.catalogue.web import fetch
@@ -25,6 +25,8 @@ from seg.reben.bands import BANDS
 from seg.reben.names import metres_in, product_in
 
 _ENDINGS = (".json", ".geojson")
+_RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".zip")
+"""Endings of what is no item, also where an address looks like one; ids may end in anything else."""
 _MOST = 200
 """Items of one file or collection; who asks for more has named something else than scenes."""
 _NO_ROLES = ("thumbnail", "overview", "visual", "metadata")
@@ -32,6 +34,7 @@ _NO_ROLES = ("thumbnail", "overview", "visual", "metadata")
 _PICTURE = re.compile(r"visual|preview|rendered|thumbnail|overview|tci", re.IGNORECASE)
 """Begins the keys of such files too: some are said to be data."""
 _BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
+_BASELINE = re.compile(r"N?(\d{1,2})\.?(\d\d?)", re.IGNORECASE)
 _APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 
 
@@ -153,7 +156,7 @@ def is_catalogue(place: Place) -> bool:
     if place.suffix.lower() in _ENDINGS:
         return isinstance(place, Remote) or place.is_file()
     # APIs give items at /collections/NAME/items/ID.
-    return isinstance(place, Remote) and "/items/" in place.path and place.suffix.lower() not in (".tif", ".jp2")
+    return isinstance(place, Remote) and "/items/" in place.path and place.suffix.lower() not in _RASTERS
 
 
 def read_items(place: Place) -> list[Item]:
@@ -168,10 +171,11 @@ def read_items(place: Place) -> list[Item]:
     if kind == "Feature":
         return [item_of(content, place)]
     if kind == "FeatureCollection" and isinstance(content.get("features"), list):
-        found = [item_of(one, place) for one in content["features"][: _MOST + 1]]
+        found = [item_of(one, place) for one in _dicts(content["features"])[: _MOST + 1]]
     elif kind in ("Collection", "Catalog"):
-        links = [link["href"] for link in _dicts(content.get("links")) if link.get("rel") == "item" and "href" in link]
-        found = [item_of(_read(linked), linked) for linked in (joined(place, href) for href in links[: _MOST + 1])]
+        links = [link.get("href") for link in _dicts(content.get("links")) if link.get("rel") == "item"]
+        linked = [joined(place, href) for href in links[: _MOST + 1] if isinstance(href, str)]
+        found = [item_of(_read(one), one) for one in linked]
     else:
         raise SceneError(f"{place} is no STAC item and no collection of items; name a raster, or an item's JSON")
     if not found:
@@ -195,14 +199,19 @@ def item_of(content: Mapping[str, Any], source: Place) -> Item:
     if not isinstance(properties, dict) or not isinstance(assets, dict) or not isinstance(name, str):
         raise SceneError(f"{source} is GeoJSON but no STAC item: it has no id, properties or assets; name an item")
     links = {link.get("rel"): link.get("href") for link in _dicts(content.get("links"))}
-    if isinstance(link := links.get("self"), str):
-        source = joined(source, link) if isinstance(source, Remote) else source
+    link = links.get("self")
+    if not isinstance(link, str) or ("://" in link and not is_address(link)):
+        link = None
+    elif isinstance(source, Remote):
+        source = joined(source, link)
     bands: dict[str, list[Asset]] = {}
     try:
         for key, asset in assets.items():
+            if not isinstance(asset, dict):
+                continue
             for band, one in _bands_of(key, asset, properties, source, str(content.get("collection") or "")):
                 bands.setdefault(band, []).append(one)
-        baseline = next((float(properties[key]) for key in _BASELINES if properties.get(key)), None)
+        baselines = (_baseline(properties.get(key)) for key in _BASELINES)
         cloud = properties.get("eo:cloud_cover")
         texts = [str(properties.get(key, "")) for key in ("s2:product_uri", "sentinel:product_id", "title")]
         box = content.get("bbox")
@@ -212,7 +221,7 @@ def item_of(content: Mapping[str, Any], source: Place) -> Item:
             bands={band: tuple(held) for band, held in bands.items()},
             acquired=_time(properties.get("datetime") or properties.get("start_datetime")),
             cloud=None if cloud is None else float(cloud),
-            baseline=baseline,
+            baseline=next((one for one in baselines if one is not None), None),
             offset_applied=next((bool(properties[key]) for key in _APPLIED if key in properties), None),
             product=product_in(*texts, name),
             link=str(link or source),
@@ -229,7 +238,7 @@ def _bands_of(
     key: str, asset: Mapping[str, Any], properties: Mapping[str, Any], source: Place, collection: str
 ) -> Iterator[tuple[str, Asset]]:
     """Bands that a file of an item holds, as far as their names tell."""
-    kind, roles = str(asset.get("type", "")).lower(), asset.get("roles") or ()
+    kind, roles = str(asset.get("type") or "").lower(), asset.get("roles") or ()
     picture = not {*roles}.isdisjoint(_NO_ROLES) or _PICTURE.match(key)
     if not isinstance(asset.get("href"), str) or picture:
         return
@@ -276,11 +285,21 @@ def _number(about: Mapping[str, Any], asset: Mapping[str, Any], name: str) -> fl
     return None
 
 
+def _baseline(told: object) -> float | None:
+    """A processing baseline: 5.11 for 5.11, 05.11 and N0511; None for versions of anything else."""
+    if isinstance(told, int):
+        return float(told)
+    found = _BASELINE.fullmatch(str(told).strip())
+    return float(f"{found[1]}.{found[2]}") if found else None
+
+
 def _epsg(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> int | None:
     for held in (asset, properties):
         code = held.get("proj:code") or held.get("proj:epsg")
         if code is not None:
-            return int(str(code).upper().removeprefix("EPSG:"))
+            number = str(code).upper().removeprefix("EPSG:")
+            # Other authorities have their own numbers.
+            return int(number) if number.isdecimal() else None
     return None
 
 
@@ -319,7 +338,7 @@ def _read(place: Place) -> dict[str, Any]:
     data = fetch(place) if isinstance(place, Remote) else place.read_bytes()
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         what = "a page of a web site" if data.lstrip()[:1] == b"<" else "no JSON"
         raise SceneError(f"{place} is {what}, so it is no STAC item; name the JSON of an item") from None
     if not isinstance(content, dict):

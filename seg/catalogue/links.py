@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from seg.catalogue.address import Place, Remote, place_of
+from seg.catalogue.address import Place, Remote, encoded, place_of
 
 _SIGNED_BY_GDAL = ".blob.core.windows.net"
 """Hosts of the files of Microsoft's Planetary Computer, which gives signatures to everybody."""
@@ -21,7 +21,7 @@ def joined(base: Place, href: str) -> Place:
     if isinstance(base, Path):
         return place if place.is_absolute() else base.absolute().parent / unquote(href)
     if base.url is not None:
-        return Remote("/vsicurl/" + urljoin(base.url, href))
+        return Remote("/vsicurl/" + urljoin(base.url, encoded(href)))
     return base if not href else Remote(f"{base.path.rpartition('/')[0]}/{href.removeprefix('./')}")
 
 

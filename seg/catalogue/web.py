@@ -21,6 +21,16 @@ from seg.errors import SceneError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
+_KEYS = {
+    "s3://": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_NO_SIGN_REQUEST=YES for a public one",
+    "gs://": "GOOGLE_APPLICATION_CREDENTIALS, or GS_NO_SIGN_REQUEST=YES for a public one",
+    "az://": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY (or AZURE_STORAGE_SAS_TOKEN), or with the account "
+    "AZURE_NO_SIGN_REQUEST=YES for a public one",
+    "/vsiadls/": "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY (or AZURE_STORAGE_SAS_TOKEN)",
+    "/vsioss/": "OSS_ACCESS_KEY_ID, OSS_SECRET_ACCESS_KEY and OSS_ENDPOINT",
+    "/vsiswift/": "SWIFT_STORAGE_URL and SWIFT_AUTH_TOKEN",
+}
+"""Where GDAL looks for the credentials of object stores."""
 T = TypeVar("T")
 WAITS = (0.3, 1.0, 4.0)
 """Seconds before each further try."""
@@ -199,12 +209,10 @@ def refused(shown: str, status: int) -> SceneError:
         status: What the server says.
     """
     if status in (requests.codes.unauthorized, requests.codes.forbidden, requests.codes.conflict):
-        if shown.startswith("s3://"):
-            how = (
-                "the key of AWS_ACCESS_KEY_ID is not enough for it, or it wants AWS_REQUEST_PAYER=requester"
-                if os.environ.get("AWS_ACCESS_KEY_ID")
-                else "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_NO_SIGN_REQUEST=YES for a public one"
-            )
+        if store := next((keys for scheme, keys in _KEYS.items() if shown.startswith(scheme)), None):
+            how = f"set {store}"
+            if shown.startswith("s3://") and os.environ.get("AWS_ACCESS_KEY_ID"):
+                how = "the key of AWS_ACCESS_KEY_ID is not enough for it, or it wants AWS_REQUEST_PAYER=requester"
             return SceneError(f"{shown} may not be read by you ({status}): {how}", wrong_use=True)
         held = next((name for name in ("GDAL_HTTP_HEADERS", "GDAL_HTTP_USERPWD") if os.environ.get(name)), None)
         how = (

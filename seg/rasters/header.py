@@ -28,7 +28,10 @@ _LISTED = 16
 _ZIP_SUFFIX = re.compile(r"\.zip(?=/)", re.IGNORECASE)
 # With more threads GDAL keeps errors of the JPEG 2000 decoder to itself and returns whatever the memory held.
 _ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
-_REFUSAL = re.compile(r"HTTP response code: (4\d\d)|(AWS_SECRET_ACCESS_KEY|AccessDenied|InvalidCredentials)")
+_REFUSAL = re.compile(
+    r"HTTP response code: (4\d\d)|(AWS_SECRET_ACCESS_KEY|AccessDenied|InvalidCredentials|GS_SECRET_ACCESS_KEY|"
+    r"AZURE_STORAGE_ACCOUNT\+|OSS_SECRET_ACCESS_KEY|SWIFT_STORAGE_URL)"
+)
 """What GDAL says of a file that a server does not give, now or later."""
 
 
