@@ -544,3 +544,12 @@ def test_zones_in_several_layers_and_the_file_that_is_advised(mapped: Path, tmp_
     run_printed(str(error.value), tmp_path)
     map_areas(mapped, out=tmp_path / "z.csv", zones=tmp_path / "one_layer.gpkg")
     assert {row["zone"] for row in read(tmp_path / "z.csv")} == {"a"}
+
+
+def test_points_that_were_taken_out_are_counted_as_unlabelled(mapped: Path, tmp_path: Path) -> None:
+    draw_sample(mapped, tmp_path / "s.gpkg", per_class=10)
+    relabel(tmp_path / "s.gpkg", lambda row: str(row.stratum))
+    points = geopandas.read_file(tmp_path / "s.gpkg", layer="sample")
+    pyogrio.write_dataframe(points[points.id > 4], tmp_path / "s.gpkg", layer="sample", driver="GPKG")
+    found = map_areas(mapped, tmp_path / "s.gpkg", out=tmp_path / "a.csv")
+    assert any(f"4 of {len(points)} points have no reference class" in note for note in found.tables[""].notes)

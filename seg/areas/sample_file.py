@@ -33,7 +33,7 @@ class Labelled:
     Attributes:
         confusion_KK: Its pixels, true class x map class, int64.
         points: That were drawn.
-        unlabelled: Of them.
+        unlabelled: Of them, those that were taken out of the layer too.
     """
 
     confusion_KK: npt.NDArray[np.int64]
@@ -98,7 +98,7 @@ def read_labelled(path: Path, of: ClassMap, strata: Strata) -> Labelled:
     Raises:
         MapError: If it is no sample, one of another map, or its labels are missing or no classes.
     """
-    points, design = _read(path, of)
+    points, design, drawn = _read(path, of)
     if str(design["digest"]) != strata.digest:
         raise MapError(
             f"{path} was drawn of another map, {clipped(str(design['map']))} of {clipped(str(design['scene']))}, than "
@@ -128,11 +128,12 @@ def read_labelled(path: Path, of: ClassMap, strata: Strata) -> Labelled:
             f"{path} has too few labelled points where the map has {', '.join(few[:_NAMED])}{more}; label more of the "
             "points there, without which nothing can be said of what the map has as that class"
         )
-    return Labelled(confusion_KK, len(true_N), int((~labelled_N).sum()))
+    drawn = max(drawn, len(true_N))
+    return Labelled(confusion_KK, drawn, drawn - int(labelled_N.sum()))
 
 
-def _read(path: Path, of: ClassMap) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Columns of the points, and the design."""
+def _read(path: Path, of: ClassMap) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any], int]:
+    """Columns of the points, the design, and how many points were drawn as far as the file still says so."""
     import pyogrio
 
     if not path.is_file():
@@ -145,13 +146,15 @@ def _read(path: Path, of: ClassMap) -> tuple[dict[str, npt.NDArray[Any]], dict[s
             )
         points = pyogrio.read_dataframe(path, layer=POINTS, read_geometry=False)
         design = pyogrio.read_dataframe(path, layer=DESIGN, read_geometry=False)
+        strata = pyogrio.read_dataframe(path, layer=STRATA, read_geometry=False) if STRATA in layers else None
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         reason = clipped(" ".join(str(error).split()))
         raise MapError(f"{path} cannot be read as a GeoPackage ({reason}); {_cure(of)}", wrong_use=True) from None
     lost = sorted((_NEEDED - set(points.columns)) | ({"digest", "map", "scene"} - set(design.columns)))
     if lost or len(design) != 1:
         raise MapError(f"{path} has lost {', '.join(lost) or 'its design'}; take up the sample as it was drawn")
-    return {name: points[name].to_numpy() for name in _NEEDED}, design.iloc[0].to_dict()
+    drawn = int(strata["sampled"].sum()) if strata is not None and "sampled" in strata else 0
+    return {name: points[name].to_numpy() for name in _NEEDED}, design.iloc[0].to_dict(), drawn
 
 
 def _cure(of: ClassMap) -> str:
