@@ -7,12 +7,15 @@ import geopandas
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
 import shapely
 from rasterio.warp import transform
 from test_stac import card, mapped, valid
 
 from seg.errors import WrongUseError
+from seg.maps.geotiff import write_class_map
 from seg.maps.part import _read_shape, choose_part, read_box
+from seg.maps.vrt import write_vrt
 from seg.reben.patch import GeoRef
 from seg.stac.items import COLLECTION, MODEL, Described, write_collection, write_item
 from seg.stac.model_item import write_model_item
@@ -147,3 +150,41 @@ def test_a_search_across_covers_what_lies_on_both_sides():
     assert [one.name for one in _fewest_clouds([west, east, both], box, True)[0]] == ["both"]
     twisted = shapely.Polygon([(179, -18.5), (180, -16.5), (180, -18.5), (179, -16.5)])
     assert [one.name for one in _fewest_clouds([item("x", 0.0, None, twisted)], box, False)[0]] == ["x"]
+
+
+def virtual(folder, grids):
+    """A virtual raster of random maps; gives what it and they hold."""
+    maps = []
+    for number, grid in enumerate(grids):
+        values = np.random.default_rng(number).integers(0, 19, (grid.height, grid.width)).astype(np.uint8)
+        write_class_map(folder / f"{number}.tif", values, grid)
+        maps.append(folder / f"{number}.tif")
+    write_vrt(folder / "map.vrt", maps, tags={})
+    return maps
+
+
+@pytest.mark.parametrize(
+    ("grids", "epsg"),
+    [
+        # On both sides of 180 degrees, of a border of zones in the Andes, and of none but half a pixel.
+        ([across(32760, -17.5, 60), across(32701, -17.6, 60)], 32760),
+        ([GeoRef(32718, 820_000, 8_000_000, 10.0, 60, 60), GeoRef(32719, 180_000, 8_000_000, 10.0, 60, 60)], 32718),
+        ([GeoRef(32719, 400_000, 8_000_000, 10.0, 60, 60), GeoRef(32719, 400_605, 8_000_000, 10.0, 60, 60)], 32719),
+        ([GeoRef(32633, 400_000, 5_000_000, 10.0, 60, 60), GeoRef(32633, 400_605, 5_000_000, 10.0, 60, 60)], 3035),
+        ([GeoRef(32633, 400_000, 5_000_000, 10.0, 60, 60), GeoRef(32719, 400_000, 9_000_000, 10.0, 60, 60)], 6933),
+        ([GeoRef(32719, 400_000, 8_000_000, 10.0, 60, 60), GeoRef(32719, 400_600, 8_000_000, 10.0, 60, 60)], 32719),
+    ],
+)
+def test_maps_of_any_place_are_put_together(tmp_path, grids, epsg):
+    maps = virtual(tmp_path, grids)
+    with rasterio.open(tmp_path / "map.vrt") as dataset:
+        assert dataset.crs.to_epsg() == epsg
+        # Maps side by side are not spread over the whole Earth.
+        assert epsg == 6933 or max(dataset.shape) < 50_000
+        for path in maps:
+            with rasterio.open(path) as source:
+                values = source.read(1)
+                for row, column in ((10, 10), (30, 45), (55, 5)):
+                    x, y = transform(source.crs, dataset.crs, *([c] for c in source.xy(row, column)))
+                    (value,) = dataset.sample([(x[0], y[0])])
+                    assert value[0] in values[row - 2 : row + 3, column - 2 : column + 3]

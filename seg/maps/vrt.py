@@ -26,6 +26,12 @@ from seg.store.atomic import staged_file, write_text
 from seg.styles.palette import LAND_COVER, Palette
 
 EUROPE = CRS.from_epsg(3035)
+_IN_EUROPE = (-35.6, 24.6, 44.9, 84.8)
+"""West, south, east, north of where that CRS is for, degrees."""
+_EQUAL_AREA = CRS.from_epsg(6933)
+"""For maps from all over the Earth."""
+_FAR = 30
+"""Degrees of longitude from a map up to which its own CRS, such as a UTM zone, is of use."""
 _ALIGNED = 1e-3
 """How far off the grid, in pixels, a raster may lie: coordinates pass through decimal text."""
 
@@ -115,8 +121,9 @@ def write_vrt(
     """Write a virtual raster over maps, such as those of all products, that names them by relative paths.
 
     Maps of one CRS and grid are put together as they are. Otherwise, as with several UTM zones, each is warped on
-    reading by nearest neighbour into EPSG:3035 (ETRS89-LAEA Europe) with the pixel size of the first; the virtual
-    rasters that do so are in the folder ``<path without .vrt>_warped``. Where maps overlap, the last one is seen.
+    reading by nearest neighbour, with the pixel size of the first, into EPSG:3035 (ETRS89-LAEA Europe); beyond Europe
+    into the CRS of the first, or where others lie far from it into EPSG:6933 (EASE-Grid 2.0). The virtual rasters that
+    do so are in the folder ``<path without .vrt>_warped``. Where maps overlap, the last one is seen.
 
     Args:
         path: The virtual raster; one of that name is replaced.
@@ -129,25 +136,50 @@ def write_vrt(
         OSError: If a map cannot be read or a file not be written.
     """
     rasters = [read_raster(file) for file in maps]
-    if len({(raster.crs.to_wkt(), raster.pixel_size) for raster in rasters}) > 1:
+    if not _on_one_grid(rasters):
         folder = path.with_name(f"{path.stem}_warped")
         folder.mkdir(exist_ok=True)
-        rasters = [_warped(raster, folder, rasters[0].pixel_size) for raster in rasters]
+        crs = _common_crs(rasters)
+        rasters = [_warped(raster, folder, crs, rasters[0].pixel_size) for raster in rasters]
     looks = Looks(tags, palette, None if palette else 1 / SHARE_SCALE)
     write_text(path, vrt_document(union(rasters), rasters, looks, path.parent))
 
 
-def _warped(raster: Raster, folder: Path, pixel_size: float) -> Raster:
-    """A virtual raster that warps another one into `EUROPE`, onto the grid of multiples of the pixel size."""
-    west, south, east, north = transform_bounds(
-        raster.crs,
-        EUROPE,
-        raster.x_min,
-        raster.y_max - raster.height * raster.pixel_size,
-        raster.x_min + raster.width * raster.pixel_size,
-        raster.y_max,
-        densify_pts=101,
-    )
+def _on_one_grid(rasters: Sequence[Raster]) -> bool:
+    if len({(raster.crs.to_wkt(), raster.pixel_size) for raster in rasters}) > 1:
+        return False
+    try:
+        union(rasters)
+    except MapError:
+        # Nothing else is left that they may differ in, but bands, which are told when they are put together.
+        return any(len(raster.descriptions) != len(rasters[0].descriptions) for raster in rasters)
+    return True
+
+
+def _common_crs(rasters: Sequence[Raster]) -> CRS:
+    """The CRS that maps are warped into."""
+    places = [_bounds_in(raster, CRS.from_epsg(4326)) for raster in rasters]
+    if all(
+        _IN_EUROPE[0] <= west <= east <= _IN_EUROPE[2] and _IN_EUROPE[1] <= south and north <= _IN_EUROPE[3]
+        for west, south, east, north in places
+    ):
+        return EUROPE
+    middles = [(west + (east - west) % 360 / 2) % 360 for west, _, east, _ in places]
+    away = max(abs((middle - middles[0] + 180) % 360 - 180) for middle in middles)
+    return rasters[0].crs if away <= _FAR else _EQUAL_AREA
+
+
+def _bounds_in(raster: Raster, crs: CRS) -> tuple[float, ...]:
+    """West, south, east, north; of degrees, west is more than east across 180."""
+    west, north = raster.x_min, raster.y_max
+    east, south = west + raster.width * raster.pixel_size, north - raster.height * raster.pixel_size
+    bounds: tuple[float, ...] = transform_bounds(raster.crs, crs, west, south, east, north, densify_pts=101)
+    return bounds
+
+
+def _warped(raster: Raster, folder: Path, crs: CRS, pixel_size: float) -> Raster:
+    """A virtual raster that warps another one into a CRS, onto the grid of multiples of the pixel size."""
+    west, south, east, north = _bounds_in(raster, crs)
     left, top = math.floor(west / pixel_size), math.ceil(north / pixel_size)
     width, height = math.ceil(east / pixel_size) - left, top - math.floor(south / pixel_size)
     target = folder / f"{raster.path.stem}.vrt"
@@ -155,7 +187,7 @@ def _warped(raster: Raster, folder: Path, pixel_size: float) -> Raster:
         rasterio.open(raster.path) as dataset,
         WarpedVRT(
             dataset,
-            crs=EUROPE,
+            crs=crs,
             transform=Affine(pixel_size, 0, left * pixel_size, 0, -pixel_size, top * pixel_size),
             width=width,
             height=height,
