@@ -652,3 +652,14 @@ def test_other_schemes_are_named(address):
     with pytest.raises(SceneError, match=f"begin with {address.partition(':')[0]}:// are not read") as error:
         place_of(address)
     assert "TOPSECRET" not in str(error.value)
+
+
+def test_what_is_read_from_disks_alone_says_so(tmp_path):
+    from seg.areas.class_map import open_class_map
+    from seg.maps.part import _read_shape
+    from seg.region.polygons import holds_polygons
+
+    address = Path("https://me:TOPSECRET@h.eu/z.gpkg?sig=TOPSECRET")
+    for read in (open_class_map, holds_polygons, lambda path: _read_shape(path, None)):
+        with pytest.raises(WrongUseError, match="https://h.eu/z.gpkg is read from a disk of this machine only"):
+            read(address)

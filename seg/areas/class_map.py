@@ -11,6 +11,7 @@ import xxhash
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
+from seg.catalogue.address import require_here
 from seg.errors import MapError
 from seg.reben.classes import CLASS_NAMES, IGNORE_INDEX, NUM_CLASSES
 from seg.reben.ground import BLOCK, Floats, hectares_of
@@ -61,6 +62,7 @@ def open_class_map(path: Path) -> ClassMap:
     Raises:
         MapError: If there is none, or it is no class map of seg.
     """
+    require_here(path)
     if not path.is_file():
         raise MapError(f"there is no map {path}; name a class map", wrong_use=True)
     try:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from seg.config.paths import AnyPath
-from seg.errors import SceneError
+from seg.errors import SceneError, WrongUseError
 
 _SCHEMES = {"https": "/vsicurl/https://", "http": "/vsicurl/http://", "s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/"}
 """What GDAL calls what lies behind each scheme."""
@@ -95,6 +95,16 @@ def place_of(given: AnyPath | Remote) -> Place:
 def is_address(text: str) -> bool:
     """Whether a text is the address of a file that is read where it lies."""
     return bool(_URL.fullmatch(text)) or text.startswith("/vsi") or text.lower().startswith("file://")
+
+
+def require_here(path: AnyPath) -> None:
+    """Refuse the address of a file that is read from this machine's disks alone.
+
+    Raises:
+        WrongUseError: If it is one.
+    """
+    if isinstance(place := place_of(path), Remote):
+        raise WrongUseError(f"{place} is read from a disk of this machine only; get the file and name your copy")
 
 
 def encoded(address: str) -> str:

@@ -15,6 +15,7 @@ from rasterio.features import geometry_mask
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
 
+from seg.catalogue.address import require_here
 from seg.errors import WrongUseError
 from seg.maps.parts import window_grid
 from seg.reben.patch import GeoRef
@@ -145,6 +146,7 @@ def _read_shape(path: Path, grid: GeoRef) -> Any:
     import pyogrio
     import shapely
 
+    require_here(path)
     if not path.exists():
         raise WrongUseError(f"there is no file {path}; give polygons as GeoJSON or GeoPackage")
     try:

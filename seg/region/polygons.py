@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform_bounds
 
+from seg.catalogue.address import require_here
 from seg.errors import LandCoverError, SceneError
 from seg.reben.patch import GeoRef
 from seg.region.packed import source_of
@@ -80,9 +81,11 @@ def holds_polygons(path: Path) -> bool:
 
     Raises:
         LandCoverError: If there is no such file.
+        WrongUseError: If it lies elsewhere.
     """
     import pyogrio
 
+    require_here(path)
     if not path.exists():
         raise LandCoverError(f"{path} does not exist; name a file that does", wrong_use=True)
     try:
