@@ -661,5 +661,5 @@ def test_what_is_read_from_disks_alone_says_so(tmp_path):
 
     address = Path("https://me:TOPSECRET@h.eu/z.gpkg?sig=TOPSECRET")
     for read in (open_class_map, holds_polygons, lambda path: _read_shape(path, None)):
-        with pytest.raises(WrongUseError, match="https://h.eu/z.gpkg is read from a disk of this machine only"):
+        with pytest.raises(WrongUseError, match=r"https://h\.eu/z\.gpkg is read from a disk of this machine only"):
             read(address)

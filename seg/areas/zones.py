@@ -94,7 +94,7 @@ def read_zones(file: PolygonFile, of: ClassMap) -> Zones:
     area = shapely.box(*of.grid.bounds)
     touching_N = shapely.area(shapely.intersection(polygons.shapes_N, area)) > 0
     names_N = np.array(names_of(file, polygons.values_N), object)
-    if nameless := int(np.equal(names_N[touching_N], None).sum()):
+    if nameless := names_N[touching_N].tolist().count(None):
         raise MapError(
             f"{nameless} polygons of {file.path} on {of.path} have no '{file.column}'; give them one, or name another "
             "column with --zone-column",

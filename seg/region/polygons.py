@@ -297,7 +297,7 @@ def _reprojected(file: PolygonFile, shapes_N: Objects, epsg: int) -> Objects:
 
     if same_crs(file.crs, epsg) or not len(shapes_N):
         return shapes_N
-    reprojected_N = moved(shapes_N, file.crs, f"EPSG:{epsg}")
+    reprojected_N: Objects = moved(shapes_N, file.crs, f"EPSG:{epsg}")
     if not np.isfinite(shapely.bounds(reprojected_N)).all():
         raise LandCoverError(f"{file.path}: polygons cannot be brought into EPSG:{epsg}; is its CRS the right one?")
     return reprojected_N
