@@ -657,9 +657,12 @@ def test_other_schemes_are_named(address):
 def test_what_is_read_from_disks_alone_says_so(tmp_path):
     from seg.areas.class_map import open_class_map
     from seg.maps.part import _read_shape
+    from seg.maps.targets import require_inputs
     from seg.region.polygons import holds_polygons
 
     address = Path("https://me:TOPSECRET@h.eu/z.gpkg?sig=TOPSECRET")
     for read in (open_class_map, holds_polygons, lambda path: _read_shape(path, None)):
         with pytest.raises(WrongUseError, match=r"https://h\.eu/z\.gpkg is read from a disk of this machine only"):
             read(address)
+    with pytest.raises(WrongUseError, match=r"https://h\.eu/z\.gpkg is read from a disk of this machine only"):
+        require_inputs([tmp_path / "a.tif"], [address])

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg.catalogue.address import Remote
+from seg.catalogue.address import Remote, require_here
 from seg.catalogue.item import Item, Source, name_of
 from seg.errors import WrongUseError
 
@@ -55,6 +55,7 @@ def require_inputs(outputs: Sequence[Path], inputs: Sequence[Source]) -> None:
     # Of an item only the bands that are needed have to be there: whoever opens it looks.
     for path in inputs:
         if isinstance(path, Path) and not path.exists():
+            require_here(path)
             raise WrongUseError(f"{path} does not exist; name a file or folder that does")
     for path in outputs:
         for source in map(Path.resolve, here):
