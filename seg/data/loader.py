@@ -1,23 +1,28 @@
 """Batches in their order, read by this process or by others."""
 
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.multiprocessing
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.order import BatchKey, BatchOrder
 from seg.data.raw import RawBatch
 from seg.data.slots import Slots, find_slots
+from seg.errors import SegError, WorkerError, WrongUseError
 from seg.store.index import Rows
 
 _PREFETCH = 2
 """Batches under way for each process."""
+_ENDED = re.compile(r"DataLoader worker \(pid")
+"""How torch says that a process is gone."""
 _SLOTS_HELD = 3
 """Batches that the consumer holds at a time: one that it works on, one before it, one to spare."""
 
@@ -56,7 +61,14 @@ class _Pinned:
         return self.pinned
 
 
-_Item = Batch | RawBatch | _Filled | _Pinned
+@dataclass(frozen=True)
+class _Failed:
+    """What kept a process from reading a batch; torch would make a traceback of it."""
+
+    error: SegError | OSError | MemoryError
+
+
+_Item = Batch | RawBatch | _Filled | _Pinned | _Failed
 
 
 class _IntoSlots(Dataset[_Item]):
@@ -67,6 +79,14 @@ class _IntoSlots(Dataset[_Item]):
         self._slots = slots
 
     def __getitem__(self, key: BatchKey) -> _Item:
+        try:
+            return self._read(key)
+        except (SegError, OSError, MemoryError) as error:
+            if get_worker_info() is None:
+                raise
+            return _Failed(error)
+
+    def _read(self, key: BatchKey) -> _Item:
         if key.slot is None or self._slots is None:
             return self._dataset[key]
         labels_BK, rows_B = self._dataset.read_into(key, self._slots.arrays(key.slot, len(key.positions)))
@@ -93,17 +113,43 @@ class _WithSlots(Sampler[BatchKey]):
 class Loader:
     """Batches in an order, an epoch per iteration; made by `make_loader`."""
 
-    def __init__(self, loader: DataLoader[_Item], order: BatchOrder, dataset: PatchDataset) -> None:
-        self._loader = loader
+    def __init__(self, make: Callable[[], DataLoader[_Item]], order: BatchOrder, dataset: PatchDataset) -> None:
+        self._make = make
+        self._loader = make()
         self._order = order
         self._dataset = dataset
+        self._iterations = 0
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __iter__(self) -> Iterator[Batch | RawBatch]:
-        for item in self._loader:
+        self._iterations += 1
+        own = self._iterations
+        items = self._items()
+        for item in items:
             yield self._dataset.batch(item.tensors()) if isinstance(item, _Filled | _Pinned) else item
+            if self._loader.num_workers and own != self._iterations:
+                raise WrongUseError(
+                    "an iteration of this loader goes on after another one has begun, which has taken its processes; "
+                    "make a loader for each, or end one before the next"
+                )
+
+    def _items(self) -> Iterator[Batch | RawBatch | _Filled | _Pinned]:
+        try:
+            for item in self._loader:
+                if isinstance(item, _Failed):
+                    raise item.error
+                yield item
+        except RuntimeError as error:
+            if not _ENDED.match(str(error)):
+                raise
+            # The next iteration starts new ones.
+            self._loader = self._make()
+            raise WorkerError(
+                "a process that reads patches was ended from outside, as systems do when memory runs out; "
+                "take fewer of them, or smaller batches (data.workers, train.batch_size)"
+            ) from error
 
 
 def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memory: bool = False) -> Loader:
@@ -116,11 +162,13 @@ def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memo
         pin_memory: Put batches into page-locked memory, for a GPU.
     """
     order.values = dataset.values
+    most = min(order.batch_size, max(1, len(dataset)))
     slots = None
     # Memory without a name can only be inherited; processes that are started otherwise hand batches over as torch does.
     if workers == 0 or torch.multiprocessing.get_start_method() == "fork":
-        slots = Slots(_PREFETCH * workers + _SLOTS_HELD, order.batch_size, dataset.items)
-    loader = DataLoader(
+        slots = Slots(_PREFETCH * workers + _SLOTS_HELD, most, dataset.items)
+    make = partial(
+        DataLoader,
         _IntoSlots(dataset, slots),
         batch_size=None,
         sampler=order if slots is None else _WithSlots(order, slots),
@@ -133,7 +181,7 @@ def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memo
         # uses, stands at the same place after a resume.
         generator=torch.Generator(),
     )
-    return Loader(loader, order, dataset)
+    return Loader(make, order, dataset)
 
 
 def _leave_interrupts_to_parent(_worker: int) -> None:

@@ -89,9 +89,11 @@ class BatchOrder(Sampler[BatchKey]):
         self._rank, self._ranks = rank, ranks
         own = len(range(rank, samples, ranks))
         whole = samples // (batch_size * ranks)
-        self._batches = whole if drop_last and whole else -(-own // batch_size)
+        self._batches = -(-own // batch_size)
         if shuffle_seed is None:
             self._batches = len(range(rank, -(-samples // batch_size), ranks))
+        if drop_last and whole:
+            self._batches = whole
         self.epoch = 0
         self.start = 0
         self.factors: Floats | None = None
@@ -101,6 +103,8 @@ class BatchOrder(Sampler[BatchKey]):
         return self._batches
 
     def __iter__(self) -> Iterator[BatchKey]:
+        # Of when it began: the next one may begin before this one has ended.
+        epoch = self.epoch
         order, repeats = (part[: self._batches * self.batch_size] for part in self._own())
         upcoming, lead = self._upcoming(order)
         asked = self.start * self.batch_size
@@ -111,7 +115,7 @@ class BatchOrder(Sampler[BatchKey]):
             ahead = upcoming[asked : end + lead]
             asked += len(ahead)
             yield BatchKey(
-                self.epoch,
+                epoch,
                 tuple(order[begin:end].tolist()),
                 tuple(ahead.tolist()),
                 repeats=tuple(repeats[begin:end].tolist()),

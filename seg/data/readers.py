@@ -4,6 +4,7 @@ All of them read what ``seg train`` reads, in the same way: bands normalised by 
 10 m, masks of class indices, the official multi-labels.
 """
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
 
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seg.config.load import load_config
-from seg.config.paths import AnyPath
+from seg.config.paths import AnyPath, AnyPaths
+from seg.config.sections import DataConfig
+from seg.data.arguments import Augment, check_names, check_numbers, data_config, is_augmented
 from seg.data.dataset import Batch, PatchDataset
 from seg.data.devices import find_device
 from seg.data.feed import on_device
@@ -61,14 +63,24 @@ class PatchSamples(Dataset[Sample]):
 
         Raises:
             IndexError: If there is no such number.
+            TypeError: If it is no whole number.
             StoreError, UnknownCodeError: If the patch is damaged; never replaced by another.
         """
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"there are {len(self)} samples, and no number {number}")
-        return self.__getitems__([number % len(self)])[0]
+        try:
+            operator.index(number)
+        except TypeError:
+            raise TypeError(
+                f"a sample has a whole number, which {number!r:.80} is not; several of them, or those of some patches, "
+                "are a torch.utils.data.Subset"
+            ) from None
+        return self.__getitems__([number])[0]
 
-    def __getitems__(self, numbers: list[int]) -> list[Sample]:
+    def __getitems__(self, numbers: Sequence[int]) -> list[Sample]:
         """Several samples, read together; torch's loader asks for them in this way."""
+        for number in numbers:
+            if not -len(self) <= number < len(self):
+                raise IndexError(f"there are {len(self)} samples, and no number {number}")
+        numbers = [operator.index(number) % len(self) for number in numbers]
         epoch = int(torch.randint(2**31, ())) if self._augmented else 0
         batch = self._patches[BatchKey(epoch, tuple(numbers))]
         assert isinstance(batch, Batch), "samples are made on the host"
@@ -91,9 +103,13 @@ class PatchLoader:
     """
 
     def __init__(self, patches: PatchDataset, order: BatchOrder, workers: int, device: torch.device) -> None:
-        self._patches, self._order, self._device = patches, order, device
+        self._patches, self._order, self._workers, self._device = patches, order, workers, device
         self._loader = make_loader(patches, order, workers, pin_memory=device.type == "cuda")
         self.epoch = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process, and a copy, read with processes of their own.
+        return PatchLoader, (self._patches, self._order, self._workers, self._device), {"epoch": self.epoch}
 
     def __len__(self) -> int:
         return len(self._order)
@@ -110,7 +126,7 @@ def dataset(
     *,
     bands: str | Sequence[str] = "s1s2",
     split: Split | None = "train",
-    augment: bool = False,
+    augment: Augment = False,
     **data: Any,
 ) -> PatchSamples:
     """Samples of a split by number, as a map-style data set of torch.
@@ -119,15 +135,17 @@ def dataset(
         store: Folder of ``seg data build``, or a bare LMDB of rico-hdl with ``metadata``; or an open `Store`.
         bands: A modality (``s1``, ``s2``, ``s1s2``, ``rgb``, ...) or bands in the order of the channels.
         split: ``train``, ``validation`` or ``test``; None: all patches.
-        augment: Flips and quarter turns at random, or what ``data.augment`` says.
+        augment: Flips and quarter turns at random; or transforms, as in ``data.augment``.
         data: ``metadata`` of a bare LMDB, and other settings of `seg.config.sections.DataConfig`, such as
-            ``drop_incomplete=True``.
+            ``drop_incomplete=True``, but for those of a loader.
 
     Raises:
         StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
     """
-    patches = _patches(store, bands, split, 0 if augment else None, raw=False, **data)
-    return PatchSamples(patches, augment)
+    check_names(dataset, data)
+    augmented = is_augmented(augment)
+    config = data_config(bands, data, augment)
+    return PatchSamples(_patches(store, data.pop("metadata", None), config, split, 0 if augmented else None), augmented)
 
 
 def loader(  # noqa: PLR0913
@@ -138,7 +156,7 @@ def loader(  # noqa: PLR0913
     batch_size: int = 32,
     workers: int = 2,
     seed: int | None = 0,
-    augment: bool | None = None,
+    augment: Augment | None = None,
     drop_last: bool = False,
     device: str | torch.device = "cpu",
     rank: int = 0,
@@ -150,34 +168,35 @@ def loader(  # noqa: PLR0913
     On a GPU, stored values travel and become network inputs there.
 
     Args:
-        store, bands, split, data: As of `dataset`.
+        store, bands, split: As of `dataset`.
         batch_size: Patches in a batch, in each process.
         workers: Processes that read; 0 reads in this one.
-        seed: Of order and augmentation; None keeps the order of the store, without augmentation.
-        augment: Whether to augment; None: the train split, if there is a seed.
-        drop_last: Leave out an incomplete last batch.
+        seed: Of order, augmentation and ``sampling``; None keeps the order of the store, each patch once and as it is.
+        augment: Whether to augment, or with what; None: the train split, if there is a seed.
+        drop_last: Leave out an incomplete last batch, unless it is the only one.
         device: Where batches are wanted.
         rank, ranks: Which of how many processes this is; every patch is read by one of them.
+        data: As of `dataset`, and settings of a loader, such as ``sampling="rare"``.
 
     Raises:
         StoreError, EmptySelectionError, WrongUseError: What is wrong, in one sentence.
-        WrongUseError: If numbers make no sense, or the device is not there.
     """
-    if batch_size < 1 or workers < 0 or not 0 <= rank < ranks:
-        raise StoreError(
-            f"batch_size={batch_size}, workers={workers}, rank={rank} of ranks={ranks} make no sense; batches have at "
-            "least one patch, and ranks count from 0"
-        )
+    check_names(loader, data)
+    check_numbers(batch_size, workers, seed, rank, ranks)
+    augmented = (split == "train" if augment is None else is_augmented(augment)) and seed is not None
+    config = data_config(bands, data, augment)
     where = find_device(device)
-    augmented = (split == "train" if augment is None else augment) and seed is not None
-    patches = _patches(store, bands, split, seed if augmented else None, raw=where.type == "cuda", **data)
+    patches = _patches(
+        store, data.pop("metadata", None), config, split, seed if augmented else None, _raw(config, augmented, where)
+    )
     order = BatchOrder(
         len(patches), batch_size, seed, drop_last, patches.shuffle if seed is not None else "shuffle", rank, ranks
     )
+    order.factors = patches.factors() if seed is not None else None
     return PatchLoader(patches, order, workers, where)
 
 
-def opened(store: AnyPath | Store, metadata: AnyPath | None = None) -> Store:
+def opened(store: AnyPath | Store, metadata: AnyPaths | None = None) -> Store:
     """A store by its path, or as it is.
 
     Raises:
@@ -190,20 +209,24 @@ def opened(store: AnyPath | Store, metadata: AnyPath | None = None) -> Store:
 
 def _patches(
     store: AnyPath | Store,
-    bands: str | Sequence[str],
+    metadata: AnyPaths | None,
+    config: DataConfig,
     split: Split | None,
     augment_seed: int | None,
-    raw: bool,
-    metadata: AnyPath | None = None,
-    **data: Any,
+    raw: bool = False,
 ) -> PatchDataset:
     if split is not None and split not in SPLITS:
         raise StoreError(f"'{split}' is no split; splits are {', '.join(SPLITS)}, and None for all patches")
-    config = load_config(data__bands=bands, **{f"data__{name}": value for name, value in data.items()}).data
     held = opened(store, metadata)
     rows = held.usable(select(held.index, config, split), config.bands, config.drop_incomplete)
-    raw = raw and (augment_seed is None or moves_pixels_only(config.augment))
     return PatchDataset(held, rows, config, augment_seed, raw=raw)
+
+
+def _raw(config: DataConfig, augmented: bool, device: torch.device) -> bool:
+    """Whether values travel as they are stored."""
+    if config.preprocess == "auto":
+        return device.type == "cuda" and (not augmented or moves_pixels_only(config.augment))
+    return config.preprocess == "device"
 
 
 def _named(batch: Batch, patches: PatchDataset) -> Sample:

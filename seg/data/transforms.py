@@ -48,13 +48,13 @@ class Normaliser:
                 name,
                 np.float32(1 / BANDS[name].std),
                 np.float32(-BANDS[name].mean / BANDS[name].std),
-                None if BANDS[name].size == PATCH_SIZE else self._scratch(BANDS[name].size),
+                None if BANDS[name].size == PATCH_SIZE else self._edge(BANDS[name].size),
             )
             for name in bands
         ]
 
-    def _scratch(self, size: int) -> npt.NDArray[np.float32]:
-        return np.empty((size + 2 * margin(size, self._context),) * 2, np.float32)
+    def _edge(self, size: int) -> int:
+        return size + 2 * margin(size, self._context)
 
     def __call__(self, tensors: Mapping[str, Array], out_CHW: npt.NDArray[np.float32], symmetry: int = 0) -> None:
         """Fill the channels of one image.
@@ -68,15 +68,16 @@ class Normaliser:
             KeyError: If a band is missing.
             DamagedError: If a band has another shape than reBEN's.
         """
-        for channel_HW, (name, scale, offset, coarse_hw) in zip(out_CHW, self._plan, strict=True):
-            target = channel_HW if coarse_hw is None else coarse_hw
+        for channel_HW, (name, scale, offset, edge) in zip(out_CHW, self._plan, strict=True):
+            # New memory each time: several threads may read at once.
+            target = channel_HW if edge is None else np.empty((edge, edge), np.float32)
             require_shape(name, tensors[name], target.shape)
             # Moved as stored, where a pixel has the fewest bytes.
             np.multiply(moved(tensors[name], symmetry), scale, out=target)
             target += offset
-            if coarse_hw is not None:
+            if edge is not None:
                 # Resampling after normalisation: both are linear, and this way the float copy is the small one.
-                self._resample(coarse_hw, BANDS[name].size, channel_HW)
+                self._resample(target, BANDS[name].size, channel_HW)
 
     def _resample(self, coarse_hw: npt.NDArray[np.float32], size: int, channel_HW: npt.NDArray[np.float32]) -> None:
         edge = coarse_hw.shape[0] * (PATCH_SIZE // size)

@@ -103,10 +103,16 @@ def band_names(selection: str, beyond: Sequence[str] = ()) -> tuple[str, ...]:
     Raises:
         UnknownNameError: If the selection is empty, names an unknown band or modality, or names a band twice.
     """
-    if selection in MODALITIES:
-        return MODALITIES[selection]
+    if selection.strip() in MODALITIES:
+        return MODALITIES[selection.strip()]
     names = tuple(part.strip() for part in selection.split(","))
     for name in names:
+        if name in MODALITIES:
+            raise UnknownNameError(
+                f"'{name}' is a modality, which stands alone; among bands, name those of it: "
+                f"{','.join(MODALITIES[name])}",
+                wrong_use=True,
+            )
         if name not in BANDS and name not in beyond:
             near = get_close_matches(name.upper(), BANDS, n=1) or get_close_matches(name.lower(), MODALITIES, n=1)
             hint = f"did you mean {near[0]}? " if near else ""

@@ -88,7 +88,7 @@ class Store:
     @cached_property
     def offsets(self) -> Offsets | None:
         """Where the values of each row lie in the LMDB; None if its format does not tell."""
-        return offsets_of(self.folder, self.index, self.info)
+        return offsets_of(self.patches.path, self.index, self.info)
 
     def map_places(self, rows: Rows) -> list[Stretch | None]:
         """Where the reference maps of some rows lie; the disk is asked for them.

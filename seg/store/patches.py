@@ -67,7 +67,8 @@ class PatchReader:
     """
 
     def __init__(self, folder: Path, compact: bool = False) -> None:
-        self.folder, self.compact = folder, compact
+        # Absolute: somebody may go to another folder before the first value is read.
+        self.folder, self.compact, self.path = folder, compact, folder.absolute()
         self._opened: _Opened | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class PatchReader:
     def _environment(self) -> _Opened:
         if self._opened is None:
             try:
-                status = (self.folder / DATA_FILE).stat()
+                status = (self.path / DATA_FILE).stat()
             except (FileNotFoundError, NotADirectoryError):
                 raise DamagedError(f"{self.folder} holds no {DATA_FILE}; it is no LMDB") from None
             identity = (status.st_dev, status.st_ino)
@@ -87,16 +88,16 @@ class PatchReader:
 
     def _open(self) -> _Opened:
         try:
-            # Without a lock file the store can lie on a read-only mount and be read by any number of processes.
-            environment = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False)
-            # Reading a page beyond the end of the file would end the process with a bus error. A few pages at the end
-            # may be missing in a sound file: LMDB does not write those that it took and freed in one transaction.
+            # Without a lock file: for a read-only mount, and any number of processes.
+            environment = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False)
+            # A look beyond the end of the file would end the process with a bus error. A few pages at the end may be
+            # missing in a sound file: LMDB does not write those that it took and freed in one transaction.
             page_size = int(environment.stat()["psize"])
             used = (environment.info()["last_pgno"] + 1 - _UNWRITTEN_PAGES) * page_size
-            if (self.folder / DATA_FILE).stat().st_size < used:
+            if (self.path / DATA_FILE).stat().st_size < used:
                 environment.close()
                 raise DamagedError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
-            file = os.open(self.folder / DATA_FILE, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            file = os.open(self.path / DATA_FILE, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             pages = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
             if hasattr(mmap, "MADV_RANDOM"):
                 pages.madvise(mmap.MADV_RANDOM)
@@ -149,8 +150,7 @@ class PatchReader:
             StoreError: If there is no such key.
             DamagedError: If the value is no complete safetensors data.
         """
-        value = self.raw(key, place)
-        if value is None:
+        if (value := self.raw(key, place)) is None:
             raise StoreError(f"{key} is not in the store {self.folder}")
         return view_tensors(value, key)
 
@@ -185,7 +185,7 @@ class PatchReader:
 
     def keys(self) -> Iterator[str]:
         """All keys in sorted order."""
-        transaction, path = self._environment().transaction, self.folder / DATA_FILE
+        transaction, path = self._environment().transaction, self.path / DATA_FILE
         try:
             if (meta := read_meta(path)) is not None:
                 yield from (key.decode() for key in walk(path, meta).keys)
