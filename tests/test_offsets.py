@@ -4,6 +4,8 @@ import ctypes
 import mmap
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -23,12 +25,12 @@ from seg.config.sections import DataConfig
 from seg.data.dataset import PatchDataset
 from seg.data.loader import make_loader
 from seg.data.order import BatchKey, BatchOrder
-from seg.errors import DamagedError
+from seg.errors import DamagedError, StoreError
 from seg.prepare.build import build_store
 from seg.prepare.sources import published_sources
 from seg.store import ahead, offsets
 from seg.store.ahead import in_memory, joined
-from seg.store.btree import find, read_meta, value_begins, walk
+from seg.store.btree import find, is_whole, read_meta, value_begins, walk
 from seg.store.offsets import OFFSETS_FILE, WHOLE, find_offsets
 from seg.store.open import open_store
 from seg.store.patches import DATA_FILE, MAP_SUFFIX, PatchReader, PatchWriter
@@ -223,6 +225,96 @@ def test_a_file_of_the_same_shape_with_other_keys_is_noticed(tmp_path, store):
     (tmp_path / "a" / OFFSETS_FILE).write_bytes(offsets._parquet(there, index, state))
     wrong = find_offsets(index, tmp_path / "a", "f")
     assert not wrong.lengths_RK.any()
+
+
+def test_what_the_cache_keeps_of_another_lmdb_of_the_same_state_is_left_aside(store, tmp_path, real):
+    """Of the same patches, two of which lie in each other's place, where no sample looks."""
+    with lmdb.open(str(copied(store, tmp_path)), readonly=True, lock=False) as environment, environment.begin() as all_:
+        values = {bytes(key): bytes(value) for key, value in all_.cursor()}
+    index, keys = open_store(store).index, list(values)
+    sampled = np.linspace(0, 239, offsets._CHECKED).astype(int) // 3
+    first, second = (index.patch_id(row).encode() for row in np.setdiff1d(np.arange(20, 60), sampled)[:2])
+    order = [{first: second, second: first}.get(key, key) for key in keys]
+    metas = set()
+    for name, each in (("one", keys), ("other", order)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with PatchWriter(folder) as writer:
+            for key in each:
+                writer.put(key.decode(), values[key])
+        shutil.copy(real / "reben-10m-80" / "metadata.parquet", folder)
+        opened = open_store(folder)
+        assert located(folder, opened.index, opened.offsets) == 240
+        metas.add(read_meta(folder / DATA_FILE))
+    assert len(metas) == 1
+
+
+def test_databases_with_names_and_keys_that_are_no_text_lie_beside_patches(store, tmp_path, real):
+    folder = bare(store, tmp_path, real)
+    with lmdb.open(str(folder), map_size=1 << 28, max_dbs=2) as environment:
+        names = environment.open_db(b"names", dupsort=True)
+        with environment.begin(write=True) as transaction:
+            for value in (b"1", b"2"):
+                transaction.put(b"key", value, db=names)
+            transaction.put(b"\xff\xfe", b"no text")
+    opened = open_store(folder)
+    assert located(folder, opened.index, opened.offsets) == 240
+    assert len(list(opened.patches.keys())) == 242
+
+
+def test_an_lmdb_whose_patches_lie_elsewhere_says_what_it_holds(tmp_path, real):
+    with lmdb.open(str(tmp_path), max_dbs=1) as environment:
+        names = environment.open_db(b"patches")
+        with environment.begin(write=True) as transaction:
+            transaction.put(b"key", b"value", db=names)
+    with pytest.raises(StoreError, match="its first key is patches"):
+        open_store(tmp_path, real / "reben-10m-80" / "metadata.parquet")
+
+
+@pytest.mark.parametrize("pages", [1, 3, 15])
+def test_a_file_that_lacks_only_its_last_pages_is_cut_off(store, tmp_path, pages):
+    """In a process of its own: a look beyond the end of a file ends the process."""
+    folder = copied(store, tmp_path)
+    with lmdb.open(str(folder), readonly=True, lock=False) as environment:
+        end = (environment.info()["last_pgno"] + 1) * 4096
+    os.truncate(folder / DATA_FILE, end - pages * 4096)
+    code = "import seg, sys\nfor key in (patches := seg.open_store(sys.argv[1]).patches).keys(): patches.tensors(key)"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False, capture_output=True, text=True)
+    assert done.returncode == 1, done
+    assert "is cut off" in done.stderr
+
+
+def test_pages_that_were_never_written_are_no_harm(tmp_path):
+    """Taken and freed in one transaction, at the end of the file."""
+    with PatchWriter(tmp_path) as writer:
+        for number in range(30):
+            writer.put(f"{number:03d}", bytes(9000))
+    meta = read_meta(tmp_path / DATA_FILE)
+    assert is_whole(tmp_path / DATA_FILE)
+    content = bytearray((tmp_path / DATA_FILE).read_bytes())
+    # Of both states that the file knows, the last page of the newer one: as if twenty more had been taken.
+    for page in (0, 1):
+        place = page * 4096 + 16 + 120
+        assert int.from_bytes(content[place : place + 8], "little") in (1, meta.last_page)
+        content[place : place + 8] = (meta.last_page + 20).to_bytes(8, "little")
+    (tmp_path / DATA_FILE).write_bytes(content)
+    assert read_meta(tmp_path / DATA_FILE).last_page == meta.last_page + 20
+    assert is_whole(tmp_path / DATA_FILE)
+    assert len(PatchReader(tmp_path).raw("029")) == 9000
+
+
+def test_a_store_that_changes_while_a_process_has_it_is_not_read_by_old_places(store, tmp_path):
+    folder = copied(store, tmp_path)
+    opened = open_store(folder)
+    before = bytes(opened.patches.raw(opened.index.patch_id(3)))
+    code = (
+        "import sys; from pathlib import Path; from seg.store.patches import PatchWriter\n"
+        "with PatchWriter(Path(sys.argv[1]), replace=True) as writer: writer.put('more', bytes(9000))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+    assert bytes(opened.patches.raw(opened.index.patch_id(3))) == before
+    with pytest.raises(StoreError, match="changed since this process opened it"):
+        open_store(folder).patches.raw(opened.index.patch_id(3))
 
 
 @pytest.mark.parametrize("change", ["beyond", "negative", "shifted", "swapped", "text", "shorter"])

@@ -33,7 +33,7 @@ _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _NODE = struct.Struct("=HHHH")
 """Lower and upper half of a number, flags, length of the key. The number is the length of a value, or with the flags
 above it the page of a branch."""
-_ON_OTHER_PAGES = 0x01
+_ON_OTHER_PAGES, _NAMED_TREE = 0x01, 0x02
 _PAGE_SIZES = tuple(1 << bits for bits in range(9, 17))
 _NO_PAGE = (1 << 64) - 1
 _DEEPEST = 32
@@ -106,6 +106,24 @@ def _meta(page: bytes, page_size: int) -> Meta | None:
     if (magic, version) != (_MAGIC, _VERSION):
         return None
     return Meta(page_size, None if root == _NO_PAGE else root, entries, last_page, transaction)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether all of the tree and of its values lies within the file.
+
+    Pages at the end may be missing in a sound file: LMDB does not write those that one transaction took and freed.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    size, meta = path.stat().st_size, read_meta(path)
+    if meta is None or size >= (meta.last_page + 1) * meta.page_size:
+        return meta is not None
+    try:
+        entries = walk(path, meta)
+    except DamagedError:
+        return False
+    return bool((entries.begins + entries.lengths <= size).all())
 
 
 def walk(path: Path, meta: Meta) -> Entries:
@@ -227,7 +245,8 @@ def _value(page: bytes, node: int, number: int, meta: Meta) -> tuple[bytes, int,
     """Key, first byte and length of the value of a leaf's node."""
     low, high, flags, key_length = _NODE.unpack_from(page, node)
     length, data = low | high << 16, node + _NODE.size + key_length
-    if flags & ~_ON_OTHER_PAGES:
+    # The tree of a database with a name of its own lies in a value, which is no patch's.
+    if flags & ~(_ON_OTHER_PAGES | _NAMED_TREE):
         raise DamagedError("it has keys with several values, which no store of patches has")
     inline = not flags & _ON_OTHER_PAGES
     if data + (length if inline else 8) > meta.page_size:

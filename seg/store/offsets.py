@@ -111,7 +111,10 @@ def find_offsets(index: Index, folder: Path, fingerprint: str) -> Offsets | None
     if meta is None:
         return None
     state = _state(path, meta)
-    kept = cache_folder() / "offsets" / f"{state.decode()}-{fingerprint}.parquet"
+    # Another LMDB of the same patches may be of the same state, and hold some of them in another order.
+    status = path.stat()
+    own = f"{fingerprint}-{status.st_ino:x}-{status.st_mtime_ns:x}"
+    kept = cache_folder() / "offsets" / f"{state.decode()}-{own}.parquet"
     for file in (folder / OFFSETS_FILE, kept):
         offsets = _read(file, state, index)
         if offsets is not None and _hold(offsets, index, path, meta):

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from seg.config.paths import AnyPath, AnyPaths, path_list
+from seg.config.wording import clipped
 from seg.errors import MetadataError, StoreError
 from seg.reben.bands import BANDS, S1_BANDS, S2_BANDS, selection_name
 from seg.reben.patch import SPLITS
@@ -88,7 +89,7 @@ class Store:
     @cached_property
     def offsets(self) -> Offsets | None:
         """Where the values of each row lie in the LMDB; None if its format does not tell."""
-        return offsets_of(self.patches.path, self.index, self.info)
+        return offsets_of(self.patches.path.parent, self.index, self.info)
 
     def map_places(self, rows: Rows) -> list[Stretch | None]:
         """Where the reference maps of some rows lie; the disk is asked for them.
@@ -329,7 +330,8 @@ def _open_bare(folder: Path, metadata: Sequence[Path]) -> Store:
     has_map = present(pc.binary_join_element_wise(index.patch_ids, MAP_SUFFIX, ""))
     rows = np.flatnonzero(has_s1 | has_s2 | has_map)
     if rows.size == 0:
-        raise StoreError(f"the LMDB {folder} holds no patch of its metadata parquet")
+        found = f"; its first key is {clipped(keys[0].as_py())}" if len(keys) else ", nor anything else"
+        raise StoreError(f"the LMDB {folder} holds no patch of its metadata parquet{found}")
     held = {"has_s1": has_s1, "has_s2": has_s2, "has_map": has_map}
     index = Index(**{**vars(index), **held}).take(rows)
     bands = [

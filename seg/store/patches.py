@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import lmdb
 
 from seg.errors import ArchiveError, DamagedError, StoreError
 from seg.store.ahead import Stretch, ask_for, in_memory, let_go
-from seg.store.btree import read_meta, value_begins, walk
+from seg.store.btree import Meta, is_whole, read_meta, value_begins, walk
 from seg.store.compact import packed, unpacked
 from seg.store.tensors import Array, encode_tensors, view_tensors
 
@@ -28,23 +29,19 @@ DATA_FILE, LOCK_FILE = "data.mdb", "lock.mdb"
 
 _FIRST_MAP_SIZE = 1 << 28
 _BATCH_BYTES = 1 << 26
-_UNWRITTEN_PAGES = 16
 _SLACK = 1 << 20
 
 
 @dataclass
 class _Opened:
-    """An LMDB that is read: what py-lmdb has of it, the descriptor of its file, and the bytes of the file.
-
-    These are mapped once more: a look into them reads the pages that are looked at, while py-lmdb reads a whole value
-    before it hands it out.
-    """
+    """An LMDB that is read: what py-lmdb has of it, which reads whole values, and its file, read where one looks."""
 
     environment: Any
     transaction: Any
     file: int
     pages_B: memoryview
     page_size: int
+    meta: Meta | None
     looked_at: int = 0
 
 
@@ -54,6 +51,9 @@ _OPEN: dict[tuple[int, int], _Opened] = {}
 They stay open until the process ends: views into the memory map are handed out, and LMDB allows one environment per
 file and process. Without a lock table, a forked process may go on using what it inherits.
 """
+_opening = Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
 
 
 class PatchReader:
@@ -68,7 +68,7 @@ class PatchReader:
 
     def __init__(self, folder: Path, compact: bool = False) -> None:
         # Absolute: somebody may go to another folder before the first value is read.
-        self.folder, self.compact, self.path = folder, compact, folder.absolute()
+        self.folder, self.compact, self.path = folder, compact, folder.absolute() / DATA_FILE
         self._opened: _Opened | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,31 +77,31 @@ class PatchReader:
     def _environment(self) -> _Opened:
         if self._opened is None:
             try:
-                status = (self.path / DATA_FILE).stat()
+                status = self.path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 raise DamagedError(f"{self.folder} holds no {DATA_FILE}; it is no LMDB") from None
-            identity = (status.st_dev, status.st_ino)
-            if identity not in _OPEN:
-                _OPEN[identity] = self._open()
-            self._opened = _OPEN[identity]
+            with _opening:
+                opened = _OPEN.get(identity := (status.st_dev, status.st_ino)) or self._open()
+                _OPEN[identity] = opened
+            if opened.meta and opened.meta != (read_meta(self.path) or opened.meta):
+                raise StoreError(f"{self.folder} has been changed since this process opened it; start a new process")
+            self._opened = opened
         return self._opened
 
     def _open(self) -> _Opened:
         try:
             # Without a lock file: for a read-only mount, and any number of processes.
-            environment = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False)
-            # A look beyond the end of the file would end the process with a bus error. A few pages at the end may be
-            # missing in a sound file: LMDB does not write those that it took and freed in one transaction.
+            environment = lmdb.open(str(self.path.parent), readonly=True, lock=False, readahead=False)
             page_size = int(environment.stat()["psize"])
-            used = (environment.info()["last_pgno"] + 1 - _UNWRITTEN_PAGES) * page_size
-            if (self.path / DATA_FILE).stat().st_size < used:
+            if not is_whole(self.path):  # a look beyond its end is a bus error
                 environment.close()
                 raise DamagedError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
-            file = os.open(self.path / DATA_FILE, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             pages = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
             if hasattr(mmap, "MADV_RANDOM"):
                 pages.madvise(mmap.MADV_RANDOM)
-            return _Opened(environment, environment.begin(buffers=True), file, memoryview(pages), page_size)
+            transaction, meta = environment.begin(buffers=True), read_meta(self.path)
+            return _Opened(environment, transaction, file, memoryview(pages), page_size, meta)
         except lmdb.Error as error:
             raise DamagedError(f"{self.folder} cannot be opened as an LMDB: {error}") from None
 
@@ -185,12 +185,12 @@ class PatchReader:
 
     def keys(self) -> Iterator[str]:
         """All keys in sorted order."""
-        transaction, path = self._environment().transaction, self.path / DATA_FILE
+        cursor, meta = self._environment().transaction.cursor(), read_meta(self.path)
         try:
-            if (meta := read_meta(path)) is not None:
-                yield from (key.decode() for key in walk(path, meta).keys)
-            else:  # A cursor reads every value that it passes.
-                yield from (bytes(key).decode() for key in transaction.cursor().iternext(keys=True, values=False))
+            # A cursor reads every value that it passes.
+            keys = walk(self.path, meta).keys if meta else cursor.iternext(keys=True, values=False)
+            # What is no text is no key of ours.
+            yield from (bytes(key).decode(errors="backslashreplace") for key in keys)
         except (lmdb.Error, DamagedError) as error:
             raise self._damaged(error) from None
 
