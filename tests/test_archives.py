@@ -1,12 +1,15 @@
 """From archives to a store: whatever their form and order, the store is the one that the unpacked tree gives."""
 
+import bz2
 import contextlib
 import gzip
 import io
+import lzma
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +284,18 @@ def test_files_that_are_no_archive(tree, tmp_path, archives, junk):
         build(tree, archives, tmp_path / "store")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(("packing", "pack_"), [("zip", None), ("xz", lzma.compress), ("bzip2", bz2.compress)])
+def test_a_sound_archive_of_another_packing_is_not_called_damaged(tree, tmp_path, archives, packing, pack_):
+    packed = tmp_path / "other"
+    if pack_ is None:
+        with zipfile.ZipFile(packed, "w") as file:
+            file.write(archives["s2"], "BigEarthNet-S2.tar")
+    else:
+        packed.write_bytes(pack_(archives["s2"].read_bytes()))
+    with pytest.raises(ArchiveError, match=f"packed as {packing}; unpack it"):
+        build(tree, archives | {"s2": packed}, tmp_path / "store")
 
 
 def test_a_member_that_is_no_tiff(tree, tmp_path, archives):

@@ -32,6 +32,15 @@ from seg.prepare.layout import Kind, locate
 
 _ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i in range(16)))
 _GZIP_MAGIC = b"\x1f\x8b"
+_OTHERS = {
+    b"PK\x03\x04": "zip",
+    b"\xfd7zX": "xz",
+    b"BZh": "bzip2",
+    b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR",
+    b"\x04\x22M\x18": "LZ4",
+}
+"""Packings that are sound and not read, by their first bytes."""
 _TAR_BLOCK = 512
 _CHUNK = 1 << 20
 _SPLIT_PART = re.compile(r".*\.tar(\.gz|\.zst)?[a-z]{2}")
@@ -138,7 +147,7 @@ def read_members(archive: Archive, passage: Passage) -> Iterator[Member]:
     Raises:
         ArchiveError: If the archive is damaged, cut off, or none.
     """
-    with _explained(archive), _Parts(archive.parts) as raw, _decompressed(raw) as plain:
+    with _explained(archive), _Parts(archive.parts) as raw, _decompressed(raw, archive.name) as plain:
         yield from _members(archive, _Forward(plain), passage)
         # Beyond the end of the tar lie padding and the checksum of the compressed stream.
         while plain.read(_CHUNK):
@@ -246,7 +255,7 @@ class _Parts(io.RawIOBase):
         super().close()
 
 
-def _decompressed(raw: io.RawIOBase) -> io.BufferedIOBase:
+def _decompressed(raw: io.RawIOBase, name: str) -> io.BufferedIOBase:
     buffered = io.BufferedReader(raw, _CHUNK)
     magic = buffered.peek(4)[:4]
     if magic in _ZSTD_MAGICS:
@@ -254,6 +263,9 @@ def _decompressed(raw: io.RawIOBase) -> io.BufferedIOBase:
         return zstd.ZstdFile(buffered, options={zstd.DecompressionParameter.window_log_max: 31})
     if magic[:2] == _GZIP_MAGIC:
         return gzip.GzipFile(fileobj=buffered)
+    for other, packing in _OTHERS.items():
+        if magic.startswith(other):
+            raise ArchiveError(f"{name} is packed as {packing}; unpack it and name the folder, or a .tar or .tar.zst")
     return buffered
 
 
