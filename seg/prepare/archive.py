@@ -265,7 +265,10 @@ def _decompressed(raw: io.RawIOBase, name: str) -> io.BufferedIOBase:
         return gzip.GzipFile(fileobj=buffered)
     for other, packing in _OTHERS.items():
         if magic.startswith(other):
-            raise ArchiveError(f"{name} is packed as {packing}; unpack it and name the folder, or a .tar or .tar.zst")
+            raise ArchiveError(
+                f"{name} is packed as {packing}, which is not read: unpack it and name the folder; or, if it should be "
+                "a .tar, fetch it again and run the same command"
+            )
     return buffered
 
 
