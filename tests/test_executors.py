@@ -214,6 +214,15 @@ def test_a_scheduler_that_does_not_answer_is_told_within_seconds(address, monkey
         assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("address", ["http://x:1", "tcp://127.0.0.1:abc", "tcp://127.0.0.1", "host", " "])
+def test_what_is_no_address_is_told_before_anybody_is_asked(address, monkeypatch):
+    """A client of dask that fails so takes ten seconds to go, and prints a traceback after the sentence."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("a client was made"))
+    with pytest.raises(WorkerError, match="no dask scheduler answers at"), opened(f"dask:{address}"):
+        pass
+
+
 # --- SLURM ------------------------------------------------------------------------------------------------------------
 
 

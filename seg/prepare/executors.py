@@ -133,8 +133,10 @@ class _Here(Executor):
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
     from distributed import Client, KilledWorker
+    from distributed.comm import resolve_address
 
     try:
+        resolve_address(address)  # a client that has been given no address takes ten seconds to go, and a traceback
         client = Client(address, timeout=_PATIENCE_SECONDS, set_as_default=False)
     except (OSError, ValueError):
         raise WorkerError(
