@@ -127,7 +127,10 @@ def test_transforms_of_values_do_not_clip_normalised_bands(name):
         ({"Affine": {"scale": "big"}}, "refuses the parameters"),
         ({"ToGray": {}}, "does not work on patches of 5 bands"),
         ({"RandomCrop": {"height": 64, "width": 64}}, "changes the size"),
-        ({"OneOf": {"transforms": [{"HorizontalFlip": {}}]}}, "no albumentations transform; list transforms one by one"),
+        (
+            {"OneOf": {"transforms": [{"HorizontalFlip": {}}]}},
+            "no albumentations transform; list transforms one",
+        ),
         ({"RandomOrder": {"transforms": []}}, "no albumentations transform"),
         ({"DualTransform": {}}, "no albumentations transform"),
         ({"RandomFog": {}}, "does not work on patches of 5 bands"),

@@ -20,7 +20,7 @@ from seg.models.network import NetworkPartsError, encoder_options, network_of
 from seg.models.padding import InsidePool, replace_pools
 from seg.models.scene import SCENE_HEADS
 from seg.own.code import Code, check_own, settled
-from seg.own.network import Layout, outputs_of, own_network
+from seg.own.network import Layout, called, outputs_of, own_network
 from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, band_names
 from seg.reben.classes import NUM_CLASSES
 
@@ -202,8 +202,12 @@ class Segmenter(nn.Module):
         """Pixel logits, the deepest features, and the frame between the two."""
         frame = self._frame(images_BCHW)
         self.tell_pools(frame)
+        padded_BCHW = frame.pad(images_BCHW)
+        if self.config.own and not frame.is_padded:
+            # Code of somebody's own may write into what it is given.
+            padded_BCHW = padded_BCHW.clone()
         try:
-            full_logits_BKHW, features_BCHW = self.run(frame.pad(images_BCHW), present_BS)
+            full_logits_BKHW, features_BCHW = self.run(padded_BCHW, present_BS)
         except ValueError as error:
             if self.training and "more than 1 value per channel" in str(error):
                 raise ModelError(
@@ -221,7 +225,7 @@ class Segmenter(nn.Module):
             present_BC = present_BS[:, self._sensors_C]
             images_BCHW = torch.where(present_BC[:, :, None, None], images_BCHW, 0)
         if self.config.own:
-            logits_BKHW, features_BCHW = outputs_of(self.network(images_BCHW), self.config.arch)
+            logits_BKHW, features_BCHW = outputs_of(called(self.network, images_BCHW), self.config.arch)
             # Where there are no features, no scene head looks at them.
             return logits_BKHW, logits_BKHW if features_BCHW is None else features_BCHW
         encoder = self.network.encoder
