@@ -119,7 +119,7 @@ def make_loader(dataset: PatchDataset, order: BatchOrder, workers: int, pin_memo
     slots = None
     # Memory without a name can only be inherited; processes that are started otherwise hand batches over as torch does.
     if workers == 0 or torch.multiprocessing.get_start_method() == "fork":
-        slots = Slots(_PREFETCH * workers + _SLOTS_HELD, order.batch_size, dataset.items)
+        slots = Slots(_PREFETCH * workers + _SLOTS_HELD, min(order.batch_size, max(len(dataset), 1)), dataset.items)
     loader = DataLoader(
         _IntoSlots(dataset, slots),
         batch_size=None,

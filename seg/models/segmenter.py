@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import segmentation_models_pytorch as smp
 import torch
@@ -294,7 +295,7 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str], context: int = 0,
         except _MISFIT as error:
             failure = error
         else:
-            set_drops(model.network.encoder, config)
+            set_drops(model.network.encoder, config, partial(_try_out, model, (PATCH_SIZE,)))
             return model
     if failure is not None and not _of_smp(config.arch):
         # Whoever wrote the network has to see what went wrong in it, not what seg makes of it.
