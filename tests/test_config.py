@@ -1,6 +1,7 @@
 """Configuration: YAML, overrides, errors."""
 
 import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -229,8 +229,8 @@ def _remark_on_sampling(training: PatchDataset, data: DataConfig, notify: Notify
     factors = training.factors()
     if factors is not None and (factors == factors[:1]).all():
         notify(
-            f"data.rare_share={data.rare_share:g} tells no patches of the train split apart, so that data.sampling=rare "
-            "draws as uniform does."
+            f"data.rare_share={data.rare_share:g} tells no patches of the train split apart, so that "
+            "data.sampling=rare draws as uniform does."
         )
 
 
