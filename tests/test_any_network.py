@@ -25,6 +25,7 @@ from seg.errors import OWN_CODE, CheckpointError, ModelError
 from seg.models.architectures import ARCHITECTURES, find_architecture
 from seg.models.card import Data
 from seg.models.checkpoint import load_checkpoint, make_card, read_checkpoint, save_checkpoint
+from seg.models.onnx import write_onnx
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.own.code import code_of, compiled, registered, require_name, trust
 from seg.own.network import outputs_of
@@ -445,6 +446,16 @@ def test_an_error_within_layers_of_others_is_the_networks_too(store: Path, tmp_p
 def test_what_a_network_gives_back_when_its_mode_changes_does_not_matter(tmp_path: Path) -> None:
     model = own(tmp_path, body("return self.c(x)\n\n    def train(self, mode=True): super().train(mode)"))
     assert model.network.training
+
+
+DOUBLE = body("return self.double().c(x.double()).float()")
+
+
+def test_what_onnx_runtime_cannot_run_is_no_damaged_file(tmp_path: Path) -> None:
+    model = own(tmp_path, DOUBLE).eval()
+    card = make_card(model, [(0.0, 1.0)] * 3, "bilinear", Data(fingerprint="x", synthetic=True, train_patches=1))
+    with pytest.raises(CheckpointError, match=r"does not run mine.py:Plain \(Could not find .*\); leave out --onnx"):
+        write_onnx(tmp_path / "model.onnx", model, card)
 
 
 def test_a_network_that_writes_into_images_leaves_those_of_the_caller(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Drop path and dropout within the encoder, where it has them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from timm.layers.drop import DropPath
@@ -60,11 +61,10 @@ def set_drops(encoder: nn.Module, config: ModelConfig, run: Callable[[], object]
 def _any_is_run(modules: Sequence[nn.Module], run: Callable[[], object]) -> bool:
     """Whether an image goes through any of them."""
     seen: list[nn.Module] = []
-    hooks = [module.register_forward_hook(lambda module, *_: seen.append(module)) for module in modules]
-    if hooks:
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(lambda one, *_: seen.append(one)))
         run()
-    for hook in hooks:
-        hook.remove()
     return bool(seen)
 
 

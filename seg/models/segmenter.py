@@ -203,12 +203,8 @@ class Segmenter(nn.Module):
         """Pixel logits, the deepest features, and the frame between the two."""
         frame = self._frame(images_BCHW)
         self.tell_pools(frame)
-        padded_BCHW = frame.pad(images_BCHW)
-        if self.config.own and not frame.is_padded:
-            # Code of somebody's own may write into what it is given.
-            padded_BCHW = padded_BCHW.clone()
         try:
-            full_logits_BKHW, features_BCHW = self.run(padded_BCHW, present_BS)
+            full_logits_BKHW, features_BCHW = self.run(frame.pad(images_BCHW), present_BS)
         except ValueError as error:
             if self.training and "more than 1 value per channel" in str(error):
                 raise ModelError(
@@ -226,8 +222,8 @@ class Segmenter(nn.Module):
             present_BC = present_BS[:, self._sensors_C]
             images_BCHW = torch.where(present_BC[:, :, None, None], images_BCHW, 0)
         if self.config.own:
-            logits_BKHW, features_BCHW = outputs_of(called(self.network, images_BCHW), self.config.arch)
-            # Where there are no features, no scene head looks at them.
+            # A copy, since such code may write into it. Where there are no features, no scene head looks at them.
+            logits_BKHW, features_BCHW = outputs_of(called(self.network, images_BCHW.clone()), self.config.arch)
             return logits_BKHW, logits_BKHW if features_BCHW is None else features_BCHW
         encoder = self.network.encoder
         encoded = encoder(images_BCHW, present_BS) if told else encoder(images_BCHW)
