@@ -252,6 +252,11 @@ def body(text: str) -> str:
             "Plain",
             "keeps '_extra_state' in its state, which is no tensor",
         ),
+        (
+            body("return self.c(x)\n\n    def state_dict(self, **_):\n        return {'more': torch.ones(1)}"),
+            "Plain",
+            "mine.py:Plain does not take back what its state_dict() gives: Error(s) in loading state_dict for Plain",
+        ),
         (MADE_OF.partition("super")[0] + "pass\n", "Plain", "mine.py:Plain does not call super().__init__()"),
     ],
 )

@@ -108,6 +108,11 @@ def own_network(
         )
     layout = _layout(network, config.arch, len(bands), PATCH_SIZE + 2 * context)
     _check_several(network, config.arch, len(bands), layout.least)
+    try:
+        network.load_state_dict(network.state_dict())
+    except RuntimeError as error:
+        reason = clipped(" ".join(str(error).split()), SENTENCE)
+        raise ModelError(f"{config.arch} does not take back what its state_dict() gives: {reason}; mend it") from error
     if layout.channels is None and config.scene_head not in ("derived", "none"):
         raise ModelError(
             f"scene head '{config.scene_head}' looks at features, and {config.arch} gives logits alone; return "
