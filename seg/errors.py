@@ -6,6 +6,8 @@ ValueErrors, so that callers need not know any of them.
 
 OWN_CODE = "seg_own_network_"
 """How modules are called that are a user's own code: an error in them is theirs."""
+OWN_CALL = ("seg.own.network", "called")
+"""Module and function through which it is called: what is raised below it is theirs too."""
 
 
 class SegError(ValueError):

@@ -25,6 +25,7 @@ from seg.errors import OWN_CODE, CheckpointError, ModelError
 from seg.models.architectures import ARCHITECTURES, find_architecture
 from seg.models.card import Data
 from seg.models.checkpoint import load_checkpoint, make_card, read_checkpoint, save_checkpoint
+from seg.models.onnx import write_onnx
 from seg.models.segmenter import Segmenter, build_segmenter
 from seg.own.code import code_of, compiled, registered, require_name, trust
 from seg.own.network import outputs_of
@@ -190,6 +191,7 @@ def test_a_missing_sensor_counts_as_the_mean(tmp_path: Path) -> None:
 
 
 MADE_OF = """
+import torch
 from torch import nn
 
 
@@ -225,6 +227,37 @@ def body(text: str) -> str:
         (body("return None"), "Plain", "mine.py:Plain gives NoneType; return logits"),
         (body("return {'aux': x}"), "Plain", "mine.py:Plain gives a dictionary with aux; return logits"),
         (body("return self.c(x), x.mean((2, 3))"), "Plain", "gives features of shape (1, 3); return a tensor (batch, "),
+        (body("return self.c(x), x[:1]"), "Plain", "gives features for 1 of 2 images; return them for each image"),
+        (body("return self.c(x)[:1]"), "Plain", "gives logits for 1 of 2 images; return them for each image"),
+        (body("return self.c(x).argmax(1, keepdim=True).expand(-1, 19, -1, -1)"), "Plain", "logits of the type int64"),
+        (body("return torch.complex(self.c(x), self.c(x))"), "Plain", "logits of the type complex64"),
+        (body("return self.c(x) / 0 * 0"), "Plain", "logits that are no numbers (NaN) for an image of zeros"),
+        (
+            body("return self.c(x).detach()"),
+            "Plain",
+            "such as 'c.weight', and its logits have no gradient",
+        ),
+        (
+            body("open('/not/there')"),
+            "Plain",
+            "the network fails with FileNotFoundError: [Errno 2] No such",
+        ),
+        (body("raise SystemExit"), "Plain", "the code of the network ends the program"),
+        ("open('/not/there')\ndef Plain(bands, classes): ...", "Plain", "fails with FileNotFoundError"),
+        ("import sys\nsys.exit()\ndef Plain(bands, classes): ...", "Plain", "the code of the network ends the program"),
+        (body("return self.c(x).to('meta')"), "Plain", "gives logits on meta for images on cpu"),
+        (body("return self.c(x)\n\nPlain = Plain(['B02'], 19)"), "Plain", "is a network already; name the class or"),
+        (
+            body("return self.c(x)\n\n    def get_extra_state(self):\n        return {'k': 1}"),
+            "Plain",
+            "keeps '_extra_state' in its state, which is no tensor",
+        ),
+        (
+            body("return self.c(x)\n\n    def state_dict(self, **_):\n        return {'more': torch.ones(1)}"),
+            "Plain",
+            "mine.py:Plain does not take back what its state_dict() gives: Error(s) in loading state_dict for Plain",
+        ),
+        (MADE_OF.partition("super")[0] + "pass\n", "Plain", "mine.py:Plain does not call super().__init__()"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, text: str, name: str, said: str) -> None:
@@ -397,6 +430,47 @@ def test_an_error_of_the_network_shows_where_it_is(
     # None of seg between whoever typed the command and the network.
     assert not [file for file in files if file.is_relative_to(Path(seg.__file__).parent)]
     assert caught.value.__notes__ == [f"This is an error of the network, in {path}, which seg runs as it is."]
+
+
+MISFIT = """
+from torch import nn
+
+
+def make(bands, classes):
+    return nn.Sequential(nn.Conv2d(len(bands), 8, 1), nn.Conv2d(16, classes, 1))
+"""
+
+
+def test_an_error_within_layers_of_others_is_the_networks_too(store: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, MISFIT)
+    with pytest.raises(RuntimeError, match="channels") as caught:
+        run_seg("train", "--model", f"{path}:make", "--data", store, "--out", tmp_path / "run", "--scene-head", "none")
+    assert caught.value.__notes__ == ["This is an error of the network, which seg runs as it is."]
+
+
+def test_what_a_network_gives_back_when_its_mode_changes_does_not_matter(tmp_path: Path) -> None:
+    model = own(tmp_path, body("return self.c(x)\n\n    def train(self, mode=True): super().train(mode)"))
+    assert model.network.training
+
+
+DOUBLE = body("return self.double().c(x.double()).float()")
+
+
+def test_what_onnx_runtime_cannot_run_is_no_damaged_file(tmp_path: Path) -> None:
+    model = own(tmp_path, DOUBLE).eval()
+    card = make_card(model, [(0.0, 1.0)] * 3, "bilinear", Data(fingerprint="x", synthetic=True, train_patches=1))
+    with pytest.raises(CheckpointError, match=r"does not run mine.py:Plain \(Could not find .*\); leave out --onnx"):
+        write_onnx(tmp_path / "model.onnx", model, card)
+
+
+def test_a_network_that_writes_into_images_leaves_those_of_the_caller(tmp_path: Path) -> None:
+    model = own(tmp_path, body("return self.c(x.mul_(0.5))")).eval()
+    for edge in (128, 120):
+        images = torch.randn(1, 3, edge, edge)
+        kept = images.clone()
+        with torch.no_grad():
+            model(images)
+        assert torch.equal(images, kept)
 
 
 def test_code_that_nobody_has_named_here_is_not_run(

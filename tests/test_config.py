@@ -1,5 +1,7 @@
 """Configuration: YAML, overrides, errors."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +120,7 @@ def test_runs_of_version_0_2_without_a_scene_head_are_read():
         ),
         (["loss.pixel_weight=0", "loss.scene_weight=0"], "leaves nothing to train on"),
         (["loss.pixel_weight=0", "model.scene_head=none"], "leaves nothing to train on"),
+        (["loss.symmetric_alpha=0", "loss.symmetric_beta=0"], "leave nothing of symmetric cross-entropy"),
         (["model.scene_head=none", "train.monitor=ap_macro"], "train.monitor=ap_macro is a score of the scene head"),
     ],
 )
@@ -133,6 +136,12 @@ def test_settings_with_an_effect_are_taken():
     config = load_config(None, overrides)
     assert (config.train.momentum, config.train.poly_power, config.loss.effective_beta) == (0.5, 0.5, 0.9)
     assert config.data.rare_share == 0.5
+
+
+@pytest.mark.parametrize("key", ["", "train.", ".lr", "train..lr", "."])
+def test_a_setting_needs_its_whole_name(key):
+    with pytest.raises(WrongUseError, match=f"'--set {re.escape(key)}=3' names no setting; write it as --set train.lr"):
+        load_config(None, [f"{key}=3"])
 
 
 def test_one_country_needs_no_brackets():

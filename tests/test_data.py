@@ -1,5 +1,8 @@
 """From a store to batches: normalisation, resampling, augmentation, order."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -124,12 +127,31 @@ def test_transforms_of_values_do_not_clip_normalised_bands(name):
         ({"Affine": {"scale": "big"}}, "refuses the parameters"),
         ({"ToGray": {}}, "does not work on patches of 5 bands"),
         ({"RandomCrop": {"height": 64, "width": 64}}, "changes the size"),
+        (
+            {"OneOf": {"transforms": [{"HorizontalFlip": {}}]}},
+            "no albumentations transform; list transforms one",
+        ),
+        ({"RandomOrder": {"transforms": []}}, "no albumentations transform"),
+        ({"DualTransform": {}}, "no albumentations transform"),
+        ({"RandomFog": {}}, "does not work on patches of 5 bands"),
+        ({"Normalize": {}}, "would change the values of training patches and of no others"),
+        ({"ToFloat": {"max_value": 10_000}}, "would change the values"),
+        ({"FromFloat": {}}, "would change the values"),
+        ({"Rotate": {"mask_interpolation": 1}}, "mean of class numbers with mask_interpolation=1"),
+        ({"Affine": {"rotate": [30, 30], "fill_mask": 25}}, "writes the class number 25"),
     ],
 )
 def test_augmentations_that_cannot_be_used(transform, message):
     with pytest.raises(WrongUseError, match=message) as caught:
         Augmenter((transform,), 5)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["OneOf", "Compose", "RandomOrder", "BasicTransform", "Normalize"])
+def test_what_is_no_transform_is_told_before_albumentations_is_loaded(name):
+    check = f"from seg.data.transforms import check_augmentation\ncheck_augmentation(({{{name!r}: {{}}}},))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert "WrongUseError" in done.stderr, done.stderr
 
 
 # --- order -----------------------------------------------------------------------------------------------------------

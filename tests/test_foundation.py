@@ -206,7 +206,10 @@ def test_weights_of_a_file_are_taken_whole_or_not_at_all(tmp_path: Path) -> None
     assert all((parameter == 0.25).all() for parameter in model.network.encoder.backbone.parameters())
     assert (loaded.tensors, loaded.left_out) == (len(tensors), ("mask_token",))
     torch.save({"model": tensors}, tmp_path / "whole.pth")
-    start_segmenter(config.model_copy(update={"weights": str(tmp_path / "whole.pth")}), SOME)
+    # Some scripts put the tensors beside what else they keep.
+    torch.save({**tensors, "epoch": 3, "optimiser": {"lr": 0.1}}, tmp_path / "beside.pth")
+    for file in ("whole.pth", "beside.pth"):
+        start_segmenter(config.model_copy(update={"weights": str(tmp_path / file)}), SOME)
     # CROMA's file has a state dict for each part.
     torch.save({"embed": {name: tensors[f"embed.{name}.weight"] for name in SOME}}, tmp_path / "parts.pth")
     del tensors["blocks.0.bias"]

@@ -199,6 +199,12 @@ def test_loader_processes_give_the_same_batches(store, order, keep):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_a_batch_needs_no_more_memory_than_there_are_patches(store):
+    order = BatchOrder(len(store.index), 1_000_000, 5)
+    (batch,) = make_loader(PatchDataset(store, np.arange(len(store.index)), DataConfig(bands=BANDS)), order, 0)
+    assert sorted(batch.rows_B.tolist()) == list(range(80))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loop_that_is_left_early(store, workers):
     data = DataConfig(bands=BANDS)

@@ -337,6 +337,8 @@ def test_dropout_of_the_encoder(arch, encoder):
         ({"encoder": "tu-vgg11", "drop_path": 0.1}, "'tu-vgg11' has no drop path"),
         ({"encoder": "resnet18", "encoder_dropout": 0.1}, "'resnet18' has no dropout.*model.encoder_dropout"),
         ({"encoder": "tu-test_resnet", "encoder_dropout": 0.1}, "'tu-test_resnet' has no dropout"),
+        # It has some, and none of its blocks a way around them.
+        ({"encoder": "tu-test_efficientnet", "drop_path": 0.1}, "'tu-test_efficientnet' has no drop path"),
     ],
 )
 def test_an_encoder_without_drops_says_so(settings, message):

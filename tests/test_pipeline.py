@@ -257,6 +257,15 @@ def test_a_run_without_weights_by_frequency_counts_nothing(run):
     assert json.loads((run / "run.json").read_text())["loss"] == {}
 
 
+def test_sampling_that_tells_no_patches_apart_is_told(stores, tmp_path):
+    settings = {**QUICK, "data__store": stores["ten"], "train__epochs": 1, "train__max_steps": 1}
+    for share, told in ((1e-9, True), (0.9, False)):
+        heard = []
+        overrides = ["data.sampling=rare", f"data.rare_share={share}"]
+        train(plan(None, overrides, tmp_path / str(share), **settings), notify=heard.append)
+        assert any("tells no patches of the train split apart" in message for message in heard) is told
+
+
 def test_default_run_folders_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(plan(model__arch="unet", data__bands="s2").folder) == "runs/unet-s2"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seg.errors import OWN_CODE, SegError, WrongUseError
+from seg.errors import OWN_CALL, OWN_CODE, SegError, WrongUseError
 from seg.runs.cores import waiting_asleep
 
 # Before torch is imported.
@@ -140,15 +140,17 @@ def _explain(error: Exception, debug: bool) -> None:
 
     The latter looks for his own lines: unless for debugging, those by which seg came to call them go.
     """
-    trace = error.__traceback__
-    while trace is not None and not str(trace.tb_frame.f_globals.get("__name__", "")).startswith(OWN_CODE):
+    trace, of_network = error.__traceback__, False
+    while trace is not None and not (module := str(trace.tb_frame.f_globals.get("__name__", ""))).startswith(OWN_CODE):
+        # What is put together of layers of others has no lines of its own.
+        of_network |= (module, trace.tb_frame.f_code.co_name) == OWN_CALL
         trace = trace.tb_next
-    if trace is None:
+    if trace is None and not of_network:
         error.add_note("This is a bug in seg, no mistake of yours: please report it, with the lines above.")
         return
-    file = trace.tb_frame.f_code.co_filename
-    error.add_note(f"This is an error of the network, in {file}, which seg runs as it is.")
-    if not debug:
+    place = f", in {trace.tb_frame.f_code.co_filename}" if trace else ""
+    error.add_note(f"This is an error of the network{place}, which seg runs as it is.")
+    if trace and not debug:
         error.__traceback__ = trace
 
 

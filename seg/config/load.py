@@ -63,7 +63,10 @@ def load_config(path: AnyPath | None = None, overrides: Iterable[str] = (), **se
         key, equals, text = override.partition("=")
         if not equals:
             raise WrongUseError(f"'--set {clipped(override)}' has no '='; write it as --set train.lr=1e-3")
-        _put(tree, key.strip().split("."), _parse(text, f"--set {clipped(override)}"))
+        keys = key.strip().split(".")
+        if not all(keys):
+            raise WrongUseError(f"'--set {clipped(override)}' names no setting; write it as --set train.lr=1e-3")
+        _put(tree, keys, _parse(text, f"--set {clipped(override)}"))
     return validate(tree, str(path) if path else "the configuration")
 
 

@@ -59,4 +59,8 @@ class LossConfig(Section):
     def _check(self) -> Self:
         effective = "effective" in (self.class_weights, self.positive_weights)
         refuse_idle(self, ("effective_beta",), effective, "with class_weights or positive_weights=effective")
+        if not (self.symmetric_alpha or self.symmetric_beta):
+            raise ValueError(
+                "symmetric_alpha=0 and symmetric_beta=0 leave nothing of symmetric cross-entropy; raise one of them"
+            )
         return self

@@ -17,7 +17,7 @@ from seg.data.context import margin, picture_size, require_shape
 from seg.data.symmetry import moved
 from seg.errors import WrongUseError
 from seg.reben.bands import BANDS, PATCH_SIZE
-from seg.reben.classes import IGNORE_INDEX
+from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 from seg.store.tensors import Array
 
 Resampling = Literal["bilinear", "nearest"]
@@ -26,6 +26,11 @@ Resampling = Literal["bilinear", "nearest"]
 # input, so bands of different pixel size stay registered to each other, with the edge value beyond the outer centres.
 INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 """OpenCV's name of each way of resampling."""
+_NO_TRANSFORMS = frozenset({"BasicTransform", "DualTransform", "ImageOnlyTransform", "BaseCompose"})
+"""Classes of albumentations that transforms are made from."""
+_RESCALING = frozenset({"Normalize", "ToFloat", "FromFloat"})
+"""What brings the values of every image to others: patches that are scored do not go through it."""
+_NEAREST = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT)
 
 
 class Normaliser:
@@ -154,18 +159,25 @@ def check_augmentation(transforms: Sequence[Augmentation]) -> None:
         known = _transform_names()
         if name not in known:
             near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "list transforms one by one, each with its own p"
+            raise WrongUseError(f"'{name}' is no albumentations transform; {hint}")
+        if name in _RESCALING:
             raise WrongUseError(
-                f"'{name}' is no albumentations transform" + (f"; did you mean {near[0]}?" if near else "")
+                f"{name} would change the values of training patches and of no others; leave it out of data.augment, "
+                "bands are normalised already"
             )
 
 
 def _transform_names() -> Collection[str]:
     """Transforms of albumentations; as long as it is not loaded, the names of all its classes."""
-    if not is_loaded("albumentations") and (names := names_in_source("albumentations", "**/*.py", r"^class (\w+)\(")):
-        return names
+    # Compositions, such as OneOf, take transforms and are none.
+    transform = r"^class (\w+)\((?!\w*Compose\b|SomeOf\b)"
+    if not is_loaded("albumentations") and (names := names_in_source("albumentations", "**/*.py", transform)):
+        return set(names) - _NO_TRANSFORMS
     albumentations = _albumentations()
     base = albumentations.BasicTransform
-    return [key for key, value in vars(albumentations).items() if inspect.isclass(value) and issubclass(value, base)]
+    found = {key for key, value in vars(albumentations).items() if inspect.isclass(value) and issubclass(value, base)}
+    return found - _NO_TRANSFORMS
 
 
 def _build(name: str, parameters: Mapping[str, Any]) -> Any:
@@ -175,6 +187,11 @@ def _build(name: str, parameters: Mapping[str, Any]) -> Any:
     # Left alone, what is moved in from outside would be class 0, Urban fabric.
     fills = "fill_mask" in accepted and accepted["fill_mask"].default is not None
     defaults = {"fill_mask": IGNORE_INDEX} if fills else {}
+    if parameters.get("mask_interpolation", cv2.INTER_NEAREST) not in _NEAREST:
+        raise WrongUseError(
+            f"{name} would take the mean of class numbers with mask_interpolation={parameters['mask_interpolation']}; "
+            "leave it out"
+        )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Argument", category=UserWarning)
@@ -188,16 +205,23 @@ def _try(step: Any, channels: int, edge: int) -> None:
     name = type(step).__name__
     image = np.linspace(-3, 3, edge * edge * channels, dtype=np.float32).reshape(edge, edge, channels)
     mask = np.zeros((edge, edge), np.uint8)
+    mask[: edge // 2] = NUM_CLASSES - 1
     probability, step.p = step.p, 1.0
     step.set_random_seed(0)
     try:
         result, result_mask = _apply(step, image, mask)
     except (TypeError, ValueError, IndexError, KeyError, cv2.error) as error:
-        raise WrongUseError(f"{name} does not work on patches of {channels} bands: {error}") from None
+        reason = " ".join(str(error).split())
+        raise WrongUseError(f"{name} does not work on patches of {channels} bands: {reason}") from None
     finally:
         step.p = probability
     if result.shape != image.shape or result_mask.shape != mask.shape or result.dtype != np.float32:
         raise WrongUseError(f"{name} changes the size or type of a patch; patches must stay {edge} x {edge}")
+    if wrong := sorted(set(np.unique(result_mask).tolist()) - {*range(NUM_CLASSES), IGNORE_INDEX}):
+        raise WrongUseError(
+            f"{name} writes the class number {wrong[0]} into reference maps; classes are 0 to {NUM_CLASSES - 1}, and "
+            f"{IGNORE_INDEX} is unlabelled"
+        )
 
 
 def _apply(

@@ -39,8 +39,10 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
             document = document[key]
     if isinstance(document, dict):
         document = _flat(document)
-    tensors = {str(name): value for name, value in document.items()} if isinstance(document, dict) else {}
-    if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+    values = document.items() if isinstance(document, dict) else ()
+    # Beside them stand numbers of epochs, settings of optimisers and the like.
+    tensors = {str(name): value for name, value in values if isinstance(value, torch.Tensor)}
+    if not tensors:
         raise CheckpointError(f"{path} holds no tensors by name; give a file with the state dict of an encoder")
     return tensors
 

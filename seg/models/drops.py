@@ -1,6 +1,7 @@
 """Drop path and dropout within the encoder, where it has them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from timm.layers.drop import DropPath
@@ -30,12 +31,13 @@ def drop_options(config: ModelConfig, accepted: Mapping[str, Any]) -> dict[str, 
     return options
 
 
-def set_drops(encoder: nn.Module, config: ModelConfig) -> None:
+def set_drops(encoder: nn.Module, config: ModelConfig, run: Callable[[], object]) -> None:
     """Set the rates of an encoder that smp has built, and check that every encoder has what is asked for.
 
     Args:
         encoder: The encoder; changed.
         config: The network.
+        run: Shows the network an image, where that is needed: not all that an encoder has is on its way through it.
 
     Raises:
         ModelError: If the encoder has no such thing.
@@ -50,10 +52,20 @@ def set_drops(encoder: nn.Module, config: ModelConfig) -> None:
         if config.encoder_dropout is not None:
             for dropout in dropouts:
                 dropout.p = config.encoder_dropout
-    if config.drop_path and not any(path.drop_prob for path in paths):
+    if config.drop_path and not _any_is_run([path for path in paths if path.drop_prob], run):
         raise _without(config, "drop path")
-    if config.encoder_dropout and not any(dropout.p for dropout in dropouts):
+    if config.encoder_dropout and not _any_is_run([dropout for dropout in dropouts if dropout.p], run):
         raise _without(config, "dropout")
+
+
+def _any_is_run(modules: Sequence[nn.Module], run: Callable[[], object]) -> bool:
+    """Whether an image goes through any of them."""
+    seen: list[nn.Module] = []
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(lambda one, *_: seen.append(one)))
+        run()
+    return bool(seen)
 
 
 def _has(name: str, accepted: Mapping[str, Any], rate: float, config: ModelConfig, what: str) -> bool:

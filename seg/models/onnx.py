@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from seg.config.wording import clipped
 from seg.errors import CheckpointError, WrongUseError
 from seg.models.card import ModelCard
 from seg.models.frame import Frame, TakenSizes
@@ -238,7 +239,11 @@ def _difference(path: Path, whole: _Whole, card: ModelCard, sizes: tuple[tuple[i
     Raises:
         CheckpointError: If ONNX Runtime does not take one of the images.
     """
-    session = open_session(path, "cpu")
+    try:
+        session = open_session(path, "cpu")
+    except CheckpointError as error:
+        reason = clipped(str(error.__context__).partition("\n")[0].rpartition(" : ")[2])
+        raise CheckpointError(f"ONNX Runtime does not run {card.named} ({reason}); leave out --onnx") from error
     reference = _Whole(whole.model, card, OnnxOptions("normalised"), any_size=False).eval()
     worst = 0.0
     for size in sizes:

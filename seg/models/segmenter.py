@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import segmentation_models_pytorch as smp
 import torch
@@ -20,7 +21,7 @@ from seg.models.network import NetworkPartsError, encoder_options, network_of
 from seg.models.padding import InsidePool, replace_pools
 from seg.models.scene import SCENE_HEADS
 from seg.own.code import Code, check_own, settled
-from seg.own.network import Layout, outputs_of, own_network
+from seg.own.network import Layout, called, outputs_of, own_network
 from seg.reben.bands import BANDS, PATCH_SIZE, SENSORS, band_names
 from seg.reben.classes import NUM_CLASSES
 
@@ -221,8 +222,8 @@ class Segmenter(nn.Module):
             present_BC = present_BS[:, self._sensors_C]
             images_BCHW = torch.where(present_BC[:, :, None, None], images_BCHW, 0)
         if self.config.own:
-            logits_BKHW, features_BCHW = outputs_of(self.network(images_BCHW), self.config.arch)
-            # Where there are no features, no scene head looks at them.
+            # A copy, since such code may write into it. Where there are no features, no scene head looks at them.
+            logits_BKHW, features_BCHW = outputs_of(called(self.network, images_BCHW.clone()), self.config.arch)
             return logits_BKHW, logits_BKHW if features_BCHW is None else features_BCHW
         encoder = self.network.encoder
         encoded = encoder(images_BCHW, present_BS) if told else encoder(images_BCHW)
@@ -290,7 +291,7 @@ def build_segmenter(config: ModelConfig, bands: Sequence[str], context: int = 0,
         except _MISFIT as error:
             failure = error
         else:
-            set_drops(model.network.encoder, config)
+            set_drops(model.network.encoder, config, partial(_try_out, model, (PATCH_SIZE,)))
             return model
     if failure is not None and not _of_smp(config.arch):
         # Whoever wrote the network has to see what went wrong in it, not what seg makes of it.

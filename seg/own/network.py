@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seg.config.sections import ModelConfig
+from seg.config.wording import SENTENCE, clipped
 from seg.errors import OWN_CODE, ModelError
 from seg.own.code import (
     ARCHITECTURE_GROUP,
@@ -82,6 +83,9 @@ def own_network(
         build, where = _found(code), str(code.path)
     else:
         build, where = registered(ARCHITECTURE_GROUP)[config.arch].load(), config.arch
+    if isinstance(build, nn.Module):
+        name = code.name if code else config.arch
+        raise ModelError(f"'{name}' of {where} is a network already; name the class or function that builds it")
     try:
         inspect.signature(build).bind(bands=bands, classes=NUM_CLASSES)
     except (TypeError, ValueError):
@@ -90,18 +94,50 @@ def own_network(
             f"'{name}' of {where} cannot be called with bands and classes; write it as {name}(bands, classes), with "
             "the names of the bands and the number of classes"
         ) from None
-    network = build(bands=bands, classes=NUM_CLASSES)
+    network = called(build, bands=bands, classes=NUM_CLASSES)
     if not isinstance(network, nn.Module):
         raise ModelError(
             f"{config.arch} gives {type(network).__name__}, and has to give a network; return a torch.nn.Module"
         )
+    if not hasattr(network, "_modules"):
+        raise ModelError(f"{config.arch} does not call super().__init__() before anything else; mend it")
+    if odd := [name for name, value in network.state_dict().items() if not isinstance(value, Tensor)]:
+        raise ModelError(
+            f"{config.arch} keeps '{odd[0]}' in its state, which is no tensor, and weights are saved as tensors alone; "
+            "keep it as a buffer, or let the code make it anew"
+        )
     layout = _layout(network, config.arch, len(bands), PATCH_SIZE + 2 * context)
+    _check_several(network, config.arch, len(bands), layout.least)
+    try:
+        network.load_state_dict(network.state_dict())
+    except RuntimeError as error:
+        reason = clipped(" ".join(str(error).split()), SENTENCE)
+        raise ModelError(f"{config.arch} does not take back what its state_dict() gives: {reason}; mend it") from error
     if layout.channels is None and config.scene_head not in ("derived", "none"):
         raise ModelError(
             f"scene head '{config.scene_head}' looks at features, and {config.arch} gives logits alone; return "
             "(logits, features), or use --scene-head derived"
         )
-    return network.train(), layout, code
+    network.train()
+    return network, layout, code
+
+
+def called(code: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    """Call what is somebody's own, the network or what builds it: by this, errors in it are known as theirs.
+
+    Raises:
+        ModelError: For what would be taken for a failure of seg's, or for the end of its work.
+    """
+    try:
+        return code(*inputs, **named)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"the code of the network fails with {type(error).__name__}: {clipped(reason, SENTENCE)}; mend it "
+            "there, --debug shows where"
+        ) from error
+    except SystemExit as error:
+        raise ModelError("the code of the network ends the program, by sys.exit or the like; take that out") from error
 
 
 def outputs_of(result: Any, arch: str) -> tuple[Tensor, Tensor | None]:
@@ -130,6 +166,11 @@ def outputs_of(result: Any, arch: str) -> tuple[Tensor, Tensor | None]:
             f"{arch} gives {what}; return logits (batch, {NUM_CLASSES}, height, width), a pair (logits, features), or "
             "a dictionary with both"
         )
+    if not logits.is_floating_point():
+        raise _OutputError(
+            f"{arch} gives logits of the type {str(logits.dtype).removeprefix('torch.')}; return floating-point "
+            "numbers, before any argmax"
+        )
     if not (features is None or (isinstance(features, Tensor) and features.ndim == 4)):
         shape = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
         raise _OutputError(f"{arch} gives features {shape}; return a tensor (batch, channels, height, width)")
@@ -157,7 +198,7 @@ def _run(code: Code) -> ModuleType:
     module.__file__ = str(code.path)
     sys.modules[module.__name__] = module
     try:
-        exec(compiled(code), vars(module))
+        called(exec, compiled(code), vars(module))
     except BaseException as error:
         del sys.modules[module.__name__]
         if isinstance(error, ModuleNotFoundError) and error.name:
@@ -210,13 +251,32 @@ def _layout(network: nn.Module, arch: str, bands: int, edge: int) -> Layout:
 def _features_at(network: nn.Module, arch: str, bands: int, height: int, width: int) -> Tensor | None:
     """Features of a blank image, if it gives any; refuses logits of another shape."""
     with torch.no_grad():
-        logits, features = outputs_of(network(torch.zeros(1, bands, height, width)), arch)
+        logits, features = outputs_of(called(network, torch.zeros(1, bands, height, width)), arch)
     if logits.shape != (1, NUM_CLASSES, height, width):
         raise _OutputError(
             f"{arch} gives logits of shape {tuple(logits.shape)} for an image of {height} x {width} pixels; return "
             f"(batch, {NUM_CLASSES}, height, width), resized to the image where need be"
         )
     return features
+
+
+def _check_several(network: nn.Module, arch: str, bands: int, edge: int) -> None:
+    """Refuse a network that gives one answer for several images, none that is a number, or none that it learns from."""
+    with torch.enable_grad():
+        logits, features = outputs_of(called(network, torch.zeros(2, bands, edge, edge)), arch)
+    for what, given in (("logits", logits), ("features", features)):
+        if given is not None and len(given) != 2:
+            raise _OutputError(f"{arch} gives {what} for {len(given)} of 2 images; return them for each image")
+    if logits.device.type != "cpu":
+        raise _OutputError(f"{arch} gives logits on {logits.device} for images on cpu; leave them where the images are")
+    if logits.isnan().any():
+        raise _OutputError(f"{arch} gives logits that are no numbers (NaN) for an image of zeros; mend its code")
+    learned = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    if learned and not (logits.requires_grad or torch.is_inference_mode_enabled()):
+        raise _OutputError(
+            f"{arch} has parameters to be learned, such as '{learned[0]}', and its logits have no gradient; take out "
+            "torch.no_grad() and detach(), or call requires_grad_(False) if it is not to learn"
+        )
 
 
 def _of_multiple(multiple: int, edge: int, features_at: FeaturesAt) -> Layout:

@@ -148,6 +148,7 @@ def prepare(
         notify(remark)
     training = _dataset(store, config.data, "train", compute, augment_seed=config.train.seed)
     validation = _dataset(store, config.data, "validation", compute)
+    _remark_on_sampling(training, config.data, notify)
     check_shares(len(training), config.train.batch_size, ranks, "train", " or lower train.batch_size")
     check_shares(len(validation), 1, ranks, "validation", "")
     with ranks.after_first():
@@ -222,6 +223,15 @@ def _dataset(
 ) -> PatchDataset:
     raw = prepared_on_device(data, compute, augmented=augment_seed is not None)
     return PatchDataset(store, split_rows(store, data, split), data, augment_seed, raw=raw)
+
+
+def _remark_on_sampling(training: PatchDataset, data: DataConfig, notify: Notify) -> None:
+    factors = training.factors()
+    if factors is not None and (factors == factors[:1]).all():
+        notify(
+            f"data.rare_share={data.rare_share:g} tells no patches of the train split apart, so that "
+            "data.sampling=rare draws as uniform does."
+        )
 
 
 def _loss(
