@@ -290,7 +290,7 @@ def test_pages_that_were_never_written_are_no_harm(tmp_path):
         for number in range(30):
             writer.put(f"{number:03d}", bytes(9000))
     meta = read_meta(tmp_path / DATA_FILE)
-    assert is_whole(tmp_path / DATA_FILE)
+    assert is_whole(tmp_path / DATA_FILE, 0)
     content = bytearray((tmp_path / DATA_FILE).read_bytes())
     # Of both states that the file knows, the last page of the newer one: as if twenty more had been taken.
     for page in (0, 1):
@@ -299,7 +299,7 @@ def test_pages_that_were_never_written_are_no_harm(tmp_path):
         content[place : place + 8] = (meta.last_page + 20).to_bytes(8, "little")
     (tmp_path / DATA_FILE).write_bytes(content)
     assert read_meta(tmp_path / DATA_FILE).last_page == meta.last_page + 20
-    assert is_whole(tmp_path / DATA_FILE)
+    assert is_whole(tmp_path / DATA_FILE, 0)
     assert len(PatchReader(tmp_path).raw("029")) == 9000
 
 
@@ -334,15 +334,22 @@ def test_edited_offsets_are_left_aside(store, tmp_path, change):
     assert located(folder, opened.index, opened.offsets) == 240
 
 
-def test_an_unknown_format_is_read_without_offsets(store, monkeypatch):
+def test_an_unknown_format_is_read_without_offsets(store, tmp_path, monkeypatch):
     monkeypatch.setattr("seg.store.offsets.read_meta", lambda _: None)
     monkeypatch.setattr("seg.store.patches.read_meta", lambda _: None)
-    opened = open_store(store)
+    monkeypatch.setattr("seg.store.btree.read_meta", lambda _: None)
+    folder = copied(store, tmp_path)  # of the other one this process has the format in mind
+    opened = open_store(folder)
     assert opened.offsets is None
     data = PatchDataset(opened, np.arange(20), DataConfig(bands=("VV", "B02")))
     batches = list(make_loader(data, BatchOrder(20, 8), 0))
     assert sum(len(batch) for batch in batches) == 20
     assert len(list(opened.patches.keys())) == 240
+    cut = copied(store, tmp_path, "cut")
+    with (cut / DATA_FILE).open("r+b") as file:
+        file.truncate(file.seek(0, 2) // 2)
+    with pytest.raises(DamagedError, match="is cut off"):
+        open_store(cut).patches.raw(opened.index.patch_id(3))
 
 
 # --- asking the disk ----------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ _ON_OTHER_PAGES, _NAMED_TREE = 0x01, 0x02
 _PAGE_SIZES = tuple(1 << bits for bits in range(9, 17))
 _NO_PAGE = (1 << 64) - 1
 _DEEPEST = 32
+_UNWRITTEN_BYTES = 1 << 16
 """Levels of a tree; LMDB has no more."""
 _ASKED = 4096
 """Pages that the disk is asked for at a time: 16 MB."""
@@ -108,17 +109,23 @@ def _meta(page: bytes, page_size: int) -> Meta | None:
     return Meta(page_size, None if root == _NO_PAGE else root, entries, last_page, transaction)
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: Path, size_told: int) -> bool:
     """Whether all of the tree and of its values lies within the file.
 
     Pages at the end may be missing in a sound file: LMDB does not write those that one transaction took and freed.
+
+    Args:
+        path: The file.
+        size_told: Bytes that LMDB says it has; of a format that is not known here, few of them may be missing.
 
     Raises:
         OSError: If it cannot be read.
     """
     size, meta = path.stat().st_size, read_meta(path)
-    if meta is None or size >= (meta.last_page + 1) * meta.page_size:
-        return meta is not None
+    if meta is None:
+        return size >= size_told - _UNWRITTEN_BYTES
+    if size >= (meta.last_page + 1) * meta.page_size:
+        return True
     try:
         entries = walk(path, meta)
     except DamagedError:

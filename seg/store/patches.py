@@ -93,7 +93,7 @@ class PatchReader:
             # Without a lock file: for a read-only mount, and any number of processes.
             environment = lmdb.open(str(self.path.parent), readonly=True, lock=False, readahead=False)
             page_size = int(environment.stat()["psize"])
-            if not is_whole(self.path):  # a look beyond its end is a bus error
+            if not is_whole(self.path, (environment.info()["last_pgno"] + 1) * page_size):  # else a bus error
                 environment.close()
                 raise DamagedError(f"{self.folder / DATA_FILE} is cut off; copy it again or build the store again")
             file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
