@@ -1,6 +1,7 @@
 """Low-rank additions to an encoder: what learns, what is saved, and what a run goes on with."""
 
 import copy
+import inspect
 import json
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from torch import nn
 
 from seg.config.sections import ModelConfig
 from seg.engine.encoder import freeze_encoder
+from seg.errors import ModelError
 from seg.models.additions import apart_state, plain_state, put_apart
 from seg.models.checkpoint import load_checkpoint
 from seg.models.segmenter import build_segmenter
+from seg.own.code import code_of, settled, trust
 from seg.pipeline.train import train
 from seg.runs.plan import plan
 
@@ -106,6 +109,96 @@ def test_what_learns_is_the_additions(encoder: str, kind: str, layers: type[nn.M
     other.load_state_dict(plain_state(model))
     torch.testing.assert_close(other.eval()(images)[0], model.eval()(images)[0], rtol=1e-3, atol=1e-4)
     assert not torch.allclose(other(images)[0], before)
+
+
+class Shares(nn.Module):
+    """A network whose linear layers are used as its kind says."""
+
+    kind = "apart"
+
+    def __init__(self, bands: tuple[str, ...], classes: int) -> None:
+        super().__init__()
+        self.encoder = nn.Module()
+        self.encoder.first, self.encoder.second = nn.Linear(len(bands), 8), nn.Linear(8, 8)
+        self.encoder.third = self.encoder.second if self.kind == "two names" else nn.Linear(8, 8)
+        self.encoder.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) if self.kind == "layer" else None
+        self.head = nn.Linear(8, classes)
+        self.mix = nn.Linear(8, 8)
+        if self.kind == "tied":
+            self.encoder.third.weight = self.encoder.second.weight
+        if self.kind == "decoder":
+            self.mix.weight = self.encoder.third.weight
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        values = images.movedim(1, -1)
+        values = self.encoder.first(values)
+        second = self.encoder.third if self.kind == "other name" else self.encoder.second
+        values = values + second(values).tanh()
+        if self.kind == "past the call":
+            values = values + nn.functional.linear(values, self.encoder.second.weight)
+        values = values + self.encoder.third(values).tanh()
+        if self.kind == "layer":
+            few = values[:, ::8, ::8].flatten(1, 2)
+            values = values + self.encoder.layer(few).mean(1)[:, None, None]
+        return self.head(self.mix(values)).movedim(-1, 1)
+
+
+def added_to(tmp_path: Path, network: str) -> nn.Module:
+    from seg.engine.lora import add_low_rank
+
+    (tmp_path / "net.py").write_text(network)
+    config = settled(ModelConfig(arch=f"{tmp_path / 'net.py'}:Net", scene_head="derived"))
+    trust(code_of(config))
+    model = build_segmenter(config, BANDS)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        add_low_rank(model, 3)
+    finally:
+        assert all(torch.equal(value, before[name]) for name, value in plain_state(model).items())
+    return model
+
+
+def shares(kind: str) -> str:
+    source = inspect.getsource(Shares).replace('kind = "apart"', f'kind = "{kind}"').replace("Shares", "Net")
+    return f"import torch\nfrom torch import nn\n\n{source}"
+
+
+@pytest.mark.parametrize("kind", ["two names", "tied", "decoder", "past the call"])
+def test_weights_that_are_used_in_several_places_get_no_additions(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("peft", reason="peft is not installed, so no additions were made")
+    with pytest.raises(ModelError, match="uses the same weights in several places"):
+        added_to(tmp_path, shares(kind))
+
+
+PADDED = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, bands, classes):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(len(bands), 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect")
+        )
+        self.head = nn.Conv2d(8, classes, 1)
+    def forward(self, images):
+        return self.head(self.encoder(images))
+"""
+
+
+@pytest.mark.parametrize("network", [shares("apart"), shares("layer"), PADDED], ids=["apart", "layer", "padded"])
+def test_a_network_with_additions_is_in_evaluation_what_is_saved_of_it(tmp_path: Path, network: str) -> None:
+    pytest.importorskip("peft", reason="peft is not installed, so no additions were made")
+    model = added_to(tmp_path, network)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if ".lora_" in name:
+                value.add_(0.2 * torch.randn_like(value))
+    other = build_segmenter(model.config, BANDS).eval()
+    images = torch.randn(2, 3, 120, 120)
+    with torch.no_grad():
+        before = other(images)[0]
+        other.load_state_dict(plain_state(model))
+        torch.testing.assert_close(model.eval()(images)[0], other(images)[0], rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(other(images)[0], before, atol=1e-3)
 
 
 def saved(run: Path, place: str) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ def is_addition(name: str) -> bool:
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of a network as it would be without additions: each is added to the weights of its layer."""
     state = dict(model.state_dict())
-    for name, module in _layers(model):
+    for name, module in layers_with_additions(model):
         for key in [key for key in state if key.startswith(f"{name}.")]:
             value = state.pop(key)
             if key.startswith(f"{name}.{_BASE}."):
@@ -34,7 +34,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
 
 def apart_state(model: nn.Module) -> dict[str, Tensor]:
     """What `plain_state` adds up, each by itself: tensors of the layers that have additions, and those."""
-    names = tuple(f"{name}." for name, _ in _layers(model))
+    names = tuple(f"{name}." for name, _ in layers_with_additions(model))
     return {key: value for key, value in model.state_dict().items() if key.startswith(names)} if names else {}
 
 
@@ -45,7 +45,6 @@ def put_apart(plain: Mapping[str, Tensor], apart: Mapping[str, Tensor]) -> dict[
     return {key: value for key, value in plain.items() if key not in added_up} | dict(apart)
 
 
-def _layers(model: nn.Module) -> list[tuple[str, Any]]:
-    return [
-        (name, module) for name, module in model.named_modules() if hasattr(module, _BASE) and hasattr(module, "lora_A")
-    ]
+def layers_with_additions(model: nn.Module) -> list[tuple[str, Any]]:
+    """Layers that have additions, and their names."""
+    return [(name, one) for name, one in model.named_modules() if hasattr(one, _BASE) and hasattr(one, "lora_A")]
