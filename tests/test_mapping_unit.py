@@ -357,3 +357,14 @@ def test_a_unit_that_is_none_is_refused(run, tmp_path, unit):
     for call, *targets in ((evaluate, run), (report_run, run), (compare, [run]), *maps):
         with pytest.raises(WrongUseError, match="name hectares, such as --mmu 25"):
             call(*targets, mmu=unit)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_unit_beyond_all_numbers_is_one_larger_than_the_map(cut: bool) -> None:
+    random = np.random.default_rng(3)
+    classes_HW = random.integers(0, 19, (40, 50), dtype=np.uint8)
+    costs_KHW = random.integers(0, 255, (19, 40, 50), dtype=np.uint8)
+    larger = generalised(classes_HW, costs_KHW, unit_pixels(1_000, 10), cut=cut)
+    for hectares in (1e9, 1e17, 1e300):
+        same = generalised(classes_HW, costs_KHW, unit_pixels(hectares, 10), cut=cut)
+        np.testing.assert_array_equal(same, larger)

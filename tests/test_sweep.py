@@ -137,11 +137,21 @@ def test_the_grid_is_every_combination_once(desk):
         ({"grid": ("train.lr",)}, WrongUseError, "names no values"),
         ({"grid": ("train.lrr=1,2",)}, WrongUseError, "train.lr"),
         ({"configs": (Path("a.yaml"), Path("c/a.yaml"))}, WrongUseError, "a-seed0"),
+        ({"grid": ("train.seed=1,2",)}, WrongUseError, "write it as --seeds 0,1,2"),
+        ({"overrides": ("train.seed=5",)}, WrongUseError, "write it as --seeds 0,1,2"),
+        ({"grid": ("train.lr=1e-3", "train.lr=1e-4")}, WrongUseError, "in one --grid"),
+        ({"grid": ("train.lr=1e-3,1e-4",), "overrides": (" train.lr=1",)}, WrongUseError, "in one --grid"),
     ],
 )
 def test_a_grid_that_makes_no_sense_starts_nothing(desk, changes, error, message):
     with pytest.raises(error, match=message):
         sweep_runs(**{"configs": (Path("a.yaml"),), "out": Path("runs"), **changes})
+
+
+def test_commas_within_a_value_of_a_grid_belong_to_it(desk):
+    two = "[{HorizontalFlip: {p: 0.5}},{VerticalFlip: {p: 0.5}}]"
+    runs = sweep_runs((Path("a.yaml"),), Path("runs"), grid=(f"data.augment=[],{two}",))
+    assert [run.options[-1] for run in runs] == ["data.augment=[]", f"data.augment={two}"]
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(desk, sweep):

@@ -10,16 +10,18 @@ from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
 
 _SQUARE_METRES = 10_000
 _NEW = np.iinfo(np.int64).max
+_MOST = 2**48
+"""Pixels that no map has; sums of many such are whole numbers still."""
 
 
 def unit_pixels(hectares: float, pixel_metres: float) -> int:
-    """Pixels that an object of a minimum mapping unit has at least.
+    """Pixels that an object of a minimum mapping unit has at least, or more than any map has.
 
     Args:
         hectares: The unit.
         pixel_metres: Edge of a pixel.
     """
-    return math.ceil(hectares * _SQUARE_METRES / pixel_metres**2)
+    return math.ceil(min(hectares * _SQUARE_METRES / pixel_metres**2, _MOST))
 
 
 class Generalisation:

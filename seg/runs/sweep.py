@@ -127,6 +127,7 @@ def sweep_runs(
     if any((out / name).is_file() for name in (INFO_FILE, RECORD_FILE)):
         raise WrongUseError(f"{out} is a store or a run itself; name another folder for the runs")
     axes = [_axis(text) for text in grid]
+    _check_once(grid, overrides)
     parts = Parts(track, notify)
     runs: dict[str, SweepRun] = {}
     for path, seed in itertools.product(configurations(configs), _seeds(seeds)):
@@ -212,7 +213,21 @@ def _axis(text: str) -> list[str]:
     key, equals, values = text.partition("=")
     if not equals or not values:
         raise WrongUseError(f"'--grid {text}' names no values; write it as --grid train.lr=1e-3,3e-4")
-    return [f"{key}={value}" for value in re.split(r",(?![^\[{]*[\]}])", values)]
+    # Each comma with how many brackets are open before it.
+    depths = itertools.accumulate((1 if sign in "[{" else -1 if sign in "]}" else 0) for sign in values)
+    cuts = [place for place, (sign, depth) in enumerate(zip(values, depths, strict=True)) if (sign, depth) == (",", 0)]
+    return [f"{key}={values[start + 1 : end]}" for start, end in itertools.pairwise((-1, *cuts, len(values)))]
+
+
+def _check_once(grid: Sequence[str], overrides: Sequence[str]) -> None:
+    """Refuse settings of which one would silently take the place of another."""
+    keys = [text.partition("=")[0].strip() for text in grid]
+    others = {text.partition("=")[0].strip() for text in overrides}
+    if "train.seed" in others.union(keys):
+        raise WrongUseError("train.seed is what --seeds names, for every run; write it as --seeds 0,1,2")
+    for key in keys:
+        if key in others or keys.count(key) > 1:
+            raise WrongUseError(f"{key} has its values from --grid and is given again; give all of them in one --grid")
 
 
 def _label(override: str) -> str:
