@@ -14,7 +14,7 @@ import rasterio
 from catalogues import EARTH_SEARCH, STYLES, api_of, write_item
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from range_server import served
+from range_server import _Handler, served
 from rasterio.transform import Affine
 
 from seg.catalogue import web
@@ -22,6 +22,7 @@ from seg.catalogue.address import Remote, gdal_path, is_remote, place_of, shown_
 from seg.catalogue.item import read_items, sources_of
 from seg.catalogue.names import COMMON_NAMES, common_band_in
 from seg.catalogue.search import Search, find_scenes
+from seg.catalogue.web import RangeFile
 from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.rasters import header
 from seg.reben.bands import S2_BANDS
@@ -176,6 +177,8 @@ def said(source, **more):
         (404, "does not exist (404)"),
         (500, "answers 500; try again later"),
         (-20, "breaks off; try again later"),
+        ("http://[::none/x", "breaks off; try again later"),
+        ("http://.none..com/x", "breaks off; try again later"),
     ],
 )
 def test_what_a_server_refuses_is_told_in_a_sentence(server, fault, expected):
@@ -183,6 +186,22 @@ def test_what_a_server_refuses_is_told_in_a_sentence(server, fault, expected):
     assert expected in said(f"{server.url}/stack.tif?{SECRET}")
     server.faults["item.json"] = fault
     assert expected in said(f"{server.url}/earth-search/item.json?{SECRET}")
+
+
+def test_a_small_zip_of_a_server_without_ranges(server, folder, monkeypatch):
+    """Who is asked for the first bytes and gives all of them gives no more than was asked for."""
+    (folder / "small.bin").write_bytes(bytes(range(100)))
+    got = _Handler._send
+
+    def whole(self, data, suffix, body, after):
+        del self.headers["Range"]
+        got(self, data, suffix, body, after)
+
+    monkeypatch.setattr(_Handler, "_send", whole)
+    file = RangeFile(place_of(f"{server.url}/small.bin"))
+    assert file.read(10) == bytes(range(10))
+    with pytest.raises(SceneError, match="whole files only"):
+        file.read(10)
 
 
 def test_a_server_that_is_slow_or_not_there_is_told_so(server, monkeypatch):
