@@ -14,7 +14,7 @@ import rasterio
 from catalogues import EARTH_SEARCH, STYLES, api_of, write_item
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from range_server import served
+from range_server import _Handler, served
 from rasterio.transform import Affine
 
 from seg.catalogue import web
@@ -22,6 +22,7 @@ from seg.catalogue.address import Remote, gdal_path, is_remote, place_of, shown_
 from seg.catalogue.item import read_items, sources_of
 from seg.catalogue.names import COMMON_NAMES, common_band_in
 from seg.catalogue.search import Search, find_scenes
+from seg.catalogue.web import RangeFile
 from seg.errors import BandMissingError, SceneError, WrongUseError
 from seg.rasters import header
 from seg.reben.bands import S2_BANDS
@@ -176,6 +177,8 @@ def said(source, **more):
         (404, "does not exist (404)"),
         (500, "answers 500; try again later"),
         (-20, "breaks off; try again later"),
+        ("http://[::none/x", "breaks off; try again later"),
+        ("http://.none..com/x", "breaks off; try again later"),
     ],
 )
 def test_what_a_server_refuses_is_told_in_a_sentence(server, fault, expected):
@@ -183,6 +186,22 @@ def test_what_a_server_refuses_is_told_in_a_sentence(server, fault, expected):
     assert expected in said(f"{server.url}/stack.tif?{SECRET}")
     server.faults["item.json"] = fault
     assert expected in said(f"{server.url}/earth-search/item.json?{SECRET}")
+
+
+def test_a_small_zip_of_a_server_without_ranges(server, folder, monkeypatch):
+    """Who is asked for the first bytes and gives all of them gives no more than was asked for."""
+    (folder / "small.bin").write_bytes(bytes(range(100)))
+    got = _Handler._send
+
+    def whole(self, data, suffix, body, after):
+        del self.headers["Range"]
+        got(self, data, suffix, body, after)
+
+    monkeypatch.setattr(_Handler, "_send", whole)
+    file = RangeFile(place_of(f"{server.url}/small.bin"))
+    assert file.read(10) == bytes(range(10))
+    with pytest.raises(SceneError, match="whole files only"):
+        file.read(10)
 
 
 def test_a_server_that_is_slow_or_not_there_is_told_so(server, monkeypatch):
@@ -536,15 +555,75 @@ def test_a_search_that_finds_nothing_or_nobody(folder, server):
             find_scenes(Search(where, "2018"), (0, 0, 1, 1), alone=False)
 
 
-@pytest.mark.parametrize("dates", ["2018", "2018-05", "2018-05-25", "2018/2019-02", "2018-05-01/..", "../2018"])
+@pytest.mark.parametrize("dates", ["2018", "2018-05", "2018-05-25", "2018/2019-02", "2018-05-01/..", "../2018",
+                                   "2018-06-15/2018-06",
+                                   "2018-06-01T10:00:00Z/2018-06-01"])  # fmt: skip
 def test_dates_to_search_in(dates):
     assert Search("https://h.eu/v1", dates).dates == dates
 
 
-@pytest.mark.parametrize("dates", ["", "May", "..", "2018/", "2018-5", "25.5.2018"])
+@pytest.mark.parametrize("dates", ["", "May", "..", "2018/", "2018-5", "25.5.2018", "2018-13", "2018-02-30",
+                                   "0000", "9999", "2018-06-01T10:00", "2018-06-01T25:00:00Z"])  # fmt: skip
 def test_what_is_no_date(dates):
     with pytest.raises(WrongUseError, match="is no date"):
         Search("https://h.eu/v1", dates)
+
+
+@pytest.mark.parametrize("dates", ["2018-06/2018-05", "2019/2018-12-31", "2018-06-01T10:00:00Z/2018-06-01T09:59:59Z"])
+def test_dates_that_end_before_they_begin(dates):
+    with pytest.raises(WrongUseError, match="ends before it begins"):
+        Search("https://x.org", dates)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "may not be searched by you"),
+        (429, "answers 429; try again"),
+        (503, "answers 503; try again"),
+        (404, "404"),
+    ],
+)
+def test_what_an_api_refuses_is_told(folder, server, status, words):
+    pytest.importorskip("pystac_client")
+    api, _ = api_of(server, [])
+    server.faults["/api/search"] = status
+    with pytest.raises(SceneError, match=words):
+        find_scenes(Search(api, "2018"), (1, 1, 2, 2), alone=True)
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"null", b"3", b'{"features": [null]}', b'{"features": [1]}', b"<html>"])
+@pytest.mark.parametrize("path", ["/api", "/api/search"])
+def test_answers_that_are_no_search(folder, server, answer, path):
+    pytest.importorskip("pystac_client")
+    api, _ = api_of(server, [])
+    server.answers[path] = lambda _: answer
+    with pytest.raises(SceneError, match="does not answer as a STAC API"):
+        find_scenes(Search(api, "2018"), (1, 1, 2, 2), alone=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"geometry": "x"},
+        {"geometry": {"type": "Foo", "coordinates": []}},
+        {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}},
+        {"geometry": {"type": "Polygon", "coordinates": [[["a", "b"], [1, 2], [3, 4], ["a", "b"]]]}},
+        {"geometry": None, "bbox": [1, 2]},
+    ],
+)
+def test_items_that_do_not_say_where_they_lie(folder, server, change):
+    pytest.importorskip("pystac_client")
+    api, _ = api_of(server, [feature(folder, "odd", 1, (0, 0, 4, 4)) | change])
+    with pytest.raises(SceneError, match="the STAC item odd does not say where it lies"):
+        find_scenes(Search(api, "2018"), (1, 1, 2, 2), alone=True)
+
+
+def test_clouds_that_are_no_number_come_last(folder, server):
+    pytest.importorskip("pystac_client")
+    box = (0, 0, 4, 4)
+    api, _ = api_of(server, [feature(folder, "none", float("nan"), box), feature(folder, "some", 11, box)])
+    assert [item.name for item in find_scenes(Search(api, "2018"), (1, 1, 2, 2), alone=True).items] == ["some"]
 
 
 # What providers and people write otherwise

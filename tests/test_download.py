@@ -39,6 +39,7 @@ class Server(http.server.ThreadingHTTPServer):
         status: Status for every request instead of an answer.
         announced: Content-Length by name instead of the true one.
         tagged: Whether it marks the version of a file.
+        head: What answers a HEAD instead: status and header.
         reset: Whether a body that ends early ends with a reset of the connection, in the middle of a block.
         log: Method, name and Range header of every request.
     """
@@ -49,7 +50,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.break_after, self.ranges, self.status = dict(DATA), [], True, None
         self.announced, self.log, self.slow = {}, [], 0
-        self.tagged, self.reset = True, False
+        self.tagged, self.reset, self.head = True, False, None
 
     @property
     def address(self):
@@ -67,6 +68,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
+        if self.server.head:
+            status, fields = self.server.head
+            self.send_response(status)
+            for field in fields.items():
+                self.send_header(*field)
+            self.end_headers()
+            return
         self.answer(body=False)
 
     def do_GET(self):
@@ -244,6 +252,58 @@ def test_refusals(server, tmp_path, status, message):
     with pytest.raises(ArchiveError, match=message) as caught:
         fetch(tmp_path, ["maps"])
     assert "\n" not in str(caught.value)
+
+
+PIECE = {"Reference_Maps.tar.gzaa": b"piece" * 9_000}
+
+
+@pytest.mark.parametrize("files", [DATA, PIECE], ids=["whole", "split"])
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [(405, {}), (501, {"Content-Length": "0"}), (200, {"Content-Length": "0"}), (200, {"Content-Length": "²"})],
+)
+def test_servers_that_do_not_say_how_large_a_file_is(server, tmp_path, monkeypatch, files, status, fields):
+    """Nothing empty is taken for a file, and a server that answers no HEAD is asked by GET."""
+    server.files = dict(files)
+    find = Handler.do_HEAD
+    known = lambda handler: handler.path.rpartition("/")[2] in server.files  # noqa: E731
+    monkeypatch.setattr(server, "head", (status, fields))
+    monkeypatch.setattr(Handler, "do_HEAD", lambda self: find(self) if known(self) else self.send_error(404))
+    (got,) = fetch(tmp_path, ["maps"], mirror=server.address)
+    assert got.path.read_bytes() == files[got.path.name]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "message"),
+    [
+        (204, {}, "the server answers 204 No Content"),
+        (302, {}, "the server answers 302 Found"),
+        (302, {"Location": "http://[::none/x"}, "its address is none"),
+        (302, {"Location": "http://.none..com/x"}, "its address is none"),
+        (200, {"Content-Type": "text/html", "Content-Length": "9"}, "is a page and no file"),
+    ],
+)
+def test_what_is_no_file_becomes_no_part_of_an_archive(server, tmp_path, monkeypatch, status, fields, message):
+    server.files = dict(PIECE)
+    find = Handler.do_HEAD
+    monkeypatch.setattr(server, "head", (status, fields))
+    known = lambda handler: handler.path.endswith("aa")  # noqa: E731
+    monkeypatch.setattr(Handler, "do_HEAD", lambda self: find(self) if known(self) else self.send_error(404))
+    with pytest.raises(ArchiveError, match=message):
+        fetch(tmp_path, ["maps"], mirror=server.address)
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("place", ["http://[::none/x", "http://.none..com/x"])
+def test_a_body_that_leads_nowhere_is_one_sentence(server, tmp_path, monkeypatch, place):
+    def lead(handler):
+        handler.send_response(302)
+        handler.send_header("Location", place)
+        handler.end_headers()
+
+    monkeypatch.setattr(Handler, "do_GET", lead)
+    with pytest.raises(ArchiveError, match="broke off"):
+        fetch(tmp_path, ["maps"], mirror=server.address)
 
 
 def test_no_server(server, tmp_path, monkeypatch):

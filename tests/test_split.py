@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from shapely import box
 from typer.testing import CliRunner
 
 from seg.cli.main import app
-from seg.errors import WrongUseError
+from seg.errors import SegError, WrongUseError
 from seg.metrics.leakage import NEXT_DOOR, correlogram, divergence, leakage, nearness, seen_ground
 from seg.pipeline.split import split
 from seg.prepare.audit import audit_store
@@ -386,6 +387,32 @@ def test_a_report_on_several_splits(official: Index, real: Path, tmp_path: Path)
 def test_requests_that_make_no_sense(sources: list[str], plans: list[SplitPlan], out: str | None, words: str):
     with pytest.raises(WrongUseError, match=words):
         check_split([Path(s) for s in sources], plans, Path(out) if out else None, None)
+
+
+@pytest.mark.parametrize("shares", [(math.nan, 1, 1), (1, math.nan, 1), (1e308, 1e308, 1e308), (1, 0, 1), (1, 1)])
+def test_shares_that_have_no_sum(shares: tuple[float, ...]):
+    with pytest.raises(WrongUseError, match="three numbers above 0"):
+        SplitPlan("random", shares)
+
+
+@pytest.mark.parametrize("report", ["new", "new/report", "new/../new"])
+def test_a_report_is_not_made_where_the_new_store_is_to_be(store: Path, tmp_path: Path, report: str):
+    with pytest.raises(WrongUseError, match="name another --report"):
+        split([store], [SplitPlan("random")], out=tmp_path / "new", report=tmp_path / report)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_are_no_store_of_seg(store: Path, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "bare").mkdir()
+    shutil.copy(store / "data.mdb", tmp_path / "bare")
+    for name, words in [("run", "is no store"), ("bare", "bare LMDB"), ("gone", "there is no .*gone")]:
+        with pytest.raises(SegError, match=words):
+            split([tmp_path / name], [SplitPlan("random")], out=tmp_path / "new", report=tmp_path / "report")
+    shutil.copy(store / "index.parquet", tmp_path / "bare/metadata.parquet")
+    with pytest.raises(WrongUseError, match="bare LMDB, whose splits stand in its metadata"):
+        split([tmp_path / "bare"], [SplitPlan("random")], out=tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "run"]
 
 
 def test_a_split_without_a_test_patch_is_not_reported_on(index_of_all: Index, tmp_path: Path):

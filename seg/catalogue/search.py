@@ -1,8 +1,10 @@
 """Searching a STAC API for the scenes of a place that have the fewest clouds."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import MAXYEAR, datetime
 from typing import Any
 
 from seg.catalogue.address import Remote, place_of
@@ -13,7 +15,7 @@ COLLECTION = "sentinel-2-l2a"
 """What Earth Search, the Planetary Computer and the Copernicus Data Space call Level-2A."""
 _MOST = 500
 """Items to look at; the API gives them in an order of its own."""
-_DATE = r"(?:\d{4}(?:-\d\d(?:-\d\d(?:T[\d:.]+Z?)?)?)?|\.\.)"
+_DATE = r"(?:\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d+)?Z?)?)?)?|\.\.)"
 _DATES = re.compile(rf"{_DATE}(?:/{_DATE})?")
 _ADDED = 0.001
 """Part of the place that a scene has to add to those before it."""
@@ -42,11 +44,31 @@ class Search:
         place = place_of(self.api)
         if not isinstance(place, Remote) or place.url is None:
             raise WrongUseError(f"'{self.api}' is no address of a STAC API; give one that begins with https://")
-        if not _DATES.fullmatch(self.dates) or self.dates in ("..", "../.."):
+        if (
+            not _DATES.fullmatch(self.dates)
+            or not all(map(_in_calendar, self.dates.split("/")))
+            or (self.dates in ("..", "../.."))
+        ):
             raise WrongUseError(
                 f"'{self.dates}' is no date; give a day, a month or a year, or two with a slash between, such as "
                 "2023-06-01/2023-08-31"
             )
+        begin, _, end = self.dates.partition("/")
+        # As far as both say: 2023-06-15/2023-06 goes to the end of June.
+        if end and ".." not in (begin, end) and begin[: len(end)] > end[: len(begin)]:
+            raise WrongUseError(f"'{self.dates}' ends before it begins; give the earlier date first")
+
+
+def _in_calendar(date: str) -> bool:
+    """Whether there is such a date, and a year after it."""
+    if date == "..":
+        return True
+    day, _, time = date.removesuffix("Z").partition("T")
+    try:
+        whole = datetime.fromisoformat(f"{day}{'-01-01'[len(day) - 4 :] if len(day) < 10 else ''}")
+        return whole.year < MAXYEAR and bool(not time or datetime.fromisoformat(f"{day}T{time[:8]}"))
+    except ValueError:
+        return False
 
 
 def searched(api: str | None, collection: str | None, dates: str | None) -> Search | None:
@@ -121,8 +143,11 @@ def _fewest_clouds(items: Sequence[Item], box: Box, alone: bool) -> tuple[list[I
     wanted = _shape(box)
     left, chosen = wanted, list[Item]()
     for item in sorted(items, key=lambda one: (_cloud(one), one.name)):
-        told = shapely.geometry.shape(item.geometry) if item.geometry else _shape(item.bbox or box)
-        shape = shapely.make_valid(told)
+        try:
+            told = shapely.geometry.shape(item.geometry) if item.geometry else _shape(item.bbox or box)
+            shape = shapely.make_valid(told)
+        except (AttributeError, TypeError, ValueError, shapely.errors.ShapelyError):
+            raise SceneError(f"the STAC item {item.name} does not say where it lies; leave it out by --date") from None
         if alone and shape.covers(wanted):
             return [item], 1.0
         rest = left.difference(shape)
@@ -146,7 +171,7 @@ def _shape(box: Sequence[float]) -> Any:
 
 def _cloud(item: Item) -> float:
     """Per cent; what does not say it comes last."""
-    return 100.0 if item.cloud is None else item.cloud
+    return 100.0 if item.cloud is None or not math.isfinite(item.cloud) else item.cloud
 
 
 def _asked(search: Search, box: Box) -> list[dict[str, Any]]:
@@ -154,16 +179,31 @@ def _asked(search: Search, box: Box) -> list[dict[str, Any]]:
         import pystac_client
         from pystac_client.errors import ClientTypeError
         from pystac_client.exceptions import APIError
+        from pystac_client.warnings import DoesNotConformTo
     except ModuleNotFoundError:
         raise WrongUseError(
             "a search needs pystac-client, which is not installed; run: pip install 'seg[stac]', or name the items"
         ) from None
     import requests
 
+    broken = (APIError, ClientTypeError, DoesNotConformTo, requests.RequestException)
     try:
         client = pystac_client.Client.open(search.api, timeout=60)
         found = client.search(collections=[search.collection], bbox=box, datetime=search.dates, max_items=_MOST)
-        return list(found.items_as_dicts())
-    except (APIError, ClientTypeError, NotImplementedError, requests.RequestException, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise SceneError(f"{search.api} does not answer as a STAC API ({reason}); name its landing page") from None
+        features = list(found.items_as_dicts())
+        if not all(isinstance(one, dict) for one in features):
+            raise TypeError("what it finds are no items")
+        return features
+    except (*broken, NotImplementedError, AttributeError, ValueError, KeyError, TypeError) as error:
+        # pystac takes for granted that lists are lists.
+        raise _unanswered(search.api, error) from None
+
+
+def _unanswered(api: str, error: Exception) -> SceneError:
+    status = getattr(error, "status_code", None)
+    if status in (401, 403):
+        return SceneError(f"{api} may not be searched by you ({status}); name another API, or the items")
+    if status == 429 or (status or 0) >= 500:
+        return SceneError(f"{api} answers {status}; try again later")
+    reason = " ".join(str(error).split())[:200] or (f"it answers {status}" if status else type(error).__name__)
+    return SceneError(f"{api} does not answer as a STAC API ({reason}); name its landing page")

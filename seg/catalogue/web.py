@@ -138,7 +138,8 @@ class RangeFile(io.RawIOBase):
         if count <= 0:
             return 0
         first, last = self._place, self._place + count - 1
-        part = _asked(self._file, first, last, lambda answer: _all_of(answer, self._file), self._named)
+        # Who asks for all of it from the beginning may get more than that.
+        part = _asked(self._file, first, last, lambda answer: _all_of(answer, self._file), self._named)[:count]
         room[: len(part)] = part
         self._place += len(part)
         return len(part)
@@ -194,7 +195,10 @@ def _asked(
                     raise SceneError(f"the server of {shown} gives whole files only; get the file and name your copy")
                 if wait is None or answer.status_code not in _AGAIN:
                     raise refused(str(shown), answer.status_code)
-        except requests.RequestException as error:
+        except SceneError:
+            raise
+        except (requests.RequestException, ValueError) as error:
+            # urllib3 and urllib raise ValueErrors where it leads to what is no address.
             if wait is None:
                 raise _unreachable(shown, error) from None
         time.sleep(wait)
@@ -227,7 +231,7 @@ def refused(shown: str, status: int) -> SceneError:
     return SceneError(f"the server of {shown} answers {status}; try again later, the same command goes on")
 
 
-def _unreachable(file: Remote, error: requests.RequestException) -> SceneError:
+def _unreachable(file: Remote, error: Exception) -> SceneError:
     if isinstance(error, requests.Timeout):
         how = "does not answer in time"
     elif isinstance(error, requests.ConnectionError):

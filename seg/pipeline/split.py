@@ -24,7 +24,7 @@ from seg.store.geography import geography
 from seg.store.index import OFFICIAL_COLUMNS, Index, read_index
 from seg.store.notes import SYNTHETIC_NOTE, synthetic_mark
 from seg.store.offsets import write_offsets
-from seg.store.open import INDEX_FILE, INFO_FILE, describe, read_description
+from seg.store.open import INDEX_FILE, INFO_FILE, describe, open_store, read_description
 from seg.store.patches import DATA_FILE
 from seg.store.targets import Known, claimed_files, claimed_folder, claimed_place, require_own_folder
 
@@ -75,6 +75,7 @@ def split(
     sources, out, report = path_list(sources), path_or_none(out), path_or_none(report)
     check_split(sources, plans, out, report)
     store = store_of(sources)
+    _require_index(store)
     with _claimed(out, store, report):
         index, synthetic = _opened(sources, store)
         assigned = {plan.words: assign(index, plan) for plan in plans}
@@ -89,6 +90,14 @@ def split(
                 _write_metadata(out, sources, kept)
     counts: dict[str, int] = {name: int((splits == position).sum()) for position, name in enumerate(SPLITS)}
     return Splitted(out, counts, int((splits == LEFT_OUT).sum()), tuple(files))
+
+
+def _require_index(store: Path | None) -> None:
+    """Refuse a folder that has no index of seg's."""
+    if store is None or (store / INFO_FILE).is_file():
+        return
+    open_store(store)
+    raise WrongUseError(f"{store} is a bare LMDB, whose splits stand in its metadata; split those, as a parquet")
 
 
 @contextmanager

@@ -94,5 +94,5 @@ def _range(client: requests.Session, remote: ServedFile, begin: int, count: int)
                 return b""
             content: bytes = response.raw.read(count, decode_content=False)
             return content
-    except (requests.RequestException, urllib3.exceptions.HTTPError):
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
         return b""

@@ -46,7 +46,7 @@ class SplitPlan:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise WrongUseError(f"there is no rule '{self.rule}'; rules are {', '.join(RULES)}")
-        if len(self.shares) != len(SPLITS) or not all(0 < share < math.inf for share in self.shares):
+        if len(self.shares) != len(SPLITS) or not (min(self.shares) > 0 and sum(self.shares) < math.inf):
             raise WrongUseError("the shares of train, validation and test are three numbers above 0, such as 2,1,1")
         if not PATCH_METRES <= self.block <= TILE_METRES:
             raise WrongUseError(f"a block has an edge of 1.2 to 109.8 km, not {self.block / 1000:g} km")
@@ -103,6 +103,10 @@ def check_split(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path |
         raise WrongUseError("say what is to be made: --out for the new splits, --report for what they let through")
     if out is not None and len(plans) != 1:
         raise WrongUseError(f"one split can be written, not {len(plans) or 'none'}; give --out with one --rule")
+    if gone := [source for source in sources if source.suffix != ".parquet" and not source.exists()]:
+        raise WrongUseError(f"there is no {gone[0]}; name a store, or metadata parquets")
+    if out is not None and report is not None and out.resolve() in (report.resolve(), *report.resolve().parents):
+        raise WrongUseError(f"{report} would lie in {out}; name another --report")
     if out is not None and out.resolve() in map(Path.resolve, sources):
         raise WrongUseError(f"{out} is there already; name a new store or parquet")
     if out is not None and (out.is_dir() or store_of(sources)):

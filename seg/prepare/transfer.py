@@ -76,6 +76,9 @@ def ask(client: requests.Session, name: str, url: str, md5: str | None) -> Serve
 
     def head() -> requests.Response:
         response = client.head(url, headers=AS_IT_IS, timeout=TIMEOUT_SECONDS, allow_redirects=True)
+        if response.status_code in (requests.codes.not_allowed, requests.codes.not_implemented):
+            with client.get(url, headers=AS_IT_IS, timeout=TIMEOUT_SECONDS, stream=True) as response:
+                pass
         if response.status_code != requests.codes.not_found:
             _refuse(response, name)
         return response
@@ -85,7 +88,10 @@ def ask(client: requests.Session, name: str, url: str, md5: str | None) -> Serve
         return None
     size = response.headers.get("Content-Length")
     version = response.headers.get("ETag") or response.headers.get("Last-Modified")
-    return ServedFile(name, url, md5, int(size) if size and size.isdigit() else None, version)
+    if md5 is None and response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise ArchiveError(f"{name} cannot be fetched: at its address is a page and no file; look at it in a browser")
+    # Some say 0 where they do not know; there are no empty files.
+    return ServedFile(name, url, md5, int(size) or None if size and size.isdecimal() else None, version)
 
 
 def fetch_file(client: requests.Session, folder: Path, remote: ServedFile, track: Track) -> None:
@@ -173,7 +179,9 @@ def _arriving(client: requests.Session, remote: ServedFile, part: Path) -> Itera
         yield before
         try:
             yield from _attempt(client, remote, part, before)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, _BrokenOffError) as error:
+        except ArchiveError:
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, _BrokenOffError) as error:
             held = part.stat().st_size
             failures = 1 if held > before else failures + 1
             if failures >= _ATTEMPTS:
@@ -211,7 +219,13 @@ def _attempt(client: requests.Session, remote: ServedFile, part: Path, begin: in
                 file.flush()
                 yield file.tell()
             os.fsync(file.fileno())
+    _check_size(remote, part)
+
+
+def _check_size(remote: ServedFile, part: Path) -> None:
     size = part.stat().st_size
+    if not size:
+        raise _BrokenOffError("nothing arrived")
     if remote.size is not None and size < remote.size:
         raise _BrokenOffError(f"{size:,} of {remote.size:,} bytes arrived")
     if remote.size is not None and size > remote.size:
@@ -223,7 +237,8 @@ def _refuse(response: requests.Response, name: str) -> None:
     code = response.status_code
     if code >= requests.codes.server_error or code == requests.codes.too_many_requests:
         raise _BrokenOffError(f"the server answers {code} {response.reason}")
-    if code >= requests.codes.bad_request and code != requests.codes.requested_range_not_satisfiable:
+    sent = (requests.codes.ok, requests.codes.partial_content, requests.codes.requested_range_not_satisfiable)
+    if code not in sent:
         raise ArchiveError(
             f"{name} cannot be fetched: the server answers {code} {response.reason}; look at the address, or "
             "try again later"
@@ -235,7 +250,10 @@ def _patiently(step: Callable[[], T], name: str) -> T:
     for attempt in range(_FIRST_ATTEMPTS):
         try:
             return step()
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
+        except ArchiveError:
+            raise
+        except ValueError:
+            # Of requests, urllib3 or urllib: the address, or the one it leads to, is none.
             raise ArchiveError(f"{name} cannot be fetched: its address is none; look at it") from None
         except (requests.RequestException, _BrokenOffError) as error:
             reason = _reason(error)
@@ -250,6 +268,7 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "the server's certificate is not accepted"),
     ((ConnectionRefusedError,), "the server refuses the connection"),
     ((requests.exceptions.Timeout, urllib3.exceptions.TimeoutError), "the server does not answer"),
+    ((requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError), "the server sends to what is no address"),
     ((requests.exceptions.TooManyRedirects,), "the server sends from one address to the next"),
 )
 
