@@ -1,5 +1,7 @@
 """The HTML report in a browser: no errors, sorting by mouse and keyboard, small screens, contrast."""
 
+from time import sleep
+
 import numpy as np
 import pytest
 from browser import LUMINANCE, chromium
@@ -261,9 +263,13 @@ def test_the_matrix_is_read_by_the_arrow_keys_from_one_tab_stop(browser, report)
 def test_a_wide_table_fades_out_where_it_goes_on(browser, report, scheme):
     opened(browser, report, PHONE[0], scheme, PHONE[1])
     tables = browser.find_elements("css selector", ".scroll")
-    wide = [
-        t for t in tables if browser.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", t)
-    ]
+    goes_on = "return arguments[0].scrollWidth > arguments[0].clientWidth"
+    # A moment after it was loaded, the page is still being laid out for the screen that was set.
+    for _ in range(50):
+        wide = [table for table in tables if browser.execute_script(goes_on, table)]
+        if len(wide) > 5:
+            break
+        sleep(0.1)
     assert len(wide) > 5
     for table in tables:
         classes = scrolled(browser, table, "arguments[0].scrollLeft = 0")

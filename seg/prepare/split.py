@@ -104,7 +104,7 @@ def check_split(sources: Sequence[Path], plans: Sequence[SplitPlan], out: Path |
     if out is not None and len(plans) != 1:
         raise WrongUseError(f"one split can be written, not {len(plans) or 'none'}; give --out with one --rule")
     if gone := [source for source in sources if source.suffix != ".parquet" and not source.exists()]:
-        raise WrongUseError(f"there is no {gone[0]}; name a store, or metadata parquets")
+        raise WrongUseError(f"there is no metadata file {gone[0]} and no such store; name one that is there")
     if out is not None and report is not None and out.resolve() in (report.resolve(), *report.resolve().parents):
         raise WrongUseError(f"{report} would lie in {out}; name another --report")
     if out is not None and out.resolve() in map(Path.resolve, sources):
