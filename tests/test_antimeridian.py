@@ -62,6 +62,21 @@ def test_a_collection_spans_what_is_cut_and_what_lies_beside(tmp_path):
     assert east == json.loads(items[0].read_text())["bbox"][2] < -179
 
 
+def test_a_collection_of_both_sides_of_the_earth_spans_all_of_it(tmp_path):
+    """One map lies across 180 degrees, the other across 0."""
+    first = tmp_path / "first"
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32631", [0.0], [45.0])
+    at_zero = GeoRef(32631, round(x / 10) * 10 - 2000, round(y / 10) * 10, 10.0, 400, 400)
+    described = [mapped(first, name, grid=one) for name, one in {"a": across(32760, -17.5), "b": at_zero}.items()]
+    items = [write_item(Described(one.path, one.files, first / MODEL), "first") for one in described]
+    write_model_item(first / MODEL, card(), first / "x", "00ff")
+    write_collection(first, items, "Two maps.")
+    west, south, east, north = valid(first / COLLECTION).extent.spatial.bboxes[0]
+    assert (west, east) == (-180, 180)
+    assert south < -17.5
+    assert 44.9 < north < 45.1
+
+
 @pytest.mark.parametrize(("epsg", "latitude"), PLACES)
 @pytest.mark.parametrize("ending", ["gpkg", "parquet"])
 def test_cells_are_cut(tmp_path, epsg, latitude, ending):

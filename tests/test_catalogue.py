@@ -684,6 +684,8 @@ def test_what_an_item_says_otherwise_is_no_damage(folder, tmp_path, change):
     [
         ("05.11", 5.11),
         ("N0511", 5.11),
+        ("04", 4.0),
+        ("12", 12.0),
         (5.11, 5.11),
         (4, 4.0),
         (" 05.10 ", 5.1),

@@ -34,7 +34,7 @@ _NO_ROLES = ("thumbnail", "overview", "visual", "metadata")
 _PICTURE = re.compile(r"visual|preview|rendered|thumbnail|overview|tci", re.IGNORECASE)
 """Begins the keys of such files too: some are said to be data."""
 _BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
-_BASELINE = re.compile(r"N?(\d{1,2})\.?(\d\d?)", re.IGNORECASE)
+_BASELINE = re.compile(r"N?(\d\d?)(?:\.(\d\d?))?|N?(\d\d)(\d\d)", re.IGNORECASE)
 _APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 
 
@@ -286,11 +286,9 @@ def _number(about: Mapping[str, Any], asset: Mapping[str, Any], name: str) -> fl
 
 
 def _baseline(told: object) -> float | None:
-    """A processing baseline: 5.11 for 5.11, 05.11 and N0511; None for versions of anything else."""
-    if isinstance(told, int):
-        return float(told)
+    """A processing baseline: 5.11 for 5.11, 05.11 and N0511, 4 for 04; None for versions of anything else."""
     found = _BASELINE.fullmatch(str(told).strip())
-    return float(f"{found[1]}.{found[2]}") if found else None
+    return float(f"{found[1] or found[3]}.{found[2] or found[4] or 0}") if found else None
 
 
 def _epsg(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> int | None:

@@ -47,7 +47,7 @@ class Search:
         if (
             not _DATES.fullmatch(self.dates)
             or not all(map(_in_calendar, self.dates.split("/")))
-            or (self.dates in ("..", "../.."))
+            or self.dates in ("..", "../..")
         ):
             raise WrongUseError(
                 f"'{self.dates}' is no date; give a day, a month or a year, or two with a slash between, such as "

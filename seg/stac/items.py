@@ -254,6 +254,8 @@ def _together(bounds: Sequence[Sequence[float]]) -> list[float]:
     wests, souths, easts, norths = zip(*bounds, strict=True)
     if all(west <= east for west, east in zip(wests, easts, strict=True)):
         return [min(wests), min(souths), max(easts), max(norths)]
+    if any(west <= 0 <= east for west, east in zip(wests, easts, strict=True)):
+        return [-180, min(souths), 180, max(norths)]
     # As seen from the side of one that is cut.
     west = min(west if west > 0 else west + 360 for west in wests)
     east = max(east if east > 0 else east + 360 for east in easts)
