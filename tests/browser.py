@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+WebDriverException = pytest.importorskip("selenium.common.exceptions").WebDriverException
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 if CHROMIUM is None or DRIVER is None:
@@ -24,6 +26,12 @@ ARGUMENTS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+
+LAID_OUT = """
+const [width, done] = arguments;
+if (window.isOfBefore || document.readyState !== "complete" || innerWidth !== width) done(false);
+else requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(true))));
+"""
 
 LUMINANCE = """
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -51,3 +59,18 @@ def chromium(**logs: str) -> Iterator["webdriver.Chrome"]:
             yield driver
         finally:
             driver.quit()
+
+
+def opened(driver: "webdriver.Chrome", address: str, width: int, height: int, scheme: str) -> None:
+    """Load a page anew on a screen of a size, light or dark, and wait until all of it is there and laid out.
+
+    The driver alone does not wait so long where the page is the one that is open already, and the machine busy.
+    """
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    driver.execute_script("window.isOfBefore = true")
+    driver.get(address)
+    waiting = WebDriverWait(driver, 60, ignored_exceptions=[WebDriverException])
+    waiting.until(lambda it: it.execute_async_script(LAID_OUT, width))

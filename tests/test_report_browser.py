@@ -1,10 +1,9 @@
 """The HTML report in a browser: no errors, sorting by mouse and keyboard, small screens, contrast."""
 
-from time import sleep
-
 import numpy as np
 import pytest
 from browser import LUMINANCE, chromium
+from browser import opened as opened_anew
 from entries import ANSWERS
 from made_up import made_up_evidence
 
@@ -92,11 +91,7 @@ def browser():
 
 def opened(browser, report: str, width: int = 1280, scheme: str = "light", height: int = 900) -> None:
     """Load the page anew on a screen of a size, in light or dark."""
-    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.get(report)
+    opened_anew(browser, report, width, height, scheme)
 
 
 def table_of(browser, caption: str):
@@ -264,12 +259,7 @@ def test_a_wide_table_fades_out_where_it_goes_on(browser, report, scheme):
     opened(browser, report, PHONE[0], scheme, PHONE[1])
     tables = browser.find_elements("css selector", ".scroll")
     goes_on = "return arguments[0].scrollWidth > arguments[0].clientWidth"
-    # A moment after it was loaded, the page is still being laid out for the screen that was set.
-    for _ in range(50):
-        wide = [table for table in tables if browser.execute_script(goes_on, table)]
-        if len(wide) > 5:
-            break
-        sleep(0.1)
+    wide = [table for table in tables if browser.execute_script(goes_on, table)]
     assert len(wide) > 5
     for table in tables:
         classes = scrolled(browser, table, "arguments[0].scrollLeft = 0")

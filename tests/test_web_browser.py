@@ -12,6 +12,7 @@ import numpy as np
 import pyproj
 import pytest
 from browser import LUMINANCE, chromium
+from browser import opened as opened_anew
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from web_pages import EPSG, HOSTILE, NORTH, WEST, MadeUp, a_page, made_up
@@ -80,11 +81,7 @@ def browser():
 
 def opened(browser, page: Path, size=(1280, 860), scheme="light") -> SimpleNamespace:
     """Load the page anew; gives how pixels of the map and points of the canvas belong together."""
-    screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.get(page.as_uri())
+    opened_anew(browser, page.as_uri(), *size, scheme)
     canvas = browser.find_element("id", "map")
     width, height = canvas.size["width"], canvas.size["height"]
     drawn(browser)
