@@ -36,6 +36,7 @@ from seg.maps import elsewhere, mapping, parts
 from seg.maps import scene_map as map_files
 from seg.maps.map_files import joint_files
 from seg.maps.part import read_box
+from seg.maps.targets import map_targets
 from seg.metrics.area import adjusted_areas
 from seg.metrics.evidence import total_counts
 from seg.metrics.evidence_file import load_evidence
@@ -559,6 +560,8 @@ def test_pixels_that_are_masked_or_filled_are_not_mapped(run, tmp_path):
         ({"scenes": 2, "out": "map.tif"}, WrongUseError, "2 scenes need a folder"),
         ({"scenes": 2, "out": "maps"}, WrongUseError, "several scenes would become"),
         ({"scenes": 0}, WrongUseError, "there is no scene"),
+        ({"out": "a#1.tif", "stac": True}, WrongUseError, "in a link # of a#1.tif means something else"),
+        ({"out": "100 %.tif", "stac": True}, WrongUseError, "in a link % of 100 %.tif means something else"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(run, scene, tmp_path, monkeypatch, changes, error, text):
@@ -570,6 +573,11 @@ def test_what_cannot_be_done_is_one_sentence(run, scene, tmp_path, monkeypatch, 
         predict(run, scenes, Path(changes.pop("out", "map.tif")), **changes)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.rglob("*.tif"))
+
+
+def test_maps_of_several_scenes_have_names_that_a_link_reads_as_they_are():
+    names = [path.name for path in map_targets([Path("a#1.tif"), Path("b%20?.zip"), Path("c d.tif")], Path("maps"))]
+    assert names == ["a_1.tif", "b_20_.tif", "c d.tif"]
 
 
 def test_polygons_that_cannot_be_used(run, scene, tmp_path):

@@ -9,8 +9,9 @@ from seg.catalogue.item import Item, Source, name_of
 from seg.errors import WrongUseError
 
 _KNOWN_ENDING = re.compile(r"(\.SAFE)?(\.(zip|tiff?|vrt|jp2))?$", re.IGNORECASE)
-_STRANGE = re.compile(r"[/\\:\0]+")
-"""What ids of items may hold and names of files may not."""
+_STRANGE = re.compile(r"[/\\:\0#?%]+")
+"""What ids of items may hold and names of files may not, or what means something else in a link."""
+_LINK_MARKS = re.compile(r"[#?%]")
 
 
 def map_targets(scenes: Sequence[Source], out: Path, alone: bool = False, folder: bool = False) -> list[Path]:
@@ -40,6 +41,16 @@ def map_targets(scenes: Sequence[Source], out: Path, alone: bool = False, folder
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise WrongUseError(f"several scenes would become {out / twice[0]}; predict them one by one")
     return [out / name for name in names]
+
+
+def require_linkable(maps: Sequence[Path]) -> None:
+    """Refuse names that a link reads otherwise: some readers of STAC decode links of local files, others do not."""
+    for path in maps:
+        if mark := _LINK_MARKS.search(path.name):
+            raise WrongUseError(
+                f"STAC items link to a map by its name, and in a link {mark[0]} of {path.name} means something else; "
+                "name another --out, or leave out --stac"
+            )
 
 
 def require_inputs(outputs: Sequence[Path], inputs: Sequence[Source]) -> None:

@@ -20,7 +20,7 @@ from seg.maps.map_files import MapOptions, claimed_maps
 from seg.maps.part import Box, ScenePart, choose_part
 from seg.maps.parts import window_grid
 from seg.maps.scene_map import Sizes
-from seg.maps.targets import map_targets, require_inputs
+from seg.maps.targets import map_targets, require_inputs, require_linkable
 from seg.models.card import ModelCard
 from seg.prepare.executors import LOCAL
 from seg.reben.bands import S1_BANDS
@@ -99,6 +99,8 @@ def predict(
     folder = search is not None and Path(out).suffix.lower() not in (".tif", ".tiff")
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
     made = _made_of(Path(run), sources, places_of(s1), Path(out), (geometry, zones), executor == LOCAL, folder)
+    if stac:
+        require_linkable(made.paths)
     with claimed_maps(made.paths, made.out):
         chosen, sizes = _chosen(made.run, device, labels, executor, notify), Sizes(window, overlap, batch_size)
         options = MapOptions(
