@@ -139,6 +139,7 @@ def test_the_grid_is_every_combination_once(desk):
         ({"configs": (Path("a.yaml"), Path("c/a.yaml"))}, WrongUseError, "a-seed0"),
         ({"grid": ("train.seed=1,2",)}, WrongUseError, "write it as --seeds 0,1,2"),
         ({"overrides": ("train.seed=5",)}, WrongUseError, "write it as --seeds 0,1,2"),
+        ({"grid": ("train.lr=2e-3,0.002",)}, WrongUseError, "would be the same run; give values and settings once"),
         ({"grid": ("train.lr=1e-3", "train.lr=1e-4")}, WrongUseError, "in one --grid"),
         ({"grid": ("train.lr=1e-3,1e-4",), "overrides": (" train.lr=1",)}, WrongUseError, "in one --grid"),
     ],

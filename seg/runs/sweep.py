@@ -142,11 +142,14 @@ def sweep_runs(
                         f"two runs would be called {name}; give configurations other names, and values once"
                     )
                 config = load_config(path, (*asked, *more), **settings)
+                whole = with_whole_paths(config)
+                if twin := next((other for other, run in runs.items() if run.config == whole), None):
+                    raise WrongUseError(f"{twin} and {name} would be the same run; give values and settings once")
                 parts.check(config, split)
                 words = ["--config", str(path.absolute()), "--seed", str(seed)]
                 words += [word for override in (*asked, *more) for word in ("--set", override)]
                 scorings = (Scoring(split),) if split else ()
-                runs[name] = SweepRun(Path(out) / name, with_whole_paths(config), tuple(words), scorings)
+                runs[name] = SweepRun(Path(out) / name, whole, tuple(words), scorings)
     return list(runs.values())
 
 
