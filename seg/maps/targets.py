@@ -43,14 +43,16 @@ def map_targets(scenes: Sequence[Source], out: Path, alone: bool = False, folder
     return [out / name for name in names]
 
 
-def require_linkable(maps: Sequence[Path]) -> None:
-    """Refuse names that a link reads otherwise: some readers of STAC decode links of local files, others do not."""
-    for path in maps:
-        if mark := _LINK_MARKS.search(path.name):
-            raise WrongUseError(
-                f"STAC items link to a map by its name, and in a link {mark[0]} of {path.name} means something else; "
-                "name another --out, or leave out --stac"
-            )
+def require_linkable(out: Path) -> None:
+    """Refuse a map whose name a link reads otherwise: some readers of STAC decode links of local files, others do not.
+
+    Maps in a folder have names that `map_targets` gives them.
+    """
+    if out.suffix.lower() in (".tif", ".tiff") and (mark := _LINK_MARKS.search(out.name)):
+        raise WrongUseError(
+            f"STAC items link to a map by its name, and in a link {mark[0]} of {out.name} means something else; "
+            "name another --out, or leave out --stac"
+        )
 
 
 def require_inputs(outputs: Sequence[Path], inputs: Sequence[Source]) -> None:

@@ -95,12 +95,10 @@ def predict(
         SegError: One of its kinds, in one sentence, for anything wrong with the run or a scene.
         OSError: If a file cannot be read or written.
     """
-    _check(mmu, stac, zones, zone_column)
+    _check(mmu, Path(out) if stac else None, zones, zone_column)
     folder = search is not None and Path(out).suffix.lower() not in (".tif", ".tiff")
     sources = sources_of(scenes) if search is None else _searched(search, box, scenes, not folder, notify)
     made = _made_of(Path(run), sources, places_of(s1), Path(out), (geometry, zones), executor == LOCAL, folder)
-    if stac:
-        require_linkable(made.paths)
     with claimed_maps(made.paths, made.out):
         chosen, sizes = _chosen(made.run, device, labels, executor, notify), Sizes(window, overlap, batch_size)
         options = MapOptions(
@@ -115,10 +113,12 @@ def predict(
     return have_mapped([MapPiece(chosen, *one, options, sizes) for one in maps], executor, slurm, track, notify)
 
 
-def _check(mmu: float, stac: bool, zones: AnyPath | None, zone_column: str | None) -> None:
+def _check(mmu: float, linked: Path | None, zones: AnyPath | None, zone_column: str | None) -> None:
+    """What needs neither run nor scene; `linked` is the map, or the folder of maps, that STAC items link to."""
     check_unit(mmu)
     check_zones(zones, zone_column)
-    if stac:
+    if linked:
+        require_linkable(linked)
         require_pystac()
 
 
