@@ -364,6 +364,26 @@ def test_an_entry_of_a_name_that_is_taken_is_told_by_its_folder(store, tmp_path)
     assert {entry.name for entry in read_board(tmp_path).entries} == {"same (a)", "same (b)"}
 
 
+def test_an_entry_whose_name_only_looks_like_another_is_told_by_its_folder(store, tmp_path):
+    """An accent may be a letter of its own, and capitals are small letters to many readers."""
+    leaderboard(tmp_path, init=True)
+    enter(tmp_path, three_runs(tmp_path / "a", store, 3.0), "a", name="caf\u00e9")
+    enter(tmp_path, three_runs(tmp_path / "b", store, 4.0), "b", name="Cafe\u0301")
+    assert {entry.name for entry in read_board(tmp_path).entries} == {"caf\u00e9 (a)", "Cafe\u0301 (b)"}
+
+
+def test_git_leaves_the_ends_of_lines_as_they_were_hashed(store, tmp_path):
+    """Elsewhere git may be told to end lines of all texts as Windows does, and every hash would differ."""
+    leaderboard(tmp_path / "board", init=True)
+    enter(tmp_path / "board", three_runs(tmp_path / "a", store, 3.0), "a")
+    commit(tmp_path / "board")
+    clone = tmp_path / "clone"
+    command = ("git", "-c", "core.autocrlf=true", "clone", "-q", str(tmp_path / "board"), str(clone))
+    subprocess.run(command, check=True, capture_output=True)
+    assert b"\r\n" in (clone / "README.md").read_bytes()
+    assert len(read_board(clone).entries) == 1
+
+
 # --------------------------------------------------------------------------------------------------------------- ranks
 
 

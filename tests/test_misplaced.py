@@ -35,6 +35,8 @@ TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "turned by 90": lambda maps: np.rot90(maps, -1, (1, 2)),
     "turned by 180": lambda maps: np.rot90(maps, 2, (1, 2)),
     "turned by 270": lambda maps: np.rot90(maps, 1, (1, 2)),
+    "shifted by 1 pixel to the right": lambda maps: np.roll(maps, 1, 2),
+    "shifted by 2 pixels up and 1 pixel to the left": lambda maps: np.roll(maps, (-2, -1), (1, 2)),
     "of the next patch": lambda maps: np.roll(maps, -1, 0),
     "of the one before": lambda maps: np.roll(maps, 1, 0),
 }

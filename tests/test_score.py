@@ -37,6 +37,7 @@ from seg.metrics.calibration import confidence_counts
 from seg.metrics.evidence import Details, Evidence, Origin, batch_evidence, reference_areas, total_counts
 from seg.metrics.evidence_file import load_evidence, load_origin, pack_evidence, save_evidence
 from seg.metrics.evidence_header import sealed
+from seg.metrics.scene import decide
 from seg.metrics.scores import score_evidence
 from seg.metrics.sparse import PatchCounts, sparse_counts
 from seg.pipeline.report import report_run
@@ -153,6 +154,26 @@ def test_maps_that_lie_otherwise_are_told_of(made: Made, scored: Any, tmp_path: 
     assert any("The maps look upside down" in one for one in done.remarks)
 
 
+def test_pieces_that_zarr_lacks_are_told_of(made: Made, scored: Any, tmp_path: Path):
+    """Zarr leaves out pieces that hold its fill value alone, so that they may be predictions, or never written."""
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("ids", data=np.array(made.ids, "S").view(np.uint8).reshape(len(made.ids), -1))
+    masks = group.create_array("masks", shape=made.masks.shape, dtype="u1", chunks=(1, 120, 120))
+    masks[2:] = made.masks[2:]
+    done = scored(tmp_path / "a.zarr")
+    (told,) = [one for one in done.remarks if "fill value" in one]
+    assert told.startswith(f"a.zarr: 2 pieces of {len(made.ids)} of masks are not there and were taken for the fill")
+    assert told in json.loads((done.folder / "scored.json").read_text())["remarks"]
+    masks[:] = made.masks
+    assert not any("fill value" in one for one in scored(tmp_path / "a.zarr", out=tmp_path / "b").remarks)
+
+
+def test_half_precision_is_read_without_a_word(made: Made, recwarn: pytest.WarningsRecorder):
+    assert (class_map(made.masks[0].astype(np.float16)) == made.masks[0]).all()
+    assert not recwarn.list
+
+
 TEXTS = {
     "category": lambda ids: pa.array(ids).dictionary_encode(),
     "view": lambda ids: pa.array(ids).cast(pa.string_view()),
@@ -177,6 +198,35 @@ def test_numbers_of_a_table_may_be_decimals(made: Made, tmp_path: Path):
     exact = pa.array([Decimal("0.25")] * len(table), pa.decimal128(5, 2))
     table = table.set_column(table.column_names.index(name), name, exact)
     assert (read_scene_table(write_table(table, tmp_path / "a.parquet")).probabilities_NK[:, 2] == 0.25).all()
+
+
+def with_column(made: Made, numbers: Any) -> pa.Table:
+    table, name = made.table(), CLASS_NAMES[2]
+    return table.set_column(table.column_names.index(name), name, pa.array(numbers))
+
+
+def test_a_probability_stays_on_its_side_of_a_half(made: Made, tmp_path: Path):
+    """Evidence holds float32, to which a double just above 0.5 is 0.5 itself."""
+    exact = np.full(len(made.ids), 0.5)
+    exact[::2] += 1e-12
+    found = read_scene_table(write_table(with_column(made, exact), tmp_path / "a.parquet"))
+    assert (decide(found.probabilities_NK)[:, 2] == (exact > 0.5)).all()
+    np.testing.assert_allclose(found.probabilities_NK[:, 2], exact, atol=1e-7)
+    assert not found.remarks
+
+
+def test_probabilities_that_float32_does_not_tell_apart_are_told_of(made: Made, scored: Any, tmp_path: Path):
+    exact = 1 - np.geomspace(1e-15, 1e-12, len(made.ids))
+    path = write_table(with_column(made, exact), tmp_path / "a.parquet")
+    sentence = f"{len(made.ids) - 1} of {19 * len(made.ids)} probabilities differ from others of their class by less"
+    assert any(one.startswith(sentence) for one in scored(scene=path).remarks)
+
+
+def test_decided_labels_that_are_floats_are_told_of(made: Made, scored: Any, tmp_path: Path):
+    columns = {name: pa.array((made.probabilities[:, k] > 0.5).astype(float)) for k, name in enumerate(CLASS_NAMES)}
+    path = write_table(pa.table({"patch_id": made.ids, **columns}), tmp_path / "a.parquet")
+    assert any(one.startswith("All probabilities are 0 or 1") for one in scored(scene=path).remarks)
+    assert not any("0 or 1" in one for one in read_scene_table(write_table(made.table(), path)).remarks)
 
 
 def test_columns_of_a_text_may_be_parted_by_tabs(made: Made, tmp_path: Path):

@@ -97,6 +97,23 @@ def enormous(made: Made, folder: Path) -> None:
     )
 
 
+def one_name(made: Made, folder: Path) -> None:
+    """A folder for each of two patches, with files of one name."""
+    for number in range(2):
+        file_of(made, folder, number).unlink()
+        (folder / made.ids[number]).mkdir()
+        np.save(folder / made.ids[number] / "mask.npy", made.masks[number])
+
+
+def linked(made: Made, folder: Path) -> None:
+    """A file that is a link out of the folder, and a folder that is one."""
+    file = file_of(made, folder)
+    elsewhere = folder.parent / ".elsewhere"
+    elsewhere.mkdir()
+    file.symlink_to(file.rename(elsewhere / file.name))
+    (folder / "more").symlink_to(elsewhere)
+
+
 ONE = r"1 cannot be scored \(S2"
 TWO = r"2 cannot be scored \(S2\w+, S2\w+\): it"
 FOLDER = {
@@ -105,6 +122,8 @@ FOLDER = {
     "doubled": (twice, r"S2\w+_map.npy are of one patch|are of one patch"),
     "foreign": (foreign, r"1 patch \(S2\w+\) is of the train split"),
     "unknown": (unknown, r"1 patch \(S2\w+\) is not in this store; name the one that they are of with --data"),
+    "one name": (one_name, r"2 names \(S2\w+/mask.npy, mask\) are of no patch"),
+    "linked": (linked, r"2 links lead out of it or nowhere \(\S+\), and none is followed; copy there"),
     "missing": (lambda made, folder: file_of(made, folder).unlink(), r"1 patch \(S2\w+\) is missing"),
     "size": (instead(lambda values: values[:60]), f"{TWO} is 60 x 120, and a patch has 120 x 120 pixels"),
     "NaN": (instead(at(np.nan, (3, 3))), f"{TWO} holds NaN"),
@@ -132,7 +151,8 @@ def test_a_folder_with_what_cannot_be_scored(kind: str, made: Made, scored: Any,
     change(made, folder)
     with pytest.raises(EvidenceError, match=sentence):
         scored(folder)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps"], "something was left or run"
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name != ".elsewhere")
+    assert left == ["maps"], "something was left or run"
 
 
 def test_what_is_nothing_where_nothing_is_labelled_is_no_fault(made: Made, scored: Any, tmp_path: Path):
@@ -319,12 +339,25 @@ def test_a_virtual_raster_of_virtual_rasters_is_not_read(made: Made, scored: Any
         scored(tmp_path / "map.vrt")
 
 
+@pytest.mark.parametrize("mark", ["<VRTDataset", "GIF89a"])
+def test_a_virtual_raster_stands_for_what_begins_as_an_image(mark: str, scored: Any, tmp_path: Path):
+    """GDAL goes by what a file holds: one that is called otherwise would be read, with all it names."""
+    (tmp_path / "a.tif").write_text(f"{mark}><SourceFilename>/vsicurl/http://127.0.0.1:9/a.tif</SourceFilename>")
+    (tmp_path / "map.vrt").write_text(
+        "<VRTDataset><VRTRasterBand><SimpleSource><SourceFilename relativeToVRT='1'>a.tif</SourceFilename>"
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(EvidenceError, match=r"stands for a\.tif, which is no image file on this machine"):
+        scored(tmp_path / "map.vrt")
+
+
 SHARES = {
     "logits": (lambda made: made.logits.numpy(), "are not from 0 to 1; apply softmax"),
     "sigmoids": (lambda made: made.logits.sigmoid().numpy(), "do not add up to 1; apply softmax"),
     "doubled": (lambda made: made.shares * 2, "add up to about 2: divide them by that"),
     "halved": (lambda made: made.shares / 2, "do not add up to 1; those of a pixel add up to about 0.5: divide them"),
     "percent": (lambda made: made.shares * 100, "add up to about 100: divide them by that"),
+    "coarse": (lambda made: made.shares * 1.06 // 0.01 / 100, "add up to nearly 1, as of rounded numbers: divide them"),
     "NaN": (lambda made: np.where(made.shares > 0.5, np.nan, made.shares), "holds NaN"),
     "bytes": (lambda made: np.rint(made.shares * 250).astype(np.uint8), "uint8 without a scale"),
     "none": (lambda made: made.shares * 0, "has no class at pixels that are labelled"),
@@ -564,6 +597,25 @@ def test_hdf5_reads_no_other_files(made: Made, scored: Any, tmp_path: Path):
         file["masks"] = h5py.ExternalLink("other.h5", "masks")
     with pytest.raises(EvidenceError, match="has ids, and neither masks nor probabilities"):
         scored(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 120, 120)])
+def test_hdf5_that_was_not_written_in_full(chunks: Any, made: Made, scored: Any, tmp_path: Path):
+    """Space that a loop has set aside and never come to is 0, which is a class."""
+    import h5py
+
+    def begun(path: Path, written: int) -> Path:
+        with h5py.File(path, "w") as file:
+            file["ids"] = made.ids
+            masks = file.create_dataset("masks", made.masks.shape, "u1", chunks=chunks)
+            for row in range(written):
+                masks[row] = made.masks[row]
+        return path
+
+    written = 0 if chunks is None else len(made.ids) - 1
+    with pytest.raises(EvidenceError, match=rf"masks was not written in full: {written} of \d+ pieces? of it"):
+        scored(begun(tmp_path / "a.h5", written))
+    assert scored(begun(tmp_path / "b.h5", len(made.ids))).scores.patches == len(made.ids)
 
 
 # Tables

@@ -532,7 +532,10 @@ EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "record": (record_of_another_seed, "record of seed 0 is that of seed 1"),
     "doubled": (doubled, "counts patch .* more than once"),
-    "no parquet": (lambda f: (f / "seeds/0/patches.parquet").write_bytes(b"PAR1" * 9), "cannot be read"),
+    "no parquet": (
+        lambda f: (f / "seeds/0/patches.parquet").write_bytes(b"PAR1" * 9),
+        "seeds/0/patches.parquet cannot be read",
+    ),
     "a link": (lambda f: (f / "more").symlink_to("/etc"), "is a link"),
     "a long text": (lambda f: (f / "README.md").write_text("x" * 2_000_000), "larger than"),
     "no text": (lambda f: (f / "README.md").write_bytes(b"\xff\xfe"), "no text in UTF-8"),
@@ -1006,6 +1009,45 @@ def test_pixels_of_classes_that_nobody_asked_for_are_remarked(store, tmp_path):
     answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER, deterministic=True)
     (remark,) = submit([tmp_path / "scored"], tmp_path / "entry", answers=answers).remarks
     assert remark.startswith("30 % of the pixels of seed 0 are predicted as classes that no patch")
+
+
+def test_the_reference_itself_is_remarked_of_an_entry(store, tmp_path):
+    """A few changed pixels make it no copy of the reference, and it would be the first of its track."""
+    rows = np.flatnonzero(store.index.splits == 2)
+    ids = store.index.patch_ids.take(rows).to_pylist()
+    truth = np.stack([class_indices(store.patches.reference_map(one), one) for one in ids])
+    masks = np.where(np.random.default_rng(0).random(truth.shape) < 0.0005, 3, truth % 255).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", ids=np.array(ids), masks=masks)
+    score(tmp_path / "a.npz", name="outsider", out=tmp_path / "scored", classes="reben", data=store.folder)
+    answers = write_answers(tmp_path / "answers.yaml", **OUTSIDER, deterministic=True)
+    (remark,) = submit([tmp_path / "scored"], tmp_path / "entry", answers=answers).remarks
+    assert re.fullmatch(r"seed 0: 99\.9\d+ % of the pixels are right: these look like the reference itself, .*", remark)
+    assert verify(tmp_path / "entry").remarks == (remark,)
+
+
+def test_answers_that_are_no_utf8_are_not_mangled(runs, tmp_path):
+    path = write_answers(tmp_path / "answers.yaml", device="caf\u00e9")
+    path.write_bytes(path.read_text(encoding="utf-8").encode("latin-1"))
+    assert b"caf\xe9" in path.read_bytes()
+    with pytest.raises(SubmissionError, match=r"answers\.yaml is no text in UTF-8; save it as UTF-8"):
+        submit(runs, tmp_path / "entry", answers=path)
+    assert not (tmp_path / "entry").exists()
+
+
+def test_a_list_that_is_empty_is_told_of_in_words():
+    text = form_text(ANSWERS | {"authors": ["Jane"]})[0].replace("\n  - Jane", "\n  []").replace("\n- Jane", " []")
+    with pytest.raises(SubmissionError, match=r"form, line \d+: authors should have at least 1 item"):
+        read_answers(text, "form")
+
+
+def test_lines_that_end_otherwise_are_told_of_as_such(folder):
+    page = folder / "README.md"
+    page.write_bytes(page.read_bytes().replace(b"\n", b"\r\n"))
+    manifest = json.loads((folder / "submission.json").read_text())
+    text = manifest_text(folder, manifest["name"], manifest["seeds"])
+    (folder / "submission.json").write_text(text)
+    with pytest.raises(SubmissionError, match=r"README\.md, line 1 ends with a carriage return"):
+        verify(folder)
 
 
 @pytest.mark.parametrize("where", ["schema", "header"])

@@ -4,6 +4,7 @@ from seg.benchmark.records import Facts
 from seg.config.scope import scored_on
 from seg.errors import SubmissionError
 from seg.metrics.evidence import Evidence, total_counts
+from seg.predictions.permuted import permuted, too_good
 
 _MANY_INVENTED = 0.25
 """Share of the pixels that is remarked: weak models have a tenth of theirs in classes that a small set lacks."""
@@ -53,7 +54,18 @@ def check_record(seed: str, fact: Facts, evidence: Evidence) -> None:
         )
 
 
-def invented(seed: str, evidence: Evidence) -> list[str]:
+def doubts(seed: str, evidence: Evidence) -> list[str]:
+    """Remarks on what is not refused: invented classes, classes that have changed places, and the reference itself."""
+    found = _invented(seed, evidence)
+    if (shares := permuted(evidence)) is not None:
+        found.append(
+            f"the classes of seed {seed} seem to have changed places: {100 * shares[0]:.1f} % of its pixels would "
+            f"be right instead of {100 * shares[1]:.1f} %"
+        )
+    return found + [f"seed {seed}: {one[0].lower()}{one[1:].removesuffix('.')}" for one in too_good(evidence)]
+
+
+def _invented(seed: str, evidence: Evidence) -> list[str]:
     """A remark on many pixels of classes that the reference lacks: mIoU, which leaves these out, does not see them."""
     counts_KK = total_counts(evidence)
     absent_K = counts_KK.sum(1) == 0

@@ -7,6 +7,7 @@ from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from seg.benchmark.apart import Examiner
 from seg.benchmark.card import statements_table
@@ -165,7 +166,7 @@ def _is_meant(path: Path) -> bool:
 
 def _grouped(found: Sequence[Verified], sort: str, checks: Checks) -> tuple[tuple[Placed, ...], ...]:
     """Entries that compare: of one track, on one set of patches with one reference."""
-    names = [one.answers.name for one in found]
+    names = [_looks(one.answers.name) for one in found]
     groups: dict[tuple[bool, str, str], list[Verified]] = {}
     for one in found:
         key = (bool(one.synthetic), one.subject, one.answers.track.name)
@@ -176,7 +177,7 @@ def _grouped(found: Sequence[Verified], sort: str, checks: Checks) -> tuple[tupl
         by_score = {key: ranks([one.outcome for one in group], key) for key in RANKED}
         entries = [
             Placed(
-                one.answers.name if names.count(one.answers.name) == 1 else f"{one.answers.name} ({one.name})",
+                one.answers.name if names.count(_looks(one.answers.name)) == 1 else f"{one.answers.name} ({one.name})",
                 one,
                 {key: found[position] for key, found in by_score.items() if position in found},
                 compared_words(checks.get(one.manifest.digest, {}), one.manifest.seeds, one.outcome.keys),
@@ -185,6 +186,11 @@ def _grouped(found: Sequence[Verified], sort: str, checks: Checks) -> tuple[tupl
         ]
         placed.append(tuple(sorted(entries, key=partial(_order, sort))))
     return tuple(placed)
+
+
+def _looks(name: str) -> str:
+    """What a name looks like: accents and capitals can be written in several ways."""
+    return normalize("NFKC", name).casefold()
 
 
 def _trust(group: Sequence[Verified]) -> tuple[bool, int]:

@@ -21,6 +21,8 @@ _MOST_VALUES, _MOST_BYTES = 100_000_000, 2 << 30
 _MOST_LETTERS = 200
 """Of an id, a country or a label."""
 _ROWS = 4096
+_DEPTH = 3
+"""Parts of a path in a submission: which seed it is of stands in it."""
 
 
 def read_evidence(path: Path) -> Evidence:
@@ -32,16 +34,17 @@ def read_evidence(path: Path) -> Evidence:
     Raises:
         SubmissionError: If it is damaged, or would unpack to more than any evidence does.
     """
+    name = "/".join(path.parts[-_DEPTH:])
     try:
         with pq.ParquetFile(path) as file:
-            _check_size(path.name, file.metadata)
-            _check_notes(path.name, file.metadata.metadata or {})
-        _check_texts(path)
+            _check_size(name, file.metadata)
+            _check_notes(name, file.metadata.metadata or {})
+        _check_texts(name, path)
         return load_evidence(path.parent)
     except (pa.ArrowException, OSError) as error:
-        raise SubmissionError(f"{path.name} cannot be read ({clipped(str(error))}); {PACK_AGAIN}") from None
+        raise SubmissionError(f"{name} cannot be read ({clipped(str(error))}); {PACK_AGAIN}") from None
     except EvidenceError as error:
-        what = str(error).replace(str(path), path.name).partition("; ")[0]
+        what = str(error).replace(str(path), name).partition("; ")[0]
         raise SubmissionError(f"{what}; {PACK_AGAIN}") from None
 
 
@@ -81,16 +84,16 @@ def _check_notes(name: str, notes: Mapping[bytes, bytes]) -> None:
         raise SubmissionError(f"{name} says {clipped(strange[0])}, which no evidence does; {PACK_AGAIN}")
 
 
-def _check_texts(path: Path) -> None:
+def _check_texts(name: str, path: Path) -> None:
     """Refuse long texts: one that a dictionary holds once may stand in every row."""
     with pq.ParquetFile(path, read_dictionary=_TEXTS) as file:
-        columns = [name for name in _TEXTS if name.partition(".")[0] in file.schema_arrow.names]
+        columns = [one for one in _TEXTS if one.partition(".")[0] in file.schema_arrow.names]
         for batch in file.iter_batches(_ROWS, columns=columns, use_threads=False):
             for array in batch.columns:
                 inner = array.flatten() if pa.types.is_list(array.type) else array
                 words = inner.dictionary if pa.types.is_dictionary(inner.type) else inner
                 if pa.types.is_string(words.type) and words.nbytes > _longest(len(words)):
-                    raise SubmissionError(f"{path.name} has texts that are no ids, countries or labels; {PACK_AGAIN}")
+                    raise SubmissionError(f"{name} has texts that are no ids, countries or labels; {PACK_AGAIN}")
 
 
 def _longest(words: int) -> int:

@@ -211,6 +211,7 @@ def read_answers(text: str, source: str) -> Answers:
             first["msg"]
             .removeprefix("Value error, ")
             .replace("Input should", "should")
+            .replace("List should", "should")
             .replace("String should", "should")
         )
         if first["type"] == "extra_forbidden":

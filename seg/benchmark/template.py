@@ -22,6 +22,10 @@ shows; only whoever keeps the leaderboard writes there:
 seg verify {SUBMISSIONS}/NAME --data STORE --classes reben --predictions 0=MAPS --out {CHECKS}/NAME.json
 ```
 """
+_ATTRIBUTES = f"""# Files of submissions are known by their hashes: git may not end their lines otherwise.
+{SUBMISSIONS}/** -text
+{CHECKS}/** -text
+"""
 _WORKFLOW = f"""# What somebody proposes is verified before anybody reads it, without secrets and leave to write.
 name: verify
 on:
@@ -74,6 +78,7 @@ FILES = {
     "README.md": _README,
     ".github/workflows/verify.yml": _WORKFLOW,
     f"{SUBMISSIONS}/README.md": "One folder or zip for each entry, as `seg submit` writes it.\n",
+    ".gitattributes": _ATTRIBUTES,
     f"{CHECKS}/README.md": "What the predictions of entries gave, a file for each.\n",
 }
 """Files of an empty leaderboard, by their paths."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seg.benchmark.agreement import check_record, invented
+from seg.benchmark.agreement import check_record, doubts
 from seg.benchmark.bounds import read_evidence
 from seg.benchmark.card import derived_files
 from seg.benchmark.consistency import check_consistency
@@ -28,7 +28,6 @@ from seg.config.track import Track, silent
 from seg.config.wording import clipped, counted
 from seg.errors import SubmissionError, UnknownNameError
 from seg.metrics.evidence import Evidence
-from seg.predictions.permuted import permuted
 from seg.reben.official import ids_digest, labels_digest
 from seg.reben.patch import PatchId
 from seg.report.results import text_difference
@@ -229,12 +228,7 @@ def examine(
             fitted=first.fitted or fitted,
         )
         seen.append(seen_seed(seed, evidence))
-        remarks += [*check_seed(seen[-1], seen[:-1]), *invented(seed, evidence)]
-        if (shares := permuted(evidence)) is not None:
-            remarks.append(
-                f"the classes of seed {seed} seem to have changed places: {100 * shares[0]:.1f} % of its pixels would "
-                f"be right instead of {100 * shares[1]:.1f} %"
-            )
+        remarks += [*check_seed(seen[-1], seen[:-1]), *doubts(seed, evidence)]
         first = replace(first, prints=(*first.prints, seen[-1].prints))
         if bare and (fact.trained or weights):
             raise SubmissionError(f"the evidence of seed {seed} lacks the details of an evaluation; score it again")

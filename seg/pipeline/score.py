@@ -116,6 +116,8 @@ def score(
         evidence, digest = scored_evidence(request, folder, executor, slurm, track, notify)
         seconds = time.perf_counter() - began
         remarks = too_good(evidence)
+        for given_in in (request.source, request.table):
+            remarks += given_in.remarks if given_in is not None else ()
         if request.numbering is not None and (sentence := doubt(evidence, request.numbering.name)):
             remarks.insert(0, sentence)
         if request.source is not None and (sentence := misplaced(_some_maps(request))):

@@ -74,7 +74,12 @@ def submit(
             text, left = form_text(known_answers(seeds))
             write_text(form, text)
         return Submitted(None, form, tuple(left), (_ONE_SEED,) if len(seeds) == 1 else ())
-    text = answers.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = answers.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise SubmissionError(
+            f"{answers} is no text in UTF-8; save it as UTF-8, so that names stay as they are"
+        ) from None
     stated = read_answers(text, str(answers))
     with whole_folder(out, MANIFEST_FILE, "a submission") as folder:
         remarks = fill_submission(folder, seeds, stated, text, track)

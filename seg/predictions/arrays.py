@@ -46,7 +46,7 @@ class Arrays:
         places: Row of each, or, without ids, the arrays of its class map and of its probabilities; empty: none.
         scale: What a stored 1 of the probabilities stands for; None: they are fractions.
         masks, shares: Whether there are class maps and probabilities.
-        stamp: See there.
+        stamp, remarks: See there.
     """
 
     path: Path
@@ -56,6 +56,7 @@ class Arrays:
     masks: bool
     shares: bool
     stamp: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def what(self) -> str:
@@ -141,7 +142,8 @@ def open_arrays(path: Path) -> Arrays:
                 found, expected = (" x ".join(map(str, size)) for size in (shape, (len(ids), *parts[name])))
                 raise EvidenceError(f"{path}: {name} is {found}, and has to be {expected} for the {len(ids):,} ids")
         rows: dict[str, int | tuple[str, str]] = {name: row for row, name in enumerate(ids)}
-        return Arrays(path, tuple(ids), rows, scale, MASKS in there, SHARES in there, stamp)
+        remarks = tuple(filter(None, map(container.doubt, there)))
+        return Arrays(path, tuple(ids), rows, scale, MASKS in there, SHARES in there, stamp, remarks)
 
 
 def _by_patch(path: Path, container: Container) -> tuple[dict[str, int | tuple[str, str]], bool, bool]:

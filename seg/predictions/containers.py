@@ -61,6 +61,10 @@ class Container(Protocol):
         """All of an array."""
         ...
 
+    def doubt(self, name: str) -> str:
+        """A sentence about an array that may not have been written in full; empty if nothing speaks for it."""
+        ...
+
     def at_once(self, name: str) -> int:
         """How many rows are best read together."""
         ...
@@ -211,6 +215,10 @@ class _Npz:
             content = member.read(int(np.prod(shape, dtype=object)) * dtype.itemsize)
         return np.frombuffer(content, dtype).reshape(shape)
 
+    def doubt(self, name: str) -> str:
+        """Nothing: such a file is written as a whole."""
+        return ""
+
     def at_once(self, name: str) -> int:
         """How many rows are best read together."""
         return 16
@@ -258,6 +266,10 @@ class _Safetensors:
         """All of an array."""
         array: npt.NDArray[Any] = self._file.get_tensor(name)
         return array
+
+    def doubt(self, name: str) -> str:
+        """Nothing: such a file is written as a whole."""
+        return ""
 
     def at_once(self, name: str) -> int:
         """How many rows are best read together."""

@@ -17,6 +17,7 @@ import rasterio.errors
 import xxhash
 from rasterio.windows import Window
 
+from seg.config.wording import clipped, counted
 from seg.errors import EvidenceError, PredictionError
 from seg.predictions.numbering import Numbering
 from seg.predictions.pixels import SIZE, PatchPixels, Read, class_map, is_patch, probabilities, split_name
@@ -76,6 +77,11 @@ class Folder:
         """Whether there are probabilities."""
         return bool(self.volumes)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """None: what such files lack is refused."""
+        return ()
+
     def only(self, names: Sequence[str]) -> "Folder":
         """The same of some patches."""
         maps, volumes = ({n: files[n] for n in names if n in files} for files in (self.maps, self.volumes))
@@ -117,6 +123,8 @@ def open_folder(path: Path, numbering: Numbering) -> Folder | None:
         digest.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode())
         patches += is_patch(name)
         files = volumes if are_shares else maps
+        if name in files and not is_patch(name):
+            name = place  # which is told of: a folder for each patch may have files of one name
         if name in files:
             raise EvidenceError(f"{path}: {files[name]} and {place} are of one patch; leave one of them")
         files[name] = place
@@ -285,15 +293,38 @@ def _silent() -> Iterator[None]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """All files below a folder, in the order of their names: no pipes, no devices, and no links that lead out of it."""
+    """All files below a folder, in the order of their names: no pipes, no devices, and no links that lead out of it.
+
+    Raises:
+        EvidenceError: If predictions of patches are such links, or lie in folders that are.
+    """
     whole = path.resolve()
+    links = []
     for folder, folders, names in os.walk(path):
         folders.sort()
+        links += [Path(folder, name) for name in folders if _leads_out(Path(folder, name), whole)]
         for name in sorted(names):
             file = Path(folder, name)
-            outside = file.is_symlink() and not file.resolve().is_relative_to(whole)
-            if not name.startswith(".") and file.is_file() and not outside:
+            if name.startswith("."):
+                continue
+            if _leads_out(file, whole):
+                links.append(file)
+            elif file.is_file():
                 yield file
+    meant = [link for link in links if any(map(_is_of_patch, link.iterdir() if link.is_dir() else [link]))]
+    if meant:
+        raise EvidenceError(
+            f"{path}: {counted(len(meant), 'link leads', 'links lead')} out of it or nowhere "
+            f"({clipped(meant[0].relative_to(path).as_posix())}), and none is followed; copy there what they stand for"
+        )
+
+
+def _leads_out(place: Path, whole: Path) -> bool:
+    return place.is_symlink() and not (place.exists() and place.resolve().is_relative_to(whole))
+
+
+def _is_of_patch(file: Path) -> bool:
+    return file.suffix.lower() in DRIVERS and is_patch(split_name(file.stem)[0])
 
 
 def _is_beside(file: Path, folder: Path) -> bool:

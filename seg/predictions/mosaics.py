@@ -101,6 +101,11 @@ class Mosaics:
         """Whether there are probabilities."""
         return any(raster.shares for raster in self.rasters)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """None: what such files lack is refused."""
+        return ()
+
     def only(self, names: Sequence[str]) -> "Mosaics":
         """The same of some patches."""
         return replace(self, names=tuple(names))
@@ -187,8 +192,9 @@ def open_mosaics(paths: Sequence[Path], numbering: Numbering, index: Index, rows
             transform = tuple(dataset.transform)[:6]
             filled = _filled(path) if path.suffix.lower() == ".vrt" and dataset.nodata is None else None
             rasters.append(_Raster(path, epsg, transform, dataset.shape, dataset.count == NUM_CLASSES, filled))
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        for file in (path, *(_check_sources(path) if path.suffix.lower() == ".vrt" else ())):
+            status = file.stat()
+            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     patches = [(name, PatchId.parse(name)) for name in index.patch_ids.take(rows).to_pylist()]
     names = [name for name, patch in patches if any(r.window(patch.georef) for r in _of_product(rasters, patch))]
     zones = {patch.georef.epsg for _, patch in patches}
@@ -232,8 +238,11 @@ _SOURCES = ("sourcefilename", "sourcedataset")
 _MOST_TEXT = 1 << 26
 
 
-def _check_sources(path: Path) -> None:
+def _check_sources(path: Path) -> list[Path]:
     """Refuse a virtual raster of anything but image files on this machine, before GDAL opens one of them.
+
+    Returns:
+        The files that it stands for.
 
     Raises:
         EvidenceError: Naming what it stands for.
@@ -244,6 +253,7 @@ def _check_sources(path: Path) -> None:
         elements = list(ElementTree.fromstring(path.read_bytes()).iter())
     except (ElementTree.ParseError, ValueError, LookupError):
         raise EvidenceError(f"{path} is no virtual raster; give the rasters that it stands for") from None
+    sources = []
     for element in elements:
         if element.tag.lower() in _SOURCES:
             named = (element.text or "").strip()
@@ -254,11 +264,20 @@ def _check_sources(path: Path) -> None:
                     f"{path} stands for {clipped(named)}, which is a virtual raster itself; give the folder of the "
                     "rasters"
                 )
-            if not known or not (path.parent / named if beside else Path(named)).is_file():
+            source = path.parent / named if beside else Path(named)
+            # GDAL goes by what a file holds, which may be another virtual raster whatever it is called.
+            if not known or not source.is_file() or not _begins_as_image(source):
                 raise EvidenceError(
                     f"{path} stands for {clipped(named)}, which is no image file on this machine; give the rasters "
                     "themselves"
                 )
+            sources.append(source)
+    return sources
+
+
+def _begins_as_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(max(map(len, _MARKS))).startswith(_MARKS)
 
 
 def _filled(path: Path) -> tuple[tuple[float, ...], ...] | None:
@@ -283,3 +302,5 @@ def _filled(path: Path) -> tuple[tuple[float, ...], ...] | None:
 
 
 _IMAGES = (".tif", ".tiff", ".png")
+_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG\r\n\x1a\n")
+"""How TIFF, BigTIFF and PNG begin."""

@@ -48,6 +48,7 @@ class Source(Protocol):
         stamp: Changes when the files do.
         names: Names of the patches, in the order in which they are read best.
         masks, shares: Whether there are class maps and probabilities.
+        remarks: What makes one doubt that they are what they are said to be.
     """
 
     @property
@@ -62,6 +63,8 @@ class Source(Protocol):
     def masks(self) -> bool: ...  # noqa: D102
     @property
     def shares(self) -> bool: ...  # noqa: D102
+    @property
+    def remarks(self) -> Sequence[str]: ...  # noqa: D102
 
     def only(self, names: Sequence[str]) -> "Source":
         """The same of some patches, in that order."""
@@ -117,7 +120,7 @@ def class_map(
     if nodata is not None:
         empty = empty | (np.isnan(array) if np.isnan(nodata) else array == nodata)
     if array.dtype.kind == "f":
-        array = np.where(empty, 0, array)
+        array = np.where(empty, 0, array).astype(np.float64)  # half-precision knows no 2^31
         if np.isnan(array).any():
             raise PredictionError("holds NaN")
         if not (np.abs(array) < 2**31).all() or (array != np.rint(array)).any():
@@ -171,6 +174,10 @@ def way_to_fractions(shares_KHW: npt.NDArray[np.float32]) -> str:
         return "apply softmax to logits first"
     sums_HW = shares_KHW.sum(0)
     total = float(np.median(sums_HW[sums_HW > 0])) if sums_HW.any() else 0.0
+    if abs(total - 1) < _SAME_SUM:
+        return (
+            "those of a pixel add up to nearly 1, as of rounded numbers: divide them by their sum, or round them less"
+        )
     if total and np.isclose(sums_HW, total, rtol=_SAME_SUM).mean() > 0.5:
         return f"those of a pixel add up to about {total:.3g}: divide them by that"
     return "apply softmax to logits first, or divide those of a pixel by their sum"

@@ -40,6 +40,7 @@ class SceneTable:
         probabilities_NK: float32, 0 to 1; 0 and 1 where labels were decided.
         ranked: Whether they are probabilities, and not decided labels.
         digest: Of all of it.
+        remarks: What makes one doubt that the numbers are what they are taken for.
     """
 
     what: str
@@ -47,6 +48,7 @@ class SceneTable:
     probabilities_NK: npt.NDArray[np.float32]
     ranked: bool
     digest: str
+    remarks: tuple[str, ...] = ()
 
 
 def read_scene_table(path: Path) -> SceneTable:
@@ -70,8 +72,11 @@ def read_scene_table(path: Path) -> SceneTable:
         raise EvidenceError(f"{path}: '{ID}' has to hold the id of a patch in each row; write the ids as text")
     names = tuple(pc.utf8_trim_whitespace(ids).to_pylist())
     columns = _class_columns(path, table.column_names)
+    remarks: tuple[str, ...] = ()
     if columns is not None:
-        values, ranked = _numbers(path, table, columns, names)
+        exact_NK, ranked = _numbers(path, table, columns, names)
+        values = _single(exact_NK)
+        remarks = _doubts(exact_NK, values) if ranked else ()
         # What seg writes has thresholds of its own.
         if columns[0] == CLASS_NAMES[0] and LABELS in table.column_names:
             labels = _labels(path, table[LABELS].combine_chunks(), names)
@@ -84,7 +89,9 @@ def read_scene_table(path: Path) -> SceneTable:
     digest = xxhash.xxh3_128("\n".join(names).encode())
     digest.update(values.tobytes())
     kind = "probabilities" if ranked else "labels"
-    return SceneTable(f"{kind} by patch ({path.suffix.lower().lstrip('.')})", names, values, ranked, digest.hexdigest())
+    return SceneTable(
+        f"{kind} by patch ({path.suffix.lower().lstrip('.')})", names, values, ranked, digest.hexdigest(), remarks
+    )
 
 
 def _read(path: Path) -> pa.Table:
@@ -157,7 +164,7 @@ def _class_columns(path: Path, names: Sequence[str]) -> list[str] | None:
 
 def _numbers(
     path: Path, table: pa.Table, columns: Sequence[str], names: Sequence[str]
-) -> tuple[npt.NDArray[np.float32], bool]:
+) -> tuple[npt.NDArray[np.float64], bool]:
     """Probabilities or decided labels, and whether they are the former."""
     arrays = [table[name].combine_chunks() for name in columns]
     floats = [pa.types.is_floating(array.type) or pa.types.is_decimal(array.type) for array in arrays]
@@ -167,8 +174,8 @@ def _numbers(
         raise EvidenceError(f"{path}: column '{odd}' holds no numbers; write 0.5 rather than 0,5 or a word")
     values = np.stack([_column(array) for array in arrays], axis=1)
     ranked = any(floats)
-    broken = np.asarray(np.isnan(values).any(axis=1))
-    _refuse(path, broken, names, "without a value, or NaN, for a class", "give each patch 19 numbers")
+    broken = np.asarray(~np.isfinite(values).all(axis=1))
+    _refuse(path, broken, names, "without a value, or NaN or infinity, for a class", "give each patch 19 numbers")
     outside = np.asarray(((values < 0) | (values > 1)).any(axis=1))
     cure = "pass logits through a sigmoid first"
     if values.min(initial=0) >= 0:
@@ -176,7 +183,36 @@ def _numbers(
         scale = next((f", perhaps {scale}" for scale in (100, 250, 255) if 2 <= most <= scale), "")
         cure = f"divide them by what stands for 1{scale}"
     _refuse(path, outside, names, "with values outside of 0 to 1", cure)
-    return values.astype(np.float32), ranked
+    return values, ranked
+
+
+def _single(exact_NK: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Probabilities as evidence holds them, each on the side of 0.5 that it was on."""
+    values = exact_NK.astype(np.float32)
+    lost = (exact_NK > DEFAULT_THRESHOLD) & (values <= DEFAULT_THRESHOLD)
+    values[lost] = np.nextafter(np.float32(DEFAULT_THRESHOLD), np.float32(1))
+    return values
+
+
+def _doubts(exact_NK: npt.NDArray[np.float64], values_NK: npt.NDArray[np.float32]) -> tuple[str, ...]:
+    """Sentences about probabilities that rank patches less than they seem to."""
+    if exact_NK.size and not ((exact_NK > 0) & (exact_NK < 1)).any():
+        return (
+            "All probabilities are 0 or 1, as labels are that were decided, and their average precision says little. "
+            "Write whole numbers if they are labels.",
+        )
+    pairs = zip(exact_NK.T, values_NK.T, strict=True)
+    tied = sum(len(np.unique(exact_N)) - len(np.unique(values_N)) for exact_N, values_N in pairs)
+    if tied <= _MOST_TIED * exact_NK.size:
+        return ()
+    return (
+        f"{tied:,} of {exact_NK.size:,} probabilities differ from others of their class by less than float32 holds and "
+        "rank like these, which changes average precision. Write them less close to 1, such as after a temperature.",
+    )
+
+
+_MOST_TIED = 0.001
+"""Share of the probabilities of which it does not matter."""
 
 
 def _column(array: pa.Array) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from seg.config.wording import counted
 from seg.errors import EvidenceError
 from seg.predictions.containers import Header, check_chunk
 
@@ -39,6 +40,18 @@ class ZarrGroup:
     def whole(self, name: str) -> npt.NDArray[Any]:
         """All of an array."""
         return np.asarray(self._array(name)[...])
+
+    def doubt(self, name: str) -> str:
+        """A sentence about pieces that are not there: Zarr may leave out those that hold nothing but its fill value."""
+        array = self._array(name)
+        lacking = array.nchunks - array.nchunks_initialized
+        if not lacking:
+            return ""
+        return (
+            f"{self._path.name}: {counted(lacking, 'piece', 'pieces')} of {array.nchunks:,} of {name} "
+            f"{'is' if lacking == 1 else 'are'} not there and {'was' if lacking == 1 else 'were'} taken for the fill "
+            f"value {array.fill_value}. Make sure that all was written."
+        )
 
     def at_once(self, name: str) -> int:
         """How many rows are best read together."""

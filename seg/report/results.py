@@ -115,6 +115,8 @@ def text_difference(name: str, text: str, expected: str) -> str | None:
     # Other characters that end lines for some are part of them for others.
     lines, wanted = (one.removesuffix("\n").split("\n") for one in (text, expected))
     for number, (line, want) in enumerate(zip(lines, wanted, strict=False), 1):
+        if line == f"{want}\r":
+            return f"{name}, line {number} ends with a carriage return, which some programs add to every line"
         if not _same(line, want):
             here, there = _excerpts(line, want)
             return f"{name}, line {number}: '{here}', but the evidence gives '{there}'"
