@@ -322,7 +322,8 @@ def _killed(*_):
 
 @pytest.mark.parametrize("damaged", ["classes-0000.tif", "probabilities-0001.tif", "cells-0000.npy", "left-out-*.json"])
 @pytest.mark.parametrize("kept", [0, 0.8])
-def test_what_a_crash_has_left_damaged_is_made_anew(run, scene, place, mapped, tmp_path, monkeypatch, damaged, kept):
+@pytest.mark.usefixtures("mapped")
+def test_what_a_crash_has_left_damaged_is_made_anew(run, scene, place, tmp_path, monkeypatch, damaged, kept):
     """Files of strips are renamed before they are on disk: a machine that loses its power may keep a part of them."""
     extras = {"probabilities": True, "confidence": True, "labels": True}
     monkeypatch.setattr(mapping, "finish_map", _killed)
