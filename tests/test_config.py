@@ -153,3 +153,8 @@ def test_a_setting_that_occurs_twice(tmp_path):
     file.write_text("train:\n  lr: 1e-3\n  epochs: 3\n  lr: 1e-4\n")
     with pytest.raises(WrongUseError, match=r"twice\.yaml is no valid YAML in line 4: found duplicate key .lr."):
         load_config(file)
+
+
+def test_a_folder_is_no_configuration(tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder; name a YAML file, such as .*config\.yaml of a run$"):
+        load_config(tmp_path)

@@ -101,6 +101,7 @@ TYPED = {
         "score the predictions again": "test_score.py::test_a_scored_folder_that_cannot_be_read",
         "is no evidence of seg": DESCRIBED,
     },
+    "inference/onnx_network.py": {"make one with": "test_onnx.py::made_as_advised"},
     "models/onnx_file.py": {
         "make one with": "test_onnx.py::made_as_advised",
         "pip install 'seg[onnx]'": "test_cures.py::test_packages_that_are_advised_are_known",

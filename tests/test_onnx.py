@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import torch
 from commands import printed, run_seg, type_in
-from onnx import TensorProto, helper, save
+from onnx import TensorProto, helper, load, save
 from scene_in_memory import scene_in_memory
 from scipy.special import entr
 
@@ -329,6 +329,44 @@ def foreign(path: Path, **metadata: str) -> Path:
     helper.set_model_props(model, metadata)
     save(model, path)
     return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": "share32"},
+        {"values": 3},
+        {"weights": None},
+        {"takes": {"multiple": 0}},
+        {"takes": {"multiple": "32"}},
+        {"takes": {"least": 1.5}},
+        {"takes": {"context": None}},
+        {"takes": {"context": -3}},
+        {"takes": {"fixed": [7, 7]}},
+        {"takes": {"fixed": 0}},
+    ],
+)
+def test_metadata_of_another_version_are_not_guessed_at(tmp_path, change):
+    model, card = made(RGB, "none")
+    write_onnx(tmp_path / "m.onnx", model, card, OnnxOptions())
+    said = json.loads(load(tmp_path / "m.onnx").metadata_props[0].value)
+    said["takes"] |= change.pop("takes", {})
+    foreign(tmp_path / "odd.onnx", seg=json.dumps(said | change))
+    with pytest.raises(CheckpointError, match=r"metadata that this seg cannot read .*; make one with: seg card"):
+        read_onnx(tmp_path / "odd.onnx")
+
+
+def test_metadata_of_another_network_are_told_before_it_runs(tmp_path):
+    model, card = made(USED, "none")
+    write_onnx(tmp_path / "m.onnx", model, card, OnnxOptions())
+    said = json.loads(load(tmp_path / "m.onnx").metadata_props[0].value)
+    for scene, bands in ((False, len(USED)), (True, len(RGB))):
+        odd = said | {"scene": scene}
+        if bands == len(RGB):
+            odd["card"] = made(RGB, "none")[1].model_dump(mode="json")
+        chosen = read_onnx(foreign(tmp_path / "odd.onnx", seg=json.dumps(odd)))
+        with pytest.raises(CheckpointError, match=rf"of another network: it should take bands of {bands} bands and"):
+            OnnxNetwork(chosen, "cpu")
 
 
 def test_files_that_cannot_be_used_are_refused_in_a_sentence(whole, tmp_path, monkeypatch):

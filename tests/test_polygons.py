@@ -6,6 +6,7 @@ from contextlib import closing
 import cv2
 import geopandas
 import numpy as np
+import pyarrow as pa
 import pytest
 import rasterio
 import shapely
@@ -36,6 +37,7 @@ from seg.store.marks import is_marked
 from seg.synthetic.scene import synthesise_scene
 from seg.synthetic.tree import synthesise
 from seg.vectors.footprints import CRS84, write_footprints
+from seg.vectors.geopackage import Style, write_geopackage
 from seg.vectors.polygons import PolygonOptions, land_cover, polygon_options
 
 NODATA = 255
@@ -199,6 +201,21 @@ def test_a_file_has_what_is_known_of_each_polygon(tmp_path):
         ((kind,),) = database.execute("SELECT geometry_type_name FROM gpkg_geometry_columns").fetchall()
         indexed = database.execute("SELECT 1 FROM gpkg_extensions WHERE extension_name = 'gpkg_rtree_index'")
         assert (kind, len(indexed.fetchall())) == ("POLYGON", 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["#1", "(2)", "*", "-x", ".hidden", '"q"', "gpkg_map", "GPKG", "sqlite_x", "50%", "a b"]
+)
+def test_a_layer_is_named_as_the_file_where_it_may_be(tmp_path, name):
+    """GDAL refuses layers that begin with most signs or with what the format keeps for itself."""
+    schema = pa.schema([("geom", pa.binary()), ("a", pa.int64())])
+    batch = pa.record_batch([pa.array([shapely.box(0, 0, 1, 1).wkb]), pa.array([1])], schema=schema)
+    path = tmp_path / f"{name}.gpkg"
+    write_geopackage(path, [batch], schema, "EPSG:32633", {}, Style("s", "<qml/>", "<sld/>"))
+    layer = name if name in {"50%", "a b"} else f"_{name}"
+    assert list(geopandas.read_file(path, layer=layer).a) == [1]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT f_table_name FROM layer_styles").fetchall() == [(layer,)]
 
 
 def test_a_map_that_cannot_be_read_to_its_end_leaves_no_polygons(tmp_path, monkeypatch):

@@ -320,6 +320,36 @@ def _killed(*_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("damaged", ["classes-0000.tif", "probabilities-0001.tif", "cells-0000.npy", "left-out-*.json"])
+@pytest.mark.parametrize("kept", [0, 0.8])
+@pytest.mark.usefixtures("mapped")
+def test_what_a_crash_has_left_damaged_is_made_anew(run, scene, place, tmp_path, monkeypatch, damaged, kept):
+    """Files of strips are renamed before they are on disk: a machine that loses its power may keep a part of them."""
+    extras = {"probabilities": True, "confidence": True, "labels": True}
+    monkeypatch.setattr(mapping, "finish_map", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict(run, [scene.product], tmp_path / "map.tif", **SMALL, **extras)
+    monkeypatch.undo()
+    (path,) = (tmp_path / "map.tif.unfinished").glob(damaged)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    notes = []
+    predict(run, [scene.product], tmp_path / "map.tif", **SMALL, **extras, notify=notes.append)
+    assert "Taking up the map" in notes[0]
+    assert notes[1] == f"Files in it are damaged and made anew: {path.name}."
+    assert {name: digest for name, digest in digests(tmp_path).items() if name in digests(place)} == digests(place)
+
+
+@pytest.mark.parametrize("left", [".identity.json.12345678.partial", "identity.json"])
+def test_a_map_that_was_killed_before_it_said_what_it_is_of_is_begun_anew(run, scene, mapped, tmp_path, left):
+    folder = tmp_path / "map.tif.unfinished"
+    folder.mkdir()
+    (folder / left).write_bytes(b"\xff\xfe")
+    predict(run, [scene.product], tmp_path / "map.tif", **SMALL)
+    np.testing.assert_array_equal(read(tmp_path / "map.tif"), read(mapped.path))
+    assert not folder.exists()
+
+
 def test_several_processes_make_the_same_map(run, scene, place, mapped, tmp_path):
     options = ["--window", 160, "--overlap", 64, "--probabilities", "--confidence", "--labels"]
     forks.together(3, tmp_path, forks.command, "predict", run, scene.product, "--out", tmp_path / "map.tif", *options)

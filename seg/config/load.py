@@ -94,6 +94,8 @@ def _read(path: Path) -> dict[str, Any]:
             text = file.read(LONGEST + 1)
     except FileNotFoundError:
         raise WrongUseError(f"there is no configuration file {path}") from None
+    except IsADirectoryError:
+        raise WrongUseError(f"{path} is a folder; name a YAML file, such as {path / 'config.yaml'} of a run") from None
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUseError(f"{path} cannot be read as a configuration: {error}") from None
     tree = _parse(text, str(path))

@@ -1,7 +1,7 @@
 """A network of ONNX Runtime over a scene, and the arithmetic of NumPy around it. Without torch."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import entr
 
+from seg.config.wording import clipped
 from seg.data.transforms import INTERPOLATION, Resampling
-from seg.errors import OutOfMemoryError
+from seg.errors import CheckpointError, OutOfMemoryError
 from seg.generalise.surprisal import surprisals_of_array
 from seg.models.onnx_file import INPUT, PIXEL_OUTPUT, SCENE_OUTPUT, SHARE_16, OnnxModel, open_session
 from seg.rasters.layer import Array
@@ -135,6 +136,15 @@ class OnnxNetwork:
         self.arithmetic = NumpyArithmetic()
         self.context = model.takes.context
         self._session = open_session(model.path, device)
+        taken = {one.name: one.shape for one in self._session.get_inputs()}
+        given = {one.name: one.shape for one in self._session.get_outputs()}
+        lacking = {PIXEL_OUTPUT, *([SCENE_OUTPUT] if model.scene else ())} - given.keys()
+        if lacking or [shape[1:2] for shape in taken.values()] != [[len(model.card.bands)]] or INPUT not in taken:
+            raise CheckpointError(
+                f"{model.path} has the metadata of another network: it should take {INPUT} of {len(model.card.bands)} "
+                f"bands and give {PIXEL_OUTPUT}, but takes {_listed(taken)} and gives {_listed(given)}; make one with: "
+                "seg card RUN --out FOLDER --onnx"
+            )
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (model.card.mean, model.card.std))
         scale = 1 / np.float32(SHARE_16) if model.values == "share16" else np.float32(1)
         # What is normalised already goes back to what the file takes.
@@ -160,6 +170,11 @@ class OnnxNetwork:
         (found,) = self._session.run([output], {INPUT: np.ascontiguousarray(images_BCHW)})
         values: Floats = found
         return values
+
+
+def _listed(shapes: Mapping[str, Sequence[int | str]]) -> str:
+    """Inputs or outputs and their shapes."""
+    return clipped(", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()))
 
 
 def _flipped(images_BCHW: Floats, number: int) -> Floats:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.transform import Affine
 
@@ -94,7 +95,7 @@ class Unfinished:
             MapError: If another command has finished that map, or begun another one in its place.
         """
         known = self.folder / IDENTITY_FILE
-        if self.identity and not (known.is_file() and known.read_text(encoding="utf-8") == self.identity):
+        if self.identity and not (known.is_file() and known.read_bytes() == self.identity.encode()):
             raise MapError(
                 f"another command has finished or replaced what was begun in {self.folder} while this one was at work; "
                 "run the same command again"
@@ -219,13 +220,47 @@ def begin_map(folder: Path, identity: dict[str, Any], notify: Callable[[str], No
     known = folder / IDENTITY_FILE
     if folder.is_dir() and any(folder.iterdir()):
         require_strips(folder)
-        if known.read_text(encoding="utf-8") == text:
+        if known.is_file() and known.read_bytes() == text.encode():
             notify(f"Taking up the map that was begun in {folder}.")
-            return
-        notify(f"{folder} was begun with another scene, other weights or other settings; starting anew.")
+            if _without_damaged(folder, notify):
+                return
+        else:
+            notify(f"{folder} was begun with another scene, other weights or other settings; starting anew.")
         _remove_own(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(known, text)
+
+
+def _without_damaged(folder: Path, notify: Callable[[str], None]) -> bool:
+    """Remove finished strips and cells that a crash of the machine has left damaged, for them to be made anew.
+
+    Returns:
+        Whether the map can be taken up; not if it is lost what was counted while its strips were read.
+    """
+    damaged = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and not _is_sound(path)]
+    for path in damaged:
+        path.unlink()
+    if damaged:
+        names = ", ".join(path.name for path in damaged[:_NAMED])
+        more = f" and {len(damaged) - _NAMED} more" if damaged[_NAMED:] else ""
+        notify(f"Files in it are damaged and made anew: {names}{more}.")
+    return not any(path.suffix == ".json" for path in damaged)
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether the whole of a strip, a row of cells or a count can be read."""
+    try:
+        if path.suffix == ".tif":
+            with rasterio.open(path) as dataset:
+                for _, window in dataset.block_windows(1):
+                    dataset.read(window=window)
+        elif path.suffix == ".npy":
+            np.load(path, allow_pickle=False)
+        else:
+            json.loads(path.read_text(encoding="utf-8"))
+    except (RasterioIOError, ValueError, EOFError):
+        return False
+    return True
 
 
 def identity_text(identity: dict[str, Any]) -> str:
@@ -245,7 +280,9 @@ def require_strips(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [folder.name]
-    strange = [name for name in there if not _OWN.fullmatch(name)] if IDENTITY_FILE in there else there
+    # Whoever was killed while he wrote what the folder is of has left a part of that alone.
+    known = IDENTITY_FILE in there or all(name.startswith(f".{IDENTITY_FILE}.") for name in there)
+    strange = [name for name in there if not _OWN.fullmatch(name)] if known else there
     if strange:
         raise ForeignFileError(
             f"{folder} is where the strips of the map go, but holds something else ({', '.join(strange[:_NAMED])}); "

@@ -5,9 +5,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Any, Literal, get_args
 
 from seg.config.installed import not_installed
 from seg.config.wording import clipped
@@ -22,6 +20,8 @@ SEG_KEY = "seg"
 SHARE_16 = 65_535
 """What values of 16 bits are divided by to be shares."""
 
+_TAKES = {"multiple": "multiple", "least": "least", "fixed": "fixed_size", "pads": "pads", "context": "context"}
+_LEAST = {"multiple": 1, "least": 1, "context": 0}
 _CURE = "make one with: seg card RUN --out FOLDER --onnx"
 
 Values = Literal["stored", "normalised", "share16"]
@@ -105,13 +105,7 @@ def seg_metadata(card: ModelCard, weights: str, takes: TakenSizes, options: Onnx
     return {
         "card": card.model_dump(mode="json"),
         "weights": weights,
-        "takes": {
-            "multiple": takes.multiple,
-            "least": takes.least,
-            "fixed": takes.fixed_size,
-            "pads": takes.pads,
-            "context": takes.context,
-        },
+        "takes": {key: getattr(takes, name) for key, name in _TAKES.items()},
         "values": options.values,
         "quantised": options.quantise,
         "scene": scene,
@@ -137,13 +131,17 @@ def read_onnx(path: Path) -> OnnxModel:
         found = json.loads(text)
         card = card_of(found["card"], f"the card in {path}", _CURE)
         takes = found["takes"]
+        known = found["values"] in get_args(Values) and isinstance(found["weights"], str)
+        fixed = takes["fixed"] is None or (type(takes["fixed"]) is int and takes["fixed"] > 0)
+        if not (known and fixed and all(type(takes[key]) is int and takes[key] >= low for key, low in _LEAST.items())):
+            raise ValueError("values or sizes of another version")
         sizes = TakenSizes(
             card.network(), takes["multiple"], takes["least"], takes["fixed"], takes["pads"], takes["context"]
         )
         return OnnxModel(
             path, card, found["weights"], sizes, found["values"], bool(found["quantised"]), bool(found["scene"])
         )
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(

@@ -1,5 +1,6 @@
 """GeoPackages: polygons of any number, written as they come, with the styles that QGIS and GeoServer show them in."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -12,6 +13,8 @@ import pyarrow as pa
 from seg.store.atomic import staged_file
 
 GEOMETRY = "geom"
+_NO_LAYER = re.compile(r"[^\w\s]|gpkg|sqlite_", re.IGNORECASE)
+"""How names of layers may not begin: GDAL refuses most signs, the format and its data base keep the words."""
 _STYLES = """
 CREATE TABLE layer_styles (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
@@ -38,6 +41,11 @@ class Style:
     sld: str
 
 
+def layer_of(path: Path) -> str:
+    """Name of the layer of a GeoPackage: that of the file, behind an underscore if no layer may begin like that."""
+    return f"_{path.stem}" if _NO_LAYER.match(path.stem) else path.stem
+
+
 def write_geopackage(
     path: Path,
     batches: Iterable[pa.RecordBatch],
@@ -48,7 +56,7 @@ def write_geopackage(
     *,
     several: bool = False,
 ) -> None:
-    """Write polygons as the only layer, named as the file. The file appears complete or not at all.
+    """Write polygons as the only layer, named as the file, see `layer_of`. The file appears complete or not at all.
 
     Args:
         path: The GeoPackage; a file of that name is replaced.
@@ -72,7 +80,7 @@ def write_geopackage(
             pyogrio.raw.write_arrow(
                 pa.RecordBatchReader.from_batches(flat, rows),
                 staged,
-                layer=path.stem,
+                layer=layer_of(path),
                 driver="GPKG",
                 geometry_name=GEOMETRY,
                 geometry_type="MultiPolygon" if several else "Polygon",
@@ -85,7 +93,7 @@ def write_geopackage(
             # Of what has gone wrong with a batch, GDAL says that something has.
             raise failed[0] if failed else OSError(" ".join(str(error).split())) from error
         if style:
-            _add_style(staged, path.stem, style)
+            _add_style(staged, layer_of(path), style)
 
 
 def _remembering(batches: Iterable[pa.RecordBatch], failed: list[BaseException]) -> Iterator[pa.RecordBatch]:
