@@ -31,6 +31,7 @@ from seg.cli import (
     leaderboard,
     models,
     predict,
+    pretrain,
     report,
     sample,
     score,
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.command("demo", cls=Command)(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train", cls=Command)(train.train)
+app.command("pretrain", cls=Command)(pretrain.pretrain)
 app.command("sweep", cls=Command)(sweep.sweep)
 app.command("eval", cls=Command)(evaluate.evaluate)
 app.command("score", cls=Command)(score.score)

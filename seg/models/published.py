@@ -97,6 +97,7 @@ def _read_file(
     metadata: Mapping[str, str] = {}
     if path.suffix == TENSORS:
         metadata, tensors = read_metadata(path, FETCH), load_file(path)
+        source = metadata.get("seg_pretraining", source)
     else:
         tensors = read_torch_file(path)
     if any(key.startswith(_REBEN_PREFIX) for key in tensors):
