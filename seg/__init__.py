@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from seg.pipeline.export import export as export
     from seg.pipeline.leaderboard import leaderboard as leaderboard
     from seg.pipeline.predict import predict as predict
+    from seg.pipeline.pretrain import pretrain as pretrain
     from seg.pipeline.report import report_run as report_run
     from seg.pipeline.score import score as score
     from seg.pipeline.submit import submit as submit
@@ -49,6 +50,7 @@ _HOME = {
     "export": "seg.pipeline.export",
     "load_model": "seg.runs.model",
     "predict": "seg.pipeline.predict",
+    "pretrain": "seg.pipeline.pretrain",
     "report_run": "seg.pipeline.report",
     "score": "seg.pipeline.score",
     "submit": "seg.pipeline.submit",

@@ -79,6 +79,7 @@ TYPED = {
         "seg report": "test_series.py::test_as_typed",
         "Entry: ": "test_recipes.py::test_one_command_trains_scores_and_packs",
     },
+    "cli/pretrain.py": {"Next: seg train": "test_pretrain.py::test_the_command_says_what_comes_next_and_that_is_typed"},
     "cli/train.py": {
         "Next: seg eval": "test_cures.py::test_what_comes_next_after_a_training",
         "Continue with: seg train": "test_cures.py::test_a_stopped_training_goes_on",

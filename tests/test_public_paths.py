@@ -66,6 +66,7 @@ MISSING: dict[str, tuple[Any, dict[str, Any]]] = {
     "export": (("nowhere", "out"), {"data": "d"}),
     "load_model": (("nowhere",), {}),
     "predict": (("nowhere", ["nowhere"], "out.tif"), {"s1": ["nowhere"], "geometry": "nowhere"}),
+    "pretrain": (("nowhere", "out"), {}),
     "report_run": (("nowhere",), {}),
     "dataset": (("nowhere",), {"metadata": "nowhere"}),
     "loader": (("nowhere",), {}),

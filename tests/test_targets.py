@@ -240,6 +240,13 @@ CASES = {
         ["config.yaml", "run.json", "any.txt"],
         again="continue it with --resume",
     ),
+    "pretrain": Case(
+        lambda desk, out: [
+            *("pretrain", desk.store, "--out", out, "--arch", "linknet", "--encoder", "tu-test_efficientnet"),
+            *("--bands", "B02,B03,B04", "--epochs", 1, "--batch-size", 4, "--device", "cpu"),
+        ],
+        ["model.safetensors", "pretraining.json", "state.safetensors"],
+    ),
     "eval": Case(
         lambda _, run: ["eval", run, "--device", "cpu"],
         [IN_EVALUATION(name) for name in ALL_FILES],

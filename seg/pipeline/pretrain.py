@@ -233,9 +233,18 @@ def _conclude(whole: "Pretraining", out: Path, store: Store, patches: int, image
     metadata = {"bands": ",".join(whole.network.bands), "encoder": model.encoder, "seg_pretraining": source}
     tensors = whole.write_encoder(out / WEIGHTS_FILE, metadata)
     record = run_record(
-        synthetic=store.info.synthetic, encoder=model.encoder, arch=model.arch, bands=list(whole.network.bands),
-        images=images, patches=patches, epochs=config.epochs, steps=config.epochs * len(whole.order), tensors=tensors,
-        errors=whole.errors, identity=json.loads(json.dumps(dict(whole.identity))),
-    )  # fmt: skip
+        synthetic=store.info.synthetic,
+        encoder=model.encoder,
+        arch=model.arch,
+        bands=list(whole.network.bands),
+        images=images,
+        patches=patches,
+        source_of_images=source,
+        epochs=config.epochs,
+        steps=config.epochs * len(whole.order),
+        tensors=tensors,
+        errors=whole.errors,
+        identity=json.loads(json.dumps(dict(whole.identity))),
+    )
     write_json(out / RECORD_FILE, record)
     remove_file(out / STATE_FILE)
