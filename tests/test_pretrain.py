@@ -224,6 +224,18 @@ def test_settings_of_a_file_that_have_no_effect_are_named(store, tmp_path):
     assert said[0] == "Pretraining does not look at loss.label_smoothing, train.keep, train.patience."
 
 
+def test_whoever_stops_it_is_told_that_it_goes_on(store, tmp_path, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seg.pipeline.pretrain.pretrain", stopped)
+    monkeypatch.setattr("sys.argv", ["seg", "pretrain", str(store), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "The same command goes on after the last epoch" in capsys.readouterr().err
+
+
 def test_the_command_says_what_comes_next_and_that_is_typed(store, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = f"pretrain {store} --out 'an encoder' --arch linknet --encoder tu-test_resnet --bands B02,B03 --epochs 1"

@@ -40,26 +40,27 @@ def pretrain(
 
     if modality and bands:
         raise typer.BadParameter("give either --modality or --bands, not both")
-    done = run(
-        store,
-        out,
-        images=images,
-        hidden=hidden,
-        cell=cell,
-        config=config,
-        overrides=set_ or [],
-        track=console.track,
-        notify=console.notify,
-        model__arch=arch,
-        model__encoder=encoder,
-        model__weights=weights,
-        data__bands=modality or bands,
-        data__metadata=metadata,
-        train__epochs=epochs,
-        train__batch_size=batch_size,
-        train__seed=seed,
-        train__device=device,
-    )
+    with console.stoppable("The same command goes on after the last epoch that was done."):
+        done = run(
+            store,
+            out,
+            images=images,
+            hidden=hidden,
+            cell=cell,
+            config=config,
+            overrides=set_ or [],
+            track=console.track,
+            notify=console.notify,
+            model__arch=arch,
+            model__encoder=encoder,
+            model__weights=weights,
+            data__bands=modality or bands,
+            data__metadata=metadata,
+            train__epochs=epochs,
+            train__batch_size=batch_size,
+            train__seed=seed,
+            train__device=device,
+        )
     console.done(
         f"Encoder pretrained on {done.patches} images, error {done.errors[0]:.3f} in the first epoch and "
         f"{done.errors[-1]:.3f} in the last, in variances of the bands: {done.folder}"
