@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from seg.cli import console, options
+from seg.config.wording import counted
 
 
 def export(
@@ -61,9 +62,9 @@ def export(
         notify=console.notify,
     )
     console.done(
-        f"{result.patches} patches in {len(result.mosaics)} mosaics in {out}"
+        f"{counted(result.patches, 'patch', 'patches')} in {counted(len(result.mosaics), 'mosaic', 'mosaics')} in {out}"
         if mosaic
-        else f"{result.patches} maps in {out}"
+        else f"{counted(result.patches, 'map', 'maps')} in {out}"
     )
     console.done(f"Over all of them: {', '.join(path.name for path in result.others)}")
     if result.overview:

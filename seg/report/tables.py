@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg.config.wording import counted
 from seg.metrics.scene import DEFAULT_THRESHOLD, LabelScores, SceneScores
 from seg.metrics.scores import Scores, headline
 from seg.reben.classes import CLASS_NAMES, NUM_CLASSES
@@ -70,7 +71,7 @@ def headline_lines(scores: Scores, intervals: Intervals = NO_INTERVALS) -> tuple
     lacks = "the model has no scene head" if scores.origin.weights else "there are no scene labels"
     without = "" if scores.scene is not None else f"; {lacks}"
     without += "" if scores.origin.masks else "; there are no masks"
-    title = f"{table_title(scores.origin, 'Scores in %')}, {scores.patches:,} patches{without}"
+    title = f"{table_title(scores.origin, 'Scores in %')}, {counted(scores.patches, 'patch', 'patches')}{without}"
     return (title, *(f"  {name:<{width}}  {value}" for name, value in lines.items()))
 
 
