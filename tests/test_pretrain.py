@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quick import TINY, quick_run
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from seg.cli.main import main
 from seg.config.sections import ModelConfig
-from seg.errors import ForeignFileError, SegError, WrongUseError
+from seg.errors import DamagedError, ForeignFileError, SegError, WrongUseError
 from seg.models.segmenter import build_segmenter
 from seg.models.start import start_segmenter
 from seg.pipeline.pretrain import pretrain
@@ -188,6 +188,12 @@ def test_foreign_and_damaged_files(store, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         pretrain(store, tmp_path / "b", notify=broken, **SMALL)
     state = tmp_path / "b" / STATE_FILE
+    with safe_open(state, "np") as file:
+        about = file.metadata()
+    whole = load_file(state)
+    save_file({name: value for name, value in whole.items() if not name.endswith("conv1.weight")}, state, about)
+    with pytest.raises(DamagedError, match="another network than this seg builds"):
+        pretrain(store, tmp_path / "b", **SMALL)
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(SegError, match=r"state\.safetensors"):
         pretrain(store, tmp_path / "b", **SMALL)

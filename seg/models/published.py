@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seg.catalogue.hub import fetch
+from seg.config.wording import SENTENCE, clipped
 from seg.errors import CheckpointError, ModelError
 from seg.foundation.torch_file import read_torch_file
 from seg.models.card import ModelCard, read_metadata
@@ -97,7 +98,7 @@ def _read_file(
     metadata: Mapping[str, str] = {}
     if path.suffix == TENSORS:
         metadata, tensors = read_metadata(path, FETCH), load_file(path)
-        source = metadata.get("seg_pretraining", source)
+        source = clipped(metadata.get("seg_pretraining", source), SENTENCE)
     else:
         tensors = read_torch_file(path)
     if any(key.startswith(_REBEN_PREFIX) for key in tensors):

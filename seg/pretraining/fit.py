@@ -24,7 +24,7 @@ from seg.engine.radiometry import jittered
 from seg.engine.schedule import learning_rate
 from seg.engine.state import random_state, restore_random_state
 from seg.engine.windows import windowed
-from seg.errors import TrainingError
+from seg.errors import DamagedError, TrainingError
 from seg.models.segmenter import Segmenter
 from seg.pretraining.encoder_file import Identity, read_about
 from seg.pretraining.masked_images import hidden_cells, masked_error
@@ -154,11 +154,18 @@ class Pretraining:
         """Go back to a state that was saved.
 
         Raises:
-            DamagedError: If it cannot be read.
+            DamagedError: If it cannot be read, or is of another network.
         """
         about, tensors = read_about(state), load_file(state)
         self.epoch, self.errors = about["epoch"], about["errors"]
-        self.network.load_state_dict({name: tensors[f"network.{name}"] for name in self.network.state_dict()})
+        held = {name: tensors.get(f"network.{name}") for name in self.network.state_dict()}
+        try:
+            self.network.load_state_dict({name: value for name, value in held.items() if value is not None})
+        except RuntimeError:
+            raise DamagedError(
+                f"{state} holds another network than this seg builds, because smp or timm have another version; move "
+                "it away and begin anew"
+            ) from None
         for name, parameter in self.network.named_parameters():
             start = f"optimiser.{name}."
             slots = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
