@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ def test_what_is_finished_stays_and_another_one_is_refused(made, store):
     assert (made / "model.safetensors").read_bytes() == before
 
 
-def test_foreign_and_damaged_files(store, tmp_path):
+def test_foreign_and_damaged_files(store, tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "model.safetensors").write_bytes(b"somebody's")
     with pytest.raises(ForeignFileError, match=r"model\.safetensors, which seg did not write"):
@@ -192,10 +193,14 @@ def test_foreign_and_damaged_files(store, tmp_path):
         about = file.metadata()
     whole = load_file(state)
     save_file({name: value for name, value in whole.items() if not name.endswith("conv1.weight")}, state, about)
+    with pytest.raises(ForeignFileError, match=r"state\.safetensors, which .* somebody has changed since"):
+        pretrain(store, tmp_path / "b", **SMALL)
+    # The same where nobody has changed it, but a disk or a package.
+    monkeypatch.setattr("seg.pipeline.pretrain.claimed_folder", lambda *_: nullcontext())
     with pytest.raises(DamagedError, match="another network than this seg builds"):
         pretrain(store, tmp_path / "b", **SMALL)
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(SegError, match=r"state\.safetensors"):
+    with pytest.raises(DamagedError, match=r"state\.safetensors is damaged"):
         pretrain(store, tmp_path / "b", **SMALL)
 
 
