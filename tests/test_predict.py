@@ -367,12 +367,19 @@ def test_processes_share_rows_of_windows():
 def test_patches_come_out_as_an_export_has_them(run, place, tmp_path):
     """Single-band files of a patch, as published, give the class map of `seg export`."""
     seg.export(run, tmp_path / "maps", split="test")
+    model = seg.load_model(run)
     compared = 0
     for exported in sorted((tmp_path / "maps").rglob("*_map.tif"))[:3]:
         patch = exported.stem.removesuffix("_map")
         (folder,) = [path for path in (place / "reben").rglob(patch) if any(path.glob("*_B02.tif"))]
         (one,) = predict(run, [folder], tmp_path / f"{patch}.tif")
-        np.testing.assert_array_equal(read(one.path), read(exported))
+        ours_HW, theirs_HW = read(one.path), read(exported)
+        # Kernels may round a patch in a batch otherwise than alone, which tells where two classes are all but equal.
+        pixels = {name: read(next(folder.glob(f"*_{name}.tif"))) for name in USED}
+        probabilities = np.sort(model.predict(pixels).probabilities_KHW, axis=0)
+        differ = ours_HW != theirs_HW
+        assert (probabilities[-1] - probabilities[-2])[differ].max(initial=0) < 1e-5
+        assert differ.mean() < 1e-3
         with rasterio.open(one.path) as ours, rasterio.open(exported) as theirs:
             assert (ours.crs, ours.transform) == (theirs.crs, theirs.transform)
         compared += 1

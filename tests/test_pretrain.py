@@ -144,9 +144,11 @@ def test_images_of_all_splits(store, tmp_path):
     assert "12 patches of all splits" in json.loads((whole.folder / RECORD_FILE).read_text())["source_of_images"]
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-def test_broken_off_it_goes_on_bit_for_bit(store, tmp_path, optimiser):
-    options = SMALL | {"train__epochs": 3, "train__optimiser": optimiser, "train__lr": 1e-3}
+@pytest.mark.parametrize(("optimiser", "channels_last"), [("adamw", False), ("adamw", True), ("sgd", True)])
+def test_broken_off_it_goes_on_bit_for_bit(store, tmp_path, optimiser, channels_last):
+    options = SMALL | {
+        "train__epochs": 3, "train__optimiser": optimiser, "train__lr": 1e-3, "train__channels_last": channels_last,
+    }  # fmt: skip
     whole = pretrain(store, tmp_path / "whole", **options)
 
     def broken(message):

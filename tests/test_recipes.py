@@ -83,7 +83,7 @@ def test_a_recipe_that_was_changed_is_refused(recipe: Path):
 
 
 def test_a_folder_names_its_configurations_by_name(recipe: Path, tmp_path: Path):
-    (recipe.parent / "again.yaml").write_text("{}")
+    (recipe.parent / "again.yaml").write_text("train: {lr: 0.002}")
     assert configurations([recipe.parent]) == [recipe.with_name("again.yaml"), recipe]
     assert configurations([recipe]) == [recipe]
     (tmp_path / "empty").mkdir()

@@ -127,7 +127,7 @@ CASES = [
     ("train --modality s2 --bands B02", 2, "give either --modality or --bands"),
     ("train --epochs x", 2, "invalid value for '--epochs': Input should be a valid integer"),
     ("train --scene-head", 2, "'--scene-head' requires an argument"),
-    ("trian", 2, "no such command 'trian'; did you mean 'train'?"),
+    ("trian", 2, "no such command 'trian'; did you mean 'train', 'pretrain'?"),
     ("train --data s --out run", 2, "run is there already"),
     ("train --data s --set data.countries=Atlantis", 1, "Atlantis"),
     (

@@ -18,6 +18,7 @@ PACKAGES = {
     "data": "From a store to a batch.",
     "own": "Networks of one's own: their code, and what they take.",
     "models": "Networks, scene heads, weights and checkpoints.",
+    "pretraining": "Encoders that learn from images without labels.",
     "metrics": "Counts in, scores out.",
     "generalise": "Class maps brought to a minimum mapping unit.",
     "stac": "STAC of maps and of the models that made them.",

@@ -169,16 +169,17 @@ class Pretraining:
         for name, parameter in self.network.named_parameters():
             start = f"optimiser.{name}."
             slots = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
-            # How many steps were done is counted on the CPU, or where a fused kernel wants it.
-            self.optimiser.state[parameter] = {
-                slot: value.to(parameter.device) if value.ndim or self._fused else value
-                for slot, value in slots.items()
-            }
+            self.optimiser.state[parameter] = {slot: self._as_held(value, parameter) for slot, value in slots.items()}
         restore_random_state(tensors, self.compute.device)
 
-    @property
-    def _fused(self) -> bool:
-        return any(group.get("fused") for group in self.optimiser.param_groups)
+    def _as_held(self, value: Tensor, parameter: Tensor) -> Tensor:
+        """What an optimiser remembers of a parameter, where and as the optimiser would have it."""
+        if value.shape == parameter.shape:
+            # In its memory format too: kernels round differently in another one.
+            return torch.empty_like(parameter).copy_(value)
+        # How many steps were done is counted on the CPU, or where a fused kernel wants it.
+        fused = any(group.get("fused") for group in self.optimiser.param_groups)
+        return value.to(parameter.device) if fused else value
 
     def write_encoder(self, path: Path, metadata: dict[str, Any]) -> int:
         """Write the encoder alone, by the names that smp gives its tensors.

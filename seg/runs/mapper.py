@@ -106,7 +106,7 @@ def _of_run(chosen: ChosenWeights) -> Mapper:
     weights = open_weights(chosen)
     compute, model = weights.compute, weights.model
     if compute.dtype != torch.float32:
-        # No less exact. In float32 maps stay those of `seg export` to the last bit.
+        # No less exact. In float32 maps stay those of `seg export` but for the order of sums.
         fold_batch_norm(model, compute.dtype)
     return Mapper(
         chosen,
