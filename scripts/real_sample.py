@@ -34,6 +34,7 @@ from seg.prepare.build import build_store
 from seg.prepare.executors import CHOICES, LOCAL
 from seg.prepare.sources import published_sources
 from seg.reben.classes import IGNORE_INDEX, NUM_CLASSES
+from seg.reben.patch import Split
 from seg.report.answer import Answer, answer_files, points, write_answer
 from seg.report.formats import to_rich
 from seg.report.outcomes import SCORES, Outcome, difference, differences_table, outcome_of, scores_table
@@ -141,9 +142,9 @@ def publish(networks: list[Outcome], forests: list[Outcome], store: Path, args: 
         _console.print(to_rich(each))
 
 
-def forest_evidence(store: Path, bands: str, seed: int) -> Evidence:
-    """Evidence of a random forest on the test split."""
-    training, test = dataset(store, bands, "train"), dataset(store, bands, "test")
+def forest_evidence(store: Path, bands: str, seed: int, split: Split = "test") -> Evidence:
+    """Evidence of a random forest on a split that it has not seen."""
+    training, test = dataset(store, bands, "train"), dataset(store, bands, split)
     features, target = [], []
     for position in range(len(training)):
         batch = read(training, position)
@@ -155,7 +156,7 @@ def forest_evidence(store: Path, bands: str, seed: int) -> Evidence:
     chosen = np.random.default_rng(seed).permutation(len(y_N))[:PIXELS]
     forest = RandomForestClassifier(n_estimators=100, min_samples_leaf=5, random_state=seed, n_jobs=-1)
     forest.fit(x_NF[chosen], y_N[chosen])
-    origin = Origin("test", open_store(store).info.fingerprint, open_store(store).info.synthetic)
+    origin = Origin(split, open_store(store).info.fingerprint, open_store(store).info.synthetic)
     return merge_evidence([_evidence_of(forest, test, position, origin) for position in range(len(test))])
 
 
@@ -177,7 +178,7 @@ def _evidence_of(forest: RandomForestClassifier, test: PatchDataset, position: i
     )
 
 
-def dataset(store: Path, bands: str, split: str) -> PatchDataset:
+def dataset(store: Path, bands: str, split: Split) -> PatchDataset:
     """The patches of a split, normalised and not augmented."""
     data = DataConfig(store=store, bands=bands, augment=())
     opened = open_store(store)

@@ -564,12 +564,13 @@ OUTPUTS = {
     "demo_results": (["{demo}", *OUT], "run/log.csv"),
     "leaderboard": (OUT, "index.html"),
     "make_coastline": (["any.tgz", "--out", "{place}/x.npz"], "x.npz"),
+    "real_folds": (["--tree", "any", *OUT], "few_patches_folds.md"),
     "real_sample": (["--tree", "any", *OUT], "real_sample.md"),
     **{
         f"questions/{what}": (OUT, f"{what}.md")
         for what in (
             *("context", "encoders", "fusion", "label_noise", "mapping_unit"),
-            *("recipes", "scene_heads", "scene_labels", "speed", "split_leakage"),
+            *("recipes", "scene_curves", "scene_heads", "scene_labels", "speed", "split_leakage"),
         )
     },
 }
