@@ -329,6 +329,14 @@ def test_answers_that_cannot_be_are_refused(changes: dict[str, Any], sentence: s
         verify(folder)
 
 
+def test_an_encoder_has_learned_values(folder: Path):
+    edit_record(folder, ALL, lambda record: [record.pop(name) for name in ("record", "settings")])
+    (folder / "answers.yaml").write_text(form_text(ANSWERS | {"parameters": 0, "multiply_adds": 0.0})[0])
+    reseal(folder)
+    with pytest.raises(SubmissionError, match="'parameters: 0' contradicts 'encoder: trained'"):
+        verify(folder)
+
+
 def test_the_status_alone_does_not_make_it_a_training(folder: Path):
     edit_record(folder, ALL, lambda record: record["record"].update(status=""))
     assert facts_of(json.loads((folder / "seeds/0/record.json").read_text())).trained

@@ -238,6 +238,14 @@ def test_columns_of_a_text_may_be_parted_by_tabs(made: Made, tmp_path: Path):
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_utf_16_is_told_to_be_one(encoding: str, made: Made, tmp_path: Path):
+    pyarrow.csv.write_csv(made.table(), tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text((tmp_path / "a.csv").read_text(), encoding=encoding)
+    with pytest.raises(EvidenceError, match=r"b\.csv is no text in UTF-8, but perhaps in UTF-16; save it as UTF-8"):
+        read_scene_table(tmp_path / "b.csv")
+
+
 def write_table(table: pa.Table, path: Path) -> Path:
     pq.write_table(table, path)
     return path

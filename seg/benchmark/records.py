@@ -201,7 +201,12 @@ def check_answers(answers: Answers, facts: Sequence[Facts], scored_on: str) -> N
         for name, agrees in said.items():
             if not agrees:
                 raise _contradiction(name, getattr(answers, name), told[name])
-    if answers.encoder != NONE and answers.parameters and not answers.multiply_adds:
+    if answers.encoder != NONE and not answers.parameters:
+        raise SubmissionError(
+            f"the answer 'parameters: 0' contradicts 'encoder: {answers.encoder}', which has learned some; without an "
+            f"encoder, answer '{NONE}'"
+        )
+    if answers.encoder != NONE and not answers.multiply_adds:
         raise SubmissionError(
             f"the answer 'multiply_adds: 0' contradicts 'parameters: {answers.parameters}', which an encoder multiplies"
         )

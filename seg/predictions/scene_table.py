@@ -1,5 +1,6 @@
 """Scene labels as a table: parquet or CSV with a row for each patch, and probabilities or labels by class name."""
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,8 @@ def _delimiter(path: Path) -> str:
     """What separates the columns of a CSV file: a tab or semicolon where the header has one, as no name in it does."""
     with path.open("rb") as file:
         header = file.readline(_LONGEST_HEADER)
+    if b"\0" in header or header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise EvidenceError(f"{path} is no text in UTF-8, but perhaps in UTF-16; save it as UTF-8")
     return next((mark for mark in "\t;" if mark.encode() in header), ",")
 
 
