@@ -214,6 +214,22 @@ def test_a_scheduler_that_does_not_answer_is_told_within_seconds(address, monkey
         assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("tls://127.0.0.1:8786", r"tls://127\.0\.0\.1:8786 is encrypted; name the certificates"),
+        ("wss://127.0.0.1:8786", "is encrypted; name the certificates"),
+        ("ucx://127.0.0.1:8786", r"does not speak to ucx://127\.0\.0\.1:8786; start its scheduler on tcp"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*ucx:FutureWarning")
+def test_a_protocol_that_is_not_to_be_had_here_is_told(address, sentence, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("a client was made"))
+    with pytest.raises(WorkerError, match=sentence), opened(f"dask:{address}"):
+        pass
+
+
 @pytest.mark.parametrize("address", ["http://x:1", "tcp://127.0.0.1:abc", "tcp://127.0.0.1", "host", " "])
 def test_what_is_no_address_is_told_before_anybody_is_asked(address, monkeypatch):
     """A client of dask that fails so takes ten seconds to go, and prints a traceback after the sentence."""

@@ -132,9 +132,13 @@ class _Here(Executor):
 
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
-    from distributed import Client, KilledWorker
+    from distributed import Client, KilledWorker, Security
     from distributed.comm import resolve_address
 
+    if address.startswith(("tls:", "wss:")) and not Security().get_connection_args("client").get("ssl_context"):
+        raise WorkerError(
+            f"{address} is encrypted; name the certificates in dask's configuration, distributed.comm.tls"
+        )
     try:
         resolve_address(address)  # a client that has been given no address takes ten seconds to go, and a traceback
         client = Client(address, timeout=_PATIENCE_SECONDS, set_as_default=False)
@@ -142,6 +146,8 @@ def _dask(address: str) -> Iterator[Executor]:
         raise WorkerError(
             f"no dask scheduler answers at {address}; start one with 'dask scheduler', and name its address"
         ) from None
+    except FutureWarning:  # which dask raises for a protocol that has moved to another package
+        raise WorkerError(f"dask as installed here does not speak to {address}; start its scheduler on tcp") from None
     with client:
         try:
             yield client.get_executor(pure=False)
