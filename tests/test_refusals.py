@@ -150,6 +150,7 @@ CASES = [
     ("train --out file/run", 2, "file is a file, so nothing can be put below it"),
     ("train --nothing", 2, "no such option: --nothing; 'seg train --help' lists what there is"),
     ("eval nowhere", 2, "there is no folder nowhere"),
+    ("eval file", 2, "file is a file; give the folder of a run"),
     (
         "eval empty",
         2,

@@ -171,6 +171,8 @@ def is_model_folder(folder: Path) -> bool:
 
 
 def _no_folder(folder: Path) -> RunError:
+    if folder.is_file():
+        return RunError(f"{folder} is a file; give the folder of a run", wrong_use=True)
     return RunError(f"there is no folder {folder}; train a run there first, or give the folder of one", wrong_use=True)
 
 
