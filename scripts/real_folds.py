@@ -158,7 +158,7 @@ def publish(plain: Outcome, begun: Outcome, forest: Outcome, fingerprint: str, a
             f"`configs/few-patches.yaml`, {args.epochs} epochs, seeds {args.seeds}; pretrained for "
             f"{args.pretrain_epochs} epochs on the images of all 80 patches."
         ),
-        command="python scripts/real_folds.py --tree reben-10m-80",
+        command=f"python scripts/real_folds.py --tree reben-10m-80 --seeds {args.seeds} --epochs {args.epochs}",
         synthetic=False,
         tables=tables,
         shows=f"Pretraining changes the recipe by {gains}; with it, recipe and forest differ by {leads}.",
