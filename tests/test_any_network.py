@@ -520,6 +520,10 @@ def test_code_that_was_changed_is_not_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no network\.py, which builds its network mine\.py:WithFeatures"):
         load_checkpoint(inside.parent)
     assert not (tmp_path / RAN).exists()
+    # Nor is it told that the network is built by it.
+    for command in (("eval", run), ("card", run, "--out", tmp_path / "card")):
+        code, text = run_seg(*command)
+        assert (code, "has no network.py" in text, "is built by the code" in text) == (1, True, False), text
 
 
 def test_a_file_that_a_configuration_names_is_not_run_for_that(store: Path, tmp_path: Path) -> None:

@@ -169,6 +169,28 @@ def test_labels_and_splits_that_were_edited(store):
     assert not audit.sound
 
 
+@pytest.mark.parametrize(
+    ("edits", "what"),
+    [
+        ({"patches": 7}, "patches is 7 in store.json, by the index"),
+        ({"splits": {"train": 1, "validation": 2, "test": 3}}, "splits is 1 train, 2 validation, 3 test in store.json"),
+        ({"splits": {}}, "splits is empty in store.json"),
+        ({"maps_missing": 3}, "maps_missing is 3 in store.json"),
+        ({"synthetic": lambda said: not said}, "synthetic is"),
+        ({"bands": lambda bands: bands[::-1]}, "in the order of VV VH B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"),
+    ],
+)
+def test_a_description_that_was_edited(store, edits, what):
+    """Counts, splits and the word SYNTHETIC are shown in every table, and the fingerprint does not cover them."""
+    path = store / "store.json"
+    said = json.loads(path.read_text())
+    edits = {name: edit(said[name]) if callable(edit) else edit for name, edit in edits.items()}
+    path.write_text(json.dumps(said | edits))
+    audit = check_store(store)
+    assert [what in finding.what for finding in audit.findings if finding.check == "description"] == [True]
+    assert not audit.sound
+
+
 def test_a_source_that_lies_elsewhere_or_holds_something_else(store, tree, tmp_path):
     copy = shutil.copytree(tree, tmp_path / "tree", copy_function=shutil.copyfile)
     moved, other = sorted((copy / PARTS["s2"]).rglob("*_B02.tif"))[:2]
@@ -195,10 +217,11 @@ def test_a_store_that_is_cut_off(store):
     assert {check: count for check, count in audit.count().items() if count is not None} == {
         "LMDB": 1,
         "fingerprint": 0,
+        "description": 0,
     }
     (store / "data.mdb").unlink()
     assert {check for check, count in check_store(store).count().items() if count is None} == CHECKS.keys() - {
-        "LMDB", "fingerprint"
+        "LMDB", "fingerprint", "description"
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The command line: as a user types it, with its exit codes and its one-sentence errors."""
 
+import errno
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import run_seg, typed
 
-from seg.cli.main import main
+from seg.cli.main import main, sentence
 from seg.engine.stopping import Interrupted
 
 HEAVY = ("torch", "albumentations", "segmentation_models_pytorch", "pyarrow", "rasterio", "numpy", "matplotlib")
@@ -273,3 +274,29 @@ def test_torch_threads_wait_asleep_unless_the_user_says_how(said, found):
     others = {name: text for name, text in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     done = subprocess.run([sys.executable, "-c", code], env=others | said, capture_output=True, text=True, check=True)
     assert done.stdout.split() == found
+
+
+def test_a_terminal_without_some_letters_is_told_the_rest(tmp_path):
+    """Neither a folder of an umlaut nor the dash of an undefined score ends a command that has done its work."""
+    code = "from seg.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "data", "synth", "M\u00fcnchen", "--patches", "12"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "12 synthetic patches in M\\xfcnchen" in done.stdout
+    assert (tmp_path / "M\u00fcnchen/metadata.parquet").is_file()
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path):
+    code = "import os; os.rmdir(os.getcwd()); from seg.cli.main import main; main()"
+    (tmp_path / "gone").mkdir()
+    command = [sys.executable, "-c", code, "report", "../run"]
+    done = subprocess.run(command, cwd=tmp_path / "gone", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "seg: the current folder has been removed; change into one that is there\n"
+
+
+def test_a_file_where_a_folder_is_to_be_made_is_named():
+    error = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), "maps")
+    said = "File exists (maps), where a folder is to be made; move it away or name another one"
+    assert sentence(error) == said

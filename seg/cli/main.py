@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -81,9 +83,10 @@ _WITH_COMMAND = 2000
 
 _CURES = {
     errno.ENAMETOOLONG: "; take a shorter name",
+    errno.EEXIST: ", where a folder is to be made; move it away or name another one",
     errno.ENOSPC: "; free some space and run the same command again",
     **dict.fromkeys(
-        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST),
+        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT),
         "; name a folder that you may read and write",
     ),
 }
@@ -110,7 +113,11 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     several = os.environ.get("WORLD_SIZE", "1") != "1"
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        # A name or a dash that the terminal's encoding lacks is no reason to lose the rest.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _require_current_folder()
         if several and arguments and arguments[0] not in _SHARED:
             raise WrongUseError(f"'seg {arguments[0]}' is the work of one process; start it without torchrun")
         app(arguments, prog_name="seg")
@@ -135,6 +142,18 @@ def main() -> None:
     except Exception as error:
         _explain(error, debug)
         raise
+
+
+def _require_current_folder() -> None:
+    """Refuse to start in a folder that somebody has removed: libraries crash there, and no relative path means any.
+
+    Raises:
+        WrongUseError: If it is gone.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise WrongUseError("the current folder has been removed; change into one that is there") from None
 
 
 def _explain(error: Exception, debug: bool) -> None:

@@ -158,7 +158,7 @@ def _require_space(path: Path, source: DatasetReader, kind: Kind) -> None:
     expected = packed / raw * source.width * source.height * source.count * 4 / 3
     free = shutil.disk_usage(path.parent).free
     if free < expected / 2:
-        raise OSError(f"it takes about {expected / 1e6:.0f} MB and {free / 1e6:.0f} MB are free")
+        raise OSError(f"it takes about {expected / 1e6:.1f} MB and {free / 1e6:.1f} MB are free")
 
 
 def _require_equal(sums_KT: Sums, written: Path) -> None:

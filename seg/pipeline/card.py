@@ -20,7 +20,7 @@ from seg.metrics.evidence_header import SCORED_FILE
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.onnx_file import OnnxOptions, Written
 from seg.models.weights_file import CARD_FILE, WEIGHTS_FILE, weights_digest
-from seg.own.code import CODE_FILE, running
+from seg.own.code import CODE_FILE, code_beside, running
 from seg.reben.bands import PATCH_SIZE
 from seg.reben.patch import Split
 from seg.report.anchors import on_official_test
@@ -116,7 +116,8 @@ def write_card(
         _tell_replaced(checkpoint, out, bool(onnx), notify)
         card = check_checkpoint(checkpoint)
         if card.code:
-            notify(running(checkpoint / CODE_FILE, card.code))
+            code = code_beside(checkpoint, card.arch, card.code)
+            notify(running(checkpoint / CODE_FILE, code.sha256))
         scope = named_scope(entry, split, on=on, countries=countries)
         assessment, official = _scores(run, scope, track, notify)
         described = Described(

@@ -20,6 +20,7 @@ from seg.reben.patch import SPLITS, PatchId
 from seg.reben.reference_map import class_indices, implied_bits
 from seg.store.ahead import Stretch
 from seg.store.compact import unpacked
+from seg.store.described import contradictions
 from seg.store.index import Index, read_index
 from seg.store.offsets import Offsets
 from seg.store.open import INDEX_FILE, StoreInfo, fingerprint, offsets_of
@@ -36,6 +37,7 @@ CHECKS = {
     "checksum": True,
     "foreign key": True,
     "fingerprint": True,
+    "description": True,
     "source": True,
     "georeference": True,
     "labels": False,
@@ -48,7 +50,8 @@ CHECKS = {
 }
 """Every check, and whether what it finds is wrong; the others tell what a reader may want to know.
 
-Labels: the official labels are not those that the reference map implies. Split: not that of the geographic rule.
+Description: not what the index says. Labels: the official labels are not those that the reference map implies.
+Split: not that of the geographic rule.
 Nodata: pixels that are 0 (Sentinel-2) or no finite number (Sentinel-1). Saturated: Sentinel-2 pixels at 65,535.
 """
 _GAPS: dict[Kind, str] = {"s2": "no Sentinel-2", "s1": "no Sentinel-1", "maps": "no map"}
@@ -135,6 +138,7 @@ def audit_store(
     findings: list[Finding] = []
     if (found := fingerprint(index)) != info.fingerprint:
         findings.append(Finding("fingerprint", None, "", f"the index has {found}, store.json says {info.fingerprint}"))
+    findings += [Finding("description", None, "", what) for what in contradictions(index, info)]
     try:
         # One process starts sooner than it takes to read a thousand patches.
         with processes(min(process_count(workers), 1 + len(index) // 1000), apart=True) as in_order:
@@ -160,7 +164,7 @@ def audit_store(
 def _unchecked(folder: Path, index: Index, info: StoreInfo, broken: bool) -> frozenset[str]:
     """The checks that need something which is not there; of a broken LMDB, all that look at its values."""
     if broken:
-        return frozenset(CHECKS.keys() - {"LMDB", "fingerprint"})
+        return frozenset(CHECKS.keys() - {"LMDB", "fingerprint", "description"})
     # The index of a bare LMDB is made from its keys.
     bare = not (folder / INDEX_FILE).is_file()
     lacking = {

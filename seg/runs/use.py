@@ -19,7 +19,7 @@ from seg.errors import WrongUseError
 from seg.models.card import ModelCard, check_checkpoint
 from seg.models.onnx_file import ONNX_SUFFIX, OnnxModel, read_onnx
 from seg.models.weights_file import WEIGHTS_FILE, file_digest, weights_digest
-from seg.own.code import CODE_FILE, running
+from seg.own.code import CODE_FILE, code_beside, running
 from seg.reben.bands import BANDS, SENSORS, Sensor, of_sensor
 from seg.reben.patch import Split
 from seg.runs.data import find_store, split_rows
@@ -103,7 +103,8 @@ def choose_weights(run: Path, here: bool = True, notify: Notify = ignore, **chan
     card = check_checkpoint(checkpoint)
     _check_statistics(card)
     if card.code:
-        notify(running(checkpoint / CODE_FILE, card.code))
+        code = code_beside(checkpoint, card.arch, card.code)
+        notify(running(checkpoint / CODE_FILE, code.sha256))
     if here:
         require_device(config.train.device)
     return ChosenWeights(run, checkpoint, config, card)
