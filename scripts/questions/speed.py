@@ -51,7 +51,7 @@ def main() -> None:
 def way_table(figures: list[dict[str, Any]], training: dict[str, float]) -> Table:
     """Hours of each step, by way."""
     values = {figure["case"]: figure["value"] for figure in figures if figure["unit"] == "patches/s"}
-    build = values["seg data build, tar.zst, 2 processes"]
+    build = values["seg data build, tar.zst, read and written at once"]
     ways = {
         "seg: archive to store, batches, bfloat16": (build, values["seg, batches of 64, one core"], training["seg"]),
         "rico-hdl, ConfigILM's reader, plain loop": (
