@@ -47,7 +47,7 @@ class Hiding:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class PretrainingEpoch:
     """What is known after an epoch.
 
     Attributes:
@@ -94,7 +94,7 @@ class Pretraining:
             len(self.images), self.config.batch_size, self.config.seed, drop_last=True, shuffle=self.images.shuffle
         )
 
-    def run(self) -> Iterator[Epoch]:
+    def run(self) -> Iterator[PretrainingEpoch]:
         """Learn until the last epoch.
 
         Raises:
@@ -117,7 +117,7 @@ class Pretraining:
             self.epoch += 1
             self.errors.append(error)
             patches = len(self.order) * min(self.config.batch_size, len(self.images))
-            yield Epoch(self.epoch, error, patches / (time.perf_counter() - began))
+            yield PretrainingEpoch(self.epoch, error, patches / (time.perf_counter() - began))
 
     def _step(self, images_BCHW: Tensor, rows: list[int]) -> Tensor:
         edge = images_BCHW.shape[-1]
