@@ -18,14 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from real_sample import BANDS, RECIPE, forest_evidence, recipe
+from real_sample import BANDS, RECIPE, forest_evidence, options, recipe
 from rich.console import Console
 
 from seg.metrics.evidence import Evidence, Origin, merge_evidence
 from seg.pipeline.pretrain import pretrain
 from seg.pipeline.sweep import sweep
 from seg.prepare.build import build_store
-from seg.prepare.executors import CHOICES, LOCAL
 from seg.prepare.sources import published_sources
 from seg.reben.patch import PatchId
 from seg.report.answer import Answer, answer_files, points, write_answer
@@ -45,17 +44,8 @@ _console = Console()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--tree", type=Path, required=True, help="Folder of the sample, as published.")
-    parser.add_argument("--seeds", default="0,1,2", help="Seeds of pretraining and training.")
-    parser.add_argument("--epochs", type=int, default=100, help="Epochs of each training.")
+    parser = options(__doc__, epochs=100, work="runs/real-folds")
     parser.add_argument("--pretrain-epochs", type=int, default=150, help="Epochs of each pretraining.")
-    parser.add_argument("--work", type=Path, default=Path("runs/real-folds"), help="Folder for stores and runs.")
-    parser.add_argument("--out", type=Path, default=Path("results/real-sample"), help="Folder for the results.")
-    parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
-    parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
     args = parser.parse_args()
     claim_until_exit(args.out, answer_files(NAME))
     args.work.mkdir(parents=True, exist_ok=True)

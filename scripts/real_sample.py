@@ -59,18 +59,24 @@ _console = Console()
 Floats = npt.NDArray[np.float32]
 
 
-def main() -> None:
+def options(description: str | None, *, epochs: int, work: str) -> argparse.ArgumentParser:
+    """Options that all questions to the sample have, with the defaults of one."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=(description or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--tree", type=Path, required=True, help="Folder of the sample, as published.")
     parser.add_argument("--seeds", default="0,1,2", help="Seeds of the training.")
-    parser.add_argument("--epochs", type=int, default=40, help="Epochs of each training.")
-    parser.add_argument("--encoder", default="resnet18", help="Encoder.")
-    parser.add_argument("--work", type=Path, default=Path("runs/real-sample"), help="Folder for store and runs.")
+    parser.add_argument("--epochs", type=int, default=epochs, help="Epochs of each training.")
+    parser.add_argument("--work", type=Path, default=Path(work), help="Folder for stores and runs.")
     parser.add_argument("--out", type=Path, default=Path("results/real-sample"), help="Folder for the results.")
     parser.add_argument("--executor", default=LOCAL, help=f"Who trains: {CHOICES}.")
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help="An option of sbatch.")
+    return parser
+
+
+def main() -> None:
+    parser = options(__doc__, epochs=40, work="runs/real-sample")
+    parser.add_argument("--encoder", default="resnet18", help="Encoder.")
     parser.add_argument("--no-grid", action="store_true", help="Train the recipe for few patches alone.")
     args = parser.parse_args()
     args.name = "few_patches" if args.no_grid else "real_sample"
