@@ -276,6 +276,9 @@ WRONG_S2: dict[str, Callable[[Images], File]] = {
     "offset still there in one half": lambda s: File(
         _each(s, lambda v: np.where(_left(v), v + 1000, v)), "uint16", 0
     ),
+    "offset still there below a diagonal": lambda s: File(
+        _each(s, lambda v: v + 1000 * np.tri(*v.shape)), "uint16", 0
+    ),
     "reflectance x 5000": lambda s: File(_each(s, lambda v: np.maximum(v / 2, 1)), "uint16", 0),
     "square root of reflectance x 10,000": lambda s: File(
         _each(s, lambda v: 100 * np.sqrt(np.maximum(v, 1))), "uint16", 0

@@ -201,9 +201,19 @@ def _look_at_file(same: list[Seen], edges: bool) -> None:
 def at_same_places(lattices: Iterable[Lattice]) -> list[tuple[Array, Mask]]:
     """Of bands on one grid, stored values at the places at which all were looked at, and which of them have data."""
     all_places, held, there = zip(*lattices, strict=True)
-    places = reduce(partial(np.intersect1d, assume_unique=True), all_places)
+    places = shared_places(all_places)
     at = [np.searchsorted(own, places) for own in all_places]
     return [(values[where], has[where]) for values, has, where in zip(held, there, at, strict=True)]
+
+
+def shared_places(all_places: Iterable[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Places of the lattice of 60 m that were looked at in all bands, ascending: the row times 2^32 plus the column."""
+    return reduce(_in_both, all_places)
+
+
+def _in_both(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    # Bands of one file were looked at together.
+    return one if np.array_equal(one, other) else np.intersect1d(one, other, assume_unique=True)
 
 
 def _most_common(values: Array) -> Counter[float]:

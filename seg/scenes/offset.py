@@ -19,6 +19,7 @@ from seg.reben.bands import BANDS
 from seg.scenes.findings import Spread, cure, tags_of, values_at_same_places
 from seg.scenes.grid import SceneUseError
 from seg.scenes.scale import INFRARED, VISIBLE
+from seg.scenes.seam import find_seam
 
 PRODUCT = "product"
 """Says itself which offset it has."""
@@ -118,7 +119,8 @@ def judge_offset(
     offsets: Mapping[float, None] = dict.fromkeys(0.0 - spread.layer.offset for spread in spreads)
     _require_dn(spreads, path)
     alone = asked is None and not teller
-    doubts = _uneven(spreads, path, certain=alone and (len(offsets) > 1 or not any(offsets)))
+    certain = alone and (len(offsets) > 1 or not any(offsets))
+    doubts = _uneven(spreads, path, certain=certain) + _in_parts(spreads, path, certain=certain)
     removed = " and ".join(f"{offset:g}" for offset in offsets)
     if asked is not None:
         return f"{removed} (asked for)", doubts
@@ -228,6 +230,32 @@ def _uneven(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[
     if certain:
         raise SceneError(f"{text}; give bands of one product, all alike (or say --offset 0 if they are)")
     return (f"{text}; give bands of one product, all alike.",)
+
+
+def _in_parts(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[str, ...]:
+    """What is to be said of a mosaic one part of which still has the offset.
+
+    Args:
+        spreads: Of Sentinel-2, with data.
+        path: The scene.
+        certain: Whether that is an error, because neither the user nor a file said which offset there is.
+
+    Raises:
+        SceneError: If it is an error.
+    """
+    if (seam := find_seam(spreads)) is None:
+        return ()
+    metres = (seam.line + 1) * PIXEL_METRES * FACTORS[-1]
+    side = ("above", "below", "left of", "right of")[2 * seam.axis + (seam.jump > 0)]
+    edge = ("upper", "left")[seam.axis]
+    text = (
+        f"{path} looks like a mosaic that has the offset of 1000 in one part only: {side} a line {metres:,.0f} m from "
+        f"its {edge} edge all bands are brighter by about {abs(seam.jump):,.0f}; take the offset off before parts are "
+        "put together"
+    )
+    if certain:
+        raise SceneError(f"{text} (or say --offset 0 if it is off in all)")
+    return (f"{text}.",)
 
 
 def _all_infrared(spreads: Sequence[Spread], values: Mapping[str, Floats], path: object) -> tuple[str, ...]:
