@@ -6,7 +6,8 @@
 - masked x 1: the deepest features where the mask sees the class, and how much of it there is; likewise.
 - masked: the same as it is by default, with 0.3 of the scene loss.
 
-    python scripts/questions/scene_heads.py [--data STORE --bands VV,VH,B02,B03,B04,B08] [--seeds 0,1,2]
+    python scripts/questions/scene_heads.py --patches 1200 [--only] [--seeds 0,1,2]
+    python scripts/questions/scene_heads.py --data STORE --bands VV,VH,B02,B03,B04,B08
 
 Of a store that is named with --data, the answer is called ``scene_heads_<name of the store>``.
 """
