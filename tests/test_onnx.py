@@ -331,6 +331,14 @@ def foreign(path: Path, **metadata: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """The metadata of a network of three bands without a scene head, as text."""
+    path = tmp_path_factory.mktemp("said") / "m.onnx"
+    write_onnx(path, *made(RGB, "none"), OnnxOptions())
+    return load(path).metadata_props[0].value
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -346,24 +354,19 @@ def foreign(path: Path, **metadata: str) -> Path:
         {"takes": {"fixed": 0}},
     ],
 )
-def test_metadata_of_another_version_are_not_guessed_at(tmp_path, change):
-    model, card = made(RGB, "none")
-    write_onnx(tmp_path / "m.onnx", model, card, OnnxOptions())
-    said = json.loads(load(tmp_path / "m.onnx").metadata_props[0].value)
-    said["takes"] |= change.pop("takes", {})
-    foreign(tmp_path / "odd.onnx", seg=json.dumps(said | change))
+def test_metadata_of_another_version_are_not_guessed_at(said, tmp_path, change):
+    known = json.loads(said)
+    takes = known["takes"] | change.get("takes", {})
+    foreign(tmp_path / "odd.onnx", seg=json.dumps(known | change | {"takes": takes}))
     with pytest.raises(CheckpointError, match=r"metadata that this seg cannot read .*; make one with: seg card"):
         read_onnx(tmp_path / "odd.onnx")
 
 
-def test_metadata_of_another_network_are_told_before_it_runs(tmp_path):
-    model, card = made(USED, "none")
-    write_onnx(tmp_path / "m.onnx", model, card, OnnxOptions())
-    said = json.loads(load(tmp_path / "m.onnx").metadata_props[0].value)
+def test_metadata_of_another_network_are_told_before_it_runs(said, tmp_path):
     for scene, bands in ((False, len(USED)), (True, len(RGB))):
-        odd = said | {"scene": scene}
-        if bands == len(RGB):
-            odd["card"] = made(RGB, "none")[1].model_dump(mode="json")
+        odd = json.loads(said) | {"scene": scene}
+        if bands == len(USED):
+            odd["card"] = made(USED, "none")[1].model_dump(mode="json")
         chosen = read_onnx(foreign(tmp_path / "odd.onnx", seg=json.dumps(odd)))
         with pytest.raises(CheckpointError, match=rf"of another network: it should take bands of {bands} bands and"):
             OnnxNetwork(chosen, "cpu")
