@@ -101,6 +101,41 @@ def test_shores_clouds_and_the_darkness_of_other_days_are_no_seams(tmp_path: Pat
         assert not any("mosaic" in remark for remark in scene.remarks)
 
 
+def test_snow_in_light_and_shadow_is_no_seam(tmp_path: Path) -> None:
+    """An eighth brighter is about 1000, in all of the visible."""
+    snow = np.random.default_rng(2).normal(8_000, 30, (12, 240, 240))
+    snow[:, :, 120:] *= 1.125
+    scene = open_scene(write(tmp_path / "snow.tif", snow, RGB), needed=RGB)
+    assert not any("mosaic" in remark for remark in scene.remarks)
+
+
+def test_a_side_with_something_dark_in_it_has_no_offset(tmp_path: Path) -> None:
+    """Haze that ends at a line, and a shadow under it."""
+    hazy = fields(240, 240)
+    hazy[:, :, 120:] += 1000
+    hazy[:, 100:140, 130:160] = 300
+    scene = open_scene(write(tmp_path / "hazy.tif", hazy), needed=S2_BANDS)
+    assert not any("mosaic" in remark for remark in scene.remarks)
+
+
+@pytest.mark.parametrize("thickness", [(1_280, 1_000, 730), (1_500, 1_450, 1_400), (660, 640, 620)])
+def test_haze_that_is_thicker_in_some_bands_or_in_all_is_no_offset(tmp_path: Path, thickness: tuple[int, ...]) -> None:
+    hazy = 1.5 * fields(240, 240)
+    for band, more in zip(RGB, thickness, strict=True):
+        image = hazy[S2_BANDS.index(band)]
+        image[:, 120:] = np.maximum(image[:, 120:], 400) + more
+    scene = open_scene(write(tmp_path / "hazy.tif", hazy, RGB), needed=RGB)
+    assert not any("mosaic" in remark for remark in scene.remarks)
+
+
+def test_a_cloud_at_a_seam_does_not_hide_it(tmp_path: Path) -> None:
+    stack = fields(240, 240)
+    stack[:, :, 120:] += 1000
+    stack[:, :40, 60:120] = 9_000
+    with pytest.raises(SceneError, match="right of a line 1,200 m from its left edge"):
+        open_scene(write(tmp_path / "clouded.tif", stack), needed=S2_BANDS)
+
+
 def test_real_mosaics_of_one_offset_are_none_and_of_two_are_refused(real: Path, tmp_path: Path) -> None:
     """Patches that do not belong together, side by side: of 12 bands at 10 m."""
     folders = sorted({file.parent for file in real.glob("**/*_B8A.tif")})

@@ -6,7 +6,7 @@
 - masked x 1: the deepest features where the mask sees the class, and how much of it there is; likewise.
 - masked: the same as it is by default, with 0.3 of the scene loss.
 
-    python scripts/questions/scene_heads.py --patches 1200 [--only] [--seeds 0,1,2]
+    python scripts/questions/scene_heads.py --patches 1200 [--seeds 0,1,2]
     python scripts/questions/scene_heads.py --data STORE --bands VV,VH,B02,B03,B04,B08
 
 Of a store that is named with --data, the answer is called ``scene_heads_<name of the store>``.
@@ -23,30 +23,23 @@ HEADS = {
     "pixels alone": {"model__scene_head": "none"},
     "learned": {"model__scene_head": "learned", "loss__scene_weight": 1.0},
     "masked": {"model__scene_head": "masked"},
-}
-OTHERS = {
     "masked x 1": {"model__scene_head": "masked", "loss__scene_weight": 1.0},
     "derived": {"model__scene_head": "derived", "loss__scene_weight": 1.0},
 }
-"""What can be left out where time is short."""
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.set_defaults(arch="linknet", encoder="tu-mobilenetv4_conv_small", batch_size=8, epochs=20)
     parser.add_argument("--bands", default="s2", help="Bands that the network sees.")
-    parser.add_argument("--only", action="store_true", help="Leave out derived and masked x 1.")
     args = parser.parse_args()
     name = "scene_heads" if args.data is None else f"scene_heads_{args.data.name}"
     claim(args.out, name)
     store = base_store(args)
-    titles = HEADS if args.only else HEADS | OTHERS
-    outcomes = ask([Variant(title, {"data__bands": args.bands, **head}, store) for title, head in titles.items()], args)
-    held = dict(zip(titles, outcomes, strict=True))
-    pixels, learned, masked, *_ = outcomes
-    pairs = [("masked", "learned"), ("masked", "derived"), ("masked x 1", "learned"), ("masked", "masked x 1")]
-    heads = [(held[one], held[other]) for one, other in pairs if {one, other} <= held.keys()]
-    alone = [(held[one], pixels) for one in ("masked", "masked x 1", "learned", "derived") if one in held]
+    outcomes = ask([Variant(title, {"data__bands": args.bands, **head}, store) for title, head in HEADS.items()], args)
+    pixels, learned, masked, whole, derived = outcomes
+    heads = [(masked, learned), (masked, derived), (whole, learned), (masked, whole)]
+    alone = [(one, pixels) for one in (masked, whole, learned, derived)]
     tables = [
         scores_table("scores", QUESTION, outcomes, ["The network of pixels alone has no scene scores."]),
         differences_table("heads", "One head against another, on the same test patches", heads),

@@ -188,7 +188,7 @@ def _common_constants(seen: Sequence[Seen]) -> tuple[list[list[Fill]], list[Fill
         same = [one for one in seen if BANDS[one.layer.band].sensor == sensor]
         if len(same) < fewest:
             continue
-        pairs = list(zip(same, at_same_places(one.lattice() for one in same), strict=True))
+        pairs = list(zip(same, at_same_places(one.lattice() for one in same)[1], strict=True))
         either += _shared(pairs)
         if not all(+one.blocks for one in same):
             continue

@@ -49,8 +49,8 @@ class Sample:
         values: The same in reBEN's unit, DN or dB, float64 (pixels,): scaled and offset, neither clipped nor rounded.
         looked_at: How many pixels were read.
         valid: The share of them that has data, 0 to 1.
-        lattice: Places of a lattice of 60 m over the scene that were looked at, int64, ascending; their stored values;
-            and which of these are data that can be measured.
+        lattice: Places of a lattice of 60 m over the scene that were looked at, int64, ascending: the row times 2^32
+            plus the column; their stored values; and which of these are data that can be measured.
     """
 
     stored: Array
@@ -198,17 +198,12 @@ def _look_at_file(same: list[Seen], edges: bool) -> None:
             measured = min(one.found - one.impossible - max(one.blocks.values(), default=0) for one in same)
 
 
-def at_same_places(lattices: Iterable[Lattice]) -> list[tuple[Array, Mask]]:
-    """Of bands on one grid, stored values at the places at which all were looked at, and which of them have data."""
+def at_same_places(lattices: Iterable[Lattice]) -> tuple[npt.NDArray[np.int64], list[tuple[Array, Mask]]]:
+    """Places at which all bands on one grid were looked at, their stored values there, and which of them have data."""
     all_places, held, there = zip(*lattices, strict=True)
-    places = shared_places(all_places)
+    places = reduce(_in_both, all_places)
     at = [np.searchsorted(own, places) for own in all_places]
-    return [(values[where], has[where]) for values, has, where in zip(held, there, at, strict=True)]
-
-
-def shared_places(all_places: Iterable[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Places of the lattice of 60 m that were looked at in all bands, ascending: the row times 2^32 plus the column."""
-    return reduce(_in_both, all_places)
+    return places, [(values[where], has[where]) for values, has, where in zip(held, there, at, strict=True)]
 
 
 def _in_both(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

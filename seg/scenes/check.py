@@ -60,9 +60,9 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
     """
     if len(layers) < 2:
         return ()
-    same = at_same_places(samples[layer.band].lattice for layer in layers)
+    places, same = at_same_places(samples[layer.band].lattice for layer in layers)
     held = {layer.band: there for layer, (_, there) in zip(layers, same, strict=True)}
-    if not (places := same[0][1].size):
+    if not places.size:
         return ()
     common = float(np.logical_and.reduce(list(held.values())).mean())
     shares = {band: float(there.mean()) for band, there in held.items()}
@@ -79,7 +79,7 @@ def require_common_data(layers: Sequence[Layer], samples: Mapping[str, Sample]) 
         f"{names[0]} of {path} has data on {_percent(shares[names[0]])}, {names[1]} on {_percent(shares[names[1]])}, "
         f"both on {_percent(together)} and all bands on {_percent(common)}"
     )
-    if not common and min(shares.values()) * places >= _FEW_PLACES:
+    if not common and min(shares.values()) * places.size >= _FEW_PLACES:
         raise SceneError(f"{said}, so nothing can be mapped; give bands that have data in the same places")
     return (f"{said}, and only there it is mapped; make sure that nodata values and offsets are as they should be.",)
 
@@ -97,7 +97,7 @@ def require_different(layers: Sequence[Layer], samples: Mapping[str, Sample]) ->
     Raises:
         SceneError: If two bands hold the same pixels, and others do not.
     """
-    same = at_same_places(samples[layer.band].lattice for layer in layers)
+    _, same = at_same_places(samples[layer.band].lattice for layer in layers)
     pairs = list(itertools.combinations(zip(layers, same, strict=True), 2))
     alike = [(one, other) for (one, held), (other, others) in pairs if _are_alike(*held, *others)]
     if not alike:

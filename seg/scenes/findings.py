@@ -77,9 +77,15 @@ class Spread:
 
 def values_at_same_places(spreads: Sequence[Spread]) -> dict[str, Floats]:
     """Values by band in reBEN's unit at the places at which all of them have data."""
-    same = at_same_places(spread.sample.lattice for spread in spreads)
+    return places_and_values(spreads)[1]
+
+
+def places_and_values(spreads: Sequence[Spread]) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
+    """The same, and these places of the lattice."""
+    places, same = at_same_places(spread.sample.lattice for spread in spreads)
     there = np.logical_and.reduce([has for _, has in same])
-    return {one.band: one.layer.in_units(held[there]) for one, (held, _) in zip(spreads, same, strict=True)}
+    values = {one.band: one.layer.in_units(held[there]) for one, (held, _) in zip(spreads, same, strict=True)}
+    return places[there], values
 
 
 def named(found: Iterable[Spread]) -> str:

@@ -227,22 +227,11 @@ def _uneven(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[
     tagged = next((spread.layer for spread in spreads if spread.layer.offset and tags_of(spread.layer)), None)
     if certain and tagged is not None:
         raise SceneError(f"{text}; {_without_tags(tagged)}")
-    if certain:
-        raise SceneError(f"{text}; give bands of one product, all alike (or say --offset 0 if they are)")
-    return (f"{text}; give bands of one product, all alike.",)
+    return _settled(f"{text}; give bands of one product, all alike", "they are", certain=certain)
 
 
 def _in_parts(spreads: Sequence[Spread], path: object, *, certain: bool) -> tuple[str, ...]:
-    """What is to be said of a mosaic one part of which still has the offset.
-
-    Args:
-        spreads: Of Sentinel-2, with data.
-        path: The scene.
-        certain: Whether that is an error, because neither the user nor a file said which offset there is.
-
-    Raises:
-        SceneError: If it is an error.
-    """
+    """The same of a mosaic one part of which still has the offset."""
     if (seam := find_seam(spreads)) is None:
         return ()
     metres = (seam.line + 1) * PIXEL_METRES * FACTORS[-1]
@@ -253,8 +242,13 @@ def _in_parts(spreads: Sequence[Spread], path: object, *, certain: bool) -> tupl
         f"its {edge} edge all bands are brighter by about {abs(seam.jump):,.0f}; take the offset off before parts are "
         "put together"
     )
+    return _settled(text, "it is off in all", certain=certain)
+
+
+def _settled(text: str, unless: str, *, certain: bool) -> tuple[str, ...]:
+    """What is to be said, or an error with the way out that the user has if it is not so."""
     if certain:
-        raise SceneError(f"{text} (or say --offset 0 if it is off in all)")
+        raise SceneError(f"{text} (or say --offset 0 if {unless})")
     return (f"{text}.",)
 
 

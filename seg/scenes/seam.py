@@ -10,16 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from seg.rasters.sample import Floats, at_same_places, shared_places
-from seg.scenes.findings import Spread
+from seg.rasters.sample import Floats
+from seg.scenes.findings import Spread, places_and_values
 
 Ints = npt.NDArray[np.int64]
 
 _JUMP, _APART = (700.0, 1_300.0), 450.0
 """Medians of what bands become brighter by, DN, and how much these may differ. On 590 stacks that are right, of 3, 4
 and 12 bands, mosaics of places that do not belong together among them, nothing is like that and has sides as below."""
-_FAR = 2_000.0
-"""What a single pixel counts at most, DN: clouds end at seams too."""
 _PAIRS, _BANDS = 15, 3
 """Pairs of places across a seam, and bands, that it takes to tell."""
 _BESIDE = 8
@@ -48,13 +46,10 @@ def find_seam(spreads: Sequence[Spread]) -> Seam | None:
     Args:
         spreads: Of Sentinel-2, with data.
     """
-    lattices = [spread.sample.lattice for spread in spreads]
-    same = at_same_places(lattices)
-    there = np.logical_and.reduce([has for _, has in same])
-    if len(spreads) < _BANDS or np.count_nonzero(there) < _PAIRS:
+    if len(spreads) < _BANDS:
         return None
-    places = shared_places(own for own, _, _ in lattices)[there]
-    bands_BN = np.stack([one.layer.in_units(held[there]) for one, (held, _) in zip(spreads, same, strict=True)])
+    places, values = places_and_values(spreads)
+    bands_BN = np.stack(list(values.values()))
     rows, columns = places >> 32, places & (1 << 32) - 1
     for axis, (across, along) in enumerate(((rows, columns), (columns, rows))):
         for seam, pairs in _jumps(axis, across, along, bands_BN):
@@ -73,15 +68,13 @@ def _jumps(axis: int, across: Ints, along: Ints, bands_BN: Floats) -> Iterator[t
     order = np.lexsort((across, along))
     first = np.flatnonzero((np.diff(along[order]) == 0) & (np.diff(across[order]) == 1))
     begin, end = order[first], order[first + 1]
-    changes_BP = np.clip(bands_BN[:, end] - bands_BN[:, begin], -_FAR, _FAR)
+    changes_BP = bands_BN[:, end] - bands_BN[:, begin]
     lines, number, pairs = np.unique(across[begin], return_inverse=True, return_counts=True)
-    # Means are known at once; medians are only asked for where these are near.
-    means_BL = np.stack([np.bincount(number, changes, lines.size) / pairs for changes in changes_BP])
-    size_BL = means_BL * np.sign(means_BL.sum(axis=0))
-    candidates = (pairs >= _PAIRS) & (size_BL > _JUMP[0] / 2).all(axis=0)
-    for line in np.flatnonzero(candidates):
-        there = number == line
-        middle_B = np.median(changes_BP[:, there], axis=1)
-        size_B = middle_B * np.sign(middle_B.sum())
-        if _JUMP[0] < size_B.min() and size_B.max() < _JUMP[1] and np.ptp(size_B) < _APART:
-            yield Seam(axis, int(lines[line]), float(np.median(middle_B))), along[begin[there]]
+    for sign in (1, -1):
+        # Where the median is above, half of the pairs are; that is known of all lines at once.
+        above_BL = np.stack([np.bincount(number, sign * changes > _JUMP[0], lines.size) for changes in changes_BP])
+        for line in np.flatnonzero((pairs >= _PAIRS) & (2 * above_BL >= pairs).all(axis=0)):
+            there = number == line
+            jump_B = np.median(sign * changes_BP[:, there], axis=1)
+            if _JUMP[0] < jump_B.min() and jump_B.max() < _JUMP[1] and np.ptp(jump_B) < _APART:
+                yield Seam(axis, int(lines[line]), sign * float(np.median(jump_B))), along[begin[there]]
